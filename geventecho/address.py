@@ -1,0 +1,180 @@
+"""Address: parse and print targets.
+
+One parser for the server, the client, the command line and Locust's host field. A target is written
+
+    host:port   tcp://host:port   tls://host:port   unix:/path   unix:@name   fd:N
+
+An IPv6 address stands in brackets: ``tcp://[::1]:8090``. ``unix:@name`` is Linux's abstract namespace (unix(7));
+``fd:N`` is a listening socket this process inherited.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from dataclasses import dataclass
+from typing import Final
+
+from geventecho.errors import AddressError
+
+__all__ = ["Address", "AddressLike", "SockAddr", "canonical_ip"]
+
+SockAddr = tuple[str, int] | tuple[str, int, int, int] | str | bytes
+"""What the socket module takes and gives: a pair or quadruple for IP, a path (bytes when abstract) for Unix."""
+
+FORMS: Final = "host:port, tcp://host:port, tls://host:port, unix:/path, unix:@name or fd:N"
+# sun_path is 108 bytes, one of them for the final NUL (unix(7)); an abstract name spends it on the leading one.
+MAX_UNIX_PATH: Final = 107
+# A name of RFC 1123 with underscores, which real zones contain; international names are left to the resolver.
+HOST_NAME: Final = re.compile(r"[\w](?:[\w.-]*[\w.])?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen or to connect.
+
+    Attributes:
+        scheme: "tcp", "tls", "unix" or "fd".
+        host: name or IP address without brackets ("tcp" and "tls"), else "".
+        port: 0 to 65535 ("tcp" and "tls"), else 0.
+        path: file system path, or "@name" in the abstract namespace ("unix"), else "".
+        fd: inherited descriptor ("fd"), else -1.
+    """
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    fd: int = -1
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read a target.
+
+        Raises:
+            AddressError: the text is no target; the message says what is wrong and shows the forms.
+        """
+        scheme, colon, rest = text.partition(":")
+        if any(ord(char) < 0x21 or ord(char) == 0x7F for char in text):
+            raise _bad(text, "it contains a space or a control character")
+        if scheme == "unix":
+            return cls("unix", path=_unix_path(text, rest))
+        if scheme == "fd":
+            if not (rest.isascii() and rest.isdigit()):
+                raise _bad(text, "the descriptor is not a number")
+            return cls("fd", fd=int(rest))
+        if rest.startswith("//"):
+            if scheme not in ("tcp", "tls"):
+                raise _bad(text, f"the scheme {scheme + '://'!r} is not known")
+            host, port = _host_port(text, rest[2:].removesuffix("/"))
+            return cls(scheme, host=host, port=port)
+        if not colon:
+            raise _bad(text, "the port is missing")
+        host, port = _host_port(text, text)
+        return cls("tcp", host=host, port=port)
+
+    @classmethod
+    def of(cls, value: AddressLike) -> Address:
+        """Take an `Address`, a target as text, or a (host, port) pair.
+
+        Raises:
+            AddressError: the value is none of these.
+        """
+        if isinstance(value, Address):
+            return value
+        if isinstance(value, str):
+            return cls.parse(value)
+        match value:
+            case (str(host), int(port), *_):
+                return cls.parse(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        raise AddressError(f"{value!r} is not a target: give {FORMS}, or a (host, port) pair")
+
+    @classmethod
+    def from_sockaddr(cls, sockaddr: SockAddr, scheme: str = "tcp") -> Address:
+        """Name what getsockname(2), getpeername(2) or accept(2) returned."""
+        if isinstance(sockaddr, bytes):
+            name = sockaddr.decode("utf-8", "backslashreplace")
+            return cls("unix", path="@" + name[1:] if name.startswith("\0") else name)
+        if isinstance(sockaddr, str):
+            return cls("unix", path=sockaddr)
+        return cls(scheme, host=canonical_ip(sockaddr[0]), port=sockaddr[1])
+
+    @property
+    def sockaddr(self) -> SockAddr:
+        """What bind(2) and connect(2) take through the socket module; a host name stays unresolved."""
+        if self.scheme == "unix":
+            return "\0" + self.path[1:] if self.path.startswith("@") else self.path
+        return (self.host, self.port)
+
+    @property
+    def family(self) -> int | None:
+        """AF_UNIX, AF_INET or AF_INET6; None for a host name (the resolver decides) and for `fd`."""
+        if self.scheme == "unix":
+            return socket.AF_UNIX
+        try:
+            version = ipaddress.ip_address(self.host).version
+        except ValueError:
+            return None
+        return socket.AF_INET if version == 4 else socket.AF_INET6
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it: a loopback IP, "localhost", or a Unix socket."""
+        if self.scheme == "unix" or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        if self.scheme == "unix":
+            return f"unix:{self.path}"
+        if self.scheme == "fd":
+            return f"fd:{self.fd}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+AddressLike = Address | str | tuple[str, int]
+
+
+def canonical_ip(host: str) -> str:
+    """Write an IPv4 client of a dual-stack listener (``::ffff:192.0.2.1``) as the IPv4 address it is."""
+    return host[7:] if host.startswith("::ffff:") and "." in host else host
+
+
+def _bad(text: str, why: str) -> AddressError:
+    shown = text if len(text) <= 100 else text[:100] + "…"
+    return AddressError(f"{shown!r} is not a target: {why}; write {FORMS}")
+
+
+def _unix_path(text: str, path: str) -> str:
+    if not path.startswith(("/", "@")) or path == "@":
+        raise _bad(text, "a Unix socket needs an absolute path or @name")
+    if len(path.encode()) > MAX_UNIX_PATH:
+        raise _bad(text, f"the path is longer than {MAX_UNIX_PATH} bytes")
+    return path
+
+
+def _host_port(text: str, rest: str) -> tuple[str, int]:
+    host, colon, port = rest.rpartition(":")
+    if not colon or rest.endswith("]"):
+        raise _bad(text, "the port is missing")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise _bad(text, "the port is not a number from 0 to 65535")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise _bad(text, "the address in brackets is not IPv6") from None
+        return host, int(port)
+    if ":" in host:
+        raise _bad(text, "an IPv6 address stands in brackets, as in [::1]:8090")
+    if not host:
+        raise _bad(text, "the host is missing (127.0.0.1 is this machine only, 0.0.0.0 every IPv4 interface)")
+    if not HOST_NAME.match(host):
+        raise _bad(text, f"{host!r} is not a host name")
+    return host, int(port)

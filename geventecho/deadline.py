@@ -1,0 +1,31 @@
+"""One monotonic time budget shared by the steps of an operation."""
+
+from __future__ import annotations
+
+import time
+
+__all__ = ["Deadline"]
+
+
+class Deadline:
+    """A point in time that several steps share, so that they cannot each use the whole budget.
+
+    Args:
+        seconds: the budget from now, in seconds; None never ends.
+    """
+
+    __slots__ = ("when",)
+
+    def __init__(self, seconds: float | None) -> None:
+        self.when: float | None = None if seconds is None else time.monotonic() + seconds
+
+    def remaining(self) -> float | None:
+        """Seconds left, never below 0; None when there is no end."""
+        if self.when is None:
+            return None
+        return max(0.0, self.when - time.monotonic())
+
+    @property
+    def expired(self) -> bool:
+        """Whether the budget is used up."""
+        return self.when is not None and time.monotonic() >= self.when

@@ -1,0 +1,239 @@
+"""Listeners, socket options and descriptor limits; the only file that knows errno."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket as stdlib_socket
+import stat
+from typing import Final
+
+from gevent import socket
+
+from geventecho import errors
+from geventecho.address import Address, SockAddr
+
+__all__ = [
+    "ACCEPT_CAPACITY",
+    "ACCEPT_PEER_GONE",
+    "abort",
+    "descriptor_capacity",
+    "listen",
+    "name_of",
+    "raise_descriptor_limit",
+    "translate_connect",
+    "translate_io",
+    "unsent",
+]
+
+# accept(2): Linux hands pending network errors of the new socket to accept; the peer is gone, the listener is well.
+ACCEPT_PEER_GONE: Final = frozenset({
+    errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN,
+    errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EINTR,
+})  # fmt: skip
+# accept(2): this process or machine is out of something; the peer still waits in the queue.
+ACCEPT_CAPACITY: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+UNREACHABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
+# A connection that broke: by the peer (RST), by keep-alive or retransmission giving up, or by a router.
+BROKEN: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ETIMEDOUT, errno.ENOTCONN})
+# Descriptors a process needs besides its connections: standard streams, epoll, the listener, logs, libraries.
+SPARE_DESCRIPTORS: Final = 64
+# Linux 5.x, linux/sockios.h: bytes in the send queue that the peer has not acknowledged.
+SIOCOUTQ: Final = 0x5411
+
+
+def listen(address: Address, *, backlog: int) -> tuple[socket.socket, Address]:
+    """Open a listener, or adopt one for an `fd:N` target.
+
+    Args:
+        address: where; port 0 lets the kernel choose.
+        backlog: length asked for the accept queue; listen(2) clamps it to net.core.somaxconn.
+
+    Returns:
+        The listening socket and the address it is bound to.
+
+    Raises:
+        ListenError: in use, no permission, no such address, or not a listening socket.
+    """
+    if address.scheme == "tls":
+        raise errors.ListenError("this version does not serve TLS; use tcp:// or unix:", address=address, phase="listen")
+    try:
+        if address.scheme == "fd":
+            listener = _adopt(address)
+        elif address.scheme == "unix":
+            listener = _bind_unix(address)
+        else:
+            listener = _bind_tcp(address)
+    except OSError as error:
+        raise _listen_error(error, address) from error
+    try:
+        if listener.family != socket.AF_UNIX:
+            # Linux copies TCP_NODELAY from the listener to what it accepts: one syscall here instead of one a client.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.listen(backlog)
+    except OSError as error:
+        listener.close()
+        raise _listen_error(error, address) from error
+    return listener, Address.from_sockaddr(listener.getsockname())
+
+
+def _bind_tcp(address: Address) -> socket.socket:
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, proto, _, sockaddr = found[0]
+    listener = socket.socket(family, kind, proto)
+    try:
+        # Without it a restart waits for the TIME_WAIT of its own last connections (socket(7)).
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # [::] alone is dual-stack on some machines and not on others; say it, so that it is the same on all.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(sockaddr)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _bind_unix(address: Address) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            listener.bind(address.sockaddr)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not _is_stale(address):
+                raise
+            os.unlink(address.path)
+            listener.bind(address.sockaddr)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _is_stale(address: Address) -> bool:
+    """Whether a Unix socket was left behind by a process that died: it exists, and nobody listens on it."""
+    if address.path.startswith("@") or not stat.S_ISSOCK(os.lstat(address.path).st_mode):
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(address.sockaddr)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
+
+
+def _adopt(address: Address) -> socket.socket:
+    # A second descriptor of the same socket: close() is then ours alone, and whoever passed it keeps his.
+    duplicate = os.dup(address.fd)
+    try:
+        listener = socket.socket(fileno=duplicate)
+    except BaseException:
+        os.close(duplicate)
+        raise
+    try:
+        if listener.type != socket.SOCK_STREAM or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise OSError(errno.EINVAL, "it is not a listening stream socket")
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _listen_error(error: OSError, address: Address) -> errors.ListenError:
+    advice = {
+        errno.EADDRINUSE: "another process has this address; stop it or choose another port",
+        errno.EACCES: "no permission; ports below 1024 need CAP_NET_BIND_SERVICE, a path a writable directory",
+        errno.EADDRNOTAVAIL: "this machine has no such address",
+        errno.EBADF: "this process inherited no such descriptor",
+        errno.ENOTSOCK: "the descriptor is not a socket",
+        errno.ENOENT: "the directory does not exist",
+    }
+    if isinstance(error, stdlib_socket.gaierror):
+        reason = f"the name cannot be resolved ({error.strerror})"
+    else:
+        reason = advice.get(error.errno or 0) or error.strerror or str(error)
+    return errors.ListenError(reason, address=address, phase="listen", errno=error.errno)
+
+
+def name_of(sockaddr: SockAddr, scheme: str = "tcp") -> Address:
+    """The address of one end of a connected socket; an unnamed Unix client is ``unix:``."""
+    return Address.from_sockaddr(sockaddr, scheme)
+
+
+def unsent(fd: int) -> int:
+    """Bytes (FIN included) in the send queue that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
+    import fcntl
+
+    answer = fcntl.ioctl(fd, SIOCOUTQ, b"\0\0\0\0")
+    return int.from_bytes(answer, "little", signed=True)
+
+
+def abort(sock: socket.socket) -> None:
+    """Close with RST instead of FIN and drop what is queued (socket(7), SO_LINGER with zero time)."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    except OSError:
+        pass  # the connection is gone already: closing is all that is left
+    sock.close()
+
+
+def raise_descriptor_limit() -> tuple[int, int]:
+    """Raise RLIMIT_NOFILE's soft limit to the hard one.
+
+    Returns:
+        The soft limit before and the one in force now, in descriptors.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return soft, soft
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return soft, hard
+
+
+def descriptor_capacity() -> int:
+    """How many connections this process's descriptor limit leaves room for."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, soft - SPARE_DESCRIPTORS)
+
+
+def translate_connect(error: OSError, address: Address) -> errors.ConnectError:
+    """Say what a failed resolve or connect means."""
+    number = error.errno
+    if isinstance(error, stdlib_socket.gaierror):
+        return errors.ResolveError(
+            f"the name cannot be resolved ({error.strerror})", address=address, phase="dns", errno=number
+        )
+    if isinstance(error, ConnectionRefusedError):
+        reason = "refused: nobody listens there; is the server running?"
+        return errors.ConnectRefused(reason, address=address, phase="connect", errno=number)
+    if isinstance(error, TimeoutError):
+        return errors.ConnectTimeout("no answer in time", address=address, phase="connect", errno=number)
+    if number in UNREACHABLE:
+        return errors.ConnectUnreachable(f"{error.strerror}", address=address, phase="connect", errno=number)
+    if number in (errno.EMFILE, errno.ENFILE):
+        reason = "no descriptor is left in this process; raise `ulimit -n`"
+        return errors.OutOfResources(reason, address=address, phase="connect", errno=number)
+    if number == errno.EADDRNOTAVAIL:
+        reason = "no local port is left (see net.ipv4.ip_local_port_range), or the address is not of this machine"
+        return errors.OutOfResources(reason, address=address, phase="connect", errno=number)
+    return errors.ConnectError(error.strerror or str(error), address=address, phase="connect", errno=number)
+
+
+def translate_io(error: OSError, address: Address | None, phase: str) -> errors.NetworkError:
+    """Say what a failed read or write means. `phase` is "read" or "write"."""
+    number = error.errno
+    if isinstance(error, errors.NetworkError):
+        return error
+    if number == errno.EBADF:
+        # gevent's close() wakes a waiter with EBADF: it means we closed it, not that we lost count.
+        return errors.ClosedLocally("the connection is closed on this side", address=address, phase=phase, errno=number)
+    if number in BROKEN:
+        reason = error.strerror or "the connection broke"
+        return errors.PeerReset(reason, address=address, phase=phase, errno=number)
+    if isinstance(error, TimeoutError):
+        kind = errors.ReadTimeout if phase == "read" else errors.WriteTimeout
+        return kind("timed out", address=address, phase=phase, errno=number)
+    return errors.NetworkError(error.strerror or str(error), address=address, phase=phase, errno=number)
