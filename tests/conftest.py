@@ -1,0 +1,35 @@
+"""Fixtures for every test. Nothing is monkey-patched in this process."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+
+import gevent
+import greenlet
+import pytest
+from timing import wait_until
+
+
+def open_descriptors() -> int:
+    """Descriptors this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def live_greenlets() -> int:
+    """Greenlets that have started and not ended, or are about to start."""
+    return sum(1 for found in gc.get_objects() if isinstance(found, greenlet.greenlet) and not found.dead)
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """Fails the test when it leaves more descriptors or greenlets behind than it found."""
+    gevent.get_hub().threadpool  # noqa: B018  (made once per process, on first use: not a leak)
+    gevent.sleep(0)
+    gc.collect()
+    descriptors, greenlets = open_descriptors(), live_greenlets()
+    yield
+    gc.collect()
+    wait_until(lambda: open_descriptors() <= descriptors, what=f"back to {descriptors} descriptors")
+    wait_until(lambda: live_greenlets() <= greenlets, what=f"back to {greenlets} greenlets")

@@ -1,0 +1,31 @@
+"""Time in tests: one unit, scaled for slow machines, and waiting for a condition instead of sleeping."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import gevent
+
+SCALE = float(os.environ.get("GEVENTECHO_TEST_TIME_SCALE", "1"))
+"""How much slower than usual the machine is; every time in the tests is multiplied by it."""
+
+UNIT = 0.1 * SCALE
+"""Seconds. Timeouts in tests are small multiples of it: long against a scheduling delay, short for a person."""
+
+PATIENCE = 10.0 * SCALE
+"""Seconds after which a test gives up on something that should have happened long before."""
+
+
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE, what: str = "") -> None:
+    """Wait until `condition()` is true, greenlets and threads running meanwhile.
+
+    Raises:
+        AssertionError: it was still false after `seconds`.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= end:
+            raise AssertionError(f"not within {seconds:g} s: {what or condition}")
+        gevent.sleep(0.005)
