@@ -14,7 +14,7 @@ from geventecho.errors import ConfigError
 __all__ = ["DEFAULT_TARGET", "ClientConfig", "ServerConfig"]
 
 DEFAULT_TARGET: Final = "tcp://127.0.0.1:8090"
-"""Where the server listens and the clients connect when nobody says otherwise: Node's tutorial port, this machine only."""
+"""Where to listen and to connect when nobody says otherwise: the port of Node's tutorial, on this machine only."""
 
 
 @dataclass(frozen=True, slots=True)

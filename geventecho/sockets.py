@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 import socket as stdlib_socket
@@ -19,9 +20,11 @@ __all__ = [
     "ACCEPT_PEER_GONE",
     "abort",
     "descriptor_capacity",
+    "is_broken",
     "listen",
     "name_of",
     "raise_descriptor_limit",
+    "remove_path",
     "translate_connect",
     "translate_io",
     "unsent",
@@ -57,7 +60,9 @@ def listen(address: Address, *, backlog: int) -> tuple[socket.socket, Address]:
         ListenError: in use, no permission, no such address, or not a listening socket.
     """
     if address.scheme == "tls":
-        raise errors.ListenError("this version does not serve TLS; use tcp:// or unix:", address=address, phase="listen")
+        raise errors.ListenError(
+            "this version does not serve TLS; use tcp:// or unix:", address=address, phase="listen"
+        )
     try:
         if address.scheme == "fd":
             listener = _adopt(address)
@@ -86,8 +91,8 @@ def _bind_tcp(address: Address) -> socket.socket:
         # Without it a restart waits for the TIME_WAIT of its own last connections (socket(7)).
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # [::] alone is dual-stack on some machines and not on others; say it, so that it is the same on all.
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # Whether [::] takes IPv4 too is a sysctl (ipv6(7), bindv6only); here it does everywhere, as in Node.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(sockaddr)
     except BaseException:
         listener.close()
@@ -165,10 +170,22 @@ def name_of(sockaddr: SockAddr, scheme: str = "tcp") -> Address:
 
 def unsent(fd: int) -> int:
     """Bytes (FIN included) in the send queue that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
-    import fcntl
-
     answer = fcntl.ioctl(fd, SIOCOUTQ, b"\0\0\0\0")
     return int.from_bytes(answer, "little", signed=True)
+
+
+def is_broken(error: OSError) -> bool:
+    """Whether an error of reading or writing means that the connection broke, rather than that something else did."""
+    return error.errno in BROKEN
+
+
+def remove_path(address: Address) -> None:
+    """Remove the file of a Unix listener that was bound here; bind(2) makes it and close(2) leaves it."""
+    if address.scheme == "unix" and not address.path.startswith("@"):
+        try:
+            os.unlink(address.path)
+        except FileNotFoundError:
+            pass
 
 
 def abort(sock: socket.socket) -> None:

@@ -1,0 +1,157 @@
+"""gevent's accept loop, with errors told apart: a bad peer, a full process, a broken listener."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from gevent import get_hub, socket, spawn_raw
+from gevent.server import StreamServer
+
+from geventecho.address import SockAddr
+from geventecho.sockets import ACCEPT_CAPACITY, ACCEPT_PEER_GONE
+
+__all__ = ["Acceptor"]
+
+PAUSE: Final = 0.1
+"""Seconds without accepting when the kernel is out of memory: nothing else can be done, and spinning makes it worse."""
+SWEEP_SECONDS: Final = 0.04
+"""The longest the last sweep of the queue may take: closing the listener is promised within 50 ms."""
+
+Accepted = tuple[socket.socket, SockAddr]
+
+
+class Acceptor(StreamServer):  # type: ignore[misc]
+    """Accepts on a ready listener and hands each socket on, in the hub.
+
+    gevent's own loop prints a traceback and pauses up to a second for any error, one that a single bad peer caused
+    included; and when the process is out of descriptors it lets the peers wait in silence. This one keeps a descriptor
+    in reserve, with which it accepts and closes them at once.
+
+    Args:
+        listener: a listening socket; `shut` closes it.
+        socket_class: what accepted sockets become.
+        deliver: takes a socket and the peer's address; must not block.
+        is_full: whether to refuse the next one.
+        refuse: told of a peer that was refused, and whether for want of a descriptor; must not block.
+        failed: told of an error of accept(2) that is not a peer's; must not block.
+    """
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        *,
+        socket_class: type[socket.socket],
+        deliver: Callable[[socket.socket, SockAddr], None],
+        is_full: Callable[[], bool],
+        refuse: Callable[[SockAddr, bool], None],
+        failed: Callable[[OSError], None],
+    ) -> None:
+        super().__init__(listener, handle=deliver, spawn=spawn_raw)
+        self._wrapper = listener
+        self._socket_class = socket_class
+        self._deliver = deliver
+        self._is_full = is_full
+        self._refuse = refuse
+        self._failed = failed
+        self._asked_again = False
+        self._reserve = _open_reserve()
+
+    def shut(self) -> None:
+        """Hand on what waits in the queue, then close the listener; the kernel refuses who comes later."""
+        self.stop_accepting()
+        waiting: list[tuple[int, SockAddr]] = []
+        end = time.monotonic() + SWEEP_SECONDS
+        while time.monotonic() < end:
+            try:
+                waiting.append(self.socket._accept())
+            except OSError as error:
+                if error.errno not in ACCEPT_PEER_GONE:
+                    break
+        self._wrapper.close()
+        self.close()
+        self._release_reserve()
+        for fd, sockaddr in waiting:
+            if self._is_full():
+                self._turn_away(fd, sockaddr)
+            else:
+                self._deliver(self._wrap(fd), sockaddr)
+
+    def do_read(self) -> Accepted | None:
+        """Accept one; None ends this turn of gevent's loop, and the listener wakes it again if there is more."""
+        full = self._is_full()
+        if full and not self._asked_again:
+            # A slot may be free already: the FIN of its peer came before this connect and waits in the same turn of
+            # the event loop. Let that be read before anybody is refused.
+            self._asked_again = True
+            return None
+        self._asked_again = False
+        try:
+            fd, sockaddr = self.socket._accept()
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            self._accept_failed(error)
+            return None
+        if full:
+            self._turn_away(fd, sockaddr)
+            return None
+        return self._wrap(fd), sockaddr
+
+    def do_handle(self, sock: socket.socket, sockaddr: SockAddr) -> None:
+        """Hand on an accepted socket."""
+        self._deliver(sock, sockaddr)
+
+    def _wrap(self, fd: int) -> socket.socket:
+        listener = self._wrapper
+        return self._socket_class(listener.family, listener.type, listener.proto, fileno=fd)
+
+    def _turn_away(self, fd: int, sockaddr: SockAddr, *, no_descriptor: bool = False) -> None:
+        os.close(fd)
+        self._refuse(sockaddr, no_descriptor)
+
+    def _accept_failed(self, error: OSError) -> None:
+        if error.errno in ACCEPT_PEER_GONE:
+            return
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            self._shed()
+        self._failed(error)
+        if error.errno not in ACCEPT_CAPACITY or self._reserve is None:
+            # Out of kernel memory, or something nobody foresaw: try again later rather than at once and for ever.
+            self._pause()
+
+    def _shed(self) -> None:
+        """Spend the reserve descriptor on refusing everybody who waits."""
+        self._release_reserve()
+        for _ in range(self.max_accept):
+            try:
+                fd, sockaddr = self.socket._accept()
+            except OSError:
+                break
+            self._turn_away(fd, sockaddr, no_descriptor=True)
+        self._reserve = _open_reserve()
+
+    def _release_reserve(self) -> None:
+        if self._reserve is not None:
+            os.close(self._reserve)
+            self._reserve = None
+
+    def _pause(self) -> None:
+        self.stop_accepting()
+        self._timer: Any = get_hub().loop.timer(PAUSE)
+        self._timer.start(self._resume)
+
+    def _resume(self) -> None:
+        if self._reserve is None:
+            self._reserve = _open_reserve()
+        self._start_accepting_if_started()
+
+
+def _open_reserve() -> int | None:
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None

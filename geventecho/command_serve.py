@@ -1,0 +1,144 @@
+"""`geventecho serve`: the echo server."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from typing import TYPE_CHECKING, Any
+
+from geventecho import logs, sockets
+from geventecho.address import Address
+from geventecho.arguments import add_command, seconds, seconds_above_zero, target, whole_number
+from geventecho.config import DEFAULT_TARGET, ServerConfig
+from geventecho.errors import AddressError
+from geventecho.server import EchoServer, TcpServer
+from geventecho.worker import serve
+
+if TYPE_CHECKING:
+    from geventecho.arguments import Commands
+
+__all__ = ["add_to", "run"]
+
+DESCRIPTION = """\
+Serve TCP echo (RFC 862): every byte that a client sends comes back to it, for as many clients as there are descriptors.
+
+The first line on standard output is `listening on TARGET`, once connects succeed. SIGTERM or Ctrl-C drains: no new
+clients, idle ones are ended, active ones may finish until --drain-timeout; the last line then gives drained, cut and
+bytes lost. A second signal ends at once.
+
+Exit codes: 0 nothing owed was lost, 1 it could not listen, 2 usage, 3 bytes owed were lost, 128 + N by a second
+signal."""
+
+EPILOG = """\
+examples:
+  geventecho serve                                 on tcp://127.0.0.1:8090, for this machine only
+  geventecho serve --host 0.0.0.0 --port 7000 --max-connections 500 --idle-timeout 60
+  geventecho serve --listen unix:/run/echo.sock
+  geventecho serve --listen tcp://[::1]:8090"""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command to the command line."""
+    defaults = ServerConfig()
+    parser = add_command(
+        commands, "serve", summary="run the echo server", description=DESCRIPTION, epilog=EPILOG, run=run
+    )
+    default = Address.parse(DEFAULT_TARGET)
+    where = parser.add_argument_group("where to listen")
+    where.add_argument("--host", metavar="HOST", help=f"address or name to bind (default {default.host})")
+    where.add_argument(
+        "--port", metavar="PORT", type=whole_number(0, 65535), help=f"0 lets the kernel choose (default {default.port})"
+    )
+    where.add_argument(
+        "--listen",
+        metavar="TARGET",
+        type=target,
+        help="instead of --host and --port: host:port, tcp://host:port, unix:/path, unix:@name or fd:N",
+    )
+    where.add_argument(
+        "--backlog", metavar="N", type=whole_number(1), default=defaults.backlog,
+        help="accept queue to ask for; the kernel clamps it to net.core.somaxconn (default %(default)s)",
+    )  # fmt: skip
+    limits = parser.add_argument_group("limits")
+    limits.add_argument(
+        "--max-connections", metavar="N", type=whole_number(0),
+        help="open at once; more are accepted and closed at once; 0 refuses all (default: descriptor limit less 64)",
+    )  # fmt: skip
+    limits.add_argument(
+        "--idle-timeout", metavar="SECONDS", type=seconds_above_zero,
+        help="end a connection after this long without a byte in either direction (default: never)",
+    )  # fmt: skip
+    drain = parser.add_argument_group("stopping")
+    drain.add_argument(
+        "--drain-timeout", metavar="SECONDS", type=seconds, default=defaults.drain_timeout,
+        help="end what is still open this long after the signal (default %(default)s)",
+    )  # fmt: skip
+    drain.add_argument(
+        "--drain-idle", metavar="SECONDS", type=seconds, default=defaults.drain_idle,
+        help="after the signal, end a connection after this long without a byte (default %(default)s)",
+    )  # fmt: skip
+    log = parser.add_argument_group("logging, on standard error")
+    log.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="warning",
+        help="debug has a line for each connection; payload is never logged (default %(default)s)",
+    )  # fmt: skip
+    log.add_argument("--log-format", choices=("text", "json"), default="text", help="(default %(default)s)")
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until a signal ends it, and return the exit code.
+
+    Raises:
+        ListenError: it could not listen.
+    """
+    address = _address(options)
+    before, limit = sockets.raise_descriptor_limit()
+    capacity = sockets.descriptor_capacity()
+    log = logs.configure(options.log_level, options.log_format)
+    logs.report_hub_errors()
+    logger = logging.getLogger("geventecho.serve")
+
+    def announce(server: TcpServer) -> None:
+        say(f"listening on {server.address}")
+        raised = f", raised from {before}" if limit != before else ""
+        say(f"capacity {server.max_connections} connections (descriptor limit {limit}{raised})")
+
+    if not address.is_loopback and address.scheme != "fd":
+        logger.warning("%s can be reached from other machines: an open echo returns whatever anybody sends", address)
+    most = options.max_connections
+    if most is not None and most > capacity:
+        logger.warning("--max-connections %d is more than the descriptor limit allows: it is %d", most, capacity)
+        most = capacity
+    try:
+        return serve(EchoServer(address, config=_config(options, most), on_listening=announce), say)
+    finally:
+        log.close()
+
+
+def say(line: str) -> None:
+    """Print a line at once; a reader that has gone is no reason to stop serving."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        pass
+
+
+def _config(options: argparse.Namespace, max_connections: int | None) -> ServerConfig:
+    given: dict[str, Any] = {name: getattr(options, name) for name in ServerConfig.names() if hasattr(options, name)}
+    return ServerConfig(**given | {"max_connections": max_connections})
+
+
+def _address(options: argparse.Namespace) -> Address:
+    if options.listen is not None:
+        if options.host is not None or options.port is not None:
+            options.usage_error("--listen stands instead of --host and --port: give one or the other")
+        listen: Address = options.listen
+        return listen
+    default = Address.parse(DEFAULT_TARGET)
+    host = default.host if options.host is None else options.host.removeprefix("[").removesuffix("]")
+    try:
+        return Address.of((host, default.port if options.port is None else options.port))
+    except AddressError as error:
+        options.usage_error(f"argument --host: {error}")
+        raise

@@ -1,0 +1,91 @@
+"""What one process counts: absolute numbers that only grow, in one block that another process could read."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import MutableSequence
+from typing import Final
+
+__all__ = ["COUNTERS", "Counters", "Ending", "Refusal"]
+
+
+class Ending(enum.Enum):
+    """Why a connection ended; each has a counter, `ended_<value>`."""
+
+    PEER = "peer"
+    """The peer sent FIN; all it had sent was returned."""
+    RESET = "reset"
+    """The connection broke: RST, or the network gave up on it."""
+    IDLE = "idle"
+    """No byte in either direction for `idle_timeout`."""
+    WRITE_STALL = "write_stall"
+    """The peer took no byte for `write_stall` while one was owed."""
+    DRAINED = "drained"
+    """It had no byte for `drain_idle` during a drain, or had not begun."""
+    CUT = "cut"
+    """It was still open at `drain_timeout`."""
+    HANDLER = "handler"
+    """The handler of a `TcpServer` returned."""
+    TIMEOUT = "timeout"
+    """The handler of a `TcpServer` let a timeout of its own pass."""
+    FAILURE = "failure"
+    """The handler raised anything else."""
+
+
+class Refusal(enum.Enum):
+    """Why a connection was accepted and closed at once; each has a counter, `refused_<value>`."""
+
+    FULL = "full"
+    """`max_connections` were open."""
+    NO_DESCRIPTOR = "no_descriptor"
+    """The process or the machine had no descriptor left."""
+
+
+COUNTERS: Final[tuple[str, ...]] = (
+    "accepted",
+    *(f"refused_{refusal.value}" for refusal in Refusal),
+    *(f"ended_{ending.value}" for ending in Ending),
+    "accept_errors",
+    "bytes_received",
+    "bytes_sent",
+    "bytes_discarded",
+    "bytes_lost",
+)
+"""The names, in the block's order. `accepted` includes the refused, so accepted = refused + ended + open."""
+
+INDEX: Final = {name: index for index, name in enumerate(COUNTERS)}
+REFUSED: Final = {refusal: INDEX[f"refused_{refusal.value}"] for refusal in Refusal}
+ENDED: Final = {ending: INDEX[f"ended_{ending.value}"] for ending in Ending}
+
+
+class Counters:
+    """A block of counters.
+
+    Args:
+        block: a sequence of ``len(COUNTERS)`` integers to count in; a new list when left out.
+    """
+
+    __slots__ = ("block",)
+
+    def __init__(self, block: MutableSequence[int] | None = None) -> None:
+        self.block: MutableSequence[int] = [0] * len(COUNTERS) if block is None else block
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Add to the counter of that name."""
+        self.block[INDEX[name]] += count
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Count a connection that was accepted and closed at once."""
+        self.block[INDEX["accepted"]] += 1
+        self.block[REFUSED[refusal]] += 1
+
+    def end(self, ending: Ending) -> None:
+        """Count a connection that ended."""
+        self.block[ENDED[ending]] += 1
+
+    def __getitem__(self, name: str) -> int:
+        return self.block[INDEX[name]]
+
+    def as_dict(self) -> dict[str, int]:
+        """All counters by name."""
+        return dict(zip(COUNTERS, self.block, strict=True))

@@ -1,0 +1,68 @@
+"""What a server calls at the events that Node's `net.Server` emits."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import gevent
+from gevent import spawn_raw
+
+from geventecho.address import Address
+from geventecho.connection import ConnectionInfo
+from geventecho.counters import Refusal
+
+if TYPE_CHECKING:
+    from geventecho.server import StopReport, TcpServer
+
+__all__ = ["ServerHooks", "describe"]
+
+logger = logging.getLogger("geventecho.server")
+
+DESCRIPTION_LENGTH: Final = 200
+"""Characters of an error that go into a log line."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHooks:
+    """Callables, each None when nobody listens. All but `listening` run in a greenlet and may block.
+
+    Attributes:
+        listening: takes the server, once connects succeed; start() returns after it.
+        connection: takes a ConnectionInfo, in the connection's greenlet before its handler.
+        refuse: takes the peer's Address and the Refusal.
+        close: takes the StopReport, once the last connection has ended.
+        error: takes an OSError of accept(2), a ListenError of start(), or what a handler raised.
+    """
+
+    listening: Callable[[TcpServer], object] | None = None
+    connection: Callable[[ConnectionInfo], object] | None = None
+    refuse: Callable[[Address, Refusal], object] | None = None
+    close: Callable[[StopReport], object] | None = None
+    error: Callable[[BaseException], object] | None = None
+
+    def call(self, name: str, *arguments: object) -> None:
+        """Call a hook; what it raises is logged and goes no further."""
+        hook: Callable[..., object] | None = getattr(self, name)
+        if hook is None:
+            return
+        try:
+            hook(*arguments)
+        except gevent.GreenletExit:
+            raise  # the connection was told to end while its hook ran
+        except BaseException as error:  # SystemExit included: a hook's bug costs neither a connection nor the server
+            logger.warning("the hook on_%s failed: %s", name, describe(error))
+
+    def call_soon(self, name: str, *arguments: Any) -> None:
+        """Call a hook from the hub, where nothing may block: in a greenlet of its own."""
+        if getattr(self, name) is not None:
+            spawn_raw(self.call, name, *arguments)
+
+
+def describe(error: BaseException) -> str:
+    """One line for an error: bounded, escaped, and safe from an error whose own text cannot be made."""
+    text = traceback.format_exception_only(error)[-1].strip()
+    return text.encode("unicode_escape").decode("ascii")[:DESCRIPTION_LENGTH]

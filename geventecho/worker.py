@@ -1,0 +1,51 @@
+"""One process: a server, the signals that stop it, its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Final
+
+import gevent
+
+from geventecho.server import TcpServer
+
+__all__ = ["EXIT_LOST", "serve"]
+
+EXIT_LOST: Final = 3
+"""The exit code when bytes that were owed could not be delivered."""
+
+
+def serve(server: TcpServer, say: Callable[[str], None]) -> int:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once with 128 + its number.
+
+    Args:
+        server: not started yet.
+        say: takes the last line, which tells how the stop went.
+
+    Returns:
+        The exit code: 0, or 3 when bytes owed were lost.
+
+    Raises:
+        ListenError: the server could not listen.
+    """
+
+    def on_signal(number: int) -> None:
+        # libev calls this in a greenlet within a millisecond; a Python signal handler would run up to 300 ms later,
+        # whenever gevent's loop next returns to the interpreter.
+        if stopping:
+            say(f"stopped: {server.report_now()}")
+            os._exit(128 + number)
+        stopping.append(number)
+        server.stop()
+
+    stopping: list[int] = []
+    watchers = [gevent.signal_handler(number, on_signal, number) for number in (signal.SIGTERM, signal.SIGINT)]
+    try:
+        report = server.serve_forever()
+    finally:
+        for watcher in watchers:
+            watcher.cancel()
+    say(f"stopped: {report}")
+    return EXIT_LOST if report.bytes_lost else 0
