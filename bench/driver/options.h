@@ -1,0 +1,37 @@
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* What a connection does once its first message has come back. */
+enum role {
+    ROLE_CLOSED,     /* keeps `depth` messages in flight */
+    ROLE_PACED,      /* sends when the plan says so, whether or not earlier messages have come back */
+    ROLE_FLOOD,      /* sends as fast as the kernel takes it */
+    ROLE_ONCE_CLOSE, /* closes and opens again */
+    ROLE_ONCE_HOLD,  /* stays open and silent */
+};
+
+struct options {
+    const char *mode;
+    enum role role;
+    struct sockaddr_in target;
+    unsigned connections; /* of `role` */
+    unsigned flooders;    /* besides them, from the end of the warm-up */
+    unsigned burst;       /* besides them, opened all at once at the start of the window */
+    size_t size;          /* bytes of one message */
+    unsigned depth;
+    double rate; /* planned messages a second over all paced connections */
+    double duration, warmup, timeout; /* seconds */
+    unsigned sources;                 /* local addresses 127.0.0.1, 127.0.0.2, … */
+    int cpu;                          /* -1: any */
+    pid_t server_pid;                 /* 0: none to measure */
+};
+
+/* Exits with status 2 and a line on stderr when the options are wrong. */
+struct options options_parse(int argc, char **argv);
+
+#endif
