@@ -12,6 +12,7 @@ from gevent import get_hub, socket, spawn_raw
 from gevent.server import StreamServer
 
 from geventecho.address import SockAddr
+from geventecho.counters import Refusal
 from geventecho.sockets import ACCEPT_CAPACITY, ACCEPT_PEER_GONE
 
 __all__ = ["Acceptor"]
@@ -35,8 +36,9 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         listener: a listening socket; `shut` closes it.
         socket_class: what accepted sockets become.
         deliver: takes a socket and the peer's address; must not block.
-        is_full: whether to refuse the next one.
-        refuse: told of a peer that was refused, and whether for want of a descriptor; must not block.
+        is_full: whether to refuse the next one, whoever it is.
+        admit: whether to take in this one; must not block.
+        refuse: told of a peer that was refused, and why; must not block.
         failed: told of an error of accept(2) that is not a peer's; must not block.
     """
 
@@ -47,7 +49,8 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         socket_class: type[socket.socket],
         deliver: Callable[[socket.socket, SockAddr], None],
         is_full: Callable[[], bool],
-        refuse: Callable[[SockAddr, bool], None],
+        admit: Callable[[SockAddr], Refusal | None],
+        refuse: Callable[[SockAddr, Refusal], None],
         failed: Callable[[OSError], None],
     ) -> None:
         super().__init__(listener, handle=deliver, spawn=spawn_raw)
@@ -55,6 +58,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self._socket_class = socket_class
         self._deliver = deliver
         self._is_full = is_full
+        self._admit = admit
         self._refuse = refuse
         self._failed = failed
         self._asked_again = False
@@ -75,10 +79,9 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self.close()
         self._release_reserve()
         for fd, sockaddr in waiting:
-            if self._is_full():
-                self._turn_away(fd, sockaddr)
-            else:
-                self._deliver(self._wrap(fd), sockaddr)
+            accepted = self._take_in(fd, sockaddr, full=self._is_full())
+            if accepted is not None:
+                self._deliver(*accepted)
 
     def do_read(self) -> Accepted | None:
         """Accept one; None ends this turn of gevent's loop, and the listener wakes it again if there is more."""
@@ -96,22 +99,20 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         except OSError as error:
             self._accept_failed(error)
             return None
-        if full:
-            self._turn_away(fd, sockaddr)
-            return None
-        return self._wrap(fd), sockaddr
+        return self._take_in(fd, sockaddr, full=full)
 
     def do_handle(self, sock: socket.socket, sockaddr: SockAddr) -> None:
         """Hand on an accepted socket."""
         self._deliver(sock, sockaddr)
 
-    def _wrap(self, fd: int) -> socket.socket:
+    def _take_in(self, fd: int, sockaddr: SockAddr, *, full: bool) -> Accepted | None:
+        refusal = Refusal.FULL if full else self._admit(sockaddr)
+        if refusal is not None:
+            os.close(fd)
+            self._refuse(sockaddr, refusal)
+            return None
         listener = self._wrapper
-        return self._socket_class(listener.family, listener.type, listener.proto, fileno=fd)
-
-    def _turn_away(self, fd: int, sockaddr: SockAddr, *, no_descriptor: bool = False) -> None:
-        os.close(fd)
-        self._refuse(sockaddr, no_descriptor)
+        return self._socket_class(listener.family, listener.type, listener.proto, fileno=fd), sockaddr
 
     def _accept_failed(self, error: OSError) -> None:
         if error.errno in ACCEPT_PEER_GONE:
@@ -131,7 +132,8 @@ class Acceptor(StreamServer):  # type: ignore[misc]
                 fd, sockaddr = self.socket._accept()
             except OSError:
                 break
-            self._turn_away(fd, sockaddr, no_descriptor=True)
+            os.close(fd)
+            self._refuse(sockaddr, Refusal.NO_DESCRIPTOR)
         self._reserve = _open_reserve()
 
     def _release_reserve(self) -> None:

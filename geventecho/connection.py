@@ -15,6 +15,7 @@ from greenlet import greenlet
 
 from geventecho.address import Address, SockAddr
 from geventecho.counters import Ending
+from geventecho.limits import Meter
 from geventecho.sockets import name_of
 
 __all__ = ["Clock", "Connection", "ConnectionInfo", "CountedSocket", "Cut", "Ended", "Phase"]
@@ -77,14 +78,15 @@ class Connection:
         greenlet: the greenlet that serves it, once that runs.
         began: when it was accepted; `progress`: when it last carried a byte (monotonic seconds).
         received, sent, discarded: bytes read while it was open; handed to the kernel; read after our FIN.
+        meter: how much it may still receive and how fast, or None.
         pending: what is read but not yet sent, while the peer takes nothing; else None.
         verdict: why it was told to end, or None.
         due: the tick it is filed under in the deadlines, or None.
     """
 
     __slots__ = (
-        "began", "clock", "discarded", "due", "greenlet", "pending", "phase", "progress", "received", "sent", "sock",
-        "sockaddr", "verdict",
+        "began", "clock", "discarded", "due", "greenlet", "meter", "pending", "phase", "progress", "received", "sent",
+        "sock", "sockaddr", "verdict",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, sockaddr: SockAddr, clock: Clock) -> None:
@@ -94,6 +96,7 @@ class Connection:
         self.greenlet: greenlet | None = None
         self.began = self.progress = time.monotonic()
         self.received = self.sent = self.discarded = 0
+        self.meter: Meter | None = None
         self.pending: memoryview | None = None
         self.verdict: Ending | None = None
         self.phase = Phase.NEW

@@ -1,4 +1,4 @@
-"""Due-time buckets: idle, stalled write, and the drain's idle limit.
+"""Due-time buckets: first byte, idle, stalled write, lifetime, and the drain's idle limit.
 
 A connection is filed under the time of its next check. A tick looks only at what is due and files anew what has made
 progress since, so that a message costs a timestamp and no timer. Scanning all connections instead costs 9 ms at a
@@ -32,6 +32,8 @@ class Deadlines:
 
     def __init__(self, config: ServerConfig, clock: Clock) -> None:
         self.clock = clock
+        self._first_byte = config.first_byte_timeout
+        self._lifetime = config.lifetime
         self._idle = config.idle_timeout
         self._write_stall = config.write_stall
         self._drain_idle: float | None = None
@@ -85,6 +87,10 @@ class Deadlines:
     def _due(self, connection: Connection) -> tuple[float, Ending] | None:
         """When to end the connection if it makes no more progress, and why."""
         found: list[tuple[float, Ending]] = []
+        if self._first_byte is not None and not connection.received:
+            found.append((connection.began + self._first_byte, Ending.FIRST_BYTE))
+        if self._lifetime is not None:
+            found.append((connection.began + self._lifetime, Ending.LIFETIME))
         if self._idle is not None:
             found.append((connection.progress + self._idle, Ending.IDLE))
         if self._write_stall is not None and connection.pending is not None:

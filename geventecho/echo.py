@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import gevent
 from gevent import get_hub, getcurrent
 
 from geventecho.connection import Connection
@@ -42,12 +43,14 @@ def echo(connection: Connection, deadlines: Deadlines) -> Ending:
     wait = get_hub().switch
     # The gevent socket's own watcher, not a second one: it saves memory, and close() knows of it.
     watcher = sock._read_event
+    meter = connection.meter
+    window = RECEIVE_SIZE if meter is None else meter.window
     watcher.start(wake)
     try:
         while True:
             wait()
             try:
-                data = receive(RECEIVE_SIZE)
+                data = receive(window)
             except BlockingIOError:
                 continue
             if not data:
@@ -65,6 +68,13 @@ def echo(connection: Connection, deadlines: Deadlines) -> Ending:
                 connection.pending = memoryview(data)[sent:]
                 deadlines.watch(connection)
                 flush(connection)
+                watcher.start(wake)
+            if meter is not None:
+                pause, window = meter.spend(size), meter.window
+                if not window:
+                    return Ending.BYTES
+                watcher.stop()
+                gevent.sleep(pause)
                 watcher.start(wake)
     finally:
         watcher.stop()

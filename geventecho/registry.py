@@ -1,0 +1,200 @@
+"""The open connections: each is served in a greenlet of its own, ended, and counted.
+
+The one promise of this file: whatever a handler did, its stream is ended, its socket closed and the counters settled.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import gevent
+from gevent import socket, spawn_raw
+
+from geventecho import sockets
+from geventecho.address import SockAddr
+from geventecho.config import ServerConfig
+from geventecho.connection import Clock, Connection, ConnectionInfo, Ended, Phase
+from geventecho.counters import Counters, Ending, Refusal
+from geventecho.deadlines import Deadlines
+from geventecho.echo import RECEIVE_SIZE
+from geventecho.hooks import ServerHooks, describe
+from geventecho.limits import AddressLimits, Meter
+from geventecho.linger import LINGER_SECONDS, finish
+
+__all__ = ["Registry"]
+
+logger = logging.getLogger("geventecho.server")
+
+
+class Registry:
+    """Serves what the acceptor accepts.
+
+    Args:
+        config: the limits.
+        hooks: what to call.
+        counters: where to count.
+        handle: serves one connection in its greenlet, and says how that ended.
+        echoes: whether what is received is owed back; then what cannot be returned counts as lost.
+        emptied: called when the last connection has ended; must not block.
+
+    Attributes:
+        open: the connections.
+        peak: the most there were at once.
+        draining: set while a drain goes on: it, not a connection's end, bounds how long owed bytes may take.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        hooks: ServerHooks,
+        counters: Counters,
+        *,
+        handle: Callable[[Connection, Deadlines], Ending],
+        echoes: bool,
+        emptied: Callable[[], None],
+    ) -> None:
+        self.open: set[Connection] = set()
+        self.peak = 0
+        self.draining = False
+        self._config = config
+        self._hooks = hooks
+        self._counters = counters
+        self._handle = handle
+        self._echoes = echoes
+        self._emptied = emptied
+        self._metered = config.max_bytes is not None or config.max_rate is not None
+        self._clock = Clock()
+        self._deadlines = Deadlines(config, self._clock)
+        self._limits = AddressLimits(config)
+        self.admit = self._limits.admit
+
+    # Called by the acceptor in the hub, where nothing may block -------------------------------------------------------
+
+    def add(self, sock: socket.socket, sockaddr: SockAddr) -> None:
+        """Serve an accepted socket."""
+        if not self.open:
+            self._deadlines.start()
+        connection = Connection(sock, sockaddr, self._clock)
+        if self._metered:
+            connection.meter = Meter(self._config.max_bytes, self._config.max_rate, RECEIVE_SIZE)
+        self.open.add(connection)
+        self.peak = max(self.peak, len(self.open))
+        self._counters.add("accepted")
+        self._deadlines.watch(connection)
+        spawn_raw(self._serve, connection)
+
+    def refused(self, sockaddr: SockAddr, refusal: Refusal) -> None:
+        """Count a peer that was accepted and closed at once."""
+        self._counters.refuse(refusal)
+        if self._hooks.refuse is not None:
+            self._hooks.call_soon("refuse", sockets.name_of(sockaddr), refusal)
+
+    # What there is ----------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> list[ConnectionInfo]:
+        """What each connection looks like now."""
+        return [connection.info() for connection in self.open]
+
+    def counts(self) -> dict[str, int]:
+        """All counters by name, with the bytes of open connections, and how many are open and were at the most."""
+        counts = self._counters.as_dict()
+        for connection in self.open:
+            counts["bytes_received"] += connection.received + connection.discarded
+            counts["bytes_discarded"] += connection.discarded
+            counts["bytes_sent"] += connection.sent
+        return counts | {"open": len(self.open), "peak": self.peak}
+
+    def owed(self) -> int:
+        """Bytes of open connections that were received and are not yet returned."""
+        return sum(connection.received - connection.sent for connection in self.open) if self._echoes else 0
+
+    # Ending all of them -----------------------------------------------------------------------------------------------
+
+    def drain(self, idle: float) -> None:
+        """From now on, end connections after `idle` seconds without a byte."""
+        self.draining = True
+        self._deadlines.drain(idle, list(self.open))
+
+    def end(self) -> None:
+        """End what is open in order."""
+        for connection in self.open:
+            if connection.phase is not Phase.ENDING:
+                connection.end(Ending.CUT)
+            elif connection.pending is not None:
+                connection.verdict = Ending.CUT
+
+    def cut(self) -> None:
+        """End what is open at once."""
+        for connection in self.open:
+            connection.cut()
+
+    def abandon(self) -> None:
+        """Close the sockets of handlers that refuse to end."""
+        for connection in list(self.open):
+            logger.warning("a handler refuses to end; its socket is closed under it")
+            self._settle(connection, Ending.CUT)
+
+    # Each runs in its connection's greenlet ---------------------------------------------------------------------------
+
+    def _serve(self, connection: Connection) -> None:
+        connection.greenlet = gevent.getcurrent()
+        ending = None
+        try:
+            if connection.verdict is None:
+                connection.phase = Phase.OPEN
+                if self._hooks.connection is not None:
+                    self._hooks.call("connection", connection.info())
+                ending = self._handle(connection, self._deadlines)
+        except Ended:
+            pass  # for the reason its verdict gives
+        except BaseException as error:  # SystemExit included: it is this connection's end, not the process's
+            ending = self._failed(error)
+        finally:
+            self._finish(connection, ending)
+            self._settle(connection, ending or connection.verdict or Ending.CUT)
+
+    def _failed(self, error: BaseException) -> Ending:
+        """Tell a broken connection from a handler's timeout and from its failure."""
+        if isinstance(error, OSError) and sockets.is_broken(error):
+            return Ending.RESET
+        if not isinstance(error, gevent.GreenletExit):
+            logger.warning("a handler failed and lost its connection: %s", describe(error))
+            self._hooks.call_soon("error", error)
+        return Ending.TIMEOUT if isinstance(error, TimeoutError | gevent.Timeout) else Ending.FAILURE
+
+    def _finish(self, connection: Connection, ending: Ending | None) -> None:
+        """End the stream in order, where there is still somebody to end it with."""
+        if connection.phase is Phase.CLOSED:
+            return
+        connection.phase = Phase.ENDING
+        # After PEER, close() alone sends FIN and leaves nothing unread; a stalled peer has had its time.
+        if ending in (Ending.PEER, Ending.RESET) or connection.verdict is Ending.WRITE_STALL or connection.sock.closed:
+            return
+        try:
+            finish(connection, flush_seconds=None if self.draining else LINGER_SECONDS)
+        except (OSError, Ended):
+            pass  # the peer is gone, or its time is over: what could not be delivered is counted as lost
+
+    def _settle(self, connection: Connection, ending: Ending) -> None:
+        if connection.phase is Phase.CLOSED:
+            return
+        connection.phase = Phase.CLOSED
+        connection.sock.close()
+        self._deadlines.forget(connection)
+        self.open.discard(connection)
+        self._limits.release(connection.sockaddr)
+        counters = self._counters
+        counters.end(ending)
+        counters.add("bytes_received", connection.received + connection.discarded)
+        counters.add("bytes_sent", connection.sent)
+        counters.add("bytes_discarded", connection.discarded)
+        if self._echoes:
+            counters.add("bytes_lost", connection.received - connection.sent)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s ended: %s", sockets.name_of(connection.sockaddr), ending.value)
+        # The two hold each other: without this only the cycle collector would free them.
+        connection.greenlet = None
+        if not self.open:
+            self._deadlines.stop()
+            self._emptied()
