@@ -6,11 +6,13 @@ import argparse
 import logging
 from typing import TYPE_CHECKING, Any
 
+import configargparse
+
 from geventecho import logs, sockets
 from geventecho.address import Address
 from geventecho.arguments import add_command, seconds, seconds_above_zero, target, whole_number
 from geventecho.config import DEFAULT_TARGET, ServerConfig
-from geventecho.errors import AddressError
+from geventecho.errors import AddressError, ConfigError
 from geventecho.server import EchoServer, TcpServer
 from geventecho.worker import serve
 
@@ -59,15 +61,7 @@ def add_to(commands: Commands) -> None:
         "--backlog", metavar="N", type=whole_number(1), default=defaults.backlog,
         help="accept queue to ask for; the kernel clamps it to net.core.somaxconn (default %(default)s)",
     )  # fmt: skip
-    limits = parser.add_argument_group("limits")
-    limits.add_argument(
-        "--max-connections", metavar="N", type=whole_number(0),
-        help="open at once; more are accepted and closed at once; 0 refuses all (default: descriptor limit less 64)",
-    )  # fmt: skip
-    limits.add_argument(
-        "--idle-timeout", metavar="SECONDS", type=seconds_above_zero,
-        help="end a connection after this long without a byte in either direction (default: never)",
-    )  # fmt: skip
+    _add_limits(parser, defaults)
     drain = parser.add_argument_group("stopping")
     drain.add_argument(
         "--drain-timeout", metavar="SECONDS", type=seconds, default=defaults.drain_timeout,
@@ -84,6 +78,36 @@ def add_to(commands: Commands) -> None:
     )  # fmt: skip
     log.add_argument("--log-format", choices=("text", "json"), default="text", help="(default %(default)s)")
     parser.set_defaults(usage_error=parser.error)
+
+
+def _add_limits(parser: configargparse.ArgumentParser, defaults: ServerConfig) -> None:
+    times = parser.add_argument_group("how long a connection may last (default: for ever)")
+    for name, text in (
+        ("--idle-timeout", "end a connection after this long without a byte in either direction"),
+        ("--first-byte-timeout", "end a connection that has sent nothing at all for this long"),
+        ("--lifetime", "end a connection that is this old"),
+    ):
+        times.add_argument(name, metavar="SECONDS", type=seconds_above_zero, help=text)
+    times.add_argument(
+        "--write-stall", metavar="SECONDS", type=seconds_above_zero, default=defaults.write_stall,
+        help="end a connection whose peer has taken no byte for this long while one was owed (default %(default)s)",
+    )  # fmt: skip
+    amounts = parser.add_argument_group("how much (default: no limit)")
+    for name, metavar, least, text in (
+        ("--max-connections", "N", 0, "open at once; more are closed at once (default: descriptor limit less 64)"),
+        ("--max-per-address", "N", 1, "open at once from one address; an IPv6 address counts by its /64"),
+        ("--max-bytes", "BYTES", 1, "end a connection once it has sent this much"),
+        ("--max-rate", "BYTES", 1, "bytes a second that a connection may send; it is slowed down, not ended"),
+    ):  # fmt: skip
+        amounts.add_argument(name, metavar=metavar, type=whole_number(least), help=text)
+    amounts.add_argument(
+        "--connect-rate", metavar="N", type=seconds_above_zero, help="connections a second from one address",
+    )  # fmt: skip
+    who = parser.add_argument_group("who may connect (default: everybody who can reach the address)")
+    who.add_argument(
+        "--allow", metavar="NETWORK", nargs="+", default=(), help="only these, as 192.0.2.0/24 2001:db8::/32"
+    )
+    who.add_argument("--deny", metavar="NETWORK", nargs="+", default=(), help="not these; wins over --allow")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -125,8 +149,13 @@ def say(line: str) -> None:
 
 
 def _config(options: argparse.Namespace, max_connections: int | None) -> ServerConfig:
-    given: dict[str, Any] = {name: getattr(options, name) for name in ServerConfig.names() if hasattr(options, name)}
-    return ServerConfig(**given | {"max_connections": max_connections})
+    given: dict[str, Any] = {name: getattr(options, name) for name in ServerConfig.names()}
+    networks = {"allow": tuple(options.allow), "deny": tuple(options.deny)}
+    try:
+        return ServerConfig(**given | networks | {"max_connections": max_connections})
+    except ConfigError as error:
+        options.usage_error(str(error))
+        raise
 
 
 def _address(options: argparse.Namespace) -> Address:

@@ -1,0 +1,83 @@
+# Every target works on a fresh clone with Python 3.11+ and make: the first one makes the environment.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# make serve
+HOST ?= 127.0.0.1
+PORT ?= 8090
+# make loadtest, make loadtest-headless; without TARGET an echo server of their own is started and stopped
+TARGET ?=
+USERS ?= 1000
+SPAWN_RATE ?= 100
+RUN_TIME ?= 30s
+PROCESSES ?=
+REPORTS ?= reports
+# more arguments for the program behind a target: make serve ARGS="--idle-timeout 60"
+ARGS ?=
+
+LOADTEST = $(BIN)/python -m geventecho.loadtest -f loadtests/locustfile.py --users $(USERS) --spawn-rate $(SPAWN_RATE) \
+	$(if $(TARGET),--host $(TARGET)) $(if $(PROCESSES),--processes $(PROCESSES))
+
+.PHONY: help serve loadtest loadtest-headless test test-all check format bench bench-full build clean
+
+help:
+	@echo "make serve               the echo server on tcp://$(HOST):$(PORT)          HOST= PORT= ARGS="
+	@echo "make loadtest            Locust's web UI on http://127.0.0.1:8089        TARGET= USERS= SPAWN_RATE= PROCESSES="
+	@echo "make loadtest-headless   the same without a browser; HTML and CSV        RUN_TIME= REPORTS="
+	@echo "make test                the tests, under five minutes                   ARGS="
+	@echo "make test-all            all of them, the long ones too"
+	@echo "make check               ruff and mypy"
+	@echo "make bench               against other echo servers; bench-full has every scenario"
+	@echo "make build               wheel and sdist in dist/"
+	@echo "make clean               remove what the other targets made"
+
+# The environment is remade, not patched up, when what it is made from changes.
+$(READY): requirements.txt pyproject.toml
+	rm -rf $(VENV)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geventecho needs Python 3.11 or later; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+serve: $(READY)
+	@exec $(BIN)/geventecho serve --host $(HOST) --port $(PORT) $(ARGS)
+
+loadtest: $(READY)
+	@exec $(LOADTEST) $(ARGS)
+
+loadtest-headless: $(READY)
+	@mkdir -p $(REPORTS)
+	@exec $(LOADTEST) --headless --run-time $(RUN_TIME) --html $(REPORTS)/loadtest.html --csv $(REPORTS)/loadtest $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(READY)
+	$(BIN)/python -m pytest -m "" --timeout 900 $(ARGS)
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(MAKE) -C bench quick
+
+bench-full: $(READY)
+	$(MAKE) -C bench full
+
+build: $(READY)
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info reports bench/build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
