@@ -1,0 +1,17 @@
+"""TCP load tests in Locust: subclass `TcpUser`, write tasks, run `locust -f`.
+
+Importing it imports Locust, which monkey-patches the process; adds our arguments, checks and reporting to Locust; and
+raises the soft descriptor limit to the hard one, since Locust itself stops at 10,000.
+"""
+
+from __future__ import annotations
+
+from geventecho.loadtest.plugin import install
+from geventecho.loadtest.session import Account, Failed, TcpSession, account_of
+from geventecho.loadtest.user import TcpUser
+from geventecho.sockets import raise_descriptor_limit
+
+__all__ = ["Account", "Failed", "TcpSession", "TcpUser", "account_of"]
+
+raise_descriptor_limit()
+install()

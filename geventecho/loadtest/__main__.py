@@ -1,0 +1,5 @@
+"""`python -m geventecho.loadtest`."""
+
+from geventecho.loadtest.launch import main
+
+main()

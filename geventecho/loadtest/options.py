@@ -1,0 +1,134 @@
+"""The load test's own Locust arguments: on the command line, and as fields of the web UI."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from flask import Response, jsonify, request
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.web import WebUI
+
+from geventecho.address import Address
+from geventecho.arguments import seconds, whole_number
+from geventecho.config import ClientConfig
+from geventecho.errors import AddressError, ConfigError
+
+__all__ = ["Settings", "add_arguments", "check_form", "target_of"]
+
+LARGEST_PAYLOAD: Final = 1 << 30
+PATIENT: Final = ClientConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a user is told by the options.
+
+    Attributes:
+        payload_size: bytes of each echo.
+        think_time: seconds between two tasks; 0 is flat out.
+        connect_timeout: seconds to resolve the name and connect.
+        request_timeout: seconds for one request and its reply.
+    """
+
+    payload_size: int = 1024
+    think_time: float = 1.0
+    connect_timeout: float = PATIENT.connect_timeout or 5.0
+    request_timeout: float = PATIENT.request_timeout or 5.0
+
+    @classmethod
+    def of(cls, environment: Environment) -> Settings:
+        """Read them from the options as they are now: the web UI changes them between two tests, on workers too.
+
+        Raises:
+            ConfigError: a value is wrong.
+        """
+        given = vars(environment.parsed_options or argparse.Namespace())
+        values: dict[str, Any] = {}
+        for name, parse in TYPES.items():
+            if name in given:
+                values[name] = _parse(name, parse, str(given[name]))
+        return cls(**values)
+
+
+def _timeout(text: str) -> float:
+    value = seconds(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("a timeout must be above 0 seconds")
+    return value
+
+
+TYPES: Final[dict[str, Callable[[str], Any]]] = {
+    "payload_size": whole_number(1, LARGEST_PAYLOAD),
+    "think_time": seconds,
+    "connect_timeout": _timeout,
+    "request_timeout": _timeout,
+}
+HELP: Final = {
+    "payload_size": "Bytes that each echo sends",
+    "think_time": "Seconds a user waits between two tasks; 0 is flat out",
+    "connect_timeout": "Seconds to resolve the target's name and connect",
+    "request_timeout": "Seconds for a request and its whole reply",
+}
+METAVAR: Final = {"payload_size": "BYTES"}
+
+
+def add_arguments(parser: LocustArgumentParser) -> None:
+    """Add them to Locust's parser. In a group of their own they would not show in the web UI."""
+    for field in fields(Settings):
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=TYPES[field.name],
+            # The form turns what it is sent into the type of the current value, so the default's type matters.
+            default=field.default,
+            metavar=METAVAR.get(field.name, "SECONDS"),
+            help=f"{HELP[field.name]}. Default is {field.default}.",
+            env_var=f"GEVENTECHO_LOADTEST_{field.name.upper()}",
+        )
+
+
+def target_of(text: str) -> Address:
+    """The target in Locust's host field.
+
+    Raises:
+        AddressError: it is no target, or none that a client can connect to.
+    """
+    address = Address.parse(text.strip())
+    if address.scheme not in ("tcp", "unix"):
+        raise AddressError(f"a load test cannot connect to {text!r}; write tcp://host:port or unix:/path")
+    return address
+
+
+def check_form(web_ui: WebUI, needs_target: Callable[[], bool]) -> None:
+    """Have the form's values checked before Locust takes any of them; Locust itself checks none.
+
+    Args:
+        web_ui: Locust's.
+        needs_target: whether the host field must be a target.
+    """
+    assert web_ui.app is not None  # noqa: S101
+
+    def check() -> Response | None:
+        if request.endpoint != "locust.swarm":
+            return None
+        try:
+            for name, parse in TYPES.items():
+                if name in request.form:
+                    _parse(name, parse, request.form[name])
+            if request.form.get("host") and needs_target():
+                target_of(request.form["host"])
+        except (ConfigError, AddressError) as error:
+            return jsonify({"success": False, "message": str(error), "host": web_ui.environment.host})
+        return None
+
+    web_ui.app.before_request(check)
+
+
+def _parse(name: str, parse: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parse(text)
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"{name.replace('_', ' ').capitalize()}: {error}") from None

@@ -1,0 +1,41 @@
+"""Payloads to echo, no two alike, made at the cost of a copy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+
+__all__ = ["distinct_payloads"]
+
+# The filler is read from a different offset each time, so that a reply to another message differs all over.
+OFFSETS = 251
+
+
+@lru_cache(maxsize=4)
+def _filler(size: int) -> bytes:
+    return os.urandom(size + OFFSETS)
+
+
+def distinct_payloads(size: int) -> Iterator[bytes]:
+    """Yield payloads for one user for ever.
+
+    A payload begins with 8 bytes of sequence number, counted from a random start, and 8 bytes that name the user;
+    random filler follows. Shorter ones are cut after the byte that changes fastest, which is the first: even single
+    bytes differ from message to message, as far as 256 values go.
+
+    Args:
+        size: bytes of each, 1 or more.
+    """
+    user = os.urandom(8)
+    number = int.from_bytes(os.urandom(8), "little")
+    tail = max(0, size - 16)
+    filler = memoryview(_filler(tail))
+    while True:
+        number = (number + 1) & 0xFFFFFFFFFFFFFFFF
+        head = number.to_bytes(8, "little") + user
+        if tail:
+            start = number % OFFSETS
+            yield head + filler[start : start + tail]
+        else:
+            yield head[:size]
