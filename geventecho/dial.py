@@ -1,0 +1,200 @@
+"""From a target to a connected socket: names, addresses, one budget over all of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import gevent
+from gevent import socket
+
+from geventecho import errors
+from geventecho.address import Address, SockAddr
+from geventecho.deadline import Deadline
+from geventecho.sockets import translate_connect
+from geventecho.wait import wait
+
+__all__ = ["dial", "forget_names"]
+
+REFRESH_AFTER: Final = 60.0
+"""Seconds after which a name is looked up again, and only when no connection could be made to what it gave."""
+# linux/in.h: choose the local port at connect, not at bind. A bind cannot know the destination, so it takes the port
+# away from all of them, and one source address is used up after some 28,000 connections wherever they go.
+IP_BIND_ADDRESS_NO_PORT: Final = 24
+# A Unix listener whose queue is full says EAGAIN and nothing more (unix(7)): there is no event to wait for.
+UNIX_RETRY: Final = 0.01
+
+Found = tuple[int, SockAddr]
+
+
+class Names:
+    """What the resolver said, once per process: thousands of clients must not measure the resolver.
+
+    gevent resolves in ten threads; those who ask for the same name while it is being looked up share the one answer.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], tuple[float, list[Found]]] = {}
+        self._asking: dict[tuple[str, int, object], gevent.Greenlet] = {}
+
+    def lookup(self, target: Address, deadline: Deadline) -> list[Found]:
+        """The addresses of a target whose host is a name.
+
+        Raises:
+            ResolveError: it has none.
+            ConnectTimeout: no answer within the deadline.
+        """
+        key = (target.host, target.port)
+        if key in self._known:
+            return self._known[key][1]
+        asked = (*key, gevent.get_hub())
+        job = self._asking.get(asked)
+        if job is None:
+            job = self._asking[asked] = gevent.spawn(_resolve, target)
+            job.rawlink(lambda _: self._asking.pop(asked, None))
+        job.join(deadline.remaining())
+        if not job.ready():
+            raise errors.ConnectTimeout("the name was not resolved in time", address=target, phase="dns")
+        found = job.value
+        if isinstance(found, UnicodeError):
+            raise errors.ResolveError(f"{target.host!r} is not a host name ({found})", address=target, phase="dns")
+        if isinstance(found, OSError):
+            raise translate_connect(found, target)
+        self._known[key] = (time.monotonic(), found)
+        return self._known[key][1]
+
+    def failed(self, target: Address) -> None:
+        """No connection could be made to what the name gave: look it up afresh if that was long ago."""
+        key = (target.host, target.port)
+        if key in self._known and time.monotonic() - self._known[key][0] > REFRESH_AFTER:
+            del self._known[key]
+
+    def forget(self) -> None:
+        """Forget everything."""
+        self._known.clear()
+
+
+_names = Names()
+forget_names = _names.forget
+
+
+def _resolve(target: Address) -> list[Found] | OSError | UnicodeError:
+    # Returned, not raised: a greenlet that dies of an exception prints its traceback.
+    try:
+        target.host.encode("idna")  # the resolver does it too, but in a thread that prints a traceback
+        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        return error
+    return [(int(family), sockaddr) for family, _, _, _, sockaddr in found]
+
+
+def dial(
+    target: Address, timeout: float | None, *, source: Address | None = None, nodelay: bool = True
+) -> tuple[socket.socket, SockAddr]:
+    """Connect to the first of the target's addresses that answers.
+
+    Args:
+        target: a tcp or unix address.
+        timeout: seconds for everything, the name included; None waits as long as the kernel does.
+        source: local IP address to connect from, and port (0 for any).
+        nodelay: send small messages at once (TCP_NODELAY, tcp(7)).
+
+    Returns:
+        The connected socket and the address it was connected to.
+
+    Raises:
+        ConnectError: in its kinds; of several addresses the last one's failure, the others in its notes.
+    """
+    deadline = Deadline(timeout)
+    failures: list[tuple[SockAddr, errors.ConnectError]] = []
+    addresses = _addresses(target, deadline)
+    if source is not None:
+        addresses = [(family, sockaddr) for family, sockaddr in addresses if family == source.family]
+        if not addresses:
+            raise errors.ConnectError(f"it has no address of the family of {source}", address=target, phase="connect")
+    for budget, (family, sockaddr) in _shares(addresses, deadline):
+        try:
+            return _connect(family, sockaddr, budget, source, nodelay), sockaddr
+        except TimeoutError as error:
+            reason = "no answer in time" if timeout is None else f"no answer within {timeout:g} s"
+            failure: errors.ConnectError = errors.ConnectTimeout(reason, address=target, phase="connect")
+            failure.errno = error.errno
+            failures.append((sockaddr, failure))
+        except OSError as error:
+            failures.append((sockaddr, translate_connect(error, target)))
+    _names.failed(target)
+    raise _last(failures)
+
+
+def _addresses(target: Address, deadline: Deadline) -> list[Found]:
+    family = target.family
+    if family is not None:
+        return [(family, target.sockaddr)]
+    return _names.lookup(target, deadline)
+
+
+def _shares(addresses: list[Found], deadline: Deadline) -> Iterator[tuple[Deadline, Found]]:
+    """Each address with its share of the time: a first one that never answers must leave some for the next."""
+    for tried, found in enumerate(addresses):
+        remaining = deadline.remaining()
+        yield Deadline(None if remaining is None else remaining / (len(addresses) - tried)), found
+
+
+def _last(failures: list[tuple[SockAddr, errors.ConnectError]]) -> errors.ConnectError:
+    _, failure = failures[-1]
+    for sockaddr, other in failures[:-1]:
+        failure.add_note(f"{Address.from_sockaddr(sockaddr)} before that: {other.reason}")
+    return failure
+
+
+def _connect(
+    family: int, sockaddr: SockAddr, deadline: Deadline, source: Address | None, nodelay: bool
+) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if nodelay and family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source is not None:
+            if source.port == 0:
+                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind(source.sockaddr)
+        # The raw socket: gevent's connect() asks the resolver thread about an address that is numeric already.
+        raw = sock._sock
+        while not _begin(raw, sockaddr):
+            if family == socket.AF_UNIX:
+                _pause(deadline)
+            elif not wait(sock._write_event, deadline.remaining()):
+                raise TimeoutError
+            else:
+                _finish(raw)
+                break
+        # On loopback a port nobody listens on may be chosen as our own local port: TCP then connects the socket to
+        # itself (simultaneous open, RFC 9293 3.5), and it echoes perfectly.
+        if family != socket.AF_UNIX and raw.getsockname()[1] == sockaddr[1] and raw.getsockname() == raw.getpeername():
+            raise ConnectionRefusedError("connected to itself")
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _begin(raw: Any, sockaddr: SockAddr) -> bool:
+    try:
+        raw.connect(sockaddr)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _pause(deadline: Deadline) -> None:
+    if deadline.expired:
+        raise TimeoutError
+    gevent.sleep(UNIX_RETRY)
+
+
+def _finish(raw: Any) -> None:
+    number = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if number:
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,257 @@
+"""Where a reply ends.
+
+A stream has no messages: who reads a reply must know where it stops. A framing says so::
+
+    Exactly(1024)                      a fixed number of bytes
+    Until(b"\\r\\n")                     up to and including a delimiter
+    LengthPrefixed(">I", offset=1)     a header that says how much follows
+    UntilQuiet(0.2)                    until nothing has come for a while (seconds)
+    UntilClosed()                      until the peer's FIN
+    NoReply()                          there is none
+
+or any callable that is fed the chunks as they arrive, see `Parsed`. Every framing has a `max_size` in bytes, beyond
+which the reply fails with `ReplyTooLong`; bytes after a reply stay for the next one.
+
+Rules for this file: it is pure. It never sees a socket or a clock, so that a stream can be cut anywhere in a test.
+
+A framing makes a new *parser* for each reply. The parser is called with each chunk of the reply (bytes, never empty) in
+order, each byte once. It returns None while it cannot tell where the reply ends; else how many bytes, from the start of
+this chunk, still belong to it: fewer than the chunk holds, all of them, or more (then it is not called again: the
+missing ones are counted). It raises ValueError for a reply that cannot be what was agreed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Final
+
+from geventecho.errors import ConfigError
+
+__all__ = [
+    "DEFAULT_MAX_SIZE",
+    "Exactly",
+    "Framing",
+    "LengthPrefixed",
+    "NoReply",
+    "Parsed",
+    "Parser",
+    "Until",
+    "UntilClosed",
+    "UntilQuiet",
+    "as_framing",
+]
+
+DEFAULT_MAX_SIZE: Final = 16 * 1024 * 1024
+"""Bytes a reply may have when its framing does not say otherwise."""
+
+Parser = Callable[[bytes], int | None]
+Verdict = int | bool | None
+
+
+class Framing:
+    """What all framings share; subclass it for a protocol whose parser needs a state of its own per reply.
+
+    Attributes:
+        max_size: bytes the reply may have.
+        size: bytes the reply has, where that is known beforehand, else None.
+        quiet: seconds of silence that end a reply which has begun, else None.
+        ends_at_close: whether the peer's FIN ends the reply; elsewhere it cuts it short.
+    """
+
+    max_size: int = DEFAULT_MAX_SIZE
+    size: int | None = None
+    quiet: float | None = None
+    ends_at_close: bool = False
+
+    def __init__(self, *, max_size: int = DEFAULT_MAX_SIZE) -> None:
+        self.max_size = _whole_number("max_size", max_size)
+
+    def parser(self) -> Parser:
+        """A parser for one reply, as the head of this module describes it."""
+        raise NotImplementedError
+
+
+class Exactly(Framing):
+    """A reply of a fixed size; that size is also its `max_size`.
+
+    Args:
+        count: bytes, 0 or more.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__(max_size=_whole_number("count", count))
+        self.size = count
+
+    def parser(self) -> Parser:
+        count = self.max_size
+        return lambda _chunk: count
+
+
+class NoReply(Exactly):
+    """No reply at all: the request is over once it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+
+class Until(Framing):
+    """A reply that ends with a delimiter, which is part of it.
+
+    Args:
+        delimiter: at least one byte.
+        max_size: bytes the reply may have, the delimiter included.
+    """
+
+    def __init__(self, delimiter: bytes, *, max_size: int = DEFAULT_MAX_SIZE) -> None:
+        super().__init__(max_size=max_size)
+        if not isinstance(delimiter, bytes) or not delimiter:
+            raise ConfigError(f"delimiter is {delimiter!r}; it must be bytes, at least one")
+        self.delimiter = delimiter
+
+    def parser(self) -> Parser:
+        delimiter = self.delimiter
+        overlap = len(delimiter) - 1
+        tail = b""  # the delimiter may have begun in the chunk before
+
+        def parse(chunk: bytes) -> int | None:
+            nonlocal tail
+            window = tail + chunk if tail else chunk
+            found = window.find(delimiter)
+            if found >= 0:
+                return found + len(delimiter) - len(tail)
+            tail = window[-overlap:] if overlap else b""
+            return None
+
+        return parse
+
+
+class LengthPrefixed(Framing):
+    """A reply whose header holds its length.
+
+    Args:
+        struct_format: one integer as the struct module writes it, such as ">I" (4 bytes, network order) or "<H".
+        offset: bytes of the reply that stand before the length.
+        includes_itself: whether the length counts its own bytes; it never counts the `offset` bytes before it.
+        max_size: bytes the whole reply may have.
+    """
+
+    def __init__(
+        self, struct_format: str, offset: int = 0, includes_itself: bool = False, *, max_size: int = DEFAULT_MAX_SIZE
+    ) -> None:
+        super().__init__(max_size=max_size)
+        self.offset = _whole_number("offset", offset)
+        self.includes_itself = includes_itself
+        try:
+            self.prefix = struct.Struct(struct_format)
+            fields = self.prefix.unpack(bytes(self.prefix.size))
+        except (struct.error, TypeError) as error:
+            raise ConfigError(f"{struct_format!r} is not a struct format: {error}") from None
+        if len(fields) != 1 or type(fields[0]) is not int:
+            raise ConfigError(f"{struct_format!r} is not one integer; write it like '>I' (4 bytes, network order)")
+
+    def parser(self) -> Parser:
+        offset, prefix = self.offset, self.prefix
+        header_size = offset + prefix.size
+        before = 0 if self.includes_itself else prefix.size
+        header = b""
+
+        def parse(chunk: bytes) -> int | None:
+            nonlocal header
+            seen = len(header)
+            header += chunk[: header_size - seen]
+            if len(header) < header_size:
+                return None
+            (length,) = prefix.unpack_from(header, offset)
+            total = offset + before + length
+            if total < header_size:
+                raise ValueError(f"the length in its header is {length}")
+            return int(total) - seen
+
+        return parse
+
+
+class UntilQuiet(Framing):
+    """A reply that is over when nothing more has come for a while, or the peer closes.
+
+    The silence counts from its last byte; a reply that never begins is a timeout, not an empty reply.
+
+    Args:
+        seconds: the silence, above 0.
+        max_size: bytes the reply may have.
+    """
+
+    ends_at_close = True
+
+    def __init__(self, seconds: float, *, max_size: int = DEFAULT_MAX_SIZE) -> None:
+        super().__init__(max_size=max_size)
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+            raise ConfigError(f"seconds is {seconds!r}; it must be a number above 0")
+        self.quiet = seconds
+
+    def parser(self) -> Parser:
+        return lambda _chunk: None
+
+
+class UntilClosed(Framing):
+    """A reply that the peer's FIN ends; it may be empty.
+
+    Args:
+        max_size: bytes the reply may have.
+    """
+
+    ends_at_close = True
+
+    def parser(self) -> Parser:
+        return lambda _chunk: None
+
+
+class Parsed(Framing):
+    """A reply whose end a callable finds; `as_framing` wraps a plain callable in this.
+
+    Args:
+        function: is fed the chunks of every reply and returns None or False while the reply goes on, True when it ends
+            with this chunk, or a number of bytes as a parser does. What it remembers from one reply to the next is its
+            own business: a protocol that must start afresh with each reply is a subclass of `Framing`.
+        max_size: bytes the reply may have.
+    """
+
+    def __init__(self, function: Callable[[bytes], Verdict], *, max_size: int = DEFAULT_MAX_SIZE) -> None:
+        super().__init__(max_size=max_size)
+        self.function = function
+
+    def parser(self) -> Parser:
+        function = self.function
+
+        def parse(chunk: bytes) -> int | None:
+            verdict = function(chunk)
+            if verdict is None or verdict is False:
+                return None
+            if verdict is True:
+                return len(chunk)
+            if isinstance(verdict, int) and verdict >= 0:
+                return verdict
+            raise TypeError(f"the framing {function!r} returned {verdict!r}; give None, True or a number of bytes")
+
+        return parse
+
+
+def as_framing(reply: Framing | Callable[[bytes], Verdict]) -> Framing:
+    """Take a framing, or wrap a callable in one.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if isinstance(reply, Framing):
+        return reply
+    if isinstance(reply, type):
+        raise ConfigError(f"{reply.__name__} is a class; give an instance, such as {reply.__name__}(…)")
+    if callable(reply):
+        return Parsed(reply)
+    raise ConfigError(f"{reply!r} is not a framing; give one of geventecho.framing, or a callable that is fed chunks")
+
+
+def _whole_number(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(f"{name} is {value!r}; it must be a whole number of bytes of 0 or more")
+    return value

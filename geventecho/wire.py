@@ -1,0 +1,231 @@
+"""One connected socket, not blocking: read, write, and both at once, each within a time limit.
+
+Rules for this file: it knows one socket and its waits; never what a message means, never what is left over from one.
+Every failure is a `NetworkError` with the address and the phase.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, Protocol
+
+from gevent import get_hub, monkey, socket
+from greenlet import getcurrent
+
+from geventecho.address import Address
+from geventecho.errors import ReadTimeout, WriteTimeout
+from geventecho.sockets import translate_io
+from geventecho.wait import EXPIRED, NEVER, QUIET, READY, check_free, timer, woken_by
+
+__all__ = ["Reader", "Wire"]
+
+# The real one also in a monkey-patched process: asking with no time to wait never blocks.
+_poll: Final[Any] = monkey.get_original("select", "poll")
+# From us, or from the peer: something to read, or its FIN. Errors and hang-ups are reported unasked.
+INCOMING: Final = select.POLLIN | select.POLLRDHUP
+SEND_SIZE: Final = 256 * 1024
+"""Bytes offered to the kernel at once: more would keep other greenlets waiting while it copies."""
+
+
+class Reader(Protocol):
+    """What `exchange` feeds: geventecho.reply has them."""
+
+    complete: bool
+    received: int
+
+    def feed(self, chunk: bytes) -> bool:
+        """Take a chunk; returns whether the reply is complete."""
+
+    def end(self) -> None:
+        """Take the peer's FIN."""
+
+
+class Wire:
+    """A connected socket and everything its waits need, made once.
+
+    Args:
+        sock: a connected gevent socket; the wire closes it.
+        target: its peer, for the errors.
+        timeout: seconds the calls take that are not given others; None is no limit.
+        receive_size: bytes to ask the kernel for at once.
+
+    Attributes:
+        sent: bytes the kernel took from us.
+        received: bytes we took from the kernel.
+    """
+
+    __slots__ = (
+        "_clock", "_idle", "_read_event", "_recv", "_send", "_switch", "_target", "_write_event", "receive_size",
+        "received", "sent", "sock", "timeout",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, target: Address, timeout: float | None, receive_size: int) -> None:
+        self.sock = sock
+        self._target = target
+        self.timeout = timeout
+        self.receive_size = receive_size
+        self.sent = self.received = 0
+        # gevent's own watchers and not new ones: close() then finds and wakes whoever waits on them.
+        self._read_event = sock._read_event
+        self._write_event = sock._write_event
+        self._recv = sock._sock.recv
+        self._send = sock._sock.send
+        self._switch = get_hub().switch
+        self._clock = timer(timeout)
+        idle = _poll()
+        idle.register(sock.fileno(), INCOMING)
+        self._idle = idle.poll
+
+    def is_idle(self) -> bool:
+        """Whether there is nothing to read: no byte, no FIN, no error. Costs a third of a receive that fails."""
+        return not self._idle(0)
+
+    def read(self, size: int, seconds: float | None) -> bytes:
+        """Up to `size` bytes, as soon as there are any; b"" once the peer has closed."""
+        data = self.read_now(size)
+        if data is not None:
+            return data
+        event = self._read_event
+        check_free(event)
+        clock = self._clock if seconds == self.timeout else timer(seconds)
+        switch = getcurrent().switch
+        try:
+            clock.again(switch, EXPIRED, update=True)
+            event.start(switch, READY)
+            while data is None:
+                if woken_by(self._switch()) is EXPIRED:
+                    raise ReadTimeout(f"no byte within {seconds:g} s", address=self._target, phase="read")
+                data = self.read_now(size)
+        except OSError as error:  # from close(), while we waited
+            raise translate_io(error, self._target, "read") from error
+        finally:
+            event.stop()
+            clock.stop()
+        return data
+
+    def write(self, data: bytes | memoryview, seconds: float | None) -> None:
+        """All of `data`, within `seconds`."""
+        sent = self.write_now(data)
+        if sent == len(data):
+            return
+        unsent = memoryview(data)[sent:]
+        event = self._write_event
+        check_free(event)
+        clock = timer(seconds)  # not the shared one: another greenlet may be reading meanwhile
+        switch = getcurrent().switch
+        try:
+            clock.again(switch, EXPIRED, update=True)
+            event.start(switch, READY)
+            while unsent:
+                if woken_by(self._switch()) is EXPIRED:
+                    raise self._not_taken(len(unsent), seconds)
+                unsent = unsent[self.write_now(unsent) :]
+        except OSError as error:  # from close(), while we waited
+            raise translate_io(error, self._target, "write") from error
+        finally:
+            event.stop()
+            clock.stop()
+
+    def exchange(
+        self, payload: bytes | memoryview, reader: Reader, seconds: float | None, quiet: float | None = None
+    ) -> None:
+        """Write `payload` and feed `reader`, both at once, until all is sent and the reply complete.
+
+        Args:
+            payload: bytes to write, perhaps none.
+            reader: is fed what comes.
+            seconds: for all of it; None is no limit.
+            quiet: seconds of silence that end a reply which has begun, or None.
+        """
+        read_event, write_event = self._read_event, self._write_event
+        check_free(read_event)
+        check_free(write_event)
+        size = len(payload)
+        clock = self._clock if seconds == self.timeout else timer(seconds)
+        pause = NEVER if quiet is None else timer(quiet)
+        switch = getcurrent().switch
+        try:
+            sent = self.write_now(payload) if size else 0
+            if not size and self._feed(reader):
+                return
+            clock.again(switch, EXPIRED, update=True)
+            read_event.start(switch, READY)
+            if sent < size:
+                write_event.start(switch, READY)
+                self._write_and_feed(memoryview(payload)[sent:], reader, seconds)
+                write_event.stop()
+            if reader.received:
+                pause.again(switch, QUIET, update=True)
+            while not reader.complete:
+                event = woken_by(self._switch())
+                if event is EXPIRED:
+                    reason = f"the reply was not complete within {seconds:g} s, {reader.received} bytes of it came"
+                    raise ReadTimeout(reason, address=self._target, phase="read")
+                self._feed(reader, is_over=event is QUIET)
+                if quiet is not None:
+                    pause.again(switch, QUIET, update=True)
+        except OSError as error:  # from close(), while we waited
+            raise translate_io(error, self._target, "read") from error
+        finally:
+            read_event.stop()
+            write_event.stop()
+            clock.stop()
+            pause.stop()
+
+    def _write_and_feed(self, unsent: memoryview, reader: Reader, seconds: float | None) -> None:
+        while unsent:
+            if woken_by(self._switch()) is EXPIRED:
+                raise self._not_taken(len(unsent), seconds)
+            if not reader.complete and self._feed(reader):
+                # Level-triggered: left armed, what comes after the reply would wake us all the time.
+                self._read_event.stop()
+            unsent = unsent[self.write_now(unsent) :]
+
+    def read_now(self, size: int) -> bytes | None:
+        """What there is, up to `size` bytes; None for nothing yet, b"" once the peer has closed."""
+        try:
+            data: bytes = self._recv(size)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise translate_io(error, self._target, "read") from error
+        self.received += len(data)
+        return data
+
+    def write_now(self, data: bytes | memoryview) -> int:
+        """Offer `data` to the kernel; returns how many bytes it took."""
+        if len(data) > SEND_SIZE:
+            data = memoryview(data)[:SEND_SIZE]
+        try:
+            count: int = self._send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise translate_io(error, self._target, "write") from error
+        self.sent += count
+        return count
+
+    def _feed(self, reader: Reader, *, is_over: bool = False) -> bool:
+        chunk = self.read_now(self.receive_size)
+        if chunk:
+            return reader.feed(chunk)
+        if chunk is not None or is_over:
+            reader.end()
+        return reader.complete
+
+    def _not_taken(self, unsent: int, seconds: float | None) -> WriteTimeout:
+        reason = f"the peer did not take the last {unsent} bytes within {seconds:g} s"
+        return WriteTimeout(reason, address=self._target, phase="write")
+
+    def stop_writing(self, refuse: Callable[..., NoReturn]) -> None:
+        """Send FIN; from now on `refuse` is called for every write."""
+        self._send = refuse
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # the connection broke: the next read says how
+
+    def stop(self, refuse: Callable[..., NoReturn]) -> None:
+        """From now on `refuse` is called for every use. The socket is the caller's to close, which wakes who waits."""
+        self._recv = self._send = self._idle = refuse
