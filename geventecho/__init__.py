@@ -1,8 +1,89 @@
 """A TCP echo server and cooperative client on gevent, and TCP load tests in Locust.
 
-    from geventecho import EchoServer
-    with EchoServer("127.0.0.1:8090") as server:
-        server.serve_forever()
+    from geventecho import EchoServer, connect
+
+    with EchoServer("127.0.0.1:0") as server, connect(server.address) as client:
+        client.echo(b"hello")
 
 Importing it patches nothing: it uses gevent.socket by name. Only `geventecho.loadtest` imports Locust, which patches.
 """
+
+from geventecho._version import __version__
+from geventecho.address import Address
+from geventecho.client import Client, connect
+from geventecho.config import ClientConfig, ServerConfig
+from geventecho.connection import ConnectionInfo
+from geventecho.counters import Ending, Refusal
+from geventecho.drain import StopReport
+from geventecho.errors import (
+    AddressError,
+    ClosedByPeer,
+    ClosedLocally,
+    ConfigError,
+    ConnectError,
+    ConnectRefused,
+    ConnectTimeout,
+    ConnectUnreachable,
+    CorruptReply,
+    GeventechoError,
+    ListenError,
+    NetworkError,
+    OutOfResources,
+    PeerReset,
+    ReadTimeout,
+    ReplyError,
+    ReplyTooLong,
+    ResolveError,
+    ServerStateError,
+    ShortReply,
+    UnexpectedReply,
+    UnsolicitedData,
+    WriteTimeout,
+)
+from geventecho.framing import Exactly, LengthPrefixed, NoReply, Until, UntilClosed, UntilQuiet
+from geventecho.server import EchoServer, ServerState, TcpServer
+
+__all__ = [
+    "Address",
+    "AddressError",
+    "Client",
+    "ClientConfig",
+    "ClosedByPeer",
+    "ClosedLocally",
+    "ConfigError",
+    "ConnectError",
+    "ConnectRefused",
+    "ConnectTimeout",
+    "ConnectUnreachable",
+    "ConnectionInfo",
+    "CorruptReply",
+    "EchoServer",
+    "Ending",
+    "Exactly",
+    "GeventechoError",
+    "LengthPrefixed",
+    "ListenError",
+    "NetworkError",
+    "NoReply",
+    "OutOfResources",
+    "PeerReset",
+    "ReadTimeout",
+    "Refusal",
+    "ReplyError",
+    "ReplyTooLong",
+    "ResolveError",
+    "ServerConfig",
+    "ServerState",
+    "ServerStateError",
+    "ShortReply",
+    "StopReport",
+    "TcpServer",
+    "UnexpectedReply",
+    "UnsolicitedData",
+    "Until",
+    "UntilClosed",
+    "UntilQuiet",
+    "WriteTimeout",
+    "__version__",
+    "connect",
+]
