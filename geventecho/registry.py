@@ -173,8 +173,10 @@ class Registry:
             return
         try:
             finish(connection, flush_seconds=None if self.draining else LINGER_SECONDS)
-        except (OSError, Ended):
-            pass  # the peer is gone, or its time is over: what could not be delivered is counted as lost
+        except BaseException:
+            # The peer is gone or its time is over; or the handler left a timeout running, or a greenlet of its own
+            # waiting on the socket. What could not be delivered is counted as lost.
+            pass
 
     def _settle(self, connection: Connection, ending: Ending) -> None:
         if connection.phase is Phase.CLOSED:

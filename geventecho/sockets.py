@@ -42,6 +42,8 @@ UNREACHABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENE
 BROKEN: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ETIMEDOUT, errno.ENOTCONN})
 # Descriptors a process needs besides its connections: standard streams, epoll, the listener, logs, libraries.
 SPARE_DESCRIPTORS: Final = 64
+# What listen(2) takes is a C int; the kernel clamps it much lower.
+MOST_BACKLOG: Final = (1 << 31) - 1
 # Linux 5.x, linux/sockios.h: bytes in the send queue that the peer has not acknowledged.
 SIOCOUTQ: Final = 0x5411
 
@@ -76,7 +78,7 @@ def listen(address: Address, *, backlog: int) -> tuple[socket.socket, Address]:
         if listener.family != socket.AF_UNIX:
             # Linux copies TCP_NODELAY from the listener to what it accepts: one syscall here instead of one a client.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.listen(backlog)
+        listener.listen(min(backlog, MOST_BACKLOG))
     except OSError as error:
         listener.close()
         raise _listen_error(error, address) from error
@@ -176,7 +178,8 @@ def unsent(fd: int) -> int:
 
 def is_broken(error: OSError) -> bool:
     """Whether an error of reading or writing means that the connection broke, rather than that something else did."""
-    return error.errno in BROKEN
+    # A handler may raise its own, without a number.
+    return error.errno in BROKEN or isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError)
 
 
 def remove_path(address: Address) -> None:
@@ -211,9 +214,9 @@ def raise_descriptor_limit() -> tuple[int, int]:
 
 
 def descriptor_capacity() -> int:
-    """How many connections this process's descriptor limit leaves room for."""
+    """How many connections this process's descriptor limit leaves room for; a small limit is halved."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1, soft - SPARE_DESCRIPTORS)
+    return soft - min(SPARE_DESCRIPTORS, soft // 2)
 
 
 def translate_connect(error: OSError, address: Address) -> errors.ConnectError:
