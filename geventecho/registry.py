@@ -5,6 +5,7 @@ The one promise of this file: whatever a handler did, its stream is ended, its s
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -171,12 +172,10 @@ class Registry:
         # After PEER, close() alone sends FIN and leaves nothing unread; a stalled peer has had its time.
         if ending in (Ending.PEER, Ending.RESET) or connection.verdict is Ending.WRITE_STALL or connection.sock.closed:
             return
-        try:
+        # Whatever comes: the peer is gone, its time is over, the handler left a timeout running or a greenlet of its own
+        # waiting on the socket. What could not be delivered is counted as lost.
+        with contextlib.suppress(BaseException):
             finish(connection, flush_seconds=None if self.draining else LINGER_SECONDS)
-        except BaseException:
-            # The peer is gone or its time is over; or the handler left a timeout running, or a greenlet of its own
-            # waiting on the socket. What could not be delivered is counted as lost.
-            pass
 
     def _settle(self, connection: Connection, ending: Ending) -> None:
         if connection.phase is Phase.CLOSED:
