@@ -1,0 +1,1 @@
+"""The comparison with other echo servers and load generators: `make bench`."""

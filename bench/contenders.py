@@ -1,0 +1,152 @@
+"""Who is compared: one small server per peer, each started the same way on a core of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["CONTENDERS", "OURS", "BenchError", "Contender", "Server", "missing", "running"]
+
+BENCH: Final = Path(__file__).parent
+START_TIMEOUT: Final = 20.0  # seconds
+STOP_TIMEOUT: Final = 10.0  # seconds
+
+
+class BenchError(Exception):
+    """Raised when a run cannot be made or its result cannot be used."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One server of the comparison.
+
+    Attributes:
+        name: what the tables call it.
+        command: program and arguments; it prints a line that ends in its port once it listens.
+        needs: a program or file without which it is left out.
+        module: a Python module without which it is left out.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    needs: str | None = None
+    module: str | None = None
+
+    def lacks(self) -> str | None:
+        """Why it cannot run here, or None when it can."""
+        if self.needs is not None and shutil.which(self.needs) is None:
+            return f"{Path(self.needs).name} is not there"
+        if self.module is not None and not _has_module(self.module):
+            return f"the Python module {self.module} is not installed"
+        return None
+
+
+def _has_module(name: str) -> bool:
+    check = subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True, check=False)
+    return check.returncode == 0
+
+
+def _script(name: str, *more: str) -> tuple[str, ...]:
+    return (sys.executable, str(BENCH / "servers" / name), "0", *more)
+
+
+def _program(name: str) -> tuple[str, ...]:
+    return (str(BENCH / "build" / name), "0")
+
+
+OURS: Final = Contender("geventecho", (sys.executable, "-m", "geventecho", "serve", "--port", "0"), module="gevent")
+
+CONTENDERS: Final = (
+    OURS,
+    Contender("gevent recv/sendall", _script("gevent_plain.py"), module="gevent"),
+    Contender("asyncio streams", _script("asyncio_streams.py")),
+    Contender("asyncio Protocol", _script("asyncio_protocol.py")),
+    Contender("uvloop streams", _script("asyncio_streams.py", "uvloop"), module="uvloop"),
+    Contender("uvloop Protocol", _script("asyncio_protocol.py", "uvloop"), module="uvloop"),
+    Contender("trio", _script("trio_streams.py"), module="trio"),
+    Contender("Node pipe", ("node", str(BENCH / "servers" / "node_pipe.js"), "0"), needs="node"),
+    Contender("Go io.Copy", _program("go_echo"), needs=str(BENCH / "build" / "go_echo")),
+    Contender("C epoll", _program("c_epoll"), needs=str(BENCH / "build" / "c_epoll")),
+)
+
+
+def missing() -> list[str]:
+    """One line for each peer that is left out."""
+    reasons = ((contender.name, contender.lacks()) for contender in CONTENDERS)
+    return [f"{name} is left out: {reason}" for name, reason in reasons if reason is not None]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A contender that listens."""
+
+    pid: int
+    port: int
+
+    def resident_kib(self) -> int:
+        """Memory held now, in KiB (proc(5), VmRSS)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+        if found is None:
+            raise BenchError(f"process {self.pid} has ended")
+        return int(found[1])
+
+
+@contextmanager
+def running(command: tuple[str, ...], *, cpu: int, log: Path) -> Iterator[Server]:
+    """A server on one CPU, from its first line of output until the block ends. Its stderr goes to `log`."""
+    environment = {**os.environ, "PYTHONPATH": str(BENCH.parent), "PYTHONUNBUFFERED": "1"}
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment,
+            cwd=BENCH.parent,
+            preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),
+        )
+    try:
+        yield Server(process.pid, _read_port(process, log))
+    finally:
+        _stop(process)
+
+
+def _read_port(process: subprocess.Popen[bytes], log: Path) -> int:
+    assert process.stdout is not None
+    text = b""
+    deadline = time.monotonic() + START_TIMEOUT
+    while b"\n" not in text:
+        ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        more = os.read(process.stdout.fileno(), 4096) if ready else b""
+        if not more:
+            raise BenchError(f"{process.args!r} did not say that it listens; its errors are in {log}")
+        text += more
+    found = re.match(rb".*:(\d+)\s*$", text.splitlines()[0])
+    if found is None:
+        raise BenchError(f"{process.args!r} said {text!r} instead of its port")
+    return int(found[1])
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdout is not None
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()

@@ -1,0 +1,71 @@
+"""Runs the C driver against a server and reads its result."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.contenders import BENCH, BenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.contenders import Server
+
+__all__ = ["Result", "drive", "hold", "listen_overflows"]
+
+DRIVER: Final = BENCH / "build" / "driver"
+Result = dict[str, Any]  # the driver's JSON object; driver/report.c lists its fields
+LONGEST_RUN: Final = 300.0  # seconds
+
+
+def drive(server: Server, arguments: tuple[str, ...], *, cpu: int) -> Result:
+    """One run. A result with failures is returned like any other; a driver that was misused raises BenchError."""
+    done = subprocess.run(
+        _command(server, arguments, cpu), capture_output=True, text=True, check=False, timeout=LONGEST_RUN
+    )
+    return _read(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def hold(server: Server, connections: int, *, cpu: int) -> Iterator[int]:
+    """Idle connections, each of which has echoed once, for as long as the block lasts. Yields how many there are."""
+    arguments = ("--mode", "idle", "--size", "64", "--connections", str(connections))
+    with subprocess.Popen(
+        _command(server, arguments, cpu), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        if not first.startswith('{"ready"'):
+            process.kill()
+            raise BenchError(f"the driver opened no {connections} connections: {first}{process.stdout.read()}")
+        yield int(json.loads(first)["ready"])
+        process.stdin.close()
+        _read(process.wait(LONGEST_RUN), process.stdout.read(), "")
+
+
+def _command(server: Server, arguments: tuple[str, ...], cpu: int) -> list[str]:
+    where = ("--port", str(server.port), "--server-pid", str(server.pid), "--cpu", str(cpu))
+    return [str(DRIVER), *where, *arguments]
+
+
+def _read(status: int, output: str, errors: str) -> Result:
+    if status not in {0, 1}:
+        raise BenchError(errors.strip() or f"the driver ended with status {status}")
+    result: Result = json.loads(output)
+    return result
+
+
+def listen_overflows() -> int:
+    """Connections that the kernel has turned away because an accept queue was full, since the machine started.
+
+    ListenDrops of /proc/net/netstat: it counts the overflows and every other SYN that a listener dropped.
+    """
+    names, values = (
+        line.split() for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("TcpExt:")
+    )
+    return int(values[names.index("ListenDrops")])

@@ -1,0 +1,59 @@
+"""The machine and the versions a result belongs to."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["describe"]
+
+
+def describe() -> dict[str, str]:
+    """What a reader needs to judge the figures, in the order it is printed."""
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M %z"),
+        "commit": _first_line("git", "rev-parse", "--short", "HEAD"),
+        "processor": f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores to run on",
+        "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "congestion control": _setting("net/ipv4/tcp_congestion_control"),
+        "somaxconn": _setting("net/core/somaxconn"),
+        "load before": f"{os.getloadavg()[0]:.2f}",
+        "Python": f"{sys.version.split()[0]}, " + ", ".join(_package(name) for name in ("gevent", "uvloop", "trio", "locust")),
+        "Node": _first_line("node", "--version"),
+        "Go": _first_line("go", "version").removeprefix("go version "),
+        "C": _first_line("cc", "--version"),
+    }
+
+
+def _first_line(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    except (OSError, subprocess.CalledProcessError):
+        return "not there"
+    return done.stdout.splitlines()[0] if done.stdout else ""
+
+
+def _cpu_model() -> str:
+    found = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def _setting(name: str) -> str:
+    try:
+        return (Path("/proc/sys") / name).read_text().strip()
+    except OSError:
+        return "not known"
+
+
+def _package(name: str) -> str:
+    try:
+        return f"{name} {metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        return f"no {name}"

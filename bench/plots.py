@@ -1,0 +1,139 @@
+"""Plots as SVG, drawn by hand: horizontal bars for a scenario, lines for how cost grows with connections."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+from xml.sax.saxutils import escape
+
+from bench.contenders import OURS
+from bench.figures import COLUMNS
+
+if TYPE_CHECKING:
+    from bench.figures import Column, Spread, Summary
+
+__all__ = ["growth_plot", "scenario_plot"]
+
+# Colours that people with any kind of colour vision can tell apart (Okabe and Ito, 2008).
+OURS_DARK: Final = "#0072b2"
+OURS_LIGHT: Final = "#7fb8d8"
+PEER_DARK: Final = "#767676"
+PEER_LIGHT: Final = "#bdbdbd"
+LINES: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#767676", "#a05a00", "#5a3d9a")
+
+LABEL_WIDTH: Final = 150
+PANEL_WIDTH: Final = 360
+ROW: Final = 26
+TOP: Final = 64
+
+
+def scenario_plot(kind: str, title: str, summaries: list[Summary]) -> str:
+    """Bars of the first figure with their smallest and largest; beside them CPU per message where there is such a thing."""
+    column = COLUMNS[kind][0] if kind in {"echo", "churn", "idle"} else _column(kind, "p99", "connect")
+    panels = [_bars(column, summaries, LABEL_WIDTH)]
+    if kind in {"echo", "churn"}:
+        panels.append(_stacks(summaries, LABEL_WIDTH + PANEL_WIDTH + 40))
+    names = [
+        _text(LABEL_WIDTH - 8, TOP + ROW * row + 17, summary.name, anchor="end", bold=summary.name == OURS.name)
+        for row, summary in enumerate(summaries)
+    ]
+    width = LABEL_WIDTH + len(panels) * (PANEL_WIDTH + 40)
+    return _svg(width, TOP + ROW * len(summaries) + 12, title, [*names, *panels])
+
+
+def _column(kind: str, *keys: str) -> Column:
+    return next(column for column in COLUMNS[kind] if column.key in keys)
+
+
+def _bars(column: Column, summaries: list[Summary], left: int) -> str:
+    most = max(summary.figures[column.key].high for summary in summaries) or 1.0
+    scale = (PANEL_WIDTH - 70) / most
+    parts = [_text(left, TOP - 10, f"{column.heading}: median, smallest and largest")]
+    for row, summary in enumerate(summaries):
+        spread, top = summary.figures[column.key], TOP + ROW * row
+        colour = OURS_DARK if summary.name == OURS.name else PEER_DARK
+        parts.append(_box(left, top + 4, spread.middle * scale, colour))
+        parts.append(_whisker(left, top + 13, spread, scale))
+        parts.append(_text(left + spread.high * scale + 6, top + 17, f"{spread.middle:,.{column.decimals}f}"))
+    return "".join(parts)
+
+
+def _stacks(summaries: list[Summary], left: int) -> str:
+    """User (dark) and system (light) CPU of the server per message."""
+    totals = [summary.figures["user"].middle + summary.figures["system"].middle for summary in summaries]
+    scale = (PANEL_WIDTH - 90) / (max(totals) or 1.0)
+    parts = [_text(left, TOP - 10, "server CPU, µs a message: user (dark) + system (light)")]
+    for row, summary in enumerate(summaries):
+        user, system, top = summary.figures["user"].middle, summary.figures["system"].middle, TOP + ROW * row
+        dark, light = (OURS_DARK, OURS_LIGHT) if summary.name == OURS.name else (PEER_DARK, PEER_LIGHT)
+        parts.append(_box(left, top + 4, user * scale, dark))
+        parts.append(_box(left + user * scale, top + 4, system * scale, light))
+        parts.append(_text(left + (user + system) * scale + 6, top + 17, f"{user:.1f} + {system:.1f}"))
+    return "".join(parts)
+
+
+def growth_plot(title: str, unit: str, series: dict[str, list[tuple[int, float]]]) -> str:
+    """Lines over a logarithmic number of connections, from zero: {name: [(connections, value), …]}."""
+    width, height, left, bottom = 760, 400, 60, 350
+    counts = sorted({count for points in series.values() for count, _ in points})
+    most = max(value for points in series.values() for _, value in points) * 1.05
+    span = math.log10(counts[-1] / counts[0]) or 1.0
+
+    def across(count: int) -> float:
+        return left + math.log10(count / counts[0]) / span * 480
+
+    def up(value: float) -> float:
+        return bottom - value / most * (bottom - TOP)
+
+    parts = [_text(left, TOP - 10, unit)]
+    parts += [_text(across(count), bottom + 18, f"{count:,}", anchor="middle") for count in counts]
+    parts.append(_text(left + 240, bottom + 38, "connections", anchor="middle"))
+    for step in range(5):
+        value = most * step / 4
+        parts.append(f'<path d="M{left} {up(value):.1f}h480" stroke="#dddddd"/>')
+        parts.append(_text(left - 6, up(value) + 4, f"{value:.0f}", anchor="end"))
+    labels = _spread_labels({name: up(points[-1][1]) for name, points in series.items()})
+    for colour, (name, points) in zip(LINES, series.items(), strict=False):
+        line = " ".join(f"{across(count):.1f},{up(value):.1f}" for count, value in points)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{across(c):.1f}" cy="{up(v):.1f}" r="3" fill="{colour}"/>' for c, v in points]
+        parts.append(_text(left + 492, labels[name] + 4, name, colour=colour))
+    return _svg(width, height, title, parts)
+
+
+def _spread_labels(places: dict[str, float]) -> dict[str, float]:
+    """Moves labels down until none covers another."""
+    spread: dict[str, float] = {}
+    last = -math.inf
+    for name, place in sorted(places.items(), key=lambda item: item[1]):
+        last = spread[name] = max(place, last + 15)
+    return spread
+
+
+def _svg(width: int, height: int, title: str, parts: list[str]) -> str:
+    body = "".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'role="img" font-family="sans-serif" font-size="12"><title>{escape(title)}</title>'
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>'
+        f"{_text(12, 24, title, size=16, bold=True)}{body}</svg>\n"
+    )
+
+
+def _text(
+    x: float, y: float, text: str, *, anchor: str = "start", bold: bool = False, size: int = 12, colour: str = "#222222"
+) -> str:
+    weight = ' font-weight="bold"' if bold else ""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}"{weight}>'
+        f"{escape(text)}</text>"
+    )
+
+
+def _box(x: float, y: float, width: float, colour: str) -> str:
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="18" fill="{colour}"/>'
+
+
+def _whisker(left: float, y: float, spread: Spread, scale: float) -> str:
+    low, high = left + spread.low * scale, left + spread.high * scale
+    return f'<path d="M{low:.1f} {y}H{high:.1f}M{low:.1f} {y - 4}v8M{high:.1f} {y - 4}v8" stroke="#000000" fill="none"/>'

@@ -1,0 +1,156 @@
+"""`python -m bench.run quick|full`: runs the comparison; writes tables (Markdown), plots (SVG) and raw figures (JSON)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bench import scenarios
+from bench.contenders import BENCH, CONTENDERS, BenchError, missing
+from bench.figures import summarise
+from bench.load.compare import LoadBench
+from bench.machine import describe
+from bench.plots import growth_plot, scenario_plot
+from bench.rounds import Bench, chosen
+from bench.tables import scenario_table
+from bench.targets import targets_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.figures import Summary
+    from bench.rounds import Run
+    from bench.scenarios import Scenario
+
+WINDOW: Final = {"quick": 1.5, "full": 2.0}  # seconds
+LOAD: Final = "load"  # the scenario of the load generators, which does not use the driver
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    names = [scenario.name for scenario in scenarios.FULL]
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    parser.add_argument("set", choices=("quick", "full"), help="a choice under ten minutes, or everything")
+    parser.add_argument("--scenario", action="append", default=[], choices=[*names, LOAD], help="only this one; repeatable")
+    parser.add_argument("--peer", action="append", default=[], choices=[c.name for c in CONTENDERS], help="only against this one")
+    parser.add_argument("--rounds", type=int, help="how often everybody has a turn (set by scenario)")
+    parser.add_argument("--duration", type=float, help="seconds of one measuring window (1.5 quick, 2 full)")
+    parser.add_argument("--warmup", type=float, default=0.3, help="seconds before each window (0.3)")
+    parser.add_argument("--server-cpu", type=int, help="core of the server (the first)")
+    parser.add_argument("--driver-cpu", type=int, help="core of the driver (the second)")
+    parser.add_argument("--output", type=Path, default=BENCH / "results" / time.strftime("%Y%m%d-%H%M%S"))
+    return parser.parse_args(argv)
+
+
+def _cores(options: argparse.Namespace) -> tuple[int, int]:
+    """Different cores for server and driver."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise BenchError("a comparison needs two cores: one for the server, one for the driver")
+    server = cores[0] if options.server_cpu is None else options.server_cpu
+    driver = options.driver_cpu if options.driver_cpu is not None else next(core for core in cores if core != server)
+    if server == driver:
+        raise BenchError("server and driver must have different cores")
+    return server, driver
+
+
+class Report:
+    """Everything measured so far. It is written anew after each scenario, so an interrupted run leaves what it had."""
+
+    def __init__(self, output: Path, left_out: list[str]) -> None:
+        self.output = output
+        self.results: dict[str, list[Summary]] = {}
+        self._machine = describe()
+        self._left_out = left_out
+        self._sections: list[str] = []
+        self._runs: list[Run] = []
+        self._load: list[dict[str, object]] = []
+
+    def add(self, scenario: Scenario, runs: list[Run], failed: list[str]) -> None:
+        summaries = summarise(scenario.kind, runs)
+        self.results[scenario.name] = summaries
+        self._runs += runs
+        self._plot(scenario.name, scenario_plot(scenario.kind, scenario.title, summaries))
+        notes = "".join(f"\n{line}\n" for line in failed)
+        body = f"{max(run.round for run in runs) + 1} rounds.\n\n{scenario_table(scenario.kind, summaries)}{notes}"
+        self._section(scenario.title, body, scenario.name)
+
+    def add_load(self, tables: str, runs: list[dict[str, object]]) -> None:
+        self._load = runs
+        self._section("Load generators", tables, None)
+
+    def finish(self) -> None:
+        if growth := self._growth():
+            self._plot("growth", growth_plot("Server CPU a 1 KiB message", "user + system, µs", growth))
+            self._section("How cost grows with connections", "1 KiB messages; user and system CPU.\n", "growth")
+        if self.results:
+            self._section("Figures to reach", targets_table(self.results), None)
+
+    def _growth(self) -> dict[str, list[tuple[int, float]]]:
+        series: dict[str, list[tuple[int, float]]] = {}
+        for connections in (10, 100, 1000, 10000):
+            for summary in self.results.get(f"echo-1024-{connections}", []):
+                cost = summary.figures["user"].middle + summary.figures["system"].middle
+                series.setdefault(summary.name, []).append((connections, cost))
+        return {name: points for name, points in series.items() if len(points) > 1}
+
+    def _plot(self, name: str, svg: str) -> None:
+        (self.output / f"{name}.svg").write_text(svg)
+
+    def _section(self, title: str, body: str, plot: str | None) -> None:
+        picture = f"\n![{title}]({plot}.svg)\n" if plot else ""
+        self._sections.append(f"## {title}\n\n{body}{picture}")
+        print(f"\n{title}\n\n{body}", flush=True)
+        head = "\n".join(f"- {name}: {value}" for name, value in self._machine.items())
+        notes = "".join(f"- {line}\n" for line in self._left_out)
+        (self.output / "tables.md").write_text("\n".join([f"# Results\n\n{head}\n{notes}", *self._sections]))
+        raw = {"machine": self._machine, "runs": [run.as_dict() for run in self._runs], "load": self._load}
+        (self.output / "raw.json").write_text(json.dumps(raw, indent=1))
+
+
+def _run(options: argparse.Namespace) -> Report:
+    server_cpu, driver_cpu = _cores(options)
+    duration = options.duration or WINDOW[options.set]
+    options.output.mkdir(parents=True, exist_ok=True)
+    log = options.output / "servers.log"
+    bench = Bench(server_cpu, driver_cpu, duration, options.warmup, log)
+    report = Report(options.output, missing())
+    for line in missing():
+        print(line, flush=True)
+    every = scenarios.QUICK if options.set == "quick" else scenarios.FULL
+    known = {scenario.name: scenario for scenario in (*scenarios.FULL, *every)}  # a quick one in place of its full one
+    names = options.scenario or [*(scenario.name for scenario in every), LOAD]
+    for name in names:
+        if name == LOAD:
+            load = LoadBench(server_cpu, driver_cpu, log, rounds=options.rounds or 2, full=options.set == "full")
+            report.add_load(*load.measure())
+        else:
+            peers = chosen(known[name], options.peer)
+            report.add(known[name], *bench.measure(known[name], peers, options.rounds or known[name].rounds))
+    report.finish()
+    return report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _arguments(argv)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))  # inherited by every server
+    began = time.monotonic()
+    try:
+        report = _run(options)
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print(f"{time.monotonic() - began:.0f} seconds; tables, plots and raw figures are in {report.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

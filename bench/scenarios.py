@@ -1,0 +1,94 @@
+"""What is measured: each scenario is a way to use the driver and the peers it is worth running for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+__all__ = ["FULL", "IDLE_CONNECTIONS", "QUICK", "Scenario"]
+
+Kind = Literal["echo", "churn", "flood", "burst", "idle"]
+
+IDLE_CONNECTIONS: Final = 15_000
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One scenario.
+
+    Attributes:
+        name: its file name, and what `--scenario` takes.
+        title: its heading.
+        kind: which columns its table has.
+        arguments: for the driver; duration and warm-up are added.
+        peers: names of those it is run for besides ours; None is everybody.
+        rounds: how often everybody has a turn.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    arguments: tuple[str, ...]
+    peers: tuple[str, ...] | None = None
+    rounds: int = 5
+
+
+def _echo(size: int, connections: int) -> Scenario:
+    label = f"{size // 1024} KiB" if size >= 1024 else f"{size} B"
+    return Scenario(
+        f"echo-{size}-{connections}",
+        f"Echo, {label}, {connections:,} connections",
+        "echo",
+        ("--size", str(size), "--connections", str(connections)),
+    )
+
+
+PIPELINED: Final = Scenario(
+    "pipelined",
+    "Pipelined, 64 B, 100 connections, 16 messages in flight on each",
+    "echo",
+    ("--mode", "pipelined", "--size", "64", "--connections", "100", "--depth", "16"),
+)
+CHURN: Final = Scenario(
+    "churn",
+    "Connect, echo 64 B, close; 50 at a time",
+    "churn",
+    ("--mode", "churn", "--size", "64", "--connections", "50"),
+)
+FLOOD: Final = Scenario(
+    "flood",
+    "One flooder that sends without waiting, and a neighbour with 500 messages a second",
+    "flood",
+    ("--mode", "paced", "--size", "1024", "--connections", "1", "--rate", "500", "--flooders", "1"),
+)
+BURST: Final = Scenario(
+    "burst",
+    "10,000 connects at once beside 50 connections with 2,000 messages a second",
+    "burst",
+    ("--mode", "burst", "--size", "64", "--connections", "50", "--rate", "2000", "--burst", "10000"),
+)
+IDLE: Final = Scenario("idle", f"Memory of {IDLE_CONNECTIONS:,} idle connections", "idle", (), rounds=2)
+
+MAIN_PEERS: Final = ("gevent recv/sendall", "uvloop Protocol", "Node pipe", "C epoll")
+
+FULL: Final = (
+    *(_echo(1024, connections) for connections in (10, 100, 1000, 10000)),
+    *(_echo(size, 100) for size in (64, 16384, 102400)),
+    replace(_echo(102400, 10), peers=MAIN_PEERS),
+    PIPELINED,
+    CHURN,
+    FLOOD,
+    replace(BURST, rounds=3),
+    IDLE,
+)
+
+QUICK: Final = (
+    replace(_echo(1024, 100), rounds=3),
+    replace(_echo(1024, 1000), peers=MAIN_PEERS, rounds=3),
+    replace(_echo(102400, 10), peers=("gevent recv/sendall", "uvloop Protocol", "C epoll"), rounds=3),
+    replace(PIPELINED, peers=MAIN_PEERS, rounds=2),
+    replace(CHURN, peers=MAIN_PEERS, rounds=2),
+    replace(FLOOD, peers=MAIN_PEERS, rounds=2),
+    replace(BURST, peers=("Go io.Copy", "C epoll"), rounds=2),
+    replace(IDLE, peers=("gevent recv/sendall", "uvloop Protocol"), rounds=1),
+)

@@ -1,0 +1,75 @@
+"""The figures that this project has set itself, and whether a result reaches them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bench.tables import table
+
+if TYPE_CHECKING:
+    from bench.figures import Summary
+
+__all__ = ["TARGETS", "Target", "targets_table"]
+
+PLAIN, NODE, UVLOOP, C = "gevent recv/sendall", "Node pipe", "uvloop Protocol", "C epoll"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One figure: the median over all rounds must be `least` or more, or `most` or less.
+
+    Attributes:
+        what: in words.
+        scenario: its name.
+        key: in figures_of().
+        peer: compared with this peer (ours divided by it); None for our own figure.
+    """
+
+    what: str
+    scenario: str
+    key: str
+    peer: str | None = None
+    least: float | None = None
+    most: float | None = None
+
+    def value(self, summaries: list[Summary]) -> float | None:
+        """The measured figure, or None when that contender did not run."""
+        if self.peer is None:
+            return summaries[0].figures[self.key].middle
+        found = (summary for summary in summaries if summary.name == self.peer)
+        return next((summary.ratios[self.key].middle for summary in found), None)
+
+    def wanted(self) -> str:
+        return f">= {self.least:g}" if self.least is not None else f"<= {self.most:g}"
+
+    def reached(self, value: float) -> bool:
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+
+def _throughput(scenario: str, words: str) -> tuple[Target, ...]:
+    wanted = ((PLAIN, 2.3), (NODE, 1.15), (UVLOOP, 0.85), (C, 0.65))
+    return tuple(Target(f"{words}, against {peer}", scenario, "rate", peer, least=least) for peer, least in wanted)
+
+
+TARGETS: Final = (
+    *_throughput("echo-1024-100", "echo, 1 KiB, 100 connections"),
+    *_throughput("echo-1024-1000", "echo, 1 KiB, 1,000 connections"),
+    Target("echo, 100 KiB, 10 connections, against C epoll", "echo-102400-10", "rate", C, least=0.95),
+    Target("user CPU of a 1 KiB message, µs", "echo-1024-100", "user", most=4.5),
+    Target("memory of an idle connection, KiB", "idle", "each", most=9),
+    Target("burst: connections that failed", "burst", "failed", most=0),
+    Target("burst: listen drops", "burst", "overflows", most=0),
+    Target("burst: connect p99, ms", "burst", "connect", most=1000),
+    Target("burst: neighbours' p99, ms", "burst", "neighbours", most=50),
+)
+
+
+def targets_table(results: dict[str, list[Summary]]) -> str:
+    """Every figure whose scenario was run, with what was measured."""
+    rows = []
+    for target in TARGETS:
+        value = target.value(results[target.scenario]) if target.scenario in results else None
+        if value is not None:
+            rows.append([target.what, target.wanted(), f"{value:.2f}", "yes" if target.reached(value) else "no"])
+    return table(["figure", "wanted", "measured", "reached"], rows)
