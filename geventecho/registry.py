@@ -172,8 +172,8 @@ class Registry:
         # After PEER, close() alone sends FIN and leaves nothing unread; a stalled peer has had its time.
         if ending in (Ending.PEER, Ending.RESET) or connection.verdict is Ending.WRITE_STALL or connection.sock.closed:
             return
-        # Whatever comes: the peer is gone, its time is over, the handler left a timeout running or a greenlet of its own
-        # waiting on the socket. What could not be delivered is counted as lost.
+        # Whatever comes: the peer is gone, its time is over, the handler left a timeout running, or a greenlet of its
+        # own waiting on the socket. What could not be delivered is counted as lost.
         with contextlib.suppress(BaseException):
             finish(connection, flush_seconds=None if self.draining else LINGER_SECONDS)
 
