@@ -28,6 +28,8 @@ FORMS: Final = "host:port, tcp://host:port, tls://host:port, unix:/path, unix:@n
 MAX_UNIX_PATH: Final = 107
 # A name of RFC 1123 with underscores, which real zones contain; international names are left to the resolver.
 HOST_NAME: Final = re.compile(r"[\w](?:[\w.-]*[\w.])?\Z")
+# int() takes other digits than these, and fails on thousands of them.
+NUMBER: Final = re.compile(r"[0-9]{1,9}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,13 @@ class Address:
             AddressError: the text is no target; the message says what is wrong and shows the forms.
         """
         scheme, colon, rest = text.partition(":")
-        if any(ord(char) < 0x21 or ord(char) == 0x7F for char in text):
-            raise _bad(text, "it contains a space or a control character")
+        if any(char == " " or not char.isprintable() for char in text):
+            raise _bad(text, "it contains a space or a character that cannot be printed")
         if scheme == "unix":
             return cls("unix", path=_unix_path(text, rest))
         if scheme == "fd":
-            if not (rest.isascii() and rest.isdigit()):
-                raise _bad(text, "the descriptor is not a number")
+            if not NUMBER.match(rest):
+                raise _bad(text, "the descriptor is not a number from 0 to 999999999")
             return cls("fd", fd=int(rest))
         if rest.startswith("//"):
             if scheme not in ("tcp", "tls"):
@@ -162,7 +164,7 @@ def _host_port(text: str, rest: str) -> tuple[str, int]:
     host, colon, port = rest.rpartition(":")
     if not colon or rest.endswith("]"):
         raise _bad(text, "the port is missing")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+    if not NUMBER.match(port) or int(port) > 65535:
         raise _bad(text, "the port is not a number from 0 to 65535")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -175,6 +177,15 @@ def _host_port(text: str, rest: str) -> tuple[str, int]:
         raise _bad(text, "an IPv6 address stands in brackets, as in [::1]:8090")
     if not host:
         raise _bad(text, "the host is missing (127.0.0.1 is this machine only, 0.0.0.0 every IPv4 interface)")
-    if not HOST_NAME.match(host):
+    if not HOST_NAME.match(host) or not _is_encodable(host):
         raise _bad(text, f"{host!r} is not a host name")
     return host, int(port)
+
+
+def _is_encodable(host: str) -> bool:
+    """Whether the resolver can be asked for it: a label has 1 to 63 bytes (RFC 1035, 2.3.4)."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -56,6 +57,9 @@ class ServerConfig:
     drain_timeout: float = 30.0
 
     def __post_init__(self) -> None:
+        for name in ("backlog", "drain_idle", "drain_timeout"):
+            if getattr(self, name) is None:
+                raise ConfigError(f"{name} is None; it cannot be switched off")
         _check_integer(self, "backlog", least=1)
         _check_integer(self, "max_connections", least=0)
         for name in ("max_per_address", "max_bytes", "max_rate"):
@@ -116,7 +120,10 @@ def _check_integer(config: object, name: str, *, least: int) -> None:
 
 
 def _check_networks(config: object, name: str) -> None:
-    for network in getattr(config, name):
+    networks = getattr(config, name)
+    if isinstance(networks, str) or not isinstance(networks, Iterable):
+        raise ConfigError(f"{name} is {networks!r}; it must be a tuple of networks such as 192.0.2.0/24")
+    for network in networks:
         try:
             ipaddress.ip_network(network, strict=False)
         except ValueError as error:
