@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from typing import Any, Final
@@ -69,6 +70,9 @@ class WorkerFinish:
 
     def _report(self) -> None:
         with self._lock:
+            if self._runner.spawning_greenlet is not None:
+                # It may not have run yet; then the runner takes itself for stopped, and it would spawn after the stop.
+                self._runner.spawning_greenlet.kill()
             self._runner.stop()
             self._runner._send_stats()
 
@@ -112,10 +116,19 @@ class MasterFinish:
 class CompleteCsv(stats.StatsCSVFileWriter):
     """Locust's CSV files, with the final numbers in them."""
 
+    _writer: gevent.Greenlet | None = None
+
+    def stats_writer(self) -> None:
+        """Write every second; Locust runs it in a greenlet that it never ends."""
+        self._writer = gevent.getcurrent()
+        super().stats_writer()
+
     def close_files(self) -> None:
         """Write the tables once more and close. A second call does nothing: after SIGTERM Locust may close twice."""
         if self.requests_csv_filehandle.closed:
             return
+        if self._writer is not None:
+            self._writer.kill()
         for write, writer, file in (
             (self.requests_csv, self.requests_csv_writer, self.requests_csv_filehandle),
             (self.failures_csv, self.failures_csv_writer, self.failures_csv_filehandle),
@@ -130,6 +143,9 @@ class CompleteCsv(stats.StatsCSVFileWriter):
 
 def install(environment: Environment, runner: Runner, workers: Workers) -> None:
     """Set this process up, once its runner exists."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        # Python would raise KeyboardInterrupt in whatever greenlet runs: a user's, or one where Locust swallows it.
+        gevent.signal_handler(signal.SIGINT, gevent.kill, gevent.get_hub().parent, KeyboardInterrupt)
     if isinstance(runner, WorkerRunner):
         WorkerFinish(runner)
         return

@@ -1,0 +1,161 @@
+"""The end of a run: complete numbers in every output, whatever ends it, and nobody left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from locust_process import EchoServerProcess, LocustRun
+from timing import SCALE, wait_until
+
+USERS = ("-u", "20", "-r", "20", "--think-time", "0.02")
+WORKERS = ("--processes", "2")
+
+
+def fired(run: LocustRun) -> int:
+    return sum(process["ok"] + process["failed"] for process in run.fired())
+
+
+def csv_total(path: Path) -> int:
+    with path.open() as file:
+        return next(int(row["Request Count"]) for row in csv.DictReader(file) if row["Name"] == "Aggregated")
+
+
+def html_total(path: Path) -> int:
+    found = re.search(r"window\.templateArgs = (\{.*?\})\s*(?:;|</script>|window)", path.read_text(), re.DOTALL)
+    assert found
+    rows = json.loads(found[1])["requests_statistics"]
+    return next(int(row["num_requests"]) for row in rows if row["name"] == "Aggregated")
+
+
+def assert_complete(run: LocustRun, processes: int) -> None:
+    """The master counted, and wrote, exactly what was fired, and the processes' own accounts add up."""
+    assert len(run.fired()) == processes
+    for process in run.fired():
+        account = process["account"]
+        assert account["started"] == account["ok"] + account["failed"] + account["aborted"]
+        assert (account["ok"], account["failed"]) == (process["ok"], process["failed"])
+    assert fired(run) > 100
+    assert run.counted() == {"requests": fired(run), "failures": 0}, run.log
+    assert csv_total(run.directory / "result_stats.csv") == fired(run)
+    assert html_total(run.directory / "result.html") == fired(run)
+    assert "Traceback" not in run.log
+    assert run.family() == []
+
+
+def outputs(directory: Path) -> tuple[str, ...]:
+    return ("--html", str(directory / "result.html"), "--csv", str(directory / "result"))
+
+
+# What ends the run, and how many processes fire.
+ENDINGS: dict[str, tuple[int, Callable[[LocustRun], None] | None]] = {
+    "run time": (1, None),
+    "Ctrl-C": (1, lambda run: run.signal_group(signal.SIGINT)),
+    "SIGTERM": (1, lambda run: run.process.send_signal(signal.SIGTERM)),
+    "run time, 2 workers": (2, None),
+    "Ctrl-C to all, 2 workers": (2, lambda run: run.signal_group(signal.SIGINT)),
+    "SIGTERM to the master, 2 workers": (2, lambda run: run.process.send_signal(signal.SIGTERM)),
+    "SIGTERM to all, 2 workers": (2, lambda run: run.signal_group(signal.SIGTERM)),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, LocustRun]]:
+    """One run for each ending, all at once: a test of each alone takes seven seconds."""
+    with contextlib.ExitStack() as stack:
+        started = {}
+        for name, (processes, end) in ENDINGS.items():
+            directory = tmp_path_factory.mktemp("run")
+            arguments = [*USERS, *outputs(directory), *(WORKERS if processes == 2 else ())]
+            arguments += ["-t", "2"] if end is None else []
+            started[name] = stack.enter_context(LocustRun(directory, "--headless", *arguments))
+        yield started
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_numbers_are_complete_at_the_end(runs: dict[str, LocustRun], ending: str) -> None:
+    processes, end = ENDINGS[ending]
+    run = runs[ending]
+    if end is not None:
+        run.wait_for_log("All users spawned")
+        wait_until(lambda: re.search(r"TCP +echo +[1-9]\d\d", run.log), 20 * SCALE, "echoes: now it could lose some")
+        assert len(run.family()) == {1: 2, 2: 4}[processes], "master, workers, the echo server"
+        end(run)
+    assert run.wait() == 0, run.log
+    assert_complete(run, processes)
+
+
+def test_the_server_saw_what_was_counted(tmp_path: Path) -> None:
+    with EchoServerProcess() as server, LocustRun(
+        tmp_path, "--headless", "--host", server.target, "-t", "2", *USERS, *outputs(tmp_path)
+    ) as run:  # fmt: skip
+        assert run.wait() == 0, run.log
+        assert_complete(run, 1)
+    assert server.counters["accepted"] == server.peak == 20
+    echoes, aborted = fired(run) - 20, run.fired()[0]["account"]["aborted"]
+    assert 1024 * echoes <= server.counters["bytes_received"] <= 1024 * (echoes + aborted)
+
+
+def test_stop_in_the_web_ui_and_again(tmp_path: Path) -> None:
+    with LocustRun(tmp_path, *WORKERS, *outputs(tmp_path)) as run:
+        run.wait_for_ui()
+        wait_until(lambda: json.loads(run.request("/worker-count")[1])["worker_count"] == 2, what="two workers")
+
+        def is_running() -> bool:
+            stats = run.stats()
+            return stats["state"] == "running" and stats["stats"][-1]["num_requests"] > 100
+
+        for test in (1, 2, 3):
+            form = {"user_count": 20, "spawn_rate": 20, "host": run.server_target(), "think_time": "0.02"}
+            assert run.swarm(**form)["success"], run.log
+            if test < 3:  # the third is stopped while it starts
+                wait_until(is_running, 20 * SCALE, "requests")
+            run.request("/stop", {})
+            assert run.counted() == {"requests": fired(run), "failures": 0}
+            assert [process["tests"] for process in run.fired()] == [test, test]
+            wait_until(lambda: run.stats()["stats"][-1]["num_requests"] == fired(run), what="the same in the UI")
+            wait_until(lambda: run.stats()["state"] == "stopped", 20 * SCALE, "workers ready")
+        run.signal_group(signal.SIGINT)
+        assert run.wait() == 0, run.log
+        assert run.family() == []
+
+
+def test_stop_during_the_ramp_up_with_a_stop_timeout(tmp_path: Path) -> None:
+    """The master goes on sending spawn orders while the workers report: they must not start users again."""
+    with LocustRun(
+        tmp_path, "--headless", "-u", "500", "-r", "50", "-t", "4", "-s", "3", "--think-time", "0.02", *WORKERS,
+        *outputs(tmp_path),
+    ) as run:  # fmt: skip
+        assert run.wait() == 0, run.log
+        assert "All users spawned" not in run.log
+        assert_complete(run, 2)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_nobody_outlives_a_killed_master(tmp_path: Path, early: bool) -> None:
+    with LocustRun(tmp_path, "--headless", *USERS, *WORKERS) as run:
+        if early:
+            wait_until(lambda: len(run.family()) == 4, 20 * SCALE, "two workers and a server")
+        else:
+            run.wait_for_log("All users spawned")
+        assert len(run.family()) == 4
+        os.kill(run.process.pid, signal.SIGKILL)
+        wait_until(lambda: run.family() == [], 3 * SCALE, "the end of everybody")
+
+
+def test_failures_give_exit_code_1(tmp_path: Path) -> None:
+    with LocustRun(
+        tmp_path, "--headless", "--host", "tcp://127.0.0.1:1", "-t", "1", *USERS, *WORKERS, *outputs(tmp_path)
+    ) as run:  # fmt: skip
+        assert run.wait() == 1
+        assert run.counted()["failures"] == run.counted()["requests"] == fired(run) > 0
+        assert "Traceback" not in run.log
+        errors = (tmp_path / "result_failures.csv").read_text().splitlines()[1:]
+        assert [line.split(",")[:3] for line in errors] == [["TCP", "connect", "refused"]]
