@@ -111,13 +111,12 @@ def running(command: tuple[str, ...], *, cpu: int, log: Path) -> Iterator[Server
     environment = {**os.environ, "PYTHONPATH": str(BENCH.parent), "PYTHONUNBUFFERED": "1"}
     with log.open("ab") as errors:
         process = subprocess.Popen(
-            command,
+            ("taskset", "-c", str(cpu), *command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
             env=environment,
             cwd=BENCH.parent,
-            preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),
         )
     try:
         yield Server(process.pid, _read_port(process, log))

@@ -58,7 +58,13 @@ _LATENCY: Final = (Column("p50", "p50 µs"), Column("p99", "p99 µs"), Column("p
 COLUMNS: Final = {
     "echo": (Column("rate", "messages/s"), *_LATENCY, *_COST, *_BUSY),
     "churn": (Column("rate", "connections/s"), *_LATENCY, *_COST, *_BUSY),
-    "flood": (Column("flood", "flood MB/s"), *_LATENCY, Column("max", "max µs"), Column("late", "sent late p99 µs"), *_BUSY),
+    "flood": (
+        Column("flood", "flood MB/s"),
+        *_LATENCY,
+        Column("max", "max µs"),
+        Column("late", "sent late p99 µs"),
+        *_BUSY,
+    ),
     "burst": (
         Column("seconds", "seconds", 2),
         Column("failed", "failed"),
@@ -66,6 +72,7 @@ COLUMNS: Final = {
         Column("connect", "connect p99 ms", 1),
         Column("first_echo", "first echo p99 ms", 1),
         Column("neighbours", "neighbours' p99 ms", 1),
+        Column("late_ms", "sent late p99 ms", 1),
         *_BUSY,
     ),
     "idle": (Column("each", "KiB a connection", 2), Column("all", "process MiB", 1)),
@@ -79,7 +86,7 @@ RATIOS: Final = {
     "burst": (),
     "idle": (Column("each", "ours / it", 2),),
 }
-"""Which figures are compared. Per CPU second of the server the ratio also holds where a server was not busy all the time."""
+"""Which figures are compared. Per CPU second, the ratio also holds where a server was not busy all the time."""
 
 
 def figures_of(kind: str, result: Result) -> dict[str, float]:
@@ -97,6 +104,7 @@ def figures_of(kind: str, result: Result) -> dict[str, float]:
         "p999": latency["p999"],
         "max": latency["max"],
         "late": result["late_us"]["p99"],
+        "late_ms": result["late_us"]["p99"] / 1e3,
         "user": result["server"]["user_us_per_message"],
         "system": result["server"]["system_us_per_message"],
         "server_busy": result["server"]["share"] * 100,

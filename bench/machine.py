@@ -25,7 +25,8 @@ def describe() -> dict[str, str]:
         "congestion control": _setting("net/ipv4/tcp_congestion_control"),
         "somaxconn": _setting("net/core/somaxconn"),
         "load before": f"{os.getloadavg()[0]:.2f}",
-        "Python": f"{sys.version.split()[0]}, " + ", ".join(_package(name) for name in ("gevent", "uvloop", "trio", "locust")),
+        "Python": f"{sys.version.split()[0]}, "
+        + ", ".join(_package(name) for name in ("gevent", "uvloop", "trio", "locust")),
         "Node": _first_line("node", "--version"),
         "Go": _first_line("go", "version").removeprefix("go version "),
         "C": _first_line("cc", "--version"),

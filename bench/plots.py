@@ -19,7 +19,18 @@ OURS_DARK: Final = "#0072b2"
 OURS_LIGHT: Final = "#7fb8d8"
 PEER_DARK: Final = "#767676"
 PEER_LIGHT: Final = "#bdbdbd"
-LINES: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#767676", "#a05a00", "#5a3d9a")
+LINES: Final = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#000000",
+    "#767676",
+    "#a05a00",
+    "#5a3d9a",
+)
 
 LABEL_WIDTH: Final = 150
 PANEL_WIDTH: Final = 360
@@ -28,7 +39,7 @@ TOP: Final = 64
 
 
 def scenario_plot(kind: str, title: str, summaries: list[Summary]) -> str:
-    """Bars of the first figure with their smallest and largest; beside them CPU per message where there is such a thing."""
+    """Bars of the main figure with their smallest and largest; beside them CPU per message where it means something."""
     column = COLUMNS[kind][0] if kind in {"echo", "churn", "idle"} else _column(kind, "p99", "connect")
     panels = [_bars(column, summaries, LABEL_WIDTH)]
     if kind in {"echo", "churn"}:
@@ -136,4 +147,6 @@ def _box(x: float, y: float, width: float, colour: str) -> str:
 
 def _whisker(left: float, y: float, spread: Spread, scale: float) -> str:
     low, high = left + spread.low * scale, left + spread.high * scale
-    return f'<path d="M{low:.1f} {y}H{high:.1f}M{low:.1f} {y - 4}v8M{high:.1f} {y - 4}v8" stroke="#000000" fill="none"/>'
+    return (
+        f'<path d="M{low:.1f} {y}H{high:.1f}M{low:.1f} {y - 4}v8M{high:.1f} {y - 4}v8" stroke="#000000" fill="none"/>'
+    )

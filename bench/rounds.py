@@ -51,7 +51,7 @@ class Bench:
     Attributes:
         server_cpu: the core of the server.
         driver_cpu: the core of the driver.
-        duration: of the measuring window, in seconds; CPU time is sampled in steps of 10 ms, so at least 1.5 for a figure.
+        duration: seconds of the measuring window; user and system time come in steps of 10 ms, so at least 1.5.
         warmup: seconds before it.
         log: what the servers write to stderr.
     """
@@ -63,7 +63,7 @@ class Bench:
     log: Path
 
     def measure(self, scenario: Scenario, peers: tuple[Contender, ...], rounds: int) -> tuple[list[Run], list[str]]:
-        """All runs of a scenario; without peers, ours alone. A peer that fails is left out: the second list says why."""
+        """All runs of a scenario; without peers, ours alone. A peer that fails is left out: the second list says so."""
         runs: list[Run] = []
         failed: dict[str, str] = {}
         for round_ in range(rounds):

@@ -1,4 +1,4 @@
-"""`python -m bench.run quick|full`: runs the comparison; writes tables (Markdown), plots (SVG) and raw figures (JSON)."""
+"""`python -m bench.run quick|full`: runs the comparison; writes tables (Markdown), plots (SVG), raw figures (JSON)."""
 
 from __future__ import annotations
 
@@ -36,8 +36,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     names = [scenario.name for scenario in scenarios.FULL]
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("set", choices=("quick", "full"), help="a choice under ten minutes, or everything")
-    parser.add_argument("--scenario", action="append", default=[], choices=[*names, LOAD], help="only this one; repeatable")
-    parser.add_argument("--peer", action="append", default=[], choices=[c.name for c in CONTENDERS], help="only against this one")
+    parser.add_argument(
+        "--scenario", action="append", default=[], choices=[*names, LOAD], help="only this one; repeatable"
+    )
+    parser.add_argument(
+        "--peer", action="append", default=[], choices=[c.name for c in CONTENDERS], help="only against this one"
+    )
     parser.add_argument("--rounds", type=int, help="how often everybody has a turn (set by scenario)")
     parser.add_argument("--duration", type=float, help="seconds of one measuring window (1.5 quick, 2 full)")
     parser.add_argument("--warmup", type=float, default=0.3, help="seconds before each window (0.3)")

@@ -85,10 +85,10 @@ FULL: Final = (
 QUICK: Final = (
     replace(_echo(1024, 100), rounds=3),
     replace(_echo(1024, 1000), peers=MAIN_PEERS, rounds=3),
-    replace(_echo(102400, 10), peers=("gevent recv/sendall", "uvloop Protocol", "C epoll"), rounds=3),
+    replace(_echo(102400, 10), peers=("uvloop Protocol", "C epoll"), rounds=3),
     replace(PIPELINED, peers=MAIN_PEERS, rounds=2),
     replace(CHURN, peers=MAIN_PEERS, rounds=2),
-    replace(FLOOD, peers=MAIN_PEERS, rounds=2),
-    replace(BURST, peers=("Go io.Copy", "C epoll"), rounds=2),
+    replace(FLOOD, peers=("gevent recv/sendall", "uvloop Protocol"), rounds=2),
+    replace(BURST, peers=("C epoll",), rounds=2),
     replace(IDLE, peers=("gevent recv/sendall", "uvloop Protocol"), rounds=1),
 )

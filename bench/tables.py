@@ -41,4 +41,6 @@ def _value(spread: Spread, column: Column) -> str:
 def _ratio(spread: Spread | None, column: Column) -> str:
     if spread is None:
         return ""
-    return f"{spread.middle:.{column.decimals}f} ({spread.low:.{column.decimals}f} to {spread.high:.{column.decimals}f})"
+    return (
+        f"{spread.middle:.{column.decimals}f} ({spread.low:.{column.decimals}f} to {spread.high:.{column.decimals}f})"
+    )

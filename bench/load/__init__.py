@@ -1,0 +1,1 @@
+"""Locust users to compare with, and the script that does it."""

@@ -15,7 +15,7 @@ class SocketUser(User):
     wait_time = constant(float(os.environ["BENCH_THINK_TIME"]))
 
     def on_start(self) -> None:
-        host, _, port = self.host.rpartition(":")
+        host, _, port = str(self.host).rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=5)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
