@@ -112,7 +112,7 @@ def test_echo_of_another_connection_is_found() -> None:
     with serving(crossing) as port:
         status, result = drive(port, "--connections", "2", "--size", "8")
     assert status == 1
-    assert result["failures"]["corrupt"] == 2
+    assert result["failures"]["corrupt"] > 0  # the first one ends the run
 
 
 def test_echo_of_an_earlier_message_is_found() -> None:
@@ -190,7 +190,7 @@ def test_stall_shows_in_every_message_planned_meanwhile() -> None:
     assert status == 0
     planned = 2 * stall * 1000
     assert result["latency_us"]["count"] == pytest.approx(planned, rel=0.1)
-    assert result["latency_us"]["max"] >= 0.9 * stall * 1e6
+    assert 0.9 * stall * 1e6 <= result["latency_us"]["max"] <= PATIENCE * 1e6
     # Half of all were due during the stall, and waited half of it on average.
     assert result["latency_us"]["mean"] >= 0.15 * stall * 1e6
 
