@@ -7,14 +7,15 @@ import sys
 from collections.abc import Sequence
 
 import configargparse
+import gevent
 
-from geventecho import command_serve
+from geventecho import command_ping, command_send, command_serve
 from geventecho._version import __version__
 from geventecho.errors import GeventechoError
 
 __all__ = ["main"]
 
-COMMANDS = (command_serve,)
+COMMANDS = (command_serve, command_send, command_ping)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for command in COMMANDS:
         command.add_to(commands)
     options = parser.parse_args(argv)
+    # Ctrl-C reaches a waiting greenlet through the hub, which would print it on the way.
+    hub = gevent.get_hub()
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
     try:
         code: int = options.run(options)
     except GeventechoError as error:

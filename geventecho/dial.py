@@ -16,7 +16,7 @@ from geventecho.deadline import Deadline
 from geventecho.sockets import translate_connect
 from geventecho.wait import wait
 
-__all__ = ["dial", "forget_names"]
+__all__ = ["check_target", "dial", "forget_names"]
 
 REFRESH_AFTER: Final = 60.0
 """Seconds after which a name is looked up again, and only when no connection could be made to what it gave."""
@@ -88,6 +88,20 @@ def _resolve(target: Address) -> list[Found] | OSError | UnicodeError:
     except (OSError, UnicodeError) as error:
         return error
     return [(int(family), sockaddr) for family, _, _, _, sockaddr in found]
+
+
+def check_target(target: Address, source: Address | None = None) -> None:
+    """Refuse what a client cannot connect to, or from.
+
+    Raises:
+        ConfigError: a tls or fd target; a source that is not an IP address, or is not for a tcp target.
+    """
+    if target.scheme == "tls":
+        raise errors.ConfigError(f"{target}: tls:// is not supported by this version yet; use tcp:// or unix:")
+    if target.scheme == "fd":
+        raise errors.ConfigError(f"{target}: a client connects to an address, not to an inherited descriptor")
+    if source is not None and (target.scheme == "unix" or source.scheme != "tcp" or source.family is None):
+        raise errors.ConfigError(f"source is {source}; it must be an IP address and port, for a tcp:// target")
 
 
 def dial(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NoReturn, Protocol
 
 from gevent import get_hub, monkey, socket
@@ -227,5 +228,6 @@ class Wire:
             pass  # the connection broke: the next read says how
 
     def stop(self, refuse: Callable[..., NoReturn]) -> None:
-        """From now on `refuse` is called for every use. The socket is the caller's to close, which wakes who waits."""
-        self._recv = self._send = self._idle = refuse
+        """From now on `refuse(phase)` is called for every use. Closing the socket, which wakes who waits, is up to you."""
+        self._recv = self._idle = partial(refuse, "read")
+        self._send = partial(refuse, "write")

@@ -1,0 +1,90 @@
+"""A message sent and whatever comes back, both as they come, until the peer closes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import gevent
+
+from geventecho.client import Client
+from geventecho.errors import ClosedByPeer, NetworkError, ReadTimeout, WriteTimeout
+
+__all__ = ["Conversation"]
+
+
+class Conversation:
+    """Iterates over what comes back while a greenlet of its own sends; the message may wait for its source for ever.
+
+    Args:
+        client: is half-closed after the message; the caller closes it.
+        message: the chunks to send; may switch greenlets to wait for more.
+        timeout: seconds in which nothing moves either way before it gives up. Waiting for `message`, and the time the
+            caller takes over a chunk, do not count.
+
+    Raises:
+        ReadTimeout, WriteTimeout: nothing moved for `timeout`.
+        PeerReset: the connection broke.
+        ClosedByPeer: the peer closed before all of the message was sent.
+        OSError: what reading the message raised.
+    """
+
+    def __init__(self, client: Client, message: Iterator[bytes], timeout: float) -> None:
+        self._client = client
+        self._message = message
+        self._timeout = timeout
+        self._error: OSError | None = None
+        self._waits_for_message = True
+        self._sent_all = False
+        self._moved = time.monotonic()
+
+    def __iter__(self) -> Iterator[bytes]:
+        sender = gevent.spawn(self._send)
+        try:
+            while chunk := self._receive():
+                yield chunk
+            if self._error is not None:
+                raise self._error
+            if not self._sent_all:
+                reason = "the peer closed before all of the message was sent"
+                raise ClosedByPeer(reason, address=self._client.target, phase="read")
+        finally:
+            sender.kill()
+
+    def _send(self) -> None:
+        try:
+            for chunk in self._message:
+                self._waits_for_message = False
+                self._moved = time.monotonic()
+                self._client.send(chunk, timeout=None)
+                self._waits_for_message = True
+            self._sent_all = True
+            self._client.end()
+        except OSError as error:
+            self._error = error
+            if not isinstance(error, NetworkError):
+                self._client.close()  # there will be no more message, and the peer cannot know
+        self._waits_for_message = False
+        self._moved = time.monotonic()
+
+    def _receive(self) -> bytes:
+        self._moved = time.monotonic()
+        taken = self._client.bytes_sent
+        while True:
+            patience = self._moved + self._timeout - time.monotonic()
+            try:
+                return self._client.recv(timeout=max(0.0, patience))
+            except ReadTimeout as error:
+                if self._waits_for_message or self._client.bytes_sent > taken:
+                    self._moved = time.monotonic()
+                    taken = self._client.bytes_sent
+                elif time.monotonic() >= self._moved + self._timeout:
+                    raise self._gave_up(error) from None
+            except NetworkError as error:
+                raise self._error or error from None
+
+    def _gave_up(self, error: ReadTimeout) -> NetworkError:
+        if self._sent_all:
+            return error
+        reason = f"the peer took nothing for {self._timeout:g} s"
+        return WriteTimeout(reason, address=self._client.target, phase="write")
