@@ -228,6 +228,6 @@ class Wire:
             pass  # the connection broke: the next read says how
 
     def stop(self, refuse: Callable[..., NoReturn]) -> None:
-        """From now on `refuse(phase)` is called for every use. Closing the socket, which wakes who waits, is up to you."""
+        """From now on `refuse(phase)` is called for every use. The caller closes the socket, which wakes who waits."""
         self._recv = self._idle = partial(refuse, "read")
         self._send = partial(refuse, "write")
