@@ -38,22 +38,28 @@ ROW: Final = 26
 TOP: Final = 64
 
 
+PANELS: Final = {
+    "echo": ("rate",),
+    "churn": ("rate",),
+    "flood": ("p99", "flood"),
+    "burst": ("connect", "neighbours"),
+    "idle": ("each",),
+}
+"""The figures drawn for each kind of scenario. Echoes have CPU per message beside them."""
+
+
 def scenario_plot(kind: str, title: str, summaries: list[Summary]) -> str:
-    """Bars of the main figure with their smallest and largest; beside them CPU per message where it means something."""
-    column = COLUMNS[kind][0] if kind in {"echo", "churn", "idle"} else _column(kind, "p99", "connect")
-    panels = [_bars(column, summaries, LABEL_WIDTH)]
+    """A row of bars for each contender: medians, with their smallest and largest."""
+    columns = [column for key in PANELS[kind] for column in COLUMNS[kind] if column.key == key]
+    lefts = [LABEL_WIDTH + place * (PANEL_WIDTH + 40) for place in range(2)]
+    panels = [_bars(column, summaries, left) for column, left in zip(columns, lefts, strict=False)]
     if kind in {"echo", "churn"}:
-        panels.append(_stacks(summaries, LABEL_WIDTH + PANEL_WIDTH + 40))
+        panels.append(_stacks(summaries, lefts[1]))
     names = [
         _text(LABEL_WIDTH - 8, TOP + ROW * row + 17, summary.name, anchor="end", bold=summary.name == OURS.name)
         for row, summary in enumerate(summaries)
     ]
-    width = LABEL_WIDTH + len(panels) * (PANEL_WIDTH + 40)
-    return _svg(width, TOP + ROW * len(summaries) + 12, title, [*names, *panels])
-
-
-def _column(kind: str, *keys: str) -> Column:
-    return next(column for column in COLUMNS[kind] if column.key in keys)
+    return _svg(LABEL_WIDTH + 2 * (PANEL_WIDTH + 40), TOP + ROW * len(summaries) + 12, title, [*names, *panels])
 
 
 def _bars(column: Column, summaries: list[Summary], left: int) -> str:
@@ -99,10 +105,10 @@ def growth_plot(title: str, unit: str, series: dict[str, list[tuple[int, float]]
     parts = [_text(left, TOP - 10, unit)]
     parts += [_text(across(count), bottom + 18, f"{count:,}", anchor="middle") for count in counts]
     parts.append(_text(left + 240, bottom + 38, "connections", anchor="middle"))
-    for step in range(5):
-        value = most * step / 4
+    step = _round_step(most / 5)
+    for value in (step * place for place in range(int(most / step) + 1)):
         parts.append(f'<path d="M{left} {up(value):.1f}h480" stroke="#dddddd"/>')
-        parts.append(_text(left - 6, up(value) + 4, f"{value:.0f}", anchor="end"))
+        parts.append(_text(left - 6, up(value) + 4, f"{value:g}", anchor="end"))
     labels = _spread_labels({name: up(points[-1][1]) for name, points in series.items()})
     for colour, (name, points) in zip(LINES, series.items(), strict=False):
         line = " ".join(f"{across(count):.1f},{up(value):.1f}" for count, value in points)
@@ -110,6 +116,12 @@ def growth_plot(title: str, unit: str, series: dict[str, list[tuple[int, float]]
         parts += [f'<circle cx="{across(c):.1f}" cy="{up(v):.1f}" r="3" fill="{colour}"/>' for c, v in points]
         parts.append(_text(left + 492, labels[name] + 4, name, colour=colour))
     return _svg(width, height, title, parts)
+
+
+def _round_step(least: float) -> float:
+    """The next 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
 
 
 def _spread_labels(places: dict[str, float]) -> dict[str, float]:
@@ -146,7 +158,7 @@ def _box(x: float, y: float, width: float, colour: str) -> str:
 
 
 def _whisker(left: float, y: float, spread: Spread, scale: float) -> str:
+    """Black with a white edge, to be seen on a dark bar."""
     low, high = left + spread.low * scale, left + spread.high * scale
-    return (
-        f'<path d="M{low:.1f} {y}H{high:.1f}M{low:.1f} {y - 4}v8M{high:.1f} {y - 4}v8" stroke="#000000" fill="none"/>'
-    )
+    line = f'd="M{low:.1f} {y}H{high:.1f}M{low:.1f} {y - 4}v8M{high:.1f} {y - 4}v8" fill="none"'
+    return f'<path {line} stroke="#ffffff" stroke-width="3"/><path {line} stroke="#000000"/>'
