@@ -85,6 +85,7 @@ class LocustRun:
         arguments: Locust's.
         locustfile: what it runs.
         module: "geventecho.loadtest" for our launcher, "locust" for the plain one.
+        web_port: of the web UI; a free one when left out.
         descriptors: a soft limit to start with, as `ulimit -Sn` sets it.
         extra: environment variables.
 
@@ -99,11 +100,12 @@ class LocustRun:
         *arguments: str,
         locustfile: Path = COUNTING_USER,
         module: str = "geventecho.loadtest",
+        web_port: int | None = None,
         descriptors: int | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
-        self.port = free_port()
+        self.port = web_port or free_port()
         self.master_port = free_port()
         self._log = directory / "locust.log"
 

@@ -90,24 +90,26 @@ def add_arguments(parser: LocustArgumentParser) -> None:
         )
 
 
-def target_of(text: str) -> Address:
+def target_of(text: str | None) -> Address:
     """The target in Locust's host field.
 
     Raises:
-        AddressError: it is no target, or none that a client can connect to.
+        AddressError: it is missing, no target, or none that a client can connect to.
     """
+    if not text:
+        raise AddressError("no target was given; write tcp://host:port or unix:/path")
     address = Address.parse(text.strip())
     if address.scheme not in ("tcp", "unix"):
         raise AddressError(f"a load test cannot connect to {text!r}; write tcp://host:port or unix:/path")
     return address
 
 
-def check_form(web_ui: WebUI, needs_target: Callable[[], bool]) -> None:
+def check_form(web_ui: WebUI, check_target: Callable[[str | None], None]) -> None:
     """Have the form's values checked before Locust takes any of them; Locust itself checks none.
 
     Args:
         web_ui: Locust's.
-        needs_target: whether the host field must be a target.
+        check_target: takes the host field and raises AddressError for a wrong one.
     """
     assert web_ui.app is not None  # noqa: S101
 
@@ -118,8 +120,7 @@ def check_form(web_ui: WebUI, needs_target: Callable[[], bool]) -> None:
             for name, parse in TYPES.items():
                 if name in request.form:
                     _parse(name, parse, request.form[name])
-            if request.form.get("host") and needs_target():
-                target_of(request.form["host"])
+            check_target(request.form.get("host", web_ui.environment.host))
         except (ConfigError, AddressError) as error:
             return jsonify({"success": False, "message": str(error), "host": web_ui.environment.host})
         return None

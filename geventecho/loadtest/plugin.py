@@ -51,10 +51,10 @@ def install() -> None:
         inspect.stack()
         environment.events.test_start.add_listener(lambda **_: account_of(environment).clear())
         if not isinstance(runner, WorkerRunner):
-            _check_target(environment)
+            _check_command_line(environment)
         finish.install(environment, runner, workers)
         if web_ui is not None:
-            options.check_form(web_ui, lambda: _has_tcp_users(environment))
+            options.check_form(web_ui, lambda host: _check_target(environment, host))
             extra = tuple(environment.parsed_options.web_allowed_host) if environment.parsed_options else ()
             Guard(web_ui.host, web_ui.port, extra).protect(web_ui)
 
@@ -62,14 +62,24 @@ def install() -> None:
     locust.events.init.add_listener(on_init)
 
 
-def _has_tcp_users(environment: Environment) -> bool:
-    return any(issubclass(user_class, TcpUser) for user_class in environment.user_classes)
+def _check_target(environment: Environment, host: str | None) -> None:
+    """Check the target that users of ours will be given: `host`, or their class's own where it is empty.
+
+    Raises:
+        AddressError: it is wrong, or there is none.
+    """
+    for user_class in environment.user_classes:
+        if issubclass(user_class, TcpUser):
+            options.target_of(host or user_class.host)
 
 
-def _check_target(environment: Environment) -> None:
-    if environment.host and _has_tcp_users(environment):
-        try:
-            options.target_of(environment.host)
-        except AddressError as error:
-            sys.stderr.write(f"locust: error: argument --host: {error}\n")
-            sys.exit(USAGE_ERROR)
+def _check_command_line(environment: Environment) -> None:
+    given = environment.parsed_options
+    starts_now = given is not None and (given.headless or given.autostart)
+    if not (environment.host or starts_now):
+        return  # the form will be asked for it
+    try:
+        _check_target(environment, environment.host)
+    except AddressError as error:
+        sys.stderr.write(f"locust: error: argument --host: {error}\n")
+        sys.exit(USAGE_ERROR)

@@ -74,8 +74,6 @@ class TcpUser(User):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         try:
-            if not self.host:
-                raise GeventechoError(f"{type(self).__name__} has no target: give --host tcp://host:port")
             target = target_of(self.host)
             self.settings = Settings.of(environment)
         except GeventechoError as error:
