@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING, Final
-
-from bench.contenders import OURS
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from bench.driving import Result
-    from bench.rounds import Run
 
-__all__ = ["COLUMNS", "RATIOS", "Column", "Spread", "Summary", "figures_of", "summarise"]
+__all__ = ["COLUMNS", "RATIOS", "Column", "Measured", "Spread", "Summary", "figures_of", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +23,24 @@ class Spread:
     @classmethod
     def of(cls, values: list[float]) -> Spread:
         return cls(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run.
+
+    Attributes:
+        place: which run of the round it was, from 0; ours have the even places.
+        figures: what was read off it.
+        raw: all that was measured.
+    """
+
+    scenario: str
+    contender: str
+    round: int
+    place: int
+    figures: dict[str, float]
+    raw: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,17 @@ COLUMNS: Final = {
         *_BUSY,
     ),
     "idle": (Column("each", "KiB a connection", 2), Column("all", "process MiB", 1)),
+    "load": (
+        Column("per_core", "requests a CPU second"),
+        Column("rate", "requests/s"),
+        Column("busy", "Locust busy %"),
+    ),
+    "users": (
+        Column("each", "KiB a user", 1),
+        Column("spawned", "users spawned a second"),
+        Column("spawn_cpu", "CPU µs a spawned user"),
+        Column("failed", "failed"),
+    ),
 }
 """The columns of each kind of scenario."""
 
@@ -85,6 +111,8 @@ RATIOS: Final = {
     "flood": (),
     "burst": (),
     "idle": (Column("each", "ours / it", 2),),
+    "load": (Column("per_core", "ours / it", 2),),
+    "users": (Column("each", "ours / it", 2),),
 }
 """Which figures are compared. Per CPU second, the ratio also holds where a server was not busy all the time."""
 
@@ -119,24 +147,25 @@ def figures_of(kind: str, result: Result) -> dict[str, float]:
     }
 
 
-def summarise(kind: str, runs: list[Run]) -> list[Summary]:
+def summarise(kind: str, runs: list[Measured]) -> list[Summary]:
     """One summary for each contender of a scenario: ours first, the others by their first figure, best first."""
-    figures = {(run.round, run.place): figures_of(kind, run.result) for run in runs}
+    figures = {(run.round, run.place): run.figures for run in runs}
+    ours = next(run.contender for run in runs if run.place == 0)
     summaries = {run.contender: Summary(run.contender) for run in runs}
     for name, summary in summaries.items():
         own = [(run.round, run.place) for run in runs if run.contender == name]
         for key in figures[own[0]]:
             summary.figures[key] = Spread.of([figures[at][key] for at in own])
-        if name != OURS.name:
+        if name != ours:
             for column in RATIOS[kind]:
                 summary.ratios[column.key] = Spread.of([_ratio(figures, at, column.key) for at in own])
-    first, most_first = COLUMNS[kind][0].key, kind in {"echo", "churn", "flood"}
+    first, most_first = COLUMNS[kind][0].key, kind in {"echo", "churn", "flood", "load"}
     others = sorted(
-        (summary for summary in summaries.values() if summary.name != OURS.name),
+        (summary for summary in summaries.values() if summary.name != ours),
         key=lambda summary: summary.figures[first].middle,
         reverse=most_first,
     )
-    return [summaries[OURS.name], *others]
+    return [summaries[ours], *others]
 
 
 def _ratio(figures: dict[tuple[int, int], dict[str, float]], at: tuple[int, int], key: str) -> float:

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
-from bench.contenders import OURS
 from bench.figures import COLUMNS
 
 if TYPE_CHECKING:
@@ -44,19 +43,21 @@ PANELS: Final = {
     "flood": ("p99", "flood"),
     "burst": ("connect", "neighbours"),
     "idle": ("each",),
+    "load": ("per_core",),
+    "users": ("each", "spawn_cpu"),
 }
 """The figures drawn for each kind of scenario. Echoes have CPU per message beside them."""
 
 
 def scenario_plot(kind: str, title: str, summaries: list[Summary]) -> str:
-    """A row of bars for each contender: medians, with their smallest and largest."""
+    """A row of bars for each contender, ours first: medians, with their smallest and largest."""
     columns = [column for key in PANELS[kind] for column in COLUMNS[kind] if column.key == key]
     lefts = [LABEL_WIDTH + place * (PANEL_WIDTH + 40) for place in range(2)]
     panels = [_bars(column, summaries, left) for column, left in zip(columns, lefts, strict=False)]
     if kind in {"echo", "churn"}:
         panels.append(_stacks(summaries, lefts[1]))
     names = [
-        _text(LABEL_WIDTH - 8, TOP + ROW * row + 17, summary.name, anchor="end", bold=summary.name == OURS.name)
+        _text(LABEL_WIDTH - 8, TOP + ROW * row + 17, summary.name, anchor="end", bold=row == 0)
         for row, summary in enumerate(summaries)
     ]
     return _svg(LABEL_WIDTH + 2 * (PANEL_WIDTH + 40), TOP + ROW * len(summaries) + 12, title, [*names, *panels])
@@ -68,7 +69,7 @@ def _bars(column: Column, summaries: list[Summary], left: int) -> str:
     parts = [_text(left, TOP - 10, f"{column.heading}: median, smallest and largest")]
     for row, summary in enumerate(summaries):
         spread, top = summary.figures[column.key], TOP + ROW * row
-        colour = OURS_DARK if summary.name == OURS.name else PEER_DARK
+        colour = OURS_DARK if row == 0 else PEER_DARK
         parts.append(_box(left, top + 4, spread.middle * scale, colour))
         parts.append(_whisker(left, top + 13, spread, scale))
         parts.append(_text(left + spread.high * scale + 6, top + 17, f"{spread.middle:,.{column.decimals}f}"))
@@ -82,7 +83,7 @@ def _stacks(summaries: list[Summary], left: int) -> str:
     parts = [_text(left, TOP - 10, "server CPU, µs a message: user (dark) + system (light)")]
     for row, summary in enumerate(summaries):
         user, system, top = summary.figures["user"].middle, summary.figures["system"].middle, TOP + ROW * row
-        dark, light = (OURS_DARK, OURS_LIGHT) if summary.name == OURS.name else (PEER_DARK, PEER_LIGHT)
+        dark, light = (OURS_DARK, OURS_LIGHT) if row == 0 else (PEER_DARK, PEER_LIGHT)
         parts.append(_box(left, top + 4, user * scale, dark))
         parts.append(_box(left + user * scale, top + 4, system * scale, light))
         parts.append(_text(left + (user + system) * scale + 6, top + 17, f"{user:.1f} + {system:.1f}"))

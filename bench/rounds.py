@@ -8,40 +8,23 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.contenders import CONTENDERS, OURS, BenchError, running
 from bench.driving import drive, hold, listen_overflows
+from bench.figures import Measured, figures_of
 from bench.scenarios import IDLE_CONNECTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from bench.contenders import Contender
     from bench.driving import Result
     from bench.scenarios import Scenario
 
-__all__ = ["Bench", "Run", "chosen"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of one contender.
-
-    Attributes:
-        result: the driver's object; for idle connections `resident_kib` before and after instead.
-        place: which run of the round it was, from 0; ours have the even places.
-    """
-
-    scenario: str
-    contender: str
-    round: int
-    place: int
-    result: Result
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+__all__ = ["Bench", "chosen", "in_turn", "tell"]
 
 
 @dataclass(frozen=True)
@@ -62,23 +45,28 @@ class Bench:
     warmup: float
     log: Path
 
-    def measure(self, scenario: Scenario, peers: tuple[Contender, ...], rounds: int) -> tuple[list[Run], list[str]]:
+    def measure(
+        self, scenario: Scenario, peers: tuple[Contender, ...], rounds: int
+    ) -> tuple[list[Measured], list[str]]:
         """All runs of a scenario; without peers, ours alone. A peer that fails is left out: the second list says so."""
-        runs: list[Run] = []
+        runs: list[Measured] = []
         failed: dict[str, str] = {}
         for round_ in range(rounds):
-            order = _order(peers, round_)
+            order = in_turn(OURS, peers, round_)
             for place, contender in enumerate(order):
                 if contender.name in failed:
                     continue
-                _tell(f"{scenario.name}: round {round_ + 1}/{rounds}, {place + 1}/{len(order)}: {contender.name}")
+                tell(f"{scenario.name}: round {round_ + 1}/{rounds}, {place + 1}/{len(order)}: {contender.name}")
                 try:
-                    runs.append(Run(scenario.name, contender.name, round_, place, self._run(scenario, contender)))
+                    result = self._run(scenario, contender)
                 except BenchError as error:
                     if contender is OURS:
                         raise
                     failed[contender.name] = f"{contender.name} is left out of this scenario: {error}"
-        _tell("")
+                    continue
+                figures = figures_of(scenario.kind, result)
+                runs.append(Measured(scenario.name, contender.name, round_, place, figures, result))
+        tell("")
         return [run for run in runs if run.contender not in failed], list(failed.values())
 
     def _run(self, scenario: Scenario, contender: Contender) -> Result:
@@ -96,11 +84,11 @@ class Bench:
         return result
 
 
-def _order(peers: tuple[Contender, ...], round_: int) -> list[Contender]:
-    """Ours, a peer, ours, the next peer, … and ours. Each round begins with another peer."""
-    order = [OURS]
-    for place in range(len(peers)):
-        order += [peers[(round_ + place) % len(peers)], OURS]
+def in_turn(ours: Any, others: Sequence[Any], round_: int) -> list[Any]:
+    """Ours, another, ours, the next, … and ours. Each round begins with another one."""
+    order = [ours]
+    for place in range(len(others)):
+        order += [others[(round_ + place) % len(others)], ours]
     return order
 
 
@@ -116,7 +104,8 @@ def chosen(scenario: Scenario, only: list[str]) -> tuple[Contender, ...]:
     )
 
 
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
+    """What is being run, on stderr: one line that is overwritten on a terminal. An empty text clears it."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
     elif text:

@@ -8,13 +8,14 @@ import os
 import resource
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench import scenarios
 from bench.contenders import BENCH, CONTENDERS, BenchError, missing
 from bench.figures import summarise
-from bench.load.compare import LoadBench
+from bench.load.compare import LoadBench, tasks
 from bench.machine import describe
 from bench.plots import growth_plot, scenario_plot
 from bench.rounds import Bench, chosen
@@ -24,9 +25,7 @@ from bench.targets import targets_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.figures import Summary
-    from bench.rounds import Run
-    from bench.scenarios import Scenario
+    from bench.figures import Measured, Summary
 
 WINDOW: Final = {"quick": 1.5, "full": 2.0}  # seconds
 LOAD: Final = "load"  # the scenario of the load generators, which does not use the driver
@@ -72,21 +71,16 @@ class Report:
         self._machine = describe()
         self._left_out = left_out
         self._sections: list[str] = []
-        self._runs: list[Run] = []
-        self._load: list[dict[str, object]] = []
+        self._runs: list[Measured] = []
 
-    def add(self, scenario: Scenario, runs: list[Run], failed: list[str]) -> None:
-        summaries = summarise(scenario.kind, runs)
-        self.results[scenario.name] = summaries
+    def add(self, kind: str, title: str, runs: list[Measured], notes: list[str]) -> None:
+        """The runs of one scenario; notes are lines below its table."""
+        name, rounds = runs[0].scenario, runs[-1].round + 1
+        self.results[name] = summaries = summarise(kind, runs)
         self._runs += runs
-        self._plot(scenario.name, scenario_plot(scenario.kind, scenario.title, summaries))
-        notes = "".join(f"\n{line}\n" for line in failed)
-        body = f"{max(run.round for run in runs) + 1} rounds.\n\n{scenario_table(scenario.kind, summaries)}{notes}"
-        self._section(scenario.title, body, scenario.name)
-
-    def add_load(self, tables: str, runs: list[dict[str, object]]) -> None:
-        self._load = runs
-        self._section("Load generators", tables, None)
+        self._plot(name, scenario_plot(kind, title, summaries))
+        lines = "".join(f"\n{note}\n" for note in notes)
+        self._section(title, f"{rounds} rounds.\n\n{scenario_table(kind, summaries)}{lines}", name)
 
     def finish(self) -> None:
         if growth := self._growth():
@@ -113,7 +107,7 @@ class Report:
         head = "\n".join(f"- {name}: {value}" for name, value in self._machine.items())
         notes = "".join(f"- {line}\n" for line in self._left_out)
         (self.output / "tables.md").write_text("\n".join([f"# Results\n\n{head}\n{notes}", *self._sections]))
-        raw = {"machine": self._machine, "runs": [run.as_dict() for run in self._runs], "load": self._load}
+        raw = {"machine": self._machine, "runs": [asdict(run) for run in self._runs]}
         (self.output / "raw.json").write_text(json.dumps(raw, indent=1))
 
 
@@ -131,11 +125,14 @@ def _run(options: argparse.Namespace) -> Report:
     names = options.scenario or [*(scenario.name for scenario in every), LOAD]
     for name in names:
         if name == LOAD:
-            load = LoadBench(server_cpu, driver_cpu, log, rounds=options.rounds or 2, full=options.set == "full")
-            report.add_load(*load.measure())
+            for task in tasks(full=options.set == "full"):
+                load = LoadBench(server_cpu, driver_cpu, log)
+                report.add(task.kind, task.title(), load.measure(task, options.rounds or task.rounds), [])
         else:
-            peers = chosen(known[name], options.peer)
-            report.add(known[name], *bench.measure(known[name], peers, options.rounds or known[name].rounds))
+            scenario = known[name]
+            rounds = options.rounds or scenario.rounds
+            runs, failed = bench.measure(scenario, chosen(scenario, options.peer), rounds)
+            report.add(scenario.kind, scenario.title, runs, failed)
     report.finish()
     return report
 

@@ -21,7 +21,10 @@ def table(headings: list[str], rows: list[list[str]]) -> str:
 def scenario_table(kind: str, summaries: list[Summary]) -> str:
     """All contenders of one scenario: medians over the rounds; ratios with their smallest and largest."""
     columns, ratios = COLUMNS[kind], RATIOS[kind]
-    headings = ["server", *(column.heading for column in (*columns[:1], *ratios, *columns[1:]))]
+    headings = [
+        "generator" if kind in {"load", "users"} else "server",
+        *(column.heading for column in (*columns[:1], *ratios, *columns[1:])),
+    ]
     rows = [
         [
             summary.name,

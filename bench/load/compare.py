@@ -10,15 +10,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from bench.contenders import BENCH, BenchError, running
-from bench.figures import Spread
-from bench.tables import table
+from bench.figures import Measured
+from bench.rounds import in_turn, tell
 
-__all__ = ["LoadBench"]
+__all__ = ["LoadBench", "Task", "tasks"]
 
 Marks = dict[str, dict[str, float]]
 PAYLOAD: Final = 1024  # bytes
@@ -51,81 +51,69 @@ OTHERS: Final = (
 
 @dataclass(frozen=True)
 class Task:
-    """One way to run a generator: how many users, how fast they come, how long they think, when it is measured."""
+    """What a generator is made to do.
 
+    Attributes:
+        kind: "load", users that do not wait; or "users", many of them that mostly wait.
+        users: how many in one process.
+        spawn_rate: how many of them come each second.
+        think_time: seconds a user waits between two requests.
+        settle: seconds between the last user's coming and the window.
+        window: seconds measured.
+        rounds: how often everybody has a turn.
+    """
+
+    kind: str
     users: int
     spawn_rate: int
     think_time: float
     settle: float
     window: float
+    rounds: int
+
+    def title(self) -> str:
+        if self.kind == "load":
+            return f"Locust, {self.users} users flat out, 1 KiB each way"
+        return f"Locust, {self.users:,} users in one process, {self.spawn_rate:,} more each second"
 
 
-@dataclass
+def tasks(*, full: bool) -> tuple[Task, Task]:
+    """A quick and a full form of both. Memory is read when everybody has asked once: they think for 5 s."""
+    flat_out = Task("load", 100, 100, think_time=0.0, settle=1.0, window=5.0 if full else 3.0, rounds=3 if full else 2)
+    many = Task("users", 10_000 if full else 3_000, 1000, think_time=5.0, settle=6.0, window=1.0, rounds=1)
+    return flat_out, many
+
+
+@dataclass(frozen=True)
 class LoadBench:
-    """Runs all of them in turn.
+    """Runs all of them in turn, ours before and after each other.
 
     Attributes:
-        full: longer windows, and 10,000 users for memory instead of 5,000.
+        server_cpu: the core of the server.
+        locust_cpu: the core of Locust.
+        log: what servers and Locust write to stderr.
     """
 
     server_cpu: int
     locust_cpu: int
     log: Path
-    rounds: int
-    full: bool
-    runs: list[dict[str, object]] = field(default_factory=list)
 
-    def measure(self) -> tuple[str, list[dict[str, object]]]:
-        """Tables of throughput and of memory, and the raw figures."""
-        flat_out = Task(users=100, spawn_rate=100, think_time=0.0, settle=1.0, window=5.0 if self.full else 3.0)
-        users = 10_000 if self.full else 5_000
-        # Everybody has asked once before memory is read: they think for 5 s, and it is read after 6.
-        many = Task(users=users, spawn_rate=1000, think_time=5.0, settle=6.0, window=1.0)
-        return self._throughput(flat_out) + "\n" + self._memory(many), self.runs
+    def measure(self, task: Task, rounds: int) -> list[Measured]:
+        """All runs of a task.
 
-    def _throughput(self, task: Task) -> str:
-        order = [OURS]
-        for other in OTHERS:
-            order += [other, OURS]
-        rounds = [[_rate(self._run(generator, task)) for generator in order] for _ in range(self.rounds)]
-        rows = [self._row(OURS.name, [rate for row in rounds for rate in row[::2]], [])]
-        for place, other in enumerate(OTHERS):
-            at = 2 * place + 1
-            ratios = [(row[at - 1][0] + row[at + 1][0]) / 2 / row[at][0] for row in rounds]
-            rows.append(self._row(other.name, [row[at] for row in rounds], ratios))
-        return f"{task.users} users flat out, {PAYLOAD} bytes each way.\n\n" + table(
-            ["generator", "requests a CPU second", "ours / it", "requests/s", "busy %"], rows
-        )
-
-    @staticmethod
-    def _row(name: str, rates: list[tuple[float, float, float]], ratios: list[float]) -> list[str]:
-        per_core, per_second, busy = (Spread.of([rate[figure] for rate in rates]).middle for figure in range(3))
-        ratio = Spread.of(ratios) if ratios else None
-        words = f"{ratio.middle:.2f} ({ratio.low:.2f} to {ratio.high:.2f})" if ratio else ""
-        return [name, f"{per_core:,.0f}", words, f"{per_second:,.0f}", f"{busy:.0f}"]
-
-    def _memory(self, task: Task) -> str:
-        rows = []
-        for generator in (OURS, *OTHERS):
-            marks = self._run(generator, task)
-            start, spawned, begin, end = (marks[name] for name in ("start", "spawned", "begin", "end"))
-            seconds, cpu = spawned["at"] - start["at"], spawned["cpu"] - start["cpu"]
-            each = (begin["resident_kib"] - start["resident_kib"]) / task.users
-            rows.append(
-                [
-                    generator.name,
-                    f"{spawned['users'] / seconds:,.0f}",
-                    f"{cpu / task.users * 1e6:,.0f}",
-                    f"{each:.1f}",
-                    f"{end['failures']:,.0f}",
-                ]
-            )
-        words = (
-            f"{task.users:,} users at {task.spawn_rate:,} a second in one process, thinking {task.think_time:g} s.\n\n"
-        )
-        return words + table(
-            ["generator", "users spawned a second", "CPU µs a spawned user", "KiB a user", "failures"], rows
-        )
+        Raises:
+            BenchError: a request failed, or Locust did.
+        """
+        runs = []
+        for round_ in range(rounds):
+            order = in_turn(OURS, OTHERS, round_)
+            for place, generator in enumerate(order):
+                tell(f"{task.kind}: round {round_ + 1}/{rounds}, {place + 1}/{len(order)}: {generator.name}")
+                marks = self._run(generator, task)
+                figures = _rates(marks) if task.kind == "load" else _costs(marks)
+                runs.append(Measured(task.kind, generator.name, round_, place, figures, {"marks": marks}))
+        tell("")
+        return runs
 
     def _run(self, generator: Generator, task: Task) -> Marks:
         program = (str(BENCH / "build" / generator.server), "0")
@@ -148,8 +136,7 @@ class LoadBench:
             if not output.exists():
                 raise BenchError(f"{generator.name}: locust ended with status {done.returncode}; see {self.log}")
             marks: Marks = json.loads(output.read_text())
-        self.runs.append({"generator": generator.name, "task": task.__dict__, "marks": marks})
-        return marks
+            return marks
 
 
 def _command(generator: Generator, task: Task, port: int) -> list[str]:
@@ -180,10 +167,20 @@ def _environment(task: Task, output: Path) -> dict[str, str]:
     }
 
 
-def _rate(marks: Marks) -> tuple[float, float, float]:
-    """Requests a CPU second, requests a second, and how busy the generator's core was in per cent."""
+def _rates(marks: Marks) -> dict[str, float]:
     begin, end = marks["begin"], marks["end"]
     requests, seconds, cpu = (end[name] - begin[name] for name in ("requests", "at", "cpu"))
     if end["failures"] or not requests:
         raise BenchError(f"{end['failures']:.0f} failures in {requests:.0f} requests")
-    return requests / cpu, requests / seconds, cpu / seconds * 100
+    return {"per_core": requests / cpu, "rate": requests / seconds, "busy": cpu / seconds * 100}
+
+
+def _costs(marks: Marks) -> dict[str, float]:
+    start, spawned, begin, end = (marks[name] for name in ("start", "spawned", "begin", "end"))
+    users = spawned["users"]
+    return {
+        "each": (begin["resident_kib"] - start["resident_kib"]) / users,
+        "spawned": users / (spawned["at"] - start["at"]),
+        "spawn_cpu": (spawned["cpu"] - start["cpu"]) / users * 1e6,
+        "failed": end["failures"],
+    }
