@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -141,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _arguments(argv)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, hard), hard))  # inherited by every server
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # not without stopping the server
     began = time.monotonic()
     try:
         report = _run(options)
