@@ -146,6 +146,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
-        process.kill()
+        pass
+    finally:  # also when this process is told to stop meanwhile
+        process.kill()  # does nothing to a process that has ended
         process.wait()
-    process.stdout.close()
+        process.stdout.close()
