@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable
@@ -13,12 +12,15 @@ from gevent.server import StreamServer
 
 from geventecho.address import SockAddr
 from geventecho.counters import Refusal
-from geventecho.sockets import ACCEPT_CAPACITY, ACCEPT_PEER_GONE
+from geventecho.sockets import ACCEPT_NO_DESCRIPTOR, ACCEPT_PEER_GONE
 
 __all__ = ["Acceptor"]
 
 PAUSE: Final = 0.1
 """Seconds without accepting when the kernel is out of memory: nothing else can be done, and spinning makes it worse."""
+TURNS: Final = 3
+"""Turns of the event loop that a full server waits before it refuses a peer. A slot may be free already: the FIN of its
+peer came before this connect and is about to be read. The turn that filled the last slot counts as one."""
 SWEEP_SECONDS: Final = 0.04
 """The longest the last sweep of the queue may take: closing the listener is promised within 50 ms."""
 
@@ -61,7 +63,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self._admit = admit
         self._refuse = refuse
         self._failed = failed
-        self._asked_again = False
+        self._turns_full = 0
         self._reserve = _open_reserve()
 
     def shut(self) -> None:
@@ -86,12 +88,10 @@ class Acceptor(StreamServer):  # type: ignore[misc]
     def do_read(self) -> Accepted | None:
         """Accept one; None ends this turn of gevent's loop, and the listener wakes it again if there is more."""
         full = self._is_full()
-        if full and not self._asked_again:
-            # A slot may be free already: the FIN of its peer came before this connect and waits in the same turn of
-            # the event loop. Let that be read before anybody is refused.
-            self._asked_again = True
+        if full and self._turns_full < TURNS:
+            self._turns_full += 1
             return None
-        self._asked_again = False
+        self._turns_full = 0
         try:
             fd, sockaddr = self.socket._accept()
         except BlockingIOError:
@@ -117,10 +117,11 @@ class Acceptor(StreamServer):  # type: ignore[misc]
     def _accept_failed(self, error: OSError) -> None:
         if error.errno in ACCEPT_PEER_GONE:
             return
-        if error.errno in (errno.EMFILE, errno.ENFILE):
+        no_descriptor = error.errno in ACCEPT_NO_DESCRIPTOR
+        if no_descriptor:
             self._shed()
         self._failed(error)
-        if error.errno not in ACCEPT_CAPACITY or self._reserve is None:
+        if not no_descriptor or self._reserve is None:
             # Out of kernel memory, or something nobody foresaw: try again later rather than at once and for ever.
             self._pause()
 
