@@ -9,7 +9,6 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self
 
 from gevent import socket, spawn
@@ -119,7 +118,7 @@ class TcpServer:
             failed=self._accept_failed,
         )
         self._stop_requested = False
-        self._closed.clear()
+        self._closed = Event()
         self._state = ServerState.LISTENING
         self._acceptor.start()
         logger.info("listening on %s", self._address)
@@ -133,14 +132,15 @@ class TcpServer:
         Raises:
             ListenError, ServerStateError: as start() does.
         """
-        if self._stop_requested:
-            return self._report
-        if self._state is not ServerState.LISTENING:
-            self.start()
-        try:
-            self._closed.wait()
-        finally:
-            self.close()
+        if not self._stop_requested:
+            if self._state is not ServerState.LISTENING:
+                self.start()
+            try:
+                self._closed.wait()
+            except BaseException:
+                self.close()
+                raise
+        self._stop_requested = False
         return self._report
 
     def close(self) -> None:
@@ -152,8 +152,9 @@ class TcpServer:
         if acceptor is None:
             return
         self._drain = Drain(self._registry, self._counters, self._closed)
-        acceptor.shut()
+        # Before the listener goes: the path of one that is closed is anybody's to take over.
         sockets.remove_path(self._target)
+        acceptor.shut()
         self._state = ServerState.DRAINING
         self._registry_emptied()
 
@@ -182,7 +183,9 @@ class TcpServer:
         if self._state is ServerState.NEW:
             self._state = ServerState.CLOSED
         if self._drain is not None:
-            self._drain.run(self.config.drain_idle, self.config.drain_timeout if timeout is None else timeout)
+            # In a greenlet of its own: the caller may serve one of the connections that it ends.
+            seconds = self.config.drain_timeout if timeout is None else timeout
+            spawn(self._drain.run, self.config.drain_idle, seconds).join()
         return self._report
 
     def __enter__(self) -> Self:
@@ -190,9 +193,7 @@ class TcpServer:
             self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     # What it is doing -------------------------------------------------------------------------------------------------
@@ -232,9 +233,7 @@ class TcpServer:
         return self._registry.counts()
 
     def __repr__(self) -> str:
-        return (
-            f"<{type(self).__name__} {self._address or self._target} {self._state.value} {self.connection_count} open>"
-        )
+        return f"<{type(self).__name__} {self.address or self._target} {self.state.value} {self.connection_count} open>"
 
     # Ending -----------------------------------------------------------------------------------------------------------
 
@@ -249,10 +248,11 @@ class TcpServer:
         self._state = ServerState.CLOSED
         self._report, self._drain = self.report_now(), None
         logger.info("stopped: %s", self._report)
+        closed = self._closed  # of this life: the hook may begin the next one
         if self._hooks.close is None:
-            self._closed.set()
+            closed.set()
         else:
-            spawn(self._hooks.call, "close", self._report).rawlink(lambda _: self._closed.set())
+            spawn(self._hooks.call, "close", self._report).rawlink(lambda _: closed.set())
 
     def _accept_failed(self, error: OSError) -> None:
         self._counters.add("accept_errors")
@@ -273,13 +273,9 @@ class TcpServer:
         if not self._echoes and (self.config.max_bytes is not None or self.config.max_rate is not None):
             raise ConfigError("max_bytes and max_rate are limits of the echo loop: a handler has to keep its own")
         return Registry(
-            self.config,
-            self._hooks,
-            self._counters,
-            handle=self._handle,
-            echoes=self._echoes,
-            emptied=self._registry_emptied,
-        )
+            self.config, self._hooks, self._counters,
+            handle=self._handle, echoes=self._echoes, emptied=self._registry_emptied,
+        )  # fmt: skip
 
 
 class EchoServer(TcpServer):

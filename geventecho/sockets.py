@@ -16,7 +16,7 @@ from geventecho import errors
 from geventecho.address import Address, SockAddr
 
 __all__ = [
-    "ACCEPT_CAPACITY",
+    "ACCEPT_NO_DESCRIPTOR",
     "ACCEPT_PEER_GONE",
     "abort",
     "descriptor_capacity",
@@ -35,8 +35,8 @@ ACCEPT_PEER_GONE: Final = frozenset({
     errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN,
     errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EINTR,
 })  # fmt: skip
-# accept(2): this process or machine is out of something; the peer still waits in the queue.
-ACCEPT_CAPACITY: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# accept(2): this process or machine is out of descriptors; the peer still waits in the queue.
+ACCEPT_NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE})
 UNREACHABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 # A connection that broke: by the peer (RST), by keep-alive or retransmission giving up, or by a router.
 BROKEN: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ETIMEDOUT, errno.ENOTCONN})
@@ -86,7 +86,9 @@ def listen(address: Address, *, backlog: int) -> tuple[socket.socket, Address]:
 
 
 def _bind_tcp(address: Address) -> socket.socket:
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # gevent asks in a thread, which it would make for this alone; a numeric address is answered without a resolver.
+    resolve = socket.getaddrinfo if address.family is None else stdlib_socket.getaddrinfo
+    found = resolve(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, proto, _, sockaddr = found[0]
     listener = socket.socket(family, kind, proto)
     try:
