@@ -8,8 +8,11 @@ from collections.abc import Iterator
 
 import gevent
 import greenlet
+import peers
 import pytest
 from timing import wait_until
+
+from geventecho.client import Client, connect
 
 
 def open_descriptors() -> int:
@@ -25,7 +28,7 @@ def live_greenlets() -> int:
 @pytest.fixture
 def no_leaks() -> Iterator[None]:
     """Fails the test when it leaves more descriptors or greenlets behind than it found."""
-    gevent.get_hub().threadpool  # noqa: B018  (made once per process, on first use: not a leak)
+    gevent.get_hub().threadpool.apply(int)  # made on first use, and its thread again after idle seconds: not a leak
     gevent.sleep(0)
     gc.collect()
     descriptors, greenlets = open_descriptors(), live_greenlets()
@@ -33,3 +36,17 @@ def no_leaks() -> Iterator[None]:
     gc.collect()
     wait_until(lambda: open_descriptors() <= descriptors, what=f"back to {descriptors} descriptors")
     wait_until(lambda: live_greenlets() <= greenlets, what=f"back to {greenlets} greenlets")
+
+
+@pytest.fixture
+def honest() -> Iterator[peers.Peer]:
+    """A peer that echoes."""
+    with peers.echoes() as peer:
+        yield peer
+
+
+@pytest.fixture
+def client(honest: peers.Peer) -> Iterator[Client]:
+    """A client of that peer."""
+    with connect(honest.target) as client:
+        yield client
