@@ -375,3 +375,36 @@ answer(result)
         assert distinct_for_user
         # Two bytes hold 65,536 values: chance decides for 4,000 payloads. From eight on it does not happen.
         assert distinct_for_all or int(size) < 7
+
+
+def test_every_output_shows_microseconds(tmp_path: Path) -> None:
+    text = """
+import csv, io, os
+from locust import stats
+from locust.env import Environment
+import geventecho.loadtest
+environment = Environment()
+for time in (0.1234, 0.2345, 0.3456, 12.345):
+    environment.stats.log_request("TCP", "echo", time, 10)
+environment.stats.log_request("TCP", "echo", None, 10)
+environment.stats.log_error("TCP", "echo", "refused")
+entry = environment.stats.get("echo", "TCP")
+table = io.StringIO()
+stats.StatsCSV(environment, stats.PERCENTILES_TO_REPORT).requests_csv(csv.writer(table))
+rows = list(csv.DictReader(io.StringIO(table.getvalue())))
+shown = entry.to_dict()
+head, _, row, *_ = stats.get_stats_summary(environment.stats)
+answer({
+    "printed": entry.to_string(current=False).split()[:9],
+    "percentiles": entry.percentile().split(),
+    "csv": [rows[0][name] for name in ("50%", "99%", "100%")],
+    "page": [shown["min_response_time"], shown["max_response_time"], shown["response_time_percentile_0.95"]],
+    "widths": [len(head), len(row)],
+})
+"""
+    result = run(text, "", tmp_path)
+    assert result["printed"] == ["TCP", "echo", "5", "1(20.00%)", "|", "3.26", "0.123", "12.3", "0.346"]
+    assert result["percentiles"] == ["TCP", "echo", "0.346", "0.346", *["12.3"] * 9, "5"]
+    assert result["csv"] == ["0.346", "12.3", "12.3"]
+    assert result["page"] == [0.123, 12.3, 12.3]
+    assert result["widths"][0] == result["widths"][1], "the columns stand under their heads"
