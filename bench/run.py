@@ -51,13 +51,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _cores(options: argparse.Namespace) -> tuple[int, int]:
-    """Different cores for server and driver."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
+def cores(server: int | None, driver: int | None) -> tuple[int, int]:
+    """The cores of server and driver: those asked for, else the first two this process may run on."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
         raise BenchError("a comparison needs two cores: one for the server, one for the driver")
-    server = cores[0] if options.server_cpu is None else options.server_cpu
-    driver = options.driver_cpu if options.driver_cpu is not None else next(core for core in cores if core != server)
+    server = allowed[0] if server is None else server
+    driver = next(core for core in allowed if core != server) if driver is None else driver
     if server == driver:
         raise BenchError("server and driver must have different cores")
     return server, driver
@@ -113,7 +113,7 @@ class Report:
 
 
 def _run(options: argparse.Namespace) -> Report:
-    server_cpu, driver_cpu = _cores(options)
+    server_cpu, driver_cpu = cores(options.server_cpu, options.driver_cpu)
     duration = options.duration or WINDOW[options.set]
     options.output.mkdir(parents=True, exist_ok=True)
     log = options.output / "servers.log"
