@@ -96,10 +96,9 @@ class Address:
     def from_sockaddr(cls, sockaddr: SockAddr, scheme: str = "tcp") -> Address:
         """Name what getsockname(2), getpeername(2) or accept(2) returned."""
         if isinstance(sockaddr, bytes):
-            name = sockaddr.decode("utf-8", "backslashreplace")
-            return cls("unix", path="@" + name[1:] if name.startswith("\0") else name)
+            sockaddr = sockaddr.decode("utf-8", "backslashreplace")
         if isinstance(sockaddr, str):
-            return cls("unix", path=sockaddr)
+            return cls("unix", path="@" + sockaddr[1:] if sockaddr.startswith("\0") else sockaddr)
         return cls(scheme, host=canonical_ip(sockaddr[0]), port=sockaddr[1])
 
     @property
