@@ -40,12 +40,18 @@ static void fail(const char *what, const char *value)
     exit(2);
 }
 
+static void fail_number(const char *name, const char *text, double least, double most)
+{
+    fprintf(stderr, "driver: --%s %s: give a number from %g to %.10g\n", name, text, least, most);
+    exit(2);
+}
+
 static double number(const char *name, const char *text, double least, double most)
 {
     char *end;
     double value = strtod(text, &end);
     if (end == text || *end || !(value >= least && value <= most))
-        fail(name, text);
+        fail_number(name, text, least, most);
     return value;
 }
 
@@ -106,7 +112,9 @@ static void settle(struct options *options)
         options->depth = 1;
     if (!options->sources) {
         bool churns = options->role == ROLE_ONCE_CLOSE; /* each closed connection keeps its port for a minute */
-        options->sources = churns ? 50 : 1 + (options->connections + options->burst) / PORTS_PER_SOURCE;
+        bool loopback = ntohl(options->target.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+        unsigned needed = churns ? 50 : 1 + (options->connections + options->burst) / PORTS_PER_SOURCE;
+        options->sources = loopback ? needed : 1;
     }
 }
 
