@@ -101,13 +101,13 @@ class TcpServer:
         if self._state in (ServerState.LISTENING, ServerState.DRAINING):
             raise ServerStateError(f"the server is {self._state.value}; stop() it before it is started again")
         try:
-            listener, self._address = sockets.listen(self._target, backlog=self.config.backlog)
+            backlog, write_stall = self.config.backlog, self.config.write_stall
+            listener, self._address = sockets.listen(self._target, backlog=backlog, write_stall=write_stall)
         except ListenError as error:
             self._hooks.call("error", error)
             raise
-        most = self.config.max_connections
-        self._limit = sockets.descriptor_capacity() if most is None else most
-        registry = self._registry = self._make_registry()
+        most, registry = self.config.max_connections, self._make_registry()
+        self._limit, self._registry = sockets.descriptor_capacity() if most is None else most, registry
         self._acceptor = Acceptor(
             listener,
             socket_class=self._socket_class,

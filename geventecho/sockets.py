@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import math
 import os
 import resource
 import socket as stdlib_socket
@@ -42,18 +43,22 @@ UNREACHABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENE
 BROKEN: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ETIMEDOUT, errno.ENOTCONN})
 # Descriptors a process needs besides its connections: standard streams, epoll, the listener, logs, libraries.
 SPARE_DESCRIPTORS: Final = 64
-# What listen(2) takes is a C int; the kernel clamps it much lower.
-MOST_BACKLOG: Final = (1 << 31) - 1
+# What listen(2) and setsockopt(2) take is a C int; a backlog is clamped much lower.
+MOST_INT: Final = (1 << 31) - 1
+# tcp(7): a silent peer is asked after 60 s and given up 30 s later, since one that vanished sends no FIN.
+KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 # Linux 5.x, linux/sockios.h: bytes in the send queue that the peer has not acknowledged.
 SIOCOUTQ: Final = 0x5411
 
 
-def listen(address: Address, *, backlog: int) -> tuple[socket.socket, Address]:
+def listen(address: Address, *, backlog: int, write_stall: float | None = None) -> tuple[socket.socket, Address]:
     """Open a listener, or adopt one for an `fd:N` target.
 
     Args:
         address: where; port 0 lets the kernel choose.
         backlog: length asked for the accept queue; listen(2) clamps it to net.core.somaxconn.
+        write_stall: seconds, and one more, after which the kernel gives up on a peer that takes nothing of what is on
+            its way to it (tcp(7), TCP_USER_TIMEOUT); None leaves that to tcp_retries2, some 15 minutes.
 
     Returns:
         The listening socket and the address it is bound to.
@@ -76,13 +81,24 @@ def listen(address: Address, *, backlog: int) -> tuple[socket.socket, Address]:
         raise _listen_error(error, address) from error
     try:
         if listener.family != socket.AF_UNIX:
-            # Linux copies TCP_NODELAY from the listener to what it accepts: one syscall here instead of one a client.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.listen(min(backlog, MOST_BACKLOG))
+            _set_options(listener, write_stall)
+        listener.listen(min(backlog, MOST_INT))
     except OSError as error:
         listener.close()
         raise _listen_error(error, address) from error
     return listener, Address.from_sockaddr(listener.getsockname())
+
+
+def _set_options(listener: socket.socket, write_stall: float | None) -> None:
+    """Linux copies these from the listener to what it accepts: some syscalls here instead of some for each client."""
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE.items():
+        listener.setsockopt(socket.IPPROTO_TCP, option, value)
+    if write_stall is not None:
+        # A second later than the server's own look at bytes that the kernel did not even take: that one has a name.
+        milliseconds = min(math.ceil(write_stall * 1000) + 1000, MOST_INT)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
 def _bind_tcp(address: Address) -> socket.socket:
@@ -124,14 +140,9 @@ def _is_stale(address: Address) -> bool:
     """Whether a Unix socket was left behind by a process that died: it exists, and nobody listens on it."""
     if address.path.startswith("@") or not stat.S_ISSOCK(os.lstat(address.path).st_mode):
         return False
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(address.sockaddr)
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            return False
-    return False
+    with stdlib_socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a listener whose queue is full is alive, too, and would keep gevent waiting
+        return probe.connect_ex(address.sockaddr) == errno.ECONNREFUSED
 
 
 def _adopt(address: Address) -> socket.socket:
