@@ -1,0 +1,317 @@
+"""Listeners, their options, and what the system's errors mean."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket as plain
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gevent import socket
+from servers import read_to_end
+from timing import wait_until
+
+from geventecho import errors, sockets
+from geventecho.address import Address
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+LOCAL = Address.parse("127.0.0.1:0")
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[plain.socket, plain.socket]]:
+    """Both ends of a TCP connection."""
+    with plain.create_server(("127.0.0.1", 0)) as listener, plain.create_connection(listener.getsockname()) as near:
+        far, _ = listener.accept()
+        with far:
+            yield near, far
+
+
+# Listening ------------------------------------------------------------------------------------------------------------
+
+
+def test_port_0_gives_the_bound_one() -> None:
+    listener, address = sockets.listen(LOCAL, backlog=5)
+    with listener:
+        assert address == Address("tcp", host="127.0.0.1", port=listener.getsockname()[1])
+        assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1:0", "[::1]:0"])
+def test_accepted_sockets_inherit_the_options(where: str) -> None:
+    listener, _ = sockets.listen(Address.parse(where), backlog=5, write_stall=2.5)
+    with listener, plain.socket(listener.family) as client:
+        client.connect(listener.getsockname())
+        accepted, _ = listener.accept()
+        with accepted:
+            tcp = socket.IPPROTO_TCP
+            assert accepted.getsockopt(tcp, socket.TCP_NODELAY) == 1
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            # Within 95 s a host that vanished is found out: 60 s of silence and three questions, 10 s apart.
+            assert accepted.getsockopt(tcp, socket.TCP_KEEPIDLE) == 60
+            assert accepted.getsockopt(tcp, socket.TCP_KEEPINTVL) * accepted.getsockopt(tcp, socket.TCP_KEEPCNT) == 30
+            assert accepted.getsockopt(tcp, socket.TCP_USER_TIMEOUT) == 3500
+
+
+def test_without_a_write_stall_the_kernel_keeps_its_own_patience() -> None:
+    listener, _ = sockets.listen(LOCAL, backlog=5, write_stall=None)
+    with listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
+
+
+@pytest.mark.parametrize("number", [1, 65535, 1 << 31, 1 << 80])
+def test_any_backlog_is_taken_and_clamped(number: int) -> None:
+    sockets.listen(LOCAL, backlog=number, write_stall=float(number))[0].close()
+
+
+def test_a_restart_need_not_wait_for_time_wait() -> None:
+    listener, address = sockets.listen(LOCAL, backlog=5)
+    client = plain.create_connection(listener.getsockname())
+    accepted, _ = listener.accept()
+    accepted.close()  # the server closes first: TIME_WAIT is on its side
+    client.recv(1)
+    client.close()
+    listener.close()
+    sockets.listen(address, backlog=5)[0].close()
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("192.0.2.1:0", "this machine has no such address"),
+        ("[2001:db8::1]:0", "this machine has no such address"),
+        ("tls://127.0.0.1:0", "does not serve TLS"),
+        ("unix:/nonexistent/directory/socket", "the directory does not exist"),
+        ("unix:/dev/null", "another process has this address"),
+        ("fd:987654", "no such descriptor"),
+        ("nonexistent.invalid:80", "cannot be resolved"),
+    ],
+)
+def test_listen_errors_say_what_and_where(target: str, reason: str, capfd: pytest.CaptureFixture[str]) -> None:
+    address = Address.parse(target)
+    with pytest.raises(errors.ListenError, match=reason) as caught:
+        sockets.listen(address, backlog=5)
+    assert str(caught.value).startswith(f"listen {address}: ")
+    assert caught.value.phase == "listen"
+    assert caught.value.kind == "listen failed"
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_port_in_use() -> None:
+    listener, address = sockets.listen(LOCAL, backlog=5)
+    with listener, pytest.raises(errors.ListenError, match="another process has this address") as caught:
+        sockets.listen(address, backlog=5)
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+def test_a_name_is_resolved() -> None:
+    listener, address = sockets.listen(Address.parse("localhost:0"), backlog=5)
+    with listener:
+        assert address.is_loopback
+
+
+# Unix -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(errors.ListenError):
+        sockets.listen(Address.parse(f"unix:{path}"), backlog=5)
+    assert path.read_text() == "data"
+
+
+def test_a_stale_path_is_taken_over_and_a_live_one_is_not(tmp_path: Path) -> None:
+    address = Address.parse(f"unix:{tmp_path / 'socket'}")
+    first, bound = sockets.listen(address, backlog=5)
+    assert bound == address
+    inode = os.lstat(address.path).st_ino
+    with pytest.raises(errors.ListenError, match="another process"):
+        sockets.listen(address, backlog=5)
+    assert os.lstat(address.path).st_ino == inode
+    first.close()
+    second, _ = sockets.listen(address, backlog=5)
+    with second, plain.socket(socket.AF_UNIX) as client:
+        client.connect(address.path)
+
+
+def test_a_live_path_with_a_full_queue_is_not_taken_over(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with plain.socket(socket.AF_UNIX) as busy, plain.socket(socket.AF_UNIX) as client:
+        busy.bind(path)
+        busy.listen(0)
+        client.connect(path)
+        with pytest.raises(errors.ListenError, match="another process"):
+            sockets.listen(Address.parse(f"unix:{path}"), backlog=5)
+        assert stat.S_ISSOCK(os.lstat(path).st_mode)
+
+
+def test_remove_path_removes_only_what_is_in_the_file_system(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    path.touch()
+    sockets.remove_path(Address.parse(f"unix:{path}"))
+    assert not path.exists()
+    for target in (f"unix:{path}", "unix:@name", "127.0.0.1:1", "fd:3"):
+        sockets.remove_path(Address.parse(target))
+
+
+# Inherited ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_inherited_descriptor_must_be_a_listening_stream_socket() -> None:
+    for make, reason in (
+        (plain.socket, "not a listening stream socket"),
+        (lambda: plain.socket(type=plain.SOCK_DGRAM), "not a listening stream socket"),
+        (tempfile.TemporaryFile, "the descriptor is not a socket"),
+    ):
+        with make() as found:  # type: ignore[operator]
+            with pytest.raises(errors.ListenError, match=reason):
+                sockets.listen(Address("fd", fd=found.fileno()), backlog=5)
+            os.fstat(found.fileno())
+
+
+def test_an_adopted_listener_is_a_descriptor_of_its_own() -> None:
+    with plain.create_server(("127.0.0.1", 0)) as owner:
+        listener, address = sockets.listen(Address("fd", fd=owner.fileno()), backlog=5)
+        assert address == Address("tcp", host="127.0.0.1", port=owner.getsockname()[1])
+        assert listener.fileno() != owner.fileno()
+        listener.close()
+        with plain.create_connection(owner.getsockname()):
+            pass
+
+
+def test_a_unix_listener_can_be_inherited(tmp_path: Path) -> None:
+    with plain.socket(socket.AF_UNIX) as owner:
+        owner.bind(str(tmp_path / "socket"))
+        owner.listen()
+        listener, address = sockets.listen(Address("fd", fd=owner.fileno()), backlog=5)
+        listener.close()
+        assert str(address) == f"unix:{tmp_path / 'socket'}"
+
+
+# Sockets --------------------------------------------------------------------------------------------------------------
+
+
+def test_unsent_is_what_the_peer_has_not_acknowledged(pair: tuple[plain.socket, plain.socket]) -> None:
+    near, far = pair
+    assert sockets.unsent(near.fileno()) == 0
+    near.setblocking(False)
+    sent = 0
+    try:
+        while True:
+            sent += near.send(b"x" * 65536)
+    except BlockingIOError:
+        pass
+    assert 0 < sockets.unsent(near.fileno()) <= sent
+    far.setblocking(True)
+    while sent:
+        sent -= len(far.recv(1 << 20))
+    wait_until(lambda: sockets.unsent(near.fileno()) == 0)
+
+
+def test_abort_resets() -> None:
+    listener, _ = sockets.listen(LOCAL, backlog=5)
+    with listener:
+        near = socket.create_connection(listener.getsockname())
+        far, _ = listener.accept()
+        with far:
+            near.sendall(b"arrived before")
+            sockets.abort(near)
+            with pytest.raises(ConnectionResetError):
+                read_to_end(far)
+        sockets.abort(near)
+
+
+# Errors ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.ECONNABORTED, errno.ENOTCONN])
+def test_a_broken_connection(number: int) -> None:
+    error = OSError(number, os.strerror(number))
+    assert sockets.is_broken(error)
+    assert isinstance(sockets.translate_io(error, None, "read"), errors.PeerReset)
+
+
+@pytest.mark.parametrize("number", [errno.EBADF, errno.ENOSPC, errno.EMFILE, errno.ECONNREFUSED, None])
+def test_what_is_no_broken_connection(number: int | None) -> None:
+    error = OSError(number, "text") if number else OSError("text")
+    assert not sockets.is_broken(error)
+
+
+def test_a_reset_without_a_number_is_one_too() -> None:
+    assert sockets.is_broken(ConnectionResetError("by hand"))
+    assert sockets.is_broken(BrokenPipeError("by hand"))
+    assert not sockets.is_broken(ConnectionRefusedError("by hand"))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "phase"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "x"), errors.ConnectRefused, "connect"),
+        (TimeoutError("timed out"), errors.ConnectTimeout, "connect"),
+        (TimeoutError(errno.ETIMEDOUT, "x"), errors.ConnectTimeout, "connect"),
+        (OSError(errno.EHOSTUNREACH, "x"), errors.ConnectUnreachable, "connect"),
+        (OSError(errno.ENETUNREACH, "x"), errors.ConnectUnreachable, "connect"),
+        (OSError(errno.EMFILE, "x"), errors.OutOfResources, "connect"),
+        (OSError(errno.ENFILE, "x"), errors.OutOfResources, "connect"),
+        (OSError(errno.EADDRNOTAVAIL, "x"), errors.OutOfResources, "connect"),
+        (OSError(errno.EACCES, "x"), errors.ConnectError, "connect"),
+        (plain.gaierror(plain.EAI_NONAME, "x"), errors.ResolveError, "dns"),
+    ],
+)
+def test_what_a_failed_connect_means(error: OSError, kind: type[errors.ConnectError], phase: str) -> None:
+    found = sockets.translate_connect(error, LOCAL)
+    assert type(found) is kind
+    assert (found.phase, found.address, found.errno) == (phase, LOCAL, error.errno)
+    assert str(found).startswith(f"{phase} {LOCAL}: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "phase", "kind"),
+    [
+        (TimeoutError("timed out"), "read", errors.ReadTimeout),
+        (TimeoutError("timed out"), "write", errors.WriteTimeout),
+        (OSError(errno.EBADF, "x"), "read", errors.ClosedLocally),
+        (OSError(errno.EINVAL, "x"), "read", errors.NetworkError),
+    ],
+)
+def test_what_a_failed_read_or_write_means(error: OSError, phase: str, kind: type[errors.NetworkError]) -> None:
+    found = sockets.translate_io(error, LOCAL, phase)
+    assert type(found) is kind
+    assert found.phase == phase
+
+
+def test_a_translated_error_is_not_translated_again() -> None:
+    error = errors.PeerReset("x", address=LOCAL, phase="read")
+    assert sockets.translate_io(error, None, "write") is error
+
+
+# Descriptors ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+        assert sockets.descriptor_capacity() == min(soft, 512) - 64
+        assert sockets.raise_descriptor_limit() == (min(soft, 512), hard)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+        assert sockets.raise_descriptor_limit() == (hard, hard)
+        assert sockets.descriptor_capacity() == hard - 64
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(("limit", "room"), [(1000, 936), (128, 64), (100, 50), (64, 32)])
+def test_there_is_room_for_some_under_a_small_limit(limit: int, room: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        assert sockets.descriptor_capacity() == room
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
