@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, Final
 
 from flask import Response, jsonify, request
@@ -90,6 +91,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
         )
 
 
+@lru_cache(maxsize=16)
 def target_of(text: str | None) -> Address:
     """The target in Locust's host field.
 

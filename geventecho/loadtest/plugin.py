@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import sys
 from typing import Any
@@ -50,6 +51,7 @@ def install() -> None:
         # the start instead of 30 ms in the last response times.
         inspect.stack()
         environment.events.test_start.add_listener(lambda **_: account_of(environment).clear())
+        environment.events.test_stop.add_listener(lambda **_: gc.unfreeze())  # what `Burst` froze
         if not isinstance(runner, WorkerRunner):
             _check_command_line(environment)
         finish.install(environment, runner, workers)
