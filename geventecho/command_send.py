@@ -10,8 +10,6 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from gevent import socket
-
 from geventecho.address import Address
 from geventecho.arguments import add_command, seconds_above_zero, whole_number
 from geventecho.client import Client, connect
@@ -22,6 +20,7 @@ from geventecho.errors import AddressError, ConfigError, NetworkError, ReplyTooL
 from geventecho.framing import DEFAULT_MAX_SIZE, Framing
 from geventecho.framing_options import LENGTH_PREFIX_FORM, from_options
 from geventecho.payloads import ENCODINGS, decode
+from geventecho.standard_io import Output, chunks_of
 
 if TYPE_CHECKING:
     from geventecho.arguments import Commands
@@ -46,7 +45,6 @@ examples:
   geventecho send 127.0.0.1:6379 'PING\\r\\n' --reply-until '\\r\\n' --expect '^\\+PONG'
   geventecho send 127.0.0.1:5432 0000000804d2162f --encoding hex --reply-exactly 1"""
 
-READ_SIZE: Final = 65536
 # What begins or ends like a target: a scheme, or a port.
 LOOKS_LIKE_TARGET: Final = re.compile(r"(tcp|tls|unix|fd):|\S*://|\S+:\d+\Z")
 
@@ -111,12 +109,16 @@ def run(options: argparse.Namespace) -> int:
     except (AddressError, ConfigError, re.error) as error:
         options.usage_error(f"--expect: {error}" if isinstance(error, re.error) else str(error))
         raise
-    chunks = _standard_input() if message is None else iter((message,))
+    output = Output(sys.stdout.fileno())
+    if message is not None:
+        chunks = iter((message,))
+    else:
+        chunks = chunks_of(sys.stdin.fileno()) if sys.stdin is not None else iter(())
     with connect(target, timeout=options.timeout) as client:
         if framing is None:
-            reply = _converse(client, chunks, options.timeout, keep=expect is not None)
+            reply = _converse(client, chunks, output, options.timeout, keep=expect is not None)
         else:
-            reply = _request(client, chunks, framing)
+            reply = _request(client, chunks, output, framing)
     if expect is not None and not expect.search(reply):
         raise UnexpectedReply(f"the reply does not match {options.expect!r}", address=target, phase="read")
     return 0
@@ -135,29 +137,10 @@ def _positionals(first: str | None, second: str | None, encoding: str) -> tuple[
     return Address.parse(DEFAULT_TARGET), decode(first, encoding)
 
 
-def _standard_input() -> Iterator[bytes]:
-    if sys.stdin is None:
-        return
-    descriptor = sys.stdin.fileno()
-    while True:
-        # Waiting first keeps the hub free without making the descriptor, which others may share, non-blocking. A file
-        # on disk is always ready.
-        socket.wait_read(descriptor)
-        chunk = os.read(descriptor, READ_SIZE)
-        if not chunk:
-            return
-        yield chunk
-
-
-def _print(chunk: bytes) -> None:
-    sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
-
-
-def _converse(client: Client, chunks: Iterator[bytes], timeout: float, *, keep: bool) -> bytes:
+def _converse(client: Client, chunks: Iterator[bytes], output: Output, timeout: float, *, keep: bool) -> bytes:
     reply = bytearray()
     for chunk in Conversation(client, chunks, timeout):
-        _print(chunk)
+        output.write(chunk)
         if keep:
             reply += chunk
             if len(reply) > DEFAULT_MAX_SIZE:
@@ -165,7 +148,7 @@ def _converse(client: Client, chunks: Iterator[bytes], timeout: float, *, keep: 
     return bytes(reply)
 
 
-def _request(client: Client, chunks: Iterator[bytes], framing: Framing) -> bytes:
+def _request(client: Client, chunks: Iterator[bytes], output: Output, framing: Framing) -> bytes:
     payload = bytearray()
     for chunk in chunks:
         payload += chunk
@@ -175,7 +158,7 @@ def _request(client: Client, chunks: Iterator[bytes], framing: Framing) -> bytes
         reply = client.request(payload, framing)
     except NetworkError:
         with contextlib.suppress(NetworkError):
-            _print(client.recv(DEFAULT_MAX_SIZE, timeout=0))  # what had come of it
+            output.write(client.recv(DEFAULT_MAX_SIZE, timeout=0))  # what had come of it
         raise
-    _print(reply)
+    output.write(reply)
     return reply

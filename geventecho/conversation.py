@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import gevent
 
 from geventecho.client import Client
-from geventecho.errors import ClosedByPeer, NetworkError, ReadTimeout, WriteTimeout
+from geventecho.errors import ClosedByPeer, GeventechoError, NetworkError, ReadTimeout, WriteTimeout
 
 __all__ = ["Conversation"]
 
@@ -26,14 +26,14 @@ class Conversation:
         ReadTimeout, WriteTimeout: nothing moved for `timeout`.
         PeerReset: the connection broke.
         ClosedByPeer: the peer closed before all of the message was sent.
-        OSError: what reading the message raised.
+        GeventechoError: what reading the message raised.
     """
 
     def __init__(self, client: Client, message: Iterator[bytes], timeout: float) -> None:
         self._client = client
         self._message = message
         self._timeout = timeout
-        self._error: OSError | None = None
+        self._error: GeventechoError | None = None
         self._waits_for_message = True
         self._sent_all = False
         self._moved = time.monotonic()
@@ -60,7 +60,7 @@ class Conversation:
                 self._waits_for_message = True
             self._sent_all = True
             self._client.end()
-        except OSError as error:
+        except GeventechoError as error:
             self._error = error
             if not isinstance(error, NetworkError):
                 self._client.close()  # there will be no more message, and the peer cannot know
