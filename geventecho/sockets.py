@@ -45,6 +45,9 @@ BROKEN: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, er
 SPARE_DESCRIPTORS: Final = 64
 # What listen(2) and setsockopt(2) take is a C int; a backlog is clamped much lower.
 MOST_INT: Final = (1 << 31) - 1
+# Bytes that the kernel takes ahead of what the peer has room for. It reports room only once a third of its buffer is
+# free, which is megabytes: a peer that reads 200 KB a second would look stalled for 8 seconds at a time.
+NOT_SENT: Final = 65536
 # tcp(7): a silent peer is asked after 60 s and given up 30 s later, since one that vanished sends no FIN.
 KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 # Linux 5.x, linux/sockios.h: bytes in the send queue that the peer has not acknowledged.
@@ -92,6 +95,7 @@ def listen(address: Address, *, backlog: int, write_stall: float | None = None) 
 def _set_options(listener: socket.socket, write_stall: float | None) -> None:
     """Linux copies these from the listener to what it accepts: some syscalls here instead of some for each client."""
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEPALIVE.items():
         listener.setsockopt(socket.IPPROTO_TCP, option, value)
