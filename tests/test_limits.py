@@ -1,0 +1,286 @@
+"""Caps and token buckets."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gevent
+import pytest
+from gevent import socket
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import assert_adds_up, dial, echo_server, ping, read_exactly, read_to_end
+from timing import PATIENCE, UNIT, wait_until
+
+from geventecho.address import SockAddr
+from geventecho.config import ServerConfig
+from geventecho.counters import Refusal
+from geventecho.limits import AddressLimits, Meter
+
+
+def limits(table_size: int = 100, **options: Any) -> AddressLimits:
+    return AddressLimits(ServerConfig(**options), table_size)
+
+
+def v4(host: str = "192.0.2.1") -> SockAddr:
+    return (host, 1)
+
+
+def v6(host: str) -> SockAddr:
+    return (host, 1, 0, 0)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+# Who may connect ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "host", "admitted"),
+    [
+        ((), (), "192.0.2.1", True),
+        (("192.0.2.0/24",), (), "192.0.2.1", True),
+        (("192.0.2.0/24",), (), "192.0.3.1", False),
+        (("192.0.2.0/24",), ("192.0.2.1",), "192.0.2.1", False),
+        (("192.0.2.0/24",), ("192.0.2.1",), "192.0.2.2", True),
+        ((), ("192.0.2.0/24",), "192.0.2.1", False),
+        ((), ("192.0.2.0/24",), "198.51.100.1", True),
+        ((), ("192.0.2.0/24",), "::ffff:192.0.2.1", False),
+        (("2001:db8::/32",), (), "2001:db8:1::1", True),
+        (("2001:db8::/32",), (), "2001:db9::1", False),
+        (("2001:db8::/32",), (), "192.0.2.1", False),
+        ((), ("fe80::/10",), "fe80::1%eth0", False),
+        (("0.0.0.0/0", "::/0"), (), "203.0.113.9", True),
+    ],
+)
+def test_deny_wins_over_allow(allow: tuple[str, ...], deny: tuple[str, ...], host: str, admitted: bool) -> None:
+    sockaddr = v6(host) if ":" in host else v4(host)
+    assert limits(allow=allow, deny=deny).admit(sockaddr) is (None if admitted else Refusal.DENIED)
+
+
+@pytest.mark.parametrize("peer", ["", b"", b"\0name", "/run/peer"])
+def test_unix_peers_have_no_address(peer: SockAddr) -> None:
+    strict = limits(allow=("192.0.2.1",), deny=("0.0.0.0/0",), max_per_address=1, connect_rate=1)
+    for _ in range(5):
+        assert strict.admit(peer) is None
+    strict.release(peer)
+
+
+# How many -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_address_has_so_many_connections_and_no_more() -> None:
+    two = limits(max_per_address=2)
+    assert [two.admit(v4()) for _ in range(3)] == [None, None, Refusal.ADDRESS_FULL]
+    assert two.admit(v4("192.0.2.2")) is None
+    two.release(v4())
+    assert [two.admit(v4()) for _ in range(2)] == [None, Refusal.ADDRESS_FULL]
+
+
+def test_ipv6_counts_by_its_64_and_ipv4_in_ipv6_as_ipv4() -> None:
+    one = limits(max_per_address=1)
+    assert one.admit(v6("2001:db8:0:1::1")) is None
+    assert one.admit(v6("2001:db8:0:1:ffff::9")) is Refusal.ADDRESS_FULL
+    assert one.admit(v6("2001:db8:0:2::1")) is None
+    assert one.admit(v6("::ffff:192.0.2.1")) is None
+    assert one.admit(v4("192.0.2.1")) is Refusal.ADDRESS_FULL
+    assert one.admit(v6("fe80::1%eth0")) is None
+    assert one.admit(v6("fe80::2%eth1")) is Refusal.ADDRESS_FULL
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=60))
+def test_open_connections_are_counted_exactly_and_then_forgotten(steps: list[tuple[bool, int]]) -> None:
+    most = 2
+    found = limits(max_per_address=most)
+    open_: dict[int, int] = dict.fromkeys(range(4), 0)
+    for connects, number in steps:
+        peer = v4(f"192.0.2.{number}")
+        if connects:
+            assert (found.admit(peer) is None) == (open_[number] < most)
+            open_[number] = min(most, open_[number] + 1)
+        elif open_[number]:
+            found.release(peer)
+            open_[number] -= 1
+    for number, count in open_.items():
+        for _ in range(count):
+            found.release(v4(f"192.0.2.{number}"))
+    assert not found._open
+
+
+# How often ------------------------------------------------------------------------------------------------------------
+
+
+def test_connects_a_second_over_a_burst_of_one_second(clock: list[float]) -> None:
+    five = limits(connect_rate=5)
+    assert [five.admit(v4()) for _ in range(6)] == [None] * 5 + [Refusal.CONNECT_RATE]
+    clock[0] += 0.21
+    assert [five.admit(v4()) for _ in range(2)] == [None, Refusal.CONNECT_RATE]
+    clock[0] += 100
+    assert [five.admit(v4()) for _ in range(6)] == [None] * 5 + [Refusal.CONNECT_RATE]
+    assert five.admit(v4("192.0.2.2")) is None
+
+
+def test_a_rate_below_one_a_second(clock: list[float]) -> None:
+    slow = limits(connect_rate=0.1)
+    assert [slow.admit(v4()) for _ in range(2)] == [None, Refusal.CONNECT_RATE]
+    clock[0] += 9.9
+    assert slow.admit(v4()) is Refusal.CONNECT_RATE
+    clock[0] += 0.2
+    assert slow.admit(v4()) is None
+
+
+def test_the_table_forgets_who_was_not_seen_for_longest(clock: list[float]) -> None:
+    small = limits(table_size=3, connect_rate=1)
+    for number in range(1000):
+        assert small.admit(v4(f"10.0.{number // 250}.{number % 250}")) is None
+        assert len(small._buckets) <= 3
+    assert small.admit(v4("10.0.3.249")) is Refusal.CONNECT_RATE
+    assert small.admit(v4("10.0.0.0")) is None
+
+
+def test_a_refused_peer_takes_no_slot(clock: list[float]) -> None:
+    both = limits(connect_rate=1, max_per_address=5)
+    assert both.admit(v4()) is None
+    for _ in range(10):
+        assert both.admit(v4()) is Refusal.CONNECT_RATE
+    both.release(v4())
+    assert not both._open
+
+
+# How much -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_meter_counts_down_to_the_last_byte() -> None:
+    meter = Meter(100, None, 64)
+    assert meter.window == 64
+    assert meter.spend(64) == 0
+    assert meter.window == 36
+    meter.spend(36)
+    assert meter.window == 0
+
+
+@given(st.integers(1, 10_000_000), st.lists(st.integers(1, 65536), min_size=1, max_size=50))
+def test_a_meter_never_lets_more_than_its_rate_pass(rate: int, sizes: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        now = 1000.0
+        patch.setattr(time, "monotonic", lambda: now)
+        meter = Meter(None, rate, 65536)
+        passed = 0
+        for size in sizes:
+            taken = min(size, meter.window)
+            assert taken > 0
+            passed += taken
+            # A tenth of a second's worth ahead of time, and the one read that goes over.
+            assert passed <= (now - 1000.0) * rate + 0.1 * rate + meter.window + 1
+            now += meter.spend(taken)
+
+
+# On a real server -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_max_bytes_returns_exactly_so_many_and_a_fin() -> None:
+    with echo_server(max_bytes=100_000) as server:
+        for sent in (100_000, 100_001, 300_000):
+            with dial(server) as client:
+                client.sendall(b"x" * sent)
+                assert len(read_to_end(client)) == 100_000
+        wait_until(lambda: not server.connection_count)
+        counters = server.counters
+        assert counters["ended_bytes"] == 3
+        assert (counters["bytes_sent"], counters["bytes_lost"]) == (300_000, 0)
+        assert counters["bytes_discarded"] == 200_001
+        assert_adds_up(counters)
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_less_than_max_bytes_is_an_ordinary_end() -> None:
+    with echo_server(max_bytes=100) as server, dial(server) as client:
+        client.sendall(b"x" * 99)
+        client.shutdown(socket.SHUT_WR)
+        assert len(read_to_end(client)) == 99
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["ended_peer"] == 1
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_max_rate_slows_down_and_does_not_end() -> None:
+    rate = 200_000
+    with echo_server(max_rate=rate) as server, dial(server) as client, dial(server) as neighbour:
+        began = time.monotonic()
+        sending = gevent.spawn(client.sendall, b"x" * rate)
+        slowest = 0.0
+        reading = gevent.spawn(read_exactly, client, rate)
+        while not reading.ready():
+            asked = time.monotonic()
+            ping(neighbour)
+            slowest = max(slowest, time.monotonic() - asked)
+            gevent.sleep(UNIT / 5)
+        took = time.monotonic() - began
+        sending.get()
+        assert 0.85 <= took <= PATIENCE / 2
+        assert slowest < took / 2, "the rate of one connection slowed another one down"
+        assert server.counters["ended_peer"] == 0
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_an_address_that_is_full_is_refused_and_its_neighbours_are_not() -> None:
+    with echo_server(max_per_address=2) as server:
+        assert server.address is not None
+        target = server.address.sockaddr
+
+        def come(source: str) -> socket.socket:
+            return socket.create_connection(target, PATIENCE, source_address=(source, 0))
+
+        clients = [come(f"127.0.0.{number}") for number in (2, 2, 3, 3)]
+        for client in clients:
+            ping(client)
+        for _ in range(5):
+            with come("127.0.0.2") as refused:
+                assert read_to_end(refused) == b""
+        for client in clients:
+            ping(client)
+        assert server.counters["refused_address_full"] == 5
+        clients.pop(0).close()
+        wait_until(lambda: server.connection_count == 3)
+        with come("127.0.0.2") as again:
+            ping(again)
+        for client in clients:
+            client.close()
+        wait_until(lambda: not server.connection_count)
+        assert_adds_up(server.counters)
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_a_denied_peer_is_refused_and_counted() -> None:
+    seen: list[tuple[str, Refusal]] = []
+    with echo_server(deny=("127.0.0.1",), on_refuse=lambda peer, why: seen.append((peer.host, why))) as server:
+        with dial(server) as client:
+            assert read_to_end(client) == b""
+        wait_until(lambda: seen)
+    assert seen == [("127.0.0.1", Refusal.DENIED)]
+    assert server.counters["refused_denied"] == 1
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_connect_rate_refuses_the_fast_address_alone() -> None:
+    with echo_server(connect_rate=3) as server:
+        assert server.address is not None
+        served = 0
+        for _ in range(20):
+            with dial(server) as client:
+                client.sendall(b"x")
+                try:
+                    served += client.recv(1) == b"x"
+                except ConnectionResetError:
+                    pass
+        assert 3 <= served < 20
+        assert server.counters["refused_connect_rate"] == 20 - served
+        with socket.create_connection(server.address.sockaddr, source_address=("127.0.0.9", 0)) as other:
+            ping(other)
