@@ -134,6 +134,10 @@ class Process:
     @property
     def errors(self) -> str:
         """What it has written to standard error."""
+        if self._stderr.closed:
+            return self._last_errors
+        if self._stderr.closed:
+            return self._last_errors
         size = os.fstat(self._stderr.fileno()).st_size
         return os.pread(self._stderr.fileno(), size, 0).decode()
 
@@ -189,6 +193,8 @@ class Process:
             self._reader.join(PATIENCE)
         assert self.popen.stdout is not None
         self.popen.stdout.close()
+        self._last_errors = self.errors
+        self._stderr.close()
 
 
 def serve(*arguments: str, **options: Any) -> Process:
