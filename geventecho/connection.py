@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import time
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import gevent
 from gevent import socket
@@ -19,6 +20,10 @@ from geventecho.limits import Meter
 from geventecho.sockets import name_of
 
 __all__ = ["Clock", "Connection", "ConnectionInfo", "CountedSocket", "Cut", "Ended", "Phase"]
+
+
+Message = tuple[bytes, list[tuple[int, int, bytes]], int, object]
+Result = TypeVar("Result")
 
 
 class Ended(gevent.GreenletExit):  # type: ignore[misc]
@@ -139,19 +144,15 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
 
     def recv(self, *args: int) -> bytes:
         data: bytes = super().recv(*args)
-        peeked = len(args) > 1 and args[1] & socket.MSG_PEEK
-        self._received(0 if peeked else len(data))
-        return data
+        return data if _peeks(args, 1) else self._received(len(data), data)
 
-    def recv_into(self, *args: object) -> int:
+    def recv_into(self, *args: Any) -> int:
         count: int = super().recv_into(*args)
-        self._received(count)
-        return count
+        return count if _peeks(args, 2) else self._received(count, count)
 
-    def recvmsg(self, *args: int) -> tuple[bytes, list[tuple[int, int, bytes]], int, object]:
-        message: tuple[bytes, list[tuple[int, int, bytes]], int, object] = super().recvmsg(*args)
-        self._received(len(message[0]))
-        return message
+    def recvmsg(self, *args: int) -> Message:
+        message: Message = super().recvmsg(*args)
+        return message if _peeks(args, 2) else self._received(len(message[0]), message)
 
     def send(self, data: bytes, flags: int = 0, **options: float) -> int:
         return self._sent(super().send(data, flags, **options))
@@ -159,13 +160,19 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
     def sendmsg(self, *args: object) -> int:
         return self._sent(super().sendmsg(*args))
 
-    def _received(self, count: int) -> None:
+    def _received(self, count: int, result: Result) -> Result:
         if count and self.connection is not None:
             self.connection.received += count
             self.connection.progress = self.connection.clock.now
+        return result
 
     def _sent(self, count: int) -> int:
         if count and self.connection is not None:
             self.connection.sent += count
             self.connection.progress = self.connection.clock.now
         return count
+
+
+def _peeks(args: tuple[Any, ...], at: int) -> bool:
+    """Whether the flags, the argument at that place, leave in the queue what is read."""
+    return len(args) > at and bool(args[at] & socket.MSG_PEEK)
