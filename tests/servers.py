@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Self, TypeVar
 
+import gevent
 from gevent import socket
 from timing import PATIENCE
 
@@ -76,6 +77,20 @@ def ping(sock: socket.socket, data: bytes = b"ping") -> None:
     """One echo, compared."""
     sock.sendall(data)
     assert read_exactly(sock, len(data)) == data
+
+
+def stuff(server: TcpServer, client: socket.socket) -> int:
+    """Send without reading until the server owes bytes that the client does not take; returns how many were sent."""
+    client.setblocking(False)
+    sent, end = 0, time.monotonic() + PATIENCE
+    while not any(connection.pending for connection in server._registry.open):
+        assert time.monotonic() < end, "the server never stopped reading"
+        try:
+            sent += client.send(b"x" * 65536)
+        except BlockingIOError:
+            pass
+        gevent.sleep(0)
+    return sent
 
 
 def assert_adds_up(counters: dict[str, int], *, echoes: bool = True) -> None:
