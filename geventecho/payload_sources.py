@@ -1,0 +1,160 @@
+"""Where a user's payloads come from: fixed, random, lines, or a template.
+
+A source gives each user an endless series of payloads. The same source, seed and user number give the same series in
+whatever process: a run can be repeated, and workers need not talk to each other.
+
+Rules for this file: it is pure, but for `Lines.of_file`, which reads its file once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, count, cycle, islice, repeat
+from os import PathLike
+from random import Random
+from typing import Final, Protocol
+
+from geventecho.errors import ConfigError
+
+__all__ = ["Fixed", "Lines", "RandomBytes", "Source", "Template", "sizes"]
+
+LARGEST: Final = 1 << 30
+"""Bytes that a random payload may have."""
+RANGE: Final = re.compile(r"(\d+)-(\d+)", re.ASCII)
+WEIGHTED: Final = re.compile(r"\d+(:\d+)?(,\d+(:\d+)?)*", re.ASCII)
+FIELD: Final = re.compile(rb"\{(user|message)(?::([^{}]*))?\}")
+
+
+class Source(Protocol):
+    """What gives payloads."""
+
+    def payloads(self, user: int) -> Iterator[bytes]:
+        """The payloads of one user, without end; users are numbered from 0."""
+
+
+class Fixed:
+    """The same payload for everybody, each time."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def payloads(self, user: int) -> Iterator[bytes]:  # noqa: ARG002
+        """The payload, without end."""
+        return repeat(self._data)
+
+
+class RandomBytes:
+    """Random bytes, no two users and no two payloads alike.
+
+    Args:
+        size: a distribution of sizes, as `sizes` reads it.
+        seed: another seed gives other bytes, and other sizes.
+    """
+
+    def __init__(self, size: str, seed: int = 0) -> None:
+        self._draw = sizes(size)
+        self._seed = seed
+
+    def payloads(self, user: int) -> Iterator[bytes]:
+        """The payloads of one user, without end."""
+        # Random takes text of any length as a seed, and hashes it: neighbouring users have nothing in common.
+        random = Random(f"{self._seed}/{user}")  # noqa: S311
+        while True:
+            yield random.randbytes(self._draw(random))
+
+
+class Lines:
+    """Lines in turn, from the first to the last and again; each user begins one line further on.
+
+    Args:
+        lines: at least one.
+        ending: what is sent after each.
+    """
+
+    def __init__(self, lines: Sequence[bytes], ending: bytes = b"\n") -> None:
+        if not lines:
+            raise ConfigError("there are no lines to send")
+        self._lines = [line + ending for line in lines]
+
+    @classmethod
+    def of_file(cls, path: str | PathLike[str], ending: bytes = b"\n") -> Lines:
+        r"""The lines of a file, without the ``\n`` or ``\r\n`` they have there; empty ones are left out.
+
+        Raises:
+            ConfigError: it cannot be read, or has no lines.
+        """
+        try:
+            with open(path, "rb") as file:
+                lines = [line for line in (raw.rstrip(b"\r\n") for raw in file) if line]
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+        if not lines:
+            raise ConfigError(f"{path} has no lines")
+        return cls(lines, ending)
+
+    def payloads(self, user: int) -> Iterator[bytes]:
+        """The lines, without end."""
+        return islice(cycle(self._lines), user % len(self._lines), None)
+
+
+class Template:
+    """Text with the user's number and a count of their messages.
+
+    Args:
+        text: ``{user}`` is the user's number from 0, ``{message}`` counts their messages from 1; ``{message:08d}`` and
+            the like format them as Python does. Any other brace stands for itself, so that JSON needs no care.
+
+    Raises:
+        ConfigError: a format is not one for whole numbers.
+    """
+
+    def __init__(self, text: bytes) -> None:
+        # Text, name, format, text, name, format, …, text.
+        parts = FIELD.split(text)
+        self._texts = parts[::3]
+        self._fields = [
+            (name, (spec or b"").decode("utf-8", "replace"))
+            for name, spec in zip(parts[1::3], parts[2::3], strict=True)
+        ]
+        for name, spec in self._fields:
+            try:
+                format(1, spec)
+            except ValueError as error:
+                raise ConfigError(f"{{{name.decode()}:{spec}}} cannot be formatted: {error}") from None
+
+    def payloads(self, user: int) -> Iterator[bytes]:
+        """The payloads of one user, without end."""
+        if not self._fields:
+            yield from repeat(self._texts[0])
+        first, *others = self._texts
+        for message in count(1):
+            numbers = {b"user": user, b"message": message}
+            pieces = [first]
+            for (name, spec), text in zip(self._fields, others, strict=True):
+                pieces += (format(numbers[name], spec).encode(), text)
+            yield b"".join(pieces)
+
+
+def sizes(text: str) -> Callable[[Random], int]:
+    """Read a distribution of sizes, and return what draws from it.
+
+    Args:
+        text: "1024" is always that; "64-1500" any size between, each as likely; "64:7,576:4,1500:1" one of these, by
+            weight. In bytes, up to 1 GiB.
+
+    Raises:
+        ConfigError: the text is none of these.
+    """
+    found = RANGE.fullmatch(text)
+    if found:
+        low, high = int(found[1]), int(found[2])
+        if low <= high <= LARGEST:
+            return lambda random: random.randint(low, high)
+    elif WEIGHTED.fullmatch(text):
+        pairs = [(int(size), int(weight or 1)) for size, _, weight in (part.partition(":") for part in text.split(","))]
+        values, weights = zip(*pairs, strict=True)
+        if max(values) <= LARGEST and sum(weights):
+            totals = list(accumulate(weights))
+            return lambda random: int(random.choices(values, cum_weights=totals)[0])
+    raise ConfigError(f"{text!r} is no distribution of sizes; write 1024, 64-1500 or 64:7,576:4,1500:1")
