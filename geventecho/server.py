@@ -22,7 +22,7 @@ from geventecho.connection import Connection, ConnectionInfo, CountedSocket
 from geventecho.counters import Counters, Ending, Refusal
 from geventecho.deadlines import Deadlines
 from geventecho.drain import Drain, StopReport
-from geventecho.echo import echo
+from geventecho.echo import echo, make_buffer
 from geventecho.errors import ConfigError, ListenError, ServerStateError
 from geventecho.hooks import ServerHooks, describe
 from geventecho.registry import Registry
@@ -35,7 +35,7 @@ Handler = Callable[[socket.socket, SockAddr], object]
 
 
 class ServerState(enum.Enum):
-    """Where a server is in its life. A closed one can be started again."""
+    """Where a server is in its life; a closed one can be started again."""
 
     NEW = "new"
     LISTENING = "listening"
@@ -112,7 +112,7 @@ class TcpServer:
             listener,
             socket_class=self._socket_class,
             deliver=registry.add,
-            is_full=lambda: len(registry.open) >= self._limit,
+            room=lambda: self._limit - len(registry.open),
             admit=registry.admit,
             refuse=registry.refused,
             failed=self._accept_failed,
@@ -291,9 +291,10 @@ class EchoServer(TcpServer):
 
     def __init__(self, address: AddressLike = DEFAULT_TARGET, **arguments: Any) -> None:
         super().__init__(address, _no_handler, **arguments)
+        self._buffer = make_buffer()
 
     def _handle(self, connection: Connection, deadlines: Deadlines) -> Ending:
-        return echo(connection, deadlines)
+        return echo(connection, deadlines, self._buffer)
 
 
 def _no_handler(_sock: socket.socket, _sockaddr: SockAddr) -> None:
