@@ -235,8 +235,6 @@ class TcpServer:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.address or self._target} {self.state.value} {self.connection_count} open>"
 
-    # Ending -----------------------------------------------------------------------------------------------------------
-
     def report_now(self) -> StopReport:
         """The report of a stop as it would be if the process ended at this moment."""
         return self._report if self._drain is None else self._drain.report()
