@@ -17,7 +17,7 @@ from greenlet import getcurrent
 from geventecho.address import Address
 from geventecho.errors import ReadTimeout, WriteTimeout
 from geventecho.sockets import translate_io
-from geventecho.wait import EXPIRED, NEVER, QUIET, READY, check_free, timer, woken_by
+from geventecho.wait import EXPIRED, QUIET, READY, check_free, timer, woken_by
 
 __all__ = ["Reader", "Wire"]
 
@@ -139,49 +139,61 @@ class Wire:
             seconds: for all of it; None is no limit.
             quiet: seconds of silence that end a reply which has begun, or None.
         """
-        read_event, write_event = self._read_event, self._write_event
-        check_free(read_event)
-        check_free(write_event)
-        size = len(payload)
+        event = self._read_event
+        check_free(event)
         clock = self._clock if seconds == self.timeout else timer(seconds)
-        pause = NEVER if quiet is None else timer(quiet)
         switch = getcurrent().switch
+        sent = 0
         try:
-            sent = self.write_now(payload) if size else 0
-            if not size and self._feed(reader):
+            if payload:
+                sent = self.write_now(payload)
+            elif self._feed(reader):
                 return
             clock.again(switch, EXPIRED, update=True)
-            read_event.start(switch, READY)
-            if sent < size:
-                write_event.start(switch, READY)
+            event.start(switch, READY)
+            if sent < len(payload):
                 self._write_and_feed(memoryview(payload)[sent:], reader, seconds)
-                write_event.stop()
-            if reader.received:
-                pause.again(switch, QUIET, update=True)
+            if quiet is not None:
+                self._feed_until_quiet(reader, seconds, quiet)
             while not reader.complete:
-                event = woken_by(self._switch())
-                if event is EXPIRED:
-                    reason = f"the reply was not complete within {seconds:g} s, {reader.received} bytes of it came"
-                    raise ReadTimeout(reason, address=self._target, phase="read")
-                self._feed(reader, is_over=event is QUIET)
-                if quiet is not None:
-                    pause.again(switch, QUIET, update=True)
+                if woken_by(self._switch()) is EXPIRED:
+                    raise self._too_late(reader, seconds)
+                self._feed(reader)
         except OSError as error:  # from close(), while we waited
             raise translate_io(error, self._target, "read") from error
         finally:
-            read_event.stop()
-            write_event.stop()
+            event.stop()
             clock.stop()
-            pause.stop()
 
     def _write_and_feed(self, unsent: memoryview, reader: Reader, seconds: float | None) -> None:
-        while unsent:
-            if woken_by(self._switch()) is EXPIRED:
-                raise self._not_taken(len(unsent), seconds)
-            if not reader.complete and self._feed(reader):
-                # Level-triggered: left armed, what comes after the reply would wake us all the time.
-                self._read_event.stop()
-            unsent = unsent[self.write_now(unsent) :]
+        event = self._write_event
+        check_free(event)
+        try:
+            event.start(getcurrent().switch, READY)
+            while unsent:
+                if woken_by(self._switch()) is EXPIRED:
+                    raise self._not_taken(len(unsent), seconds)
+                if not reader.complete and self._feed(reader):
+                    # Level-triggered: left armed, what comes after the reply would wake us all the time.
+                    self._read_event.stop()
+                unsent = unsent[self.write_now(unsent) :]
+        finally:
+            event.stop()
+
+    def _feed_until_quiet(self, reader: Reader, seconds: float | None, quiet: float) -> None:
+        pause = timer(quiet)
+        switch = getcurrent().switch
+        try:
+            while not reader.complete:
+                if reader.received:
+                    pause.again(switch, QUIET, update=True)
+                event = woken_by(self._switch())
+                if event is EXPIRED:
+                    raise self._too_late(reader, seconds)
+                # When both are due, what has come counts first.
+                self._feed(reader, is_over=event is QUIET)
+        finally:
+            pause.stop()
 
     def read_now(self, size: int) -> bytes | None:
         """What there is, up to `size` bytes; None for nothing yet, b"" once the peer has closed."""
@@ -214,6 +226,10 @@ class Wire:
         if chunk is not None or is_over:
             reader.end()
         return reader.complete
+
+    def _too_late(self, reader: Reader, seconds: float | None) -> ReadTimeout:
+        reason = f"the reply was not complete within {seconds:g} s, {reader.received} bytes of it came"
+        return ReadTimeout(reason, address=self._target, phase="read")
 
     def _not_taken(self, unsent: int, seconds: float | None) -> WriteTimeout:
         reason = f"the peer did not take the last {unsent} bytes within {seconds:g} s"

@@ -47,6 +47,22 @@ def test_one_reader_and_one_writer(client: Client) -> None:
     writer.get()
 
 
+@pytest.mark.parametrize(
+    "receive",
+    [
+        lambda client, count: client.recv_exactly(count),
+        lambda client, count: client.receive(Exactly(count)),
+        lambda client, count: b"".join(client.recv_exactly(count // 64) for _ in range(64)),
+    ],
+)
+def test_a_reader_does_not_disturb_a_writer_that_waits(client: Client, receive: Callable[[Client, int], bytes]) -> None:
+    payload = random.Random(7).randbytes(32 * MIB)
+    writer = gevent.spawn(client.send, payload, timeout=60 * SCALE)
+    wait_until(lambda: client._wire._write_event.callback is not None)
+    assert receive(client, len(payload)) == payload
+    writer.get(timeout=PATIENCE)
+
+
 def test_two_readers_are_told_so_and_the_first_goes_on(client: Client) -> None:
     first = gevent.spawn(client.recv)
     gevent.sleep(0)
