@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import traceback
 from collections.abc import Callable
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["ServerHooks", "describe"]
 
 logger = logging.getLogger("geventecho.server")
+
+# Python loads a codec's file on first use, and that use is likely to be the message that no descriptor is left.
+codecs.lookup("unicode_escape")
 
 DESCRIPTION_LENGTH: Final = 200
 """Characters of an error that go into a log line."""
