@@ -1,0 +1,277 @@
+"""The accept loop: a bad peer, a full process, a broken listener, told apart."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket as plain
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import gevent
+import pytest
+from gevent import socket
+from servers import dial, echo_server, is_refused, ping, read_to_end
+from timing import PATIENCE, UNIT, wait_until
+
+from geventecho import sockets
+from geventecho.acceptor import PAUSE, Acceptor
+from geventecho.address import Address, SockAddr
+from geventecho.counters import Refusal
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+RST = struct.pack("ii", 1, 0)
+
+
+class Flaky:
+    """A listener whose next accepts fail with the errors that are given."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.errors: list[int] = []
+        self.tries = 0
+
+    def _accept(self) -> tuple[int, SockAddr]:
+        self.tries += 1
+        if self.errors:
+            number = self.errors.pop(0)
+            raise OSError(number, os.strerror(number))
+        return self.listener._accept()  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.listener, name)
+
+
+@dataclass
+class Accepting:
+    """An acceptor and what it did."""
+
+    most: int = 100
+    refuse: Refusal | None = None
+    delivered: list[socket.socket] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    errors: list[OSError] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        listener, self.address = sockets.listen(Address.parse("127.0.0.1:0"), backlog=100)
+        self.acceptor = Acceptor(
+            listener,
+            socket_class=socket.socket,
+            deliver=lambda sock, _: self.delivered.append(sock),
+            room=lambda: self.most - len(self.delivered),
+            admit=lambda _: self.refuse,
+            refuse=lambda _, why: self.refused.append(why),
+            failed=self.errors.append,
+        )
+        self.acceptor.start()
+        self.listener = self.acceptor.socket = Flaky(self.acceptor.socket)
+        self.closed = False
+
+    def connect(self) -> plain.socket:
+        return plain.create_connection((self.address.host, self.address.port), PATIENCE)
+
+    def shut(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self.acceptor.shut()
+
+
+@contextmanager
+def accepting(most: int = 100, refuse: Refusal | None = None) -> Iterator[Accepting]:
+    found = Accepting(most, refuse)
+    try:
+        yield found
+    finally:
+        found.shut()
+        for sock in found.delivered:
+            sock.close()
+
+
+def test_it_delivers_what_connects() -> None:
+    with accepting() as found, found.connect() as client:
+        wait_until(lambda: found.delivered)
+        assert found.delivered[0].getpeername() == client.getsockname()
+        assert found.errors == found.refused == []
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT]
+)
+def test_an_error_of_a_peer_costs_no_pause(number: int, capfd: pytest.CaptureFixture[str]) -> None:
+    with accepting() as found:
+        found.listener.errors = [number] * 20
+        began = time.monotonic()
+        with found.connect():
+            wait_until(lambda: found.delivered)
+        assert time.monotonic() - began < PAUSE, "gevent pauses for 10 ms doubling to 1 s"
+        assert found.errors == found.refused == []
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_without_descriptors_everybody_who_waits_is_refused_at_once(number: int) -> None:
+    with accepting() as found:
+        clients = [found.connect() for _ in range(5)]
+        found.listener.errors = [number]
+        wait_until(lambda: len(found.refused) == 5)
+        assert found.refused == [Refusal.NO_DESCRIPTOR] * 5
+        assert [error.errno for error in found.errors] == [number]
+        for client in clients:
+            assert client.recv(1) == b""
+            client.close()
+        with found.connect():
+            wait_until(lambda: found.delivered)
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.ENOBUFS, errno.EINVAL])
+def test_what_only_time_can_mend_pauses_instead_of_spinning(number: int) -> None:
+    with accepting() as found:
+        found.listener.errors = [number] * 3
+        with found.connect():
+            began = time.monotonic()
+            wait_until(lambda: found.delivered)
+        assert 2.5 * PAUSE <= time.monotonic() - began <= 3 * PAUSE + 10 * UNIT
+        assert [error.errno for error in found.errors] == [number] * 3
+        assert found.listener.tries < 10
+
+
+def test_without_even_a_reserve_it_pauses_and_takes_one_later() -> None:
+    with accepting() as found:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        client = found.connect()
+        found.acceptor._release_reserve()
+        hogs = [os.open(os.devnull, os.O_RDONLY)]
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hogs[0] + 1, hard))
+            wait_until(lambda: found.errors)
+            tries = found.listener.tries
+            gevent.sleep(3 * PAUSE)
+            assert found.listener.tries <= tries + 6, "it spins"
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            os.close(hogs[0])
+        wait_until(lambda: found.delivered)
+        assert found.acceptor._reserve is not None
+        client.close()
+
+
+def test_stopping_during_a_pause() -> None:
+    with accepting() as found:
+        found.listener.errors = [errno.ENOMEM]
+        client = found.connect()
+        wait_until(lambda: found.errors)
+        found.shut()
+        assert found.delivered, "it was in the queue"
+        gevent.sleep(2 * PAUSE)
+        client.close()
+
+
+def test_who_is_not_admitted_is_closed_at_once() -> None:
+    with accepting(refuse=Refusal.DENIED) as found, found.connect() as client:
+        wait_until(lambda: found.refused)
+        assert client.recv(1) == b""
+        assert found.refused == [Refusal.DENIED]
+        assert not found.delivered
+
+
+def test_who_finds_it_full_is_closed_at_once() -> None:
+    with accepting(most=1) as found, found.connect():
+        wait_until(lambda: found.delivered)
+        for turn in range(1, 6):
+            with found.connect() as client:
+                wait_until(lambda turn=turn: len(found.refused) == turn)  # type: ignore[misc]
+                assert client.recv(1) == b""
+        assert found.refused == [Refusal.FULL] * 5
+
+
+def test_shut_hands_on_the_queue_and_refuses_who_comes_later() -> None:
+    with accepting() as found:
+        clients = [found.connect() for _ in range(10)]
+        assert not found.delivered
+        began = time.monotonic()
+        found.shut()
+        assert time.monotonic() - began < 0.05
+        assert len(found.delivered) == 10
+        assert is_refused(found.address)
+        for client in clients:
+            client.close()
+
+
+def test_shut_passes_over_peers_that_are_gone() -> None:
+    with accepting() as found:
+        clients = [found.connect() for _ in range(3)]
+        found.listener.errors = [errno.ECONNABORTED, errno.EPROTO]
+        found.shut()
+        assert len(found.delivered) == 3
+        for client in clients:
+            client.close()
+
+
+def test_connect_and_reset_before_the_accept(capfd: pytest.CaptureFixture[str]) -> None:
+    """Five hundred of them, then one who stays: it is served at once, and none of them leaves a line."""
+    with echo_server() as server:
+        assert server.address is not None
+        for _ in range(500):
+            with plain.create_connection((server.address.host, server.address.port), PATIENCE) as client:
+                client.setsockopt(plain.SOL_SOCKET, plain.SO_LINGER, RST)
+        assert server.counters["accepted"] == 0, "none is accepted before it was reset"
+        with dial(server) as client:
+            began = time.monotonic()
+            ping(client)
+            assert time.monotonic() - began < 10 * UNIT
+        wait_until(lambda: not server.connection_count)
+        counters = server.counters
+        assert counters["accept_errors"] == 0
+        assert counters["ended_reset"] + counters["ended_peer"] == counters["accepted"]
+    assert capfd.readouterr().err == ""
+
+
+def test_out_of_descriptors_for_real(capfd: pytest.CaptureFixture[str]) -> None:
+    """Who comes when the table is full is refused within 100 ms; who is served does not notice; a free slot is used."""
+    with echo_server(max_connections=1000) as server, dial(server) as served:
+        assert server.address is not None
+        target = server.address.host, server.address.port
+        ping(served)
+        clients = [plain.socket() for _ in range(5)]
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        highest = max(map(int, os.listdir("/proc/self/fd")))
+        hogs = [os.open(os.devnull, os.O_RDONLY)]
+        while hogs[-1] < highest:
+            hogs.append(os.open(os.devnull, os.O_RDONLY))
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hogs[-1] + 1, hard))
+            for client in clients:
+                client.settimeout(PATIENCE)
+                client.connect(target)
+            began = time.monotonic()
+            wait_until(lambda: server.counters["refused_no_descriptor"] == 5)
+            assert time.monotonic() - began < 0.1 + UNIT
+            for client in clients:
+                assert client.recv(1) == b""
+            ping(served)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for hog in hogs:
+                os.close(hog)
+            for client in clients:
+                client.close()
+        with dial(server) as again:
+            ping(again)
+        served.close()
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["accept_errors"] >= 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_refused_client_that_has_sent_something() -> None:
+    with echo_server(max_connections=0) as server, dial(server) as client:
+        client.sendall(b"hello")
+        try:
+            assert read_to_end(client) == b""
+        except ConnectionResetError:
+            pass
+        wait_until(lambda: server.counters["refused_full"] == 1)

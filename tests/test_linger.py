@@ -1,0 +1,175 @@
+"""How a connection ends: what is owed, FIN, then a while of reading on."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import Any
+
+import gevent
+import pytest
+from gevent import socket
+from servers import LOCAL, assert_adds_up, dial, echo_server, ping, read_to_end, running, stuff
+from timing import PATIENCE, UNIT, wait_until
+
+from geventecho.linger import LINGER_BYTES, LINGER_SECONDS
+from geventecho.server import EchoServer, TcpServer
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+KIB, MIB = 1 << 10, 1 << 20
+
+
+def stream(count: int) -> bytes:
+    """The first so many bytes of what keep_sending() sends."""
+    return b"".join(b"%015d\n" % number for number in range(count // 16 + 1))[:count]
+
+
+def keep_sending(client: socket.socket, pace: float = 0.001) -> gevent.Greenlet:
+    """Sends numbered lines until the connection breaks."""
+
+    def run() -> None:
+        for number in itertools.count(step=64):
+            try:
+                client.sendall(b"".join(b"%015d\n" % (number + line) for line in range(64)))
+            except OSError:
+                return
+            gevent.sleep(pace)
+
+    return gevent.spawn(run)
+
+
+@pytest.mark.parametrize(
+    "limit", [{"lifetime": 3 * UNIT}, {"max_bytes": 300 * KIB}, {"lifetime": 3 * UNIT, "max_rate": 200 * KIB}, {}]
+)
+@pytest.mark.parametrize("pause", [0.0, UNIT / 2], ids=["reads", "pauses"])
+def test_all_who_keep_sending_get_every_owed_byte_and_a_fin(limit: dict[str, Any], pause: float) -> None:
+    """Ended by a limit, or by stop() at the drain timeout. Plain gevent: 0 of 6."""
+    server = EchoServer(LOCAL, drain_idle=PATIENCE, **limit)
+    server.start()
+    clients = [dial(server) for _ in range(6)]
+    senders = [keep_sending(client) for client in clients]
+    wait_until(lambda: server.counters["bytes_received"] > 6 * 64 * KIB)
+    stopping = None if limit else gevent.spawn(server.stop, 0)
+    gevent.sleep(pause)
+    received = [reader.get(timeout=PATIENCE) for reader in [gevent.spawn(read_to_end, client) for client in clients]]
+    for sender in senders:
+        sender.kill()
+    for client in clients:
+        client.close()
+    wait_until(lambda: not server.connection_count)
+    for got in received:
+        assert len(got) >= 32 * KIB
+        assert got == stream(len(got))
+    counters = server.counters
+    assert counters["bytes_sent"] == sum(map(len, received))
+    assert counters["bytes_lost"] == 0
+    assert_adds_up(counters)
+    report = stopping.get(timeout=PATIENCE) if stopping else server.stop()
+    assert report.bytes_lost == 0
+
+
+def test_a_peer_that_never_ends_is_waited_for_a_second() -> None:
+    with echo_server(lifetime=UNIT) as server, dial(server) as client:
+        ping(client)
+        assert read_to_end(client) == b""
+        began = time.monotonic()
+        wait_until(lambda: not server.connection_count)
+        assert LINGER_SECONDS - 0.1 <= time.monotonic() - began <= LINGER_SECONDS + 10 * UNIT
+
+
+def test_a_peer_that_ends_is_not_waited_for() -> None:
+    with echo_server(lifetime=UNIT) as server:
+        with dial(server) as client:
+            ping(client)
+            assert read_to_end(client) == b""
+            began = time.monotonic()
+        wait_until(lambda: not server.connection_count)
+        assert time.monotonic() - began < LINGER_SECONDS / 2
+
+
+def test_what_is_discarded_is_bounded() -> None:
+    with echo_server(max_bytes=1) as server, dial(server) as client:
+        client.sendall(b"x")
+        flooding = gevent.spawn(client.sendall, b"x" * (64 * MIB))
+        flooding.link_exception(lambda _: None)
+        wait_until(lambda: server.counters["ended_bytes"] == 1)
+        counters = server.counters
+        assert LINGER_BYTES <= counters["bytes_discarded"] <= LINGER_BYTES + 64 * KIB
+        assert_adds_up(counters)
+        flooding.kill()
+
+
+def test_what_comes_after_the_fin_is_discarded_not_lost() -> None:
+    with echo_server(max_bytes=10) as server:
+        with dial(server) as client:
+            client.sendall(b"0123456789")
+            assert read_to_end(client) == b"0123456789"
+            client.sendall(b"too late")
+        wait_until(lambda: not server.connection_count)
+        counters = server.counters
+        assert (counters["bytes_received"], counters["bytes_sent"]) == (18, 10)
+        assert (counters["bytes_discarded"], counters["bytes_lost"]) == (8, 0)
+
+
+def test_a_peer_that_takes_nothing_is_given_a_second_and_its_bytes_are_lost() -> None:
+    with echo_server(lifetime=10 * UNIT, write_stall=None) as server, dial(server) as client:
+        stuff(server, client)
+        wait_until(lambda: server.connections[0].phase.value == "ending")
+        began = time.monotonic()
+        wait_until(lambda: not server.connection_count)
+        assert time.monotonic() - began <= LINGER_SECONDS + 10 * UNIT
+        assert server.counters["ended_lifetime"] == 1
+        assert server.counters["bytes_lost"] > 0
+        assert_adds_up(server.counters)
+
+
+def test_a_peer_that_takes_it_slowly_gets_it_all() -> None:
+    """More than the kernel's buffers hold is owed at the end, and is read over several seconds' worth of pauses."""
+    with echo_server(lifetime=5 * UNIT, write_stall=None) as server, dial(server) as client:
+        stuff(server, client)
+        wait_until(lambda: server.connections[0].phase.value == "ending")
+        client.settimeout(PATIENCE)
+        received = 0
+        while chunk := client.recv(64 * KIB):
+            received += len(chunk)
+            gevent.sleep(UNIT / 20)
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["bytes_lost"] == 0
+        assert received == server.counters["bytes_sent"]
+        assert_adds_up(server.counters)
+
+
+def test_a_reset_while_lingering_ends_it() -> None:
+    with echo_server(lifetime=UNIT) as server:
+        with dial(server) as client:
+            ping(client)
+            assert read_to_end(client) == b""
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        wait_until(lambda: not server.connection_count, LINGER_SECONDS / 2)
+        assert server.counters["ended_lifetime"] == 1
+
+
+def test_a_handler_s_stream_ends_in_order_too() -> None:
+    def handler(sock: socket.socket, _peer: object) -> None:
+        sock.sendall(b"goodbye" * 20_000)
+
+    with running(TcpServer(LOCAL, handler)) as server:
+        for _ in range(6):
+            with dial(server) as client:
+                sender = keep_sending(client)
+                gevent.sleep(UNIT / 2)
+                assert read_to_end(client) == b"goodbye" * 20_000
+                sender.kill()
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["ended_handler"] == 6
+
+
+def test_over_a_unix_socket(tmp_path: Any) -> None:
+    with running(EchoServer(f"unix:{tmp_path / 'socket'}", max_bytes=200 * KIB)) as server:
+        with dial(server) as client:
+            sender = keep_sending(client)
+            assert len(read_to_end(client)) == 200 * KIB
+            sender.kill()
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["bytes_lost"] == 0
+        assert_adds_up(server.counters)
