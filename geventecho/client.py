@@ -79,7 +79,7 @@ class Client(Stream):
         What comes after it is kept, and makes the next `echo` or `request` fail.
 
         Args:
-            payload: of any size; it is neither copied nor kept.
+            payload: of any size; a large one is not copied.
             timeout: seconds for the whole exchange; the client's own is longer by a second per 8 MiB of payload.
 
         Raises:
@@ -91,7 +91,9 @@ class Client(Stream):
         """
         data = as_bytes(payload)
         seconds = self._seconds(timeout)
-        if timeout is ... and seconds is not None and len(data) > RECEIVE_SIZE:
+        if len(data) <= self._wire.receive_size:
+            data = bytes(data)
+        elif timeout is ... and seconds is not None:
             seconds += len(data) / SLOWEST_ECHO
         self._check_idle()
         if not data:
@@ -112,7 +114,7 @@ class Client(Stream):
         what had come of a reply that failed. An empty payload asks nothing: it is `receive`.
 
         Args:
-            payload: of any size; it is neither copied nor kept.
+            payload: of any size; a large one is not copied.
             reply: where the reply ends, see geventecho.framing.
             timeout: seconds for the whole exchange.
 
