@@ -39,6 +39,7 @@ __all__ = [
     "Until",
     "UntilClosed",
     "UntilQuiet",
+    "Verdict",
     "as_framing",
 ]
 
