@@ -6,12 +6,16 @@ raises the soft descriptor limit to the hard one, since Locust itself stops at 1
 
 from __future__ import annotations
 
+from geventecho.loadtest.account import Account, Failed, account_of
+from geventecho.loadtest.caught import Caught
+from geventecho.loadtest.options import option_check
+from geventecho.loadtest.pipeline import Request
 from geventecho.loadtest.plugin import install
-from geventecho.loadtest.session import Account, Failed, TcpSession, account_of
+from geventecho.loadtest.session import TcpSession
 from geventecho.loadtest.user import TcpUser
 from geventecho.sockets import raise_descriptor_limit
 
-__all__ = ["Account", "Failed", "TcpSession", "TcpUser", "account_of"]
+__all__ = ["Account", "Caught", "Failed", "Request", "TcpSession", "TcpUser", "account_of", "option_check"]
 
 raise_descriptor_limit()
 install()

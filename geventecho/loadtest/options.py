@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Final
 
 from flask import Response, jsonify, request
 from locust.argument_parser import LocustArgumentParser
-from locust.env import Environment
 from locust.web import WebUI
 
 from geventecho.address import Address
@@ -18,7 +17,7 @@ from geventecho.arguments import seconds, whole_number
 from geventecho.config import ClientConfig
 from geventecho.errors import AddressError, ConfigError
 
-__all__ = ["Settings", "add_arguments", "check_form", "target_of"]
+__all__ = ["CHECKS", "Settings", "add_arguments", "check_form", "option_check", "target_of"]
 
 LARGEST_PAYLOAD: Final = 1 << 30
 PATIENT: Final = ClientConfig()
@@ -41,17 +40,22 @@ class Settings:
     request_timeout: float = PATIENT.request_timeout or 5.0
 
     @classmethod
-    def of(cls, environment: Environment) -> Settings:
-        """Read them from the options as they are now: the web UI changes them between two tests, on workers too.
+    def of(cls, options: Mapping[str, Any]) -> Settings:
+        """Read them from Locust's options as they are now: the web UI changes them between two tests, on workers too.
+
+        Args:
+            options: by name; values as they were parsed, or still text.
 
         Raises:
             ConfigError: a value is wrong.
         """
-        given = vars(environment.parsed_options or argparse.Namespace())
         values: dict[str, Any] = {}
         for name, parse in TYPES.items():
-            if name in given:
-                values[name] = _parse(name, parse, str(given[name]))
+            if name in options:
+                try:
+                    values[name] = parse(str(options[name]))
+                except argparse.ArgumentTypeError as error:
+                    raise ConfigError(f"{name.replace('_', ' ').capitalize()}: {error}") from None
         return cls(**values)
 
 
@@ -75,6 +79,9 @@ HELP: Final = {
     "request_timeout": "Seconds for a request and its whole reply",
 }
 METAVAR: Final = {"payload_size": "BYTES"}
+
+Check = Callable[[Mapping[str, Any]], object]
+CHECKS: Final[list[Check]] = [Settings.of]
 
 
 def add_arguments(parser: LocustArgumentParser) -> None:
@@ -106,6 +113,16 @@ def target_of(text: str | None) -> Address:
     return address
 
 
+def option_check(check: Check) -> Check:
+    """Have a function check the options before they are used; a decorator for locustfiles with options of their own.
+
+    It gets the options by name, as parsed or as text from the web form, and raises ConfigError for a wrong one: the
+    form then shows the message, the command line ends with it.
+    """
+    CHECKS.append(check)
+    return check
+
+
 def check_form(web_ui: WebUI, check_target: Callable[[str | None], None]) -> None:
     """Have the form's values checked before Locust takes any of them; Locust itself checks none.
 
@@ -118,20 +135,15 @@ def check_form(web_ui: WebUI, check_target: Callable[[str | None], None]) -> Non
     def check() -> Response | None:
         if request.endpoint != "locust.swarm":
             return None
+        options = vars(web_ui.environment.parsed_options or argparse.Namespace()).copy()
+        for name, text in request.form.items():
+            options[name] = text == "true" if isinstance(options.get(name), bool) else text
         try:
-            for name, parse in TYPES.items():
-                if name in request.form:
-                    _parse(name, parse, request.form[name])
+            for function in CHECKS:
+                function(options)
             check_target(request.form.get("host", web_ui.environment.host))
         except (ConfigError, AddressError) as error:
             return jsonify({"success": False, "message": str(error), "host": web_ui.environment.host})
         return None
 
     web_ui.app.before_request(check)
-
-
-def _parse(name: str, parse: Callable[[str], Any], text: str) -> Any:
-    try:
-        return parse(text)
-    except argparse.ArgumentTypeError as error:
-        raise ConfigError(f"{name.replace('_', ' ').capitalize()}: {error}") from None

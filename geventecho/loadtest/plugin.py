@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import inspect
 import sys
 from typing import Any
@@ -13,11 +12,10 @@ from locust.env import Environment
 from locust.runners import Runner, WorkerRunner
 from locust.web import WebUI
 
-from geventecho.errors import AddressError
+from geventecho.errors import AddressError, ConfigError
 from geventecho.loadtest import finish, options, precision
 from geventecho.loadtest.family import Workers
 from geventecho.loadtest.guard import Guard
-from geventecho.loadtest.session import account_of
 from geventecho.loadtest.user import TcpUser
 
 __all__ = ["install"]
@@ -50,8 +48,6 @@ def install() -> None:
         # Locust looks at its own call stack when a test stops, and the first time that reads all its source: 30 ms at
         # the start instead of 30 ms in the last response times.
         inspect.stack()
-        environment.events.test_start.add_listener(lambda **_: account_of(environment).clear())
-        environment.events.test_stop.add_listener(lambda **_: gc.unfreeze())  # what `Burst` froze
         if not isinstance(runner, WorkerRunner):
             _check_command_line(environment)
         finish.install(environment, runner, workers)
@@ -77,11 +73,14 @@ def _check_target(environment: Environment, host: str | None) -> None:
 
 def _check_command_line(environment: Environment) -> None:
     given = environment.parsed_options
-    starts_now = given is not None and (given.headless or given.autostart)
-    if not (environment.host or starts_now):
-        return  # the form will be asked for it
+    if given is None:
+        return
     try:
-        _check_target(environment, environment.host)
-    except AddressError as error:
-        sys.stderr.write(f"locust: error: argument --host: {error}\n")
+        for check in options.CHECKS:
+            check(vars(given))
+        if environment.host or given.headless or given.autostart:  # else the form will be asked for it
+            _check_target(environment, environment.host)
+    except (AddressError, ConfigError) as error:
+        about = "argument --host: " if isinstance(error, AddressError) else ""
+        sys.stderr.write(f"locust: error: {about}{error}\n")
         sys.exit(USAGE_ERROR)

@@ -1,95 +1,39 @@
-"""TcpSession: the client that reports each operation to Locust, once.
-
-An operation ends in one of three ways. It is *ok* or *failed*, and fires one `request` event; or it is *aborted*, cut
-off because the test or the user was stopped, and fires none: otherwise every stopped run would have failed. So
-started = ok + failed + aborted, in the `Account` of the process.
-"""
+"""TcpSession: the client that reports each operation to Locust, once."""
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from time import perf_counter
 from types import EllipsisType
-from typing import Any, Final, Protocol
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import gevent
-from gevent import GreenletExit
-from locust.env import Environment
-from locust.exception import RescheduleTask, StopTest, StopUser
+from locust.exception import StopUser
 from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING
 
 from geventecho.address import Address
 from geventecho.client import Client, Payload, connect
-from geventecho.errors import ClosedLocally, GeventechoError
+from geventecho.errors import ClosedLocally, UnexpectedReply
+from geventecho.framing import Framing, UntilClosed, Verdict
+from geventecho.loadtest.account import ABORTS, Failed, leaves_task
+from geventecho.loadtest.caught import Caught, catching
+from geventecho.loadtest.expect import Expectation, check
+from geventecho.loadtest.pipeline import Pipeline, Request
+from geventecho.loadtest.report import TRANSACTION, Reporter
 
-__all__ = ["Account", "Failed", "TcpSession", "account_of", "rest"]
+if TYPE_CHECKING:
+    from geventecho.loadtest.user import TcpUser
 
-REQUEST_TYPE: Final = "TCP"
-# What stops an operation without its being anybody's failure: Locust ends users with the first three.
-ABORTS: Final = (GreenletExit, StopUser, StopTest, KeyboardInterrupt, SystemExit)
+__all__ = ["TcpSession", "rest"]
 
-
-class Failed(RescheduleTask):
-    """Raised when an operation failed and was reported; it ends the task, quietly, unless the task catches it.
-
-    It prints as the kind of the failure, without addresses and offsets, because Locust groups failures by what they
-    print: a thousand users who were refused are one line.
-
-    Attributes:
-        kind: "refused", "read timeout", …
-        error: the full error, with address, phase and offset.
-    """
-
-    def __init__(self, error: BaseException) -> None:
-        self.kind: str = error.kind if isinstance(error, GeventechoError) else f"{type(error).__name__}: {error}"
-        self.error = error
-        super().__init__(self.kind)
-
-    def __repr__(self) -> str:
-        return self.kind
-
-
-class Account:
-    """What the users of one process did in the test so far; at rest, started = ok + failed + aborted."""
-
-    __slots__ = ("aborted", "failed", "ok", "started")
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Begin anew."""
-        self.started = self.ok = self.failed = self.aborted = 0
-
-
-_accounts: WeakKeyDictionary[Environment, Account] = WeakKeyDictionary()
-
-
-def account_of(environment: Environment) -> Account:
-    """The account of this process's users in an environment."""
-    account = _accounts.get(environment)
-    if account is None:
-        account = _accounts[environment] = Account()
-    return account
-
-
-class Owner(Protocol):
-    """What a session needs of its user."""
-
-    environment: Environment
-    backoff_base: float
-    backoff_cap: float
-    _state: Any
-
-    def context(self) -> dict[str, Any]:
-        """Locust's context of the user's requests."""
-
-    def on_connect(self) -> None:
-        """Log in."""
+Context = dict[str, Any] | None
+Reply = Framing | Callable[[bytes], Verdict]
+Seconds = float | EllipsisType | None
+"""Seconds for one operation; None is no limit, ``...`` the session's own."""
 
 
 class TcpSession:
@@ -99,20 +43,23 @@ class TcpSession:
     met it; the next operation connects anew, after a pause that grows with each failure in a row and is random all over
     its length, so that the users of a server that went away do not come back in step.
 
+    All operations take `name`, the row they are reported in; `timeout`, seconds for the whole of it (None is no limit,
+    the session's own when left out); and `context`, added to the event's context. They raise `Failed` when they failed
+    and that was reported; its `error` says what happened. Not caught, it ends the task.
+
     Args:
-        owner: the user.
+        user: whose it is.
         target: where to connect.
         connect_timeout: seconds to resolve the name and connect.
-        request_timeout: seconds for one operation; each may be given its own.
+        request_timeout: seconds for one operation.
     """
 
-    def __init__(self, owner: Owner, target: Address, *, connect_timeout: float, request_timeout: float) -> None:
+    def __init__(self, user: TcpUser, target: Address, *, connect_timeout: float, request_timeout: float) -> None:
         self.target = target
-        self._owner = owner
+        self._user = user
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
-        self._fire: Callable[..., None] = owner.environment.events.request.fire
-        self._account = account_of(owner.environment)
+        self._reporter = Reporter(user)
         self._client: Client | None = None
         self._failures = 0
         self._connecting = False
@@ -123,46 +70,157 @@ class TcpSession:
         return self._client is not None
 
     def connect(self) -> None:
-        """Connect now, and log in (`TcpUser.on_connect`). Reported as `connect`; an open connection is closed first.
-
-        Raises:
-            Failed: it was reported; `error` is a `geventecho.errors.ConnectError`, or what the login met.
-        """
+        """Connect now, and log in (`TcpUser.on_connect`). Reported as `connect`; an open connection is closed first."""
         self.close()
         self._connecting = True
+        failures = self._failures
         try:
-            self._perform("connect", None, self._open)
+            self._do("connect", None, self._open)
             self._log_in()
+        except BaseException:
+            failures += 1
+            self.close()
+            raise
         finally:
             self._connecting = False
+            # That it accepts connections does not make the server well: what it answers later ends a row of failures.
+            self._failures = failures
 
-    def echo(
+    def echo(self, payload: Payload, *, name: str = "echo", timeout: Seconds = ..., context: Context = None) -> Payload:
+        """Send a payload, compare every byte that comes back, and return the payload."""
+        client = self._client or self._reconnect()
+        if timeout is ...:
+            return self._do(name, context, client.echo, payload)
+        return self._do(name, context, partial(client.echo, timeout=timeout), payload)
+
+    @overload
+    def request(
         self,
         payload: Payload,
+        reply: Reply,
         *,
-        name: str = "echo",
-        timeout: float | EllipsisType | None = ...,
-        context: dict[str, Any] | None = None,
-    ) -> Payload:
-        """Send a payload and compare every byte that comes back.
+        name: str = ...,
+        expect: Expectation | None = ...,
+        timeout: Seconds = ...,
+        context: Context = ...,
+        catch_response: Literal[False] = ...,
+    ) -> bytes: ...
+
+    @overload
+    def request(
+        self,
+        payload: Payload,
+        reply: Reply,
+        *,
+        name: str = ...,
+        expect: Expectation | None = ...,
+        timeout: Seconds = ...,
+        context: Context = ...,
+        catch_response: Literal[True],
+    ) -> AbstractContextManager[Caught]: ...
+
+    def request(
+        self,
+        payload: Payload,
+        reply: Reply,
+        *,
+        name: str = "request",
+        expect: Expectation | None = None,
+        timeout: Seconds = ...,
+        context: Context = None,
+        catch_response: bool = False,
+    ) -> bytes | AbstractContextManager[Caught]:
+        """Send a payload and return the reply to it.
 
         Args:
             payload: what to send.
-            name: the row it is reported in.
-            timeout: seconds for the whole exchange; None has no limit; the session's when left out.
-            context: added to the event's context.
+            reply: where the reply ends, see geventecho.framing. After one that the server's FIN ends, the next
+                operation makes a new connection.
+            name: see the class.
+            expect: what the reply must be: bytes, a compiled pattern, or a predicate. Another reply is the failure
+                "unexpected reply"; the connection is kept.
+            timeout: see the class.
+            context: see the class.
+            catch_response: give a context manager instead, whose block decides; see `Caught`.
+        """
 
-        Returns:
-            The payload.
+        def exchange(client: Client) -> bytes:
+            got = client.request(payload, reply, timeout=timeout)
+            if isinstance(reply, UntilClosed):
+                self.close()
+            return got if expect is None else check(got, expect, self.target)
 
-        Raises:
-            Failed: it was reported; `error` says what happened.
+        if catch_response:
+            return catching(self._reporter, self._ready, self._lose, exchange, name, context)
+        return bytes(self._do(name, context, exchange, self._client or self._reconnect()))
+
+    def send(self, payload: Payload, *, name: str = "send", timeout: Seconds = ..., context: Context = None) -> None:
+        """Send a payload, and expect no reply. The row's size is that of the payload."""
+        client = self._client or self._reconnect()
+
+        def send() -> Payload:
+            client.send(payload, timeout=timeout)
+            return payload
+
+        self._do(name, context, send)
+
+    def receive(
+        self,
+        reply: Reply,
+        *,
+        name: str = "receive",
+        expect: Expectation | None = None,
+        timeout: Seconds = ...,
+        context: Context = None,
+    ) -> bytes:
+        """Wait for what the server sends by itself, and return it. The row's time is that of the wait."""
+        client = self._client or self._reconnect()
+
+        def receive() -> bytes:
+            got = client.receive(reply, timeout=timeout)
+            return got if expect is None else check(got, expect, self.target)
+
+        return bytes(self._do(name, context, receive))
+
+    def pipeline(
+        self, requests: Iterable[Request], *, depth: int, timeout: Seconds = ..., context: Context = None
+    ) -> list[bytes]:
+        """Send requests without waiting for each reply, and return the replies; each is reported when it is there.
+
+        Args:
+            requests: what to send, in order; see `Request`.
+            depth: requests that may be under way at once, 1 or more.
+            timeout: seconds for each reply, from the one before it.
+            context: see the class.
         """
         client = self._client or self._reconnect()
-        echo = client.echo if timeout is ... else partial(client.echo, timeout=timeout)
-        self._perform(name, context, echo, payload)
+        limit = self._request_timeout if isinstance(timeout, EllipsisType) else timeout
+        pipeline = Pipeline(self._reporter, client, depth, limit, context)
+        try:
+            replies = pipeline.run(requests)
+        except BaseException as error:
+            self._lose(error)
+            raise
         self._failures = 0
-        return payload
+        return replies
+
+    @contextmanager
+    def transaction(self, name: str, *, context: Context = None) -> Iterator[None]:
+        """Report the block as a row of its own, of type TRANSACTION. It fails when the block raises."""
+        self._reporter.account.started += 1
+        wall = time.time()
+        begun = perf_counter()
+        left: BaseException | None = None
+        try:
+            yield
+        except BaseException as error:
+            if not leaves_task(error):
+                self._reporter.ended(name, context, wall, error, TRANSACTION)
+                raise
+            left = error
+        self._reporter.ok(name, context, wall, (perf_counter() - begun) * 1000.0, b"", TRANSACTION)
+        if left is not None:
+            raise left
 
     def close(self) -> None:
         """Close the connection, if there is one. Reports nothing."""
@@ -170,88 +228,55 @@ class TcpSession:
         if client is not None:
             client.close()
 
+    def _do(self, name: str, context: Context, operation: Callable[..., Payload], *arguments: Any) -> Payload:
+        try:
+            reply = self._reporter.perform(name, context, operation, *arguments)
+        except BaseException as error:
+            self._lose(error)
+            raise
+        self._failures = 0
+        return reply
+
+    def _lose(self, error: BaseException) -> None:
+        """Close after what ended an operation midway; only an unexpected reply leaves the connection in step."""
+        if isinstance(error, Failed) and isinstance(error.error, UnexpectedReply):
+            return
+        self._failures += 1
+        self.close()
+
     def _open(self) -> bytes:
         self._client = connect(self.target, timeout=self._request_timeout, connect_timeout=self._connect_timeout)
         return b""
 
     def _log_in(self) -> None:
         try:
-            self._owner.on_connect()
+            self._user.on_connect()
         except (Failed, *ABORTS):
-            self._lose()
             raise
         except Exception as error:
-            # Not an operation that was reported: a row of its own, as every failure is.
-            self._account.started += 1
-            self._end("on_connect", None, time.time(), error)
+            # Nothing has reported it: a row of its own, as every failure is.
+            self._reporter.account.started += 1
+            self._reporter.ended("on_connect", None, time.time(), error)
             raise Failed(error) from error
+
+    def _ready(self) -> Client:
+        return self._client or self._reconnect()
 
     def _reconnect(self) -> Client:
         if self._connecting:
             lost = ClosedLocally("the connection was lost during the login", address=self.target, phase="write")
             raise Failed(lost)
         if self._failures:
-            ceiling = min(self._owner.backoff_cap, self._owner.backoff_base * 2.0 ** min(self._failures - 1, 32))
-            rest(self._owner, random.random() * ceiling)  # noqa: S311
+            user = self._user
+            ceiling = min(user.backoff_cap, user.backoff_base * 2.0 ** min(self._failures - 1, 32))
+            rest(user, random.random() * ceiling)  # noqa: S311
         self.connect()
-        assert self._client is not None  # noqa: S101
+        if self._client is None:
+            raise Failed(ClosedLocally("on_connect closed the connection", address=self.target, phase="write"))
         return self._client
 
-    def _perform(
-        self, name: str, context: dict[str, Any] | None, operation: Callable[..., Payload], *arguments: Any
-    ) -> Payload:
-        account = self._account
-        account.started += 1
-        wall = time.time()
-        begun = perf_counter()
-        try:
-            reply = operation(*arguments)
-        except BaseException as error:
-            self._end(name, context, wall, error)
-            if isinstance(error, GeventechoError):
-                raise Failed(error) from error
-            raise
-        elapsed = (perf_counter() - begun) * 1000.0
-        account.ok += 1
-        own = self._owner.context()
-        self._fire(
-            request_type=REQUEST_TYPE,
-            name=name,
-            response_time=elapsed,
-            response_length=len(reply),
-            response=reply,
-            context={**own, **context} if context else own,
-            exception=None,
-            start_time=wall,
-        )
-        return reply
 
-    def _end(self, name: str, context: dict[str, Any] | None, wall: float, error: BaseException) -> None:
-        """Count and report what did not succeed. The connection is in mid-operation: nobody could use it again."""
-        self._lose()
-        if isinstance(error, ABORTS):
-            self._account.aborted += 1
-            return
-        self._account.failed += 1
-        self._fire(
-            request_type=REQUEST_TYPE,
-            name=name,
-            # None keeps failures out of average and percentiles: a timeout is not a response time.
-            response_time=None,
-            response_length=0,
-            response=None,
-            context={**self._owner.context(), **(context or {})},
-            # A fresh one, without traceback: Locust keeps the first of each kind for the whole test.
-            exception=Failed(error.with_traceback(None)),
-            start_time=wall,
-        )
-
-    def _lose(self) -> None:
-        self._failures += 1
-        self.close()
-
-
-def rest(user: Owner, seconds: float) -> None:
+def rest(user: TcpUser, seconds: float) -> None:
     """Sleep as Locust's own `wait` does: a user that is stopped meanwhile ends at once, whatever the stop timeout."""
     if user._state == LOCUST_STATE_STOPPING:
         raise StopUser

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import random
+from argparse import Namespace
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Final
@@ -15,47 +15,15 @@ from locust.env import Environment
 from locust.exception import StopTest
 
 from geventecho.errors import GeventechoError
+from geventecho.loadtest.account import Failed
+from geventecho.loadtest.crowd import CROWD
 from geventecho.loadtest.options import Settings, target_of
 from geventecho.loadtest.payload import distinct_payloads
-from geventecho.loadtest.session import Failed, TcpSession, rest
+from geventecho.loadtest.session import TcpSession, rest
 
 __all__ = ["TcpUser"]
 
-# Connects a second that one spawn may cause, see `Burst`.
-BURST_RATE: Final = 1000.0
 USAGE_ERROR: Final = 2
-
-
-class Burst:
-    """The users that were spawned at one stroke.
-
-    Locust spawns floor(rate) users at once, then waits: at 1,000 a second, a thousand connects in the same millisecond.
-    They would queue behind each other in this process, measure that queue as connect time, and go on in step. So each
-    user waits first, for a random time within that which its burst takes at 1,000 a second, a second at most.
-    """
-
-    current: Burst | None = None
-
-    def __init__(self) -> None:
-        self.size = 0
-
-    @classmethod
-    def join(cls) -> Burst:
-        """Be one of the current burst, which ends when its first user runs."""
-        burst = cls.current
-        if burst is None:
-            burst = cls.current = cls()
-        burst.size += 1
-        return burst
-
-    def delay(self) -> float:
-        """Seconds for a user of the burst to wait before it connects."""
-        if type(self).current is self:
-            type(self).current = None
-            # The users so far are there to stay until the test ends. The cycle collector would go through all of them
-            # again and again, with 10,000 users for half a second at a time, in which nobody sends or receives.
-            gc.freeze()
-        return random.random() * min(1.0, self.size / BURST_RATE)  # noqa: S311
 
 
 class TcpUser(User):
@@ -80,7 +48,7 @@ class TcpUser(User):
         super().__init__(environment)
         try:
             target = target_of(self.host)
-            self.settings = Settings.of(environment)
+            self.settings = Settings.of(vars(environment.parsed_options or Namespace()))
         except GeventechoError as error:
             environment.process_exit_code = USAGE_ERROR
             raise StopTest(str(error)) from None
@@ -90,18 +58,23 @@ class TcpUser(User):
             connect_timeout=self.settings.connect_timeout,
             request_timeout=self.settings.request_timeout,
         )
-        self._burst = Burst.join()
         self._waited = False
 
     def start(self, group: Group) -> Greenlet:
         """Start the user; Locust calls it."""
+        self._burst = CROWD.arrive()
         greenlet: Greenlet = super().start(group)
         # Not in on_stop, which a subclass may replace, and which is not called for a user that fails to start.
-        greenlet.link(lambda _: self.client.close())
+        greenlet.link(self._gone)
         return greenlet
+
+    def _gone(self, _: Greenlet) -> None:
+        self.client.close()
+        CROWD.leave()
 
     def on_start(self) -> None:
         """Connect. A failure is reported as any other, and the first task tries again."""
+        CROWD.begin()
         rest(self, self._burst.delay())
         try:
             self.client.connect()

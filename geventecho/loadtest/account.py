@@ -1,0 +1,78 @@
+"""What becomes of an operation, and the count of it.
+
+An operation ends in one of three ways. It is *ok* or *failed*, and fires one `request` event; or it is *aborted*, cut
+off because the test or the user was stopped, and fires none: otherwise every stopped run would have failed. So
+started = ok + failed + aborted, in the `Account` of the process.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from gevent import GreenletExit
+from locust.env import Environment
+from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopTest, StopUser
+
+from geventecho.errors import GeventechoError
+
+__all__ = ["ABORTS", "Account", "Failed", "account_of", "leaves_task"]
+
+ABORTS: Final = (GreenletExit, StopUser, StopTest, KeyboardInterrupt, SystemExit)
+"""What ends an operation without its being anybody's failure; with the first three Locust ends users."""
+LEAVES: Final = (RescheduleTask, RescheduleTaskImmediately, InterruptTaskSet)
+
+
+class Failed(RescheduleTask):
+    """Raised when an operation failed and was reported; it ends the task, quietly, unless the task catches it.
+
+    It prints as the kind of the failure, without addresses and offsets, because Locust groups failures by what they
+    print: a thousand users who were refused are one line.
+
+    Args:
+        error: what happened.
+        kind: its name, where the error does not bring one.
+
+    Attributes:
+        kind: "refused", "read timeout", …
+        error: the full error, with address, phase and offset.
+    """
+
+    def __init__(self, error: BaseException, kind: str = "") -> None:
+        named = error.kind if isinstance(error, GeventechoError) else f"{type(error).__name__}: {error}"
+        self.kind: str = kind or named
+        self.error = error
+        super().__init__(self.kind)
+
+    def __repr__(self) -> str:
+        return self.kind
+
+
+def leaves_task(error: BaseException) -> bool:
+    """Whether a task raised it to go on elsewhere, as Locust's `interrupt` does; that is not a failure."""
+    return isinstance(error, LEAVES) and not isinstance(error, Failed)
+
+
+class Account:
+    """What the users of one process did in the test so far; at rest, started = ok + failed + aborted."""
+
+    __slots__ = ("aborted", "failed", "ok", "started")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self.started = self.ok = self.failed = self.aborted = 0
+
+
+_accounts: WeakKeyDictionary[Environment, Account] = WeakKeyDictionary()
+
+
+def account_of(environment: Environment) -> Account:
+    """The account of this process's users in an environment; each test begins it anew."""
+    account = _accounts.get(environment)
+    if account is None:
+        account = _accounts[environment] = Account()
+        environment.events.test_start.add_listener(lambda **_: _accounts[environment].clear())
+    return account

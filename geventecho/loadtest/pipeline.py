@@ -1,0 +1,135 @@
+"""Requests that do not wait for each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import gevent
+from gevent.lock import Semaphore
+from gevent.queue import Queue
+
+from geventecho.client import Client, Payload
+from geventecho.errors import ConfigError, NetworkError, UnexpectedReply
+from geventecho.framing import Framing, Verdict
+from geventecho.loadtest.account import Failed
+from geventecho.loadtest.expect import Expectation, check
+from geventecho.loadtest.report import Reporter
+
+__all__ = ["Pipeline", "Request"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a pipeline.
+
+    Attributes:
+        payload: what to send.
+        reply: where its reply ends, see geventecho.framing.
+        name: the row it is reported in.
+        expect: what its reply must be, as in `TcpSession.request`.
+    """
+
+    payload: Payload
+    reply: Framing | Callable[[bytes], Verdict]
+    name: str = "request"
+    expect: Expectation | None = None
+
+
+class Sent(NamedTuple):
+    """A request under way."""
+
+    request: Request
+    wall: float
+    begun: float
+
+
+class Pipeline:
+    """Sends ahead of the replies, in a greenlet of its own: a server that is busy answering may not read.
+
+    What was sent and not answered when the connection fails, fails with it; what was not sent was no operation.
+
+    Args:
+        reporter: reports each request when its reply is there.
+        client: the connection.
+        depth: requests under way at once.
+        timeout: seconds for each reply, from the one before it; None is no limit.
+        context: added to the events' context.
+
+    Raises:
+        ConfigError: `depth` is below 1.
+    """
+
+    def __init__(
+        self, reporter: Reporter, client: Client, depth: int, timeout: float | None, context: dict[str, Any] | None
+    ) -> None:
+        if depth < 1:
+            raise ConfigError(f"depth is {depth!r}; it must be 1 or more")
+        self._reporter = reporter
+        self._client = client
+        self._timeout = timeout
+        self._context = context
+        self._free = Semaphore(depth)
+        self._sent: Queue[Sent | None] = Queue()
+        self._send_error: BaseException | None = None
+
+    def run(self, requests: Iterable[Request]) -> list[bytes]:
+        """Send all, and return the replies.
+
+        Raises:
+            Failed: the connection failed; or it did not, and a reply was not what was expected.
+        """
+        replies: list[bytes] = []
+        unexpected: UnexpectedReply | None = None
+        sender = gevent.spawn(self._send, requests)
+        try:
+            # An entry stays in the queue until it is reported.
+            while (sent := self._sent.peek()) is not None:
+                try:
+                    replies.append(self._receive(sent))
+                except UnexpectedReply as error:
+                    self._reporter.ended(sent.request.name, self._context, sent.wall, error)
+                    unexpected = unexpected or error
+                self._sent.get()
+                self._free.release()
+            if self._send_error is not None:
+                raise self._send_error
+        except BaseException as error:
+            sender.kill()
+            error = self._send_error or error
+            self._end_all(error)
+            if isinstance(error, NetworkError):
+                raise Failed(error) from error
+            raise error from None
+        if unexpected is not None:
+            raise Failed(unexpected)
+        return replies
+
+    def _receive(self, sent: Sent) -> bytes:
+        request = sent.request
+        reply = self._client.receive(request.reply, timeout=self._timeout)
+        elapsed = (perf_counter() - sent.begun) * 1000.0
+        if request.expect is not None:
+            check(reply, request.expect, self._client.target)
+        self._reporter.ok(request.name, self._context, sent.wall, elapsed, reply)
+        return reply
+
+    def _send(self, requests: Iterable[Request]) -> None:
+        try:
+            for request in requests:
+                self._free.acquire()
+                self._reporter.account.started += 1
+                self._sent.put(Sent(request, time.time(), perf_counter()))
+                self._client.send(request.payload, timeout=self._timeout)
+        except Exception as error:  # of the connection, or of the caller's iterable: `run` raises it
+            self._send_error = error
+        self._sent.put(None)
+
+    def _end_all(self, error: BaseException) -> None:
+        while not self._sent.empty():
+            sent = self._sent.get()
+            if sent is not None:
+                self._reporter.ended(sent.request.name, self._context, sent.wall, error)
