@@ -16,7 +16,7 @@ from geventecho.client import Client, connect
 from geventecho.config import DEFAULT_TARGET
 from geventecho.conversation import Conversation
 from geventecho.dial import check_target
-from geventecho.errors import AddressError, ConfigError, NetworkError, ReplyTooLong, UnexpectedReply
+from geventecho.errors import AddressError, ConfigError, GeventechoError, NetworkError, ReplyTooLong, UnexpectedReply
 from geventecho.framing import DEFAULT_MAX_SIZE, Framing
 from geventecho.framing_options import LENGTH_PREFIX_FORM, from_options
 from geventecho.payloads import ENCODINGS, decode
@@ -109,6 +109,8 @@ def run(options: argparse.Namespace) -> int:
     except (AddressError, ConfigError, re.error) as error:
         options.usage_error(f"--expect: {error}" if isinstance(error, re.error) else str(error))
         raise
+    if sys.stdout is None:
+        raise GeventechoError("standard output is closed")
     output = Output(sys.stdout.fileno())
     if message is not None:
         chunks = iter((message,))

@@ -141,14 +141,8 @@ def closes_after(count: int) -> Peer:
     return Peer(behave)
 
 
-def replies_short(count: int) -> Peer:
-    """Echoes only the first `count` bytes, then FIN: `closes_after` under the name of the fault."""
-    return closes_after(count)
-
-
-def closes_between_requests(size: int) -> Peer:
-    """Answers one request of `size` bytes, then FIN: `closes_after` under the name of the fault."""
-    return closes_after(size)
+replies_short = closes_after
+closes_between_requests = closes_after
 
 
 def replies_long(extra: bytes = b"x") -> Peer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import random
+import signal
 import subprocess
 import tempfile
 import time
@@ -244,6 +245,31 @@ class TestFailures:
             assert process.wait(SECONDS) == 1
             assert process.stderr.read() == b"", "a reader that goes away is no traceback"
             process.communicate()
+
+    def test_ctrl_c(self, honest: peers.Peer) -> None:
+        with started(["send", honest.target]) as process:
+            wait_until(lambda: honest.open)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(SECONDS) == 130
+            assert process.stderr is not None
+            assert process.stderr.read() == b""
+
+    @pytest.mark.parametrize(
+        ("closed", "code", "out", "err"),
+        [("<&-", 0, b"", b""), (">&-", 1, b"", b"geventecho send: standard output is closed\n")],
+    )
+    def test_a_standard_stream_that_is_closed(
+        self, honest: peers.Peer, closed: str, code: int, out: bytes, err: bytes
+    ) -> None:
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'"$@" {closed}', "sh", *COMMAND, "send", honest.target],
+            input=b"unread",
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+            env=environment(),
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
 
     def test_a_peer_that_closes_before_all_is_sent(self) -> None:
         with peers.closes_after(5) as peer:
