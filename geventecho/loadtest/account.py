@@ -54,16 +54,21 @@ def leaves_task(error: BaseException) -> bool:
 
 
 class Account:
-    """What the users of one process did in the test so far; at rest, started = ok + failed + aborted."""
+    """What the users of one process did in the test so far; at rest, started = ok + failed + aborted.
 
-    __slots__ = ("aborted", "failed", "ok", "started")
+    Attributes:
+        started, ok, failed, aborted: operations.
+        users: how many there were.
+    """
+
+    __slots__ = ("aborted", "failed", "ok", "started", "users")
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
         """Begin anew."""
-        self.started = self.ok = self.failed = self.aborted = 0
+        self.started = self.ok = self.failed = self.aborted = self.users = 0
 
 
 _accounts: WeakKeyDictionary[Environment, Account] = WeakKeyDictionary()

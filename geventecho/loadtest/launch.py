@@ -24,6 +24,7 @@ __all__ = ["OwnServer", "main"]
 DEFAULTS: Final = {"web_host": "127.0.0.1", "master_bind_host": "127.0.0.1", "num_users": 1000, "spawn_rate": 100.0}
 # Seconds for our server to listen, and to end when it is told to.
 SERVER_PATIENCE: Final = 30.0
+PROGRAM: Final = "geventecho.loadtest"
 HELP: Final = frozenset({"-h", "--help"})
 
 
@@ -72,6 +73,7 @@ class OwnServer:
 def main() -> NoReturn:
     """Run Locust with this process's arguments. Leaves by SystemExit, with Locust's exit code."""
     arguments = sys.argv[1:]
+    sys.argv[0] = PROGRAM  # whose name usage errors begin with
     locust.events.init_command_line_parser.add_listener(_set_defaults)
     options = _parse(arguments)
     if _conducts(options, arguments):
@@ -80,8 +82,8 @@ def main() -> NoReturn:
             try:
                 arguments = ["--host", OwnServer().target, *arguments]
             except RuntimeError as error:
-                sys.exit(f"geventecho.loadtest: {error}")
-    sys.argv = ["geventecho.loadtest", *arguments]
+                sys.exit(f"{PROGRAM}: {error}")
+    sys.argv[1:] = arguments
     try:
         locust.main.main()
     except KeyboardInterrupt:
@@ -96,6 +98,7 @@ def _set_defaults(parser: LocustArgumentParser, **_: Any) -> None:
 def _parse(arguments: list[str]) -> Namespace:
     """Locust's options from command line, environment and files; those of the locustfile are not known yet."""
     parser = get_empty_argument_parser(add_help=False)
+    parser.allow_abbrev = False  # an option of the locustfile's would be taken for a short form of Locust's
     setup_parser_arguments(parser)
     _set_defaults(parser)
     options: Namespace = parser.parse_known_args(arguments)[0]
@@ -118,4 +121,4 @@ def _check_web_port(options: Namespace) -> None:
             pass
     except OSError as error:
         why = "another program has it" if error.errno == errno.EADDRINUSE else error.strerror
-        sys.exit(f"geventecho.loadtest: the web UI cannot listen on {host}:{options.web_port}: {why}; see --web-port")
+        sys.exit(f"{PROGRAM}: the web UI cannot listen on {host}:{options.web_port}: {why}; see --web-port")

@@ -15,7 +15,7 @@ from locust.env import Environment
 from locust.exception import StopTest
 
 from geventecho.errors import GeventechoError
-from geventecho.loadtest.account import Failed
+from geventecho.loadtest.account import Failed, account_of
 from geventecho.loadtest.crowd import CROWD
 from geventecho.loadtest.options import Settings, target_of
 from geventecho.loadtest.payload import distinct_payloads
@@ -24,6 +24,8 @@ from geventecho.loadtest.session import TcpSession, rest
 __all__ = ["TcpUser"]
 
 USAGE_ERROR: Final = 2
+# The numbers each worker has for its users.
+USERS_PER_WORKER: Final = 1_000_000
 
 
 class TcpUser(User):
@@ -35,6 +37,7 @@ class TcpUser(User):
     Attributes:
         host: the target: tcp://host:port, host:port or unix:/path. Locust's --host and host field win over it.
         client: the connection, a `TcpSession`.
+        number: counts the users of the test: from 0 on the first worker, from 1,000,000 on the second, and so on.
         settings: --payload-size, --think-time and the timeouts.
         backoff_base: after a first failure the next connect waits up to this many seconds; it doubles with each more.
         backoff_cap: seconds it never exceeds.
@@ -58,6 +61,7 @@ class TcpUser(User):
             connect_timeout=self.settings.connect_timeout,
             request_timeout=self.settings.request_timeout,
         )
+        self.number = _number(environment)
         self._waited = False
 
     def start(self, group: Group) -> Greenlet:
@@ -99,3 +103,10 @@ class TcpUser(User):
     @cached_property
     def _payloads(self) -> Iterator[bytes]:
         return distinct_payloads(self.settings.payload_size)
+
+
+def _number(environment: Environment) -> int:
+    account = account_of(environment)
+    account.users += 1
+    worker: int = getattr(environment.runner, "worker_index", 0)
+    return max(worker, 0) * USERS_PER_WORKER + account.users - 1
