@@ -75,10 +75,11 @@ def _check_command_line(environment: Environment) -> None:
     given = environment.parsed_options
     if given is None:
         return
+    starts_now = given.headless or given.autostart  # else what is missing can still be filled in
     try:
-        for check in options.CHECKS:
+        for check in options.CHECKS if starts_now else ():
             check(vars(given))
-        if environment.host or given.headless or given.autostart:  # else the form will be asked for it
+        if environment.host or starts_now:
             _check_target(environment, environment.host)
     except (AddressError, ConfigError) as error:
         about = "argument --host: " if isinstance(error, AddressError) else ""
