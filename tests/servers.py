@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from typing import Any, Self, TypeVar
 
 import gevent
+from commands import environment
 from gevent import socket
-from timing import PATIENCE
+from timing import PATIENCE, wait_until
 
 from geventecho.address import Address
 from geventecho.counters import Ending, Refusal
@@ -123,7 +124,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._stderr if stderr is None else stderr,
             text=True,
-            **options,
+            **{"env": environment(), **options},
         )
         self.pid = self.popen.pid
         self.lines: list[str] = []
@@ -169,8 +170,6 @@ class Process:
 
     def wait(self, seconds: float = PATIENCE) -> int:
         """The exit code; standard output is complete then. Greenlets run meanwhile."""
-        from timing import wait_until
-
         wait_until(lambda: self.popen.poll() is not None, seconds, "the server's exit")
         self._reader.join(PATIENCE)
         return self.popen.returncode
