@@ -131,9 +131,10 @@ def run(options: argparse.Namespace) -> int:
         say(f"listening on {server.address}")
         raised = f", raised from {before}" if limit != before else ""
         say(f"capacity {server.max_connections} connections (descriptor limit {limit}{raised})")
+        where = server.address
+        if where is not None and not where.is_loopback:
+            logger.warning("%s can be reached from other machines: an open echo returns whatever anybody sends", where)
 
-    if not address.is_loopback and address.scheme != "fd":
-        logger.warning("%s can be reached from other machines: an open echo returns whatever anybody sends", address)
     most = options.max_connections
     if most is not None and most > capacity:
         logger.warning("--max-connections %d is more than the descriptor limit allows: it is %d", most, capacity)
