@@ -1,0 +1,386 @@
+"""`geventecho serve`: options, where they come from, and what it says."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import shutil
+import socket as plain
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+from commands import COMMAND, command, environment
+from gevent import socket
+from servers import Process, ping, read_to_end, serve
+from timing import PATIENCE, UNIT, wait_until
+
+from geventecho import cli
+from geventecho.command_serve import DESCRIPTION
+from geventecho.config import ServerConfig
+
+
+@pytest.fixture
+def own_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lets the command run in this process and undoes what it does to it."""
+    for name in os.environ:
+        if name.startswith("GEVENTECHO_SERVE_"):
+            monkeypatch.delenv(name)
+    hub, root = gevent.get_hub(), logging.getLogger()
+    monkeypatch.setattr(hub, "NOT_ERROR", hub.NOT_ERROR)
+    monkeypatch.setattr(hub, "print_exception", hub.print_exception)
+    monkeypatch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+    handlers, level, limit = root.handlers[:], root.level, resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def capacity(server: Process) -> str:
+    wait_until(lambda: server.lines)
+    return server.lines[0]
+
+
+# Where ----------------------------------------------------------------------------------------------------------------
+
+
+def test_connects_succeed_once_it_says_so() -> None:
+    for _ in range(3):
+        with serve() as server:
+            assert server.target.startswith("tcp://127.0.0.1:")
+            with plain.create_connection((server.address.host, server.address.port), PATIENCE) as client:
+                client.sendall(b"hello")
+                assert client.recv(5) == b"hello"
+
+
+def test_the_default_is_the_documented_one() -> None:
+    with plain.socket() as probe:
+        probe.setsockopt(plain.SOL_SOCKET, plain.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", 8090))
+        except OSError:
+            pytest.skip("somebody has port 8090")
+    with Process("-m", "geventecho", "serve") as server:
+        assert server.target == "tcp://127.0.0.1:8090"
+
+
+def test_host_and_port() -> None:
+    with serve("--host", "localhost") as server:
+        assert server.address.is_loopback
+    with serve("--host", "::1") as server:
+        assert server.target.startswith("tcp://[::1]:")
+    with serve("--host", "[::1]") as server, server.connect() as client:
+        ping(client)
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1:0", "tcp://[::1]:0", "tcp://localhost:0"])
+def test_listen_instead(target: str) -> None:
+    with serve("--listen", target) as server, server.connect() as client:
+        ping(client)
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "echo.sock"
+    with serve("--listen", f"unix:{path}") as server:
+        assert server.target == f"unix:{path}"
+        with server.connect() as client:
+            ping(client)
+        assert server.stop() == 0
+        assert not path.exists()
+
+
+def test_an_inherited_listener() -> None:
+    with plain.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        with serve("--listen", f"fd:{fd}", pass_fds=[fd]) as server, server.connect() as client:
+            assert server.address.port == listener.getsockname()[1]
+            ping(client)
+
+
+def test_anything_wider_than_this_machine_prints_one_warning() -> None:
+    with serve("--host", "0.0.0.0") as server:
+        assert server.stop() == 0
+        (line,) = server.errors.splitlines()
+        assert "WARNING" in line
+        assert f"{server.target} can be reached from other machines" in line
+
+
+# What goes wrong ------------------------------------------------------------------------------------------------------
+
+
+def failed(*arguments: str, **names: str) -> str:
+    """Its one line on standard error, when it ends with 1."""
+    done = command(["serve", *arguments], names=names)
+    assert done.returncode == 1, done
+    assert done.stdout == b""
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("geventecho serve: listen ")
+    return line
+
+
+def test_a_port_in_use_is_one_clear_line_and_1() -> None:
+    with plain.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert failed("--port", str(port)) == (
+            f"geventecho serve: listen tcp://127.0.0.1:{port}: "
+            "another process has this address; stop it or choose another port"
+        )
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("tcp://192.0.2.1:0", "this machine has no such address"),
+        ("tcp://nonexistent.invalid:0", "the name cannot be resolved"),
+        ("unix:/nonexistent/echo.sock", "the directory does not exist"),
+        ("tls://127.0.0.1:0", "does not serve TLS"),
+        ("fd:99", "inherited no such descriptor"),
+        ("fd:0", "not a socket"),
+    ],
+)
+def test_an_address_that_cannot_be_had_is_one_clear_line_and_1(target: str, why: str) -> None:
+    assert f"listen {target}: " in failed("--listen", target)
+    assert why in failed("--listen", target)
+
+
+def test_no_permission_is_one_clear_line_and_1() -> None:
+    prefix: list[str] = []
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 81:
+        pytest.skip("any user may bind port 81 here")
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("no setpriv to give the permission up with")
+        capability = "-net_bind_service"
+        prefix = ["setpriv", "--bounding-set", capability, "--inh-caps", capability]
+    done = subprocess.run(
+        [*prefix, *COMMAND, "serve", "--port", "81"], capture_output=True, text=True, env=environment(), check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("geventecho serve: listen tcp://127.0.0.1:81: no permission")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--port", "65536"], "whole number of 0 to 65535"),
+        (["--port", "-1"], "whole number of 0 to 65535"),
+        (["--port", "http"], "whole number of 0 to 65535"),
+        (["--host", ""], "host is missing"),
+        (["--host", "a b"], "a space"),
+        (["--host", "127.0.0.1:80"], "--host"),
+        (["--listen", "nonsense"], "the port is missing"),
+        (["--listen", "http://127.0.0.1:80"], "'http://' is not known"),
+        (["--listen", "127.0.0.1:0", "--port", "1"], "one or the other"),
+        (["--listen", "127.0.0.1:0", "--host", "::1"], "one or the other"),
+        (["--max-connections", "-1"], "whole number of 0 or more"),
+        (["--max-connections", "many"], "whole number"),
+        (["--idle-timeout", "0"], "above 0"),
+        (["--idle-timeout", "-1"], "number of seconds"),
+        (["--idle-timeout", "nan"], "number of seconds"),
+        (["--idle-timeout", "inf"], "number of seconds"),
+        (["--first-byte-timeout", "0"], "above 0"),
+        (["--lifetime", "0"], "above 0"),
+        (["--write-stall", "x"], "number of seconds"),
+        (["--drain-timeout", "-1"], "number of seconds"),
+        (["--drain-idle", "soon"], "number of seconds"),
+        (["--backlog", "0"], "whole number of 1 or more"),
+        (["--max-bytes", "0"], "whole number of 1 or more"),
+        (["--max-rate", "1.5"], "whole number of 1 or more"),
+        (["--max-per-address", "0"], "whole number of 1 or more"),
+        (["--connect-rate", "0"], "above 0"),
+        (["--allow", "nonsense"], "192.0.2.0/24"),
+        (["--deny", "192.0.2.0/33"], "192.0.2.0/24"),
+        (["--log-level", "loud"], "invalid choice"),
+        (["--log-format", "xml"], "invalid choice"),
+        (["--config", "/nonexistent/file"], "/nonexistent/file"),
+        (["extra"], "unrecognized arguments"),
+        (["--idle", "1"], "unrecognized arguments"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_usage_errors_are_2_and_say_why(
+    arguments: list[str], why: str, own_process: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["serve", *arguments])
+    assert ended.value.code == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("usage: geventecho")
+    assert why in output.err.splitlines()[-1]
+
+
+def test_a_usage_error_of_a_real_process() -> None:
+    done = command(["serve", "--port", "http"])
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"Traceback" not in done.stderr
+
+
+# Where options come from ----------------------------------------------------------------------------------------------
+
+
+def test_the_environment_carries_the_command_in_its_names() -> None:
+    names = {
+        "GEVENTECHO_SERVE_PORT": "0",
+        "GEVENTECHO_SERVE_MAX_CONNECTIONS": "0",
+        "GEVENTECHO_PORT": "tcp://10.0.0.1:1",
+    }
+    with Process("-m", "geventecho", "serve", env=environment(**names)) as server:
+        assert capacity(server).startswith("capacity 0 connections")
+        with server.connect() as client:
+            assert read_to_end(client) == b""
+
+
+def test_a_wrong_value_in_the_environment_is_a_usage_error() -> None:
+    done = command(["serve", "--port", "0"], names={"GEVENTECHO_SERVE_IDLE_TIMEOUT": "soon"})
+    assert done.returncode == 2
+    assert b"--idle-timeout" in done.stderr
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "serve.conf"
+    file.write_text("port = 0\nmax-connections = 3\n")
+    with serve("--config", str(file), "--port", "0") as server:
+        assert capacity(server).startswith("capacity 3 connections")
+    names = environment(GEVENTECHO_SERVE_MAX_CONNECTIONS="4", GEVENTECHO_SERVE_CONFIG=str(file))
+    with Process("-m", "geventecho", "serve", env=names) as server:
+        assert capacity(server).startswith("capacity 4 connections")
+    with serve("--max-connections", "5", "--config", str(file), env=names) as server:
+        assert capacity(server).startswith("capacity 5 connections")
+
+
+def test_lists_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "serve.conf"
+    file.write_text("deny = [192.0.2.0/24, 127.0.0.0/8]\n")
+    with serve("--config", str(file)) as server, server.connect() as client:
+        assert read_to_end(client) == b""
+
+
+def test_an_unknown_name_in_a_file_is_a_usage_error(tmp_path: Path) -> None:
+    file = tmp_path / "serve.conf"
+    file.write_text("idle = 5\n")
+    done = command(["serve", "--port", "0", "--config", str(file)])
+    assert done.returncode == 2
+    assert b"idle" in done.stderr
+
+
+def test_every_option_of_the_server_has_a_flag() -> None:
+    text = command(["serve", "--help"]).stdout.decode()
+    for name in ServerConfig.names():
+        assert f"--{name.replace('_', '-')} " in text
+    assert " ".join(DESCRIPTION.split()[:8]) in " ".join(text.split())
+
+
+# What it says ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_soft_limit_is_raised_and_the_capacity_printed() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    soft = min(1024, hard)
+    with serve(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))) as server:
+        raised = f", raised from {soft}" if soft != hard else ""
+        assert capacity(server) == f"capacity {hard - 64} connections (descriptor limit {hard}{raised})"
+        limits = Path(f"/proc/{server.pid}/limits").read_text()
+        (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+        assert line.split()[3:5] == [str(hard), str(hard)]
+
+
+def test_more_connections_than_descriptors_are_cut_down_with_a_warning() -> None:
+    limit = (200, 200)
+    with serve(
+        "--max-connections", "1000", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    ) as server:
+        assert capacity(server) == "capacity 136 connections (descriptor limit 200)"
+        assert server.stop() == 0
+        assert "--max-connections 1000 is more than the descriptor limit allows: it is 136" in server.errors
+
+
+def test_by_default_it_says_nothing_on_standard_error() -> None:
+    with serve() as server:
+        for _ in range(5):
+            with server.connect() as client:
+                ping(client)
+        assert server.stop() == 0
+        assert server.errors == ""
+        assert len(server.lines) == 2
+
+
+def test_debug_has_a_line_for_each_connection_and_never_what_it_carried() -> None:
+    with serve("--log-level", "debug", "--log-format", "json") as server:
+        with server.connect() as client:
+            ping(client, b"secret payload")
+            port = client.getsockname()[1]
+        assert server.stop() == 0
+        found = [json.loads(line) for line in server.errors.splitlines()]
+        messages = [line["message"] for line in found]
+        assert f"tcp://127.0.0.1:{port} ended: peer" in messages
+        assert any(message.startswith("listening on tcp://127.0.0.1:") for message in messages)
+        assert any(message.startswith("stopped: ") for message in messages)
+        assert "secret" not in server.errors
+
+
+# That each flag reaches the server ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--idle-timeout", str(2 * UNIT)],
+        ["--first-byte-timeout", str(2 * UNIT)],
+        ["--lifetime", str(2 * UNIT)],
+        ["--deny", "127.0.0.0/8", "--allow", "127.0.0.1"],
+        ["--allow", "192.0.2.0/24", "198.51.100.0/24"],
+        ["--max-connections", "0"],
+    ],
+    ids=lambda flags: flags[0],
+)
+def test_flags_that_end_a_silent_client(flags: list[str]) -> None:
+    with serve(*flags) as server, server.connect() as client:
+        began = time.monotonic()
+        assert read_to_end(client) == b""
+        assert time.monotonic() - began < 2 * UNIT + 10 * UNIT
+
+
+def test_flags_that_count() -> None:
+    with serve("--max-bytes", "10", "--max-per-address", "1") as server, server.connect() as client:
+        client.sendall(b"0123456789abcdef")
+        with server.connect() as second:
+            assert read_to_end(second) == b""
+        assert read_to_end(client) == b"0123456789"
+
+
+def test_flags_that_slow_down() -> None:
+    with serve("--max-rate", "100000", "--connect-rate", "1") as server, server.connect() as client:
+        with server.connect() as second:
+            assert read_to_end(second) == b""
+        began = time.monotonic()
+        client.sendall(b"x" * 60_000)
+        client.shutdown(socket.SHUT_WR)
+        assert len(read_to_end(client)) == 60_000
+        assert time.monotonic() - began >= 0.4
+
+
+def test_write_stall() -> None:
+    with (
+        serve("--write-stall", str(5 * UNIT)) as server,
+        server.connect() as client,
+        pytest.raises(ConnectionError),
+    ):
+        client.sendall(b"x" * (64 << 20))
+
+
+def test_backlog_is_what_listen_was_asked_for() -> None:
+    with serve("--backlog", "7") as server:
+        done = subprocess.run(
+            ["ss", "-ltnH", f"sport = :{server.address.port}"], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            pytest.skip("no ss to look with")
+        assert done.stdout.split()[2] == "7"
