@@ -6,6 +6,7 @@ Locust, through our launcher or not. `EchoServerProcess` is our server, with its
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -31,12 +32,28 @@ TESTS = ROOT / "tests"
 ECHO_USER = ROOT / "loadtests" / "locustfile.py"
 COUNTING_USER = TESTS / "loadtest" / "counting_locustfile.py"
 
-PREAMBLE = """\
-import json, sys
-sys.path[:0] = [{tests!r}, {root!r}]
-def answer(value):
-    with open({answer!r}, "w") as file:
-        json.dump(value, file)
+# Imports Locust once, then runs each script in a fork of itself: an interpreter with Locust takes a second to start.
+# It never runs a hub, so nothing is alive twice after the fork.
+FORKER = """\
+import faulthandler, json, os, sys
+import harness
+for line in sys.stdin:
+    job = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        log = os.open(job["log"], os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        sys.argv = job["argv"]
+        faulthandler.dump_traceback_later(job["seconds"], exit=True)
+        with open(sys.argv[0]) as file:
+            code = compile(file.read(), sys.argv[0], "exec")
+        def answer(value):
+            with open(job["answer"], "w") as file:
+                json.dump(value, file)
+        exec(code, {"__name__": "__main__", "answer": answer, "sys": sys, **vars(harness)})
+        sys.exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -47,26 +64,49 @@ def environment(**extra: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": f"{ROOT}:{TESTS}", "PYTHONFAULTHANDLER": "1"} | extra
 
 
-def run_script(text: str, *arguments: str, directory: Path, seconds: float = 30.0) -> Any:
-    """Run `text` in a fresh interpreter; returns what it gave to `answer(value)`.
+class Scripts:
+    """Runs scripts one after the other in forks of a process that has imported Locust and tests/loadtest/harness.py."""
 
-    Raises:
-        AssertionError: it failed, printed a traceback, or was not done in time.
-    """
-    path = directory / "answer.json"
-    path.unlink(missing_ok=True)
-    script = directory / "script.py"
-    script.write_text(PREAMBLE.format(tests=str(TESTS), root=str(ROOT), answer=str(path)) + text)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", str(script), *arguments],
-            capture_output=True, text=True, timeout=seconds * SCALE, env=environment(), cwd=ROOT, check=False,
+    def __init__(self) -> None:
+        self._forker: subprocess.Popen[str] | None = None
+
+    def run(self, text: str, *arguments: str, directory: Path, seconds: float = 30.0) -> Any:
+        """Run `text`; returns what it gave to `answer(value)`.
+
+        Raises:
+            AssertionError: it failed, printed a traceback, or was not done in time.
+        """
+        forker = self._forker = self._forker or self._start()
+        answer, log, script = directory / "answer.json", directory / "script.log", directory / "script.py"
+        answer.unlink(missing_ok=True)
+        script.write_text(text)
+        job = {"argv": [str(script), *arguments], "log": str(log), "answer": str(answer), "seconds": seconds * SCALE}
+        assert forker.stdin is not None
+        assert forker.stdout is not None
+        forker.stdin.write(json.dumps(job) + "\n")
+        forker.stdin.flush()
+        code = forker.stdout.readline().strip()
+        printed = log.read_text()
+        assert code == "0", printed
+        assert "Traceback" not in printed, printed
+        return json.loads(answer.read_text())
+
+    def _start(self) -> subprocess.Popen[str]:
+        atexit.register(self.stop)
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", FORKER],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+            env=environment(PYTHONPATH=f"{ROOT}:{TESTS}:{TESTS / 'loadtest'}"),
         )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise AssertionError(f"the script hung:\n{error.stdout}\n{error.stderr}") from None
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
-    return json.loads(path.read_text())
+
+    def stop(self) -> None:
+        """End the process."""
+        if self._forker is not None:
+            self._forker.communicate()
+            self._forker = None
+
+
+run_script = Scripts().run
 
 
 def free_port() -> int:

@@ -75,6 +75,7 @@ class Pipeline:
         self._free = Semaphore(depth)
         self._sent: Queue[Sent | None] = Queue()
         self._send_error: BaseException | None = None
+        self._over = False
 
     def run(self, requests: Iterable[Request]) -> list[bytes]:
         """Send all, and return the replies.
@@ -98,7 +99,9 @@ class Pipeline:
             if self._send_error is not None:
                 raise self._send_error
         except BaseException as error:
-            sender.kill()
+            # Nothing may wait here: a second exception, the end of the test, would lose what is under way.
+            self._over = True
+            sender.kill(block=False)
             error = self._send_error or error
             self._end_all(error)
             if isinstance(error, NetworkError):
@@ -121,6 +124,8 @@ class Pipeline:
         try:
             for request in requests:
                 self._free.acquire()
+                if self._over:
+                    return
                 self._reporter.account.started += 1
                 self._sent.put(Sent(request, time.time(), perf_counter()))
                 self._client.send(request.payload, timeout=self._timeout)

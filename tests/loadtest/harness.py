@@ -1,4 +1,4 @@
-"""Runs users in a real Locust Environment, inside a script that tests/locust_process.py started."""
+"""What the scripts of tests/locust_process.py find in their namespace: users in a real Locust Environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from locust.env import Environment
 
 from geventecho.loadtest import TcpUser, account_of
 
-__all__ = ["BusyUser", "EchoUser", "Run", "locust"]
+__all__ = ["BusyUser", "EchoUser", "Run", "gevent", "locust"]
 
 
 class BusyUser(TcpUser):
