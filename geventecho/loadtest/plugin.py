@@ -6,6 +6,7 @@ import inspect
 import sys
 from typing import Any
 
+import gevent
 import locust
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -55,6 +56,9 @@ def install() -> None:
             options.check_form(web_ui, lambda host: _check_target(environment, host))
             extra = tuple(environment.parsed_options.web_allowed_host) if environment.parsed_options else ()
             Guard(web_ui.host, web_ui.port, extra).protect(web_ui)
+        # --run-time begins now. A timer counts from the time the loop last saw, which is that of the imports: a run of
+        # two seconds could end in its first.
+        gevent.get_hub().loop.update_now()
 
     locust.events.init_command_line_parser.add_listener(on_parser)
     locust.events.init.add_listener(on_init)
