@@ -15,7 +15,6 @@ import pytest
 from locust_process import EchoServerProcess, LocustRun
 from timing import SCALE, wait_until
 
-USERS = ("-u", "20", "-r", "20", "--think-time", "0.02")
 WORKERS = ("--processes", "2")
 
 
@@ -54,38 +53,46 @@ def outputs(directory: Path) -> tuple[str, ...]:
     return ("--html", str(directory / "result.html"), "--csv", str(directory / "result"))
 
 
-# What ends the run, and how many processes fire.
-ENDINGS: dict[str, tuple[int, Callable[[LocustRun], None] | None]] = {
-    "run time": (1, None),
-    "Ctrl-C": (1, lambda run: run.signal_group(signal.SIGINT)),
-    "SIGTERM": (1, lambda run: run.process.send_signal(signal.SIGTERM)),
-    "run time, 2 workers": (2, None),
-    "Ctrl-C to all, 2 workers": (2, lambda run: run.signal_group(signal.SIGINT)),
-    "SIGTERM to the master, 2 workers": (2, lambda run: run.process.send_signal(signal.SIGTERM)),
-    "SIGTERM to all, 2 workers": (2, lambda run: run.signal_group(signal.SIGTERM)),
+BUSY = ("-u", "20", "-r", "20", "--think-time", "0.1")
+RUN_TIME = (*BUSY, "-t", "3")
+# The master still sends spawn orders while the workers report: they must not start users again.
+RAMP_UP = ("-u", "500", "-r", "50", "-t", "4", "-s", "3", "--think-time", "0.1")
+# What ends the run; arguments, processes that fire, and what to do once they do.
+ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | None]] = {
+    "run time": (RUN_TIME, 1, None),
+    "Ctrl-C": (BUSY, 1, lambda run: run.signal_group(signal.SIGINT)),
+    "SIGTERM": (BUSY, 1, lambda run: run.process.send_signal(signal.SIGTERM)),
+    "run time, 2 workers": (RUN_TIME, 2, None),
+    "Ctrl-C to all, 2 workers": (BUSY, 2, lambda run: run.signal_group(signal.SIGINT)),
+    "SIGTERM to the master, 2 workers": (BUSY, 2, lambda run: run.process.send_signal(signal.SIGTERM)),
+    "SIGTERM to all, 2 workers": (BUSY, 2, lambda run: run.signal_group(signal.SIGTERM)),
+    "run time in the ramp-up, 2 workers": (RAMP_UP, 2, None),
 }
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, LocustRun]]:
-    """One run for each ending, all at once: a test of each alone takes seven seconds."""
+    """One run for each ending, all at once: one after the other they take a minute."""
     with contextlib.ExitStack() as stack:
         started = {}
-        for name, (processes, end) in ENDINGS.items():
+        for name, (arguments, processes, _) in ENDINGS.items():
             directory = tmp_path_factory.mktemp("run")
-            arguments = [*USERS, *outputs(directory), *(WORKERS if processes == 2 else ())]
-            arguments += ["-t", "2"] if end is None else []
-            started[name] = stack.enter_context(LocustRun(directory, "--headless", *arguments))
+            workers = WORKERS if processes == 2 else ()
+            run = LocustRun(directory, "--headless", *arguments, *workers, *outputs(directory))
+            started[name] = stack.enter_context(run)
         yield started
+
+
+def wait_for_echoes(run: LocustRun) -> None:
+    wait_until(lambda: re.search(r"TCP +echo +[1-9]\d\d", run.log), 30 * SCALE, "echoes: now it could lose some")
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_the_numbers_are_complete_at_the_end(runs: dict[str, LocustRun], ending: str) -> None:
-    processes, end = ENDINGS[ending]
+    _, processes, end = ENDINGS[ending]
     run = runs[ending]
     if end is not None:
-        run.wait_for_log("All users spawned")
-        wait_until(lambda: re.search(r"TCP +echo +[1-9]\d\d", run.log), 20 * SCALE, "echoes: now it could lose some")
+        wait_for_echoes(run)
         assert len(run.family()) == {1: 2, 2: 4}[processes], "master, workers, the echo server"
         end(run)
     assert run.wait() == 0, run.log
@@ -94,7 +101,7 @@ def test_the_numbers_are_complete_at_the_end(runs: dict[str, LocustRun], ending:
 
 def test_the_server_saw_what_was_counted(tmp_path: Path) -> None:
     with EchoServerProcess() as server, LocustRun(
-        tmp_path, "--headless", "--host", server.target, "-t", "2", *USERS, *outputs(tmp_path)
+        tmp_path, "--headless", "--host", server.target, "-t", "2", *BUSY, *outputs(tmp_path)
     ) as run:  # fmt: skip
         assert run.wait() == 0, run.log
         assert_complete(run, 1)
@@ -112,10 +119,10 @@ def test_stop_in_the_web_ui_and_again(tmp_path: Path) -> None:
             stats = run.stats()
             return stats["state"] == "running" and stats["stats"][-1]["num_requests"] > 100
 
-        for test in (1, 2, 3):
+        for test in (1, 2):
             form = {"user_count": 20, "spawn_rate": 20, "host": run.server_target(), "think_time": "0.02"}
             assert run.swarm(**form)["success"], run.log
-            if test < 3:  # the third is stopped while it starts
+            if test == 1:  # the second is stopped while it starts
                 wait_until(is_running, 20 * SCALE, "requests")
             run.request("/stop", {})
             assert run.counted() == {"requests": fired(run), "failures": 0}
@@ -127,24 +134,13 @@ def test_stop_in_the_web_ui_and_again(tmp_path: Path) -> None:
         assert run.family() == []
 
 
-def test_stop_during_the_ramp_up_with_a_stop_timeout(tmp_path: Path) -> None:
-    """The master goes on sending spawn orders while the workers report: they must not start users again."""
-    with LocustRun(
-        tmp_path, "--headless", "-u", "500", "-r", "50", "-t", "4", "-s", "3", "--think-time", "0.02", *WORKERS,
-        *outputs(tmp_path),
-    ) as run:  # fmt: skip
-        assert run.wait() == 0, run.log
-        assert "All users spawned" not in run.log
-        assert_complete(run, 2)
-
-
 @pytest.mark.parametrize("early", [False, True])
 def test_nobody_outlives_a_killed_master(tmp_path: Path, early: bool) -> None:
-    with LocustRun(tmp_path, "--headless", *USERS, *WORKERS) as run:
+    with LocustRun(tmp_path, "--headless", *BUSY, *WORKERS) as run:
         if early:
             wait_until(lambda: len(run.family()) == 4, 20 * SCALE, "two workers and a server")
         else:
-            run.wait_for_log("All users spawned")
+            wait_for_echoes(run)
         assert len(run.family()) == 4
         os.kill(run.process.pid, signal.SIGKILL)
         wait_until(lambda: run.family() == [], 3 * SCALE, "the end of everybody")
@@ -152,10 +148,22 @@ def test_nobody_outlives_a_killed_master(tmp_path: Path, early: bool) -> None:
 
 def test_failures_give_exit_code_1(tmp_path: Path) -> None:
     with LocustRun(
-        tmp_path, "--headless", "--host", "tcp://127.0.0.1:1", "-t", "1", *USERS, *WORKERS, *outputs(tmp_path)
+        tmp_path, "--headless", "--host", "tcp://127.0.0.1:1", "-t", "1", *BUSY, *WORKERS, *outputs(tmp_path)
     ) as run:  # fmt: skip
         assert run.wait() == 1
         assert run.counted()["failures"] == run.counted()["requests"] == fired(run) > 0
         assert "Traceback" not in run.log
         errors = (tmp_path / "result_failures.csv").read_text().splitlines()[1:]
         assert [line.split(",")[:3] for line in errors] == [["TCP", "connect", "refused"]]
+
+
+@pytest.mark.long
+def test_a_worker_that_died_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with LocustRun(tmp_path, "--headless", *BUSY, *WORKERS, *outputs(tmp_path)) as run:
+        wait_for_echoes(run)
+        children = [process for process in run.family() if process.pid != run.process.pid]
+        next(child for child in children if "serve" not in child.cmdline()).kill()
+        run.process.send_signal(signal.SIGTERM)
+        assert run.wait(20 * SCALE) == 0, run.log
+        assert "No final report from" in run.log
+        assert run.family() == []

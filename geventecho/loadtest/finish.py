@@ -35,9 +35,10 @@ logger = logging.getLogger("geventecho.loadtest")
 DRAIN: Final = "geventecho_drain"
 DRAINED: Final = "geventecho_drained"
 RESUME: Final = "geventecho_resume"
-# Seconds a worker may take to stop its users, beyond --stop-timeout, before its last report is given up. One that
-# stopped sending heartbeats is given up by Locust within four.
+# Seconds a worker may take to stop its users, beyond --stop-timeout, before its last report is given up; and one that
+# sends no heartbeats, which may be dead or only slow.
 PATIENCE: Final = 30.0
+PATIENCE_WITH_MISSING: Final = 5.0
 # Seconds for the worker processes to exit once they were told to.
 EXIT_PATIENCE: Final = 5.0
 
@@ -101,16 +102,15 @@ class MasterFinish:
         """Whatever ends the test: run time, the web UI, a signal, a shape. Twice at once does no harm."""
         runner = self._runner
         runner.send_message(DRAIN)
-        end = time.monotonic() + runner.environment.stop_timeout + PATIENCE
-        while waiting := self._waiting():
-            if time.monotonic() >= end:
-                logger.warning("No final report from %s: the numbers are not complete", ", ".join(waiting))
+        begun = time.monotonic()
+        while waiting := [worker for worker in runner.clients.values() if worker.id not in self._drained]:
+            missing = all(worker.state == STATE_MISSING for worker in waiting)
+            patience = runner.environment.stop_timeout + PATIENCE if not missing else PATIENCE_WITH_MISSING
+            if time.monotonic() > begun + patience:
+                names = ", ".join(worker.id for worker in waiting)
+                logger.warning("No final report from %s: the numbers are not complete", names)
                 return
             gevent.sleep(0.01)
-
-    def _waiting(self) -> list[str]:
-        workers = self._runner.clients.values()
-        return [worker.id for worker in workers if worker.state != STATE_MISSING and worker.id not in self._drained]
 
 
 class CompleteCsv(stats.StatsCSVFileWriter):
