@@ -1,0 +1,56 @@
+"""A server program for fault tests: `counted.py '{"option": value}'`. SIGUSR1 prints its counters as a line of JSON."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+
+import gevent
+import greenlet
+
+from geventecho import logs, sockets
+from geventecho.command_serve import say
+from geventecho.server import EchoServer, TcpServer
+from geventecho.worker import serve
+
+
+def stubborn(sock: gevent.socket.socket, _peer: object) -> None:
+    """Swallows every attempt to end it."""
+    while True:
+        try:
+            if not sock.recv(65536):
+                return
+        except gevent.GreenletExit:
+            pass
+
+
+def main() -> int:
+    options = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
+    handler = {"stubborn": stubborn, None: None}[options.pop("handler", None)]
+    if "keepalive" in options:
+        sockets.KEEPALIVE.update(zip(sockets.KEEPALIVE, options.pop("keepalive"), strict=True))
+    address = options.pop("address", "127.0.0.1:0")
+    log = logs.configure(options.pop("log_level", "warning"), "text")
+    logs.report_hub_errors()
+    options["on_listening"] = lambda server: say(f"listening on {server.address}")
+    server = TcpServer(address, handler, **options) if handler else EchoServer(address, **options)
+
+    def tell() -> None:
+        gc.collect()
+        greenlets = sum(isinstance(found, greenlet.greenlet) and not found.dead for found in gc.get_objects())
+        state = {"greenlets": greenlets, "descriptors": len(os.listdir("/proc/self/fd")), "log_dropped": log.dropped}
+        say(json.dumps(server.counters | state))
+
+    gevent.signal_handler(signal.SIGUSR1, tell)
+    try:
+        return serve(server, say)
+    finally:
+        tell()
+        log.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
