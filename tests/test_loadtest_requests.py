@@ -365,10 +365,24 @@ def test_redis_without_code(redis: str, tmp_path: Path) -> None:
         (["--send", "x", "--encoding", "hex", "--reply-none"], "the payload is not hexadecimal"),
     ],
 )
-def test_wrong_options_end_with_2(options: list[str], message: str, tmp_path: Path) -> None:
-    with LocustRun(tmp_path, "--headless", "-t", "1", *options, locustfile=ANY_TCP) as run:
+def test_wrong_options(options: list[str], message: str, tmp_path: Path) -> None:
+    text = """
+import geventecho.loadtest
+from locust.argument_parser import get_parser
+from geventecho.errors import ConfigError
+from loadtests.any_tcp import Exchange
+try:
+    Exchange.of(vars(get_parser().parse_args(sys.argv[1:])))
+except ConfigError as error:
+    answer(str(error))
+"""
+    assert message in run_script(text, *options, directory=tmp_path)
+
+
+def test_a_wrong_option_ends_with_2(tmp_path: Path) -> None:
+    with LocustRun(tmp_path, "--headless", "-t", "1", "--send", "x", locustfile=ANY_TCP) as run:
         assert run.wait() == 2
-        assert message in run.log
+        assert "locust: error: say where the reply ends" in run.log
         assert "Traceback" not in run.log
 
 
