@@ -403,3 +403,32 @@ answer({
     assert result["csv"] == ["0.346", "12.3", "12.3"]
     assert result["page"] == [0.123, 12.3, 12.3]
     assert result["widths"][0] == result["widths"][1], "the columns stand under their heads"
+
+
+def test_the_cheap_tally_counts_as_locust_does(tmp_path: Path) -> None:
+    text = """
+import random, time
+from locust import stats
+from geventecho.loadtest import tally
+clock = 1_000_000.0
+time.time = tally.time = lambda: clock
+stats.time.time = time.time
+ours, theirs = (stats.RequestStats(use_response_times_cache=cache) for cache in (True, True))
+for _ in range(5000):
+    clock += random.choice((0, 0.001, 0.3, 1.7))
+    name, length = random.choice("abc"), random.randrange(5000)
+    response_time = random.choice((None, 0.0, random.expovariate(0.1), random.expovariate(0.001)))
+    tally.log_request(ours, "TCP", name, response_time, length)
+    theirs.total.log(response_time, length)
+    theirs.entries[name, "TCP"].log(response_time, length)
+compared = []
+for key in ("total", "a", "b", "c"):
+    pair = [kind.total if key == "total" else kind.entries[key, "TCP"] for kind in (ours, theirs)]
+    left, right = (entry.serialize() | {"cache": entry.response_times_cache} for entry in pair)
+    compared.append([left == right, left["num_requests"], len(left["cache"])])
+answer(compared)
+"""
+    compared = run(text, "", tmp_path)
+    assert [equal for equal, *_ in compared] == [True] * 4
+    assert sum(requests for _, requests, _ in compared) == 10_000
+    assert all(cached > 10 for _, _, cached in compared)

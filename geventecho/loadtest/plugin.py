@@ -14,7 +14,7 @@ from locust.runners import Runner, WorkerRunner
 from locust.web import WebUI
 
 from geventecho.errors import AddressError, ConfigError
-from geventecho.loadtest import finish, options, precision
+from geventecho.loadtest import finish, options, precision, tally
 from geventecho.loadtest.family import Workers
 from geventecho.loadtest.guard import Guard
 from geventecho.loadtest.user import TcpUser
@@ -28,6 +28,7 @@ def install() -> None:
     """Hook into this process's Locust, before it parses its command line: a locustfile is imported in time."""
     workers = Workers()
     precision.install()
+    tally.install()
     finish.replace_csv()
 
     def on_parser(parser: LocustArgumentParser, **_: Any) -> None:

@@ -59,7 +59,8 @@ class TcpSession:
         self._user = user
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
-        self._reporter = Reporter(user)
+        self._reporter = Reporter(user, self._lose)
+        self._perform = self._reporter.perform
         self._client: Client | None = None
         self._failures = 0
         self._connecting = False
@@ -75,7 +76,7 @@ class TcpSession:
         self._connecting = True
         failures = self._failures
         try:
-            self._do("connect", None, self._open)
+            self._perform("connect", None, self._open)
             self._log_in()
         except BaseException:
             failures += 1
@@ -85,13 +86,14 @@ class TcpSession:
             self._connecting = False
             # That it accepts connections does not make the server well: what it answers later ends a row of failures.
             self._failures = failures
+            self._reporter.answered = False
 
     def echo(self, payload: Payload, *, name: str = "echo", timeout: Seconds = ..., context: Context = None) -> Payload:
         """Send a payload, compare every byte that comes back, and return the payload."""
         client = self._client or self._reconnect()
         if timeout is ...:
-            return self._do(name, context, client.echo, payload)
-        return self._do(name, context, partial(client.echo, timeout=timeout), payload)
+            return self._perform(name, context, client.echo, payload)
+        return self._perform(name, context, partial(client.echo, timeout=timeout), payload)
 
     @overload
     def request(
@@ -152,7 +154,7 @@ class TcpSession:
 
         if catch_response:
             return catching(self._reporter, self._ready, self._lose, exchange, name, context)
-        return bytes(self._do(name, context, exchange, self._client or self._reconnect()))
+        return bytes(self._perform(name, context, exchange, self._client or self._reconnect()))
 
     def send(self, payload: Payload, *, name: str = "send", timeout: Seconds = ..., context: Context = None) -> None:
         """Send a payload, and expect no reply. The row's size is that of the payload."""
@@ -162,7 +164,7 @@ class TcpSession:
             client.send(payload, timeout=timeout)
             return payload
 
-        self._do(name, context, send)
+        self._perform(name, context, send)
 
     def receive(
         self,
@@ -180,7 +182,7 @@ class TcpSession:
             got = client.receive(reply, timeout=timeout)
             return got if expect is None else check(got, expect, self.target)
 
-        return bytes(self._do(name, context, receive))
+        return bytes(self._perform(name, context, receive))
 
     def pipeline(
         self, requests: Iterable[Request], *, depth: int, timeout: Seconds = ..., context: Context = None
@@ -201,7 +203,6 @@ class TcpSession:
         except BaseException as error:
             self._lose(error)
             raise
-        self._failures = 0
         return replies
 
     @contextmanager
@@ -228,20 +229,14 @@ class TcpSession:
         if client is not None:
             client.close()
 
-    def _do(self, name: str, context: Context, operation: Callable[..., Payload], *arguments: Any) -> Payload:
-        try:
-            reply = self._reporter.perform(name, context, operation, *arguments)
-        except BaseException as error:
-            self._lose(error)
-            raise
-        self._failures = 0
-        return reply
-
     def _lose(self, error: BaseException) -> None:
         """Close after what ended an operation midway; only an unexpected reply leaves the connection in step."""
-        if isinstance(error, Failed) and isinstance(error.error, UnexpectedReply):
+        if isinstance(error, Failed):
+            error = error.error
+        if isinstance(error, UnexpectedReply):
             return
-        self._failures += 1
+        self._failures = 1 if self._reporter.answered else self._failures + 1
+        self._reporter.answered = False
         self.close()
 
     def _open(self) -> bytes:
