@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,9 +49,9 @@ def page() -> Iterator[Page]:
         browser.close()
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[LocustRun]:
-    with LocustRun(tmp_path, "-u", "200", "-r", "100", "--think-time", "0.5", locustfile=ECHO_USER) as run:
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocustRun]:
+    with LocustRun(tmp_path_factory.mktemp("run"), "-u", "200", "-r", "100", "--think-time", "0.5", locustfile=ECHO_USER) as run:
         run.wait_for_ui()
         yield run
 
@@ -69,6 +68,22 @@ def wait_for(page: Page, condition: Callable[[], bool], what: str) -> None:
             return
         page.wait_for_timeout(100)
     raise AssertionError(f"{what} did not happen; the page says:\n{page.inner_text('body')}")
+
+
+def test_another_sites_page_cannot_reach_it(page: Page, run: LocustRun) -> None:
+    """What a foreign page in the tester's browser would do: post, and read, both from another origin."""
+    page.route("http://evil.example/", lambda route: route.fulfill(body="<p>a page</p>", content_type="text/html"))
+    page.goto("http://evil.example/")
+    attack = """async ([url, form]) => {
+        const options = form ? {method: "POST", body: new URLSearchParams(form)} : {};
+        try { return (await fetch(url, options)).status } catch (error) { return String(error) }
+    }"""
+    ours = f"http://127.0.0.1:{run.port}"
+    swarm = {"user_count": "5", "spawn_rate": "5"}
+    for path, form in (("/swarm", swarm), ("/stop", {"x": "y"}), ("/stats/requests", None)):
+        answer = page.evaluate(attack, [ours + path, form])
+        assert answer == 403 or "Failed to fetch" in str(answer), answer
+    assert run.stats()["state"] == "ready"
 
 
 def test_a_load_test_in_the_browser(page: Page, run: LocustRun) -> None:
@@ -100,19 +115,3 @@ def test_a_load_test_in_the_browser(page: Page, run: LocustRun) -> None:
     page.get_by_text("STOPPED").wait_for()
     assert complaints == []
     assert run.stats()["errors"] == []
-
-
-def test_another_sites_page_cannot_reach_it(page: Page, run: LocustRun) -> None:
-    """What a foreign page in the tester's browser would do: post, and read, both from another origin."""
-    page.route("http://evil.example/", lambda route: route.fulfill(body="<p>a page</p>", content_type="text/html"))
-    page.goto("http://evil.example/")
-    attack = """async ([url, form]) => {
-        const options = form ? {method: "POST", body: new URLSearchParams(form)} : {};
-        try { return (await fetch(url, options)).status } catch (error) { return String(error) }
-    }"""
-    ours = f"http://127.0.0.1:{run.port}"
-    swarm = {"user_count": "5", "spawn_rate": "5"}
-    for path, form in (("/swarm", swarm), ("/stop", {"x": "y"}), ("/stats/requests", None)):
-        answer = page.evaluate(attack, [ours + path, form])
-        assert answer == 403 or "Failed to fetch" in str(answer), answer
-    assert run.stats()["state"] == "ready"
