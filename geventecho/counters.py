@@ -42,7 +42,7 @@ class Refusal(enum.Enum):
     """Why a connection was accepted and closed at once; each has a counter, `refused_<value>`."""
 
     FULL = "full"
-    """`max_connections` were open."""
+    """`max_connections` were open, or memory was short."""
     DENIED = "denied"
     """Its address is on the deny list, or not on the allow list."""
     ADDRESS_FULL = "address_full"

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import mmap
 from collections.abc import Callable
+from typing import Final
 
 import gevent
-from gevent import socket, spawn_raw
+from gevent import get_hub, socket
+from greenlet import greenlet
 
 from geventecho import sockets
 from geventecho.address import SockAddr
@@ -26,6 +29,12 @@ from geventecho.linger import LINGER_SECONDS, finish
 __all__ = ["Registry"]
 
 logger = logging.getLogger("geventecho.server")
+
+
+SPARE_MEMORY: Final = 4 << 20
+"""Bytes that must be there before more clients are taken in: greenlet and libev end the process when they get none."""
+LOOK_EVERY: Final = 64
+"""Clients, of some 9 KiB each, between two looks at that."""
 
 
 class Registry:
@@ -65,10 +74,22 @@ class Registry:
         self._echoes = echoes
         self._emptied = emptied
         self._metered = config.max_bytes is not None or config.max_rate is not None
+        self._since_look = LOOK_EVERY
         self._clock = Clock()
         self._deadlines = Deadlines(config, self._clock)
         self._limits = AddressLimits(config)
         self.admit = self._limits.admit
+
+    def room(self, most: int) -> int:
+        """How many more may be open; none while memory is short."""
+        if self._since_look >= LOOK_EVERY:
+            try:
+                mmap.mmap(-1, SPARE_MEMORY).close()
+            except OSError:
+                logger.warning("memory is short: clients are refused")
+                return 0
+            self._since_look = 0
+        return most - len(self.open)
 
     # Called by the acceptor in the hub, where nothing may block -------------------------------------------------------
 
@@ -81,9 +102,18 @@ class Registry:
             connection.meter = Meter(self._config.max_bytes, self._config.max_rate, RECEIVE_SIZE)
         self.open.add(connection)
         self.peak = max(self.peak, len(self.open))
+        self._since_look += 1
         self._counters.add("accepted")
         self._deadlines.watch(connection)
-        spawn_raw(self._serve, connection)
+        get_hub().loop.run_callback(self._begin, connection)
+
+    def _begin(self, connection: Connection) -> None:
+        try:
+            greenlet(self._serve, get_hub()).switch(connection)
+        except MemoryError:
+            # There was no room for its greenlet: nobody else would ever end it.
+            logger.warning("a connection was lost for want of memory")
+            self._settle(connection, Ending.FAILURE)
 
     def refused(self, sockaddr: SockAddr, refusal: Refusal) -> None:
         """Count a peer that was accepted and closed at once."""

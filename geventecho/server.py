@@ -112,7 +112,7 @@ class TcpServer:
             listener,
             socket_class=self._socket_class,
             deliver=registry.add,
-            room=lambda: self._limit - len(registry.open),
+            room=lambda: registry.room(self._limit),
             admit=registry.admit,
             refuse=registry.refused,
             failed=self._accept_failed,
