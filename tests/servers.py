@@ -44,12 +44,14 @@ def echo_server(**options: Any) -> contextlib.AbstractContextManager[EchoServer]
 def dial(server: TcpServer) -> socket.socket:
     """A cooperative client of a server in this process; each wait of its fails after PATIENCE."""
     assert server.address is not None
-    family = server.address.family
-    assert family is not None
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    return _connected(server.address)
+
+
+def _connected(address: Address) -> socket.socket:
+    sock = socket.socket(address.family or socket.AF_INET, socket.SOCK_STREAM)
     sock.settimeout(PATIENCE)
     try:
-        sock.connect(server.address.sockaddr)
+        sock.connect(address.sockaddr)
     except BaseException:
         sock.close()
         raise
@@ -160,10 +162,7 @@ class Process:
     def connect(self) -> socket.socket:
         """A cooperative client; each wait of its fails after PATIENCE."""
         address = self.address
-        sock = socket.socket(address.family or socket.AF_INET, socket.SOCK_STREAM)
-        sock.settimeout(PATIENCE)
-        sock.connect(address.sockaddr)
-        return sock
+        return _connected(address)
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.popen.send_signal(number)

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-from gevent import socket as cooperative
-from servers import Process, assert_adds_up, ping, read_to_end
+from servers import Process, assert_adds_up, ping
 from timing import PATIENCE, wait_until
 
 HERE = Path(__file__).parent
@@ -166,9 +165,3 @@ def in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> li
         return [one.get() for one in [pool.spawn(function, *arguments) for arguments in calls]]
     finally:
         pool.maxsize = size
-
-
-__all__ = [
-    "KIB", "MIB", "Counted", "Sight", "best_of", "cooperative", "counted", "figure", "in_threads", "program",
-    "read_to_end", "reset", "witness",
-]  # fmt: skip

@@ -1,0 +1,174 @@
+"""Scenarios of the end of one process: idle clients, transfers under way, stuck peers, stubborn handlers."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+
+import gevent
+import pytest
+from servers import Process, is_refused, ping, read_to_end
+from timing import PATIENCE, UNIT, wait_until
+from watch import MIB, Counted, best_of, counted, figure, in_threads
+
+pytestmark = pytest.mark.faults
+
+
+def last_line(server: Process) -> str:
+    return next(line for line in reversed(server.lines) if line.startswith("stopped: "))
+
+
+def test_31_sigterm_with_idle_clients() -> None:
+    def once() -> float:
+        with counted() as server:
+            clients = [server.connect() for _ in range(200)]
+            for client in clients:
+                ping(client)
+            gevent.sleep(1.2)
+            began = time.monotonic()
+            server.signal()
+            for client in clients:
+                assert read_to_end(client) == b""
+                client.close()
+            assert server.wait() == 0
+            took = time.monotonic() - began
+            assert last_line(server) == "stopped: drained 200, cut 0, bytes lost 0"
+        return took
+
+    best_of(3, once, 0.5 + UNIT, "31: exit after SIGTERM with 200 idle clients, s; no client error")
+
+
+def test_32_sigterm_during_bulk_transfers() -> None:
+    size = 32 * MIB
+
+    def transfer(server: Counted) -> tuple[int, float]:
+        """Bytes that came back, and when the last one did."""
+        with server.plain_connect() as client:
+            import threading
+
+            def send() -> None:
+                for _ in range(size // MIB):
+                    client.sendall(b"x" * MIB)
+                    time.sleep(UNIT / 5)
+                client.shutdown(socket.SHUT_WR)
+
+            sender = threading.Thread(target=send)
+            sender.start()
+            received, buffer = 0, bytearray(MIB)
+            while got := client.recv_into(buffer):
+                received += got
+            ended = time.monotonic()
+            sender.join()
+            return received, ended
+
+    def once() -> float:
+        with counted() as server:
+            transfers = gevent.spawn(in_threads, transfer, [(server,)] * 20)
+            wait_until(lambda: server.counters()["bytes_received"] > 20 * MIB)
+            server.signal()
+            wait_until(lambda: is_refused(server.address))
+            done = transfers.get(timeout=PATIENCE)
+            assert server.wait() == 0
+            ended = time.monotonic()
+            assert [received for received, _ in done] == [size] * 20
+            found = server.reports()[-1]
+            assert found["bytes_lost"] == 0
+            figure("32: bytes returned of bytes owed", found["bytes_sent"] / found["bytes_received"])
+        return ended - max(last for _, last in done)
+
+    best_of(3, once, 0.1 + 2 * UNIT, "32: exit after the last byte of 20 transfers, s")
+
+
+def stuck(server: Counted) -> socket.socket:
+    """A client that is owed bytes and never reads."""
+    client = server.plain_connect()
+    client.setblocking(False)
+    last = time.monotonic()
+    while time.monotonic() - last < 2 * UNIT:
+        try:
+            client.send(b"x" * 65536)
+            last = time.monotonic()
+        except BlockingIOError:
+            gevent.sleep(0.005)
+    return client
+
+
+def test_33_sigterm_with_a_stuck_peer() -> None:
+    timeout = 5 * UNIT
+    with counted(drain_timeout=timeout) as server, stuck(server):
+        began = time.monotonic()
+        server.signal()
+        assert server.wait() == 3
+        took = time.monotonic() - began
+        found = server.reports()[-1]
+        assert last_line(server) == f"stopped: drained 0, cut 1, bytes lost {found['bytes_lost']}"
+        assert 0 < found["bytes_lost"] <= 65536
+    figure(f"33: exit with a stuck peer after, drain timeout {timeout:g} s and 1 s to flush", round(took, 2))
+    assert timeout + 1 <= took <= timeout + 1 + 0.3 + 5 * UNIT
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_33_a_second_signal(second: int) -> None:
+    with counted() as server, stuck(server):
+        server.signal()
+        wait_until(lambda: is_refused(server.address))
+        began = time.monotonic()
+        server.signal(second)
+        code = server.wait()
+        took = time.monotonic() - began
+        assert code == 128 + second
+        assert last_line(server).startswith("stopped: drained ")
+    figure("33: exit after a second signal, s", round(took, 3))
+    assert took <= 1
+
+
+def test_33_a_handler_that_swallows_its_end() -> None:
+    timeout = 3 * UNIT
+    with Counted(handler="stubborn", drain_timeout=timeout, drain_idle=0) as server:
+        client = server.plain_connect()
+        server.wait_for(open=1)
+        began = time.monotonic()
+        server.signal()
+        assert server.wait() == 0
+        took = time.monotonic() - began
+        client.settimeout(PATIENCE)
+        assert client.recv(1) == b""
+        client.close()
+        assert last_line(server) == "stopped: drained 0, cut 1, bytes lost 0"
+        assert "a handler refuses to end" in server.errors
+        assert "Traceback" not in server.errors
+    figure(f"33: exit with a handler that swallows its end, drain timeout {timeout:g} s", round(took, 2))
+    assert took <= timeout + 1 + 0.1 + 0.5 + 5 * UNIT
+
+
+def test_sigterm_beside_connects_that_keep_coming() -> None:
+    """Everybody who got in is served; everybody else is refused, and nobody hangs."""
+    with counted(drain_idle=2 * UNIT) as server:
+        served = refused = 0
+        others: list[OSError] = []
+
+        def comes() -> None:
+            nonlocal served, refused
+            while True:
+                try:
+                    with server.connect() as client:
+                        ping(client)
+                        served += 1
+                except ConnectionRefusedError:
+                    refused += 1
+                    return
+                except (OSError, AssertionError) as error:
+                    others.append(error)  # type: ignore[arg-type]
+                    return
+
+        visitors = [gevent.spawn(comes) for _ in range(20)]
+        gevent.sleep(3 * UNIT)
+        server.signal()
+        gevent.joinall(visitors, timeout=PATIENCE)
+        assert server.wait() == 0
+        # A connect whose handshake the kernel finished in the instant of the close is reset: nobody can prevent that.
+        assert refused + len(others) == 20
+        assert len(others) <= 3
+        assert served > 20
+    figure("lifecycle: of 20 who kept coming at SIGTERM, reset in the instant of the close", len(others))

@@ -1,0 +1,86 @@
+"""Scenario 39: standard error takes nothing. The service must not notice, and what was dropped is counted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+import gevent
+import pytest
+from servers import ping
+from timing import PATIENCE, wait_until
+from watch import Counted, best_of, counted, figure, in_threads, reset, witness
+
+pytestmark = pytest.mark.faults
+
+
+@contextlib.contextmanager
+def unread_pipe() -> Iterator[int]:
+    reader, writer = os.pipe()
+    yield writer
+    os.close(reader)
+    os.close(writer)
+
+
+@contextlib.contextmanager
+def closed_reader() -> Iterator[int]:
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@contextlib.contextmanager
+def full_device() -> Iterator[int]:
+    fd = os.open("/dev/full", os.O_WRONLY)
+    yield fd
+    os.close(fd)
+
+
+def crowd(server: Counted) -> None:
+    """Connections that each cost a line of debug, some of them reset."""
+    for number in range(500):
+        client = server.plain_connect()
+        client.sendall(b"ping")
+        assert client.recv(4) == b"ping"
+        reset(client) if number % 2 else client.close()
+
+
+@pytest.mark.parametrize("sink", [unread_pipe, closed_reader, full_device])
+def test_39_a_log_sink_that_takes_nothing(sink: Callable[[], contextlib.AbstractContextManager[int]]) -> None:
+    def once() -> float:
+        with sink() as stderr, counted({"stderr": stderr}, log_level="debug") as server:
+            with witness(server) as sight:
+                in_threads(crowd, [(server,)] * 6)
+            found = server.wait_for(open=0)
+            figure(f"39: {sink.__name__}: lines dropped of 3,000", found["log_dropped"])
+            assert found["log_dropped"] >= 1000
+        return sight.gap
+
+    best_of(4, once, 50, f"39: {sink.__name__}: witness max gap, ms")
+
+
+def test_39_the_count_is_told_once_somebody_reads_again() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    text = ""
+
+    def told() -> bool:
+        nonlocal text
+        with contextlib.suppress(BlockingIOError):
+            text += os.read(reader, 1 << 20).decode()
+        return "log lines were dropped" in text
+
+    with counted({"stderr": writer}, log_level="debug") as server:
+        in_threads(crowd, [(server,)] * 6)
+        assert server.counters()["log_dropped"] > 0
+        wait_until(told, PATIENCE)
+        with server.connect() as client:
+            ping(client)
+        gevent.sleep(0)
+        dropping = gevent.spawn(wait_until, lambda: told() and server.popen.poll() is not None)
+        assert server.stop() == 0
+        dropping.join(PATIENCE)
+    os.close(reader)
+    os.close(writer)

@@ -1,0 +1,336 @@
+"""Scenarios of limits and resources: descriptors, caps, fairness, memory, the kernel's queue, a host that vanished."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import gevent
+import pytest
+from servers import ping, read_exactly, serve
+from timing import PATIENCE, UNIT, wait_until
+from watch import HERE, MIB, Counted, best_of, counted, figure, program, witness
+
+pytestmark = pytest.mark.faults
+
+
+def limited(descriptors: int) -> dict[str, object]:
+    return {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))}
+
+
+def ask(server: Counted, linger: float = 0.0) -> tuple[bool, float]:
+    """(Served, seconds until that was clear) for one client that sends a ping."""
+    began = time.monotonic()
+    with server.plain_connect() as client:
+        try:
+            client.sendall(b"ping")
+            served = client.recv(4) == b"ping"
+        except ConnectionError:
+            served = False
+        took = time.monotonic() - began
+        time.sleep(linger if served else 0)
+    return served, took
+
+
+# 25 -------------------------------------------------------------------------------------------------------------------
+
+
+def test_25_out_of_descriptors() -> None:
+    """RLIMIT_NOFILE is 64 and nothing else limits: a hundred come, one after the other, and those served stay."""
+
+    def once() -> float:
+        with counted(limited(64), max_connections=1000, witnesses=0) as server:
+            with witness(server) as sight:
+                held, refusals = [], []
+                for _ in range(100):
+                    began = time.monotonic()
+                    client = server.plain_connect()
+                    try:
+                        client.sendall(b"ping")
+                        served = client.recv(4) == b"ping"
+                    except ConnectionError:
+                        served = False
+                    if served:
+                        held.append(client)
+                    else:
+                        refusals.append(1000 * (time.monotonic() - began))
+                        client.close()
+                assert 40 <= len(held) <= 64
+                assert len(held) + len(refusals) == 100
+                # The table stays full for a while, with somebody at the door every 10 ms.
+                cpu, began = server.cpu_seconds, time.monotonic()
+                while time.monotonic() - began < 15 * UNIT:
+                    assert not ask(server)[0]
+                    time.sleep(0.01)
+                share = (server.cpu_seconds - cpu) / (time.monotonic() - began)
+                for client in held:
+                    client.sendall(b"again")
+                    assert client.recv(5) == b"again"
+                held.pop().close()
+                began = time.monotonic()
+                while not ask(server)[0]:
+                    time.sleep(0.001)
+                recovery = 1000 * (time.monotonic() - began)
+                lines = server.errors.splitlines()
+                for client in held:
+                    client.close()
+            assert 1 <= len(lines) <= 5
+            assert all("Too many open files" in line for line in lines)
+            assert server.wait_for(open=0)["refused_no_descriptor"] >= len(refusals)
+        refusals.sort()
+        p99 = refusals[int(0.99 * len(refusals))]
+        figure("25: served / refused of 100 with 64 descriptors", f"{len(held) + 1} / {len(refusals)}")
+        figure("25: log lines in all, over the time the table was full", len(lines))
+        figure("25: CPU share while full, somebody refused every 10 ms", f"{share:.1%}")
+        figure("25: a freed slot is used after, ms", round(recovery, 1))
+        figure("25: witness max gap, ms", sight.gap)
+        assert recovery <= 500
+        return p99
+
+    best_of(3, once, 100, "25: time to refusal p99, ms")
+
+
+def test_25_descriptors_taken_away_from_a_running_server() -> None:
+    """The command line counts its descriptors at its start; this takes them away later, as a leak elsewhere would."""
+    with serve() as server:
+        with server.connect() as held:
+            ping(held)
+            most = max(int(path.name) for path in Path(f"/proc/{server.pid}/fd").iterdir())
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (most + 1, most + 1))
+            for _ in range(20):
+                with server.connect() as client:
+                    client.sendall(b"x")
+                    with contextlib.suppress(ConnectionError):
+                        assert client.recv(1) == b""
+                ping(held)
+        assert server.stop() == 0
+        assert 1 <= len(server.errors.splitlines()) <= 3
+        assert "Traceback" not in server.errors
+
+
+# 26, 27 ---------------------------------------------------------------------------------------------------------------
+
+
+def test_26_max_connections() -> None:
+    with counted(max_connections=51) as server, witness(server) as sight:
+        clients = [server.connect() for _ in range(80)]
+        served = []
+        for client in clients:
+            try:
+                ping(client)
+                served.append(client)
+            except (AssertionError, ConnectionError):
+                client.close()
+        assert len(served) == 50
+        found = server.counters()
+        assert (found["refused_full"], found["open"], found["peak"]) == (30, 51, 51)
+        served.pop().close()
+        began = time.monotonic()
+        while not ask(server)[0]:
+            pass
+        figure("26: a freed slot is used after, ms", round(1000 * (time.monotonic() - began), 1))
+        refused = server.wait_for(open=50)["refused_full"]
+        figure("26: refused of 80 with room for 50", found["refused_full"])
+        assert refused <= 31 + 100
+        for client in served:
+            client.close()
+        wait_until(lambda: server.counters()["open"] == 1)
+    assert sight.gap < 1000
+
+
+def test_27_a_cap_for_each_address() -> None:
+    with counted(max_per_address=10) as server, witness(server) as sight:
+        greedy = [server.plain_connect(source_address=("127.0.0.2", 0)) for _ in range(50)]
+        done = [ask_from(server, f"127.0.0.{number}") for number in (3, 4, 5, 6) for _ in range(25)]
+        figure("27: other addresses served beside one that is full", f"{sum(done)} of {len(done)}")
+        assert all(done)
+        assert server.wait_for(open=11)["refused_address_full"] == 40
+        for client in greedy:
+            client.close()
+        wait_until(lambda: server.counters()["open"] == 1)
+        assert ask_from(server, "127.0.0.2")
+    assert sight.gap < 1000
+
+
+def ask_from(server: Counted, source: str) -> bool:
+    with server.plain_connect(source_address=(source, 0)) as client:
+        client.sendall(b"ping")
+        return client.recv(4) == b"ping"
+
+
+# 28 -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("floods", [1, 8])
+def test_28_fairness_beside_floods(floods: int) -> None:
+    def once() -> float:
+        with counted() as server:
+            with program("flooding.py", server.address.host, str(server.address.port), str(floods)):
+                wait_until(lambda: server.counters()["bytes_received"] > 10 * MIB)
+                before, began = server.counters()["bytes_received"], time.monotonic()
+                with witness(server) as sight:
+                    gevent.sleep(20 * UNIT)
+                passed = server.counters()["bytes_received"] - before
+                rate = passed / (time.monotonic() - began) / 1e6
+            server.wait_for(open=0)
+        figure(f"28: witness p50/p95/p99/max beside {floods}, ms", f"{sight.p50}/{sight.p95}/{sight.p99}/{sight.max}")
+        figure(f"28: MB a second echoed to {floods}", round(rate))
+        return sight.p99
+
+    best_of(4, once, 15, f"28: witness p99 beside {floods} floods, ms")
+
+
+# 29 -------------------------------------------------------------------------------------------------------------------
+
+
+def test_29_a_memory_limit() -> None:
+    """RLIMIT_AS leaves some MiB; clients come until there is no more. Who was served goes on, who comes is refused."""
+    with counted(max_connections=15_000) as server:
+        size = int(Path(f"/proc/{server.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+        _, hard = resource.prlimit(server.pid, resource.RLIMIT_AS)
+        resource.prlimit(server.pid, resource.RLIMIT_AS, (size + 13 * MIB, hard))
+        served, refused, slowest = [], 0, 0.0
+        while refused < 100 and len(served) < 6000:
+            client = server.connect()
+            began = time.monotonic()
+            try:
+                ping(client)
+                served.append(client)
+            except (AssertionError, ConnectionError):
+                client.close()
+                refused += 1
+                slowest = max(slowest, time.monotonic() - began)
+        assert refused == 100, "the limit was never met"
+        for client in served:
+            ping(client)
+        figure("29: still served of those served before memory ran short", f"{len(served)} of {len(served)}")
+        figure("29: the slowest of 100 refusals then, ms", round(1000 * slowest, 1))
+        resource.prlimit(server.pid, resource.RLIMIT_AS, (hard, hard))
+        with server.connect() as client:
+            ping(client)
+        for client in served:
+            client.close()
+        assert server.wait_for(open=0)["refused_full"] == 100
+        assert {line.split(": ", 1)[1].split(" (")[0] for line in server.errors.splitlines()} == {
+            "memory is short: clients are refused"
+        }
+
+
+# 30 -------------------------------------------------------------------------------------------------------------------
+
+
+def overflows() -> int:
+    """ListenOverflows of netstat(8)."""
+    lines = [line.split() for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("TcpExt:")]
+    return int(dict(zip(lines[0], lines[1], strict=True))["ListenOverflows"])
+
+
+def test_30_a_full_queue_of_the_kernel() -> None:
+    """A process that does not run accepts nobody: who is beyond the backlog waits in its own connect, as documented."""
+    with counted(backlog=4) as server:
+        before = overflows()
+        server.signal(signal.SIGSTOP)
+        clients = []
+        for _ in range(12):
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex((server.address.host, server.address.port))
+            clients.append(client)
+        gevent.sleep(3 * UNIT)
+        connected = [
+            client
+            for client in clients
+            if not client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) and sendable(client)
+        ]
+        assert 4 <= len(connected) <= 7
+        assert overflows() > before
+        figure(
+            "30: connected of 12 with a backlog of 4 / ListenOverflows", f"{len(connected)} / {overflows() - before}"
+        )
+        server.signal(signal.SIGCONT)
+        for client in connected:
+            client.setblocking(True)
+            client.settimeout(PATIENCE)
+            assert client.recv(4) == b"ping"
+        for client in clients:
+            client.close()
+
+
+def sendable(client: socket.socket) -> bool:
+    try:
+        return client.send(b"ping") == 4
+    except OSError:
+        return False
+
+
+# 10 -------------------------------------------------------------------------------------------------------------------
+
+isolated = pytest.mark.skipif(
+    not shutil.which("ip")
+    or subprocess.run(["unshare", "-Urn", "true"], capture_output=True, check=False).returncode != 0,
+    reason="no network namespace can be made here",
+)
+
+
+def vanish(what: str, **options: object) -> float:
+    """Seconds from the moment a client's host falls silent until the server has freed its connection."""
+    done = subprocess.run(
+        ["unshare", "-Urn", "--kill-child", sys.executable, str(HERE / "vanishing.py"), what, repr(options)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(HERE.parent), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout.split()[-1])
+
+
+@isolated
+def test_10_a_vanished_host_with_unsent_data() -> None:
+    stall = 10 * UNIT
+    took = vanish("unsent", write_stall=stall)
+    figure(f"10: freed after the host vanished with data on its way, write stall {stall:g} s", round(took, 2))
+    assert stall <= took <= stall + 1 + 20 * UNIT
+
+
+@isolated
+def test_10_a_vanished_host_that_was_idle_is_found_by_keep_alive() -> None:
+    took = vanish("idle", keepalive=[1, 1, 2], write_stall=None)
+    figure("10: freed after an idle host vanished, keep-alive after 1 s, twice, 1 s apart", round(took, 2))
+    assert took <= 3 + 30 * UNIT
+
+
+@isolated
+@pytest.mark.long
+@pytest.mark.timeout(200)
+def test_10_a_vanished_host_with_the_defaults() -> None:
+    took = vanish("idle")
+    figure("10: freed after an idle host vanished, s", round(took, 1))
+    assert took <= 95
+
+
+def test_memory_of_a_connection_is_given_back() -> None:
+    with counted() as server:
+        grown = []
+        for _ in range(3):
+            clients = [server.connect() for _ in range(2000)]
+            for client in clients:
+                client.sendall(b"x" * 1000)
+            for client in clients:
+                read_exactly(client, 1000)
+            full = server.memory
+            for client in clients:
+                client.close()
+            server.wait_for(open=0)
+            grown.append((full, server.memory))
+        figure("leak: memory after each of three crowds of 2,000, MiB", [round(after / MIB, 1) for _, after in grown])
+        assert grown[2][1] <= grown[0][1] + 2 * MIB
+        assert grown[2][0] <= grown[0][0] + 2 * MIB
