@@ -126,6 +126,7 @@ class LocustRun:
         locustfile: what it runs.
         module: "geventecho.loadtest" for our launcher, "locust" for the plain one.
         web_port: of the web UI; a free one when left out.
+        master_port: where the workers find the master; a free one when left out.
         descriptors: a soft limit to start with, as `ulimit -Sn` sets it.
         extra: environment variables.
 
@@ -141,15 +142,18 @@ class LocustRun:
         locustfile: Path = COUNTING_USER,
         module: str = "geventecho.loadtest",
         web_port: int | None = None,
+        master_port: int | None = None,
         descriptors: int | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self.port = web_port or free_port()
-        self.master_port = free_port()
+        self.master_port = master_port or free_port()
         self._log = directory / "locust.log"
 
-        def limit() -> None:
+        def prepare() -> None:
+            # A shell that starts a program in the background has it ignore Ctrl-C, and all that it starts.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             if descriptors is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
@@ -161,7 +165,7 @@ class LocustRun:
                     "--master-port", str(self.master_port), "--master-bind-port", str(self.master_port),
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True,
-                env=environment(FIRED=str(directory), **(extra or {})), preexec_fn=limit,  # noqa: PLW1509
+                env=environment(FIRED=str(directory), **(extra or {})), preexec_fn=prepare,  # noqa: PLW1509
             )  # fmt: skip
         self._seen: set[psutil.Process] = set()
 

@@ -167,3 +167,23 @@ def test_a_worker_that_died_does_not_hold_up_the_end(tmp_path: Path) -> None:
         assert run.wait(20 * SCALE) == 0, run.log
         assert "No final report from" in run.log
         assert run.family() == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_of_another_machine_report_when_they_are_ended(number: signal.Signals, tmp_path: Path) -> None:
+    (there := tmp_path / "there").mkdir()
+    with (
+        EchoServerProcess() as server,
+        LocustRun(
+            tmp_path, "--master", "--headless", "--expect-workers", "2", "--host", server.target, *BUSY, module="locust"
+        ) as master,
+        LocustRun(there, "--worker", *WORKERS, master_port=master.master_port, module="locust") as workers,
+    ):
+        wait_for_echoes(master)
+        workers.signal_group(number)
+        workers.wait()
+        assert master.wait() == 0, master.log
+        assert len(workers.fired()) == 2
+        assert master.counted() == {"requests": fired(workers), "failures": 0}
+        assert "Traceback" not in master.log

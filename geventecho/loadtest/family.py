@@ -19,13 +19,14 @@ PR_SET_PDEATHSIG: Final = 1
 LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent is gone, SIGKILL of the parent included.
+def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Ask the kernel to end this process when its parent is gone, SIGKILL of the parent included.
 
     Args:
         parent: the pid of the parent; this process ends at once when it is gone already.
+        by: the signal.
     """
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    LIBC.prctl(PR_SET_PDEATHSIG, by)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -83,10 +84,12 @@ class Workers:
     def _born(self) -> None:
         if self._parser is None:
             return
-        die_with_parent(self._parent)
         options, _ = self._parser.parse_known_args()
-        if not options.worker:
-            # Forked by a master. In `--worker --processes N` the parent leaves Ctrl-C to its children.
+        if options.worker:
+            # `--worker --processes N`: this parent only waits; the master, elsewhere, is to get our last report.
+            die_with_parent(self._parent, signal.SIGTERM)
+        else:
+            die_with_parent(self._parent)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.close(self._reader)
         os.write(self._writer, os.getpid().to_bytes(4, "little"))
