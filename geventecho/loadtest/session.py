@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from time import perf_counter
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
-import gevent
-from locust.exception import StopUser
-from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING
+from locust import User
 
 from geventecho.address import Address
 from geventecho.client import Client, Payload, connect
 from geventecho.errors import ClosedLocally, UnexpectedReply
 from geventecho.framing import Framing, UntilClosed, Verdict
 from geventecho.loadtest.account import ABORTS, Failed, leaves_task
+from geventecho.loadtest.backoff import Backoff
 from geventecho.loadtest.caught import Caught, catching
 from geventecho.loadtest.expect import Expectation, check
 from geventecho.loadtest.pipeline import Pipeline, Request
 from geventecho.loadtest.report import TRANSACTION, Reporter
 
-if TYPE_CHECKING:
-    from geventecho.loadtest.user import TcpUser
-
-__all__ = ["TcpSession", "rest"]
+__all__ = ["TcpSession"]
 
 Context = dict[str, Any] | None
 Reply = Framing | Callable[[bytes], Verdict]
@@ -40,8 +35,7 @@ class TcpSession:
     """One user's connection, and the reporting of what is done with it.
 
     It connects when it is first needed and again after a loss. A lost connection is the failure of the operation that
-    met it; the next operation connects anew, after a pause that grows with each failure in a row and is random all over
-    its length, so that the users of a server that went away do not come back in step.
+    met it; the next operation connects anew, after a pause.
 
     All operations take `name`, the row they are reported in; `timeout`, seconds for the whole of it (None is no limit,
     the session's own when left out); and `context`, added to the event's context. They raise `Failed` when they failed
@@ -52,17 +46,28 @@ class TcpSession:
         target: where to connect.
         connect_timeout: seconds to resolve the name and connect.
         request_timeout: seconds for one operation.
+        backoff: the pauses between connects.
+        on_connect: logs in after each connect.
     """
 
-    def __init__(self, user: TcpUser, target: Address, *, connect_timeout: float, request_timeout: float) -> None:
+    def __init__(
+        self,
+        user: User,
+        target: Address,
+        *,
+        connect_timeout: float,
+        request_timeout: float,
+        backoff: Backoff,
+        on_connect: Callable[[], None],
+    ) -> None:
         self.target = target
-        self._user = user
+        self._backoff = backoff
+        self._on_connect = on_connect
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
         self._reporter = Reporter(user, self._lose)
         self._perform = self._reporter.perform
         self._client: Client | None = None
-        self._failures = 0
         self._connecting = False
 
     @property
@@ -74,7 +79,7 @@ class TcpSession:
         """Connect now, and log in (`TcpUser.on_connect`). Reported as `connect`; an open connection is closed first."""
         self.close()
         self._connecting = True
-        failures = self._failures
+        failures = 0 if self._reporter.answered else self._backoff.failures
         try:
             self._perform("connect", None, self._open)
             self._log_in()
@@ -85,7 +90,7 @@ class TcpSession:
         finally:
             self._connecting = False
             # That it accepts connections does not make the server well: what it answers later ends a row of failures.
-            self._failures = failures
+            self._backoff.failures = failures
             self._reporter.answered = False
 
     def echo(self, payload: Payload, *, name: str = "echo", timeout: Seconds = ..., context: Context = None) -> Payload:
@@ -235,7 +240,7 @@ class TcpSession:
             error = error.error
         if isinstance(error, UnexpectedReply):
             return
-        self._failures = 1 if self._reporter.answered else self._failures + 1
+        self._backoff.failures = 1 if self._reporter.answered else self._backoff.failures + 1
         self._reporter.answered = False
         self.close()
 
@@ -245,7 +250,7 @@ class TcpSession:
 
     def _log_in(self) -> None:
         try:
-            self._user.on_connect()
+            self._on_connect()
         except (Failed, *ABORTS):
             raise
         except Exception as error:
@@ -261,22 +266,9 @@ class TcpSession:
         if self._connecting:
             lost = ClosedLocally("the connection was lost during the login", address=self.target, phase="write")
             raise Failed(lost)
-        if self._failures:
-            user = self._user
-            ceiling = min(user.backoff_cap, user.backoff_base * 2.0 ** min(self._failures - 1, 32))
-            rest(user, random.random() * ceiling)  # noqa: S311
+        if not self._reporter.answered:
+            self._backoff.pause()
         self.connect()
         if self._client is None:
             raise Failed(ClosedLocally("on_connect closed the connection", address=self.target, phase="write"))
         return self._client
-
-
-def rest(user: TcpUser, seconds: float) -> None:
-    """Sleep as Locust's own `wait` does: a user that is stopped meanwhile ends at once, whatever the stop timeout."""
-    if user._state == LOCUST_STATE_STOPPING:
-        raise StopUser
-    user._state = LOCUST_STATE_WAITING
-    gevent.sleep(seconds)
-    if user._state == LOCUST_STATE_STOPPING:
-        raise StopUser
-    user._state = LOCUST_STATE_RUNNING

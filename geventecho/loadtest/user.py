@@ -16,10 +16,11 @@ from locust.exception import StopTest
 
 from geventecho.errors import GeventechoError
 from geventecho.loadtest.account import Failed, account_of
+from geventecho.loadtest.backoff import Backoff, rest
 from geventecho.loadtest.crowd import CROWD
 from geventecho.loadtest.options import Settings, target_of
 from geventecho.loadtest.payload import distinct_payloads
-from geventecho.loadtest.session import TcpSession, rest
+from geventecho.loadtest.session import TcpSession
 
 __all__ = ["TcpUser"]
 
@@ -60,6 +61,8 @@ class TcpUser(User):
             target,
             connect_timeout=self.settings.connect_timeout,
             request_timeout=self.settings.request_timeout,
+            backoff=Backoff(self, self.backoff_base, self.backoff_cap),
+            on_connect=self.on_connect,
         )
         self.number = _number(environment)
         self._waited = False
