@@ -87,7 +87,7 @@ def test_a_restart_need_not_wait_for_time_wait() -> None:
         ("[2001:db8::1]:0", "this machine has no such address"),
         ("tls://127.0.0.1:0", "does not serve TLS"),
         ("unix:/nonexistent/directory/socket", "the directory does not exist"),
-        ("unix:/dev/null", "another process has this address"),
+        ("unix:/dev/null", "or a file that is no socket"),
         ("fd:987654", "no such descriptor"),
         ("nonexistent.invalid:80", "cannot be resolved"),
     ],
@@ -131,7 +131,7 @@ def test_a_stale_path_is_taken_over_and_a_live_one_is_not(tmp_path: Path) -> Non
     first, bound = sockets.listen(address, backlog=5)
     assert bound == address
     inode = os.lstat(address.path).st_ino
-    with pytest.raises(errors.ListenError, match="another process"):
+    with pytest.raises(errors.ListenError, match="a process that listens there"):
         sockets.listen(address, backlog=5)
     assert os.lstat(address.path).st_ino == inode
     first.close()
@@ -146,7 +146,7 @@ def test_a_live_path_with_a_full_queue_is_not_taken_over(tmp_path: Path) -> None
         busy.bind(path)
         busy.listen(0)
         client.connect(path)
-        with pytest.raises(errors.ListenError, match="another process"):
+        with pytest.raises(errors.ListenError, match="a process that listens there"):
             sockets.listen(Address.parse(f"unix:{path}"), backlog=5)
         assert stat.S_ISSOCK(os.lstat(path).st_mode)
 

@@ -234,7 +234,7 @@ def test_04_two_hundred_who_never_read_are_ended_in_time_and_cost_little() -> No
 
 def test_07_a_hundred_slow_readers_with_progress_are_never_ended() -> None:
     """4 KiB every 20 ms each, twice as long as the limit; plain sendall() ends them at its timeout."""
-    stall = 15 * UNIT
+    stall = 12 * UNIT
     payload = b"x" * (16 * MIB)
     with counted(write_stall=stall) as server:
 
@@ -243,7 +243,7 @@ def test_07_a_hundred_slow_readers_with_progress_are_never_ended() -> None:
             with server.connect() as client:
                 sending = gevent.spawn(send_quietly, client, payload)
                 try:
-                    end = time.monotonic() + 2.5 * stall
+                    end = time.monotonic() + 2 * stall
                     while time.monotonic() < end:
                         if not client.recv(4096):
                             return True
@@ -266,8 +266,7 @@ def send_quietly(client: cooperative.socket, payload: bytes) -> None:
         client.sendall(payload)
 
 
-@pytest.mark.parametrize("name", ["09 frozen", "11 zero window"])
-def test_09_and_11_a_frozen_client_is_ended_by_the_write_stall(name: str) -> None:
+def test_09_and_11_a_frozen_client_with_a_closed_window_is_ended_by_the_write_stall() -> None:
     """Its kernel goes on acknowledging the probes of its closed window: keep-alive cannot tell."""
     stall = 15 * UNIT
     with counted(write_stall=stall) as server, witness(server) as sight:
@@ -280,7 +279,7 @@ def test_09_and_11_a_frozen_client_is_ended_by_the_write_stall(name: str) -> Non
                 client.send_signal(signal.SIGSTOP)
                 took = wait_open(server, 1, stall + PATIENCE)
                 assert server.counters()["ended_write_stall"] == 1
-                figure(f"{name}: freed after the freeze, of a write stall of {stall:g} s", f"{took:.2f} s")
+                figure(f"9, 11: freed after the freeze, of a write stall of {stall:g} s", f"{took:.2f} s")
                 assert time.monotonic() - began <= stall + 0.5 + 5 * UNIT
             finally:
                 client.kill()
@@ -347,7 +346,7 @@ def trickle(clients: int, every: float, seconds: float) -> None:
 
 
 def test_06_a_thousand_tricklers_in_a_hurry() -> None:
-    trickle(1000, 10 * UNIT, 30 * UNIT)
+    trickle(1000, 7 * UNIT, 20 * UNIT)
 
 
 @pytest.mark.long
