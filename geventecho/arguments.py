@@ -37,7 +37,7 @@ def add_command(
         name: the command, such as "serve".
         summary: its line in `geventecho --help`.
         description: the head of its own help.
-        run: takes the parsed options and returns the exit code.
+        run: takes the parsed options and returns the exit code; `usage_error` among them takes a text and exits with 2.
         epilog: examples for the end of its help.
     """
     prefix = f"GEVENTECHO_{name.upper()}_"
@@ -54,7 +54,7 @@ def add_command(
         allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE", is_config_file=True, help="read options from this file")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, usage_error=parser.error)
     return parser
 
 

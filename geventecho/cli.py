@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for command in COMMANDS:
         command.add_to(commands)
-    options = parser.parse_args(argv)
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:
+        options.usage_error(f"unrecognized arguments, here or in the --config file: {' '.join(unknown)}")
     # Ctrl-C reaches a waiting greenlet through the hub, which would print it on the way.
     hub = gevent.get_hub()
     hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from geventecho.arguments import add_command, seconds, seconds_above_zero, target, whole_number
 from geventecho.config import DEFAULT_TARGET
 from geventecho.errors import ConfigError
-from geventecho.ping import DEFAULT_SIZE, Ping, Summary, pings
+from geventecho.ping import DEFAULT_SIZE, MOST_SIZE, Ping, Summary, pings
 
 if TYPE_CHECKING:
     from geventecho.address import Address
@@ -58,7 +58,7 @@ def add_to(commands: Commands) -> None:
         help="from one echo to the next; 0 does not wait (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "-s", "--size", metavar="BYTES", type=whole_number(1), default=DEFAULT_SIZE,
+        "-s", "--size", metavar="BYTES", type=whole_number(1, MOST_SIZE), default=DEFAULT_SIZE,
         help="payload of each echo, different each time (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -66,7 +66,6 @@ def add_to(commands: Commands) -> None:
         help="for connecting, and for each echo (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON lines, see below")
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(options: argparse.Namespace) -> int:

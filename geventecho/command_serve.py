@@ -78,7 +78,6 @@ def add_to(commands: Commands) -> None:
         help="debug has a line for each connection; payload is never logged (default %(default)s)",
     )  # fmt: skip
     log.add_argument("--log-format", choices=("text", "json"), default="text", help="(default %(default)s)")
-    parser.set_defaults(usage_error=parser.error)
 
 
 def _add_limits(parser: configargparse.ArgumentParser, defaults: ServerConfig) -> None:

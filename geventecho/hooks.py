@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import dis
 import logging
 import traceback
 from collections.abc import Callable
@@ -19,13 +20,14 @@ from geventecho.counters import Refusal
 if TYPE_CHECKING:
     from geventecho.server import StopReport, TcpServer
 
-__all__ = ["ServerHooks", "describe"]
+__all__ = ["ServerHooks", "describe", "is_interrupt"]
 
 logger = logging.getLogger("geventecho.server")
 
 # Python loads a codec's file on first use, and that use is likely to be the message that no descriptor is left.
 codecs.lookup("unicode_escape")
 
+RAISE: Final = dis.opmap["RAISE_VARARGS"]
 DESCRIPTION_LENGTH: Final = 200
 """Characters of an error that go into a log line."""
 
@@ -58,12 +60,28 @@ class ServerHooks:
         except gevent.GreenletExit:
             raise  # the connection was told to end while its hook ran
         except BaseException as error:  # SystemExit included: a hook's bug costs neither a connection nor the server
+            if is_interrupt(error):
+                raise
             logger.warning("the hook on_%s failed: %s", name, describe(error))
 
     def call_soon(self, name: str, *arguments: Any) -> None:
         """Call a hook from the hub, where nothing may block: in a greenlet of its own."""
         if getattr(self, name) is not None:
             spawn_raw(self.call, name, *arguments)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, which Python raises in whatever code happens to run, and which is meant for the process.
+
+    A handler's own `raise KeyboardInterrupt` is not: its traceback ends at a raise, where the interpreter's ends at the
+    instruction that was interrupted.
+    """
+    if not isinstance(error, KeyboardInterrupt) or error.__traceback__ is None:
+        return False
+    trace = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] != RAISE
 
 
 def describe(error: BaseException) -> str:

@@ -18,9 +18,11 @@ from geventecho.dial import check_target
 from geventecho.errors import ConfigError, NetworkError
 from geventecho.histogram import Histogram
 
-__all__ = ["DEFAULT_SIZE", "Ping", "Summary", "pings"]
+__all__ = ["DEFAULT_SIZE", "MOST_SIZE", "Ping", "Summary", "pings"]
 
 DEFAULT_SIZE: Final = 64
+MOST_SIZE: Final = 1 << 28
+"""Bytes of a payload: what Random.randbytes can make at once."""
 """Bytes per echo."""
 
 

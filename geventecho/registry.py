@@ -22,7 +22,7 @@ from geventecho.connection import Clock, Connection, ConnectionInfo, Ended, Phas
 from geventecho.counters import Counters, Ending, Refusal
 from geventecho.deadlines import Deadlines
 from geventecho.echo import RECEIVE_SIZE
-from geventecho.hooks import ServerHooks, describe
+from geventecho.hooks import ServerHooks, describe, is_interrupt
 from geventecho.limits import AddressLimits, Meter
 from geventecho.linger import LINGER_SECONDS, finish
 
@@ -181,6 +181,8 @@ class Registry:
             pass  # for the reason its verdict gives
         except BaseException as error:  # SystemExit included: it is this connection's end, not the process's
             ending = self._failed(error)
+            if is_interrupt(error):
+                raise  # to the hub, which hands it to the main greenlet
         finally:
             self._finish(connection, ending)
             self._settle(connection, ending or connection.verdict or Ending.CUT)
@@ -189,7 +191,7 @@ class Registry:
         """Tell a broken connection from a handler's timeout and from its failure."""
         if isinstance(error, OSError) and sockets.is_broken(error):
             return Ending.RESET
-        if not isinstance(error, gevent.GreenletExit):
+        if not isinstance(error, gevent.GreenletExit) and not is_interrupt(error):
             logger.warning("a handler failed and lost its connection: %s", describe(error))
             self._hooks.call_soon("error", error)
         return Ending.TIMEOUT if isinstance(error, TimeoutError | gevent.Timeout) else Ending.FAILURE

@@ -177,6 +177,8 @@ def _listen_error(error: OSError, address: Address) -> errors.ListenError:
     }
     if isinstance(error, stdlib_socket.gaierror):
         reason = f"the name cannot be resolved ({error.strerror})"
+    elif error.errno == errno.EADDRINUSE and address.scheme == "unix":
+        reason = "something has this name: a process that listens there, or a file that is no socket"
     else:
         reason = advice.get(error.errno or 0) or error.strerror or str(error)
     return errors.ListenError(reason, address=address, phase="listen", errno=error.errno)

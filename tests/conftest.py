@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import gevent
 import greenlet
@@ -28,6 +30,15 @@ def open_descriptors() -> int:
 def live_greenlets() -> int:
     """Greenlets that have started and not ended, or are about to start."""
     return sum(1 for found in gc.get_objects() if isinstance(found, greenlet.greenlet) and not found.dead)
+
+
+@pytest.fixture(autouse=True)
+def _sigchld_is_free() -> Iterator[None]:
+    """gevent.subprocess takes SIGCHLD over for good: exit codes of other children would read 0 in all later tests."""
+    yield
+    status = Path("/proc/self/status").read_text().splitlines()
+    caught = int(next(line for line in status if line.startswith("SigCgt")).split()[1], 16)
+    assert not caught >> (signal.SIGCHLD - 1) & 1, "something took SIGCHLD over"
 
 
 @pytest.fixture

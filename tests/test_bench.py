@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess as blocking_subprocess
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import gevent
 import pytest
-from gevent import socket, subprocess
+from gevent import get_hub, socket
 from gevent.server import StreamServer
 from timing import PATIENCE, UNIT
 
@@ -25,11 +25,23 @@ Handler = Callable[[socket.socket, Any], None]
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
+def run(command: list[str], *, timeout: float = PATIENCE, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command while this process's servers go on.
+
+    In a thread, and not by gevent.subprocess: that one takes SIGCHLD over for good, and reaps the children of all tests
+    that come after it, whose exit codes then read 0.
+    """
+    done: subprocess.CompletedProcess[str] = get_hub().threadpool.apply(
+        subprocess.run, (command,), {"capture_output": True, "text": True, "timeout": timeout, **options}
+    )
+    return done
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _programs() -> None:
     """Built as `make bench` builds them, warnings being errors."""
     make = ["make", "-C", str(ROOT / "bench"), "build/driver", "build/c_epoll"]
-    blocking_subprocess.run(make, check=True, capture_output=True)
+    run(make, check=True)
 
 
 @contextmanager
@@ -45,7 +57,7 @@ def serving(handler: Handler) -> Iterator[int]:
 def drive(port: int, *arguments: str) -> tuple[int, dict[str, Any]]:
     """The driver's exit status and result."""
     command = [str(BUILD / "driver"), "--port", str(port), "--warmup", "0", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = run(command)
     assert done.stderr == ""
     return done.returncode, json.loads(done.stdout)
 
@@ -212,7 +224,7 @@ def test_burst_and_flood_leave_nobody_out() -> None:
 )
 def test_wrong_use_exits_2(arguments: list[str]) -> None:
     command = [str(BUILD / "driver"), "--port", "1", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = run(command)
     assert done.returncode == 2
     assert done.stdout == ""
     assert arguments[-1] in done.stderr
@@ -239,8 +251,8 @@ def test_histogram_is_within_one_per_cent(tmp_path: Path) -> None:
         }""")
     program = tmp_path / "check"
     compile_ = ["cc", "-O2", "-Wall", "-Werror", "-I", str(ROOT / "bench" / "driver"), "-o", str(program), str(source)]
-    subprocess.run(compile_, check=True, timeout=PATIENCE)
-    done = subprocess.run([str(program)], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    run(compile_, check=True)
+    done = run([str(program)])
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -248,7 +260,7 @@ def test_histogram_is_within_one_per_cent(tmp_path: Path) -> None:
 def test_short_comparison_prints_a_table(tmp_path: Path) -> None:
     few = ["--scenario", "echo-1024-100", "--peer", "C epoll", "--rounds", "1", "--duration", "0.1"]
     command = [sys.executable, "-m", "bench.run", "quick", *few, "--output", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=6 * PATIENCE, check=False, cwd=ROOT)
+    done = run(command, timeout=6 * PATIENCE, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     assert any(line.startswith("| geventecho | ") for line in rows)

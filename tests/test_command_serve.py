@@ -95,6 +95,25 @@ def test_a_unix_socket(tmp_path: Path) -> None:
         assert not path.exists()
 
 
+def test_a_unix_name_that_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("keep me")
+    done = command(["serve", "--listen", f"unix:{path}"])
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert "a file that is no socket" in done.stderr.decode()
+    assert path.read_text() == "keep me"
+
+
+def test_a_misspelt_key_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "serve.ini"
+    file.write_text("prot = 18092\n")
+    done = command(["serve", "--config", str(file)])
+    assert done.returncode == 2
+    last = done.stderr.decode().splitlines()[-1]
+    assert last.startswith("geventecho serve: error: ")
+    assert "--config file: --prot=18092" in last
+
+
 def test_an_inherited_listener() -> None:
     with plain.create_server(("127.0.0.1", 0)) as listener:
         fd = listener.fileno()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
+import signal
 import socket as blocking_socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -791,3 +795,54 @@ def test_memory_error_of_a_neighbour_leaves_an_echo_alone() -> None:
     """A hook that fails for want of memory is a hook that fails."""
     with echo_server(on_connection=lambda _: (_ for _ in ()).throw(MemoryError())) as server, dial(server) as client:
         ping(client)
+
+
+INTERRUPTED = """
+import sys
+from gevent import socket
+from geventecho import TcpServer
+
+def busy(sock, address):
+    while data := sock.recv(10):
+        sock.sendall(data)
+
+server = TcpServer("127.0.0.1:0", busy, on_listening=lambda server: print(server.address.port, flush=True))
+try:
+    server.serve_forever()
+except KeyboardInterrupt:
+    sys.exit(77)
+"""
+
+
+def test_ctrl_c_is_for_the_process_whatever_handler_it_hits() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        # A shell's background job ignores SIGINT, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    ) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
+            answers = 0
+
+            def keep_busy(client: socket.socket) -> None:
+                nonlocal answers
+                with contextlib.suppress(OSError):
+                    client.sendall(b"x")
+                    while client.recv(10):
+                        answers += 1
+                        client.sendall(b"x")
+
+            chatter = [gevent.spawn(keep_busy, client) for client in clients]
+            wait_until(lambda: answers > 1000)
+            process.send_signal(signal.SIGINT)
+            wait_until(lambda: process.poll() is not None)
+            assert process.returncode == 77
+            gevent.joinall(chatter, timeout=PATIENCE)
+            for client in clients:
+                client.close()
+        finally:
+            process.kill()
