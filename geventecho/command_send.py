@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -17,8 +16,8 @@ from geventecho.config import DEFAULT_TARGET
 from geventecho.conversation import Conversation
 from geventecho.dial import check_target
 from geventecho.errors import AddressError, ConfigError, GeventechoError, NetworkError, ReplyTooLong, UnexpectedReply
-from geventecho.framing import DEFAULT_MAX_SIZE, Framing
-from geventecho.framing_options import LENGTH_PREFIX_FORM, from_options
+from geventecho.framing import DEFAULT_MAX_SIZE, LARGEST, Framing
+from geventecho.framing_options import LENGTH_PREFIX_FORM, from_options, naming, pattern
 from geventecho.payloads import ENCODINGS, decode
 from geventecho.standard_io import Output, chunks_of
 
@@ -76,7 +75,7 @@ def add_to(commands: Commands) -> None:
         f"{DEFAULT_MAX_SIZE // 2**20} MiB, and so has standard input.",
     )
     reply.add_argument("--reply-until", metavar="DELIMITER", help="with a delimiter; C escapes are understood")
-    reply.add_argument("--reply-exactly", metavar="BYTES", type=whole_number(0), help="after so many bytes")
+    reply.add_argument("--reply-exactly", metavar="BYTES", type=whole_number(0, LARGEST), help="after so many bytes")
     reply.add_argument(
         "--reply-length-prefix", metavar=LENGTH_PREFIX_FORM,
         help="where its length says: a struct format such as >I, the bytes before it, and whether it counts itself",
@@ -105,9 +104,10 @@ def run(options: argparse.Namespace) -> int:
             quiet=options.reply_quiet,
             none=options.reply_none,
         )
-        expect = None if options.expect is None else re.compile(os.fsencode(options.expect))
-    except (AddressError, ConfigError, re.error) as error:
-        options.usage_error(f"--expect: {error}" if isinstance(error, re.error) else str(error))
+        with naming("--expect"):
+            expect = None if options.expect is None else pattern(options.expect)
+    except (AddressError, ConfigError) as error:
+        options.usage_error(str(error))
         raise
     if sys.stdout is None:
         raise GeventechoError("standard output is closed")
@@ -130,13 +130,18 @@ def _positionals(first: str | None, second: str | None, encoding: str) -> tuple[
     if first is None:
         return Address.parse(DEFAULT_TARGET), None
     if second is not None:
-        return Address.parse(first), decode(second, encoding)
+        return Address.parse(first), _message(second, encoding)
     try:
         return Address.parse(first), None
     except AddressError as error:
         if LOOKS_LIKE_TARGET.match(first):
             raise AddressError(f"{error}. If it is the message, give the target before it") from None
-    return Address.parse(DEFAULT_TARGET), decode(first, encoding)
+    return Address.parse(DEFAULT_TARGET), _message(first, encoding)
+
+
+def _message(text: str, encoding: str) -> bytes:
+    with naming("MESSAGE"):
+        return decode(text, encoding)
 
 
 def _converse(client: Client, chunks: Iterator[bytes], output: Output, timeout: float, *, keep: bool) -> bytes:

@@ -30,6 +30,7 @@ from geventecho.errors import ConfigError
 
 __all__ = [
     "DEFAULT_MAX_SIZE",
+    "LARGEST",
     "Exactly",
     "Framing",
     "LengthPrefixed",
@@ -45,6 +46,8 @@ __all__ = [
 
 DEFAULT_MAX_SIZE: Final = 16 * 1024 * 1024
 """Bytes a reply may have when its framing does not say otherwise."""
+LARGEST: Final = 1 << 30
+"""Bytes of the largest reply of a fixed size: a reply is held in memory as a whole."""
 
 Parser = Callable[[bytes], int | None]
 Verdict = int | bool | None
@@ -77,11 +80,13 @@ class Exactly(Framing):
     """A reply of a fixed size; that size is also its `max_size`.
 
     Args:
-        count: bytes, 0 or more.
+        count: bytes, from 0 to `LARGEST` (1 GiB).
     """
 
     def __init__(self, count: int) -> None:
         super().__init__(max_size=_whole_number("count", count))
+        if count > LARGEST:
+            raise ConfigError(f"count is {count}; a reply has at most {LARGEST} bytes")
         self.size = count
 
     def parser(self) -> Parser:
@@ -134,7 +139,7 @@ class LengthPrefixed(Framing):
         struct_format: one integer as the struct module writes it, such as ">I" (4 bytes, network order) or "<H".
         offset: bytes of the reply that stand before the length.
         includes_itself: whether the length counts its own bytes; it never counts the `offset` bytes before it.
-        max_size: bytes the whole reply may have.
+        max_size: bytes the whole reply may have; its header must fit.
     """
 
     def __init__(
@@ -145,9 +150,12 @@ class LengthPrefixed(Framing):
         self.includes_itself = includes_itself
         try:
             self.prefix = struct.Struct(struct_format)
-            fields = self.prefix.unpack(bytes(self.prefix.size))
-        except (struct.error, TypeError) as error:
+        except (struct.error, TypeError, UnicodeEncodeError) as error:
             raise ConfigError(f"{struct_format!r} is not a struct format: {error}") from None
+        header_size = offset + self.prefix.size
+        if header_size > max_size:
+            raise ConfigError(f"the header has {header_size} bytes; the whole reply has at most {max_size}")
+        fields = self.prefix.unpack(bytes(self.prefix.size))
         if len(fields) != 1 or type(fields[0]) is not int:
             raise ConfigError(f"{struct_format!r} is not one integer; write it like '>I' (4 bytes, network order)")
 

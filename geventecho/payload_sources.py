@@ -24,6 +24,9 @@ LARGEST: Final = 1 << 30
 RANGE: Final = re.compile(r"(\d+)-(\d+)", re.ASCII)
 WEIGHTED: Final = re.compile(r"\d+(:\d+)?(,\d+(:\d+)?)*", re.ASCII)
 FIELD: Final = re.compile(rb"\{(user|message)(?::([^{}]*))?\}")
+SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?#?(?P<width>\d{0,4})[,_]?[dxXob]?", re.ASCII | re.DOTALL)
+WIDEST: Final = 1000
+"""Characters that a template may ask for one number to fill."""
 
 
 class Source(Protocol):
@@ -103,10 +106,11 @@ class Template:
 
     Args:
         text: ``{user}`` is the user's number from 0, ``{message}`` counts their messages from 1; ``{message:08d}`` and
-            the like format them as Python does. Any other brace stands for itself, so that JSON needs no care.
+            the like format them as Python does: types d, x, X, o, b or none, up to 1000 wide. Any other brace stands
+            for itself, so that JSON needs no care.
 
     Raises:
-        ConfigError: a format is not one for whole numbers.
+        ConfigError: a format is not one of these.
     """
 
     def __init__(self, text: bytes) -> None:
@@ -118,10 +122,16 @@ class Template:
             for name, spec in zip(parts[1::3], parts[2::3], strict=True)
         ]
         for name, spec in self._fields:
+            shown = f"{{{name.decode()}:{spec}}}"
+            found = SPEC.fullmatch(spec)
+            if not found or int(found["width"] or 0) > WIDEST:
+                raise ConfigError(
+                    f"{shown} is not a format; write it like {{{name.decode()}:08d}}, {WIDEST} wide at most"
+                )
             try:
                 format(1, spec)
             except ValueError as error:
-                raise ConfigError(f"{{{name.decode()}:{spec}}} cannot be formatted: {error}") from None
+                raise ConfigError(f"{shown} cannot be formatted: {error}") from None
 
     def payloads(self, user: int) -> Iterator[bytes]:
         """The payloads of one user, without end."""

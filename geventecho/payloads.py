@@ -13,7 +13,7 @@ from typing import Final
 
 from geventecho.errors import ConfigError
 
-__all__ = ["ENCODINGS", "decode"]
+__all__ = ["ENCODINGS", "as_bytes", "decode"]
 
 ENCODINGS: Final = ("escapes", "text", "hex", "base64")
 """How a payload can be written: text with C escapes, text as it stands, hexadecimal, base64."""
@@ -35,20 +35,32 @@ def decode(text: str, encoding: str = "escapes") -> bytes:
         ConfigError: the text is none of that encoding; the message says what is wrong with it.
     """
     if encoding == "escapes":
-        return ESCAPE.sub(_unescape, os.fsencode(text))
+        return ESCAPE.sub(_unescape, as_bytes(text))
     if encoding == "text":
-        return os.fsencode(text)
+        return as_bytes(text)
     if encoding == "hex":
         try:
             return bytes.fromhex(text)
         except ValueError as error:
-            raise ConfigError(f"the payload is not hexadecimal: {error}; write it like '50 49 4e 47 0d0a'") from None
+            raise ConfigError(f"this is not hexadecimal: {error}; write it like '50 49 4e 47 0d0a'") from None
     if encoding == "base64":
         try:
             return base64.b64decode("".join(text.split()), validate=True)
         except (binascii.Error, ValueError) as error:
-            raise ConfigError(f"the payload is not base64: {error}") from None
+            raise ConfigError(f"this is not base64: {error}") from None
     raise ConfigError(f"the encoding {encoding!r} is not known; it is one of {', '.join(ENCODINGS)}")
+
+
+def as_bytes(text: str) -> bytes:
+    """The bytes that `text` was on the command line, UTF-8 or not.
+
+    Raises:
+        ConfigError: it has characters that the locale's encoding lacks.
+    """
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"it cannot be written in {error.encoding}, this program's locale: {error.reason}") from None
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:
@@ -62,4 +74,4 @@ def _unescape(match: re.Match[bytes]) -> bytes:
     if octal and int(octal, 8) <= 0xFF:
         return bytes((int(octal, 8),))
     shown = match.group().decode("utf-8", "backslashreplace")
-    raise ConfigError(f"'{shown}' is not an escape; write \\\\ for a backslash, or choose the encoding text")
+    raise ConfigError(f"'{shown}' is not an escape; write \\\\ for a backslash")

@@ -15,8 +15,8 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from geventecho.errors import ConfigError
-from geventecho.framing import Framing, UntilClosed
-from geventecho.framing_options import LENGTH_PREFIX_FORM, from_options
+from geventecho.framing import Framing
+from geventecho.framing_options import LENGTH_PREFIX_FORM, from_options, naming, pattern
 from geventecho.loadtest import TcpUser, option_check
 from geventecho.payload_sources import Template
 from geventecho.payloads import ENCODINGS, decode
@@ -61,35 +61,31 @@ class Exchange:
     def of(cls, options: Mapping[str, Any]) -> "Exchange":
         given = {name: value or None for name, value in options.items()}
         if given["send"] is None:
-            raise ConfigError(r"Send: say what to send, such as --send 'PING\r\n'")
+            raise ConfigError(r"--send: say what to send, such as 'PING\r\n'")
         if given["encoding"] not in ENCODINGS:
-            raise ConfigError(f"Encoding: {given['encoding']!r} is not one of {', '.join(ENCODINGS)}")
+            raise ConfigError(f"--encoding: {given['encoding']!r} is not one of {', '.join(ENCODINGS)}")
         reply = from_options(
             until=given["reply_until"],
-            exactly=_number("reply_exactly", int, given["reply_exactly"]),
+            exactly=_number("--reply-exactly", int, given["reply_exactly"]),
             length_prefix=given["reply_length_prefix"],
-            quiet=_number("reply_quiet", float, given["reply_quiet"]),
+            quiet=_number("--reply-quiet", float, given["reply_quiet"]),
+            close=bool(given["reply_close"]),
             none=bool(given["reply_none"]),
         )
-        if given["reply_close"]:
-            if reply is not None:
-                raise ConfigError("a reply ends in one way: give one of the reply options")
-            reply = UntilClosed()
         if reply is None:
             raise ConfigError("say where the reply ends: give one of the reply options, such as --reply-until '\\r\\n'")
-        try:
-            expect = re.compile(given["expect"].encode()) if given["expect"] else None
-        except re.error as error:
-            raise ConfigError(f"Expect: {given['expect']!r} is not a regular expression: {error}") from None
-        message = Template(decode(given["send"], given["encoding"]))
+        with naming("--expect"):
+            expect = pattern(given["expect"]) if given["expect"] else None
+        with naming("--send"):
+            message = Template(decode(given["send"], given["encoding"]))
         return cls(message, reply, expect, given["request_name"] or "request")
 
 
-def _number(name: str, kind: type[int] | type[float], text: str | None) -> Any:
+def _number(option: str, kind: type[int] | type[float], text: str | None) -> Any:
     try:
         return None if text is None else kind(text)
     except ValueError:
-        raise ConfigError(f"{name.replace('_', ' ').capitalize()}: {text!r} is not a number") from None
+        raise ConfigError(f"{option}: {text!r} is not a number") from None
 
 
 option_check(Exchange.of)

@@ -6,6 +6,7 @@ import struct
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from geventecho.address import Address
 from geventecho.errors import ConfigError, ReplyError, ReplyTooLong, ShortReply
 from geventecho.framing import (
     DEFAULT_MAX_SIZE,
+    LARGEST,
     Exactly,
     Framing,
     LengthPrefixed,
@@ -27,7 +29,7 @@ from geventecho.framing import (
     UntilQuiet,
     as_framing,
 )
-from geventecho.framing_options import from_options
+from geventecho.framing_options import from_options, pattern
 from geventecho.reply import ReplyReader
 
 PEER = Address.parse("tcp://127.0.0.1:8090")
@@ -290,6 +292,7 @@ def test_a_callable_that_returns_nonsense_is_told_so(verdict: object) -> None:
     [
         lambda: Exactly(-1),
         lambda: Exactly(True),
+        lambda: Exactly(LARGEST + 1),
         lambda: Exactly(1.5),  # type: ignore[arg-type]
         lambda: Until(b""),
         lambda: Until("text"),  # type: ignore[arg-type]
@@ -300,6 +303,9 @@ def test_a_callable_that_returns_nonsense_is_told_so(verdict: object) -> None:
         lambda: LengthPrefixed(">4s"),
         lambda: LengthPrefixed("?"),
         lambda: LengthPrefixed(">H", -1),
+        lambda: LengthPrefixed("\udcff"),
+        lambda: LengthPrefixed(">99999999999I"),
+        lambda: LengthPrefixed(">I", DEFAULT_MAX_SIZE - 3),
         lambda: UntilQuiet(0),
         lambda: UntilQuiet(float("nan")),
         lambda: UntilQuiet(float("inf")),
@@ -356,6 +362,7 @@ def test_options_make_framings() -> None:
     assert quiet is not None
     assert quiet.quiet == 0.5
     assert isinstance(from_options(none=True), NoReply)
+    assert isinstance(from_options(close=True), UntilClosed)
 
 
 @pytest.mark.parametrize(
@@ -368,12 +375,44 @@ def test_a_length_prefix_option(text: str, layout: str, offset: int, includes_it
     assert (framing.prefix.format, framing.offset, framing.includes_itself) == (layout, offset, includes_itself)
 
 
-@pytest.mark.parametrize("text", ["", ">I,x", ">I,1,me", ">I,1,self,2", ">I,-1"])
+@pytest.mark.parametrize("text", ["", ">I,x", ">I,1,me", ">I,1,self,2", ">I,-1", ">I,99999999999", ">I," + "9" * 5000])
 def test_a_wrong_length_prefix_option_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=r"^--reply-length-prefix: "):
         from_options(length_prefix=text)
 
 
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [
+        ({"until": r"\q"}, "--reply-until: '\\q' is not an escape; write \\\\ for a backslash"),
+        ({"until": ""}, "--reply-until: "),
+        ({"exactly": -3}, "--reply-exactly: "),
+        ({"exactly": 10**20}, "--reply-exactly: "),
+        ({"quiet": float("nan")}, "--reply-quiet: "),
+    ],
+)
+def test_an_error_names_its_option(given: dict[str, Any], option: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_options(**given)
+    assert str(caught.value).startswith(option)
+    assert "encoding" not in str(caught.value), "a delimiter has none"
+
+
+@pytest.mark.parametrize(
+    "text", ["(", "(" * 6000, "a{99999999999999}", "[", "\ud800"], ids=["open", "deep", "count", "set", "surrogate"]
+)
+def test_a_pattern_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        pattern(text)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_pattern_is_for_any_bytes_and_warns_of_nothing() -> None:
+    found = pattern("^\udcff[[x]")  # what the command line makes of a byte that is no UTF-8
+    assert found.search(b"\xff[")
+    assert not found.search(b"x\xff[")
+
+
 def test_two_options_exclude_each_other() -> None:
-    with pytest.raises(ConfigError, match="one way"):
+    with pytest.raises(ConfigError, match="--reply-until and --reply-none: a reply ends in one way"):
         from_options(until="x", none=True)

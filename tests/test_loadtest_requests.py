@@ -356,13 +356,20 @@ def test_redis_without_code(redis: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "Send: say what to send"),
+        ([], "--send: say what to send"),
         (["--send", "x"], "say where the reply ends"),
-        (["--send", r"\q", "--reply-none"], r"'\q' is not an escape"),
+        (["--send", r"\q", "--reply-none"], r"--send: '\q' is not an escape"),
+        (["--send", "{message:99999999999}", "--reply-none"], "--send: {message:99999999999} is not a format"),
+        (["--send", "x", "--reply-until", r"\q"], "--reply-until: "),
+        (["--send", "x", "--reply-length-prefix", ">99999999999I"], "--reply-length-prefix: "),
+        (["--send", "x", "--reply-exactly", "99999999999999999999"], "--reply-exactly: "),
+        (["--send", "x", "--reply-quiet", "nan"], "--reply-quiet: "),
+        (["--send", "x", "--reply-none", "--expect", "(" * 6000], "--expect: "),
+        (["--send", "x", "--reply-none", "--expect", "a{99999999999999}"], "--expect: "),
         (["--send", "x", "--reply-until", "x", "--reply-close"], "a reply ends in one way"),
-        (["--send", "x", "--reply-exactly", "many"], "Reply exactly: 'many' is not a number"),
-        (["--send", "x", "--reply-none", "--expect", "("], "Expect: '(' is not a regular expression"),
-        (["--send", "x", "--encoding", "hex", "--reply-none"], "the payload is not hexadecimal"),
+        (["--send", "x", "--reply-exactly", "many"], "--reply-exactly: 'many' is not a number"),
+        (["--send", "x", "--reply-none", "--expect", "("], "--expect: it is not a regular expression"),
+        (["--send", "x", "--encoding", "hex", "--reply-none"], "--send: this is not hexadecimal"),
     ],
 )
 def test_wrong_options(options: list[str], message: str, tmp_path: Path) -> None:
@@ -397,7 +404,9 @@ def test_the_same_as_fields_of_the_web_ui(tmp_path: Path) -> None:
             ({}, "say what to send"),
             ({"send": "x"}, "say where the reply ends"),
             ({"send": "x", "reply_until": r"\r\n", "reply_none": "true"}, "a reply ends in one way"),
-            ({"send": "x", "reply_quiet": "-1"}, "it must be a number above 0"),
+            ({"send": "x", "reply_quiet": "-1"}, "--reply-quiet: "),
+            ({"send": "{message:99999999999}", "reply_none": "true"}, "--send: "),
+            ({"send": "x", "reply_none": "true", "expect": "a{99999999999999}"}, "--expect: "),
         ):
             reply = run.swarm(**form, **wrong)
             assert reply["success"] is False

@@ -147,7 +147,17 @@ class TestSources:
         assert take(Template(b"{user}{message}"), 1, 2) == [b"11", b"12"]
         assert take(Template(b""), 1, 2) == [b"", b""]
 
-    @pytest.mark.parametrize("text", [b"{user:s}", b"{message:q}", b"{user:.2}"])
+    @pytest.mark.parametrize("text",
+        [b"{user:s}", b"{message:q}", b"{user:.2}", b"{user:c}", b"{user:e}", b"{message:99999999999}", b"{user:01001}",
+         b"{user:,x}", b"{user:\xff}"],
+    )  # fmt: skip
     def test_a_format_that_is_none_for_numbers_is_refused(self, text: bytes) -> None:
-        with pytest.raises(ConfigError, match="cannot be formatted"):
+        with pytest.raises(ConfigError, match=r"is not a format|cannot be formatted"):
             Template(text)
+
+    def test_formats_fit_any_number(self) -> None:
+        source = Template(b"{user:#x} {user:+,d} {user:X} {user:o} {user:b} {user:*^9} {user:1000}")
+        (payload,) = take(source, 2_000_000, 1)
+        assert payload.startswith(b"0x1e8480 +2,000,000 1E8480 7502200 111101000010010000000 *2000000* ")
+        assert payload.endswith(b" 2000000")
+        assert len(payload.split(b"*")[-1]) == 1001
