@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import peers
 import pytest
 from locust_process import EchoServerProcess, LocustRun
 from timing import SCALE, wait_until
@@ -45,6 +46,9 @@ def assert_complete(run: LocustRun, processes: int) -> None:
     assert run.counted() == {"requests": fired(run), "failures": 0}, run.log
     assert csv_total(run.directory / "result_stats.csv") == fired(run)
     assert html_total(run.directory / "result.html") == fired(run)
+    names = ("started", "ok", "failed", "aborted")
+    sums = {name: sum(process["account"][name] for process in run.fired()) for name in names}
+    assert "operations: " + ", ".join(f"{name} {sums[name]}" for name in names) + "\n" in run.log
     assert "Traceback" not in run.log
     assert run.family() == []
 
@@ -155,6 +159,38 @@ def test_failures_give_exit_code_1(tmp_path: Path) -> None:
         assert "Traceback" not in run.log
         errors = (tmp_path / "result_failures.csv").read_text().splitlines()[1:]
         assert [line.split(",")[:3] for line in errors] == [["TCP", "connect", "refused"]]
+
+
+@pytest.mark.parametrize("workers", [(), WORKERS], ids=["1 process", "2 workers"])
+def test_a_run_in_which_nothing_is_answered_is_no_success(workers: tuple[str, ...], tmp_path: Path) -> None:
+    with peers.never_replies() as peer, LocustRun(
+        tmp_path, "--headless", "--host", peer.target, "-t", "3", *BUSY, *workers
+    ) as run:  # fmt: skip
+        assert run.wait() == 1, run.log
+    found = re.search(r"operations: started (\d+), ok (\d+), failed 0, aborted (\d+)\n", run.log)
+    assert found, run.log
+    started, connected, aborted = map(int, found.groups())
+    assert started == connected + aborted
+    assert aborted > 0
+    assert "nothing was answered" in run.log
+    assert "Traceback" not in run.log
+
+
+def test_a_run_that_ends_before_its_first_operation_is_no_success(tmp_path: Path) -> None:
+    locustfile = tmp_path / "late.py"
+    locustfile.write_text(
+        "import gevent\n"
+        "from loadtests.locustfile import EchoUser\n"
+        "class Late(EchoUser):\n"
+        "    def on_start(self):\n"
+        "        gevent.sleep(60)\n"
+    )
+    with EchoServerProcess() as server, LocustRun(
+        tmp_path, "--headless", "--host", server.target, "-t", "1", *BUSY, "Late", locustfile=locustfile
+    ) as run:  # fmt: skip
+        assert run.wait() == 1, run.log
+    assert "operations: started 0, ok 0, failed 0, aborted 0\n" in run.log
+    assert "no operation was started" in run.log
 
 
 @pytest.mark.long

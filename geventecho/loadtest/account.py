@@ -58,10 +58,11 @@ class Account:
 
     Attributes:
         started, ok, failed, aborted: operations.
+        connects, connected: those among `started` and among `ok` that are connects.
         users: how many there were.
     """
 
-    __slots__ = ("aborted", "failed", "ok", "started", "users")
+    __slots__ = ("aborted", "connected", "connects", "failed", "ok", "started", "users")
 
     def __init__(self) -> None:
         self.clear()
@@ -69,6 +70,11 @@ class Account:
     def clear(self) -> None:
         """Begin anew."""
         self.started = self.ok = self.failed = self.aborted = self.users = 0
+        self.connects = self.connected = 0
+
+    def numbers(self) -> dict[str, int]:
+        """All of them, by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 _accounts: WeakKeyDictionary[Environment, Account] = WeakKeyDictionary()

@@ -25,6 +25,7 @@ from locust.env import Environment
 from locust.html import get_html_report, process_html_filename
 from locust.runners import STATE_MISSING, MasterRunner, Runner, WorkerRunner
 
+from geventecho.loadtest.balance import Balance
 from geventecho.loadtest.family import Workers
 
 __all__ = ["CompleteCsv", "MasterFinish", "WorkerFinish", "install", "replace_csv"]
@@ -146,13 +147,15 @@ def install(environment: Environment, runner: Runner, workers: Workers) -> None:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         # Python would raise KeyboardInterrupt in whatever greenlet runs: a user's, or one where Locust swallows it.
         gevent.signal_handler(signal.SIGINT, gevent.kill, gevent.get_hub().parent, KeyboardInterrupt)
+    Balance(environment, runner)
     if isinstance(runner, WorkerRunner):
         WorkerFinish(runner)
         return
+    # Before the exit code is made up, so that a failure in the users' last moments counts.
     if isinstance(runner, MasterRunner):
         MasterFinish(runner)
+        environment.events.quitting.add_listener(lambda **_: runner.stop(send_stop_to_client=False))
     else:
-        # Before the exit code is made up, so that a failure in the users' last moments counts.
         environment.events.quitting.add_listener(lambda **_: runner.stop())
 
     def on_quit(**_: Any) -> None:

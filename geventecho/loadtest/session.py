@@ -81,7 +81,9 @@ class TcpSession:
         self._connecting = True
         failures = 0 if self._reporter.answered else self._backoff.failures
         try:
+            self._reporter.account.connects += 1
             self._perform("connect", None, self._open)
+            self._reporter.account.connected += 1
             self._log_in()
         except BaseException:
             failures += 1
