@@ -677,7 +677,7 @@ def test_a_connection_that_only_sends_is_not_idle() -> None:
         (socket.timeout("timed out"), "timeout"),
         (gevent.Timeout(1), "timeout"),
     ],
-    ids=repr,
+    ids=str,
 )
 def test_what_a_handler_raises_ends_its_connection_alone(
     failure: BaseException, reason: str, capfd: pytest.CaptureFixture[str]
