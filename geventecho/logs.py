@@ -62,8 +62,9 @@ class LogThread(logging.Handler):
     def _write_lines(self) -> None:
         told = 0
         while (line := self._lines.get()) is not None:
-            if self.dropped > told and self._write(f"{self.dropped - told} log lines were dropped"):
-                told = self.dropped
+            dropped = self.dropped  # which goes on growing while this is written
+            if dropped > told and self._write(f"{dropped - told} log lines were dropped"):
+                told = dropped
             if not self._write(line):
                 self.dropped += 1
 
