@@ -224,6 +224,8 @@ def is_refused(address: Address) -> bool:
         probe.connect(address.sockaddr)
     except (ConnectionRefusedError, FileNotFoundError):
         return True
+    except ConnectionResetError:
+        return False  # it came in the very instant of the close
     finally:
         probe.close()
     return False
