@@ -10,7 +10,7 @@ import gevent
 import pytest
 from servers import ping
 from timing import PATIENCE, wait_until
-from watch import Counted, best_of, counted, figure, in_threads, reset, witness
+from watch import attack, best_of, counted, figure, witness
 
 pytestmark = pytest.mark.faults
 
@@ -38,21 +38,12 @@ def full_device() -> Iterator[int]:
     os.close(fd)
 
 
-def crowd(server: Counted) -> None:
-    """Connections that each cost a line of debug, some of them reset."""
-    for number in range(500):
-        client = server.plain_connect()
-        client.sendall(b"ping")
-        assert client.recv(4) == b"ping"
-        reset(client) if number % 2 else client.close()
-
-
 @pytest.mark.parametrize("sink", [unread_pipe, closed_reader, full_device])
 def test_39_a_log_sink_that_takes_nothing(sink: Callable[[], contextlib.AbstractContextManager[int]]) -> None:
     def once() -> float:
         with sink() as stderr, counted({"stderr": stderr}, log_level="debug") as server:
             with witness(server) as sight:
-                in_threads(crowd, [(server,)] * 6)
+                attack(server, "crowd", 750)
             found = server.wait_for(open=0)
             figure(f"39: {sink.__name__}: lines dropped of 3,000", found["log_dropped"])
             assert found["log_dropped"] >= 1000
@@ -73,7 +64,7 @@ def test_39_the_count_is_told_once_somebody_reads_again() -> None:
         return "log lines were dropped" in text
 
     with counted({"stderr": writer}, log_level="debug") as server:
-        in_threads(crowd, [(server,)] * 6)
+        attack(server, "crowd", 750)
         assert server.counters()["log_dropped"] > 0
         wait_until(told, PATIENCE)
         with server.connect() as client:

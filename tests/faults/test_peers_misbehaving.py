@@ -16,7 +16,7 @@ import pytest
 from gevent import socket as cooperative
 from servers import ping, read_to_end
 from timing import PATIENCE, UNIT, wait_until
-from watch import KIB, MIB, RST, Counted, best_of, counted, figure, in_threads, reset, witness
+from watch import KIB, MIB, RST, Counted, attack, best_of, counted, figure, in_threads, reset, witness
 
 import geventecho
 
@@ -62,24 +62,10 @@ def wait_open(server: Counted, count: int, seconds: float = PATIENCE) -> float:
 
 
 def test_01_reset_in_the_middle_of_an_echo_a_thousand_times() -> None:
-    def attack(server: Counted, times: int) -> None:
-        for _ in range(times):
-            client = server.plain_connect()
-            client.setblocking(False)
-            sent = 0
-            with contextlib.suppress(BlockingIOError):
-                while sent < MIB:
-                    sent += client.send(b"x" * 65536)
-            client.setblocking(True)
-            received = 0
-            while received < min(sent, 100 * KIB):
-                received += len(client.recv(100 * KIB))
-            reset(client)
-
     def once() -> float:
         with counted() as server:
             with witness(server) as sight:
-                in_threads(attack, [(server, 250)] * 4)
+                attack(server, "resets", 250)
             found = server.wait_for(open=0)
             assert found["ended_reset"] + found["ended_peer"] == found["accepted"]
             assert found["ended_reset"] >= 900

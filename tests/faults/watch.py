@@ -119,6 +119,12 @@ def program(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def attack(server: Process, kind: str, times: int) -> None:
+    """Run `attacking.py` to its end: so many times in each of its four threads."""
+    arguments = [server.address.host, str(server.address.port), kind, str(times)]
+    subprocess.run([sys.executable, str(HERE / "attacking.py"), *arguments], check=True, timeout=6 * PATIENCE)
+
+
 @contextlib.contextmanager
 def witness(server: Process) -> Iterator[Sight]:
     """Ping the server every 10 ms during the block; what was seen is filled in at its end."""
