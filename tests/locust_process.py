@@ -125,6 +125,7 @@ class LocustRun:
         arguments: Locust's.
         locustfile: what it runs.
         module: "geventecho.loadtest" for our launcher, "locust" for the plain one.
+        own_server: whether our launcher starts an echo server when there is no --host.
         web_port: of the web UI; a free one when left out.
         master_port: where the workers find the master; a free one when left out.
         descriptors: a soft limit to start with, as `ulimit -Sn` sets it.
@@ -141,6 +142,7 @@ class LocustRun:
         *arguments: str,
         locustfile: Path = COUNTING_USER,
         module: str = "geventecho.loadtest",
+        own_server: bool = True,
         web_port: int | None = None,
         master_port: int | None = None,
         descriptors: int | None = None,
@@ -150,6 +152,8 @@ class LocustRun:
         self.port = web_port or free_port()
         self.master_port = master_port or free_port()
         self._log = directory / "locust.log"
+        if module == "geventecho.loadtest" and own_server and "--host" not in arguments:
+            arguments = ("--own-server", *arguments)
 
         def prepare() -> None:
             # A shell that starts a program in the background has it ignore Ctrl-C, and all that it starts.

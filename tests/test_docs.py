@@ -187,8 +187,12 @@ def anchors(page: Path) -> set[str]:
 
 @cache
 def flags(program: str) -> frozenset[str]:
-    """The options that the help of locust, of a command of geventecho's, or of the benchmark names."""
-    commands = {"locust": ["-c", LOCUST_HELP], "bench": ["-m", "bench.run", "--help"]}
+    """The options that the help of locust, of our launcher, of a command of geventecho's, or of the benchmark names."""
+    commands = {
+        "locust": ["-c", LOCUST_HELP],
+        "launcher": ["-m", "geventecho.loadtest", "--help"],
+        "bench": ["-m", "bench.run", "--help"],
+    }
     command = commands.get(program, ["-m", "geventecho", program, "--help"])
     done = run(command, ROOT / "loadtests" if program == "locust" else ROOT)
     assert done.returncode == 0, done.stderr
@@ -197,7 +201,7 @@ def flags(program: str) -> frozenset[str]:
 
 def known_flags(page: Path) -> frozenset[str]:
     programs = {"behaviour.md": ["serve"], "performance.md": ["bench", "locust"]}
-    return frozenset().union(*map(flags, programs.get(page.name, ["serve", "send", "ping", "locust"])))
+    return frozenset().union(*map(flags, programs.get(page.name, ["serve", "send", "ping", "locust", "launcher"])))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -193,6 +193,20 @@ def test_the_web_port_is_taken(tmp_path: Path) -> None:
     )
 
 
+def test_the_host_of_a_class_is_not_replaced_by_a_server_of_our_own(tmp_path: Path) -> None:
+    locustfile = tmp_path / "other.py"
+    with peers.echoes() as peer:
+        locustfile.write_text(
+            f"from loadtests.locustfile import EchoUser\nclass Other(EchoUser):\n    host = {peer.target!r}\n"
+        )
+        with LocustRun(
+            tmp_path, "--headless", "-u", "1", "-t", "2", "--think-time", "0.1", "Other",
+            locustfile=locustfile, own_server=False,
+        ) as run:  # fmt: skip
+            assert run.wait() == 0, run.log
+        assert peer.accepted == 1
+
+
 def test_plain_locust_from_a_low_descriptor_limit(tmp_path: Path) -> None:
     """1,100 users in one process that was started with `ulimit -Sn 1024`."""
     with peers.echoes() as peer, LocustRun(

@@ -1,4 +1,4 @@
-"""The launcher behind `make loadtest`: Locust, with an echo server of its own when no target was given."""
+"""The launcher behind `make loadtest`: Locust, bound to this machine, with an echo server of its own if asked."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ def main() -> NoReturn:
     """Run Locust with this process's arguments. Leaves by SystemExit, with Locust's exit code."""
     arguments = sys.argv[1:]
     sys.argv[0] = PROGRAM  # whose name usage errors begin with
-    locust.events.init_command_line_parser.add_listener(_set_defaults)
+    locust.events.init_command_line_parser.add_listener(_set_up)
     options = _parse(arguments)
     if _conducts(options, arguments):
         _check_web_port(options)
-        if not options.host:
+        if options.own_server and not options.host:
             try:
                 arguments = ["--host", OwnServer().target, *arguments]
             except RuntimeError as error:
@@ -91,8 +91,14 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _set_defaults(parser: LocustArgumentParser, **_: Any) -> None:
+def _set_up(parser: LocustArgumentParser, **_: Any) -> None:
     parser.set_defaults(**DEFAULTS)
+    parser.add_argument(
+        "--own-server",
+        action="store_true",
+        include_in_web_ui=False,
+        help="Without --host, start an echo server and test that, whatever `host` the user classes have.",
+    )
 
 
 def _parse(arguments: list[str]) -> Namespace:
@@ -100,7 +106,7 @@ def _parse(arguments: list[str]) -> Namespace:
     parser = get_empty_argument_parser(add_help=False)
     parser.allow_abbrev = False  # an option of the locustfile's would be taken for a short form of Locust's
     setup_parser_arguments(parser)
-    _set_defaults(parser)
+    _set_up(parser)
     options: Namespace = parser.parse_known_args(arguments)[0]
     return options
 
