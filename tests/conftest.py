@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,9 @@ import pytest
 from timing import wait_until
 
 from geventecho.client import Client, connect
+
+
+USE_DEFAULT_PORT = {"test_cli.py", "test_command_serve.py", "test_node_tutorial.py", "test_ping.py", "test_send.py"}
 
 
 def pytest_collection_finish() -> None:
@@ -30,6 +35,17 @@ def open_descriptors() -> int:
 def live_greenlets() -> int:
     """Greenlets that have started and not ended, or are about to start."""
     return sum(1 for found in gc.get_objects() if isinstance(found, greenlet.greenlet) and not found.dead)
+
+
+@pytest.fixture(autouse=True)
+def _default_port(request: pytest.FixtureRequest) -> Iterator[None]:
+    """One test at a time where the default port is at stake: the tests run in several processes."""
+    if request.path.name not in USE_DEFAULT_PORT:
+        yield
+        return
+    with open(Path(tempfile.gettempdir(), "geventecho-tests-port-8090"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(autouse=True)
