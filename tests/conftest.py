@@ -18,7 +18,6 @@ from timing import wait_until
 
 from geventecho.client import Client, connect
 
-
 USE_DEFAULT_PORT = {"test_cli.py", "test_command_serve.py", "test_node_tutorial.py", "test_ping.py", "test_send.py"}
 
 
