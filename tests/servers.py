@@ -154,8 +154,6 @@ class Process:
         """What it has written to standard error."""
         if self._stderr.closed:
             return self._last_errors
-        if self._stderr.closed:
-            return self._last_errors
         size = os.fstat(self._stderr.fileno()).st_size
         return os.pread(self._stderr.fileno(), size, 0).decode()
 

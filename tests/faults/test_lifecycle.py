@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 import time
 
 import gevent
 import pytest
 from servers import Process, is_refused, ping, read_to_end
 from timing import PATIENCE, UNIT, wait_until
-from watch import MIB, Counted, best_of, counted, figure, in_threads
+from watch import MIB, Counted, best_of, counted, figure, in_threads, send_until_full
 
 pytestmark = pytest.mark.faults
 
@@ -45,7 +46,6 @@ def test_32_sigterm_during_bulk_transfers() -> None:
     def transfer(server: Counted) -> tuple[int, float]:
         """Bytes that came back, and when the last one did."""
         with server.plain_connect() as client:
-            import threading
 
             def send() -> None:
                 for _ in range(size // MIB):
@@ -83,14 +83,7 @@ def test_32_sigterm_during_bulk_transfers() -> None:
 def stuck(server: Counted) -> socket.socket:
     """A client that is owed bytes and never reads."""
     client = server.plain_connect()
-    client.setblocking(False)
-    last = time.monotonic()
-    while time.monotonic() - last < 2 * UNIT:
-        try:
-            client.send(b"x" * 65536)
-            last = time.monotonic()
-        except BlockingIOError:
-            gevent.sleep(0.005)
+    send_until_full(client, 2 * UNIT)
     return client
 
 

@@ -1,42 +1,25 @@
-"""Scenarios of limits and resources: descriptors, caps, fairness, memory, the kernel's queue, a host that vanished."""
+"""Scenarios of what runs short: descriptors, memory, room in the kernel's queue."""
 
 from __future__ import annotations
 
 import contextlib
 import resource
-import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import gevent
 import pytest
 from servers import ping, read_exactly, serve
-from timing import PATIENCE, UNIT, wait_until
-from watch import HERE, MIB, Counted, best_of, counted, figure, program, witness
+from timing import PATIENCE, UNIT
+from watch import MIB, ask, best_of, counted, figure, witness
 
 pytestmark = pytest.mark.faults
 
 
 def limited(descriptors: int) -> dict[str, object]:
     return {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))}
-
-
-def ask(server: Counted, linger: float = 0.0) -> tuple[bool, float]:
-    """(Served, seconds until that was clear) for one client that sends a ping."""
-    began = time.monotonic()
-    with server.plain_connect() as client:
-        try:
-            client.sendall(b"ping")
-            served = client.recv(4) == b"ping"
-        except ConnectionError:
-            served = False
-        took = time.monotonic() - began
-        time.sleep(linger if served else 0)
-    return served, took
 
 
 # 25 -------------------------------------------------------------------------------------------------------------------
@@ -113,78 +96,6 @@ def test_25_descriptors_taken_away_from_a_running_server() -> None:
         assert server.stop() == 0
         assert 1 <= len(server.errors.splitlines()) <= 3
         assert "Traceback" not in server.errors
-
-
-# 26, 27 ---------------------------------------------------------------------------------------------------------------
-
-
-def test_26_max_connections() -> None:
-    with counted(max_connections=51) as server, witness(server) as sight:
-        clients = [server.connect() for _ in range(80)]
-        served = []
-        for client in clients:
-            try:
-                ping(client)
-                served.append(client)
-            except (AssertionError, ConnectionError):
-                client.close()
-        assert len(served) == 50
-        found = server.counters()
-        assert (found["refused_full"], found["open"], found["peak"]) == (30, 51, 51)
-        served.pop().close()
-        began = time.monotonic()
-        while not ask(server)[0]:
-            pass
-        figure("26: a freed slot is used after, ms", round(1000 * (time.monotonic() - began), 1))
-        refused = server.wait_for(open=50)["refused_full"]
-        figure("26: refused of 80 with room for 50", found["refused_full"])
-        assert refused <= 31 + 100
-        for client in served:
-            client.close()
-        wait_until(lambda: server.counters()["open"] == 1)
-    assert sight.gap < 1000
-
-
-def test_27_a_cap_for_each_address() -> None:
-    with counted(max_per_address=10) as server, witness(server) as sight:
-        greedy = [server.plain_connect(source_address=("127.0.0.2", 0)) for _ in range(50)]
-        done = [ask_from(server, f"127.0.0.{number}") for number in (3, 4, 5, 6) for _ in range(25)]
-        figure("27: other addresses served beside one that is full", f"{sum(done)} of {len(done)}")
-        assert all(done)
-        assert server.wait_for(open=11)["refused_address_full"] == 40
-        for client in greedy:
-            client.close()
-        wait_until(lambda: server.counters()["open"] == 1)
-        assert ask_from(server, "127.0.0.2")
-    assert sight.gap < 1000
-
-
-def ask_from(server: Counted, source: str) -> bool:
-    with server.plain_connect(source_address=(source, 0)) as client:
-        client.sendall(b"ping")
-        return client.recv(4) == b"ping"
-
-
-# 28 -------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("floods", [1, 8])
-def test_28_fairness_beside_floods(floods: int) -> None:
-    def once() -> float:
-        with counted() as server:
-            with program("flooding.py", server.address.host, str(server.address.port), str(floods)):
-                wait_until(lambda: server.counters()["bytes_received"] > 10 * MIB)
-                before, began = server.counters()["bytes_received"], time.monotonic()
-                with witness(server) as sight:
-                    gevent.sleep(20 * UNIT)
-                passed = server.counters()["bytes_received"] - before
-                rate = passed / (time.monotonic() - began) / 1e6
-            server.wait_for(open=0)
-        figure(f"28: witness p50/p95/p99/max beside {floods}, ms", f"{sight.p50}/{sight.p95}/{sight.p99}/{sight.max}")
-        figure(f"28: MB a second echoed to {floods}", round(rate))
-        return sight.p99
-
-    best_of(4, once, 15, f"28: witness p99 beside {floods} floods, ms")
 
 
 # 29 -------------------------------------------------------------------------------------------------------------------
@@ -268,53 +179,6 @@ def sendable(client: socket.socket) -> bool:
         return client.send(b"ping") == 4
     except OSError:
         return False
-
-
-# 10 -------------------------------------------------------------------------------------------------------------------
-
-isolated = pytest.mark.skipif(
-    not shutil.which("ip")
-    or subprocess.run(["unshare", "-Urn", "true"], capture_output=True, check=False).returncode != 0,
-    reason="no network namespace can be made here",
-)
-
-
-def vanish(what: str, **options: object) -> float:
-    """Seconds from the moment a client's host falls silent until the server has freed its connection."""
-    done = subprocess.run(
-        ["unshare", "-Urn", "--kill-child", sys.executable, str(HERE / "vanishing.py"), what, repr(options)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PYTHONPATH": str(HERE.parent), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-        timeout=150,
-    )
-    assert done.returncode == 0, done.stderr
-    return float(done.stdout.split()[-1])
-
-
-@isolated
-def test_10_a_vanished_host_with_unsent_data() -> None:
-    stall = 10 * UNIT
-    took = vanish("unsent", write_stall=stall)
-    figure(f"10: freed after the host vanished with data on its way, write stall {stall:g} s", round(took, 2))
-    assert stall <= took <= stall + 1 + 20 * UNIT
-
-
-@isolated
-def test_10_a_vanished_host_that_was_idle_is_found_by_keep_alive() -> None:
-    took = vanish("idle", keepalive=[1, 1, 2], write_stall=None)
-    figure("10: freed after an idle host vanished, keep-alive after 1 s, twice, 1 s apart", round(took, 2))
-    assert took <= 3 + 30 * UNIT
-
-
-@isolated
-@pytest.mark.long
-@pytest.mark.timeout(200)
-def test_10_a_vanished_host_with_the_defaults() -> None:
-    took = vanish("idle")
-    figure("10: freed after an idle host vanished, s", round(took, 1))
-    assert took <= 95
 
 
 def test_memory_of_a_connection_is_given_back() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import random
 import signal
 import socket
 import struct
@@ -17,7 +19,7 @@ from typing import Any
 
 import gevent
 from servers import Process, assert_adds_up, ping
-from timing import PATIENCE, wait_until
+from timing import PATIENCE, UNIT, wait_until
 
 HERE = Path(__file__).parent
 RST = struct.pack("ii", 1, 0)
@@ -171,3 +173,55 @@ def in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> li
         return [one.get() for one in [pool.spawn(function, *arguments) for arguments in calls]]
     finally:
         pool.maxsize = size
+
+
+def ask(server: Counted) -> tuple[bool, float]:
+    """(Served, seconds until that was clear) for one client that sends a ping."""
+    began = time.monotonic()
+    with server.plain_connect() as client:
+        try:
+            client.sendall(b"ping")
+            served = client.recv(4) == b"ping"
+        except ConnectionError:
+            served = False
+    return served, time.monotonic() - began
+
+
+def send_until_full(client: socket.socket, quiet: float = UNIT) -> None:
+    """Send without reading until the server's side has taken no more for `quiet` seconds."""
+    client.setblocking(False)
+    last = time.monotonic()
+    while time.monotonic() - last < quiet:
+        try:
+            client.send(b"x" * 65536)
+            last = time.monotonic()
+        except BlockingIOError:
+            gevent.sleep(0.005)
+
+
+def half_close(server: Counted, size: int) -> None:
+    """Send so many bytes from one thread, half-close, read to the end in this one, compare the hashes."""
+    block = random.Random(size).randbytes(min(size, MIB))
+    sent, received, count = hashlib.sha256(), hashlib.sha256(), 0
+    with server.plain_connect() as client:
+
+        def send() -> None:
+            for start in range(0, size, MIB):
+                piece = block[: size - start]
+                client.sendall(piece)
+                sent.update(piece)
+            client.shutdown(socket.SHUT_WR)
+
+        sending = gevent.get_hub().threadpool.spawn(send)
+        buffer = bytearray(256 * KIB)
+
+        def receive() -> None:
+            nonlocal count
+            while got := client.recv_into(buffer):
+                received.update(memoryview(buffer)[:got])
+                count += got
+
+        gevent.get_hub().threadpool.spawn(receive).get()
+        sending.get()
+    assert count == size
+    assert received.digest() == sent.digest()

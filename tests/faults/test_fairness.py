@@ -1,0 +1,85 @@
+"""Scenarios of sharing a server: room for so many, for so many of one address, and pings beside floods."""
+
+from __future__ import annotations
+
+import time
+
+import gevent
+import pytest
+from servers import ping
+from timing import UNIT, wait_until
+from watch import MIB, Counted, ask, best_of, counted, figure, program, witness
+
+pytestmark = pytest.mark.faults
+
+
+# 26, 27 ---------------------------------------------------------------------------------------------------------------
+
+
+def test_26_max_connections() -> None:
+    with counted(max_connections=51) as server, witness(server) as sight:
+        clients = [server.connect() for _ in range(80)]
+        served = []
+        for client in clients:
+            try:
+                ping(client)
+                served.append(client)
+            except (AssertionError, ConnectionError):
+                client.close()
+        assert len(served) == 50
+        found = server.counters()
+        assert (found["refused_full"], found["open"], found["peak"]) == (30, 51, 51)
+        served.pop().close()
+        began = time.monotonic()
+        while not ask(server)[0]:
+            pass
+        figure("26: a freed slot is used after, ms", round(1000 * (time.monotonic() - began), 1))
+        refused = server.wait_for(open=50)["refused_full"]
+        figure("26: refused of 80 with room for 50", found["refused_full"])
+        assert refused <= 31 + 100
+        for client in served:
+            client.close()
+        wait_until(lambda: server.counters()["open"] == 1)
+    assert sight.gap < 1000
+
+
+def test_27_a_cap_for_each_address() -> None:
+    with counted(max_per_address=10) as server, witness(server) as sight:
+        greedy = [server.plain_connect(source_address=("127.0.0.2", 0)) for _ in range(50)]
+        done = [ask_from(server, f"127.0.0.{number}") for number in (3, 4, 5, 6) for _ in range(25)]
+        figure("27: other addresses served beside one that is full", f"{sum(done)} of {len(done)}")
+        assert all(done)
+        assert server.wait_for(open=11)["refused_address_full"] == 40
+        for client in greedy:
+            client.close()
+        wait_until(lambda: server.counters()["open"] == 1)
+        assert ask_from(server, "127.0.0.2")
+    assert sight.gap < 1000
+
+
+def ask_from(server: Counted, source: str) -> bool:
+    with server.plain_connect(source_address=(source, 0)) as client:
+        client.sendall(b"ping")
+        return client.recv(4) == b"ping"
+
+
+# 28 -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("floods", [1, 8])
+def test_28_fairness_beside_floods(floods: int) -> None:
+    def once() -> float:
+        with counted() as server:
+            with program("flooding.py", server.address.host, str(server.address.port), str(floods)):
+                wait_until(lambda: server.counters()["bytes_received"] > 10 * MIB)
+                before, began = server.counters()["bytes_received"], time.monotonic()
+                with witness(server) as sight:
+                    gevent.sleep(20 * UNIT)
+                passed = server.counters()["bytes_received"] - before
+                rate = passed / (time.monotonic() - began) / 1e6
+            server.wait_for(open=0)
+        figure(f"28: witness p50/p95/p99/max beside {floods}, ms", f"{sight.p50}/{sight.p95}/{sight.p99}/{sight.max}")
+        figure(f"28: MB a second echoed to {floods}", round(rate))
+        return sight.p99
+
+    best_of(4, once, 15, f"28: witness p99 beside {floods} floods, ms")

@@ -1,0 +1,118 @@
+"""Scenarios of peers that come and go: resets in mid-echo and before the accept, short connections by the thousand."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from gevent import socket as cooperative
+from servers import ping, read_to_end
+from timing import PATIENCE, UNIT, wait_until
+from watch import (
+    KIB,
+    MIB,
+    Counted,
+    attack,
+    best_of,
+    counted,
+    figure,
+    half_close,
+    in_threads,
+    reset,
+    send_until_full,
+    witness,
+)
+
+pytestmark = pytest.mark.faults
+
+
+# 1 --------------------------------------------------------------------------------------------------------------------
+
+
+def test_01_reset_in_the_middle_of_an_echo_a_thousand_times() -> None:
+    def once() -> float:
+        with counted() as server:
+            with witness(server) as sight:
+                attack(server, "resets", 250)
+            found = server.wait_for(open=0)
+            assert found["ended_reset"] + found["ended_peer"] == found["accepted"]
+            assert found["ended_reset"] >= 900
+            assert server.errors == ""
+        return sight.gap
+
+    best_of(3, once, 50, "1: witness max gap beside 1,000 resets, ms")
+
+
+# 12, 13 ---------------------------------------------------------------------------------------------------------------
+
+
+def test_12_connect_and_reset_before_accept() -> None:
+    def once() -> float:
+        with counted() as server:
+            server.signal(signal.SIGSTOP)
+            for _ in range(500):
+                reset(server.plain_connect())
+            good = server.plain_connect()
+            server.signal(signal.SIGCONT)
+            began = time.monotonic()
+            with good:
+                good.sendall(b"ping")
+                assert good.recv(4) == b"ping"
+            took = 1000 * (time.monotonic() - began)
+            found = server.wait_for(open=0)
+            assert found["accept_errors"] == 0
+            assert found["ended_reset"] + found["ended_peer"] == found["accepted"]
+            assert server.errors == ""
+        return took
+
+    best_of(4, once, 100, "12: the next client is answered behind 500 resets, ms")
+
+
+def test_13_twenty_thousand_short_connections_leave_no_drift() -> None:
+    """The client closes first, from several addresses: TIME_WAIT and the ports are its own."""
+
+    def storm(server: Counted, source: str, times: int) -> None:
+        for _ in range(times):
+            with server.plain_connect(source_address=(source, 0)) as client:
+                client.sendall(b"ping")
+                assert client.recv(4) == b"ping"
+
+    with counted() as server:
+        in_threads(storm, [(server, f"127.0.0.{number}", 500) for number in range(2, 6)])
+        server.wait_for(open=0)
+        base = server.memory
+        with witness(server) as sight:
+            began = time.monotonic()
+            in_threads(storm, [(server, f"127.0.0.{number}", 4500) for number in range(2, 6)])
+            took = time.monotonic() - began
+        found = server.wait_for(open=0)
+        assert found["ended_peer"] == found["accepted"] == 20_002
+        figure("13: short connections a second", round(18_000 / took))
+        figure("13: witness p99, ms", sight.p99)
+        figure("13: memory after 2,000 and after 20,000 connections, KiB more", (server.memory - base) // KIB)
+        assert server.memory - base <= MIB
+
+
+def test_pings_go_on_beside_all_of_it_at_once() -> None:
+    """One of each: never reads, trickles, resets, is silent, half-closes, and comes and goes."""
+    with counted(write_stall=10 * UNIT, first_byte_timeout=10 * UNIT) as server, witness(server) as sight:
+        never, silent = server.connect(), server.connect()
+        send_until_full(never)
+        for _ in range(20):
+            with server.connect() as client:
+                ping(client)
+            reset(server.plain_connect())
+        half_close(server, MIB)
+        assert read_to_end(silent) == b""
+        with pytest.raises(OSError, match="reset"):
+            read_to_end_blocking(never)
+        silent.close()
+        never.close()
+        wait_until(lambda: server.counters()["open"] == 1)
+    assert sight.pings > 50
+
+
+def read_to_end_blocking(client: cooperative.socket) -> bytes:
+    client.settimeout(PATIENCE)
+    return read_to_end(client)

@@ -1,0 +1,194 @@
+"""Scenarios of peers that take their time: never read, read slowly, trickle, freeze, stay silent."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import gevent
+import pytest
+from gevent import socket as cooperative
+from servers import read_to_end
+from timing import PATIENCE, UNIT
+from watch import KIB, MIB, RST, Counted, counted, figure, witness
+
+pytestmark = pytest.mark.faults
+
+
+# It stops when nothing has moved for a while: then every buffer is full, and the server owes it bytes that fit nowhere.
+FREEZES = """
+import select, socket, sys
+sock = socket.socket()
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+sock.connect((sys.argv[1], int(sys.argv[2])))
+sock.setblocking(False)
+while select.select([], [sock], [], 0.5)[1]:
+    sock.send(b"x" * 65536)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def wait_open(server: Counted, count: int, seconds: float = PATIENCE) -> float:
+    """Seconds until so many connections are open."""
+    began = time.monotonic()
+    while server.counters()["open"] != count:
+        assert time.monotonic() - began < seconds, server.counters()
+        gevent.sleep(0.01)
+    return time.monotonic() - began
+
+
+# 4, 7, 9, 11 ----------------------------------------------------------------------------------------------------------
+
+
+def test_04_two_hundred_who_never_read_are_ended_in_time_and_cost_little() -> None:
+    stall, count = 15 * UNIT, 200
+    with counted(write_stall=stall) as server, witness(server) as sight:
+        base = server.memory
+        clients = []
+        for _ in range(count):
+            client = cooperative.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect((server.address.host, server.address.port))
+            client.setblocking(False)
+            clients.append(client)
+        sent, last = 0, time.monotonic()
+        while time.monotonic() - last < UNIT:
+            for client in clients:
+                with contextlib.suppress(OSError):
+                    while True:
+                        sent += client.send(b"x" * 65536)
+                        last = time.monotonic()
+            gevent.sleep(0.002)
+        each = (server.memory - base) / count
+        wait_open(server, 1, stall + 0.5 + PATIENCE / 2)
+        late = time.monotonic() - last - stall
+        for client in clients:
+            client.close()
+        found = server.counters()
+        assert found["ended_write_stall"] + found["ended_reset"] == count
+        assert found["ended_write_stall"] == count
+        figure("4: memory of a client that never reads, KiB", round(each / KIB, 1))
+        figure("4: the last of 200 was ended after its write stall by, s", round(late, 2))
+        assert each <= 80 * KIB
+        assert late <= 0.5 + 5 * UNIT
+    assert sight.gap < 1000
+
+
+def test_07_a_hundred_slow_readers_with_progress_are_never_ended() -> None:
+    """4 KiB every 20 ms each, twice as long as the limit; plain sendall() ends them at its timeout."""
+    # Two such reads at least between what its kernel tells ours, and room for a machine that does other things too.
+    stall = 30 * UNIT
+    payload = b"x" * (16 * MIB)
+    with counted(write_stall=stall) as server:
+
+        def reads_slowly() -> bool:
+            """Whether it was ended."""
+            with server.connect() as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+                sending = gevent.spawn(send_quietly, client, payload)
+                try:
+                    end = time.monotonic() + 2 * stall
+                    while time.monotonic() < end:
+                        if not client.recv(4096):
+                            return True
+                        gevent.sleep(0.02)
+                except OSError:
+                    return True
+                finally:
+                    sending.kill()
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+            return False
+
+        readers = [gevent.spawn(reads_slowly) for _ in range(100)]
+        premature = sum(reader.get() for reader in readers)
+        figure("7: slow readers ended before their time", f"{premature} of 100")
+        assert premature == server.wait_for(open=0)["ended_write_stall"] == 0
+
+
+def send_quietly(client: cooperative.socket, payload: bytes) -> None:
+    with contextlib.suppress(OSError):
+        client.sendall(payload)
+
+
+def test_09_and_11_a_frozen_client_with_a_closed_window_is_ended_by_the_write_stall() -> None:
+    """Its kernel goes on acknowledging the probes of its closed window: keep-alive cannot tell."""
+    stall = 15 * UNIT
+    with counted(write_stall=stall) as server, witness(server) as sight:
+        arguments = [sys.executable, "-c", FREEZES, server.address.host, str(server.address.port)]
+        with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+            try:
+                assert client.stdout is not None
+                assert client.stdout.readline() == "ready\n"
+                began = time.monotonic()
+                client.send_signal(signal.SIGSTOP)
+                took = wait_open(server, 1, stall + PATIENCE)
+                assert server.counters()["ended_write_stall"] == 1
+                figure(f"9, 11: freed after the freeze, of a write stall of {stall:g} s", f"{took:.2f} s")
+                assert time.monotonic() - began <= stall + 0.5 + 5 * UNIT
+            finally:
+                client.kill()
+    assert sight.gap < 1000
+
+
+# 6, 8 -----------------------------------------------------------------------------------------------------------------
+
+
+def trickle(clients: int, every: float, seconds: float) -> None:
+    with counted(idle_timeout=3 * every) as server:
+        with witness(server) as alone:
+            gevent.sleep(seconds / 2)
+        base = server.memory
+        with witness(server) as beside:
+            held = [server.connect() for _ in range(clients)]
+            end, turn = time.monotonic() + seconds, 0
+            while time.monotonic() < end:
+                # Evenly over the time: each sends one byte in a round.
+                began = time.monotonic()
+                for index, client in enumerate(held):
+                    client.sendall(b"x")
+                    if turn:
+                        assert client.recv(2)
+                    if index % 20 == 0:
+                        gevent.sleep(max(0.0, began + every * index / clients - time.monotonic()))
+                turn += 1
+            each = (server.memory - base) / clients
+            found = server.counters()
+            assert found["open"] == clients + 1
+            assert found["ended_idle"] == 0
+            for client in held:
+                client.close()
+        figure(f"6: witness p99 alone / beside {clients} tricklers, ms", f"{alone.p99} / {beside.p99}")
+        figure("6: memory of a trickling client, KiB", round(each / KIB, 1))
+        assert each <= 20 * KIB
+        assert beside.p99 <= max(1.2 * alone.p99, alone.p99 + 50)
+
+
+def test_06_a_thousand_tricklers_in_a_hurry() -> None:
+    trickle(1000, 7 * UNIT, 20 * UNIT)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_06_a_thousand_tricklers_with_a_byte_in_five_seconds() -> None:
+    trickle(1000, 5, 60)
+
+
+def test_08_two_thousand_silent_connects() -> None:
+    limit = 10 * UNIT
+    with counted(first_byte_timeout=limit) as server, witness(server) as sight:
+        clients = [server.connect() for _ in range(2000)]
+        last = time.monotonic()
+        for client in clients:
+            assert read_to_end(client) == b""
+            client.close()
+        took = time.monotonic() - last
+        found = server.wait_for(open=1)
+        assert found["ended_first_byte"] == 2000
+        figure(f"8: 2,000 silent clients all gone after, of a limit of {limit:g} s", round(took, 2))
+        assert took <= limit + 1 + 5 * UNIT
+    assert sight.gap < 1000
