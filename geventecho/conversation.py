@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Final
 
 import gevent
 
@@ -11,6 +12,9 @@ from geventecho.client import Client
 from geventecho.errors import ClosedByPeer, GeventechoError, NetworkError, ReadTimeout, WriteTimeout
 
 __all__ = ["Conversation"]
+
+LOOKS: Final = 10
+"""How often, in the time after which it gives up, it looks whether the peer has taken anything."""
 
 
 class Conversation:
@@ -36,7 +40,7 @@ class Conversation:
         self._error: GeventechoError | None = None
         self._waits_for_message = True
         self._sent_all = False
-        self._moved = time.monotonic()
+        self._note_movement()
 
     def __iter__(self) -> Iterator[bytes]:
         sender = gevent.spawn(self._send)
@@ -55,7 +59,7 @@ class Conversation:
         try:
             for chunk in self._message:
                 self._waits_for_message = False
-                self._moved = time.monotonic()
+                self._note_movement()
                 self._client.send(chunk, timeout=None)
                 self._waits_for_message = True
             self._sent_all = True
@@ -65,26 +69,28 @@ class Conversation:
             if not isinstance(error, NetworkError):
                 self._client.close()  # there will be no more message, and the peer cannot know
         self._waits_for_message = False
-        self._moved = time.monotonic()
+        self._note_movement()
 
     def _receive(self) -> bytes:
-        self._moved = time.monotonic()
-        taken = self._client.bytes_sent
+        self._note_movement()
         while True:
-            patience = self._moved + self._timeout - time.monotonic()
+            left = self._moved + self._timeout - time.monotonic()
             try:
-                return self._client.recv(timeout=max(0.0, patience))
-            except ReadTimeout as error:
-                if self._waits_for_message or self._client.bytes_sent > taken:
-                    self._moved = time.monotonic()
-                    taken = self._client.bytes_sent
+                return self._client.recv(timeout=max(0.0, min(left, self._timeout / LOOKS)))
+            except ReadTimeout:
+                if self._waits_for_message or self._client.bytes_sent > self._taken:
+                    self._note_movement()
                 elif time.monotonic() >= self._moved + self._timeout:
-                    raise self._gave_up(error) from None
+                    raise self._gave_up() from None
             except NetworkError as error:
                 raise self._error or error from None
 
-    def _gave_up(self, error: ReadTimeout) -> NetworkError:
+    def _note_movement(self) -> None:
+        self._moved = time.monotonic()
+        self._taken = self._client.bytes_sent
+
+    def _gave_up(self) -> NetworkError:
+        target, limit = self._client.target, f"{self._timeout:g} s"
         if self._sent_all:
-            return error
-        reason = f"the peer took nothing for {self._timeout:g} s"
-        return WriteTimeout(reason, address=self._client.target, phase="write")
+            return ReadTimeout(f"no byte within {limit}", address=target, phase="read")
+        return WriteTimeout(f"the peer took nothing for {limit}", address=target, phase="write")

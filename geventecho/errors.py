@@ -12,6 +12,7 @@
         │   ├── ResolveError                 dns: the name has no address
         │   ├── ConnectRefused               connect: nobody listens (ConnectionRefusedError)
         │   ├── ConnectTimeout               connect: no answer in time (TimeoutError)
+        │   ├── ConnectReset                 connect: reset as soon as it was made (ConnectionResetError)
         │   ├── ConnectUnreachable           connect: no route to host or network
         │   └── OutOfResources               connect: no descriptor or no local port left *here*
         ├── ReadTimeout                      read: nothing, or not enough, arrived in time (TimeoutError)
@@ -43,6 +44,7 @@ __all__ = [
     "ConfigError",
     "ConnectError",
     "ConnectRefused",
+    "ConnectReset",
     "ConnectTimeout",
     "ConnectUnreachable",
     "CorruptReply",
@@ -128,6 +130,12 @@ class ConnectRefused(ConnectError, ConnectionRefusedError):
     """Raised when nobody listens at the address."""
 
     kind = "refused"
+
+
+class ConnectReset(ConnectError, ConnectionResetError):
+    """Raised when the peer reset the connection as soon as it was made."""
+
+    kind = "reset"
 
 
 class ConnectTimeout(ConnectError, TimeoutError):

@@ -15,7 +15,7 @@ from geventecho.address import Address, AddressLike
 from geventecho.client import Client, connect
 from geventecho.config import DEFAULT_TARGET
 from geventecho.dial import check_target
-from geventecho.errors import ConfigError, NetworkError
+from geventecho.errors import ConfigError, NetworkError, UnsolicitedData
 from geventecho.histogram import Histogram
 
 __all__ = ["DEFAULT_SIZE", "MOST_SIZE", "Ping", "Summary", "pings"]
@@ -121,7 +121,9 @@ def _series(target: Address, count: int | None, interval: float, size: int, time
                 client = client or connect(target, timeout=timeout)
                 began = time.perf_counter()
                 client.echo(payload)
-                ping = Ping(sequence, size, seconds=time.perf_counter() - began)
+                elapsed = time.perf_counter() - began
+                _check_nothing_follows(client)
+                ping = Ping(sequence, size, seconds=elapsed)
             except NetworkError as error:
                 if client is not None:
                     client.close()
@@ -134,6 +136,17 @@ def _series(target: Address, count: int | None, interval: float, size: int, time
     finally:
         if client is not None:
             client.close()
+
+
+def _check_nothing_follows(client: Client) -> None:
+    """Refuse an echo that came with more than was sent: the next one would find it, but this may be the last."""
+    try:
+        extra = client.recv(timeout=0)
+    except NetworkError:
+        return  # nothing is there; or the connection broke after the echo, which the next one finds
+    if extra:
+        reason = f"{len(extra)} bytes that nobody asked for came with the reply"
+        raise UnsolicitedData(reason, address=client.target, phase="read")
 
 
 def _next(due: float, interval: float) -> float:

@@ -248,6 +248,9 @@ def translate_connect(error: OSError, address: Address) -> errors.ConnectError:
     if isinstance(error, ConnectionRefusedError):
         reason = "refused: nobody listens there; is the server running?"
         return errors.ConnectRefused(reason, address=address, phase="connect", errno=number)
+    if isinstance(error, ConnectionResetError):
+        reason = "reset as soon as it was made: the server may be full, or be stopping"
+        return errors.ConnectReset(reason, address=address, phase="connect", errno=number)
     if isinstance(error, TimeoutError):
         return errors.ConnectTimeout("no answer in time", address=address, phase="connect", errno=number)
     if number in UNREACHABLE:

@@ -1,0 +1,69 @@
+"""What a peer does at the very end: a reset at once, a reply that is too long, bytes taken and nothing returned."""
+
+from __future__ import annotations
+
+import errno
+import time
+
+import peers
+import pytest
+from clients import MIB, SLACK
+from commands import command
+from timing import UNIT
+
+from geventecho.address import Address
+from geventecho.errors import ConnectError, ConnectReset
+from geventecho.ping import pings
+from geventecho.sockets import translate_connect
+
+
+def test_a_reset_while_connecting_is_named_so() -> None:
+    # Which of connect(2) and the first use meets it is a race, so the error is made by hand; its kind is the same.
+    target = Address.parse("127.0.0.1:7")
+    error = translate_connect(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), target)
+    assert type(error) is ConnectReset
+    assert isinstance(error, ConnectError)
+    assert isinstance(error, ConnectionResetError)
+    assert (error.kind, error.phase, error.errno, error.address) == ("reset", "connect", errno.ECONNRESET, target)
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_every_reset_at_once_is_one_kind() -> None:
+    with peers.accepts_and_resets() as peer:
+        kinds = {ping.error.kind for ping in pings(peer.target, count=50, interval=0) if ping.error is not None}
+    assert kinds <= {"reset", "closed by peer"}
+    assert "reset" in kinds
+
+
+@pytest.mark.usefixtures("no_leaks")
+@pytest.mark.parametrize("extra", [b"x", b"x" * 100_000])
+def test_the_last_echo_of_a_series_is_checked_for_more_than_was_asked(extra: bytes) -> None:
+    with peers.replies_long(extra) as peer:
+        (ping,) = pings(peer.target, count=1)
+        assert ping.seconds is None
+        assert ping.error is not None
+        assert ping.error.kind == "unsolicited data"
+        done = command(["ping", peer.target, "-c", "1"])
+    assert done.returncode == 1
+    assert b"1 sent, 0 answered, 1 lost (100%)\nlost: unsolicited data 1" in done.stdout
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_a_close_after_the_last_echo_is_no_loss() -> None:
+    with peers.closes_between_requests(64) as peer:
+        (ping,) = pings(peer.target, count=1)
+    assert ping.error is None
+    assert ping.seconds is not None
+
+
+@pytest.mark.parametrize("size", [1, MIB, 64 * MIB])
+def test_send_gives_up_once_nothing_has_moved_for_its_timeout(size: int) -> None:
+    # What the peer took counts from when it took it, not from when somebody looked.
+    limit = 10 * UNIT
+    with peers.never_reads() as peer:
+        began = time.monotonic()
+        done = command(["send", peer.target, "--timeout", f"{limit:g}"], given=bytes(size))
+        elapsed = time.monotonic() - began
+    assert done.returncode == 1
+    assert f"{limit:g} s" in done.stderr.decode()
+    assert limit <= elapsed < 1.5 * limit + SLACK
