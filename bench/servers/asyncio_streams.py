@@ -16,7 +16,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def main() -> None:
-    server = await asyncio.start_server(echo, "127.0.0.1", int(sys.argv[1]))
+    server = await asyncio.start_server(echo, "127.0.0.1", int(sys.argv[1]), backlog=65535)
     print(f"listening on 127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
