@@ -37,7 +37,6 @@ def _mark(name: str, environment: Any) -> None:
     }
 
 
-@events.init.add_listener
 def _on_init(environment: Any, **_: Any) -> None:
     def measure() -> None:
         gevent.sleep(SETTLE)
@@ -53,3 +52,6 @@ def _on_init(environment: Any, **_: Any) -> None:
 
     environment.events.test_start.add_listener(lambda **_: _mark("start", environment))
     environment.events.spawning_complete.add_listener(on_spawned)
+
+
+events.init.add_listener(_on_init)
