@@ -1,80 +1,100 @@
-"""`python -m bench.anatomy`: where a server's CPU time goes, by perf(1): kernel, interpreter, greenlet, libev, libc."""
+"""Where servers' CPU time goes, by perf(1): kernel, interpreter, greenlet, libev, C library."""
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from bench.contenders import CONTENDERS, OURS, BenchError, Contender, running
+from bench.contenders import CONTENDERS, OURS, BenchError, running
 from bench.driving import drive
-from bench.run import cores
+from bench.rounds import tell
 from bench.tables import table
 
+if TYPE_CHECKING:
+    from bench.contenders import Contender
+    from bench.rounds import Bench
+
+__all__ = ["TITLE", "profile", "seconds"]
+
 PARTS: Final = (
-    ("kernel", re.compile(r"^\[(kernel|guest)")),
+    ("kernel", re.compile(r"^\[(kernel|guest)|\.ko$")),
     ("greenlet (switches)", re.compile(r"greenlet")),
-    ("gevent, libev", re.compile(r"gevent|corecext|libev")),
-    ("uvloop and libuv", re.compile(r"uvloop")),
+    ("gevent and libev", re.compile(r"gevent|corecext|libev")),
+    ("uvloop and libuv", re.compile(r"^loop\.cpython|uvloop")),
     ("interpreter", re.compile(r"python")),
     ("C library", re.compile(r"^(libc|libm|libpthread|ld-|\[vdso)")),
+    ("the program itself", re.compile(r"")),
 )
 """Names of the files that perf attributes samples to; the first that fits counts."""
+
+SERVERS: Final = (OURS.name, "gevent recv/sendall", "uvloop Protocol", "C epoll")
+SECONDS: Final = 3.0
+CONNECTIONS: Final = (100, 1000)
+TITLE: Final = "Where the CPU time of a 1 KiB message goes"
+
+
+def seconds() -> float:
+    """About how long it takes."""
+    return len(CONNECTIONS) * len(SERVERS) * (SECONDS + 1.5)
 
 
 def shares(report: str) -> dict[str, float]:
     """Per cent by part, from `perf report --sort dso`."""
     found: dict[str, float] = {}
     for percent, file in re.findall(r"^\s*([\d.]+)%\s+(\S+)", report, re.MULTILINE):
-        part = next((name for name, pattern in PARTS if pattern.search(file)), "everything else")
+        part = next(name for name, pattern in PARTS if pattern.search(file))
         found[part] = found.get(part, 0.0) + float(percent)
     return found
 
 
-def measure(contender: Contender, arguments: tuple[str, ...], cpus: tuple[int, int], folder: Path) -> str:
-    """A table for one server under one load."""
-    data = folder / "perf.data"
-    with running(contender.command, cpu=cpus[0], log=folder / "servers.log") as server:
-        command = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "4999", "-p", str(server.pid), "-o", str(data)]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as perf:
-            try:
-                result = drive(server, (*arguments, "--duration", "4"), cpu=cpus[1])
-            finally:
-                perf.terminate()
-    if result["first_failure"]:
-        raise BenchError(result["first_failure"])
-    report = subprocess.run(
-        ["perf", "report", "-i", str(data), "--sort", "dso", "--stdio"], capture_output=True, text=True, check=True
-    )
-    server_cost = result["server"]["user_us_per_message"] + result["server"]["system_us_per_message"]
-    rows = [
-        [part, f"{percent:.1f}", f"{percent / 100 * server_cost:.2f}"]
-        for part, percent in sorted(shares(report.stdout).items(), key=lambda item: -item[1])
-    ]
-    return table(["part", "% of CPU time", "µs a message"], [*rows, ["all", "100.0", f"{server_cost:.2f}"]])
+def profile(bench: Bench) -> str:
+    """A table for each number of connections: a row for each part, a column for each server that can run here.
 
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.anatomy", description=__doc__)
-    parser.add_argument("--size", default="1024", help="bytes of a message (1024)")
-    parser.add_argument("--connections", default="100", help="(100)")
-    parser.add_argument("--server", default=OURS.name, choices=[contender.name for contender in CONTENDERS])
-    options = parser.parse_args()
-    contender = next(each for each in CONTENDERS if each.name == options.server)
+    Raises:
+        BenchError: perf is not there, or a run failed.
+    """
     if shutil.which("perf") is None:
-        print("bench: perf is not there (Debian's package is linux-perf)", file=sys.stderr)
-        return 1
+        raise BenchError("perf is not there (Debian's package is linux-perf)")
+    contenders = [each for each in CONTENDERS if each.name in SERVERS and each.lacks() is None]
+    tables = []
+    for connections in CONNECTIONS:
+        tell(f"profile: {connections} connections")
+        load = ("--size", "1024", "--connections", str(connections), "--duration", str(SECONDS))
+        tables.append(_table(connections, {contender.name: _costs(contender, load, bench) for contender in contenders}))
+    tell("")
+    return "\n".join(tables)
+
+
+def _table(connections: int, costs: dict[str, dict[str, float]]) -> str:
+    parts = [part for part, _ in PARTS if any(part in cost for cost in costs.values())]
+    rows = [[part, *(f"{cost.get(part, 0.0):.2f}" for cost in costs.values())] for part in parts]
+    rows.append(["all", *(f"{sum(cost.values()):.2f}" for cost in costs.values())])
+    return table([f"µs a message, {connections:,} connections", *costs], rows)
+
+
+def _costs(contender: Contender, load: tuple[str, ...], bench: Bench) -> dict[str, float]:
+    """Microseconds a message by part: perf's shares of the time that the server's CPU clock tells."""
     with tempfile.TemporaryDirectory() as folder:
-        load = ("--size", options.size, "--connections", options.connections)
-        print(f"{contender.name}, {options.size} bytes, {options.connections} connections\n")
-        print(measure(contender, load, cores(None, None), Path(folder)))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+        data = Path(folder) / "perf.data"
+        with running(contender.command, cpu=bench.server_cpu, log=bench.log) as server:
+            command = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "4999", "-p", str(server.pid), "-o", str(data)]
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as perf:
+                try:
+                    result = drive(server, load, cpu=bench.driver_cpu)
+                finally:
+                    perf.terminate()
+                    _, said = perf.communicate()
+        if result["first_failure"]:
+            raise BenchError(f"{contender.name}: {result['first_failure']}")
+        report = subprocess.run(
+            ["perf", "report", "-i", str(data), "--sort", "dso", "--stdio"], capture_output=True, text=True, check=False
+        )
+    found = shares(report.stdout)
+    if not found:
+        raise BenchError(f"perf took no samples: {(said or report.stderr).strip()}")
+    cost = result["server"]["user_us_per_message"] + result["server"]["system_us_per_message"]
+    return {part: percent / 100 * cost for part, percent in found.items()}

@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -37,23 +38,26 @@ class Contender:
         name: what the tables call it.
         command: program and arguments; it prints a line that ends in its port once it listens.
         needs: a program or file without which it is left out.
+        toolchain: what makes that file.
         module: a Python module without which it is left out.
     """
 
     name: str
     command: tuple[str, ...]
     needs: str | None = None
+    toolchain: str | None = None
     module: str | None = None
 
     def lacks(self) -> str | None:
         """Why it cannot run here, or None when it can."""
         if self.needs is not None and shutil.which(self.needs) is None:
-            return f"{Path(self.needs).name} is not there"
+            return f"{self.toolchain or self.needs} is not installed"
         if self.module is not None and not _has_module(self.module):
             return f"the Python module {self.module} is not installed"
         return None
 
 
+@cache
 def _has_module(name: str) -> bool:
     check = subprocess.run([sys.executable, "-c", f"import {name}"], capture_output=True, check=False)
     return check.returncode == 0
@@ -77,16 +81,19 @@ CONTENDERS: Final = (
     Contender("uvloop streams", _script("asyncio_streams.py", "uvloop"), module="uvloop"),
     Contender("uvloop Protocol", _script("asyncio_protocol.py", "uvloop"), module="uvloop"),
     Contender("trio", _script("trio_streams.py"), module="trio"),
-    Contender("Node pipe", ("node", str(BENCH / "servers" / "node_pipe.js"), "0"), needs="node"),
-    Contender("Go io.Copy", _program("go_echo"), needs=str(BENCH / "build" / "go_echo")),
-    Contender("C epoll", _program("c_epoll"), needs=str(BENCH / "build" / "c_epoll")),
+    Contender("Node pipe", ("node", str(BENCH / "servers" / "node_pipe.js"), "0"), needs="node", toolchain="Node"),
+    Contender("Go io.Copy", _program("go_echo"), needs=str(BENCH / "build" / "go_echo"), toolchain="Go"),
+    Contender("C epoll", _program("c_epoll"), needs=str(BENCH / "build" / "c_epoll"), toolchain="a C compiler"),
 )
 
 
 def missing() -> list[str]:
-    """One line for each peer that is left out."""
-    reasons = ((contender.name, contender.lacks()) for contender in CONTENDERS)
-    return [f"{name} is left out: {reason}" for name, reason in reasons if reason is not None]
+    """One line for each toolchain that is missing, with the peers that are left out."""
+    peers: dict[str, list[str]] = {}
+    for contender in CONTENDERS:
+        if reason := contender.lacks():
+            peers.setdefault(reason, []).append(contender.name)
+    return [f"left out: {', '.join(names)} ({reason})" for reason, names in peers.items()]
 
 
 @dataclass(frozen=True)
@@ -98,11 +105,21 @@ class Server:
 
     def resident_kib(self) -> int:
         """Memory held now, in KiB (proc(5), VmRSS)."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+        found = re.search(r"^VmRSS:\s+(\d+) kB$", self._read("status"), re.MULTILINE)
         if found is None:
-            raise BenchError(f"process {self.pid} has ended")
+            raise BenchError(f"the server, process {self.pid}, has ended")
         return int(found[1])
+
+    def cpu_ticks(self) -> int:
+        """User and system time so far, in clock ticks (proc(5), utime and stime)."""
+        fields = self._read("stat").rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    def _read(self, name: str) -> str:
+        try:
+            return Path(f"/proc/{self.pid}/{name}").read_text()
+        except OSError as error:
+            raise BenchError(f"the server, process {self.pid}, has ended") from error
 
 
 @contextmanager

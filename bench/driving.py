@@ -19,14 +19,18 @@ __all__ = ["Result", "drive", "hold", "listen_overflows"]
 
 DRIVER: Final = BENCH / "build" / "driver"
 Result = dict[str, Any]  # the driver's JSON object; driver/report.c lists its fields
-LONGEST_RUN: Final = 300.0  # seconds
+STOP_TIMEOUT: Final = 30.0  # seconds
+LONGEST_RUN: Final = 120.0  # seconds
 
 
 def drive(server: Server, arguments: tuple[str, ...], *, cpu: int) -> Result:
     """One run. A result with failures is returned like any other; a driver that was misused raises BenchError."""
-    done = subprocess.run(
-        _command(server, arguments, cpu), capture_output=True, text=True, check=False, timeout=LONGEST_RUN
-    )
+    try:
+        done = subprocess.run(
+            _command(server, arguments, cpu), capture_output=True, text=True, check=False, timeout=LONGEST_RUN
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"the driver did not end within {LONGEST_RUN:g} s") from error
     return _read(done.returncode, done.stdout, done.stderr)
 
 
@@ -40,12 +44,14 @@ def hold(server: Server, connections: int, *, cpu: int) -> Iterator[int]:
         assert process.stdin is not None
         assert process.stdout is not None
         first = process.stdout.readline()
-        if not first.startswith('{"ready"'):
-            process.kill()
-            raise BenchError(f"the driver opened no {connections} connections: {first}{process.stdout.read()}")
-        yield int(json.loads(first)["ready"])
-        process.stdin.close()
-        _read(process.wait(LONGEST_RUN), process.stdout.read(), "")
+        try:
+            if not first.startswith('{"ready"'):
+                raise BenchError(f"the driver opened no {connections} connections: {first}{process.stdout.read()}")
+            yield int(json.loads(first)["ready"])
+            process.stdin.close()
+            _read(process.wait(STOP_TIMEOUT), process.stdout.read(), "")
+        finally:
+            process.kill()  # does nothing to a process that has ended
 
 
 def _command(server: Server, arguments: tuple[str, ...], cpu: int) -> list[str]:

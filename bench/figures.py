@@ -66,7 +66,11 @@ class Summary:
     ratios: dict[str, Spread] = field(default_factory=dict)
 
 
-_BUSY: Final = (Column("server_busy", "server busy %"), Column("driver_busy", "driver busy %"))
+_BUSY: Final = (
+    Column("server_busy", "server busy %"),
+    Column("driver_busy", "driver busy %"),
+    Column("taken", "taken %", 1),
+)
 _COST: Final = (Column("user", "user µs", 2), Column("system", "system µs", 2))
 _LATENCY: Final = (Column("p50", "p50 µs"), Column("p99", "p99 µs"), Column("p999", "p99.9 µs"))
 
@@ -90,6 +94,14 @@ COLUMNS: Final = {
         Column("late_ms", "sent late p99 ms", 1),
         *_BUSY,
     ),
+    "driver": (
+        Column("rate", "messages/s"),
+        Column("server_busy", "server busy %"),
+        Column("driver_busy", "driver busy %"),
+        Column("driver_cost", "driver's µs a message", 2),
+        Column("slower", "messages/s with the slower driver"),
+        Column("change", "change %", 1),
+    ),
     "idle": (Column("each", "KiB a connection", 2), Column("all", "process MiB", 1)),
     "load": (
         Column("per_core", "requests a CPU second"),
@@ -110,6 +122,7 @@ RATIOS: Final = {
     "churn": (Column("rate", "ours / it: connections/s", 2), Column("capacity", "per server CPU second", 2)),
     "flood": (),
     "burst": (),
+    "driver": (),
     "idle": (Column("each", "ours / it", 2),),
     "load": (Column("per_core", "ours / it", 2),),
     "users": (Column("each", "ours / it", 2),),
@@ -137,6 +150,7 @@ def figures_of(kind: str, result: Result) -> dict[str, float]:
         "system": result["server"]["system_us_per_message"],
         "server_busy": result["server"]["share"] * 100,
         "driver_busy": result["driver"]["share"] * 100,
+        "taken": result["taken"],
         "flood": result["flood_bytes_per_second"] / 1e6,
         "seconds": result["seconds"],
         "failed": float(sum(result["failures"].values())),

@@ -42,6 +42,7 @@ PANELS: Final = {
     "churn": ("rate",),
     "flood": ("p99", "flood"),
     "burst": ("connect", "neighbours"),
+    "driver": ("server_busy", "driver_busy"),
     "idle": ("each",),
     "load": ("per_core",),
     "users": ("each", "spawn_cpu"),

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench import scenarios
-from bench.contenders import BENCH, CONTENDERS, BenchError, missing
-from bench.figures import summarise
+from bench import anatomy, scenarios
+from bench.bottleneck import DRIVER, TITLE, slowed
+from bench.contenders import BENCH, CONTENDERS, OURS, BenchError, missing
 from bench.load.compare import LoadBench, tasks
 from bench.machine import describe
-from bench.plots import growth_plot, scenario_plot
+from bench.network import PACED, congestion_control, separate
+from bench.quiet import NOISE, REPEATS
+from bench.report import Report
 from bench.rounds import Bench, chosen
-from bench.tables import scenario_table
-from bench.targets import targets_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from bench.figures import Measured, Summary
+    from bench.load.compare import Task
+    from bench.scenarios import Scenario
 
-WINDOW: Final = {"quick": 1.5, "full": 2.0}  # seconds
 DESCRIPTORS: Final = 65_536
-LOAD: Final = "load"  # the scenario of the load generators, which does not use the driver
+LOAD: Final = "load"  # the load generators, which do not use the driver
+PROFILE: Final = "profile"
+ROUNDS: Final = {"quick": 1, "full": 2}  # of the driver's own check
+MOST_REPEATS: Final = {"quick": 12, "full": 60}
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -38,16 +41,23 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("set", choices=("quick", "full"), help="a choice under ten minutes, or everything")
     parser.add_argument(
-        "--scenario", action="append", default=[], choices=[*names, LOAD], help="only this one; repeatable"
+        "--scenario",
+        action="append",
+        default=[],
+        choices=[*names, DRIVER, LOAD, PROFILE],
+        help="only this one; repeatable",
     )
     parser.add_argument(
         "--peer", action="append", default=[], choices=[c.name for c in CONTENDERS], help="only against this one"
     )
     parser.add_argument("--rounds", type=int, help="how often everybody has a turn (set by scenario)")
-    parser.add_argument("--duration", type=float, help="seconds of one measuring window (1.5 quick, 2 full)")
+    parser.add_argument("--duration", type=float, default=1.5, help="seconds of one measuring window (1.5)")
     parser.add_argument("--warmup", type=float, default=0.3, help="seconds before each window (0.3)")
     parser.add_argument("--server-cpu", type=int, help="core of the server (the first)")
     parser.add_argument("--driver-cpu", type=int, help="core of the driver (the second)")
+    parser.add_argument(
+        "--repeats", type=int, help="how many runs that were not quiet may be made again (12 quick, 60 full)"
+    )
     parser.add_argument("--output", type=Path, default=BENCH / "results" / time.strftime("%Y%m%d-%H%M%S"))
     return parser.parse_args(argv)
 
@@ -73,79 +83,103 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-class Report:
-    """Everything measured so far. It is written anew after each scenario, so an interrupted run leaves what it had."""
+@dataclass(frozen=True)
+class Step:
+    """Something to measure, and about how many seconds it will take."""
 
-    def __init__(self, output: Path, left_out: list[str]) -> None:
-        self.output = output
-        self.results: dict[str, list[Summary]] = {}
-        self._machine = describe()
-        self._left_out = left_out
-        self._sections: list[str] = []
-        self._runs: list[Measured] = []
-
-    def add(self, kind: str, title: str, runs: list[Measured], notes: list[str]) -> None:
-        """The runs of one scenario; notes are lines below its table."""
-        name, rounds = runs[0].scenario, runs[-1].round + 1
-        self.results[name] = summaries = summarise(kind, runs)
-        self._runs += runs
-        self._plot(name, scenario_plot(kind, title, summaries))
-        lines = "".join(f"\n{note}\n" for note in notes)
-        self._section(title, f"{rounds} rounds.\n\n{scenario_table(kind, summaries)}{lines}", name)
-
-    def finish(self) -> None:
-        if growth := self._growth():
-            self._plot("growth", growth_plot("Server CPU a 1 KiB message", "user + system, µs", growth))
-            self._section("How cost grows with connections", "1 KiB messages; user and system CPU.\n", "growth")
-        if self.results:
-            self._section("Figures to reach", targets_table(self.results), None)
-
-    def _growth(self) -> dict[str, list[tuple[int, float]]]:
-        series: dict[str, list[tuple[int, float]]] = {}
-        for connections in (10, 100, 1000, 10000):
-            for summary in self.results.get(f"echo-1024-{connections}", []):
-                cost = summary.figures["user"].middle + summary.figures["system"].middle
-                series.setdefault(summary.name, []).append((connections, cost))
-        return {name: points for name, points in series.items() if len(points) > 1}
-
-    def _plot(self, name: str, svg: str) -> None:
-        (self.output / f"{name}.svg").write_text(svg)
-
-    def _section(self, title: str, body: str, plot: str | None) -> None:
-        picture = f"\n![{title}]({plot}.svg)\n" if plot else ""
-        self._sections.append(f"## {title}\n\n{body}{picture}")
-        print(f"\n{title}\n\n{body}", flush=True)
-        head = "\n".join(f"- {name}: {value}" for name, value in self._machine.items())
-        notes = "".join(f"- {line}\n" for line in self._left_out)
-        (self.output / "tables.md").write_text("\n".join([f"# Results\n\n{head}\n{notes}", *self._sections]))
-        raw = {"machine": self._machine, "runs": [asdict(run) for run in self._runs]}
-        (self.output / "raw.json").write_text(json.dumps(raw, indent=1))
+    name: str
+    seconds: float
+    run: Callable[[], None]
 
 
-def _run(options: argparse.Namespace) -> Report:
-    server_cpu, driver_cpu = cores(options.server_cpu, options.driver_cpu)
-    duration = options.duration or WINDOW[options.set]
-    options.output.mkdir(parents=True, exist_ok=True)
-    log = options.output / "servers.log"
-    bench = Bench(server_cpu, driver_cpu, duration, options.warmup, log)
-    report = Report(options.output, missing())
-    for line in missing():
-        print(line, flush=True)
-    every = scenarios.QUICK if options.set == "quick" else scenarios.FULL
-    known = {scenario.name: scenario for scenario in (*scenarios.FULL, *every)}  # a quick one in place of its full one
-    names = options.scenario or [*(scenario.name for scenario in every), LOAD]
-    for name in names:
-        if name == LOAD:
-            for task in tasks(full=options.set == "full"):
-                load = LoadBench(server_cpu, driver_cpu, log)
-                report.add(task.kind, task.title(), load.measure(task, options.rounds or task.rounds), [])
-        else:
-            scenario = known[name]
-            rounds = options.rounds or scenario.rounds
-            runs, failed = bench.measure(scenario, chosen(scenario, options.peer), rounds)
-            report.add(scenario.kind, scenario.title, runs, failed)
-    report.finish()
-    return report
+class Plan:
+    """Turns the arguments into steps; each adds its own part to the report."""
+
+    def __init__(self, options: argparse.Namespace, bench: Bench, report: Report) -> None:
+        self._options, self._bench, self._report = options, bench, report
+
+    def steps(self) -> list[Step]:
+        """In the order they are run."""
+        every = scenarios.QUICK if self._options.set == "quick" else scenarios.FULL
+        known = {scenario.name: scenario for scenario in (*scenarios.FULL, *every)}  # a quick one before its full one
+        own = {DRIVER: self._driver, LOAD: self._load, PROFILE: self._profile}
+        names = self._options.scenario or [DRIVER, *(scenario.name for scenario in every), PROFILE, LOAD]
+        return [step for name in names for step in (own[name]() if name in own else [self._scenario(known[name])])]
+
+    def _window(self) -> float:
+        return float(self._options.duration + self._options.warmup)
+
+    def _scenario(self, scenario: Scenario) -> Step:
+        peers = chosen(scenario, self._options.peer)
+        rounds = min(self._options.rounds or scenario.rounds, scenario.most_rounds)
+
+        def run() -> None:
+            runs, notes = self._bench.measure(scenario, peers, rounds)
+            self._report.add(scenario.kind, scenario.title, runs, notes)
+
+        window = 0.0 if scenario.kind in {"burst", "idle"} else self._window()
+        return Step(scenario.name, rounds * (1 + 2 * len(peers)) * (scenario.overhead + window), run)
+
+    def _driver(self) -> list[Step]:
+        some = {OURS.name, *scenarios.MAIN_PEERS}
+        contenders = tuple(each for each in CONTENDERS if each.name in some and each.lacks() is None)
+        rounds = min(self._options.rounds or 100, ROUNDS[self._options.set])
+
+        def run() -> None:
+            self._report.add(DRIVER, TITLE, slowed(self._bench, contenders, rounds), [])
+
+        return [Step(DRIVER, rounds * 2 * len(contenders) * (0.6 + self._window()), run)]
+
+    def _load(self) -> list[Step]:
+        return [self._task(task) for task in tasks(full=self._options.set == "full")]
+
+    def _task(self, task: Task) -> Step:
+        rounds = min(self._options.rounds or task.rounds, task.rounds)
+        bench = LoadBench(self._bench.server_cpu, self._bench.driver_cpu, self._bench.log)
+
+        def run() -> None:
+            self._report.add(task.kind, task.title(), bench.measure(task, rounds), [])
+
+        return Step(task.kind, rounds * 5 * (task.users / task.spawn_rate + task.settle + task.window + 3), run)
+
+    def _profile(self) -> list[Step]:
+        def run() -> None:
+            self._report.section(anatomy.TITLE, anatomy.profile(self._bench))
+
+        return [Step(PROFILE, anatomy.seconds(), run)]
+
+
+def _run(options: argparse.Namespace) -> int:
+    """All steps. One that fails is told of and the next one follows."""
+    cpus = cores(options.server_cpu, options.driver_cpu)
+    shared = separate()
+    warnings = [shared] if shared else []
+    if congestion_control() in PACED:
+        warnings.append(
+            f"congestion control {congestion_control()} paces loopback too: the figures contain its waiting"
+        )
+    warnings += missing()
+    report = Report(options.output, describe(), warnings, cpus)
+    repeats = MOST_REPEATS[options.set] if options.repeats is None else options.repeats
+    bench = Bench(*cpus, options.duration, options.warmup, options.output / "servers.log", repeats)
+    steps = Plan(options, bench, report).steps()
+    for line in warnings:
+        print(f"bench: {line}", flush=True)
+    print(f"bench: about {sum(step.seconds for step in steps) / 60:.0f} minutes for {len(steps)} scenarios", flush=True)
+    if repeats:
+        bound = f"{REPEATS} times at most, {repeats} in all"
+        print(f"bench: a run that loses over {NOISE:g} % of a core's time is made again, {bound}", flush=True)
+    failed = []
+    for step in steps:
+        try:
+            step.run()
+        except (BenchError, OSError, subprocess.SubprocessError) as error:
+            failed.append(step.name)
+            report.section(f"{step.name}: not measured", f"{error}\n")
+    print(f"\n{report.targets()}", flush=True)
+    if failed:
+        print(f"bench: not measured: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -154,14 +188,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # not without stopping the server
     began = time.monotonic()
     try:
-        report = _run(options)
+        status = _run(options)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        print(f"\nbench: interrupted; what was measured is in {options.output}", file=sys.stderr)
         return 130
-    print(f"{time.monotonic() - began:.0f} seconds; tables, plots and raw figures are in {report.output}")
-    return 0
+    print(f"{time.monotonic() - began:.0f} seconds; tables, plots and raw figures are in {options.output}")
+    return status
 
 
 if __name__ == "__main__":

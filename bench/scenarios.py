@@ -23,6 +23,8 @@ class Scenario:
         arguments: for the driver; duration and warm-up are added.
         peers: names of those it is run for besides ours; None is everybody.
         rounds: how often everybody has a turn.
+        most_rounds: as many are enough, whatever is asked for.
+        overhead: seconds of a run besides its window and warm-up, to tell how long all will take.
     """
 
     name: str
@@ -30,16 +32,24 @@ class Scenario:
     kind: Kind
     arguments: tuple[str, ...]
     peers: tuple[str, ...] | None = None
-    rounds: int = 5
+    rounds: int = 3
+    most_rounds: int = 100
+    overhead: float = 0.6
 
 
-def _echo(size: int, connections: int) -> Scenario:
+MAIN_PEERS: Final = ("gevent recv/sendall", "uvloop Protocol", "Node pipe", "C epoll")
+FASTEST: Final = ("uvloop Protocol", "C epoll")
+
+
+def _echo(size: int, connections: int, peers: tuple[str, ...] | None = None) -> Scenario:
     label = f"{size // 1024} KiB" if size >= 1024 else f"{size} B"
     return Scenario(
         f"echo-{size}-{connections}",
         f"Echo, {label}, {connections:,} connections",
         "echo",
         ("--size", str(size), "--connections", str(connections)),
+        peers,
+        overhead=0.6 + connections / 5000,
     )
 
 
@@ -66,29 +76,40 @@ BURST: Final = Scenario(
     "10,000 connects at once beside 50 connections with 2,000 messages a second",
     "burst",
     ("--mode", "burst", "--size", "64", "--connections", "50", "--rate", "2000", "--burst", "10000"),
+    overhead=1.0,
 )
-IDLE: Final = Scenario("idle", f"Memory of {IDLE_CONNECTIONS:,} idle connections", "idle", (), rounds=2)
-
-MAIN_PEERS: Final = ("gevent recv/sendall", "uvloop Protocol", "Node pipe", "C epoll")
+IDLE: Final = Scenario(
+    "idle",
+    f"Memory of {IDLE_CONNECTIONS:,} idle connections",
+    "idle",
+    (),
+    most_rounds=1,  # memory hardly varies
+    overhead=3.0,
+)
 
 FULL: Final = (
     *(_echo(1024, connections) for connections in (10, 100, 1000, 10000)),
     *(_echo(size, 100) for size in (64, 16384, 102400)),
-    replace(_echo(102400, 10), peers=MAIN_PEERS),
+    *(
+        _echo(size, connections, FASTEST if connections > 10 else MAIN_PEERS)
+        for size in (64, 16384, 102400)
+        for connections in (10, 1000, 10000)
+    ),
     PIPELINED,
     CHURN,
     FLOOD,
-    replace(BURST, rounds=3),
+    BURST,
     IDLE,
 )
 
 QUICK: Final = (
-    replace(_echo(1024, 100), rounds=3),
-    replace(_echo(1024, 1000), peers=MAIN_PEERS, rounds=3),
-    replace(_echo(102400, 10), peers=("uvloop Protocol", "C epoll"), rounds=3),
-    replace(PIPELINED, peers=MAIN_PEERS, rounds=2),
-    replace(CHURN, peers=MAIN_PEERS, rounds=2),
-    replace(FLOOD, peers=("gevent recv/sendall", "uvloop Protocol"), rounds=2),
-    replace(BURST, peers=("C epoll",), rounds=2),
-    replace(IDLE, peers=("gevent recv/sendall", "uvloop Protocol"), rounds=1),
+    _echo(1024, 100),
+    *(replace(_echo(1024, connections, MAIN_PEERS), rounds=2) for connections in (10, 1000, 10000)),
+    *(replace(_echo(size, 100, FASTEST), rounds=1) for size in (64, 16384)),
+    replace(_echo(102400, 10, FASTEST), rounds=2),
+    replace(PIPELINED, peers=MAIN_PEERS, rounds=1),
+    replace(CHURN, peers=MAIN_PEERS, rounds=1),
+    replace(FLOOD, peers=("gevent recv/sendall", "uvloop Protocol"), rounds=1),
+    replace(BURST, peers=FASTEST, rounds=1),
+    replace(IDLE, peers=("gevent recv/sendall", "uvloop Protocol")),
 )

@@ -9,7 +9,7 @@ from bench.figures import COLUMNS, RATIOS
 if TYPE_CHECKING:
     from bench.figures import Column, Spread, Summary
 
-__all__ = ["scenario_table", "table"]
+__all__ = ["growth_table", "scenario_table", "table"]
 
 
 def table(headings: list[str], rows: list[list[str]]) -> str:
@@ -35,6 +35,18 @@ def scenario_table(kind: str, summaries: list[Summary]) -> str:
         for summary in summaries
     ]
     return table(headings, rows)
+
+
+def growth_table(series: dict[str, list[tuple[int, float]]]) -> str:
+    """CPU per message by number of connections, and how many times the first figure the last is."""
+    counts = sorted({count for points in series.values() for count, _ in points})
+    rows = []
+    for name, points in series.items():
+        costs = dict(points)
+        cells = [f"{costs[count]:.2f}" if count in costs else "" for count in counts]
+        whole = costs.keys() >= {counts[0], counts[-1]}
+        rows.append([name, *cells, f"{costs[counts[-1]] / costs[counts[0]]:.2f}" if whole else ""])
+    return table(["server", *(f"{count:,} connections" for count in counts), "last / first"], rows)
 
 
 def _value(spread: Spread, column: Column) -> str:

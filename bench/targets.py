@@ -69,10 +69,10 @@ TARGETS: Final = (
 
 
 def targets_table(results: dict[str, list[Summary]]) -> str:
-    """Every figure whose scenario was run, with what was measured."""
+    """Every figure whose scenario was run, with what was measured; empty when none was."""
     rows = []
     for target in TARGETS:
         value = target.value(results[target.scenario]) if target.scenario in results else None
         if value is not None:
             rows.append([target.what, target.wanted(), f"{value:.2f}", "yes" if target.reached(value) else "no"])
-    return table(["figure", "wanted", "measured", "reached"], rows)
+    return table(["figure", "wanted", "measured", "reached"], rows) if rows else ""

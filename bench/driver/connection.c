@@ -181,6 +181,14 @@ static void proven(struct run *run, struct connection *connection, uint64_t now)
         connection_open(run, connection);
 }
 
+/* Works without result, as a slower driver would: if the server's throughput stays, the driver is not what limits it. */
+static void be_slower(const struct run *run, uint64_t messages)
+{
+    uint64_t until = now_ns() + messages * run->options.handicap_ns;
+    while (now_ns() < until)
+        ;
+}
+
 static void record_echoes(struct run *run, struct connection *connection, uint64_t now)
 {
     uint64_t echoed = connection->received / run->stream.size;
@@ -188,6 +196,8 @@ static void record_echoes(struct run *run, struct connection *connection, uint64
         connection->echoed = echoed;
         return;
     }
+    if (run->options.handicap_ns && echoed > connection->echoed)
+        be_slower(run, echoed - connection->echoed);
     for (; connection->echoed < echoed; connection->echoed++) {
         uint64_t message = connection->echoed;
         if (message == 0) /* the proof, counted apart */

@@ -29,6 +29,7 @@ struct options {
     unsigned sources;                 /* local addresses 127.0.0.1, 127.0.0.2, … */
     int cpu;                          /* -1: any */
     pid_t server_pid;                 /* 0: none to measure */
+    uint64_t handicap_ns;             /* of useless work per message */
 };
 
 /* Exits with status 2 and a line on stderr when the options are wrong. */

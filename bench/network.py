@@ -1,0 +1,74 @@
+"""A network of its own for a comparison, so that how this machine talks to others does not decide it.
+
+A machine may have a congestion control that paces what is sent (BBR), also on loopback: server and driver then wait for
+timers and the measurement is one of the pacing. In a namespace (network_namespaces(7)) there is only loopback, with
+Linux's own default, cubic.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+from pathlib import Path
+from typing import Final
+
+__all__ = ["PACED", "congestion_control", "separate"]
+
+PACED: Final = frozenset({"bbr"})
+"""Congestion controls that pace what is sent."""
+
+CONGESTION_CONTROL: Final = Path("/proc/sys/net/ipv4/tcp_congestion_control")
+CLONE_NEWNET: Final = 0x40000000  # unshare(2)
+CLONE_NEWUSER: Final = 0x10000000
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1  # netdevice(7)
+INTERFACE: Final = "16sh14x"  # struct ifreq: name, flags, padding
+
+
+def congestion_control() -> str:
+    """The default of new sockets here."""
+    return CONGESTION_CONTROL.read_text().strip()
+
+
+def separate() -> str | None:
+    """Move this process and what it will start to a network with nothing but loopback and Linux's defaults.
+
+    Root may; so may others where unprivileged user namespaces are allowed. The process must have one thread.
+
+    Returns:
+        None, or why not: all is then as it was, or as far as it came.
+    """
+    try:
+        _leave()
+        _loopback_up()
+        CONGESTION_CONTROL.write_text("cubic")
+    except OSError as error:
+        return f"no network namespace of its own ({error})"
+    return None
+
+
+def _leave() -> None:
+    user, group = os.geteuid(), os.getegid()
+    if user == 0:
+        _unshare(CLONE_NEWNET)
+        return
+    _unshare(CLONE_NEWUSER | CLONE_NEWNET)
+    # Whoever made a user namespace is root in it once it is mapped (user_namespaces(7)).
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+
+
+def _unshare(flags: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).unshare(flags) != 0:  # os.unshare() comes with Python 3.12
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        found = fcntl.ioctl(sock, SIOCGIFFLAGS, struct.pack(INTERFACE, b"lo", 0))
+        _, flags = struct.unpack(INTERFACE, found)
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack(INTERFACE, b"lo", flags | IFF_UP))

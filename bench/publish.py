@@ -1,0 +1,73 @@
+"""`python -m bench.publish RESULTS`: puts the tables and plots of one comparison into the documentation.
+
+The part of the page between the two marks is replaced; the plots go to images/bench beside the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+from bench.contenders import BENCH, BenchError
+
+__all__ = ["publish"]
+
+PAGE: Final = BENCH.parent / "docs" / "performance.md"
+BEGIN: Final = "<!-- made by `make -C bench publish`, from here -->"
+END: Final = "<!-- to here -->"
+IMAGES: Final = Path("images") / "bench"  # beside the page
+
+
+def publish(results: Path, page: Path) -> None:
+    """Replace what the page has between its marks, and all plots in its folder for them.
+
+    Raises:
+        BenchError: there are no such results, or the page has not both marks.
+        OSError: something could not be read or written.
+    """
+    tables = results / "tables.md"
+    if not tables.is_file():
+        raise BenchError(f"{results} has no tables.md: it is not the output of a comparison")
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise BenchError(f"{page} lacks a line {BEGIN!r} and below it a line {END!r}")
+    text = tables.read_text()
+    images = page.parent / IMAGES
+    shutil.rmtree(images, ignore_errors=True)
+    images.mkdir(parents=True)
+    for name in re.findall(r"\]\(([\w-]+\.svg)\)", text):
+        shutil.copy(results / name, images / name)
+    page.write_text(f"{before}{BEGIN}\n\n{_fitted(text)}\n{END}{after}")
+
+
+def _fitted(text: str) -> str:
+    """Without the title, headings one level lower, pictures where they are now."""
+    lower = re.sub(r"^(#+ )", r"#\1", text.partition("\n")[2].strip(), flags=re.MULTILINE)
+    return re.sub(r"\]\(([\w-]+\.svg)\)", rf"]({IMAGES}/\1)", lower)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.publish", description=__doc__)
+    parser.add_argument("results", type=Path, nargs="?", help="a folder of bench/results (the latest)")
+    parser.add_argument("--page", type=Path, default=PAGE, help="Markdown with the two marks (docs/performance.md)")
+    options = parser.parse_args()
+    try:
+        folders = sorted((BENCH / "results").glob("*/tables.md"))
+        if options.results is None and not folders:
+            raise BenchError("there are no results yet: `make bench` makes some")
+        results = options.results or folders[-1].parent
+        publish(results, options.page)
+    except (BenchError, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    print(f"{options.page} has the tables of {results}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

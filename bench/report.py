@@ -1,0 +1,108 @@
+"""What a comparison leaves behind: tables (Markdown), a plot for each (SVG), every single run (JSON)."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from bench.figures import summarise
+from bench.plots import growth_plot, scenario_plot
+from bench.quiet import core_times, steal
+from bench.tables import growth_table, scenario_table
+from bench.targets import targets_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.figures import Measured, Summary
+
+__all__ = ["Report"]
+
+GROWTH: tuple[int, ...] = (10, 100, 1000, 10000)  # connections
+
+
+class Report:
+    """Everything measured so far. It is written anew after each scenario, so an interrupted run leaves what it had.
+
+    Arguments:
+        output: a folder.
+        machine: by name, what a reader needs to judge the figures.
+        warnings: lines that belong above all tables.
+        cpus: the cores of server and driver.
+    """
+
+    def __init__(self, output: Path, machine: dict[str, str], warnings: list[str], cpus: tuple[int, int]) -> None:
+        self.output = output
+        self._machine = machine
+        self._warnings = warnings
+        self._cpus = cpus
+        self._began = [core_times(cpu) for cpu in cpus]
+        self._started = time.monotonic()
+        self._results: dict[str, list[Summary]] = {}
+        self._sections: list[str] = []
+        self._runs: list[Measured] = []
+        output.mkdir(parents=True, exist_ok=True)
+
+    def add(self, kind: str, title: str, runs: list[Measured], notes: list[str]) -> None:
+        """The runs of one scenario; notes are lines below its table."""
+        name, rounds = runs[0].scenario, runs[-1].round + 1
+        self._results[name] = summaries = summarise(kind, runs)
+        self._runs += runs
+        self._plot(name, scenario_plot(kind, title, summaries))
+        lines = "".join(f"\n{note}\n" for note in notes)
+        turns = "1 round" if rounds == 1 else f"{rounds} rounds"
+        self.section(title, f"{turns}.\n\n{scenario_table(kind, summaries)}{lines}\n![{title}]({name}.svg)\n")
+
+    def section(self, title: str, body: str) -> None:
+        """Some Markdown of its own."""
+        text = _section(title, body)
+        self._sections.append(text)
+        print(f"\n{text}", flush=True)
+        self._write()
+
+    def targets(self) -> str:
+        """The figures to reach, as far as they have been measured; empty when none has."""
+        return targets_table(self._results)
+
+    def _write(self) -> None:
+        machine = {
+            **self._machine,
+            "steal": self._steal(),
+            "took": f"{(time.monotonic() - self._started) / 60:.0f} minutes",
+        }
+        head = "".join(f"- {name}: {value}\n" for name, value in machine.items())
+        lines = "".join(f"- {line}\n" for line in self._warnings)
+        sections = [_section("Figures to reach", self.targets())] if self.targets() else []
+        sections += [*self._sections, *self._growth()]
+        (self.output / "tables.md").write_text("\n".join([f"# Results\n\n{head}{lines}", *sections]))
+        raw = {"machine": machine, "warnings": self._warnings, "runs": [asdict(run) for run in self._runs]}
+        (self.output / "raw.json").write_text(json.dumps(raw, indent=1))
+
+    def _steal(self) -> str:
+        """Over everything so far."""
+        shares = [steal(began, core_times(cpu)) for cpu, began in zip(self._cpus, self._began, strict=True)]
+        return f"{shares[0]:.1f} % of the server's core, {shares[1]:.1f} % of the driver's"
+
+    def _growth(self) -> list[str]:
+        """A section on how cost grows, when a contender was run with several numbers of connections."""
+        series: dict[str, list[tuple[int, float]]] = {}
+        for connections in GROWTH:
+            for summary in self._results.get(f"echo-1024-{connections}", []):
+                cost = summary.figures["user"].middle + summary.figures["system"].middle
+                series.setdefault(summary.name, []).append((connections, cost))
+        series = {name: points for name, points in series.items() if len(points) > 1}
+        if not series:
+            return []
+        title = "How cost grows with connections: server CPU a 1 KiB message"
+        self._plot("growth", growth_plot(title, "user + system, µs", series))
+        body = f"User and system CPU, µs.\n\n{growth_table(series)}\n![{title}](growth.svg)\n"
+        return [_section(title, body)]
+
+    def _plot(self, name: str, svg: str) -> None:
+        (self.output / f"{name}.svg").write_text(svg)
+
+
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}"
