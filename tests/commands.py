@@ -42,3 +42,18 @@ def started(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         env=environment(),
     )
+
+
+def send(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run `geventecho send ARGUMENTS` to its end."""
+    return command(["send", *arguments], given=given)
+
+
+def failed(done: subprocess.CompletedProcess[bytes], *words: str) -> str:
+    """It ended with 1 and one line on standard error that names the command and has these words; returns the line."""
+    assert done.returncode == 1, done
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith(f"geventecho {done.args[len(COMMAND)]}: ")
+    for word in words:
+        assert word in line
+    return line

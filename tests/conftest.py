@@ -6,6 +6,7 @@ import fcntl
 import gc
 import os
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,11 @@ import gevent
 import greenlet
 import peers
 import pytest
-from timing import wait_until
+from timing import UNIT, wait_until
 
+from geventecho.address import Address
 from geventecho.client import Client, connect
-
-USE_DEFAULT_PORT = {"test_cli.py", "test_command_serve.py", "test_node_tutorial.py", "test_ping.py", "test_send.py"}
+from geventecho.config import DEFAULT_TARGET
 
 
 def pytest_collection_finish() -> None:
@@ -37,23 +38,37 @@ def live_greenlets() -> int:
 
 
 @pytest.fixture(autouse=True)
-def _default_port(request: pytest.FixtureRequest) -> Iterator[None]:
-    """One test at a time where the default port is at stake: the tests run in several processes."""
-    if request.path.name not in USE_DEFAULT_PORT:
-        yield
-        return
-    with open(Path(tempfile.gettempdir(), "geventecho-tests-port-8090"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@pytest.fixture(autouse=True)
 def _sigchld_is_free() -> Iterator[None]:
     """gevent.subprocess takes SIGCHLD over for good: exit codes of other children would read 0 in all later tests."""
     yield
     status = Path("/proc/self/status").read_text().splitlines()
     caught = int(next(line for line in status if line.startswith("SigCgt")).split()[1], 16)
     assert not caught >> (signal.SIGCHLD - 1) & 1, "something took SIGCHLD over"
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen there, on any address."""
+    with socket.socket(socket.AF_INET6) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        try:
+            probe.bind(("::", port))
+        except OSError:
+            return False
+    return True
+
+
+@pytest.fixture
+def default_port() -> Iterator[int]:
+    """The default port, free, for one test at a time: the tests run in several processes."""
+    port = Address.parse(DEFAULT_TARGET).port
+    with open(Path(tempfile.gettempdir(), f"geventecho-tests-port-{port}"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            wait_until(lambda: is_free(port), 20 * UNIT)
+        except AssertionError:
+            pytest.skip(f"another program has port {port}")
+        yield port
 
 
 @pytest.fixture

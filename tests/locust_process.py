@@ -1,12 +1,11 @@
 """Locust in processes of its own: importing it patches a process, and pytest's own stays as it is.
 
-`run_script` runs a piece of Python with a deadline and returns what it passed to `answer()`. `LocustRun` is a whole
-Locust, through our launcher or not. `EchoServerProcess` is our server, with its counters at the end.
+`LocustRun` is a whole Locust, through our launcher or not. `EchoServerProcess` is our server, with its counters at the
+end. Pieces of Python that use Locust are run by locust_script.py.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import os
@@ -32,81 +31,12 @@ TESTS = ROOT / "tests"
 ECHO_USER = ROOT / "loadtests" / "locustfile.py"
 COUNTING_USER = TESTS / "loadtest" / "counting_locustfile.py"
 
-# Imports Locust once, then runs each script in a fork of itself: an interpreter with Locust takes a second to start.
-# It never runs a hub, so nothing is alive twice after the fork.
-FORKER = """\
-import faulthandler, json, os, sys
-import harness
-for line in sys.stdin:
-    job = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        log = os.open(job["log"], os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        sys.argv = job["argv"]
-        faulthandler.dump_traceback_later(job["seconds"], exit=True)
-        with open(sys.argv[0]) as file:
-            code = compile(file.read(), sys.argv[0], "exec")
-        def answer(value):
-            with open(job["answer"], "w") as file:
-                json.dump(value, file)
-        exec(code, {"__name__": "__main__", "answer": answer, "sys": sys, **vars(harness)})
-        sys.exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
 
 def environment(**extra: str) -> dict[str, str]:
     """What subprocesses get: this process's, without options that somebody may have set for Locust."""
     ours = ("LOCUST_", "GEVENTECHO_LOADTEST_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {"PYTHONPATH": f"{ROOT}:{TESTS}", "PYTHONFAULTHANDLER": "1"} | extra
-
-
-class Scripts:
-    """Runs scripts one after the other in forks of a process that has imported Locust and tests/loadtest/harness.py."""
-
-    def __init__(self) -> None:
-        self._forker: subprocess.Popen[str] | None = None
-
-    def run(self, text: str, *arguments: str, directory: Path, seconds: float = 30.0) -> Any:
-        """Run `text`; returns what it gave to `answer(value)`.
-
-        Raises:
-            AssertionError: it failed, printed a traceback, or was not done in time.
-        """
-        forker = self._forker = self._forker or self._start()
-        answer, log, script = directory / "answer.json", directory / "script.log", directory / "script.py"
-        answer.unlink(missing_ok=True)
-        script.write_text(text)
-        job = {"argv": [str(script), *arguments], "log": str(log), "answer": str(answer), "seconds": seconds * SCALE}
-        assert forker.stdin is not None
-        assert forker.stdout is not None
-        forker.stdin.write(json.dumps(job) + "\n")
-        forker.stdin.flush()
-        code = forker.stdout.readline().strip()
-        printed = log.read_text()
-        assert code == "0", printed
-        assert "Traceback" not in printed, printed
-        return json.loads(answer.read_text())
-
-    def _start(self) -> subprocess.Popen[str]:
-        atexit.register(self.stop)
-        return subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", FORKER],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env=environment(PYTHONPATH=f"{ROOT}:{TESTS}:{TESTS / 'loadtest'}"),
-        )  # fmt: skip
-
-    def stop(self) -> None:
-        """End the process."""
-        if self._forker is not None:
-            self._forker.communicate()
-            self._forker = None
-
-
-run_script = Scripts().run
 
 
 def free_port() -> int:

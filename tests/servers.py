@@ -106,6 +106,12 @@ def assert_adds_up(counters: dict[str, int], *, echoes: bool = True) -> None:
         assert counters["bytes_received"] == told, counters
 
 
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has."""
+    with open(f"/proc/{pid}/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
 class Process:
     """A server program; killed at the end of the block when it is still there.
 
@@ -183,8 +189,7 @@ class Process:
     @property
     def memory(self) -> int:
         """Resident set, in bytes."""
-        with open(f"/proc/{self.pid}/statm") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+        return resident(self.pid)
 
     @property
     def cpu_seconds(self) -> float:
@@ -212,6 +217,12 @@ def serve(*arguments: str, **options: Any) -> Process:
     """`geventecho serve` on a free port, with more arguments."""
     where = () if "--listen" in arguments or "--port" in arguments else ("--port", "0")
     return Process("-m", "geventecho", "serve", *where, *arguments, **options)
+
+
+def capacity(server: Process) -> str:
+    """The line in which a `geventecho serve` tells how many it has room for."""
+    wait_until(lambda: server.lines)
+    return server.lines[0]
 
 
 def is_refused(address: Address) -> bool:

@@ -6,14 +6,13 @@ import struct
 import time
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from replies import PEER, read
 from timing import SCALE
 
-from geventecho.address import Address
 from geventecho.errors import ConfigError, ReplyError, ReplyTooLong, ShortReply
 from geventecho.framing import (
     DEFAULT_MAX_SIZE,
@@ -23,26 +22,14 @@ from geventecho.framing import (
     LengthPrefixed,
     NoReply,
     Parsed,
-    Parser,
     Until,
     UntilClosed,
     UntilQuiet,
     as_framing,
 )
-from geventecho.framing_options import from_options, pattern
 from geventecho.reply import ReplyReader
 
-PEER = Address.parse("tcp://127.0.0.1:8090")
 MIB = 2**20
-
-
-def read(framing: Framing, chunks: list[bytes]) -> tuple[bytes, bytes, int]:
-    """The reply, what came after it, and how many chunks it took."""
-    reader = ReplyReader(framing, PEER)
-    for taken, chunk in enumerate(chunks, 1):
-        if reader.feed(chunk):
-            return reader.data, reader.rest + b"".join(chunks[taken:]), taken
-    raise AssertionError(f"not complete after {reader.received} bytes")
 
 
 def pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
@@ -222,71 +209,6 @@ def test_a_length_that_cannot_be_is_malformed(header: bytes, includes_itself: bo
     assert caught.value.address == PEER
 
 
-# Callables and framings of one's own.
-
-
-def test_a_callable_is_fed_each_byte_once() -> None:
-    seen: list[bytes] = []
-
-    def ends(chunk: bytes) -> bool:
-        seen.append(chunk)
-        return chunk.endswith(b"!")
-
-    assert read(as_framing(ends), [b"a", b"bc", b"d!", b"e"])[:2] == (b"abcd!", b"e")
-    assert seen == [b"a", b"bc", b"d!"]
-
-
-def test_a_callable_may_ask_for_more_than_the_chunk_holds() -> None:
-    calls: list[bytes] = []
-
-    def four_more(chunk: bytes) -> int:
-        calls.append(chunk)
-        return 4
-
-    assert read(as_framing(four_more), [b"a", b"b", b"cdef"])[:2] == (b"abcd", b"ef")
-    assert calls == [b"a"]
-
-
-def test_a_callable_may_end_the_reply_before_the_chunk() -> None:
-    assert read(as_framing(lambda chunk: 0 if chunk == b"next" else None), [b"a", b"next"])[:2] == (b"a", b"next")
-
-
-def test_a_subclass_starts_afresh_with_each_reply() -> None:
-    class Lines(Framing):
-        """Three lines."""
-
-        def parser(self) -> Parser:
-            left = 3
-
-            def parse(chunk: bytes) -> int | None:
-                nonlocal left
-                for at, byte in enumerate(chunk, 1):
-                    left -= byte == 0x0A
-                    if not left:
-                        return at
-                return None
-
-            return parse
-
-    framing = Lines()
-    for _ in range(2):
-        assert read(framing, [b"1\n2", b"\n3\n4\n"])[:2] == (b"1\n2\n3\n", b"4\n")
-
-
-def test_a_parser_that_refuses_makes_a_reply_error() -> None:
-    def refuse(chunk: bytes) -> None:
-        raise ValueError("no such tag")
-
-    with pytest.raises(ReplyError, match="malformed: no such tag"):
-        ReplyReader(as_framing(refuse), PEER).feed(b"x")
-
-
-@pytest.mark.parametrize("verdict", ["x", -1, 1.5])
-def test_a_callable_that_returns_nonsense_is_told_so(verdict: object) -> None:
-    with pytest.raises(TypeError, match="give None, True or a number of bytes"):
-        ReplyReader(as_framing(lambda chunk: verdict)).feed(b"x")  # type: ignore[arg-type,return-value]
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -346,73 +268,3 @@ def test_ten_megabytes_in_usual_chunks_cost_next_to_nothing(framing: Framing, re
 def test_byte_by_byte_the_cost_is_not_quadratic(framing: Framing, reply: bytes) -> None:
     # A copy of all that has come for each byte would move half a terabyte.
     assert seconds_to_read(framing, reply, 1) < 10 * SCALE
-
-
-# As options write them.
-
-
-def test_options_make_framings() -> None:
-    assert from_options() is None
-    until = from_options(until=r"\r\n", max_size=100)
-    assert isinstance(until, Until)
-    assert (until.delimiter, until.max_size) == (b"\r\n", 100)
-    exactly = from_options(exactly=0)
-    assert isinstance(exactly, Exactly)
-    quiet = from_options(quiet=0.5)
-    assert quiet is not None
-    assert quiet.quiet == 0.5
-    assert isinstance(from_options(none=True), NoReply)
-    assert isinstance(from_options(close=True), UntilClosed)
-
-
-@pytest.mark.parametrize(
-    ("text", "layout", "offset", "includes_itself"),
-    [(">I", ">I", 0, False), ("<H,4", "<H", 4, False), (">I, 1, self", ">I", 1, True)],
-)
-def test_a_length_prefix_option(text: str, layout: str, offset: int, includes_itself: bool) -> None:
-    framing = from_options(length_prefix=text)
-    assert isinstance(framing, LengthPrefixed)
-    assert (framing.prefix.format, framing.offset, framing.includes_itself) == (layout, offset, includes_itself)
-
-
-@pytest.mark.parametrize("text", ["", ">I,x", ">I,1,me", ">I,1,self,2", ">I,-1", ">I,99999999999", ">I," + "9" * 5000])
-def test_a_wrong_length_prefix_option_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"^--reply-length-prefix: "):
-        from_options(length_prefix=text)
-
-
-@pytest.mark.parametrize(
-    ("given", "option"),
-    [
-        ({"until": r"\q"}, "--reply-until: '\\q' is not an escape; write \\\\ for a backslash"),
-        ({"until": ""}, "--reply-until: "),
-        ({"exactly": -3}, "--reply-exactly: "),
-        ({"exactly": 10**20}, "--reply-exactly: "),
-        ({"quiet": float("nan")}, "--reply-quiet: "),
-    ],
-)
-def test_an_error_names_its_option(given: dict[str, Any], option: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        from_options(**given)
-    assert str(caught.value).startswith(option)
-    assert "encoding" not in str(caught.value), "a delimiter has none"
-
-
-@pytest.mark.parametrize(
-    "text", ["(", "(" * 6000, "a{99999999999999}", "[", "\ud800"], ids=["open", "deep", "count", "set", "surrogate"]
-)
-def test_a_pattern_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        pattern(text)
-    assert len(str(caught.value).splitlines()) == 1
-
-
-def test_a_pattern_is_for_any_bytes_and_warns_of_nothing() -> None:
-    found = pattern("^\udcff[[x]")  # what the command line makes of a byte that is no UTF-8
-    assert found.search(b"\xff[")
-    assert not found.search(b"x\xff[")
-
-
-def test_two_options_exclude_each_other() -> None:
-    with pytest.raises(ConfigError, match="--reply-until and --reply-none: a reply ends in one way"):
-        from_options(until="x", none=True)

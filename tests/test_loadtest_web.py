@@ -11,7 +11,8 @@ from typing import Any
 import peers
 import psutil
 import pytest
-from locust_process import ECHO_USER, LocustRun, run_script
+from locust_process import ECHO_USER, LocustRun
+from locust_script import run_script
 from timing import SCALE, wait_until
 
 FORM = {"user_count": "1", "spawn_rate": "1"}

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 from commands import SECONDS, command
 from servers import serve
-from timing import PATIENCE, wait_until
 
 from geventecho.client import connect
 
@@ -47,22 +44,6 @@ def node(script: str) -> subprocess.Popen[str]:
     return subprocess.Popen([NODE, "-e", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def port_is_free() -> bool:
-    with socket.socket(socket.AF_INET6) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        with contextlib.suppress(OSError):
-            probe.bind(("::", PORT))
-            return True
-    return False
-
-
-@pytest.fixture
-def tutorial_port() -> None:
-    """Port 8090, once whoever has it lets it go."""
-    wait_until(port_is_free, 3 * PATIENCE, f"port {PORT}, Node's tutorial port, free for this test")
-
-
 class Tutorial:
     """The tutorial's server, and what it prints."""
 
@@ -75,7 +56,7 @@ class Tutorial:
 
 
 @pytest.fixture
-def tutorial(tutorial_port: None) -> Iterator[Tutorial]:
+def tutorial(default_port: int) -> Iterator[Tutorial]:
     with node(SERVER % PORT) as process:
         try:
             server = Tutorial(process)
@@ -85,7 +66,7 @@ def tutorial(tutorial_port: None) -> Iterator[Tutorial]:
             process.kill()
 
 
-def test_nodes_client_against_our_server_on_the_tutorials_port(tutorial_port: None) -> None:
+def test_nodes_client_against_our_server_on_the_tutorials_port(default_port: int) -> None:
     with serve("--port", str(PORT)) as server:
         assert server.target == TARGET
         told = printed_by_nodes_client(PORT)
