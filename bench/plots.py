@@ -1,4 +1,7 @@
-"""Plots as SVG, drawn by hand: horizontal bars for a scenario, lines for how cost grows with connections."""
+"""Plots as SVG, drawn by hand: horizontal bars for a scenario, lines for how cost grows with connections.
+
+Where figures lie more than a power of ten or two apart, the scale is logarithmic and says so.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from xml.sax.saxutils import escape
 from bench.figures import COLUMNS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bench.figures import Column, Spread, Summary
 
 __all__ = ["growth_plot", "scenario_plot"]
@@ -33,6 +38,8 @@ LINES: Final = (
 
 LABEL_WIDTH: Final = 150
 PANEL_WIDTH: Final = 360
+BAR_WIDTH: Final = PANEL_WIDTH - 90
+FAR_APART: Final = 30
 ROW: Final = 26
 TOP: Final = 64
 
@@ -61,26 +68,37 @@ def scenario_plot(kind: str, title: str, summaries: list[Summary]) -> str:
         _text(LABEL_WIDTH - 8, TOP + ROW * row + 17, summary.name, anchor="end", bold=row == 0)
         for row, summary in enumerate(summaries)
     ]
-    return _svg(LABEL_WIDTH + 2 * (PANEL_WIDTH + 40), TOP + ROW * len(summaries) + 12, title, [*names, *panels])
+    width = max(LABEL_WIDTH + len(panels) * (PANEL_WIDTH + 40), LABEL_WIDTH + 9 * len(title) - 130)
+    return _svg(width, TOP + ROW * len(summaries) + 12, title, [*names, *panels])
 
 
 def _bars(column: Column, summaries: list[Summary], left: int) -> str:
-    most = max(summary.figures[column.key].high for summary in summaries) or 1.0
-    scale = (PANEL_WIDTH - 70) / most
-    parts = [_text(left, TOP - 10, f"{column.heading}: median, smallest and largest")]
-    for row, summary in enumerate(summaries):
-        spread, top = summary.figures[column.key], TOP + ROW * row
-        colour = OURS_DARK if row == 0 else PEER_DARK
-        parts.append(_box(left, top + 4, spread.middle * scale, colour))
-        parts.append(_whisker(left, top + 13, spread, scale))
-        parts.append(_text(left + spread.high * scale + 6, top + 17, f"{spread.middle:,.{column.decimals}f}"))
+    spreads = [summary.figures[column.key] for summary in summaries]
+    length, logarithmic = _scale(spreads)
+    scale = ", logarithmic" if logarithmic else ""
+    parts = [_text(left, TOP - 10, f"{column.heading}{scale}: median, smallest and largest")]
+    for row, spread in enumerate(spreads):
+        top, low, high = TOP + ROW * row, left + length(spread.low), left + length(spread.high)
+        parts.append(_box(left, top + 4, length(spread.middle), OURS_DARK if row == 0 else PEER_DARK))
+        parts.append(_whisker(low, high, top + 13))
+        parts.append(_text(high + 6, top + 17, f"{spread.middle:,.{column.decimals}f}"))
     return "".join(parts)
+
+
+def _scale(spreads: list[Spread]) -> tuple[Callable[[float], float], bool]:
+    """Turns a figure into pixels. Logarithmic, from the power of ten below the least, when medians differ much."""
+    most = max(spread.high for spread in spreads) or 1.0
+    least = min(spread.low for spread in spreads)
+    if least <= 0 or max(spread.middle for spread in spreads) < FAR_APART * least:
+        return lambda value: max(value, 0.0) / most * BAR_WIDTH, False
+    floor = math.floor(math.log10(least))
+    return lambda value: (math.log10(value) - floor) / (math.log10(most) - floor) * BAR_WIDTH, True
 
 
 def _stacks(summaries: list[Summary], left: int) -> str:
     """User (dark) and system (light) CPU of the server per message."""
     totals = [summary.figures["user"].middle + summary.figures["system"].middle for summary in summaries]
-    scale = (PANEL_WIDTH - 90) / (max(totals) or 1.0)
+    scale = BAR_WIDTH / (max(totals) or 1.0)
     parts = [_text(left, TOP - 10, "server CPU, µs a message: user (dark) + system (light)")]
     for row, summary in enumerate(summaries):
         user, system, top = summary.figures["user"].middle, summary.figures["system"].middle, TOP + ROW * row
@@ -92,23 +110,23 @@ def _stacks(summaries: list[Summary], left: int) -> str:
 
 
 def growth_plot(title: str, unit: str, series: dict[str, list[tuple[int, float]]]) -> str:
-    """Lines over a logarithmic number of connections, from zero: {name: [(connections, value), …]}."""
+    """Lines, both scales logarithmic: {name: [(connections, value), …]}."""
     width, height, left, bottom = 760, 400, 60, 350
     counts = sorted({count for points in series.values() for count, _ in points})
-    most = max(value for points in series.values() for _, value in points) * 1.05
+    values = [value for points in series.values() for _, value in points]
+    least, most = min(values) / 1.1, max(values) * 1.1
     span = math.log10(counts[-1] / counts[0]) or 1.0
 
     def across(count: int) -> float:
         return left + math.log10(count / counts[0]) / span * 480
 
     def up(value: float) -> float:
-        return bottom - value / most * (bottom - TOP)
+        return bottom - math.log(value / least) / math.log(most / least) * (bottom - TOP)
 
     parts = [_text(left, TOP - 10, unit)]
     parts += [_text(across(count), bottom + 18, f"{count:,}", anchor="middle") for count in counts]
     parts.append(_text(left + 240, bottom + 38, "connections", anchor="middle"))
-    step = _round_step(most / 5)
-    for value in (step * place for place in range(int(most / step) + 1)):
+    for value in _round_values(least, most):
         parts.append(f'<path d="M{left} {up(value):.1f}h480" stroke="#dddddd"/>')
         parts.append(_text(left - 6, up(value) + 4, f"{value:g}", anchor="end"))
     labels = _spread_labels({name: up(points[-1][1]) for name, points in series.items()})
@@ -120,10 +138,12 @@ def growth_plot(title: str, unit: str, series: dict[str, list[tuple[int, float]]
     return _svg(width, height, title, parts)
 
 
-def _round_step(least: float) -> float:
-    """The next 1, 2 or 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
+def _round_values(least: float, most: float) -> list[float]:
+    """1, 2, 3, 5 and 7 times the powers of ten between two values."""
+    powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
+    return [
+        factor * 10.0**power for power in powers for factor in (1, 2, 3, 5, 7) if least <= factor * 10.0**power <= most
+    ]
 
 
 def _spread_labels(places: dict[str, float]) -> dict[str, float]:
@@ -159,8 +179,9 @@ def _box(x: float, y: float, width: float, colour: str) -> str:
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0.5):.1f}" height="18" fill="{colour}"/>'
 
 
-def _whisker(left: float, y: float, spread: Spread, scale: float) -> str:
-    """Black with a white edge, to be seen on a dark bar."""
-    low, high = left + spread.low * scale, left + spread.high * scale
+def _whisker(low: float, high: float, y: float) -> str:
+    """Black with a white edge, to be seen on a dark bar. None for a single run."""
+    if low == high:
+        return ""
     line = f'd="M{low:.1f} {y}H{high:.1f}M{low:.1f} {y - 4}v8M{high:.1f} {y - 4}v8" fill="none"'
     return f'<path {line} stroke="#ffffff" stroke-width="3"/><path {line} stroke="#000000"/>'

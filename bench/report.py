@@ -96,7 +96,7 @@ class Report:
         if not series:
             return []
         title = "How cost grows with connections: server CPU a 1 KiB message"
-        self._plot("growth", growth_plot(title, "user + system, µs", series))
+        self._plot("growth", growth_plot(title, "user + system, µs, logarithmic", series))
         body = f"User and system CPU, µs.\n\n{growth_table(series)}\n![{title}](growth.svg)\n"
         return [_section(title, body)]
 
