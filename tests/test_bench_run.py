@@ -1,0 +1,171 @@
+"""The comparison as a program, also when a peer or a scenario fails, a toolchain is missing, or somebody interrupts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from timing import PATIENCE, wait_until
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="server and driver need a core each")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs() -> None:
+    make = ["make", "-C", str(ROOT / "bench"), "build/driver", "build/c_epoll"]
+    subprocess.run(make, check=True, capture_output=True, timeout=6 * PATIENCE)
+
+
+def compare(
+    output: Path, *arguments: str, before: str = "", environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """One short comparison in a process of its own, after some Python of the test's."""
+    short = ["quick", "--rounds", "1", "--duration", "0.1", "--repeats", "0", "--output", str(output), *arguments]
+    program = f"import sys\n{textwrap.dedent(before)}\nfrom bench.run import main\nsys.exit(main({short!r}))"
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=6 * PATIENCE,
+    )
+
+
+def test_short_comparison_prints_a_table(tmp_path: Path) -> None:
+    done = compare(tmp_path, "--scenario", "echo-1024-100", "--peer", "C epoll")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^bench: about \d+ minutes for 1 scenarios?$", done.stdout, re.MULTILINE)
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert any(line.startswith("| geventecho | ") for line in rows)
+    assert any(line.startswith("| C epoll | ") for line in rows)
+    assert "against C epoll" in done.stdout
+    # Ours, C, ours: the ratio is taken between neighbours.
+    raw = json.loads((tmp_path / "raw.json").read_text())
+    assert [run["contender"] for run in raw["runs"]] == ["geventecho", "C epoll", "geventecho"]
+    assert all(0 <= run["raw"]["steal"] <= run["raw"]["taken"] <= 100 for run in raw["runs"])
+    assert {"congestion control", "somaxconn", "kernel", "processor", "steal"} <= raw["machine"].keys()
+    assert ElementTree.parse(tmp_path / "echo-1024-100.svg").getroot().tag.endswith("svg")
+
+
+def test_missing_toolchain_is_a_line(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("taskset", "git", "cc"):
+        (tools / name).symlink_to(subprocess.check_output(["which", name], text=True).strip())
+    scenario = ("--scenario", "echo-1024-100", "--peer", "Node pipe", "--peer", "C epoll")
+    done = compare(tmp_path / "out", *scenario, environment={"PATH": str(tools)})
+    assert done.returncode == 0, done.stderr
+    assert "bench: left out: Node pipe (Node is not installed)\n" in done.stdout
+    assert "| Node pipe |" not in done.stdout
+    assert "| C epoll |" in done.stdout
+    assert "- left out: Node pipe (Node is not installed)\n" in (tmp_path / "out" / "tables.md").read_text()
+
+
+def test_failing_peer_is_left_out_and_told_of(tmp_path: Path) -> None:
+    liar = '''
+        from bench import rounds
+        from bench.contenders import Contender
+        code = """if True:
+            import socket
+            listener = socket.create_server(("127.0.0.1", 0))
+            print(":%d" % listener.getsockname()[1], flush=True)
+            while True:
+                connection, _ = listener.accept()
+                connection.sendall(bytes(len(connection.recv(9999))))
+        """
+        rounds.CONTENDERS = (*rounds.CONTENDERS, Contender("liar", (sys.executable, "-c", code)))
+        from bench import run
+        run.CONTENDERS = rounds.CONTENDERS
+    '''
+    done = compare(tmp_path, "--scenario", "echo-1024-100", "--peer", "liar", "--peer", "C epoll", before=liar)
+    assert done.returncode == 0, done.stderr
+    assert "liar is left out of this scenario: connection" in done.stdout
+    assert "| liar |" not in done.stdout
+    assert "| C epoll |" in done.stdout
+
+
+def test_scenario_that_fails_does_not_end_the_comparison(tmp_path: Path) -> None:
+    """Ours fails in the first: it is recorded, the next one follows, and the exit status says so."""
+    failing = """
+        from bench import rounds
+        from bench.contenders import BenchError
+        real = rounds.drive
+        def drive(server, arguments, *, cpu):
+            if "64" in arguments:
+                raise BenchError("as the test wants it")
+            return real(server, arguments, cpu=cpu)
+        rounds.drive = drive
+    """
+    few = ("--scenario", "echo-64-100", "--scenario", "echo-1024-100", "--peer", "C epoll")
+    done = compare(tmp_path, *few, before=failing)
+    assert done.returncode == 1
+    assert "bench: not measured: echo-64-100\n" in done.stderr
+    assert "Traceback" not in done.stderr
+    tables = (tmp_path / "tables.md").read_text()
+    assert "## echo-64-100: not measured\n\nas the test wants it\n" in tables
+    assert "| C epoll |" in tables
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_leaves_results_and_no_process(tmp_path: Path, number: signal.Signals) -> None:
+    few = ["--scenario", "echo-1024-10", "--scenario", "echo-1024-100", "--peer", "C epoll", "--rounds", "1"]
+    command = [sys.executable, "-m", "bench.run", "quick", *few, "--duration", "0.5", "--output", str(tmp_path)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        tables = tmp_path / "tables.md"
+        wait_until(tables.exists, 6 * PATIENCE, "the first scenario's table")
+        wait_until(lambda: len(_session(process.pid)) == 3, 6 * PATIENCE, "a server and a driver")
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=6 * PATIENCE)
+    assert process.returncode == (130 if number == signal.SIGINT else 143)
+    assert "Traceback" not in errors
+    assert _session(process.pid) == []
+    assert "10 connections" in tables.read_text()
+
+
+def _session(leader: int) -> list[int]:
+    """Processes of a session that have not ended (proc(5): state and session)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(fields[3]) == leader and fields[0] not in {"Z", "X"}:
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_network_of_its_own_has_loopback_and_the_usual_congestion_control() -> None:
+    program = """
+        import json, os, socket
+        from bench.network import congestion_control, separate
+        before = os.readlink("/proc/self/ns/net")
+        why = separate()
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+            names = [name for _, name in socket.if_nameindex()]
+        print(json.dumps([why, names, congestion_control(), os.readlink("/proc/self/ns/net") != before]))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    why, names, control, moved = json.loads(done.stdout)
+    if why is not None:
+        pytest.skip(why)
+    assert moved
+    assert "lo" in names
+    assert not {name for name in names if name.startswith(("eth", "en", "wl"))}
+    assert control == "cubic"
