@@ -13,6 +13,7 @@ from gevent.server import StreamServer
 
 from geventecho.address import SockAddr
 from geventecho.counters import Refusal
+from geventecho.kernel import queue_drops
 from geventecho.sockets import ACCEPT_NO_DESCRIPTOR, ACCEPT_PEER_GONE
 
 __all__ = ["Acceptor"]
@@ -41,10 +42,11 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         listener: a listening socket; `shut` closes it.
         socket_class: what accepted sockets become.
         deliver: takes a socket and the peer's address; must not block.
-        room: how many more may be open; the next one is refused when there is none, whoever it is.
-        admit: whether to take in this one; must not block.
+        room: how many more may be open; must not block.
+        admit: whether to take in this one, asked also when there is no room, to say why not; must not block.
         refuse: told of a peer that was refused, and why; must not block.
         failed: told of an error of accept(2) that is not a peer's; must not block.
+        dropped: told how many connects the kernel has dropped for want of room in its queue; must not block.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         admit: Callable[[SockAddr], Refusal | None],
         refuse: Callable[[SockAddr, Refusal], None],
         failed: Callable[[OSError], None],
+        dropped: Callable[[int], None],
     ) -> None:
         super().__init__(listener, handle=deliver, spawn=spawn_raw)
         self._wrapper = listener
@@ -66,6 +69,8 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self._admit = admit
         self._refuse = refuse
         self._failed = failed
+        self._dropped = dropped
+        self._drops = queue_drops(listener)
         self._waiting: deque[tuple[int, SockAddr]] = deque()
         self._again = get_hub().loop.timer(0)
         self._turns_full = 0
@@ -81,6 +86,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
             except OSError as error:
                 if error.errno not in ACCEPT_PEER_GONE:
                     break
+        self._look_at_drops()
         self._wrapper.close()
         self.close()
         self._release_reserve()
@@ -95,7 +101,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         if not self._waiting:
             return None
         fd, sockaddr = self._waiting.popleft()
-        refusal = Refusal.FULL if self._room() <= 0 else self._admit(sockaddr)
+        refusal = self._admit(sockaddr)
         if refusal is not None:
             os.close(fd)
             self._refuse(sockaddr, refusal)
@@ -109,6 +115,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         Taking one in costs six times what accept(2) does, and the kernel's queue is short (net.core.somaxconn): in a
         burst of 10,000 connects it overflowed, and who falls out of it tries again a second later.
         """
+        self._look_at_drops()
         self._accept()
         super()._do_read()
         if self._waiting and not self._again.active:
@@ -134,6 +141,13 @@ class Acceptor(StreamServer):  # type: ignore[misc]
     def do_handle(self, sock: socket.socket, sockaddr: SockAddr) -> None:
         """Hand on an accepted socket."""
         self._deliver(sock, sockaddr)
+
+    def _look_at_drops(self) -> None:
+        """A queue that was full has made the listener readable, so no drop is missed by looking here."""
+        drops = queue_drops(self._wrapper)
+        if drops != self._drops:
+            self._dropped((drops - self._drops) & 0xFFFFFFFF)
+            self._drops = drops
 
     def _accept_failed(self, error: OSError) -> None:
         if error.errno in ACCEPT_PEER_GONE:

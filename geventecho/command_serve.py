@@ -27,7 +27,7 @@ Serve TCP echo (RFC 862): every byte that a client sends comes back to it, for a
 
 The first line on standard output is `listening on TARGET`, once connects succeed. SIGTERM or Ctrl-C drains: no new
 clients, idle ones are ended, active ones may finish until --drain-timeout; the last line then gives drained, cut and
-bytes lost. A second signal ends at once.
+bytes lost, the one before it the counters, which SIGUSR1 prints too. A second signal ends at once.
 
 Exit codes: 0 nothing owed was lost, 1 it could not listen, 2 usage, 3 bytes owed were lost, 128 + N by a second
 signal."""
@@ -98,6 +98,7 @@ def _add_limits(parser: configargparse.ArgumentParser, defaults: ServerConfig) -
         ("--max-per-address", "N", 1, "open at once from one address; an IPv6 address counts by its /64"),
         ("--max-bytes", "BYTES", 1, "end a connection once it has sent this much"),
         ("--max-rate", "BYTES", 1, "bytes a second that a connection may send; it is slowed down, not ended"),
+        ("--min-rate", "BYTES", 1, "end a connection that is in use and carries less than this a second, both ways"),
     ):  # fmt: skip
         amounts.add_argument(name, metavar=metavar, type=whole_number(least), help=text)
     amounts.add_argument(
@@ -139,7 +140,8 @@ def run(options: argparse.Namespace) -> int:
         logger.warning("--max-connections %d is more than the descriptor limit allows: it is %d", most, capacity)
         most = capacity
     try:
-        return serve(EchoServer(address, config=_config(options, most), on_listening=announce), say)
+        server = EchoServer(address, config=_config(options, most), on_listening=announce)
+        return serve(server, say, lambda: log.dropped)
     finally:
         log.close()
 

@@ -36,6 +36,8 @@ class ServerConfig:
         lifetime: end a connection that is this old.
         max_bytes: end an echo connection once it has received this much.
         max_rate: bytes a second an echo connection may send; it is slowed down, not ended.
+        min_rate: end a connection that is in use and carries fewer bytes a second than this, both directions taken
+            together; see `geventecho.limits.Pace`.
         write_stall: end a connection whose peer has taken no byte for this long while one was owed.
         drain_idle: during a drain, end a connection after this long without a byte.
         drain_timeout: end whatever is still open this long after a drain began.
@@ -52,6 +54,7 @@ class ServerConfig:
     lifetime: float | None = None
     max_bytes: int | None = None
     max_rate: int | None = None
+    min_rate: int | None = None
     write_stall: float | None = 60.0
     drain_idle: float = 1.0
     drain_timeout: float = 30.0
@@ -62,8 +65,10 @@ class ServerConfig:
                 raise ConfigError(f"{name} is None; it cannot be switched off")
         _check_integer(self, "backlog", least=1)
         _check_integer(self, "max_connections", least=0)
-        for name in ("max_per_address", "max_bytes", "max_rate"):
+        for name in ("max_per_address", "max_bytes", "max_rate", "min_rate"):
             _check_integer(self, name, least=1)
+        if self.min_rate is not None and self.max_rate is not None and self.min_rate > self.max_rate:
+            raise ConfigError(f"min_rate is {self.min_rate} and max_rate {self.max_rate}: nobody could keep both")
         for name in ("connect_rate", "idle_timeout", "first_byte_timeout", "lifetime"):
             _check_seconds(self, name, above_zero=True)
         _check_networks(self, "allow")

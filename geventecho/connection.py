@@ -6,6 +6,7 @@ Rules for this file: it knows one socket; never the server, never another connec
 from __future__ import annotations
 
 import enum
+import math
 import time
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from greenlet import greenlet
 
 from geventecho.address import Address, SockAddr
 from geventecho.counters import Ending
-from geventecho.limits import Meter
+from geventecho.limits import Meter, Pace
 from geventecho.sockets import name_of
 
 __all__ = ["Clock", "Connection", "ConnectionInfo", "CountedSocket", "Cut", "Ended", "Phase"]
@@ -83,15 +84,16 @@ class Connection:
         greenlet: the greenlet that serves it, once that runs.
         began: when it was accepted; `progress`: when it last carried a byte (monotonic seconds).
         received, sent, discarded: bytes read while it was open; handed to the kernel; read after our FIN.
-        meter: how much it may still receive and how fast, or None.
+        meter: how much it may still receive and how fast, or None; `pace`: how fast it has to be, or None.
+        look: when to ask the kernel whether its peer is still there (monotonic seconds).
         pending: what is read but not yet sent, while the peer takes nothing; else None.
         verdict: why it was told to end, or None.
         due: the tick it is filed under in the deadlines, or None.
     """
 
     __slots__ = (
-        "began", "clock", "discarded", "due", "greenlet", "meter", "pending", "phase", "progress", "received", "sent",
-        "sock", "sockaddr", "verdict",
+        "began", "clock", "discarded", "due", "greenlet", "look", "meter", "pace", "pending", "phase", "progress",
+        "received", "sent", "sock", "sockaddr", "verdict",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, sockaddr: SockAddr, clock: Clock) -> None:
@@ -102,6 +104,8 @@ class Connection:
         self.began = self.progress = time.monotonic()
         self.received = self.sent = self.discarded = 0
         self.meter: Meter | None = None
+        self.pace: Pace | None = None
+        self.look = math.inf
         self.pending: memoryview | None = None
         self.verdict: Ending | None = None
         self.phase = Phase.NEW

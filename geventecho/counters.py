@@ -15,7 +15,7 @@ class Ending(enum.Enum):
     PEER = "peer"
     """The peer sent FIN; all it had sent was returned."""
     RESET = "reset"
-    """The connection broke: RST, or the network gave up on it."""
+    """The connection broke: RST, or an error of the network."""
     IDLE = "idle"
     """No byte in either direction for `idle_timeout`."""
     FIRST_BYTE = "first_byte"
@@ -26,6 +26,10 @@ class Ending(enum.Enum):
     """It had received `max_bytes`."""
     WRITE_STALL = "write_stall"
     """The peer took no byte for `write_stall` while one was owed."""
+    SLOW = "slow"
+    """It was in use, and carried less than `min_rate`."""
+    VANISHED = "vanished"
+    """Nothing came from its host any more, not even an acknowledgement."""
     DRAINED = "drained"
     """It had no byte for `drain_idle` during a drain, or had not begun."""
     CUT = "cut"
@@ -42,7 +46,9 @@ class Refusal(enum.Enum):
     """Why a connection was accepted and closed at once; each has a counter, `refused_<value>`."""
 
     FULL = "full"
-    """`max_connections` were open, or memory was short."""
+    """`max_connections` were open."""
+    NO_MEMORY = "no_memory"
+    """The process had too little memory left to serve one more."""
     DENIED = "denied"
     """Its address is on the deny list, or not on the allow list."""
     ADDRESS_FULL = "address_full"
@@ -58,12 +64,14 @@ COUNTERS: Final[tuple[str, ...]] = (
     *(f"refused_{refusal.value}" for refusal in Refusal),
     *(f"ended_{ending.value}" for ending in Ending),
     "accept_errors",
+    "queue_drops",
     "bytes_received",
     "bytes_sent",
     "bytes_discarded",
     "bytes_lost",
 )
-"""The names, in the block's order. `accepted` includes the refused, so accepted = refused + ended + open."""
+"""The names, in the block's order. `accepted` includes the refused, so accepted = refused + ended + open. `queue_drops`
+are connects that the kernel dropped because the accept queue was full: they were never accepted, and most try again."""
 
 INDEX: Final = {name: index for index, name in enumerate(COUNTERS)}
 REFUSED: Final = {refusal: INDEX[f"refused_{refusal.value}"] for refusal in Refusal}

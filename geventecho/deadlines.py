@@ -1,4 +1,4 @@
-"""Due-time buckets: first byte, idle, stalled write, lifetime, and the drain's idle limit.
+"""Due-time buckets: first byte, idle, stalled write, least rate, lifetime, a vanished host, and the drain's idle limit.
 
 A connection is filed under the time of its next check. A tick looks only at what is due and files anew what has made
 progress since, so that a message costs a timestamp and no timer. Scanning all connections instead costs 9 ms at a
@@ -7,19 +7,32 @@ stroke with 20,000 of them.
 
 from __future__ import annotations
 
+import math
 import time
+from operator import itemgetter
 from typing import Any, Final
 
-from gevent import get_hub
+from gevent import get_hub, socket
 
 from geventecho.config import ServerConfig
 from geventecho.connection import Clock, Connection, Phase
 from geventecho.counters import Ending
+from geventecho.kernel import pulse
+from geventecho.limits import Pace
 
 __all__ = ["TICK", "Deadlines"]
 
 TICK: Final = 0.05
 """Seconds between looks. A limit is kept to within two ticks, and never early."""
+SILENCE: Final = 30.0
+"""Seconds without anything from a peer that was sent something and ought to acknowledge it; then its host has vanished.
+
+The kernel's own limit (tcp(7), TCP_USER_TIMEOUT) cannot serve here: it also ends a peer that answers and has no room.
+"""
+QUIET: Final = 90.0
+"""The same for a peer that was sent nothing: keep-alive asks it after 60 s."""
+SOONEST: Final = 1.0
+"""Seconds between two looks at the kernel for one connection, at least."""
 
 
 class Deadlines:
@@ -36,6 +49,7 @@ class Deadlines:
         self._lifetime = config.lifetime
         self._idle = config.idle_timeout
         self._write_stall = config.write_stall
+        self._min_rate = config.min_rate
         self._drain_idle: float | None = None
         self._buckets: dict[int, set[Connection]] = {}
         self._seen = 0
@@ -62,6 +76,14 @@ class Deadlines:
         for connection in connections:
             self.watch(connection)
 
+    def add(self, connection: Connection) -> None:
+        """Watch a connection that was just accepted."""
+        if connection.sock.family != socket.AF_UNIX:
+            connection.look = connection.began + SILENCE
+        if self._min_rate is not None:
+            connection.pace = Pace(self._min_rate, connection.began)
+        self.watch(connection)
+
     def watch(self, connection: Connection) -> None:
         """File a connection under its next check; call again when it begins to owe bytes."""
         due = self._due(connection)
@@ -86,7 +108,9 @@ class Deadlines:
 
     def _due(self, connection: Connection) -> tuple[float, Ending] | None:
         """When to end the connection if it makes no more progress, and why."""
-        found: list[tuple[float, Ending]] = []
+        found: list[tuple[float, Ending]] = [(connection.look, Ending.VANISHED)]
+        if connection.pace is not None:
+            found.append((connection.pace.due, Ending.SLOW))
         if self._first_byte is not None and not connection.received:
             found.append((connection.began + self._first_byte, Ending.FIRST_BYTE))
         if self._lifetime is not None:
@@ -97,7 +121,8 @@ class Deadlines:
             found.append((connection.progress + self._write_stall, Ending.WRITE_STALL))
         if self._drain_idle is not None:
             found.append((connection.progress + self._drain_idle, Ending.DRAINED))
-        return min(found, key=lambda due: due[0]) if found else None
+        due = min(found, key=itemgetter(0))
+        return due if due[0] < math.inf else None
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -119,7 +144,29 @@ class Deadlines:
         if connection.verdict is not None or connection.phase in (Phase.ENDING, Phase.CLOSED):
             return
         due = self._due(connection)
-        if due is not None and due[0] + TICK <= now:
+        if due is not None and due[0] + TICK <= now and self._is_over(connection, due[1], now):
             connection.end(due[1])
         else:
             self.watch(connection)
+
+    def _is_over(self, connection: Connection, ending: Ending, now: float) -> bool:
+        """Whether what is due is the end: of two of them the due time is only when to look; that is set anew."""
+        if ending is Ending.VANISHED:
+            return self._has_vanished(connection, now)
+        if ending is Ending.SLOW and connection.pace is not None:
+            carried, owed = connection.received + connection.sent, connection.pending is not None
+            return connection.pace.is_slow(carried, now - connection.progress, now, owed=owed)
+        return True
+
+    def _has_vanished(self, connection: Connection, now: float) -> bool:
+        try:
+            silence, outstanding, unanswered = pulse(connection.sock)
+        except OSError:  # a handler has closed it
+            connection.look = math.inf
+            return False
+        # What it has not acknowledged may have been sent a moment ago, after a long time of nothing to say.
+        left = QUIET - silence
+        if outstanding:
+            left = min(left, SILENCE - min(silence, now - connection.progress))
+        connection.look = now + min(SILENCE, max(SOONEST, left))
+        return unanswered and left <= 0

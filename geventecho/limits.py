@@ -16,12 +16,14 @@ from geventecho.address import SockAddr, canonical_ip
 from geventecho.config import ServerConfig
 from geventecho.counters import Refusal
 
-__all__ = ["TABLE_SIZE", "AddressLimits", "Meter"]
+__all__ = ["PACE_SECONDS", "TABLE_SIZE", "AddressLimits", "Meter", "Pace"]
 
 TABLE_SIZE: Final = 65536
 """Addresses whose connect rate is remembered."""
 BURST_SECONDS: Final = 0.1
 """How much of its rate a connection may use ahead of time."""
+PACE_SECONDS: Final = 10.0
+"""How often a connection's least rate is judged."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -123,6 +125,46 @@ class Meter:
         now = time.monotonic()
         self._free_at = max(self._free_at, now - BURST_SECONDS) + size / self._rate
         return max(0.0, self._free_at - now)
+
+
+class Pace:
+    """Whether a connection keeps to its least rate, looked at every PACE_SECONDS.
+
+    What it sent and what was sent to it count together. It is judged only while it is in use: when nothing is owed to
+    it and it was silent for half that time, or carried nothing at all, it is idle, which is `idle_timeout`'s business.
+    The first spell of use is not judged, since it may have begun a moment ago. A spell in which bytes were owed and
+    none was taken is judged with the next, since kernels take them in lumps.
+
+    Args:
+        rate: bytes a second.
+        now: monotonic seconds.
+    """
+
+    __slots__ = ("_carried", "_rate", "_since", "_used", "due")
+
+    def __init__(self, rate: int, now: float) -> None:
+        self._rate = rate
+        self._since = now
+        self._carried = 0
+        self._used = False
+        self.due = now + PACE_SECONDS
+
+    def is_slow(self, carried: int, silent: float, now: float, *, owed: bool) -> bool:
+        """Judge the time since the last look.
+
+        Args:
+            carried: bytes in both directions since the connection began.
+            silent: seconds since the last of them.
+            now: monotonic seconds.
+            owed: whether bytes wait that the peer does not take.
+        """
+        self.due = now + PACE_SECONDS
+        new, seconds = carried - self._carried, now - self._since
+        if owed and not new:
+            return False
+        self._carried, self._since = carried, now
+        used, self._used = self._used, owed or (new > 0 and silent < PACE_SECONDS / 2)
+        return used and self._used and new < self._rate * seconds
 
 
 def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:

@@ -14,7 +14,7 @@ from gevent import socket
 
 from geventecho.connection import Connection
 from geventecho.echo import RECEIVE_SIZE, flush
-from geventecho.sockets import unsent
+from geventecho.kernel import unsent
 
 __all__ = ["LINGER_BYTES", "LINGER_MOST", "LINGER_SECONDS", "finish"]
 

@@ -23,8 +23,10 @@ from geventecho.counters import Counters, Ending, Refusal
 from geventecho.deadlines import Deadlines
 from geventecho.echo import RECEIVE_SIZE
 from geventecho.hooks import ServerHooks, describe, is_interrupt
+from geventecho.kernel import pulse
 from geventecho.limits import AddressLimits, Meter
 from geventecho.linger import LINGER_SECONDS, finish
+from geventecho.refusals import RefusalLog
 
 __all__ = ["Registry"]
 
@@ -51,6 +53,7 @@ class Registry:
     Attributes:
         open: the connections.
         peak: the most there were at once.
+        most: how many there may be at once.
         draining: set while a drain goes on: it, not a connection's end, bounds how long owed bytes may take.
     """
 
@@ -65,7 +68,7 @@ class Registry:
         emptied: Callable[[], None],
     ) -> None:
         self.open: set[Connection] = set()
-        self.peak = 0
+        self.peak = self.most = 0
         self.draining = False
         self._config = config
         self._hooks = hooks
@@ -78,20 +81,30 @@ class Registry:
         self._clock = Clock()
         self._deadlines = Deadlines(config, self._clock)
         self._limits = AddressLimits(config)
-        self.admit = self._limits.admit
+        self._refusals = RefusalLog()
 
-    def room(self, most: int) -> int:
+    # Called by the acceptor in the hub, where nothing may block -------------------------------------------------------
+
+    def room(self) -> int:
         """How many more may be open; none while memory is short."""
+        return self.most - len(self.open) if self._has_memory() else 0
+
+    def admit(self, sockaddr: SockAddr) -> Refusal | None:
+        """Take a peer in, to be given to `add`; or say why not. A full server does not ask who it is."""
+        if len(self.open) >= self.most:
+            return Refusal.FULL
+        if not self._has_memory():
+            return Refusal.NO_MEMORY
+        return self._limits.admit(sockaddr)
+
+    def _has_memory(self) -> bool:
         if self._since_look >= LOOK_EVERY:
             try:
                 mmap.mmap(-1, SPARE_MEMORY).close()
             except OSError:
-                logger.warning("memory is short: clients are refused")
-                return 0
+                return False
             self._since_look = 0
-        return most - len(self.open)
-
-    # Called by the acceptor in the hub, where nothing may block -------------------------------------------------------
+        return True
 
     def add(self, sock: socket.socket, sockaddr: SockAddr) -> None:
         """Serve an accepted socket."""
@@ -104,7 +117,7 @@ class Registry:
         self.peak = max(self.peak, len(self.open))
         self._since_look += 1
         self._counters.add("accepted")
-        self._deadlines.watch(connection)
+        self._deadlines.add(connection)
         get_hub().loop.run_callback(self._begin, connection)
 
     def _begin(self, connection: Connection) -> None:
@@ -118,8 +131,19 @@ class Registry:
     def refused(self, sockaddr: SockAddr, refusal: Refusal) -> None:
         """Count a peer that was accepted and closed at once."""
         self._counters.refuse(refusal)
+        if refusal is not Refusal.NO_DESCRIPTOR:  # of which accept's own error tells
+            self._refusals.add(refusal.value)
         if self._hooks.refuse is not None:
             self._hooks.call_soon("refuse", sockets.name_of(sockaddr), refusal)
+
+    def dropped(self, count: int) -> None:
+        """Count connects that the kernel dropped at the door."""
+        self._counters.add("queue_drops", count)
+        self._refusals.add("accept queue full", count)
+
+    def tell_refusals(self) -> None:
+        """Log what the last second's line would have told; nobody is accepted any more."""
+        self._refusals.tell()
 
     # What there is ----------------------------------------------------------------------------------------------------
 
@@ -180,17 +204,17 @@ class Registry:
         except Ended:
             pass  # for the reason its verdict gives
         except BaseException as error:  # SystemExit included: it is this connection's end, not the process's
-            ending = self._failed(error)
+            ending = self._failed(connection, error)
             if is_interrupt(error):
                 raise  # to the hub, which hands it to the main greenlet
         finally:
             self._finish(connection, ending)
             self._settle(connection, ending or connection.verdict or Ending.CUT)
 
-    def _failed(self, error: BaseException) -> Ending:
+    def _failed(self, connection: Connection, error: BaseException) -> Ending:
         """Tell a broken connection from a handler's timeout and from its failure."""
         if isinstance(error, OSError) and sockets.is_broken(error):
-            return Ending.RESET
+            return _given_up(connection) if sockets.is_given_up(error) else Ending.RESET
         if not isinstance(error, gevent.GreenletExit) and not is_interrupt(error):
             logger.warning("a handler failed and lost its connection: %s", describe(error))
             self._hooks.call_soon("error", error)
@@ -201,8 +225,12 @@ class Registry:
         if connection.phase is Phase.CLOSED:
             return
         connection.phase = Phase.ENDING
-        # After PEER, close() alone sends FIN and leaves nothing unread; a stalled peer has had its time.
-        if ending in (Ending.PEER, Ending.RESET) or connection.verdict is Ending.WRITE_STALL or connection.sock.closed:
+        # After PEER, close() alone sends FIN and leaves nothing unread.
+        if ending in (Ending.PEER, Ending.RESET, Ending.VANISHED) or connection.sock.closed:
+            return
+        if connection.verdict in (Ending.WRITE_STALL, Ending.VANISHED):
+            # It has had its time. After close() the kernel would go on trying for minutes, and keep what was queued.
+            sockets.abort(connection.sock)
             return
         # Whatever comes: the peer is gone, its time is over, the handler left a timeout running, or a greenlet of its
         # own waiting on the socket. What could not be delivered is counted as lost.
@@ -231,3 +259,12 @@ class Registry:
         if not self.open:
             self._deadlines.stop()
             self._emptied()
+
+
+def _given_up(connection: Connection) -> Ending:
+    """Why the kernel gave up on a peer: it answered, and had no room for what was sent, or it did not answer."""
+    with contextlib.suppress(OSError):
+        _, outstanding, unanswered = pulse(connection.sock)
+        if outstanding and not unanswered:
+            return Ending.WRITE_STALL
+    return Ending.VANISHED

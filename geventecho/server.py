@@ -78,7 +78,6 @@ class TcpServer:
         self.config = ServerConfig.of(config, options)
         self._hooks = ServerHooks(on_listening, on_connection, on_refuse, on_close, on_error)
         self._counters = Counters()
-        self._limit = 0
         self._registry = self._make_registry()
         self._acceptor: Acceptor | None = None
         self._address: Address | None = None
@@ -107,15 +106,16 @@ class TcpServer:
             self._hooks.call("error", error)
             raise
         most, registry = self.config.max_connections, self._make_registry()
-        self._limit, self._registry = sockets.descriptor_capacity() if most is None else most, registry
+        self._registry, registry.most = registry, sockets.descriptor_capacity() if most is None else most
         self._acceptor = Acceptor(
             listener,
             socket_class=self._socket_class,
             deliver=registry.add,
-            room=lambda: registry.room(self._limit),
+            room=registry.room,
             admit=registry.admit,
             refuse=registry.refused,
             failed=self._accept_failed,
+            dropped=registry.dropped,
         )
         self._stop_requested = False
         self._closed = Event()
@@ -155,6 +155,7 @@ class TcpServer:
         # Before the listener goes: the path of one that is closed is anybody's to take over.
         sockets.remove_path(self._target)
         acceptor.shut()
+        self._registry.tell_refusals()
         self._state = ServerState.DRAINING
         self._registry_emptied()
 
@@ -221,7 +222,7 @@ class TcpServer:
     @property
     def max_connections(self) -> int:
         """How many may be open at once, as in force since the last start()."""
-        return self._limit
+        return self._registry.most
 
     @property
     def counters(self) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import math
 import os
 import resource
@@ -22,13 +21,13 @@ __all__ = [
     "abort",
     "descriptor_capacity",
     "is_broken",
+    "is_given_up",
     "listen",
     "name_of",
     "raise_descriptor_limit",
     "remove_path",
     "translate_connect",
     "translate_io",
-    "unsent",
 ]
 
 # accept(2): Linux hands pending network errors of the new socket to accept; the peer is gone, the listener is well.
@@ -50,8 +49,6 @@ MOST_INT: Final = (1 << 31) - 1
 NOT_SENT: Final = 65536
 # tcp(7): a silent peer is asked after 60 s and given up 30 s later, since one that vanished sends no FIN.
 KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
-# Linux 5.x, linux/sockios.h: bytes in the send queue that the peer has not acknowledged.
-SIOCOUTQ: Final = 0x5411
 
 
 def listen(address: Address, *, backlog: int, write_stall: float | None = None) -> tuple[socket.socket, Address]:
@@ -189,16 +186,15 @@ def name_of(sockaddr: SockAddr, scheme: str = "tcp") -> Address:
     return Address.from_sockaddr(sockaddr, scheme)
 
 
-def unsent(fd: int) -> int:
-    """Bytes (FIN included) in the send queue that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
-    answer = fcntl.ioctl(fd, SIOCOUTQ, b"\0\0\0\0")
-    return int.from_bytes(answer, "little", signed=True)
-
-
 def is_broken(error: OSError) -> bool:
     """Whether an error of reading or writing means that the connection broke, rather than that something else did."""
     # A handler may raise its own, without a number.
     return error.errno in BROKEN or isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError)
+
+
+def is_given_up(error: OSError) -> bool:
+    """Whether the kernel gave up on a peer that answered nothing any more, or took nothing (tcp(7))."""
+    return error.errno == errno.ETIMEDOUT
 
 
 def remove_path(address: Address) -> None:

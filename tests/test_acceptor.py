@@ -18,7 +18,7 @@ from gevent import socket
 from servers import dial, echo_server, is_refused, ping, read_to_end
 from timing import PATIENCE, UNIT, wait_until
 
-from geventecho import sockets
+from geventecho import kernel, sockets
 from geventecho.acceptor import PAUSE, Acceptor
 from geventecho.address import Address, SockAddr
 from geventecho.counters import Refusal
@@ -55,17 +55,20 @@ class Accepting:
     delivered: list[socket.socket] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     errors: list[OSError] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+    backlog: int = 100
 
     def __post_init__(self) -> None:
-        listener, self.address = sockets.listen(Address.parse("127.0.0.1:0"), backlog=100)
+        listener, self.address = sockets.listen(Address.parse("127.0.0.1:0"), backlog=self.backlog)
         self.acceptor = Acceptor(
             listener,
             socket_class=socket.socket,
             deliver=lambda sock, _: self.delivered.append(sock),
             room=lambda: self.most - len(self.delivered),
-            admit=lambda _: self.refuse,
+            admit=lambda _: Refusal.FULL if self.most <= len(self.delivered) else self.refuse,
             refuse=lambda _, why: self.refused.append(why),
             failed=self.errors.append,
+            dropped=self.dropped.append,
         )
         self.acceptor.start()
         self.listener = self.acceptor.socket = Flaky(self.acceptor.socket)
@@ -81,8 +84,8 @@ class Accepting:
 
 
 @contextmanager
-def accepting(most: int = 100, refuse: Refusal | None = None) -> Iterator[Accepting]:
-    found = Accepting(most, refuse)
+def accepting(most: int = 100, refuse: Refusal | None = None, backlog: int = 100) -> Iterator[Accepting]:
+    found = Accepting(most, refuse, backlog=backlog)
     try:
         yield found
     finally:
@@ -186,6 +189,23 @@ def test_who_finds_it_full_is_closed_at_once() -> None:
                 wait_until(lambda turn=turn: len(found.refused) == turn)  # type: ignore[misc]
                 assert client.recv(1) == b""
         assert found.refused == [Refusal.FULL] * 5
+
+
+def test_what_the_kernel_drops_is_told_once() -> None:
+    with accepting(backlog=2) as found:
+        clients = []
+        for _ in range(9):  # with the hub held: nobody is accepted meanwhile
+            clients.append(plain.socket())
+            clients[-1].setblocking(False)
+            clients[-1].connect_ex((found.address.host, found.address.port))
+        wait_until(lambda: found.dropped)
+        assert 5 <= sum(found.dropped) <= 6
+        for client in clients:
+            client.close()
+        listener = found.acceptor._wrapper
+        with found.connect():
+            wait_until(lambda: sum(found.dropped) == kernel.queue_drops(listener))
+        assert found.errors == found.refused == []
 
 
 def test_shut_hands_on_the_queue_and_refuses_who_comes_later() -> None:

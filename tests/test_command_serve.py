@@ -255,7 +255,7 @@ def test_by_default_it_says_nothing_on_standard_error() -> None:
                 ping(client)
         assert server.stop() == 0
         assert server.errors == ""
-        assert len(server.lines) == 2
+        assert len(server.lines) == 3
 
 
 def test_debug_has_a_line_for_each_connection_and_never_what_it_carried() -> None:

@@ -14,7 +14,7 @@ from geventecho.config import DEFAULT_TARGET, ClientConfig, ServerConfig
 from geventecho.errors import ConfigError
 
 OPTIONAL_TIMES = ["idle_timeout", "first_byte_timeout", "lifetime", "write_stall"]
-OPTIONAL_AMOUNTS = ["max_per_address", "max_bytes", "max_rate"]
+OPTIONAL_AMOUNTS = ["max_per_address", "max_bytes", "max_rate", "min_rate"]
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
@@ -22,7 +22,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert dataclasses.asdict(ServerConfig()) == {
         "backlog": 65535, "max_connections": None, "max_per_address": None, "connect_rate": None, "allow": (),
         "deny": (), "idle_timeout": None, "first_byte_timeout": None, "lifetime": None, "max_bytes": None,
-        "max_rate": None, "write_stall": 60.0, "drain_idle": 1.0, "drain_timeout": 30.0,
+        "max_rate": None, "min_rate": None, "write_stall": 60.0, "drain_idle": 1.0, "drain_timeout": 30.0,
     }  # fmt: skip
     assert dataclasses.asdict(ClientConfig()) == {"connect_timeout": 5.0, "request_timeout": 5.0}
 
@@ -69,6 +69,12 @@ def test_zero_is_a_value_where_it_means_something(name: str) -> None:
 def test_networks(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"{name} .*192.0.2.0/24"):
         ServerConfig(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_rate_that_nobody_could_keep() -> None:
+    assert ServerConfig(min_rate=100, max_rate=100).min_rate == 100
+    with pytest.raises(ConfigError, match="min_rate is 101 and max_rate 100"):
+        ServerConfig(min_rate=101, max_rate=100)
 
 
 def test_a_network_may_be_an_address_or_have_host_bits() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,13 +15,20 @@ from hypothesis import strategies as st
 from servers import assert_adds_up, dial, echo_server, ping, read_to_end
 from timing import UNIT, wait_until
 
+from geventecho import deadlines
 from geventecho.config import ServerConfig
 from geventecho.connection import Clock, Phase
 from geventecho.counters import Ending
-from geventecho.deadlines import TICK, Deadlines
+from geventecho.deadlines import QUIET, SILENCE, TICK, Deadlines
+from geventecho.kernel import Pulse
+from geventecho.limits import PACE_SECONDS, Pace
 
 LATE = 0.3
 """Seconds by which a limit may be late: what is promised."""
+
+
+class Sock:
+    family = socket.AF_INET
 
 
 @dataclass(eq=False)
@@ -33,6 +42,10 @@ class Stub:
     verdict: Ending | None = None
     phase: Phase = Phase.OPEN
     due: int | None = None
+    sent: int = 0
+    look: float = math.inf
+    pace: Pace | None = None
+    sock: Sock = field(default_factory=Sock)
     endings: list[Ending] = field(default_factory=list)
 
     def end(self, ending: Ending) -> None:
@@ -127,6 +140,103 @@ def test_a_stall_counts_only_while_something_is_owed(monkeypatch: pytest.MonkeyP
     bench.until_ended(stub)
     assert stub.endings == [Ending.WRITE_STALL]
     assert 1.8 <= bench.now - since <= 1.8 + 4 * TICK
+
+
+class Peer:
+    """What the kernel says of one: `pulse` in place of the real one."""
+
+    def __init__(self, bench: Bench, patch: pytest.MonkeyPatch) -> None:
+        self.bench, self.heard, self.outstanding, self.unanswered = bench, bench.now, False, False
+        patch.setattr(deadlines, "pulse", self.pulse)
+
+    def pulse(self, _sock: object) -> Pulse:
+        return Pulse(self.bench.now - self.heard, self.outstanding, self.unanswered)
+
+
+def vanishing(patch: pytest.MonkeyPatch, **limits: Any) -> tuple[Bench, Peer, Stub]:
+    bench = Bench(patch, **limits)
+    peer = Peer(bench, patch)
+    stub = Stub(began=bench.now, progress=bench.now)
+    bench.deadlines.add(stub)  # type: ignore[arg-type]
+    return bench, peer, stub
+
+
+def test_a_peer_that_acknowledges_nothing_for_thirty_seconds_has_vanished(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, peer, stub = vanishing(monkeypatch)
+    bench.run(100)
+    assert not stub.endings
+    since = peer.heard = bench.now
+    bench.carry(stub)
+    peer.outstanding = peer.unanswered = True
+    bench.until_ended(stub)
+    assert stub.endings == [Ending.VANISHED]
+    assert SILENCE <= bench.now - since <= SILENCE + 1 + 4 * TICK
+
+
+def test_a_peer_that_answers_and_takes_nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel asks less and less often: a minute and two may pass between two answers."""
+    bench, peer, stub = vanishing(monkeypatch)
+    peer.outstanding = True
+    bench.run(500)
+    assert not stub.endings
+
+
+def test_what_was_sent_a_moment_ago_may_still_be_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler that says something after a minute of silence: the silence is old, the question is new."""
+    bench, peer, stub = vanishing(monkeypatch)
+    bench.run(59)
+    bench.carry(stub)
+    since, peer.outstanding, peer.unanswered = bench.now, True, True
+    bench.run(25)
+    assert not stub.endings
+    bench.until_ended(stub)
+    assert SILENCE <= bench.now - since <= SILENCE + 1 + 4 * TICK
+
+
+@pytest.mark.parametrize("talks", [False, True])
+def test_an_idle_peer_that_does_not_answer_keep_alive_has_vanished(
+    talks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So has one to whom a handler talks on and on."""
+    bench, peer, stub = vanishing(monkeypatch)
+    peer.unanswered, peer.outstanding = True, talks
+    while not stub.endings:
+        bench.run(1)
+        if talks:
+            bench.carry(stub)
+    assert stub.endings == [Ending.VANISHED]
+    assert QUIET <= bench.now - peer.heard <= QUIET + 2
+
+
+def test_one_whose_handler_closed_it_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, _, stub = vanishing(monkeypatch)
+
+    def closed(_sock: object) -> Pulse:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(deadlines, "pulse", closed)
+    bench.run(500)
+    assert not stub.endings
+    assert not bench.deadlines._buckets
+
+
+def test_min_rate_ends_a_trickler_and_leaves_the_idle_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, min_rate=100)
+    Peer(bench, monkeypatch)
+    trickler, idle, quick = stubs = [Stub(began=bench.now, progress=bench.now) for _ in range(3)]
+    for stub in stubs:
+        bench.deadlines.add(stub)  # type: ignore[arg-type]
+    for _ in range(100):
+        if not trickler.endings:
+            bench.carry(trickler)
+        quick.received += 51
+        quick.sent += 51
+        quick.progress = bench.deadlines.clock.now
+        bench.run(1)
+    assert trickler.endings == [Ending.SLOW]
+    assert 2 * PACE_SECONDS - 1 < trickler.progress - trickler.began < 2 * PACE_SECONDS + 1
+    assert not idle.endings
+    assert not quick.endings
 
 
 def test_a_drain_ends_the_idle_at_once_and_the_others_once_they_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from timing import PATIENCE, UNIT, wait_until
 from geventecho.address import SockAddr
 from geventecho.config import ServerConfig
 from geventecho.counters import Refusal
-from geventecho.limits import AddressLimits, Meter
+from geventecho.limits import PACE_SECONDS, AddressLimits, Meter, Pace
 
 
 def limits(table_size: int = 100, **options: Any) -> AddressLimits:
@@ -284,3 +284,42 @@ def test_connect_rate_refuses_the_fast_address_alone() -> None:
         assert server.counters["refused_connect_rate"] == 20 - served
         with socket.create_connection(server.address.sockaddr, source_address=("127.0.0.9", 0)) as other:
             ping(other)
+
+
+# Least rate -----------------------------------------------------------------------------------------------------------
+
+SPELL = PACE_SECONDS
+
+
+def spells(pace: Pace, *carried: int, silent: float = 0.0, owed: bool = False) -> list[bool]:
+    """What is judged at the end of each spell, in which so many bytes were carried."""
+    now, total, found = 0.0, 0, []
+    for count in carried:
+        now += SPELL
+        total += count
+        found.append(pace.is_slow(total, silent, now, owed=owed))
+        assert pace.due == now + SPELL
+    return found
+
+
+def test_the_first_spell_of_use_is_not_judged_the_next_are() -> None:
+    assert spells(Pace(100, 0.0), 1, 1) == [False, True]
+    assert spells(Pace(100, 0.0), 0, 0, 1, 1) == [False, False, False, True]
+    assert spells(Pace(100, 0.0), 1, 0, 1, 1) == [False, False, False, True]
+
+
+def test_who_keeps_to_it_stays() -> None:
+    enough = int(100 * SPELL)
+    assert spells(Pace(100, 0.0), *[enough] * 5) == [False] * 5
+    assert spells(Pace(100, 0.0), enough, enough, enough - 1) == [False, False, True]
+
+
+def test_who_has_fallen_silent_is_idle_not_slow() -> None:
+    assert spells(Pace(100, 0.0), *[1] * 5, silent=SPELL / 2) == [False] * 5
+
+
+def test_bytes_that_are_owed_are_use_and_come_in_lumps() -> None:
+    """A kernel tells of room in lumps: 4,000 bytes a second may show as 64 KiB every 16 seconds."""
+    pace = Pace(1000, 0.0)
+    assert spells(pace, 65536, 0, 65536, 0, 65536, silent=SPELL, owed=True) == [False] * 5
+    assert spells(Pace(5000, 0.0), 65536, 0, 65536, silent=SPELL, owed=True) == [False, False, True]

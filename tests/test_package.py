@@ -25,8 +25,8 @@ LOADTEST = PACKAGE / "loadtest"
 
 # From the ground up: a file imports only from files above it.
 ROOMS = """
-_version errors address deadline histogram counters config sockets framing payloads payload_sources
-limits connection deadlines echo linger hooks registry drain acceptor
+_version errors address deadline histogram counters config sockets kernel framing payloads payload_sources
+limits connection deadlines echo linger hooks refusals registry drain acceptor
 wait reply wire dial stream client ping
 logs server worker
 arguments framing_options standard_io conversation command_send command_ping command_serve cli __main__

@@ -16,7 +16,7 @@ from geventecho.connection import Connection, Phase
 from geventecho.counters import Counters, Ending, Refusal
 from geventecho.deadlines import Deadlines
 from geventecho.hooks import ServerHooks
-from geventecho.registry import Registry
+from geventecho.registry import LOOK_EVERY, Registry
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 PEER = ("192.0.2.1", 7)
@@ -37,6 +37,7 @@ class Served:
             echoes=echoes,
             emptied=self.on_emptied,
         )
+        self.registry.most = 1000
 
     def on_emptied(self) -> None:
         self.emptied += 1
@@ -209,6 +210,28 @@ def test_refused_counts_and_tells_the_hook() -> None:
     wait_until(lambda: served.hooked)
     peer, why = served.hooked[0]
     assert (str(peer), why) == ("tcp://192.0.2.1:7", Refusal.DENIED)
+
+
+def test_a_full_registry_does_not_ask_who_it_is_and_short_memory_is_a_reason_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served = Served(read_all, deny=("192.0.2.0/24",))
+    registry = served.registry
+    assert registry.admit(PEER) is Refusal.DENIED
+
+    def no_memory(*_: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("mmap.mmap", no_memory)
+    registry._since_look = LOOK_EVERY
+    assert registry.admit(PEER) is Refusal.NO_MEMORY
+    assert registry.room() == 0
+    registry.most = 0
+    assert registry.admit(PEER) is Refusal.FULL
+    monkeypatch.undo()
+    registry.most = 5
+    assert registry.room() == 5
+    assert registry.admit(PEER) is Refusal.DENIED
 
 
 def test_a_connection_gives_its_address_back() -> None:

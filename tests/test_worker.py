@@ -71,6 +71,51 @@ def test_a_signal_ends_it_with_0_and_a_last_line(number: int) -> None:
         assert server.errors == ""
 
 
+def counters_in(line: str) -> dict[str, int]:
+    found = re.fullmatch(r"counters:((?: \w+=\d+)*)", line)
+    assert found, line
+    return {name: int(count) for name, _, count in (pair.partition("=") for pair in found[1].split())}
+
+
+def test_the_counters_are_told_at_the_end_and_when_asked() -> None:
+    with serve("--max-connections", "1") as server, server.connect() as client:
+        ping(client)
+        for _ in range(3):
+            with server.connect() as refused:
+                assert read_to_end(refused) == b""
+        server.signal(signal.SIGUSR1)
+        wait_until(lambda: len(server.lines) == 2)
+        found = counters_in(server.lines[1])
+        assert found == {"accepted": 4, "refused_full": 3, "bytes_received": 4, "bytes_sent": 4, "open": 1, "peak": 1}
+        ping(client)
+        client.close()
+        assert server.stop() == 0
+        last = counters_in(server.lines[-2])
+        del found["open"]
+        assert last == found | {"ended_peer": 1, "bytes_received": 8, "bytes_sent": 8}
+        assert re.fullmatch(r"\S+ WARNING geventecho.server: clients turned away.*: full 3\n", server.errors)
+
+
+def test_a_second_signal_tells_them_too() -> None:
+    with serve("--drain-idle", "30") as server, server.connect() as client:
+        ping(client)
+        server.signal()
+        wait_until(lambda: is_refused(server.address))
+        server.signal()
+        assert server.wait() == 143
+        found = counters_in(server.lines[-2])
+        assert (found["open"], found["bytes_received"]) == (1, 4)
+
+
+def test_dropped_log_lines_are_among_them() -> None:
+    with open("/dev/full", "w") as full, serve("--log-level", "debug", stderr=full) as server:
+        for _ in range(5):
+            with server.connect() as client:
+                ping(client)
+        assert server.stop() == 0
+        assert counters_in(server.lines[-2])["log_dropped"] >= 5
+
+
 def test_the_process_is_gone_soon_after_its_last_client() -> None:
     def once() -> float:
         with serve("--drain-idle", "30") as server:

@@ -1,4 +1,7 @@
-"""A server program for fault tests: `counted.py '{"option": value}'`. SIGUSR1 prints its counters as a line of JSON."""
+"""A server program for fault tests: `counted.py '{"option": value}'`.
+
+SIGUSR2 prints its counters as a line of JSON, with its descriptors and greenlets.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import sys
 import gevent
 import greenlet
 
-from geventecho import logs, sockets
+from geventecho import deadlines, logs, sockets
 from geventecho.command_serve import say
 from geventecho.server import EchoServer, TcpServer
 from geventecho.worker import serve
@@ -32,6 +35,7 @@ def main() -> int:
     handler = {"stubborn": stubborn, None: None}[options.pop("handler", None)]
     if "keepalive" in options:
         sockets.KEEPALIVE.update(zip(sockets.KEEPALIVE, options.pop("keepalive"), strict=True))
+    deadlines.SILENCE = options.pop("silence", deadlines.SILENCE)
     address = options.pop("address", "127.0.0.1:0")
     log = logs.configure(options.pop("log_level", "warning"), "text")
     logs.report_hub_errors()
@@ -44,9 +48,9 @@ def main() -> int:
         state = {"greenlets": greenlets, "descriptors": len(os.listdir("/proc/self/fd")), "log_dropped": log.dropped}
         say(json.dumps(server.counters | state))
 
-    gevent.signal_handler(signal.SIGUSR1, tell)
+    gevent.signal_handler(signal.SIGUSR2, tell)
     try:
-        return serve(server, say)
+        return serve(server, say, lambda: log.dropped)
     finally:
         tell()
         log.close()

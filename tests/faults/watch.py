@@ -40,7 +40,7 @@ class Counted(Process):
     def counters(self) -> dict[str, int]:
         """As they are now, with greenlets, descriptors and dropped log lines."""
         told = len(self.reports())
-        self.signal(signal.SIGUSR1)
+        self.signal(signal.SIGUSR2)
         wait_until(lambda: len(self.reports()) > told, what="the server's counters")
         return self.reports()[-1]
 

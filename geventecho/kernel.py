@@ -1,0 +1,65 @@
+"""What the kernel knows of a socket and epoll(7) does not report."""
+
+from __future__ import annotations
+
+import fcntl
+import struct
+from typing import Final, NamedTuple
+
+from gevent import socket
+
+__all__ = ["Pulse", "pulse", "queue_drops", "unsent"]
+
+# Linux 5.x, linux/sockios.h: bytes in the send queue that the peer has not acknowledged.
+SIOCOUTQ: Final = 0x5411
+# asm-generic/socket.h: SO_MEMINFO, nine numbers, of which the last counts what was dropped (linux/sock_diag.h).
+SO_MEMINFO: Final = 55
+MEMINFO: Final = struct.Struct("=9I")
+# linux/tcp.h, struct tcp_info: retransmits, probes; unacked; last_data_recv, last_ack_recv; notsent_bytes.
+TCP_INFO: Final = struct.Struct("=2x2B20xI24x2I84xI")
+
+
+class Pulse(NamedTuple):
+    """Whether a peer's kernel still answers.
+
+    Attributes:
+        silence: seconds since anything came from it: data, or an acknowledgement (of a probe, too).
+        outstanding: whether it was sent, or is about to be sent, what it has not acknowledged.
+        unanswered: whether it was sent something again, or was asked twice, and has not answered. (Of one probe the
+            kernel cannot be sure: an answer may come before it has counted the question.)
+    """
+
+    silence: float
+    outstanding: bool
+    unanswered: bool
+
+
+def pulse(sock: socket.socket) -> Pulse:
+    """Ask after the peer of a TCP connection.
+
+    Raises:
+        OSError: the socket is closed, or is not TCP.
+    """
+    answer = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)
+    # An older kernel tells less; what it leaves out reads as zero.
+    retransmits, probes, unacked, data, ack, waiting = TCP_INFO.unpack(answer.ljust(TCP_INFO.size, b"\0"))
+    return Pulse(min(data, ack) / 1000, bool(unacked or waiting), retransmits > 0 or probes > 1)
+
+
+def unsent(fd: int) -> int:
+    """Bytes (FIN included) in the send queue that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
+    answer = fcntl.ioctl(fd, SIOCOUTQ, b"\0\0\0\0")
+    return int.from_bytes(answer, "little", signed=True)
+
+
+def queue_drops(listener: socket.socket) -> int:
+    """Connects that the kernel has dropped on this listener, nearly always because its accept queue was full.
+
+    ListenOverflows of netstat(8) is the sum over all listeners; this is the listener's own (Linux 4.12). 0 where the
+    kernel does not tell.
+    """
+    try:
+        answer = listener.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size)
+    except OSError:
+        return 0
+    return int(MEMINFO.unpack(answer)[-1]) if len(answer) == MEMINFO.size else 0
