@@ -33,13 +33,12 @@ PARTS: Final = (
 
 SERVERS: Final = (OURS.name, "gevent recv/sendall", "uvloop Protocol", "C epoll")
 SECONDS: Final = 3.0
-CONNECTIONS: Final = (100, 1000)
 TITLE: Final = "Where the CPU time of a 1 KiB message goes"
 
 
-def seconds() -> float:
-    """About how long it takes."""
-    return len(CONNECTIONS) * len(SERVERS) * (SECONDS + 1.5)
+def seconds(connections: tuple[int, ...]) -> float:
+    """About how long profile() takes."""
+    return len(connections) * len(SERVERS) * (SECONDS + 1.5)
 
 
 def shares(report: str) -> dict[str, float]:
@@ -51,7 +50,7 @@ def shares(report: str) -> dict[str, float]:
     return found
 
 
-def profile(bench: Bench) -> str:
+def profile(bench: Bench, connections: tuple[int, ...]) -> str:
     """A table for each number of connections: a row for each part, a column for each server that can run here.
 
     Raises:
@@ -61,10 +60,10 @@ def profile(bench: Bench) -> str:
         raise BenchError("perf is not there (Debian's package is linux-perf)")
     contenders = [each for each in CONTENDERS if each.name in SERVERS and each.lacks() is None]
     tables = []
-    for connections in CONNECTIONS:
-        tell(f"profile: {connections} connections")
-        load = ("--size", "1024", "--connections", str(connections), "--duration", str(SECONDS))
-        tables.append(_table(connections, {contender.name: _costs(contender, load, bench) for contender in contenders}))
+    for count in connections:
+        tell(f"profile: {count} connections")
+        load = ("--size", "1024", "--connections", str(count), "--duration", str(SECONDS))
+        tables.append(_table(count, {contender.name: _costs(contender, load, bench) for contender in contenders}))
     tell("")
     return "\n".join(tables)
 

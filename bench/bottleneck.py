@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.contenders import Contender
     from bench.rounds import Bench
 
-__all__ = ["DRIVER", "TITLE", "slowed"]
+__all__ = ["DRIVER", "SCENARIO", "TITLE", "slowed"]
 
 DRIVER: Final = "driver"
 HANDICAP: Final = 1.0  # microseconds a message, about an eighth of what the driver needs for one

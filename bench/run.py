@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench import anatomy, scenarios
-from bench.bottleneck import DRIVER, TITLE, slowed
+from bench import anatomy, bottleneck, scenarios
+from bench.bottleneck import DRIVER
 from bench.contenders import BENCH, CONTENDERS, OURS, BenchError, missing
 from bench.load.compare import LoadBench, tasks
 from bench.machine import describe
@@ -126,9 +126,9 @@ class Plan:
         rounds = min(self._options.rounds or 100, ROUNDS[self._options.set])
 
         def run() -> None:
-            self._report.add(DRIVER, TITLE, slowed(self._bench, contenders, rounds), [])
+            self._report.add(DRIVER, bottleneck.TITLE, bottleneck.slowed(self._bench, contenders, rounds), [])
 
-        return [Step(DRIVER, rounds * 2 * len(contenders) * (0.6 + self._window()), run)]
+        return [Step(DRIVER, rounds * 2 * len(contenders) * (bottleneck.SCENARIO.overhead + self._window()), run)]
 
     def _load(self) -> list[Step]:
         return [self._task(task) for task in tasks(full=self._options.set == "full")]
@@ -143,10 +143,16 @@ class Plan:
         return Step(task.kind, rounds * 5 * (task.users / task.spawn_rate + task.settle + task.window + 3), run)
 
     def _profile(self) -> list[Step]:
-        def run() -> None:
-            self._report.section(anatomy.TITLE, anatomy.profile(self._bench))
+        connections = (100,) if self._options.set == "quick" else (100, 1000)
 
-        return [Step(PROFILE, anatomy.seconds(), run)]
+        def run() -> None:
+            self._report.section(anatomy.TITLE, anatomy.profile(self._bench, connections))
+
+        return [Step(PROFILE, anatomy.seconds(connections), run)]
+
+
+def _listed(steps: list[Step]) -> str:
+    return ", ".join(step.name for step in steps)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -165,7 +171,7 @@ def _run(options: argparse.Namespace) -> int:
     steps = Plan(options, bench, report).steps()
     for line in warnings:
         print(f"bench: {line}", flush=True)
-    print(f"bench: about {sum(step.seconds for step in steps) / 60:.0f} minutes for {len(steps)} scenarios", flush=True)
+    print(f"bench: about {max(sum(step.seconds for step in steps) / 60, 1):.0f} min: {_listed(steps)}", flush=True)
     if repeats:
         bound = f"{REPEATS} times at most, {repeats} in all"
         print(f"bench: a run that loses over {NOISE:g} % of a core's time is made again, {bound}", flush=True)
