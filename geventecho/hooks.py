@@ -86,5 +86,10 @@ def is_interrupt(error: BaseException) -> bool:
 
 def describe(error: BaseException) -> str:
     """One line for an error: bounded, escaped, and safe from an error whose own text cannot be made."""
-    text = traceback.format_exception_only(error)[-1].strip()
+    try:
+        found = traceback.TracebackException(type(error), error, None, compact=True)
+        found.__notes__ = None  # they would come after the line that names it, which for a SyntaxError is the last one
+        text = list(found.format_exception_only())[-1].strip()
+    except Exception:  # of an attribute of the error that is a property
+        text = type(error).__name__
     return text.encode("unicode_escape").decode("ascii")[:DESCRIPTION_LENGTH]
