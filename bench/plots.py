@@ -1,6 +1,6 @@
 """Plots as SVG, drawn by hand: horizontal bars for a scenario, lines for how cost grows with connections.
 
-Where figures lie more than a power of ten or two apart, the scale is logarithmic and says so.
+Where waiting times lie far apart, their scale is logarithmic and says so.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ LABEL_WIDTH: Final = 150
 PANEL_WIDTH: Final = 360
 BAR_WIDTH: Final = PANEL_WIDTH - 90
 FAR_APART: Final = 30
+WAITING: Final = frozenset({"p99", "connect", "neighbours"})
 ROW: Final = 26
 TOP: Final = 64
 
@@ -74,7 +75,7 @@ def scenario_plot(kind: str, title: str, summaries: list[Summary]) -> str:
 
 def _bars(column: Column, summaries: list[Summary], left: int) -> str:
     spreads = [summary.figures[column.key] for summary in summaries]
-    length, logarithmic = _scale(spreads)
+    length, logarithmic = _scale(spreads, may_be_logarithmic=column.key in WAITING)
     scale = ", logarithmic" if logarithmic else ""
     parts = [_text(left, TOP - 10, f"{column.heading}{scale}: median, smallest and largest")]
     for row, spread in enumerate(spreads):
@@ -85,11 +86,12 @@ def _bars(column: Column, summaries: list[Summary], left: int) -> str:
     return "".join(parts)
 
 
-def _scale(spreads: list[Spread]) -> tuple[Callable[[float], float], bool]:
+def _scale(spreads: list[Spread], *, may_be_logarithmic: bool) -> tuple[Callable[[float], float], bool]:
     """Turns a figure into pixels. Logarithmic, from the power of ten below the least, when medians differ much."""
     most = max(spread.high for spread in spreads) or 1.0
     least = min(spread.low for spread in spreads)
-    if least <= 0 or max(spread.middle for spread in spreads) < FAR_APART * least:
+    far_apart = max(spread.middle for spread in spreads) >= FAR_APART * least
+    if not (may_be_logarithmic and least > 0 and far_apart):
         return lambda value: max(value, 0.0) / most * BAR_WIDTH, False
     floor = math.floor(math.log10(least))
     return lambda value: (math.log10(value) - floor) / (math.log10(most) - floor) * BAR_WIDTH, True

@@ -79,7 +79,7 @@ class Bench:
                 runs.append(Measured(scenario.name, contender.name, round_, place, figures, result))
         tell("")
         runs = [run for run in runs if run.contender not in failed]
-        return runs, [*failed.values(), *_noise(runs, scenario)]
+        return runs, [*failed.values(), *_failures(runs), *_noise(runs, scenario)]
 
     def run(self, scenario: Scenario, contender: Contender, more: tuple[str, ...] = ()) -> Result:
         """One run, or the quietest of several where the machine was not quiet; `more` arguments for the driver."""
@@ -109,6 +109,12 @@ class Bench:
         if result["first_failure"] and (scenario.kind != "burst" or result["failures"]["corrupt"]):
             raise BenchError(f"{result['first_failure']} {result['failures']}")
         return result
+
+
+def _failures(runs: list[Measured]) -> list[str]:
+    """Why connections failed where that is a figure and not the end of a run: the first reason of each contender."""
+    reasons = {run.contender: run.raw["first_failure"] for run in reversed(runs) if run.raw.get("first_failure")}
+    return [f"{name}: {reason}." for name, reason in reasons.items()]
 
 
 def _noise(runs: list[Measured], scenario: Scenario) -> list[str]:

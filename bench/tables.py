@@ -56,6 +56,5 @@ def _value(spread: Spread, column: Column) -> str:
 def _ratio(spread: Spread | None, column: Column) -> str:
     if spread is None:
         return ""
-    return (
-        f"{spread.middle:.{column.decimals}f} ({spread.low:.{column.decimals}f} to {spread.high:.{column.decimals}f})"
-    )
+    middle, low, high = (f"{value:.{column.decimals}f}" for value in (spread.middle, spread.low, spread.high))
+    return middle if low == high else f"{middle} ({low} to {high})"
