@@ -140,7 +140,7 @@ class Plan:
         def run() -> None:
             self._report.add(task.kind, task.title(), bench.measure(task, rounds), [])
 
-        return Step(task.kind, rounds * 5 * (task.users / task.spawn_rate + task.settle + task.window + 3), run)
+        return Step(task.kind, rounds * 5 * (task.users / task.spawn_rate + task.settle + task.window + 5), run)
 
     def _profile(self) -> list[Step]:
         connections = (100,) if self._options.set == "quick" else (100, 1000)

@@ -76,7 +76,7 @@ BURST: Final = Scenario(
     "10,000 connects at once beside 50 connections with 2,000 messages a second",
     "burst",
     ("--mode", "burst", "--size", "64", "--connections", "50", "--rate", "2000", "--burst", "10000"),
-    overhead=1.0,
+    overhead=2.5,
 )
 IDLE: Final = Scenario(
     "idle",
@@ -84,7 +84,7 @@ IDLE: Final = Scenario(
     "idle",
     (),
     most_rounds=1,  # memory hardly varies
-    overhead=3.0,
+    overhead=4.0,
 )
 
 FULL: Final = (
