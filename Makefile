@@ -21,7 +21,12 @@ ARGS ?=
 LOADTEST = $(BIN)/python -m geventecho.loadtest -f loadtests/locustfile.py --users $(USERS) --spawn-rate $(SPAWN_RATE) \
 	$(if $(TARGET),--host $(TARGET),--own-server) $(if $(PROCESSES),--processes $(PROCESSES))
 
-.PHONY: help serve loadtest loadtest-headless test test-all check format bench bench-full build clean
+# 5 is pytest's exit code for "none": what ARGS chooses may be all of one pass.
+CHOSEN = $(if $(ARGS),$(ARGS) || test $$? -eq 5)
+PYTEST = $(BIN)/python -m pytest
+
+.PHONY: help serve loadtest loadtest-headless test test-all test-together test-alone test-long check format \
+	bench bench-full build clean
 
 help:
 	@echo "make serve               the echo server on tcp://$(HOST):$(PORT)          HOST= PORT= ARGS="
@@ -53,14 +58,22 @@ loadtest-headless: $(READY)
 	@mkdir -p $(REPORTS)
 	@exec $(LOADTEST) --headless --run-time $(RUN_TIME) --html $(REPORTS)/loadtest.html --csv $(REPORTS)/loadtest $(ARGS)
 
-# Most tests wait for a limit or a process: two at a time halve the time. But they also take time from each other, and some
-# check how exactly a time is kept: what failed is tried once more, alone. The long ones want the machine for themselves.
-test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS) || \
-		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS)
+# Most tests wait for a limit or a process: two at a time halve the time. But they also take time from each other, so those
+# that judge a time exactly, or fill a core, follow alone. Each pass runs whatever became of the one before it.
+test:
+	@$(MAKE) --no-print-directory --jobs=1 --keep-going test-together test-alone
 
-test-all: test
-	$(BIN)/python -m pytest -m long --timeout 900 $(ARGS)
+test-all:
+	@$(MAKE) --no-print-directory --jobs=1 --keep-going test-together test-alone test-long
+
+test-together: $(READY)
+	$(PYTEST) -m "not alone and not long" --numprocesses 2 --dist loadfile $(CHOSEN)
+
+test-alone: $(READY)
+	$(PYTEST) -m "alone and not long" $(CHOSEN)
+
+test-long: $(READY)
+	$(PYTEST) -m long --timeout 900 $(CHOSEN)
 
 check: $(READY)
 	$(BIN)/ruff check .

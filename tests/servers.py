@@ -82,6 +82,21 @@ def ping(sock: socket.socket, data: bytes = b"ping") -> None:
     assert read_exactly(sock, len(data)) == data
 
 
+def transfer(client: socket.socket, size: int, chunk: int, pause: float) -> int:
+    """Send so many bytes, with a pause after each chunk, half-close, and read meanwhile; returns how many came back."""
+
+    def send() -> None:
+        for _ in range(size // chunk):
+            client.sendall(b"x" * chunk)
+            gevent.sleep(pause)
+        client.shutdown(socket.SHUT_WR)
+
+    sending = gevent.spawn(send)
+    received = len(read_to_end(client))
+    sending.get()
+    return received
+
+
 def stuff(server: TcpServer, client: socket.socket) -> int:
     """Send without reading until the server owes bytes that the client does not take; returns how many were sent."""
     client.setblocking(False)

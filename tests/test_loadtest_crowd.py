@@ -17,6 +17,7 @@ from timing import SCALE
         pytest.param(10_000, 1_000, 70, 5.0, marks=[pytest.mark.long, pytest.mark.timeout(300)]),
     ],
 )
+@pytest.mark.alone
 def test_every_user_connects_and_echoes(users: int, rate: int, seconds: int, think: float, tmp_path: Path) -> None:
     with EchoServerProcess() as server, LocustRun(
         tmp_path, "--headless", "-u", f"{users}", "-r", f"{rate}", "-t", f"{seconds}", "--think-time", f"{think}",

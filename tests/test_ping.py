@@ -49,6 +49,7 @@ class TestSeries:
             assert [len(payload) for payload in seen] == [size] * 20
             assert len(set(seen)) == 20
 
+    @pytest.mark.alone
     def test_the_interval_does_not_drift(self, honest: peers.Peer) -> None:
         began = time.monotonic()
         arrivals = []
@@ -58,6 +59,7 @@ class TestSeries:
         for sequence, arrival in enumerate(arrivals):
             assert sequence * UNIT <= arrival < sequence * UNIT + UNIT / 2
 
+    @pytest.mark.alone
     def test_after_an_outage_there_is_no_burst(self) -> None:
         with peers.never_replies() as peer:
             began = time.monotonic()

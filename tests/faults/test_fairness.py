@@ -7,8 +7,8 @@ import time
 import gevent
 import pytest
 from servers import ping
-from timing import UNIT, wait_until
-from watch import MIB, Counted, ask, best_of, counted, figure, program, witness
+from timing import UNIT, best_of, figure, wait_until
+from watch import MIB, Counted, ask, counted, program, witness
 
 pytestmark = pytest.mark.faults
 
@@ -67,6 +67,7 @@ def ask_from(server: Counted, source: str) -> bool:
 
 
 @pytest.mark.parametrize("floods", [1, 8])
+@pytest.mark.alone
 def test_28_fairness_beside_floods(floods: int) -> None:
     def once() -> float:
         with counted() as server:

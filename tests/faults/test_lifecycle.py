@@ -10,8 +10,8 @@ import time
 import gevent
 import pytest
 from servers import Process, is_refused, ping, read_to_end
-from timing import PATIENCE, UNIT, wait_until
-from watch import MIB, Counted, best_of, counted, figure, in_threads, send_until_full
+from timing import PATIENCE, UNIT, best_of, figure, wait_until
+from watch import MIB, Counted, counted, in_threads, send_until_full
 
 pytestmark = pytest.mark.faults
 

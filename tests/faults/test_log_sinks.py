@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import gevent
 import pytest
 from servers import ping
-from timing import PATIENCE, wait_until
-from watch import attack, best_of, counted, figure, witness
+from timing import PATIENCE, best_of, figure, wait_until
+from watch import attack, counted, witness
 
 pytestmark = pytest.mark.faults
 
@@ -39,6 +39,7 @@ def full_device() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("sink", [unread_pipe, closed_reader, full_device])
+@pytest.mark.alone
 def test_39_a_log_sink_that_takes_nothing(sink: Callable[[], contextlib.AbstractContextManager[int]]) -> None:
     def once() -> float:
         with sink() as stderr, counted({"stderr": stderr}, log_level="debug") as server:

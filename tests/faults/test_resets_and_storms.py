@@ -8,21 +8,8 @@ import time
 import pytest
 from gevent import socket as cooperative
 from servers import ping, read_to_end
-from timing import PATIENCE, UNIT, wait_until
-from watch import (
-    KIB,
-    MIB,
-    Counted,
-    attack,
-    best_of,
-    counted,
-    figure,
-    half_close,
-    in_threads,
-    reset,
-    send_until_full,
-    witness,
-)
+from timing import PATIENCE, UNIT, best_of, figure, wait_until
+from watch import KIB, MIB, Counted, attack, counted, half_close, in_threads, reset, send_until_full, witness
 
 pytestmark = pytest.mark.faults
 
@@ -30,6 +17,7 @@ pytestmark = pytest.mark.faults
 # 1 --------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_01_reset_in_the_middle_of_an_echo_a_thousand_times() -> None:
     def once() -> float:
         with counted() as server:
@@ -47,6 +35,7 @@ def test_01_reset_in_the_middle_of_an_echo_a_thousand_times() -> None:
 # 12, 13 ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_12_connect_and_reset_before_accept() -> None:
     def once() -> float:
         with counted() as server:
@@ -69,6 +58,7 @@ def test_12_connect_and_reset_before_accept() -> None:
     best_of(4, once, 100, "12: the next client is answered behind 500 resets, ms")
 
 
+@pytest.mark.alone
 def test_13_twenty_thousand_short_connections_leave_no_drift() -> None:
     """The client closes first, from several addresses: TIME_WAIT and the ports are its own."""
 

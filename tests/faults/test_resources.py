@@ -12,8 +12,8 @@ from pathlib import Path
 import gevent
 import pytest
 from servers import Process, ping, read_exactly, serve
-from timing import PATIENCE, UNIT, wait_until
-from watch import MIB, ask, best_of, counted, figure, witness
+from timing import PATIENCE, UNIT, best_of, figure, wait_until
+from watch import MIB, ask, counted, witness
 
 pytestmark = pytest.mark.faults
 

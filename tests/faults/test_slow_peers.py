@@ -13,8 +13,8 @@ import gevent
 import pytest
 from gevent import socket as cooperative
 from servers import read_to_end
-from timing import PATIENCE, UNIT
-from watch import KIB, MIB, RST, Counted, counted, figure, witness
+from timing import PATIENCE, UNIT, figure
+from watch import KIB, MIB, RST, Counted, counted, witness
 
 pytestmark = pytest.mark.faults
 
@@ -45,6 +45,7 @@ def wait_open(server: Counted, count: int, seconds: float = PATIENCE) -> float:
 # 4, 7, 9, 11 ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_04_two_hundred_who_never_read_are_ended_in_time_and_cost_little() -> None:
     stall, count = 15 * UNIT, 200
     with counted(write_stall=stall) as server, witness(server) as sight:
@@ -79,6 +80,7 @@ def test_04_two_hundred_who_never_read_are_ended_in_time_and_cost_little() -> No
     assert sight.gap < 1000
 
 
+@pytest.mark.alone
 def test_07_a_hundred_slow_readers_with_progress_are_never_ended() -> None:
     """4 KiB every 20 ms each, twice as long as the limit; plain sendall() ends them at its timeout."""
     # Two such reads at least between what its kernel tells ours, and room for a machine that does other things too.
@@ -168,6 +170,7 @@ def trickle(clients: int, every: float, seconds: float) -> None:
         assert beside.p99 <= max(1.2 * alone.p99, alone.p99 + 50)
 
 
+@pytest.mark.alone
 def test_06_a_thousand_tricklers_in_a_hurry() -> None:
     trickle(1000, 7 * UNIT, 20 * UNIT)
 

@@ -10,8 +10,8 @@ import time
 
 import gevent
 import pytest
-from timing import PATIENCE, UNIT
-from watch import KIB, MIB, Counted, counted, figure, half_close, in_threads, witness
+from timing import PATIENCE, UNIT, figure
+from watch import KIB, MIB, Counted, counted, half_close, in_threads, witness
 
 import geventecho
 
@@ -118,6 +118,7 @@ def test_05_send_all_then_read() -> None:
 # 14, 15, 16 -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_14_a_hundred_thousand_segments_of_one_byte() -> None:
     payload = random.Random(14).randbytes(100_000)
 
@@ -144,6 +145,7 @@ def test_14_a_hundred_thousand_segments_of_one_byte() -> None:
     assert sight.gap < 1000
 
 
+@pytest.mark.alone
 def test_15_a_gigabyte_on_one_connection_in_flat_memory() -> None:
     with counted() as server:
         half_close(server, 4 * MIB)

@@ -10,8 +10,8 @@ import time
 
 import gevent
 import pytest
-from timing import UNIT, wait_until
-from watch import HERE, MIB, Counted, counted, figure, in_threads
+from timing import UNIT, figure, wait_until
+from watch import HERE, MIB, Counted, counted, in_threads
 
 pytestmark = pytest.mark.faults
 

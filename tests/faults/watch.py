@@ -140,25 +140,6 @@ def witness(server: Process) -> Iterator[Sight]:
     assert sight.pings > 0
 
 
-def best_of(tries: int, measure: Callable[[], float], limit: float, what: str) -> float:
-    """The least of some measurements, printed; stops at the first within the limit: the machine may be busy.
-
-    Raises:
-        AssertionError: none was within the limit.
-    """
-    found: list[float] = []
-    while len(found) < tries and (not found or found[-1] > limit):
-        found.append(measure())
-    figure(what, f"{min(found):.4g}, limit {limit:g}")
-    assert min(found) <= limit, f"{what}: {found}"
-    return min(found)
-
-
-def figure(what: str, value: object) -> None:
-    """Print a measured figure; `pytest -rP` shows it."""
-    print(f"FIGURE {what}: {value}")
-
-
 def reset(sock: socket.socket) -> None:
     """Close with RST."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
