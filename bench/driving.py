@@ -43,13 +43,15 @@ def hold(server: Server, connections: int, *, cpu: int) -> Iterator[int]:
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        first = process.stdout.readline()
         try:
+            first = process.stdout.readline()
             if not first.startswith('{"ready"'):
                 raise BenchError(f"the driver opened no {connections} connections: {first}{process.stdout.read()}")
             yield int(json.loads(first)["ready"])
             process.stdin.close()
             _read(process.wait(STOP_TIMEOUT), process.stdout.read(), "")
+        except subprocess.TimeoutExpired as error:
+            raise BenchError(f"the driver did not end within {STOP_TIMEOUT:g} s") from error
         finally:
             process.kill()  # does nothing to a process that has ended
 

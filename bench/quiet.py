@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from bench.contenders import Server
 
-__all__ = ["NOISE", "REPEATS", "Watch", "steal"]
+__all__ = ["NOISE", "REPEATS", "Core", "Watch"]
 
 NOISE: Final = 5.0
 """Per cent of a core's time. A run that lost more is made again ..."""
@@ -19,19 +20,29 @@ REPEATS: Final = 2
 """... at most so often; the quietest counts."""
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
-Times = tuple[int, int, int]  # ticks: all, idle, stolen
 
 
-def core_times(cpu: int) -> Times:
-    """The clock of one core since the machine started (proc(5), /proc/stat)."""
-    line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{cpu} "))
-    user, nice, system, idle, iowait, irq, softirq, stolen = (int(word) for word in line.split()[1:9])
-    return user + nice + system + idle + iowait + irq + softirq + stolen, idle + iowait, stolen
+class Core(NamedTuple):
+    """One core so far, in clock ticks (proc(5), /proc/stat). Idle and stolen time are exact, the rest is sampled."""
 
+    at: float
+    idle: int
+    stolen: int
 
-def steal(before: Times, after: Times) -> float:
-    """Per cent of a core's time that the host gave to another machine."""
-    return 100 * (after[2] - before[2]) / max(after[0] - before[0], 1)
+    @classmethod
+    def now(cls, cpu: int) -> Core:
+        lines = Path("/proc/stat").read_text().splitlines()
+        fields = next(line for line in lines if line.startswith(f"cpu{cpu} ")).split()
+        return cls(time.monotonic() * TICKS, int(fields[4]) + int(fields[5]), int(fields[8]))
+
+    def steal(self, later: Core) -> float:
+        """Per cent of the time between the two that the host gave to other machines."""
+        return 100 * (later.stolen - self.stolen) / max(later.at - self.at, 1)
+
+    def taken(self, later: Core, own: float) -> float:
+        """Per cent of it that was neither idle nor the `own` ticks of one process."""
+        elapsed = max(later.at - self.at, 1)
+        return 100 * (elapsed - (later.idle - self.idle) - own) / elapsed
 
 
 class Watch:
@@ -45,15 +56,13 @@ class Watch:
         """Per cent of the worse core: `steal`, the host's part, and `taken`, which is that and other processes'."""
         after = self._read()
         steals, takens = [], []
-        for (before_core, before_own), (after_core, after_own) in zip(self._before, after, strict=True):
-            everything = max(after_core[0] - before_core[0], 1)
-            idle, own = after_core[1] - before_core[1], after_own - before_own
-            steals.append(steal(before_core, after_core))
-            takens.append(max(100 * (everything - idle - own) / everything, steals[-1]))
-        return {"steal": max(steals), "taken": max(takens)}
+        for (before, own_before), (later, own_later) in zip(self._before, after, strict=True):
+            steals.append(before.steal(later))
+            takens.append(before.taken(later, own_later - own_before))
+        return {"steal": max(steals), "taken": max(*takens, *steals)}
 
-    def _read(self) -> list[tuple[Times, float]]:
+    def _read(self) -> list[tuple[Core, float]]:
         """For each core its times, and the ticks of the process that belongs there."""
         children = resource.getrusage(resource.RUSAGE_CHILDREN)  # a driver that has ended
         own = (self._server.cpu_ticks(), (children.ru_utime + children.ru_stime) * TICKS)
-        return [(core_times(cpu), ticks) for cpu, ticks in zip(self._cpus, own, strict=True)]
+        return [(Core.now(cpu), ticks) for cpu, ticks in zip(self._cpus, own, strict=True)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.figures import summarise
 from bench.plots import growth_plot, scenario_plot
-from bench.quiet import core_times, steal
+from bench.quiet import Core
 from bench.tables import growth_table, scenario_table
 from bench.targets import targets_table
 
@@ -38,7 +38,7 @@ class Report:
         self._machine = machine
         self._warnings = warnings
         self._cpus = cpus
-        self._began = [core_times(cpu) for cpu in cpus]
+        self._began = [Core.now(cpu) for cpu in cpus]
         self._started = time.monotonic()
         self._results: dict[str, list[Summary]] = {}
         self._sections: list[str] = []
@@ -82,7 +82,7 @@ class Report:
 
     def _steal(self) -> str:
         """Over everything so far."""
-        shares = [steal(began, core_times(cpu)) for cpu, began in zip(self._cpus, self._began, strict=True)]
+        shares = [began.steal(Core.now(cpu)) for cpu, began in zip(self._cpus, self._began, strict=True)]
         return f"{shares[0]:.1f} % of the server's core, {shares[1]:.1f} % of the driver's"
 
     def _growth(self) -> list[str]:

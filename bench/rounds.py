@@ -70,7 +70,7 @@ class Bench:
                 tell(f"{scenario.name}: round {round_ + 1}/{rounds}, {place + 1}/{len(order)}: {contender.name}")
                 try:
                     result = self.run(scenario, contender)
-                except BenchError as error:
+                except (BenchError, OSError) as error:
                     if contender is OURS:
                         raise
                     failed[contender.name] = f"{contender.name} is left out of this scenario: {error}"

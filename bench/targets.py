@@ -61,6 +61,7 @@ TARGETS: Final = (
     Target("Locust, against the usual socket user", "load", "per_core", "usual socket user", least=1.9),
     Target("Locust, against FastHttpUser", "load", "per_core", "FastHttpUser", least=6),
     Target("Locust users in one process: failures", "users", "failed", most=0),
+    Target("Locust users spawned a second, where 1,000 are asked for", "users", "spawned", least=1000),
     Target("burst: connections that failed", "burst", "failed", most=0),
     Target("burst: listen drops", "burst", "overflows", most=0),
     Target("burst: connect p99, ms", "burst", "connect", most=1000),
