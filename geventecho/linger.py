@@ -32,17 +32,35 @@ def finish(connection: Connection, *, flush_seconds: float | None) -> None:
 
     Args:
         connection: the connection.
-        flush_seconds: how long the peer may go without taking a byte that is owed; None is until it is cut.
+        flush_seconds: how long the peer may go without taking a byte that is owed, LINGER_MOST in all; None is until
+            it is cut.
 
     Raises:
         OSError: the connection broke, or the peer took nothing in time.
         Cut: it was told to go now.
     """
-    if connection.pending is not None:
-        with gevent.Timeout(flush_seconds, TimeoutError("the peer took nothing")):
-            flush(connection)
+    if flush_seconds is None:
+        flush(connection)
+    else:
+        _deliver(connection, flush_seconds)
     connection.sock._sock.shutdown(socket.SHUT_WR)
     _discard(connection)
+
+
+def _deliver(connection: Connection, seconds: float) -> None:
+    """Flush for as long as the peer's kernel takes some of it every `seconds`.
+
+    That one has taken some shows in what is unsent, and only much later in room for more: the kernel tells of that
+    when a third of the send buffer is free.
+    """
+    fd, last = connection.sock.fileno(), time.monotonic() + LINGER_MOST
+    while connection.pending is not None:
+        waiting = unsent(fd) + connection.owed
+        with gevent.Timeout(min(seconds, last - time.monotonic()), False):
+            flush(connection)
+        stuck = unsent(fd) + connection.owed >= waiting
+        if connection.pending is not None and (stuck or time.monotonic() >= last):
+            raise TimeoutError("the peer took nothing")
 
 
 def _discard(connection: Connection) -> None:
@@ -63,7 +81,21 @@ def _discard(connection: Connection) -> None:
         connection.discarded += len(data)
         if left <= 0:
             break
+    if sock.family == socket.AF_UNIX:
+        _refuse_more(connection)
     _await_acknowledgement(sock.fileno(), waiting, end)
+
+
+def _refuse_more(connection: Connection) -> None:
+    """Take what a Unix peer has queued, and make its next write fail (EPIPE).
+
+    To close while input is unread would put ECONNRESET before the FIN that it has yet to read (unix(7)); a TCP peer
+    reads its FIN first.
+    """
+    sock = connection.sock._sock
+    sock.shutdown(socket.SHUT_RD)
+    while data := sock.recv(RECEIVE_SIZE):
+        connection.discarded += len(data)
 
 
 def _readable(sock: socket.socket, seconds: float) -> bool:

@@ -213,8 +213,10 @@ class Registry:
 
     def _failed(self, connection: Connection, error: BaseException) -> Ending:
         """Tell a broken connection from a handler's timeout and from its failure."""
-        if isinstance(error, OSError) and sockets.is_broken(error):
-            return _given_up(connection) if sockets.is_given_up(error) else Ending.RESET
+        # A class of the handler's own may fail when it is looked at.
+        with contextlib.suppress(Exception):
+            if isinstance(error, OSError) and sockets.is_broken(error):
+                return _given_up(connection) if sockets.is_given_up(error) else Ending.RESET
         if not isinstance(error, gevent.GreenletExit) and not is_interrupt(error):
             logger.warning("a handler failed and lost its connection: %s", describe(error))
             self._hooks.call_soon("error", error)
@@ -241,7 +243,8 @@ class Registry:
         if connection.phase is Phase.CLOSED:
             return
         connection.phase = Phase.CLOSED
-        connection.sock.close()
+        with contextlib.suppress(OSError):  # a handler may have closed the descriptor under it
+            connection.sock.close()
         self._deadlines.forget(connection)
         self.open.discard(connection)
         self._limits.release(connection.sockaddr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -137,6 +138,26 @@ def test_a_peer_that_takes_it_slowly_gets_it_all() -> None:
         assert server.counters["bytes_lost"] == 0
         assert received == server.counters["bytes_sent"]
         assert_adds_up(server.counters)
+
+
+@pytest.mark.parametrize("target", [LOCAL, "unix:{folder}/socket"])
+def test_a_peer_that_reads_slowly_and_sends_for_ever_gets_it_all_and_a_fin(target: str, tmp_path: Path) -> None:
+    """It needs more than LINGER_SECONDS for what it is owed, and never stops sending."""
+    with running(EchoServer(target.format(folder=tmp_path), lifetime=2 * UNIT)) as server, dial(server) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * KIB)
+        sender = keep_sending(client, pace=0.0)
+        received = bytearray()
+        while chunk := client.recv(4 * KIB):
+            received += chunk
+            if server.counters["ended_lifetime"] == 0:
+                gevent.sleep(LINGER_SECONDS / 20)
+        sender.kill()
+        assert received == stream(len(received))
+        wait_until(lambda: not server.connection_count)
+        counters = server.counters
+        assert counters["bytes_sent"] == len(received)
+        assert counters["bytes_lost"] == 0
+        assert_adds_up(counters)
 
 
 def test_a_reset_while_lingering_ends_it() -> None:

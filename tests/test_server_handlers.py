@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -45,6 +46,14 @@ def test_a_handler_of_ones_own_gets_a_gevent_socket_and_the_peer() -> None:
         assert_adds_up(server.counters, echoes=False)
 
 
+class NoNumber(OSError):
+    """An error that fails when it is looked at."""
+
+    @property
+    def errno(self) -> int:  # type: ignore[override]
+        raise RuntimeError("no number")
+
+
 @pytest.mark.parametrize("option", ["max_bytes", "max_rate"])
 def test_limits_of_the_echo_loop_are_refused_with_a_handler(option: str) -> None:
     with pytest.raises(ConfigError, match="handler"):
@@ -69,6 +78,7 @@ def test_limits_of_the_echo_loop_are_refused_with_a_handler(option: str) -> None
         (TimeoutError("timed out"), "timeout"),
         (socket.timeout("timed out"), "timeout"),
         (gevent.Timeout(1), "timeout"),
+        (NoNumber("its number cannot be had"), "failure"),
     ],
     ids=str,
 )
@@ -93,6 +103,18 @@ def test_what_a_handler_raises_ends_its_connection_alone(
         wait_until(lambda: not server.connection_count)
         assert_adds_up(server.counters, echoes=False)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_handler_that_closes_the_descriptor_under_its_socket_holds_nothing_up(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with running(TcpServer(LOCAL, lambda sock, _peer: os.close(sock.fileno()))) as server:
+        with dial(server) as client:
+            assert read_to_end(client) == b""
+        wait_until(lambda: not server.connection_count)
+        assert_adds_up(server.counters, echoes=False)
+        assert server.stop(PATIENCE).cut == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_what_a_handler_raises_reaches_the_error_hook() -> None:
