@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from geventecho.arguments import add_command, seconds, seconds_above_zero, target, whole_number
 from geventecho.config import DEFAULT_TARGET
 from geventecho.errors import ConfigError
 from geventecho.ping import DEFAULT_SIZE, MOST_SIZE, Ping, Summary, pings
+from geventecho.standard_io import Output
 
 if TYPE_CHECKING:
     from geventecho.address import Address
@@ -77,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
     except ConfigError as error:
         options.usage_error(str(error))
         raise
+    say = _speaker()
     summary = Summary()
     try:
         for ping in series:
@@ -88,9 +92,12 @@ def run(options: argparse.Namespace) -> int:
     return 0 if summary.sent and not summary.lost else 1
 
 
-def say(text: str) -> None:
-    """Print at once: a ping is watched while it runs."""
-    print(text, flush=True)
+def _speaker() -> Callable[[str], None]:
+    """What prints a line at once: a ping is watched while it runs, or only its exit code counts and nobody listens."""
+    if sys.stdout is None:
+        return lambda _: None
+    output = Output(sys.stdout.fileno())
+    return lambda text: output.write(f"{text}\n".encode(errors="backslashreplace"))
 
 
 def _as_text(ping: Ping, target: Address) -> str:

@@ -241,8 +241,9 @@ def translate_connect(error: OSError, address: Address) -> errors.ConnectError:
         return errors.ResolveError(
             f"the name cannot be resolved ({error.strerror})", address=address, phase="dns", errno=number
         )
-    if isinstance(error, ConnectionRefusedError):
-        reason = "refused: nobody listens there; is the server running?"
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):  # a Unix server takes its path with it
+        what = "no such socket" if number == errno.ENOENT else "refused"
+        reason = f"{what}: nobody listens there; is the server running?"
         return errors.ConnectRefused(reason, address=address, phase="connect", errno=number)
     if isinstance(error, ConnectionResetError):
         reason = "reset as soon as it was made: the server may be full, or be stopping"

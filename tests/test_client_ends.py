@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 import time
+from pathlib import Path
 
 import peers
 import pytest
 from clients import MIB, SLACK
-from commands import command
+from commands import COMMAND, SECONDS, command
 from timing import UNIT
 
 from geventecho.address import Address
-from geventecho.errors import ConnectError, ConnectReset
+from geventecho.client import connect
+from geventecho.errors import ConnectError, ConnectRefused, ConnectReset
 from geventecho.ping import pings
 from geventecho.sockets import translate_connect
 
@@ -67,3 +70,17 @@ def test_send_gives_up_once_nothing_has_moved_for_its_timeout(size: int) -> None
     assert done.returncode == 1
     assert f"{limit:g} s" in done.stderr.decode()
     assert limit <= elapsed < 1.5 * limit + SLACK
+
+
+def test_a_unix_server_that_is_gone_with_its_path_is_refused(tmp_path: Path) -> None:
+    # In a load test through its restart, the same failure before and after the path was removed.
+    with pytest.raises(ConnectRefused, match="no such socket: nobody listens there"):
+        connect(f"unix:{tmp_path}/gone")
+
+
+def test_ping_says_when_it_cannot_print(honest: peers.Peer) -> None:
+    with open("/dev/full", "wb") as full:
+        ping = [*COMMAND, "ping", honest.target, "-c", "2", "-i", "0"]
+        done = subprocess.run(ping, stdout=full, stderr=subprocess.PIPE, timeout=SECONDS, check=False)
+    assert done.returncode == 1
+    assert done.stderr == b"geventecho ping: standard output cannot be written: No space left on device\n"
