@@ -13,6 +13,7 @@ from pathlib import Path
 
 import gevent
 import greenlet
+import hypothesis
 import peers
 import pytest
 from timing import UNIT, wait_until
@@ -20,6 +21,12 @@ from timing import UNIT, wait_until
 from geventecho.address import Address
 from geventecho.client import Client, connect
 from geventecho.config import DEFAULT_TARGET
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile(
+    "any-speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any-speed")
 
 
 def pytest_collection_finish() -> None:

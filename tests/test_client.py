@@ -48,7 +48,7 @@ def test_echo_is_for_bytes(client: Client) -> None:
     assert client.echo(b"still in step") == b"still in step"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.binary(max_size=5000), max_size=10))
 def test_echo_of_any_bytes(payloads: list[bytes]) -> None:
     with peers.echoes() as peer, connect(peer.target) as client:

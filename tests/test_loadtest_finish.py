@@ -42,7 +42,7 @@ def assert_complete(run: LocustRun, processes: int) -> None:
         account = process["account"]
         assert account["started"] == account["ok"] + account["failed"] + account["aborted"]
         assert (account["ok"], account["failed"]) == (process["ok"], process["failed"])
-    assert fired(run) > 100
+    assert fired(run) > 20
     assert run.counted() == {"requests": fired(run), "failures": 0}, run.log
     assert csv_total(run.directory / "result_stats.csv") == fired(run)
     assert html_total(run.directory / "result.html") == fired(run)
@@ -58,9 +58,9 @@ def outputs(directory: Path) -> tuple[str, ...]:
 
 
 BUSY = ("-u", "20", "-r", "20", "--think-time", "0.1")
-RUN_TIME = (*BUSY, "-t", "3")
+RUN_TIME = (*BUSY, "-t", "5")
 # The master still sends spawn orders while the workers report: they must not start users again.
-RAMP_UP = ("-u", "500", "-r", "50", "-t", "4", "-s", "3", "--think-time", "0.1")
+RAMP_UP = ("-u", "500", "-r", "50", "-t", "6", "-s", "3", "--think-time", "0.1")
 # What ends the run; arguments, processes that fire, and what to do once they do.
 ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | None]] = {
     "run time": (RUN_TIME, 1, None),
@@ -91,6 +91,7 @@ def wait_for_echoes(run: LocustRun) -> None:
     wait_until(lambda: re.search(r"TCP +echo +[1-9]\d\d", run.log), 30 * SCALE, "echoes: now it could lose some")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_the_numbers_are_complete_at_the_end(runs: dict[str, LocustRun], ending: str) -> None:
     _, processes, end = ENDINGS[ending]
