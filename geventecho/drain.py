@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,10 +13,12 @@ from geventecho.registry import Registry
 
 __all__ = ["Drain", "StopReport"]
 
+logger = logging.getLogger("geventecho.server")
+
 FLUSH_SECONDS: Final = 1.0
 """What is granted, once the time is over, to deliver what is owed."""
 STUBBORN_SECONDS: Final = 0.1
-"""How long a handler may take to die once it is cut; then its socket is closed under it."""
+"""How long a handler may take to die once it is cut; then its socket is closed under it. What a hook has left then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Drain:
     Args:
         registry: the connections.
         counters: what has been counted so far.
-        closed: set once the last connection has ended.
+        closed: set once the last connection has ended and the close hook has returned, here if it does not.
     """
 
     def __init__(self, registry: Registry, counters: Counters, closed: Event) -> None:
@@ -57,6 +60,8 @@ class Drain:
         1. A connection without a byte for `idle` seconds is ended in order, an active one goes on.
         2. After `timeout` seconds the others are ended in order too, and have a second to take what they are owed.
         3. What is left is closed as it stands.
+
+        The close hook has until then, too: after that nobody waits for it.
         """
         registry = self._registry
         registry.drain(idle)
@@ -67,7 +72,9 @@ class Drain:
             if self._closed.wait(seconds):
                 return
         registry.abandon()
-        self._closed.wait()
+        if not self._closed.wait(STUBBORN_SECONDS):
+            logger.warning("the hook on_close has not returned; nobody waits for it any longer")
+            self._closed.set()
 
     def report(self) -> StopReport:
         """How it went, or would have gone if the process ended at this moment."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import gevent
@@ -121,6 +122,29 @@ def test_who_waits_for_the_stop_waits_for_the_close_hook() -> None:
     assert not server.join(0)
     release.set()
     assert stopping.get(timeout=PATIENCE) == StopReport()
+
+
+def test_a_close_hook_that_never_returns_holds_up_a_stop_no_longer_than_its_timeout(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    release = Event()
+    timeout = 2 * UNIT
+    server = EchoServer(LOCAL, on_close=lambda _: release.wait())
+    serving = gevent.spawn(server.serve_forever)
+    wait_until(lambda: server.state is ServerState.LISTENING)
+    with dial(server) as client:
+        ping(client)
+        began = time.monotonic()
+        report = server.stop(timeout)
+        took = time.monotonic() - began
+        assert read_to_end(client) == b""
+    assert timeout <= took <= timeout + 1.2 + 10 * UNIT
+    assert report == StopReport(drained=0, cut=1)
+    assert serving.get(timeout=PATIENCE) == report
+    assert server.join(0)
+    assert "on_close has not returned" in caplog.text
+    release.set()
+    gevent.sleep(0)
 
 
 @pytest.mark.parametrize("hook", ["on_connection", "on_error", "on_refuse", "on_close"])
