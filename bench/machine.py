@@ -18,7 +18,7 @@ def describe() -> dict[str, str]:
     """What a reader needs to judge the figures, in the order it is printed."""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M %z"),
-        "commit": _first_line("git", "rev-parse", "--short", "HEAD"),
+        "commit": _first_line("git", "describe", "--always", "--dirty"),
         "processor": f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores to run on",
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",

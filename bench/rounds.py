@@ -37,7 +37,7 @@ class Bench:
     Attributes:
         server_cpu: the core of the server.
         driver_cpu: the core of the driver.
-        duration: seconds of the measuring window; user and system time come in steps of 10 ms, so at least 1.5.
+        duration: seconds of the usual measuring window; user and system time come in steps of 10 ms, so at least 1.5.
         warmup: seconds before it.
         log: what the servers write to stderr.
         repeats: how many more noisy runs may be made again.
@@ -99,7 +99,7 @@ class Bench:
                 with hold(server, IDLE_CONNECTIONS, cpu=self.driver_cpu) as connections:
                     after = server.resident_kib()
                 return {"connections": connections, "resident_kib": [before, after], **watch.taken()}
-            window = ("--duration", str(self.duration), "--warmup", str(self.warmup))
+            window = ("--duration", str(self.duration * scenario.stretch), "--warmup", str(self.warmup))
             overflows = listen_overflows()
             result = drive(server, (*scenario.arguments, *window, *more), cpu=self.driver_cpu)
             result["listen_overflows"] = listen_overflows() - overflows

@@ -106,8 +106,11 @@ class Plan:
         names = self._options.scenario or [DRIVER, *(scenario.name for scenario in every), PROFILE, LOAD]
         return [step for name in names for step in (own[name]() if name in own else [self._scenario(known[name])])]
 
-    def _window(self) -> float:
-        return float(self._options.duration + self._options.warmup)
+    def _seconds(self, scenario: Scenario) -> float:
+        """About how long one run takes. A burst lasts as long as it lasts, and memory has no window."""
+        if scenario.kind in {"burst", "idle"}:
+            return scenario.overhead
+        return float(self._options.duration * scenario.stretch + self._options.warmup + scenario.overhead)
 
     def _scenario(self, scenario: Scenario) -> Step:
         peers = chosen(scenario, self._options.peer)
@@ -117,8 +120,7 @@ class Plan:
             runs, notes = self._bench.measure(scenario, peers, rounds)
             self._report.add(scenario.kind, scenario.title, runs, notes)
 
-        window = 0.0 if scenario.kind in {"burst", "idle"} else self._window()
-        return Step(scenario.name, rounds * (1 + 2 * len(peers)) * (scenario.overhead + window), run)
+        return Step(scenario.name, rounds * (1 + 2 * len(peers)) * self._seconds(scenario), run)
 
     def _driver(self) -> list[Step]:
         some = {OURS.name, *scenarios.MAIN_PEERS}
@@ -128,7 +130,7 @@ class Plan:
         def run() -> None:
             self._report.add(DRIVER, bottleneck.TITLE, bottleneck.slowed(self._bench, contenders, rounds), [])
 
-        return [Step(DRIVER, rounds * 2 * len(contenders) * (bottleneck.SCENARIO.overhead + self._window()), run)]
+        return [Step(DRIVER, rounds * 2 * len(contenders) * self._seconds(bottleneck.SCENARIO), run)]
 
     def _load(self) -> list[Step]:
         return [self._task(task) for task in tasks(full=self._options.set == "full")]

@@ -24,6 +24,7 @@ class Scenario:
         peers: names of those it is run for besides ours; None is everybody.
         rounds: how often everybody has a turn.
         most_rounds: as many are enough, whatever is asked for.
+        stretch: times the usual window.
         overhead: seconds of a run besides its window and warm-up, to tell how long all will take.
     """
 
@@ -34,7 +35,8 @@ class Scenario:
     peers: tuple[str, ...] | None = None
     rounds: int = 3
     most_rounds: int = 100
-    overhead: float = 0.4
+    stretch: float = 1.0
+    overhead: float = 0.3
 
 
 MAIN_PEERS: Final = ("gevent recv/sendall", "uvloop Protocol", "Node pipe", "C epoll")
@@ -49,7 +51,8 @@ def _echo(size: int, connections: int, peers: tuple[str, ...] | None = None) -> 
         "echo",
         ("--size", str(size), "--connections", str(connections)),
         peers,
-        overhead=0.4 + connections / 5000,
+        stretch=2.0 if connections >= 10_000 else 1.0,  # each of them should have several turns
+        overhead=0.3 + connections / 6000,
     )
 
 
@@ -76,7 +79,7 @@ BURST: Final = Scenario(
     "10,000 connects at once beside 50 connections with 2,000 messages a second",
     "burst",
     ("--mode", "burst", "--size", "64", "--connections", "50", "--rate", "2000", "--burst", "10000"),
-    overhead=2.5,
+    overhead=2.2,
 )
 IDLE: Final = Scenario(
     "idle",
@@ -84,7 +87,7 @@ IDLE: Final = Scenario(
     "idle",
     (),
     most_rounds=1,  # memory hardly varies
-    overhead=4.0,
+    overhead=3.5,
 )
 
 FULL: Final = (
