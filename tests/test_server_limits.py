@@ -1,4 +1,4 @@
-"""The limits that a server keeps: connections at once, and time without progress."""
+"""The limits that a server keeps: connections, bytes, rates, and time without progress."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import time
 import gevent
 import pytest
 from gevent import socket
-from servers import LOCAL, assert_adds_up, dial, echo_server, ping, read_to_end, running
+from servers import LOCAL, assert_adds_up, dial, echo_server, ping, read_exactly, read_to_end, running
 from timing import PATIENCE, UNIT, wait_until
 
+from geventecho.counters import Refusal
 from geventecho.server import TcpServer
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -102,3 +103,99 @@ def test_a_connection_that_only_sends_is_not_idle() -> None:
         assert read_to_end(client) == b""
         client.close()
         wait_until(lambda: server.counters["ended_idle"] == 1)
+
+
+def test_max_bytes_returns_exactly_so_many_and_a_fin() -> None:
+    with echo_server(max_bytes=100_000) as server:
+        for sent in (100_000, 100_001, 300_000):
+            with dial(server) as client:
+                client.sendall(b"x" * sent)
+                assert len(read_to_end(client)) == 100_000
+        wait_until(lambda: not server.connection_count)
+        counters = server.counters
+        assert counters["ended_bytes"] == 3
+        assert (counters["bytes_sent"], counters["bytes_lost"]) == (300_000, 0)
+        assert counters["bytes_discarded"] == 200_001
+        assert_adds_up(counters)
+
+
+def test_less_than_max_bytes_is_an_ordinary_end() -> None:
+    with echo_server(max_bytes=100) as server, dial(server) as client:
+        client.sendall(b"x" * 99)
+        client.shutdown(socket.SHUT_WR)
+        assert len(read_to_end(client)) == 99
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["ended_peer"] == 1
+
+
+def test_max_rate_slows_down_and_does_not_end() -> None:
+    rate = 200_000
+    with echo_server(max_rate=rate) as server, dial(server) as client, dial(server) as neighbour:
+        began = time.monotonic()
+        sending = gevent.spawn(client.sendall, b"x" * rate)
+        slowest = 0.0
+        reading = gevent.spawn(read_exactly, client, rate)
+        while not reading.ready():
+            asked = time.monotonic()
+            ping(neighbour)
+            slowest = max(slowest, time.monotonic() - asked)
+            gevent.sleep(UNIT / 5)
+        took = time.monotonic() - began
+        sending.get()
+        assert 0.85 <= took <= PATIENCE / 2
+        assert slowest < took / 2, "the rate of one connection slowed another one down"
+        assert server.counters["ended_peer"] == 0
+
+
+def test_an_address_that_is_full_is_refused_and_its_neighbours_are_not() -> None:
+    with echo_server(max_per_address=2) as server:
+        assert server.address is not None
+        target = server.address.sockaddr
+
+        def come(source: str) -> socket.socket:
+            return socket.create_connection(target, PATIENCE, source_address=(source, 0))
+
+        clients = [come(f"127.0.0.{number}") for number in (2, 2, 3, 3)]
+        for client in clients:
+            ping(client)
+        for _ in range(5):
+            with come("127.0.0.2") as refused:
+                assert read_to_end(refused) == b""
+        for client in clients:
+            ping(client)
+        assert server.counters["refused_address_full"] == 5
+        clients.pop(0).close()
+        wait_until(lambda: server.connection_count == 3)
+        with come("127.0.0.2") as again:
+            ping(again)
+        for client in clients:
+            client.close()
+        wait_until(lambda: not server.connection_count)
+        assert_adds_up(server.counters)
+
+
+def test_a_denied_peer_is_refused_and_counted() -> None:
+    seen: list[tuple[str, Refusal]] = []
+    with echo_server(deny=("127.0.0.1",), on_refuse=lambda peer, why: seen.append((peer.host, why))) as server:
+        with dial(server) as client:
+            assert read_to_end(client) == b""
+        wait_until(lambda: seen)
+    assert seen == [("127.0.0.1", Refusal.DENIED)]
+    assert server.counters["refused_denied"] == 1
+
+
+def test_connect_rate_refuses_the_fast_address_alone() -> None:
+    with echo_server(connect_rate=3) as server:
+        assert server.address is not None
+        served = 0
+        for _ in range(20):
+            with dial(server) as client:
+                client.sendall(b"x")
+                try:
+                    served += client.recv(1) == b"x"
+                except ConnectionResetError:
+                    pass
+        assert 3 <= served < 20
+        assert server.counters["refused_connect_rate"] == 20 - served
+        with socket.create_connection(server.address.sockaddr, source_address=("127.0.0.9", 0)) as other:
+            ping(other)
