@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from bench.contenders import Contender
     from bench.rounds import Bench
 
-__all__ = ["DRIVER", "SCENARIO", "TITLE", "slowed"]
+__all__ = ["DRIVER", "NOTE", "SCENARIO", "TITLE", "slowed"]
 
 DRIVER: Final = "driver"
 HANDICAP: Final = 1.0  # microseconds a message, about an eighth of what the driver needs for one
 SCENARIO: Final = next(scenario for scenario in FULL if scenario.name == "echo-1024-100")
 TITLE: Final = f"Is the driver the bottleneck? 1 KiB, 100 connections, a driver {HANDICAP:g} µs a message slower"
+
+NOTE: Final = (
+    "Where the throughput falls by much less than the driver has become slower, the server sets the pace; "
+    "where it falls as much, the driver does."
+)
 
 
 def slowed(bench: Bench, contenders: tuple[Contender, ...], rounds: int) -> list[Measured]:
@@ -37,13 +42,15 @@ def slowed(bench: Bench, contenders: tuple[Contender, ...], rounds: int) -> list
             usual = bench.run(SCENARIO, contender)
             slower = bench.run(SCENARIO, contender, ("--handicap", str(HANDICAP)))
             share = usual["driver"]["share"]
+            cost = share * 1e6 / usual["messages_per_second"]
             figures = {
                 "rate": usual["messages_per_second"],
                 "slower": slower["messages_per_second"],
                 "change": 100 * (slower["messages_per_second"] / usual["messages_per_second"] - 1),
                 "server_busy": usual["server"]["share"] * 100,
                 "driver_busy": share * 100,
-                "driver_cost": share * 1e6 / usual["messages_per_second"],
+                "driver_cost": cost,
+                "slowed": 100 * HANDICAP / cost,
             }
             runs.append(Measured(DRIVER, contender.name, round_, place, figures, {"usual": usual, "slower": slower}))
     tell("")

@@ -11,7 +11,38 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["describe"]
+from bench.contenders import BenchError
+
+__all__ = ["cores", "describe", "share_a_core"]
+
+
+def cores(server: int | None, driver: int | None) -> tuple[int, int]:
+    """The cores of server and driver: those asked for, else the first two this process may run on.
+
+    Two threads of one core count as one as long as there is another.
+
+    Raises:
+        BenchError: there are no two.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        raise BenchError("a comparison needs two cores: one for the server, one for the driver")
+    if server is None:
+        server = next(cpu for cpu in allowed if cpu != driver)
+    if driver is None:
+        driver = min((cpu for cpu in allowed if cpu != server), key=lambda cpu: (share_a_core(server, cpu), cpu))
+    if server == driver:
+        raise BenchError("server and driver must have different cores")
+    return server, driver
+
+
+def share_a_core(one: int, other: int) -> bool:
+    """Whether two CPUs are threads of one core, as far as the kernel knows; a virtual machine's may not know."""
+    try:
+        numbers = [Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/core_cpus").read_text() for cpu in (one, other)]
+    except OSError:
+        return False
+    return numbers[0] == numbers[1]
 
 
 def describe() -> dict[str, str]:

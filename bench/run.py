@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from bench import anatomy, bottleneck, scenarios
 from bench.bottleneck import DRIVER
 from bench.contenders import BENCH, CONTENDERS, OURS, BenchError, missing
 from bench.load.compare import LoadBench, tasks
-from bench.machine import describe
+from bench.machine import cores, describe, share_a_core
 from bench.network import PACED, congestion_control, separate
 from bench.quiet import NOISE, REPEATS
 from bench.report import Report
@@ -60,18 +59,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=BENCH / "results" / time.strftime("%Y%m%d-%H%M%S"))
     return parser.parse_args(argv)
-
-
-def cores(server: int | None, driver: int | None) -> tuple[int, int]:
-    """The cores of server and driver: those asked for, else the first two this process may run on."""
-    allowed = sorted(os.sched_getaffinity(0))
-    if len(allowed) < 2:
-        raise BenchError("a comparison needs two cores: one for the server, one for the driver")
-    server = allowed[0] if server is None else server
-    driver = next(core for core in allowed if core != server) if driver is None else driver
-    if server == driver:
-        raise BenchError("server and driver must have different cores")
-    return server, driver
 
 
 def _raise_descriptor_limit() -> None:
@@ -128,7 +115,8 @@ class Plan:
         rounds = min(self._options.rounds or 100, ROUNDS[self._options.set])
 
         def run() -> None:
-            self._report.add(DRIVER, bottleneck.TITLE, bottleneck.slowed(self._bench, contenders, rounds), [])
+            runs = bottleneck.slowed(self._bench, contenders, rounds)
+            self._report.add(DRIVER, bottleneck.TITLE, runs, [bottleneck.NOTE])
 
         return [Step(DRIVER, rounds * 2 * len(contenders) * self._seconds(bottleneck.SCENARIO), run)]
 
@@ -148,7 +136,11 @@ class Plan:
         connections = (100,) if self._options.set == "quick" else (100, 1000)
 
         def run() -> None:
-            self._report.section(anatomy.TITLE, anatomy.profile(self._bench, connections))
+            try:
+                tables = anatomy.profile(self._bench, connections)
+            except BenchError as error:  # perf is a tool to look inside, not part of the comparison
+                tables = f"Not measured: {error}\n"
+            self._report.section(anatomy.TITLE, tables)
 
         return [Step(PROFILE, anatomy.seconds(connections), run)]
 
@@ -165,6 +157,10 @@ def _run(options: argparse.Namespace) -> int:
     if congestion_control() in PACED:
         warnings.append(
             f"congestion control {congestion_control()} paces loopback too: the figures contain its waiting"
+        )
+    if share_a_core(*cpus):
+        warnings.append(
+            f"server and driver run on two threads of one core, {cpus[0]} and {cpus[1]}: they slow each other"
         )
     warnings += missing()
     report = Report(options.output, describe(), warnings, cpus)

@@ -15,6 +15,8 @@ from xml.etree import ElementTree
 import pytest
 from timing import PATIENCE, wait_until
 
+from bench import machine
+
 ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="server and driver need a core each")
@@ -169,3 +171,16 @@ def test_network_of_its_own_has_loopback_and_the_usual_congestion_control() -> N
     assert "lo" in names
     assert not {name for name in names if name.startswith(("eth", "en", "wl"))}
     assert control == "cubic"
+
+
+def test_threads_of_one_core_are_avoided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On many machines CPUs 0 and 1 share a core, and would slow each other."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3})
+    monkeypatch.setattr(machine, "share_a_core", lambda one, other: one // 2 == other // 2)
+    assert machine.cores(None, None) == (0, 2)
+    assert machine.cores(3, None) == (3, 0)
+    assert machine.cores(None, 0) == (1, 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {4, 5})
+    assert machine.cores(None, None) == (4, 5)  # no other there
+    with pytest.raises(machine.BenchError, match="different"):
+        machine.cores(4, 4)
