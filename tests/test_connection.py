@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import gevent
 import pytest
 from gevent import socket
-from servers import LOCAL, dial, ping, read_to_end, running
+from servers import LOCAL, dial, ping, read_exactly, read_to_end, running
 from timing import PATIENCE, UNIT, wait_until
 
-from geventecho.connection import Clock, Connection, CountedSocket, Cut, Ended, Phase
+from geventecho.connection import TURN, Clock, Connection, CountedSocket, Cut, Ended, Phase
 from geventecho.counters import Ending
 from geventecho.server import TcpServer
 
@@ -185,3 +185,77 @@ def test_reading_and_writing_count_as_progress() -> None:
             ping(client)
             gevent.sleep(UNIT)
         assert server.connection_count == 1
+
+
+@pytest.fixture
+def counted() -> Iterator[tuple[CountedSocket, socket.socket]]:
+    """A handler's socket and its peer's, which has sent much."""
+    near, far = socket.socketpair()
+    with CountedSocket(fileno=near.detach()) as ours, far:
+        for sock in (ours, far):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        far.sendall(b"x" * 3 * TURN)
+        yield ours, far
+
+
+def turns_of_others(call: Callable[[], object]) -> int:
+    """How often another greenlet got to run meanwhile."""
+    turns = 0
+
+    def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            gevent.sleep(0)
+
+    greenlet = gevent.spawn(other)
+    gevent.sleep(0)
+    before = turns
+    call()
+    found = turns - before
+    greenlet.kill()
+    return found
+
+
+def test_who_reads_what_is_there_lets_others_have_their_turn(counted: tuple[CountedSocket, socket.socket]) -> None:
+    ours, _ = counted
+    assert turns_of_others(lambda: ours.recv(TURN)) == 0, "not for the first"
+    assert turns_of_others(lambda: read_exactly(ours, 2 * TURN)) >= 1
+
+
+def test_so_does_who_only_writes(counted: tuple[CountedSocket, socket.socket]) -> None:
+    ours, _ = counted
+    assert turns_of_others(lambda: [ours.send(b"y" * TURN) for _ in range(5)]) >= 1
+
+
+def test_what_strikes_in_the_turn_of_others_costs_no_byte(
+    counted: tuple[CountedSocket, socket.socket],
+) -> None:
+    ours, _ = counted
+    read_exactly(ours, TURN)
+    reading = gevent.spawn(ours.recv, TURN)
+    while not reading.started:
+        gevent.sleep(0)
+    reading.kill()
+    assert isinstance(reading.value, gevent.GreenletExit)
+    assert len(read_exactly(ours, 2 * TURN)) == 2 * TURN
+
+
+def test_a_socket_that_does_not_wait_does_not_wait_for_others_either(
+    counted: tuple[CountedSocket, socket.socket],
+) -> None:
+    ours, _ = counted
+    ours.setblocking(False)
+    assert turns_of_others(lambda: read_exactly(ours, 3 * TURN)) == 0
+    with pytest.raises(BlockingIOError):
+        ours.recv(1)
+    assert turns_of_others(lambda: [ours.send(b"y" * 4096) for _ in range(100)]) == 0
+
+
+def test_a_closed_one_fails_as_any_other(counted: tuple[CountedSocket, socket.socket]) -> None:
+    ours, _ = counted
+    read_exactly(ours, TURN)
+    ours.close()
+    for call in (lambda: ours.recv(1), lambda: ours.send(b"x")):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            call()

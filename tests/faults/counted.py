@@ -30,9 +30,15 @@ def stubborn(sock: gevent.socket.socket, _peer: object) -> None:
             pass
 
 
+def plain(sock: gevent.socket.socket, _peer: object) -> None:
+    """Echoes as everybody's first handler does."""
+    while data := sock.recv(65536):
+        sock.sendall(data)
+
+
 def main() -> int:
     options = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
-    handler = {"stubborn": stubborn, None: None}[options.pop("handler", None)]
+    handler = {"stubborn": stubborn, "plain": plain, None: None}[options.pop("handler", None)]
     if "keepalive" in options:
         sockets.KEEPALIVE.update(zip(sockets.KEEPALIVE, options.pop("keepalive"), strict=True))
     deadlines.SILENCE = options.pop("silence", deadlines.SILENCE)

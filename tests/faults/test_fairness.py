@@ -68,9 +68,10 @@ def ask_from(server: Counted, source: str) -> bool:
 
 @pytest.mark.parametrize("floods", [1, 8])
 @pytest.mark.alone
-def test_28_fairness_beside_floods(floods: int) -> None:
+@pytest.mark.parametrize("handler", [None, "plain"], ids=["echo", "a handler of one's own"])
+def test_28_fairness_beside_floods(handler: str | None, floods: int) -> None:
     def once() -> float:
-        with counted() as server:
+        with counted(handler=handler) as server:
             with program("flooding.py", server.address.host, str(server.address.port), str(floods)):
                 wait_until(lambda: server.counters()["bytes_received"] > 10 * MIB)
                 before, began = server.counters()["bytes_received"], time.monotonic()
@@ -79,8 +80,9 @@ def test_28_fairness_beside_floods(floods: int) -> None:
                 passed = server.counters()["bytes_received"] - before
                 rate = passed / (time.monotonic() - began) / 1e6
             server.wait_for(open=0)
-        figure(f"28: witness p50/p95/p99/max beside {floods}, ms", f"{sight.p50}/{sight.p95}/{sight.p99}/{sight.max}")
-        figure(f"28: MB a second echoed to {floods}", round(rate))
+        what = f"{floods} floods, {handler or 'echo'}"
+        figure(f"28: witness p50/p95/p99/max beside {what}, ms", f"{sight.p50}/{sight.p95}/{sight.p99}/{sight.max}")
+        figure(f"28: MB a second beside {what}", round(rate))
         return sight.p99
 
-    best_of(4, once, 15, f"28: witness p99 beside {floods} floods, ms")
+    best_of(4, once, 15, f"28: witness p99 beside {floods} floods, {handler or 'echo'}, ms")
