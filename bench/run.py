@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import resource
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -145,31 +144,30 @@ class Plan:
         return [Step(PROFILE, anatomy.seconds(connections), run)]
 
 
-def _listed(steps: list[Step]) -> str:
-    return ", ".join(step.name for step in steps)
+def _warnings(cpus: tuple[int, int]) -> list[str]:
+    """Moves to a network of its own, and says what a reader must know of the machine before any figure."""
+    shared = separate()
+    lines = [shared] if shared else []
+    control = congestion_control()
+    if control in PACED:
+        lines.append(f"congestion control {control} paces loopback too: the figures contain its waiting")
+    if share_a_core(*cpus):
+        lines.append(f"server and driver have two threads of one core, {cpus[0]} and {cpus[1]}: they slow each other")
+    return [*lines, *missing()]
 
 
 def _run(options: argparse.Namespace) -> int:
     """All steps. One that fails is told of and the next one follows."""
     cpus = cores(options.server_cpu, options.driver_cpu)
-    shared = separate()
-    warnings = [shared] if shared else []
-    if congestion_control() in PACED:
-        warnings.append(
-            f"congestion control {congestion_control()} paces loopback too: the figures contain its waiting"
-        )
-    if share_a_core(*cpus):
-        warnings.append(
-            f"server and driver run on two threads of one core, {cpus[0]} and {cpus[1]}: they slow each other"
-        )
-    warnings += missing()
+    warnings = _warnings(cpus)
     report = Report(options.output, describe(), warnings, cpus)
     repeats = MOST_REPEATS[options.set] if options.repeats is None else options.repeats
     bench = Bench(*cpus, options.duration, options.warmup, options.output / "servers.log", repeats)
     steps = Plan(options, bench, report).steps()
     for line in warnings:
-        print(f"bench: {line}", flush=True)
-    print(f"bench: about {max(sum(step.seconds for step in steps) / 60, 1):.0f} min: {_listed(steps)}", flush=True)
+        print(f"bench: {line}")
+    minutes = max(sum(step.seconds for step in steps) / 60, 1)
+    print(f"bench: about {minutes:.0f} min: {', '.join(step.name for step in steps)}")
     if repeats:
         bound = f"{REPEATS} times at most, {repeats} in all"
         print(f"bench: a run that loses over {NOISE:g} % of a core's time is made again, {bound}", flush=True)
@@ -177,9 +175,9 @@ def _run(options: argparse.Namespace) -> int:
     for step in steps:
         try:
             step.run()
-        except (BenchError, OSError, subprocess.SubprocessError) as error:
+        except Exception as error:  # whatever it is, it must not cost the results of the others
             failed.append(step.name)
-            report.section(f"{step.name}: not measured", f"{error}\n")
+            report.section(f"{step.name}: not measured", f"{type(error).__name__}: {error}\n")
     print(f"\n{report.targets()}", flush=True)
     if failed:
         print(f"bench: not measured: {', '.join(failed)}", file=sys.stderr)

@@ -116,14 +116,26 @@ def test_scenario_that_fails_does_not_end_the_comparison(tmp_path: Path) -> None
     assert "bench: not measured: echo-64-100\n" in done.stderr
     assert "Traceback" not in done.stderr
     tables = (tmp_path / "tables.md").read_text()
-    assert "## echo-64-100: not measured\n\nas the test wants it\n" in tables
+    assert "## echo-64-100: not measured\n\nBenchError: as the test wants it\n" in tables
     assert "| C epoll |" in tables
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_leaves_results_and_no_process(tmp_path: Path, number: signal.Signals) -> None:
     few = ["--scenario", "echo-1024-10", "--scenario", "echo-1024-100", "--peer", "C epoll", "--rounds", "1"]
-    command = [sys.executable, "-m", "bench.run", "quick", *few, "--duration", "0.5", "--output", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.run",
+        "quick",
+        *few,
+        "--duration",
+        "0.5",
+        "--repeats",
+        "0",
+        "--output",
+        str(tmp_path),
+    ]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
