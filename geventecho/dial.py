@@ -132,14 +132,14 @@ def dial(
         try:
             return _connect(family, sockaddr, budget, source, nodelay), sockaddr
         except TimeoutError as error:
-            reason = "no answer in time" if timeout is None else f"no answer within {timeout:g} s"
-            failure: errors.ConnectError = errors.ConnectTimeout(reason, address=target, phase="connect")
-            failure.errno = error.errno
-            failures.append((sockaddr, failure))
+            failures.append((sockaddr, _timed_out(error, target, timeout)))
         except OSError as error:
             failures.append((sockaddr, translate_connect(error, target)))
     _names.failed(target)
-    raise _last(failures)
+    try:
+        raise _last(failures)
+    finally:
+        failures.clear()  # it knows this frame, which would know it: only the cycle collector could free the callers'
 
 
 def _addresses(target: Address, deadline: Deadline) -> list[Found]:
@@ -154,6 +154,11 @@ def _shares(addresses: list[Found], deadline: Deadline) -> Iterator[tuple[Deadli
     for tried, found in enumerate(addresses):
         remaining = deadline.remaining()
         yield Deadline(None if remaining is None else remaining / (len(addresses) - tried)), found
+
+
+def _timed_out(error: TimeoutError, target: Address, timeout: float | None) -> errors.ConnectError:
+    reason = "no answer in time" if timeout is None else f"no answer within {timeout:g} s"
+    return errors.ConnectTimeout(reason, address=target, phase="connect", errno=error.errno)
 
 
 def _last(failures: list[tuple[SockAddr, errors.ConnectError]]) -> errors.ConnectError:

@@ -15,7 +15,7 @@ from gevent import get_hub, monkey, socket
 from greenlet import getcurrent
 
 from geventecho.address import Address
-from geventecho.errors import ReadTimeout, WriteTimeout
+from geventecho.errors import NetworkError, ReadTimeout, WriteTimeout
 from geventecho.sockets import translate_io
 from geventecho.wait import EXPIRED, QUIET, READY, check_free, timer, woken_by
 
@@ -98,6 +98,8 @@ class Wire:
                 if woken_by(self._switch()) is EXPIRED:
                     raise ReadTimeout(f"no byte within {seconds:g} s", address=self._target, phase="read")
                 data = self.read_now(size)
+        except NetworkError:
+            raise
         except OSError as error:  # from close(), while we waited
             raise translate_io(error, self._target, "read") from error
         finally:
@@ -122,6 +124,8 @@ class Wire:
                 if woken_by(self._switch()) is EXPIRED:
                     raise self._not_taken(len(unsent), seconds)
                 unsent = unsent[self.write_now(unsent) :]
+        except NetworkError:
+            raise
         except OSError as error:  # from close(), while we waited
             raise translate_io(error, self._target, "write") from error
         finally:
@@ -159,6 +163,8 @@ class Wire:
                 if woken_by(self._switch()) is EXPIRED:
                     raise self._too_late(reader, seconds)
                 self._feed(reader)
+        except NetworkError:
+            raise
         except OSError as error:  # from close(), while we waited
             raise translate_io(error, self._target, "read") from error
         finally:

@@ -27,7 +27,7 @@ LOADTEST = PACKAGE / "loadtest"
 ROOMS = """
 _version errors address deadline histogram counters config sockets kernel framing payloads payload_sources
 limits connection deadlines echo linger hooks refusals registry drain acceptor
-wait reply wire dial stream client ping
+wait reply wire duplex dial stream client ping
 logs server worker
 arguments framing_options standard_io conversation command_send command_ping command_serve cli __main__
 """.split()  # noqa: SIM905
