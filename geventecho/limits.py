@@ -168,7 +168,17 @@ class Pace:
 
 
 def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+    return tuple(_network(text) for text in texts)
+
+
+def _network(text: str) -> Network:
+    """A network; one of IPv4 written as IPv6 (::ffff:192.0.2.0/120) is IPv4, as peers written like this are."""
+    network = ipaddress.ip_network(text, strict=False)
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
+    return network
 
 
 def _key(host: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import queue
 import threading
@@ -20,6 +21,8 @@ import gevent
 __all__ = ["LogThread", "configure", "report_hub_errors"]
 
 QUEUE_LINES: Final = 1000
+KINDS: Final = 1000
+"""Kinds of warnings that are told apart; more make the earliest ones pass more often."""
 LINE_LENGTH: Final = 2000
 """Characters of a message that reach the log."""
 FLUSH_SECONDS: Final = 0.5
@@ -54,7 +57,9 @@ class LogThread(logging.Handler):
             self.dropped += 1
 
     def close(self) -> None:
-        """Write what is queued, for half a second at most: the reader may have stopped reading."""
+        """Write what is queued and held back, for half a second at most: the reader may have stopped reading."""
+        for record in (record for each in self.filters if isinstance(each, OncePerSecond) for record in each.rest()):
+            self.emit(record)
         self._lines.put(None)
         self._thread.join(FLUSH_SECONDS)
         super().close()
@@ -79,24 +84,37 @@ class LogThread(logging.Handler):
 
 
 class OncePerSecond(logging.Filter):
-    """Lets a warning of the same kind pass once a second, and says then how many it held back."""
+    """Lets a warning of the same kind pass once a second, and says then how many it held back.
+
+    The kind is the message before its arguments are filled in.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: dict[str, tuple[float, int]] = {}
+        self._passed: dict[str, float] = {}
+        self._held: dict[str, tuple[logging.LogRecord, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
-        now = time.monotonic()
-        last, held = self._seen.get(record.msg, (-1.0, 0))
-        if now - last < 1.0 and last >= 0:
-            self._seen[record.msg] = (last, held + 1)
+        kind, now = str(record.msg), time.monotonic()
+        if now - self._passed.get(kind, -math.inf) < 1.0:
+            self._held[kind] = (record, self._held.get(kind, (record, 0))[1] + 1)
             return False
-        self._seen[record.msg] = (now, 0)
-        if held:
-            record.held_back = held
+        if len(self._passed) >= KINDS:
+            del self._passed[next(iter(self._passed))]
+        self._passed[kind] = now
+        if kind in self._held:
+            record.held_back = self._held.pop(kind)[1]
         return True
+
+    def rest(self) -> list[logging.LogRecord]:
+        """The last record of each kind that was held back and not told of since."""
+        held, self._held = self._held, {}
+        for record, count in held.values():
+            if count > 1:
+                record.held_back = count - 1
+        return [record for record, _ in held.values()]
 
 
 class TextFormatter(logging.Formatter):

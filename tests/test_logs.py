@@ -182,6 +182,31 @@ def test_a_flood_of_one_warning_is_a_line_a_second_that_tells_how_many(pipe: tup
     ]
 
 
+def test_what_was_held_back_is_told_at_the_end(pipe: tuple[int, int]) -> None:
+    log = logs.configure("info", "text", pipe[1])
+    for number in range(100):
+        logging.getLogger("geventecho.server").warning("accept on %s failed", number)
+    logging.getLogger("geventecho.server").warning("once")
+    for _ in range(2):
+        logging.getLogger("geventecho.server").warning("twice")
+    lines = [line.split(": ", 1)[1] for line in lines_after(log, pipe[0])]
+    assert lines == ["accept on 0 failed", "once", "twice", "accept on 99 failed (and 98 more like it)", "twice"]
+
+
+def test_any_number_of_kinds_of_any_type_is_told_apart_in_bounded_memory(pipe: tuple[int, int]) -> None:
+    log = logs.LogThread(pipe[1])
+    log.setFormatter(logs.TextFormatter())
+    once = logs.OncePerSecond()
+    log.addFilter(once)
+    for number in range(3000):
+        log.handle(record(f"kind {number}"))
+    for message in ({"un": "hashable"}, ValueError("error"), None):
+        log.handle(record(message))  # type: ignore[arg-type]
+    assert len(once._passed) == logs.KINDS
+    wait_until(lambda: read(pipe[0]) == "" and log._lines.empty())
+    log.close()
+
+
 def test_what_the_hub_would_print_becomes_a_line(
     pipe: tuple[int, int], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
