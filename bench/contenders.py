@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CONTENDERS", "OURS", "BenchError", "Contender", "Server", "missing", "running"]
+__all__ = ["BOUND", "CONTENDERS", "OURS", "BenchError", "Contender", "Server", "missing", "running"]
 
 BENCH: Final = Path(__file__).parent
+BOUND: Final = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command: it ends with this process, however that ends (prctl(2), PR_SET_PDEATHSIG)."""
+
 START_TIMEOUT: Final = 20.0  # seconds
 STOP_TIMEOUT: Final = 10.0  # seconds
 
@@ -128,7 +131,7 @@ def running(command: tuple[str, ...], *, cpu: int, log: Path) -> Iterator[Server
     environment = {**os.environ, "PYTHONPATH": str(BENCH.parent), "PYTHONUNBUFFERED": "1"}
     with log.open("ab") as errors:
         process = subprocess.Popen(
-            ("taskset", "-c", str(cpu), *command),
+            (*BOUND, "taskset", "-c", str(cpu), *command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

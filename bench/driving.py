@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.contenders import BENCH, BenchError
+from bench.contenders import BENCH, BOUND, BenchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ def hold(server: Server, connections: int, *, cpu: int) -> Iterator[int]:
 
 def _command(server: Server, arguments: tuple[str, ...], cpu: int) -> list[str]:
     where = ("--port", str(server.port), "--server-pid", str(server.pid), "--cpu", str(cpu))
-    return [str(DRIVER), *where, *arguments]
+    return [*BOUND, str(DRIVER), *where, *arguments]
 
 
 def _read(status: int, output: str, errors: str) -> Result:
