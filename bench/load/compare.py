@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench.contenders import BENCH, BenchError, running
+from bench.contenders import BENCH, BOUND, BenchError, running
 from bench.figures import Measured
 from bench.rounds import in_turn, tell
 
@@ -124,7 +124,7 @@ class LoadBench:
         ):
             output = Path(folder) / "marks.json"
             done = subprocess.run(
-                ["taskset", "-c", str(self.locust_cpu), *_command(generator, task, server.port)],
+                [*BOUND, "taskset", "-c", str(self.locust_cpu), *_command(generator, task, server.port)],
                 env=_environment(task, output),
                 cwd=BENCH.parent,
                 stdout=log,
