@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-import subprocess
-import sys
 import time
 
 import gevent
 import pytest
+from isolation import isolate, isolated
 from timing import UNIT, figure, wait_until
-from watch import HERE, MIB, Counted, counted, in_threads
+from watch import MIB, Counted, counted, in_threads
 
 pytestmark = pytest.mark.faults
 
 
 # 10 -------------------------------------------------------------------------------------------------------------------
 
-isolated = pytest.mark.skipif(
-    not shutil.which("ip")
-    or subprocess.run(["unshare", "-Urn", "true"], capture_output=True, check=False).returncode != 0,
-    reason="no network namespace can be made here",
-)
-
 
 def vanish(what: str, write_stall: float | None = 60.0, **options: object) -> float:
     """Seconds from the moment a client's host falls silent until the server has freed its connection."""
     options["write_stall"] = write_stall
-    done = subprocess.run(
-        ["unshare", "-Urn", "--kill-child", sys.executable, str(HERE / "vanishing.py"), what, repr(options)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PYTHONPATH": str(HERE.parent), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
-        timeout=150,
-    )
-    assert done.returncode == 0, done.stderr
-    return float(done.stdout.split()[-1])
+    return float(isolate("vanishing.py", what, repr(options)).split()[-1])
 
 
 @isolated
