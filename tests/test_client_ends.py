@@ -59,6 +59,7 @@ def test_a_close_after_the_last_echo_is_no_loss() -> None:
     assert ping.seconds is not None
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("size", [1, MIB, 64 * MIB])
 def test_send_gives_up_once_nothing_has_moved_for_its_timeout(size: int) -> None:
     # What the peer took counts from when it took it, not from when somebody looked.

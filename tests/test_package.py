@@ -167,7 +167,8 @@ def test_the_package_shows_every_error() -> None:
 
 
 def test_kinds_tell_errors_apart() -> None:
-    kinds = [getattr(errors, name).kind for name in errors.__all__]
+    assert errors.ConnectReset.kind == errors.PeerReset.kind, "whether connect(2) or the first use meets it is chance"
+    kinds = [getattr(errors, name).kind for name in errors.__all__ if name != "ConnectReset"]
     assert len(set(kinds)) == len(kinds)
 
 
