@@ -20,6 +20,9 @@ from real_servers import real_server
 from servers import serve
 from timing import SCALE, wait_until
 
+from geventecho.config import ServerConfig
+from geventecho.counters import COUNTERS
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "loadtests" / "examples").glob("*.py"))
 # Locust's own --help does not import the locustfile.
@@ -207,6 +210,13 @@ def known_flags(page: Path) -> frozenset[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_exist(page: Path) -> None:
     assert set(FLAG.findall(page.read_text())) - known_flags(page) == set()
+
+
+def test_behaviour_names_every_option_of_the_server_and_every_counter() -> None:
+    text = (ROOT / "docs" / "behaviour.md").read_text()
+    options = {f"--{name.replace('_', '-')}" for name in ServerConfig.names()}
+    assert options - set(FLAG.findall(text)) == set()
+    assert set(COUNTERS) - set(re.findall(r"\w+", text)) == set()
 
 
 @pytest.mark.parametrize("command", shell_commands("geventecho", "locust"))
