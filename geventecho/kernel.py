@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import struct
+import termios
 from typing import Final, NamedTuple
 
 from gevent import socket
 
-__all__ = ["Pulse", "pulse", "queue_drops", "unsent"]
+__all__ = ["Pulse", "pulse", "queue_drops", "undelivered", "unread", "unsent"]
 
 # Linux 5.x, linux/sockios.h: bytes in the send queue that the peer has not acknowledged.
 SIOCOUTQ: Final = 0x5411
@@ -17,6 +18,10 @@ SO_MEMINFO: Final = 55
 MEMINFO: Final = struct.Struct("=9I")
 # linux/tcp.h, struct tcp_info: retransmits, probes; unacked; last_data_recv, last_ack_recv; notsent_bytes.
 TCP_INFO: Final = struct.Struct("=2x2B20xI24x2I84xI")
+
+
+# net/tcp_states.h: our FIN is not acknowledged yet; the peer has sent its own.
+FIN_WAIT1, CLOSE_WAIT, LAST_ACK, CLOSING = 4, 8, 9, 11
 
 
 class Pulse(NamedTuple):
@@ -50,6 +55,23 @@ def unsent(fd: int) -> int:
     """Bytes (FIN included) in the send queue that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
     answer = fcntl.ioctl(fd, SIOCOUTQ, b"\0\0\0\0")
     return int.from_bytes(answer, "little", signed=True)
+
+
+def unread(fd: int) -> int:
+    """Bytes that have come in and nobody has read (tcp(7), SIOCINQ)."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"), "little", signed=True)
+
+
+def undelivered(sock: socket.socket) -> int:
+    """Bytes, without the FIN, that a TCP peer which is still sending has not acknowledged. 0 when it has sent its FIN.
+
+    Raises:
+        OSError: the socket is closed.
+    """
+    state: int = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+    if state in (CLOSE_WAIT, LAST_ACK, CLOSING):
+        return 0
+    return max(0, unsent(sock.fileno()) - int(state == FIN_WAIT1))
 
 
 def queue_drops(listener: socket.socket) -> int:

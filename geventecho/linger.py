@@ -14,9 +14,9 @@ from gevent import socket
 
 from geventecho.connection import Connection
 from geventecho.echo import RECEIVE_SIZE, flush
-from geventecho.kernel import unsent
+from geventecho.kernel import undelivered, unread, unsent
 
-__all__ = ["LINGER_BYTES", "LINGER_MOST", "LINGER_SECONDS", "finish"]
+__all__ = ["LINGER_BYTES", "LINGER_MOST", "LINGER_SECONDS", "doomed", "finish"]
 
 LINGER_SECONDS: Final = 1.0
 """How long to wait for the peer: to take what is owed, and after the FIN to send its own."""
@@ -45,6 +45,25 @@ def finish(connection: Connection, *, flush_seconds: float | None) -> None:
         _deliver(connection, flush_seconds)
     connection.sock._sock.shutdown(socket.SHUT_WR)
     _discard(connection)
+
+
+def doomed(connection: Connection, *, reset: bool) -> int:
+    """How many bytes that the kernel took for the peer are destroyed by closing now.
+
+    Args:
+        connection: the connection, not yet closed.
+        reset: whether it will be closed by RST in any case; else that is what close(2) sends when input is unread, or
+            when more comes after it (RFC 2525, 2.17). Whether more will come is judged by whether it did.
+    """
+    sock = connection.sock
+    if sock.closed or sock.family == socket.AF_UNIX:
+        return 0  # what a Unix peer was sent stays readable
+    try:
+        if reset or connection.discarded or unread(sock.fileno()):
+            return undelivered(sock)
+    except OSError:
+        pass  # it broke: nothing can be asked of it
+    return 0
 
 
 def _deliver(connection: Connection, seconds: float) -> None:

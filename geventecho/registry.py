@@ -25,7 +25,7 @@ from geventecho.echo import RECEIVE_SIZE
 from geventecho.hooks import ServerHooks, describe, is_interrupt
 from geventecho.kernel import pulse
 from geventecho.limits import AddressLimits, Meter
-from geventecho.linger import LINGER_SECONDS, finish
+from geventecho.linger import LINGER_SECONDS, doomed, finish
 from geventecho.refusals import RefusalLog
 
 __all__ = ["Registry"]
@@ -232,6 +232,7 @@ class Registry:
             return
         if connection.verdict in (Ending.WRITE_STALL, Ending.VANISHED):
             # It has had its time. After close() the kernel would go on trying for minutes, and keep what was queued.
+            connection.sent -= doomed(connection, reset=True)
             sockets.abort(connection.sock)
             return
         # Whatever comes: the peer is gone, its time is over, the handler left a timeout running, or a greenlet of its
@@ -243,6 +244,8 @@ class Registry:
         if connection.phase is Phase.CLOSED:
             return
         connection.phase = Phase.CLOSED
+        if self._echoes:
+            connection.sent -= doomed(connection, reset=False)
         with contextlib.suppress(OSError):  # a handler may have closed the descriptor under it
             connection.sock.close()
         self._deadlines.forget(connection)

@@ -33,6 +33,29 @@ def fill(sock: socket.socket) -> int:
     return sent
 
 
+def test_unread_is_what_has_come_in_and_nobody_has_read(pair: tuple[socket.socket, plain.socket]) -> None:
+    near, far = pair
+    assert kernel.unread(near.fileno()) == 0
+    far.sendall(b"x" * 1000)
+    wait_until(lambda: kernel.unread(near.fileno()) == 1000)
+    near.recv(400)
+    assert kernel.unread(near.fileno()) == 600
+
+
+def test_undelivered_is_without_the_fin_and_nothing_for_a_peer_that_has_sent_its_own(
+    pair: tuple[socket.socket, plain.socket],
+) -> None:
+    near, far = pair
+    assert kernel.undelivered(near) == 0
+    fill(near)
+    wait_until(lambda: kernel.undelivered(near) == kernel.unsent(near.fileno()) > 0)
+    near.shutdown(socket.SHUT_WR)
+    assert kernel.undelivered(near) == kernel.unsent(near.fileno()) - 1 > 0
+    far.shutdown(plain.SHUT_WR)
+    wait_until(lambda: kernel.undelivered(near) == 0)
+    assert kernel.unsent(near.fileno()) > 1
+
+
 def test_unsent_is_what_the_peer_has_not_acknowledged(pair: tuple[socket.socket, plain.socket]) -> None:
     near, far = pair
     assert kernel.unsent(near.fileno()) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from pathlib import Path
@@ -157,6 +158,31 @@ def test_a_peer_that_reads_slowly_and_sends_for_ever_gets_it_all_and_a_fin(targe
         counters = server.counters
         assert counters["bytes_sent"] == len(received)
         assert counters["bytes_lost"] == 0
+        assert_adds_up(counters)
+
+
+def test_what_a_cut_destroys_in_the_kernel_is_counted_as_lost() -> None:
+    """A peer that goes on sending is ended by RST when its time is over: it gets no more than it has read."""
+    with running(EchoServer(LOCAL, drain_idle=PATIENCE)) as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
+        assert server.address is not None
+        client.connect((server.address.host, server.address.port))
+        client.sendall(stream(100 * KIB))
+        wait_until(lambda: server.counters["bytes_received"] == 100 * KIB)
+        trickling = gevent.spawn(lambda: [client.send(b"x") or gevent.sleep(UNIT / 5) for _ in range(10_000)])
+        stopping = gevent.spawn(server.stop, UNIT)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := client.recv(2 * KIB):
+                received += chunk
+                if not stopping.ready():
+                    gevent.sleep(LINGER_SECONDS / 20)
+        report = stopping.get(timeout=PATIENCE)
+        trickling.kill()
+        counters = server.counters
+        assert report.bytes_lost == counters["bytes_lost"] > 0
+        assert counters["bytes_sent"] == len(received)
+        assert received == stream(len(received))
         assert_adds_up(counters)
 
 

@@ -216,7 +216,7 @@ def test_bytes_lost_are_exit_code_3() -> None:
         assert 3 * UNIT + 1.0 <= took <= 3 * UNIT + 1.0 + 0.5 + 10 * UNIT
         head, lost = server.lines[-1].rsplit(" ", 1)
         assert head == "stopped: drained 0, cut 1, bytes lost"
-        assert 0 < int(lost) <= 65536
+        assert int(lost) > 0
         assert server.errors == ""
 
 

@@ -96,7 +96,8 @@ def test_33_sigterm_with_a_stuck_peer() -> None:
         took = time.monotonic() - began
         found = server.reports()[-1]
         assert last_line(server) == f"stopped: drained 0, cut 1, bytes lost {found['bytes_lost']}"
-        assert 0 < found["bytes_lost"] <= 65536
+        assert found["bytes_lost"] > 0
+        assert found["bytes_received"] == found["bytes_sent"] + found["bytes_discarded"] + found["bytes_lost"]
     figure(f"33: exit with a stuck peer after, drain timeout {timeout:g} s and 1 s to flush", round(took, 2))
     assert timeout + 1 <= took <= timeout + 1 + 0.3 + 5 * UNIT
 
