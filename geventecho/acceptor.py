@@ -13,7 +13,9 @@ from gevent.server import StreamServer
 
 from geventecho.address import SockAddr
 from geventecho.counters import Refusal
+from geventecho.hooks import describe
 from geventecho.kernel import queue_drops
+from geventecho.refusals import RefusalLog
 from geventecho.sockets import ACCEPT_NO_DESCRIPTOR, ACCEPT_PEER_GONE
 
 __all__ = ["Acceptor"]
@@ -71,6 +73,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self._failed = failed
         self._dropped = dropped
         self._drops = queue_drops(listener)
+        self._log = RefusalLog()
         self._waiting: deque[tuple[int, SockAddr]] = deque()
         self._again = get_hub().loop.timer(0)
         self._turns_full = 0
@@ -95,6 +98,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
             accepted = self.do_read()
             if accepted is not None:
                 self._deliver(*accepted)
+        self._log.tell()
 
     def do_read(self) -> Accepted | None:
         """Take in one that was accepted; None ends this turn of gevent's loop."""
@@ -152,6 +156,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
     def _accept_failed(self, error: OSError) -> None:
         if error.errno in ACCEPT_PEER_GONE:
             return
+        self._log.add(f"accept failed ({describe(error)})")
         no_descriptor = error.errno in ACCEPT_NO_DESCRIPTOR
         if no_descriptor:
             self._shed()
@@ -170,6 +175,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
                 break
             os.close(fd)
             self._refuse(sockaddr, Refusal.NO_DESCRIPTOR)
+            self._log.add(Refusal.NO_DESCRIPTOR.value)
         self._reserve = _open_reserve()
 
     def _release_reserve(self) -> None:

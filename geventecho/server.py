@@ -24,7 +24,7 @@ from geventecho.deadlines import Deadlines
 from geventecho.drain import Drain, StopReport
 from geventecho.echo import echo, make_buffer
 from geventecho.errors import ConfigError, ListenError, ServerStateError
-from geventecho.hooks import ServerHooks, describe
+from geventecho.hooks import ServerHooks
 from geventecho.registry import Registry
 
 __all__ = ["EchoServer", "ServerState", "StopReport", "TcpServer"]
@@ -255,7 +255,6 @@ class TcpServer:
 
     def _accept_failed(self, error: OSError) -> None:
         self._counters.add("accept_errors")
-        logger.warning("accept on %s failed: %s", self._address, describe(error))
         self._hooks.call_soon("error", error)
 
     # What an EchoServer does otherwise --------------------------------------------------------------------------------

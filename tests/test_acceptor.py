@@ -115,6 +115,25 @@ def test_an_error_of_a_peer_costs_no_pause(number: int, capfd: pytest.CaptureFix
     assert capfd.readouterr().err == ""
 
 
+def test_errors_of_accept_are_told_in_a_line_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    """Without the command line's filter, too, and together with whom they cost."""
+    with accepting() as found:
+        clients = [found.connect() for _ in range(5)]
+        found.listener.errors = [errno.EMFILE]
+        wait_until(lambda: len(found.refused) == 5)
+        found.listener.errors = [errno.ENOMEM] * 2
+        with found.connect():
+            wait_until(lambda: found.delivered)
+        found.shut()
+        for client in clients:
+            client.close()
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line == (
+        "clients turned away within a second: accept failed (OSError: [Errno 24] Too many open files) 1, "
+        "no_descriptor 5, accept failed (OSError: [Errno 12] Cannot allocate memory) 2"
+    )
+
+
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
 def test_without_descriptors_everybody_who_waits_is_refused_at_once(number: int) -> None:
     with accepting() as found:
