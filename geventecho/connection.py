@@ -86,6 +86,7 @@ class Connection:
         greenlet: the greenlet that serves it, once that runs.
         began: when it was accepted; `progress`: when it last carried a byte (monotonic seconds).
         received, sent, discarded: bytes read while it was open; handed to the kernel; read after our FIN.
+        heard: when it last sent something after our FIN (monotonic seconds); 0 is never.
         meter: how much it may still receive and how fast, or None; `pace`: how fast it has to be, or None.
         look: when to ask the kernel whether its peer is still there (monotonic seconds).
         pending: what is read but not yet sent, while the peer takes nothing; else None.
@@ -94,8 +95,8 @@ class Connection:
     """
 
     __slots__ = (
-        "began", "clock", "discarded", "due", "greenlet", "look", "meter", "pace", "pending", "phase", "progress",
-        "received", "sent", "sock", "sockaddr", "verdict",
+        "began", "clock", "discarded", "due", "greenlet", "heard", "look", "meter", "pace", "pending", "phase",
+        "progress", "received", "sent", "sock", "sockaddr", "verdict",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, sockaddr: SockAddr, clock: Clock) -> None:
@@ -105,6 +106,7 @@ class Connection:
         self.greenlet: greenlet | None = None
         self.began = self.progress = time.monotonic()
         self.received = self.sent = self.discarded = 0
+        self.heard = 0.0
         self.meter: Meter | None = None
         self.pace: Pace | None = None
         self.look = math.inf

@@ -53,13 +53,14 @@ def doomed(connection: Connection, *, reset: bool) -> int:
     Args:
         connection: the connection, not yet closed.
         reset: whether it will be closed by RST in any case; else that is what close(2) sends when input is unread, or
-            when more comes after it (RFC 2525, 2.17). Whether more will come is judged by whether it did.
+            when more comes after it (RFC 2525, 2.17). Whether more will come is judged by whether it has just done so.
     """
     sock = connection.sock
     if sock.closed or sock.family == socket.AF_UNIX:
         return 0  # what a Unix peer was sent stays readable
     try:
-        if reset or connection.discarded or unread(sock.fileno()):
+        sending = connection.heard > connection.clock.now - LINGER_SECONDS / 2
+        if reset or sending or unread(sock.fileno()):
             return undelivered(sock)
     except OSError:
         pass  # it broke: nothing can be asked of it
@@ -98,6 +99,7 @@ def _discard(connection: Connection) -> None:
         if not data:
             return
         connection.discarded += len(data)
+        connection.heard = connection.clock.now
         if left <= 0:
             break
     if sock.family == socket.AF_UNIX:
