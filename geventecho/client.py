@@ -14,10 +14,10 @@ from geventecho import errors
 from geventecho.address import Address, AddressLike, SockAddr
 from geventecho.config import DEFAULT_TARGET, ClientConfig
 from geventecho.dial import check_target, dial
+from geventecho.duplex import Duplex
 from geventecho.framing import Framing, Verdict, as_framing
-from geventecho.reply import EchoReader, ReplyReader
+from geventecho.reply import ReplyReader
 from geventecho.stream import RECEIVE_SIZE, Payload, Seconds, Stream, as_bytes
-from geventecho.wire import Wire
 
 __all__ = ["Client", "Payload", "Seconds", "connect"]
 
@@ -57,7 +57,7 @@ def connect(
         raise errors.ConfigError(f"receive_size is {receive_size!r}; it must be a whole number of bytes of 1 or more")
     check_target(address, local)
     sock, peer = dial(address, config.connect_timeout, source=local, nodelay=nodelay)
-    return Client(Wire(sock, address, timeout, receive_size), address, peer)
+    return Client(Duplex(sock, address, timeout, receive_size), address, peer)
 
 
 class Client(Stream):
@@ -69,7 +69,7 @@ class Client(Stream):
 
     __slots__ = ("_in_step",)
 
-    def __init__(self, wire: Wire, target: Address, peer: SockAddr) -> None:
+    def __init__(self, wire: Duplex, target: Address, peer: SockAddr) -> None:
         super().__init__(wire, target, peer)
         self._in_step = True
 
@@ -89,20 +89,22 @@ class Client(Stream):
             PeerReset: the connection broke.
             UnsolicitedData, ClosedByPeer: before anything was sent there was already something to read, or the end.
         """
-        data = as_bytes(payload)
-        seconds = self._seconds(timeout)
-        if len(data) <= self._wire.receive_size:
-            data = bytes(data)
-        elif timeout is ... and seconds is not None:
-            seconds += len(data) / SLOWEST_ECHO
-        self._check_idle()
-        if not data:
-            return payload
-        reader = EchoReader(data, self.target)
-        self._in_step = False
-        self._wire.exchange(data, reader, seconds)
-        self._in_step = True
-        self._leftover = reader.rest
+        wire = self._wire
+        data: bytes | memoryview
+        if timeout is ... and type(payload) is bytes and len(payload) <= wire.receive_size:
+            data, seconds = payload, wire.timeout  # what the rest comes to, for most
+        else:
+            data, seconds = as_bytes(payload), self._seconds(timeout)
+            if len(data) <= wire.receive_size:
+                data = bytes(data)
+            elif timeout is ... and seconds is not None:
+                seconds += len(data) / SLOWEST_ECHO
+        if self._leftover or not self._in_step or wire.poll(0):
+            self._check_idle()
+        if data:
+            self._in_step = False
+            self._leftover = wire.echo(data, seconds)
+            self._in_step = True
         return payload
 
     def request(

@@ -9,10 +9,10 @@ from typing import Final, NoReturn, Self
 
 from geventecho import errors
 from geventecho.address import Address, SockAddr
+from geventecho.duplex import Duplex
 from geventecho.framing import Exactly, Framing, Verdict, as_framing
 from geventecho.reply import ReplyReader
 from geventecho.sockets import abort, name_of
-from geventecho.wire import Wire
 
 __all__ = ["RECEIVE_SIZE", "Payload", "Seconds", "Stream", "as_bytes"]
 
@@ -41,7 +41,7 @@ class Stream:
 
     __slots__ = ("_ended", "_leftover", "_local", "_peer", "_wire", "closed", "target")
 
-    def __init__(self, wire: Wire, target: Address, peer: SockAddr) -> None:
+    def __init__(self, wire: Duplex, target: Address, peer: SockAddr) -> None:
         self.target = target
         self.closed = False
         self._wire = wire

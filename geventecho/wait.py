@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from gevent import get_hub
-from gevent.exceptions import ConcurrentObjectUseError, InvalidSwitchError
+from gevent.exceptions import BlockingSwitchOutError, ConcurrentObjectUseError, InvalidSwitchError
 from greenlet import getcurrent
 
 __all__ = ["EXPIRED", "NEVER", "QUIET", "READY", "Never", "check_free", "timer", "wait", "woken_by"]
@@ -74,9 +74,12 @@ def woken_by(event: object) -> Event:
     """Check that it was one of ours that woke the greenlet.
 
     Raises:
+        BlockingSwitchOutError: it is no greenlet of its own but a callback of the event loop, which cannot wait.
         InvalidSwitchError: something else switched into it.
     """
     if not isinstance(event, Event):
+        if getcurrent() is get_hub():
+            raise BlockingSwitchOutError("a callback of the event loop cannot wait for a socket; use a greenlet")
         raise InvalidSwitchError(f"woken by {event!r} while waiting for a socket")
     return event
 

@@ -1,4 +1,4 @@
-"""One connected socket, not blocking: read, write, and both at once, each within a time limit.
+"""One connected socket, not blocking: read or write, each within a time limit; geventecho.duplex does both at once.
 
 Rules for this file: it knows one socket and its waits; never what a message means, never what is left over from one.
 Every failure is a `NetworkError` with the address and the phase.
@@ -9,17 +9,17 @@ from __future__ import annotations
 import select
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn
 
 from gevent import get_hub, monkey, socket
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from geventecho.address import Address
 from geventecho.errors import NetworkError, ReadTimeout, WriteTimeout
 from geventecho.sockets import translate_io
-from geventecho.wait import EXPIRED, QUIET, READY, check_free, timer, woken_by
+from geventecho.wait import EXPIRED, READY, check_free, timer, woken_by
 
-__all__ = ["Reader", "Wire"]
+__all__ = ["Wire"]
 
 # The real one also in a monkey-patched process: asking with no time to wait never blocks.
 _poll: Final[Any] = monkey.get_original("select", "poll")
@@ -27,19 +27,6 @@ _poll: Final[Any] = monkey.get_original("select", "poll")
 INCOMING: Final = select.POLLIN | select.POLLRDHUP
 SEND_SIZE: Final = 256 * 1024
 """Bytes offered to the kernel at once: more would keep other greenlets waiting while it copies."""
-
-
-class Reader(Protocol):
-    """What `exchange` feeds: geventecho.reply has them."""
-
-    complete: bool
-    received: int
-
-    def feed(self, chunk: bytes) -> bool:
-        """Take a chunk; returns whether the reply is complete."""
-
-    def end(self) -> None:
-        """Take the peer's FIN."""
 
 
 class Wire:
@@ -52,12 +39,13 @@ class Wire:
         receive_size: bytes to ask the kernel for at once.
 
     Attributes:
+        poll: poll(0) is true when there is something to read; what `is_idle` is made of.
         sent: bytes the kernel took from us.
         received: bytes we took from the kernel.
     """
 
     __slots__ = (
-        "_clock", "_idle", "_read_event", "_recv", "_send", "_switch", "_target", "_write_event", "receive_size",
+        "_clock", "_read_event", "_recv", "_send", "_switch", "_target", "_write_event", "poll", "receive_size",
         "received", "sent", "sock", "timeout",
     )  # fmt: skip
 
@@ -72,15 +60,16 @@ class Wire:
         self._write_event = sock._write_event
         self._recv = sock._sock.recv
         self._send = sock._sock.send
-        self._switch = get_hub().switch
+        # As greenlet does it: the hub's own switch() first looks for something that no greenlet here has.
+        self._switch = partial(greenlet.switch, get_hub())
         self._clock = timer(timeout)
         idle = _poll()
         idle.register(sock.fileno(), INCOMING)
-        self._idle = idle.poll
+        self.poll = idle.poll
 
     def is_idle(self) -> bool:
         """Whether there is nothing to read: no byte, no FIN, no error. Costs a third of a receive that fails."""
-        return not self._idle(0)
+        return not self.poll(0)
 
     def read(self, size: int, seconds: float | None) -> bytes:
         """Up to `size` bytes, as soon as there are any; b"" once the peer has closed."""
@@ -132,75 +121,6 @@ class Wire:
             event.stop()
             clock.stop()
 
-    def exchange(
-        self, payload: bytes | memoryview, reader: Reader, seconds: float | None, quiet: float | None = None
-    ) -> None:
-        """Write `payload` and feed `reader`, both at once, until all is sent and the reply complete.
-
-        Args:
-            payload: bytes to write, perhaps none.
-            reader: is fed what comes.
-            seconds: for all of it; None is no limit.
-            quiet: seconds of silence that end a reply which has begun, or None.
-        """
-        event = self._read_event
-        check_free(event)
-        clock = self._clock if seconds == self.timeout else timer(seconds)
-        switch = getcurrent().switch
-        sent = 0
-        try:
-            if payload:
-                sent = self.write_now(payload)
-            elif self._feed(reader):
-                return
-            clock.again(switch, EXPIRED, update=True)
-            event.start(switch, READY)
-            if sent < len(payload):
-                self._write_and_feed(memoryview(payload)[sent:], reader, seconds)
-            if quiet is not None:
-                self._feed_until_quiet(reader, seconds, quiet)
-            while not reader.complete:
-                if woken_by(self._switch()) is EXPIRED:
-                    raise self._too_late(reader, seconds)
-                self._feed(reader)
-        except NetworkError:
-            raise
-        except OSError as error:  # from close(), while we waited
-            raise translate_io(error, self._target, "read") from error
-        finally:
-            event.stop()
-            clock.stop()
-
-    def _write_and_feed(self, unsent: memoryview, reader: Reader, seconds: float | None) -> None:
-        event = self._write_event
-        check_free(event)
-        try:
-            event.start(getcurrent().switch, READY)
-            while unsent:
-                if woken_by(self._switch()) is EXPIRED:
-                    raise self._not_taken(len(unsent), seconds)
-                if not reader.complete and self._feed(reader):
-                    # Level-triggered: left armed, what comes after the reply would wake us all the time.
-                    self._read_event.stop()
-                unsent = unsent[self.write_now(unsent) :]
-        finally:
-            event.stop()
-
-    def _feed_until_quiet(self, reader: Reader, seconds: float | None, quiet: float) -> None:
-        pause = timer(quiet)
-        switch = getcurrent().switch
-        try:
-            while not reader.complete:
-                if reader.received:
-                    pause.again(switch, QUIET, update=True)
-                event = woken_by(self._switch())
-                if event is EXPIRED:
-                    raise self._too_late(reader, seconds)
-                # When both are due, what has come counts first.
-                self._feed(reader, is_over=event is QUIET)
-        finally:
-            pause.stop()
-
     def read_now(self, size: int) -> bytes | None:
         """What there is, up to `size` bytes; None for nothing yet, b"" once the peer has closed."""
         try:
@@ -225,18 +145,6 @@ class Wire:
         self.sent += count
         return count
 
-    def _feed(self, reader: Reader, *, is_over: bool = False) -> bool:
-        chunk = self.read_now(self.receive_size)
-        if chunk:
-            return reader.feed(chunk)
-        if chunk is not None or is_over:
-            reader.end()
-        return reader.complete
-
-    def _too_late(self, reader: Reader, seconds: float | None) -> ReadTimeout:
-        reason = f"the reply was not complete within {seconds:g} s, {reader.received} bytes of it came"
-        return ReadTimeout(reason, address=self._target, phase="read")
-
     def _not_taken(self, unsent: int, seconds: float | None) -> WriteTimeout:
         reason = f"the peer did not take the last {unsent} bytes within {seconds:g} s"
         return WriteTimeout(reason, address=self._target, phase="write")
@@ -251,5 +159,5 @@ class Wire:
 
     def stop(self, refuse: Callable[..., NoReturn]) -> None:
         """From now on `refuse(phase)` is called for every use. The caller closes the socket, which wakes who waits."""
-        self._recv = self._idle = partial(refuse, "read")
+        self._recv = self.poll = partial(refuse, "read")
         self._send = partial(refuse, "write")
