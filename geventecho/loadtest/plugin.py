@@ -14,7 +14,7 @@ from locust.runners import Runner, WorkerRunner
 from locust.web import WebUI
 
 from geventecho.errors import AddressError, ConfigError
-from geventecho.loadtest import finish, options, precision, tally
+from geventecho.loadtest import finish, options, precision, tally, tasks
 from geventecho.loadtest.family import Workers
 from geventecho.loadtest.guard import Guard
 from geventecho.loadtest.user import TcpUser
@@ -29,6 +29,7 @@ def install() -> None:
     workers = Workers()
     precision.install()
     tally.install()
+    tasks.install()
     finish.replace_csv()
 
     def on_parser(parser: LocustArgumentParser, **_: Any) -> None:

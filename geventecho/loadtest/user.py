@@ -66,6 +66,7 @@ class TcpUser(User):
         )
         self.number = _number(environment)
         self._waited = False
+        self.last_turn = -1  # of the loop, for geventecho.loadtest.tasks
 
     def start(self, group: Group) -> Greenlet:
         """Start the user; Locust calls it."""
