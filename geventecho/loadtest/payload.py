@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import lru_cache
+from struct import Struct
+from typing import Final
 
 __all__ = ["distinct_payloads"]
 
 # The filler is read from a different offset each time, so that a reply to another message differs all over.
-OFFSETS = 251
+OFFSETS: Final = 251
+LARGE: Final = 65536
+"""Bytes from which a second copy costs more than a view that saves it."""
 
 
 @lru_cache(maxsize=4)
@@ -29,13 +33,15 @@ def distinct_payloads(size: int) -> Iterator[bytes]:
     """
     user = os.urandom(8)
     number = int.from_bytes(os.urandom(8), "little")
+    pack = Struct("<Q").pack
     tail = max(0, size - 16)
-    filler = memoryview(_filler(tail))
+    filler: bytes | memoryview = _filler(tail)
+    if size >= LARGE:
+        filler = memoryview(filler)
     while True:
         number = (number + 1) & 0xFFFFFFFFFFFFFFFF
-        head = number.to_bytes(8, "little") + user
         if tail:
             start = number % OFFSETS
-            yield head + filler[start : start + tail]
+            yield b"".join((pack(number), user, filler[start : start + tail]))
         else:
-            yield head[:size]
+            yield (pack(number) + user)[:size]

@@ -41,9 +41,9 @@ class Reporter:
         self.account: Account = account_of(user.environment)
 
     def perform(
-        self, name: str, context: dict[str, Any] | None, operation: Callable[..., Payload], *arguments: Any
+        self, name: str, context: dict[str, Any] | None, operation: Callable[[Any], Payload], argument: Any
     ) -> Payload:
-        """Do one and return what it returned.
+        """Do one and return what it returned. It is called with one argument: any number would cost twice the call.
 
         Raises:
             Failed: it failed by a `NetworkError`. Any other error is raised as it is.
@@ -53,7 +53,7 @@ class Reporter:
         wall = time()
         begun = perf_counter()
         try:
-            reply = operation(*arguments)
+            reply = operation(argument)
         except BaseException as error:
             self.ended(name, context, wall, error)
             self._lose(error)

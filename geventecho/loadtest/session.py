@@ -81,8 +81,8 @@ class TcpSession:
         self._connecting = True
         failures = 0 if self._reporter.answered else self._backoff.failures
         try:
-            self._reporter.account.connects += 1
-            self._perform("connect", None, self._open)
+            self._reporter.account.begin_connect()
+            self._perform("connect", None, self._open, self.target)
             self._reporter.account.connected += 1
             self._log_in()
         except BaseException:
@@ -167,11 +167,11 @@ class TcpSession:
         """Send a payload, and expect no reply. The row's size is that of the payload."""
         client = self._client or self._reconnect()
 
-        def send() -> Payload:
+        def send(payload: Payload) -> Payload:
             client.send(payload, timeout=timeout)
             return payload
 
-        self._perform(name, context, send)
+        self._perform(name, context, send, payload)
 
     def receive(
         self,
@@ -183,13 +183,12 @@ class TcpSession:
         context: Context = None,
     ) -> bytes:
         """Wait for what the server sends by itself, and return it. The row's time is that of the wait."""
-        client = self._client or self._reconnect()
 
-        def receive() -> bytes:
+        def receive(client: Client) -> bytes:
             got = client.receive(reply, timeout=timeout)
             return got if expect is None else check(got, expect, self.target)
 
-        return bytes(self._perform(name, context, receive))
+        return bytes(self._perform(name, context, receive, self._client or self._reconnect()))
 
     def pipeline(
         self, requests: Iterable[Request], *, depth: int, timeout: Seconds = ..., context: Context = None
@@ -246,8 +245,8 @@ class TcpSession:
         self._reporter.answered = False
         self.close()
 
-    def _open(self) -> bytes:
-        self._client = connect(self.target, timeout=self._request_timeout, connect_timeout=self._connect_timeout)
+    def _open(self, target: Address) -> bytes:
+        self._client = connect(target, timeout=self._request_timeout, connect_timeout=self._connect_timeout)
         return b""
 
     def _log_in(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import time
 
 from locust import stats
-from locust.stats import RequestStats, StatsEntry
+from locust.stats import RequestStats
 
 __all__ = ["install", "log_request"]
 
@@ -24,26 +24,21 @@ def log_request(self: RequestStats, method: str, name: str, response_time: float
     now = time()
     second = int(now)
     rounded = None if response_time is None else stats.bucket_response_time(response_time)
-    _count(self.total, now, second, response_time, rounded, content_length)
-    _count(self.entries[name, method], now, second, response_time, rounded, content_length)
-
-
-def _count(
-    entry: StatsEntry, now: float, second: int, response_time: float | None, rounded: float | None, length: int
-) -> None:
-    last = entry.last_request_timestamp
-    if last and entry.use_response_times_cache and second > int(last):
-        entry._cache_response_times(second - 1)
-    entry.last_request_timestamp = now
-    entry.num_requests += 1
-    entry.num_reqs_per_sec[second] += 1
-    entry.total_content_length += length
-    if response_time is None or rounded is None:
-        entry.num_none_requests += 1
-        return
-    entry.total_response_time += response_time  # type: ignore[assignment]
-    least = entry.min_response_time
-    if least is None or response_time < least:
-        entry.min_response_time = response_time  # type: ignore[assignment]
-    entry.max_response_time = max(entry.max_response_time, response_time)  # type: ignore[assignment]
-    entry.response_times[rounded] += 1  # type: ignore[index]
+    for entry in (self.total, self.entries[name, method]):
+        last = entry.last_request_timestamp
+        if last is not None and last < second and entry.use_response_times_cache:
+            entry._cache_response_times(second - 1)
+        entry.last_request_timestamp = now
+        entry.num_requests += 1
+        entry.num_reqs_per_sec[second] += 1
+        entry.total_content_length += content_length
+        if response_time is None or rounded is None:
+            entry.num_none_requests += 1
+            continue
+        entry.total_response_time += response_time  # type: ignore[assignment]
+        least = entry.min_response_time
+        if least is None or response_time < least:
+            entry.min_response_time = response_time  # type: ignore[assignment]
+        if response_time > entry.max_response_time:  # noqa: PLR1730 (a call)
+            entry.max_response_time = response_time  # type: ignore[assignment]
+        entry.response_times[rounded] += 1
