@@ -169,7 +169,14 @@ def test_what_a_cut_destroys_in_the_kernel_is_counted_as_lost() -> None:
         client.connect((server.address.host, server.address.port))
         client.sendall(stream(100 * KIB))
         wait_until(lambda: server.counters["bytes_received"] == 100 * KIB)
-        trickling = gevent.spawn(lambda: [client.send(b"x") or gevent.sleep(UNIT / 5) for _ in range(10_000)])
+
+        def trickle() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client.send(b"x")
+                    gevent.sleep(UNIT / 5)
+
+        trickling = gevent.spawn(trickle)
         stopping = gevent.spawn(server.stop, UNIT)
         received = b""
         with contextlib.suppress(ConnectionResetError):
@@ -181,7 +188,9 @@ def test_what_a_cut_destroys_in_the_kernel_is_counted_as_lost() -> None:
         trickling.kill()
         counters = server.counters
         assert report.bytes_lost == counters["bytes_lost"] > 0
-        assert counters["bytes_sent"] == len(received)
+        # The reset is sent when its next byte comes, and it may read on until then.
+        assert 0 <= len(received) - counters["bytes_sent"] <= 16 * KIB
+        assert len(received) < 100 * KIB
         assert received == stream(len(received))
         assert_adds_up(counters)
 
