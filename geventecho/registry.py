@@ -9,7 +9,7 @@ import contextlib
 import logging
 import mmap
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import gevent
 from gevent import get_hub, socket
@@ -37,6 +37,15 @@ SPARE_MEMORY: Final = 4 << 20
 """Bytes that must be there before more clients are taken in: greenlet and libev end the process when they get none."""
 LOOK_EVERY: Final = 64
 """Clients, of some 9 KiB each, between two looks at that."""
+
+
+class _Serving(greenlet):  # type: ignore[misc]
+    """A connection's greenlet: deaf to what comes after its end, such as a timeout that its handler forgot to close."""
+
+    __slots__ = ()
+
+    def throw(self, *error: Any) -> object:
+        return None if self.dead else super().throw(*error)
 
 
 class Registry:
@@ -122,7 +131,7 @@ class Registry:
 
     def _begin(self, connection: Connection) -> None:
         try:
-            greenlet(self._serve, get_hub()).switch(connection)
+            _Serving(self._serve, get_hub()).switch(connection)
         except MemoryError:
             # There was no room for its greenlet: nobody else would ever end it.
             logger.warning("a connection was lost for want of memory")

@@ -117,6 +117,23 @@ def test_a_handler_that_closes_the_descriptor_under_its_socket_holds_nothing_up(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("silent", [False, None], ids=["silent", "raising"])
+def test_a_timeout_that_a_handler_forgot_is_heard_by_nobody(
+    silent: bool | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    timers: list[gevent.Timeout] = []
+
+    def handler(_sock: object, _peer: object) -> None:
+        timers.append(gevent.Timeout.start_new(UNIT / 2, silent))
+
+    with running(TcpServer(LOCAL, handler)) as server:
+        with dial(server) as client:
+            assert read_to_end(client) == b""
+        wait_until(lambda: timers and not timers[0].pending)
+        assert server.counters["ended_handler"] == 1
+    assert capfd.readouterr().err == ""
+
+
 def test_what_a_handler_raises_reaches_the_error_hook() -> None:
     errors: list[BaseException] = []
     failure = ValueError("a bug")
