@@ -7,6 +7,7 @@ started = ok + failed + aborted, in the `Account` of the process.
 
 from __future__ import annotations
 
+from time import time
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -59,10 +60,11 @@ class Account:
     Attributes:
         started, ok, failed, aborted: operations.
         connects, connected: those among `started` and among `ok` that are connects.
+        peak: the most connects that started within one second of the clock.
         users: how many there were.
     """
 
-    __slots__ = ("aborted", "connected", "connects", "failed", "ok", "started", "users")
+    __slots__ = ("_second", "_within", "aborted", "connected", "connects", "failed", "ok", "peak", "started", "users")
 
     def __init__(self) -> None:
         self.clear()
@@ -70,11 +72,21 @@ class Account:
     def clear(self) -> None:
         """Begin anew."""
         self.started = self.ok = self.failed = self.aborted = self.users = 0
-        self.connects = self.connected = 0
+        self.connects = self.connected = self.peak = 0
+        self._second = self._within = 0
+
+    def begin_connect(self) -> None:
+        """A connect starts."""
+        second = int(time())
+        if second != self._second:
+            self._second, self._within = second, 0
+        self._within += 1
+        self.connects += 1
+        self.peak = max(self.peak, self._within)
 
     def numbers(self) -> dict[str, int]:
         """All of them, by name."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        return {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
 
 
 _accounts: WeakKeyDictionary[Environment, Account] = WeakKeyDictionary()

@@ -59,6 +59,8 @@ class Balance:
             sums.update(report)
         names = ("started", "ok", "failed", "aborted")
         logger.info("operations: %s", ", ".join(f"{name} {sums[name]}" for name in names))
+        # Of several processes the sum of the peaks: no second had more.
+        logger.info("connects: %d, at most %d in one second", sums["connects"], sums["peak"])
         if sums["started"] == 0:
             self._fail("no operation was started: the run ended before a user came to one")
         elif sums["ok"] == 0 or (sums["ok"] == sums["connected"] and sums["started"] > sums["connects"]):
