@@ -22,7 +22,8 @@ run.wait(lambda: run.count("connect") >= 300)
 result = run.finish()
 starts = Counter(int(event["start_time"]) for event in run.events)
 account = account_of(run.environment)
-answer({{"peak": account.peak, "fullest": max(starts.values()), "aborted": account.aborted, "all": account.connects, "seconds": len(starts)}})
+result = {{"peak": account.peak, "fullest": max(starts.values()), "seconds": len(starts)}}
+answer(result | {{"all": account.connects, "aborted": account.aborted}})
 """
     with peers.refuses() as target:
         found = run_script("from geventecho.loadtest import account_of\n" + text, target, directory=tmp_path)
