@@ -125,14 +125,19 @@ class LocustRun:
             self._seen |= {master, *master.children(recursive=True)}
         return [process for process in self._seen if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
-    def wait_for_log(self, text: str, seconds: float = 20.0 * SCALE) -> None:
-        """Wait until it has printed `text`."""
+    def wait_for_log(self, pattern: str, seconds: float = 30.0 * SCALE) -> None:
+        """Wait until it has printed something that the pattern matches; a failure shows what it did print."""
 
         def printed() -> bool:
-            assert text in self.log or self.process.poll() is None, f"it ended without {text!r}:\n{self.log}"
-            return text in self.log
+            found = re.search(pattern, self.log)
+            assert found or self.process.poll() is None, "it ended"
+            return found is not None
 
-        wait_until(printed, seconds, f"{text!r} in:\n{self.log}")
+        try:
+            wait_until(printed, seconds, pattern)
+        except AssertionError as error:
+            error.add_note(self.log)
+            raise
 
     def wait(self, seconds: float = 30.0 * SCALE) -> int:
         """Wait for its end; returns the exit code."""

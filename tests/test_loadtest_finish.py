@@ -88,7 +88,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, LocustR
 
 
 def wait_for_echoes(run: LocustRun) -> None:
-    wait_until(lambda: re.search(r"TCP +echo +[1-9]\d\d", run.log), 30 * SCALE, "echoes: now it could lose some")
+    """Now it could lose some."""
+    run.wait_for_log(r"TCP +echo +[1-9]\d\d")
 
 
 @pytest.mark.alone
