@@ -21,8 +21,9 @@ __all__ = ["Fixed", "Lines", "RandomBytes", "Source", "Template", "sizes"]
 
 LARGEST: Final = 1 << 30
 """Bytes that a random payload may have."""
-RANGE: Final = re.compile(r"(\d+)-(\d+)", re.ASCII)
-WEIGHTED: Final = re.compile(r"\d+(:\d+)?(,\d+(:\d+)?)*", re.ASCII)
+# Numbers of up to 18 digits: Python refuses to read those of thousands, and a weight must fit a float.
+RANGE: Final = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
+WEIGHTED: Final = re.compile(r"\d{1,18}(:\d{1,18})?(,\d{1,18}(:\d{1,18})?)*", re.ASCII)
 FIELD: Final = re.compile(rb"\{(user|message)(?::([^{}]*))?\}")
 SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?#?(?P<width>\d{0,4})[,_]?[dxXob]?", re.ASCII | re.DOTALL)
 WIDEST: Final = 1000

@@ -90,7 +90,10 @@ class TestSizes:
             assert seen[size] == pytest.approx(1000 * weight, rel=0.15)
 
     @pytest.mark.parametrize(
-        "text", ["", "x", "-1", "7-3", "1-", "1073741825", "1-1073741825", "1:0", "1:1,", "1:-1", "1.5"]
+        "text",
+        ["", "x", "-1", "7-3", "1-", "1073741825", "1-1073741825", "1:0", "1:1,", "1:-1", "1.5"]
+        + [form.format("9" * 5000) for form in ("{}", "1-{}", "1:{}")],
+        ids=lambda text: text[:12],
     )
     def test_nonsense_is_refused(self, text: str) -> None:
         with pytest.raises(ConfigError, match="distribution of sizes"):
