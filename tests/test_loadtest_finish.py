@@ -60,7 +60,7 @@ def outputs(directory: Path) -> tuple[str, ...]:
 BUSY = ("-u", "20", "-r", "20", "--think-time", "0.1")
 RUN_TIME = (*BUSY, "-t", "5")
 # The master still sends spawn orders while the workers report: they must not start users again.
-RAMP_UP = ("-u", "500", "-r", "50", "-t", "6", "-s", "3", "--think-time", "0.1")
+RAMP_UP = ("-u", "500", "-r", "30", "-t", "10", "-s", "3", "--think-time", "0.1")
 # What ends the run; arguments, processes that fire, and what to do once they do.
 ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | None]] = {
     "run time": (RUN_TIME, 1, None),
