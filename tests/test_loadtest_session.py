@@ -46,7 +46,8 @@ answer(run.finish())
         if row == "echo":
             connects, failed = result["rows"]["connect"]
             assert failed == 0
-            assert connects == peer.accepted > 3, "each loss was followed by a connect of its own"
+            # Each loss was followed by a connect of its own; the end may have met one of each of the three users.
+            assert 3 < connects <= peer.accepted <= connects + 3
         if fault in ("reset", "short reply", "corrupt reply", "unsolicited data"):  # the others do not look
             wait_until(lambda: peer.open == 0, what="the peer sees every connection closed")
 

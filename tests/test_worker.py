@@ -98,7 +98,7 @@ def test_a_second_signal_tells_them_too() -> None:
 
 def test_dropped_log_lines_are_among_them() -> None:
     with open("/dev/full", "w") as full, serve("--log-level", "debug", stderr=full) as server:
-        for _ in range(5):
+        for _ in range(10):  # the last lines may still be on their way when it is counted
             with server.connect() as client:
                 ping(client)
         assert server.stop() == 0
