@@ -134,6 +134,11 @@ class Connection:
             self.greenlet.throw(kind)
 
     @property
+    def is_local(self) -> bool:
+        """Whether its peer is a Unix socket's; asked of the address, as the socket would make an enum of the answer."""
+        return not isinstance(self.sockaddr, tuple)
+
+    @property
     def owed(self) -> int:
         """Bytes of an echo connection that were received and not yet returned."""
         return self.received - self.sent

@@ -56,7 +56,7 @@ def doomed(connection: Connection, *, reset: bool) -> int:
             when more comes after it (RFC 2525, 2.17). Whether more will come is judged by whether it has just done so.
     """
     sock = connection.sock
-    if sock.closed or sock.family == socket.AF_UNIX:
+    if sock.closed or connection.is_local:
         return 0  # what a Unix peer was sent stays readable
     try:
         sending = connection.heard > connection.clock.now - LINGER_SECONDS / 2
@@ -102,7 +102,7 @@ def _discard(connection: Connection) -> None:
         connection.heard = connection.clock.now
         if left <= 0:
             break
-    if sock.family == socket.AF_UNIX:
+    if connection.is_local:
         _refuse_more(connection)
     _await_acknowledgement(sock.fileno(), waiting, end)
 

@@ -253,7 +253,7 @@ class Registry:
         if connection.phase is Phase.CLOSED:
             return
         connection.phase = Phase.CLOSED
-        if self._echoes:
+        if self._echoes and ending is not Ending.PEER:
             connection.sent -= doomed(connection, reset=False)
         with contextlib.suppress(OSError):  # a handler may have closed the descriptor under it
             connection.sock.close()

@@ -161,6 +161,7 @@ def test_a_peer_that_reads_slowly_and_sends_for_ever_gets_it_all_and_a_fin(targe
         assert_adds_up(counters)
 
 
+@pytest.mark.alone
 def test_what_a_cut_destroys_in_the_kernel_is_counted_as_lost() -> None:
     """A peer that goes on sending is ended by RST when its time is over: it gets no more than it has read."""
     with running(EchoServer(LOCAL, drain_idle=PATIENCE)) as server, socket.socket() as client:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,10 +21,6 @@ LATE = 0.3
 """Seconds by which a limit may be late: what is promised."""
 
 
-class Sock:
-    family = socket.AF_INET
-
-
 @dataclass(eq=False)
 class Stub:
     """What Deadlines knows of a connection."""
@@ -40,7 +35,8 @@ class Stub:
     sent: int = 0
     look: float = math.inf
     pace: Pace | None = None
-    sock: Sock = field(default_factory=Sock)
+    sock: object = None
+    is_local: bool = False
     endings: list[Ending] = field(default_factory=list)
 
     def end(self, ending: Ending) -> None:
