@@ -183,8 +183,7 @@ def test_what_a_cut_destroys_in_the_kernel_is_counted_as_lost() -> None:
         with contextlib.suppress(ConnectionResetError):
             while chunk := client.recv(2 * KIB):
                 received += chunk
-                if not stopping.ready():
-                    gevent.sleep(LINGER_SECONDS / 20)
+                gevent.sleep(LINGER_SECONDS / 20)
         report = stopping.get(timeout=PATIENCE)
         trickling.kill()
         counters = server.counters
