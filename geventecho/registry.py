@@ -241,7 +241,8 @@ class Registry:
             return
         if connection.verdict in (Ending.WRITE_STALL, Ending.VANISHED):
             # It has had its time. After close() the kernel would go on trying for minutes, and keep what was queued.
-            connection.sent -= doomed(connection, reset=True)
+            if self._echoes:
+                connection.sent -= doomed(connection, reset=True)
             sockets.abort(connection.sock)
             return
         # Whatever comes: the peer is gone, its time is over, the handler left a timeout running, or a greenlet of its

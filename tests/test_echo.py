@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import random
-import signal
 import socket as plain
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -160,52 +156,6 @@ def test_a_flooding_neighbour_gets_one_message_in_a_turn() -> None:
         between = (server.counters["bytes_received"] - before) / 20
         gevent.killall(busy)
     assert between < 4 * MIB
-
-
-INTERRUPTED = """
-import sys
-from geventecho import EchoServer
-server = EchoServer("127.0.0.1:0", on_listening=lambda server: print(server.address.port, flush=True))
-try:
-    server.serve_forever()
-except KeyboardInterrupt:
-    sys.exit(77)
-"""
-
-
-def test_ctrl_c_in_the_middle_of_a_message_is_for_the_process() -> None:
-    """Python raises it wherever it is, which is mostly the hub's part of the loop: no connection may swallow it."""
-    with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # A shell's background job ignores SIGINT, and its children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            port = int(process.stdout.readline())
-            answers = 0
-
-            def keep_busy(client: socket.socket) -> None:
-                nonlocal answers
-                with contextlib.suppress(OSError), client:
-                    client.sendall(b"x")
-                    while client.recv(10):
-                        answers += 1
-                        client.sendall(b"x")
-
-            clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
-            chatter = [gevent.spawn(keep_busy, client) for client in clients]
-            wait_until(lambda: answers > 1000)
-            process.send_signal(signal.SIGINT)
-            wait_until(lambda: process.poll() is not None)
-            assert process.returncode == 77
-            assert b"failed" not in process.stderr.read()
-            assert len(gevent.joinall(chatter, timeout=PATIENCE)) == 8
-        finally:
-            process.kill()
 
 
 class Stream(threading.Thread):

@@ -16,6 +16,7 @@ from gevent import socket
 from servers import LOCAL, assert_adds_up, dial, echo_server, ping, read_to_end, running
 from timing import PATIENCE, UNIT, wait_until
 
+from geventecho.counters import Ending
 from geventecho.errors import ConfigError
 from geventecho.server import TcpServer
 
@@ -205,50 +206,79 @@ def test_memory_error_of_a_neighbour_leaves_an_echo_alone() -> None:
 
 INTERRUPTED = """
 import sys
-from gevent import socket
-from geventecho import TcpServer
+from geventecho import EchoServer, TcpServer
 
 def busy(sock, address):
     while data := sock.recv(10):
         sock.sendall(data)
 
-server = TcpServer("127.0.0.1:0", busy, on_listening=lambda server: print(server.address.port, flush=True))
+def listening(server):
+    print(server.address.port, flush=True)
+
+server = {server}
 try:
     server.serve_forever()
 except KeyboardInterrupt:
     sys.exit(77)
 """
+INTERRUPTIBLE = {
+    "handler": 'TcpServer("127.0.0.1:0", busy, on_listening=listening)',
+    "echo": 'EchoServer("127.0.0.1:0", on_listening=listening)',
+}
 
 
-def test_ctrl_c_is_for_the_process_whatever_handler_it_hits() -> None:
+@pytest.mark.parametrize("server", INTERRUPTIBLE.values(), ids=INTERRUPTIBLE)
+def test_ctrl_c_is_for_the_process_whatever_it_hits(server: str) -> None:
+    """A handler, or the hub's part of an echo: no connection may swallow it."""
     with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED],
+        [sys.executable, "-c", INTERRUPTED.format(server=server)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         # A shell's background job ignores SIGINT, and its children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as process:
         try:
             assert process.stdout is not None
+            assert process.stderr is not None
             port = int(process.stdout.readline())
-            clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
             answers = 0
 
             def keep_busy(client: socket.socket) -> None:
                 nonlocal answers
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError), client:
                     client.sendall(b"x")
                     while client.recv(10):
                         answers += 1
                         client.sendall(b"x")
 
+            clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
             chatter = [gevent.spawn(keep_busy, client) for client in clients]
             wait_until(lambda: answers > 1000)
             process.send_signal(signal.SIGINT)
             wait_until(lambda: process.poll() is not None)
             assert process.returncode == 77
-            gevent.joinall(chatter, timeout=PATIENCE)
-            for client in clients:
-                client.close()
+            assert b"a handler failed" not in process.stderr.read()
+            assert len(gevent.joinall(chatter, timeout=PATIENCE)) == 8
         finally:
             process.kill()
+
+
+def test_what_a_handler_sent_stays_counted_when_its_peer_has_vanished() -> None:
+    """Lost is a word of echo servers: what a handler sent is owed to nobody."""
+
+    def handler(sock: socket.socket, _peer: object) -> None:
+        with contextlib.suppress(TimeoutError):
+            sock.settimeout(UNIT)
+            while True:
+                sock.send(b"x" * 65536)
+        sock.settimeout(None)
+        sock.recv(1)
+
+    with running(TcpServer(LOCAL, handler)) as server, dial(server):
+        wait_until(lambda: server.counters["bytes_sent"] > 65536)
+        gevent.sleep(2 * UNIT)
+        sent = server.counters["bytes_sent"]
+        next(iter(server._registry.open)).end(Ending.VANISHED)
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["ended_vanished"] == 1
+        assert server.counters["bytes_sent"] == sent

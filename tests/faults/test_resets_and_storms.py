@@ -127,7 +127,7 @@ def test_pings_go_on_beside_all_of_it_at_once() -> None:
         silent.close()
         never.close()
         wait_until(lambda: server.counters()["open"] == 1)
-    assert sight.pings > 25
+    assert sight.pings > 50
 
 
 def read_to_end_blocking(client: cooperative.socket) -> bytes:
