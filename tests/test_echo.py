@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 
 import gevent
+import greenlet
 import pytest
 from gevent import socket
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from servers import Process, assert_adds_up, dial, echo_server, ping, read_exactly, read_to_end, serve, stuff
 from timing import PATIENCE, wait_until
 
-from geventecho.echo import RECEIVE_SIZE
+from geventecho.echo import RECEIVE_SIZE, _turn
 from geventecho.server import EchoServer
 
 MIB = 1 << 20
@@ -156,6 +157,25 @@ def test_a_flooding_neighbour_gets_one_message_in_a_turn() -> None:
         between = (server.counters["bytes_received"] - before) / 20
         gevent.killall(busy)
     assert between < 4 * MIB
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), ConnectionResetError(104, "reset")], ids=repr)
+def test_what_strikes_in_the_hub_s_part_is_thrown_into_the_connection_s_greenlet(error: BaseException) -> None:
+    seen: list[BaseException] = []
+
+    def own() -> None:
+        try:
+            greenlet.getcurrent().parent.switch()
+        except BaseException as thrown:
+            seen.append(thrown)
+
+    def receive(_room: memoryview) -> int:
+        raise error
+
+    owner = greenlet.greenlet(own)
+    owner.switch()
+    _turn(None, owner, receive, len, memoryview(bytearray(8)))  # type: ignore[arg-type]
+    assert seen == [error]
 
 
 class Stream(threading.Thread):
