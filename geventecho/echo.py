@@ -26,23 +26,38 @@ from greenlet import greenlet
 from geventecho.connection import Connection
 from geventecho.counters import Ending
 from geventecho.deadlines import Deadlines
+from geventecho.splice import Pipe
 
-__all__ = ["RECEIVE_SIZE", "echo", "flush", "make_buffer"]
+__all__ = ["RECEIVE_SIZE", "Transit", "echo", "flush"]
 
 RECEIVE_SIZE: Final = 65536
 """Bytes that a connection may receive in one turn, and so the most that one holds in this process."""
+LARGE: Final = 16384
+"""Bytes from which a message takes the way through the pipe; those that follow do too, until one has less than half."""
+
+Way = tuple[Callable[[memoryview], int], Callable[[memoryview], int], int, int]
+"""How a message comes and how it goes, and which sizes, from the one to below the other, the hub returns alone."""
 
 
-def make_buffer() -> memoryview:
-    """What all connections of one hub receive into: it is sent on, or copied, before another of them runs.
+class Transit:
+    """Where the messages of a server's connections are between coming and going: never for longer than a turn.
 
-    It saves what allocating and shrinking 64 KiB costs for each message, a tenth of the user CPU. Hubs must not share
-    one: recv(2) runs without the interpreter's lock.
+    One buffer for all saves what allocating and shrinking 64 KiB costs for each message, a tenth of the user CPU. Hubs
+    must not share one: recv(2) and splice(2) run without the interpreter's lock.
+
+    Attributes:
+        room: memory; it is sent on, or copied, before another connection runs.
+        pipe: for large messages.
     """
-    return memoryview(bytearray(RECEIVE_SIZE))
+
+    __slots__ = ("pipe", "room")
+
+    def __init__(self) -> None:
+        self.room = memoryview(bytearray(RECEIVE_SIZE))
+        self.pipe = Pipe()
 
 
-def echo(connection: Connection, deadlines: Deadlines, buffer: memoryview) -> Ending:
+def echo(connection: Connection, deadlines: Deadlines, transit: Transit) -> Ending:
     """Return what the peer sends until it has sent all (RFC 862).
 
     One message in a turn, also when more is there to read: a flooding peer gets as much as everybody else.
@@ -55,10 +70,12 @@ def echo(connection: Connection, deadlines: Deadlines, buffer: memoryview) -> En
     sock, watcher = connection.sock, connection.sock._read_event
     owner, wait = getcurrent(), get_hub().switch
     meter = connection.meter
-    room = buffer if meter is None else buffer[: meter.window]
+    room = transit.room if meter is None else transit.room[: meter.window]
+    copied: Way = (sock._sock.recv_into, sock._sock.send, 1, LARGE if meter is None else 1)
+    way, passage = copied, None  # of large messages, from the first of them on
     try:
         while True:
-            watcher.start(_turn, connection, owner, sock._sock.recv_into, sock._sock.send, room)
+            watcher.start(_turn, connection, owner, *way, room)
             size = wait()
             watcher.stop()
             if not size:
@@ -68,12 +85,19 @@ def echo(connection: Connection, deadlines: Deadlines, buffer: memoryview) -> En
                 flush(connection)
             if meter is not None:
                 pause = meter.spend(size)
-                room = buffer[: meter.window]
+                room = transit.room[: meter.window]
                 if not room:
                     return Ending.BYTES
                 gevent.sleep(pause)
+            elif size < LARGE // 2:
+                way = copied
+            elif size >= LARGE and way is copied:
+                passage = passage or transit.pipe.enter(sock)
+                way = (passage.receive, passage.send, LARGE // 2, RECEIVE_SIZE + 1)
     finally:
         watcher.stop()
+        if passage is not None:
+            passage.leave()
 
 
 def _turn(
@@ -81,6 +105,8 @@ def _turn(
     owner: greenlet,
     receive: Callable[[memoryview], int],
     send: Callable[[memoryview], int],
+    least: int,
+    below: int,
     room: memoryview,
 ) -> None:
     """Return one message, in the hub; where that is not all there is to it, wake the owner with its size."""
@@ -96,7 +122,7 @@ def _turn(
             connection.sent += sent
             if sent != size:
                 connection.pending = memoryview(bytes(room[sent:size]))
-            elif connection.meter is None:
+            elif least <= size < below:
                 return
     except BlockingIOError:
         return

@@ -22,7 +22,7 @@ from geventecho.connection import Connection, ConnectionInfo, CountedSocket
 from geventecho.counters import Counters, Ending, Refusal
 from geventecho.deadlines import Deadlines
 from geventecho.drain import Drain, StopReport
-from geventecho.echo import echo, make_buffer
+from geventecho.echo import Transit, echo
 from geventecho.errors import ConfigError, ListenError, ServerStateError
 from geventecho.hooks import ServerHooks
 from geventecho.registry import Registry
@@ -290,10 +290,10 @@ class EchoServer(TcpServer):
 
     def __init__(self, address: AddressLike = DEFAULT_TARGET, **arguments: Any) -> None:
         super().__init__(address, _no_handler, **arguments)
-        self._buffer = make_buffer()
+        self._transit = Transit()
 
     def _handle(self, connection: Connection, deadlines: Deadlines) -> Ending:
-        return echo(connection, deadlines, self._buffer)
+        return echo(connection, deadlines, self._transit)
 
 
 def _no_handler(_sock: socket.socket, _sockaddr: SockAddr) -> None:

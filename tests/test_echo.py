@@ -174,7 +174,7 @@ def test_what_strikes_in_the_hub_s_part_is_thrown_into_the_connection_s_greenlet
 
     owner = greenlet.greenlet(own)
     owner.switch()
-    _turn(None, owner, receive, len, memoryview(bytearray(8)))  # type: ignore[arg-type]
+    _turn(None, owner, receive, len, 1, 9, memoryview(bytearray(8)))  # type: ignore[arg-type]
     assert seen == [error]
 
 

@@ -26,7 +26,7 @@ LOADTEST = PACKAGE / "loadtest"
 # From the ground up: a file imports only from files above it.
 ROOMS = """
 _version errors address deadline histogram counters config sockets kernel framing payloads payload_sources
-limits connection deadlines echo linger hooks refusals registry drain acceptor
+limits connection deadlines splice echo linger hooks refusals registry drain acceptor
 wait reply wire duplex dial stream client ping
 logs server worker
 arguments framing_options standard_io conversation command_send command_ping command_serve cli __main__
