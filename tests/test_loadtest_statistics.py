@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import peers
 from locust_script import run_users
 
 
@@ -100,3 +101,88 @@ answer(compared)
     assert [equal for equal, *_ in compared] == [True] * 4
     assert sum(requests for _, requests, _ in compared) == 10_000
     assert all(cached > 10 for _, _, cached in compared)
+
+
+def test_who_listens_hears_of_everything_and_when_nobody_does_it_is_counted_all_the_same(tmp_path: Path) -> None:
+    text = """
+def done():
+    return account_of(run.environment).ok
+def until(number):
+    run.wait(lambda: done() >= number)
+    counts.append([done(), run.rows()["echo"][0] + run.rows()["connect"][0], len(run.events)])
+counts = []
+run = Run(EchoUser, target, 3, heard=False)
+request = run.environment.events.request
+until(200)
+heard_from = done()
+request.add_listener(run.on_request)
+until(heard_from + 200)
+request.remove_listener(run.on_request)
+until(done() + 200)
+total = run.environment.stats.total
+result = run.finish()
+result["counts"] = counts
+result["heard_from"] = heard_from
+result["event"] = {name: type(value).__name__ for name, value in run.events[0].items()}
+result["total"] = [total.num_requests, sum(total.response_times.values()), total.total_content_length]
+answer(result)
+"""
+    with peers.echoes() as peer:
+        result = run_users(text, peer.target, tmp_path)
+    assert result["errors"] == {}
+    account = result["account"]
+    assert account["started"] == account["ok"] + account["aborted"]
+    for ok, counted, _ in result["counts"]:
+        assert counted == ok
+    unheard, heard, after = (events for *_, events in result["counts"])
+    assert unheard == 0
+    assert heard == result["counts"][1][0] - result["heard_from"] == after
+    assert result["event"] == {
+        "request_type": "str",
+        "name": "str",
+        "response_time": "float",
+        "response_length": "int",
+        "response": "bytes",
+        "context": "dict",
+        "exception": "NoneType",
+        "start_time": "float",
+    }
+    requests, timed, length = result["total"]
+    assert requests == timed == account["ok"]
+    assert length == 1024 * result["rows"]["echo"][0]
+
+
+def test_an_event_that_is_not_quite_locust_s_is_fired(tmp_path: Path) -> None:
+    """Somebody's own `fire`, on the event or on all, and a second runner's count."""
+    text = """
+from locust.event import EventHook
+def tell(self, original=EventHook.fire, **event):
+    fired.append(event.get("name"))
+    original(self, **event)
+def one(run):
+    run.wait(lambda: fired.count("echo") >= 10)
+    result = run.finish()
+    results.append([result["account"]["ok"], sum(requests for requests, _ in result["rows"].values())])
+fired, results = [], []
+class Own(EchoUser):
+    def __init__(self, environment):
+        event = environment.events.request
+        event.fire = lambda **arguments: tell(event, **arguments)
+        super().__init__(environment)
+one(Run(Own, target, heard=False))
+class Twice(EchoUser):
+    def __init__(self, environment):
+        environment.events.request.add_listener(lambda name, **_: fired.append(name))
+        super().__init__(environment)
+fired.clear()
+one(Run(Twice, target, heard=False))
+fired.clear()
+EventHook.fire = tell
+one(Run(EchoUser, target, heard=False))
+answer(results)
+"""
+    with peers.echoes() as peer:
+        results = run_users(text, peer.target, tmp_path)
+    assert len(results) == 3
+    for ok, counted in results:
+        assert ok == counted >= 10

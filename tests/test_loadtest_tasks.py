@@ -172,3 +172,75 @@ answer(result)
     assert 0.5 < result["seen"]["echo"] < 0.7
     assert 0.1 < result["seen"]["inside"] < 0.3
     assert 0.1 < result["seen"]["again"] < 0.3
+
+
+def test_an_only_task_is_left_when_something_else_is_up(tmp_path: Path) -> None:
+    """Other tasks given at run time, one scheduled by hand, an error, rescheduling, and a wait_time that fails."""
+    text = """
+import logging
+from locust.exception import RescheduleTask
+logging.getLogger("locust.user.task").disabled = True  # the two errors, with their tracebacks
+class User(BusyUser):
+    turns = 0
+    def wait_time(self):
+        if self.turns == 40:
+            self.turns += 1
+            raise ValueError("no time")
+        return 0
+    @locust.task
+    def echo(self):
+        self.client.echo(self.next_payload())
+        self.turns += 1
+        if self.turns == 10:
+            self._taskset_instance.schedule_task(other)
+        elif self.turns == 20:
+            raise RescheduleTask
+        elif self.turns == 30:
+            raise ValueError("of the task")
+        elif self.turns == 50:
+            self.tasks = [other]
+def other(user):
+    user.client.echo(user.next_payload(), name="other")
+    others.append(user.turns)
+    if user.turns >= 50:
+        user.tasks = type(user).tasks
+        user.turns += 1
+others = []
+run = Run(User, target, 1)
+run.wait(lambda: run.count("echo") >= 200)
+result = run.finish()
+result["others"] = others
+answer(result)
+"""
+    with peers.echoes() as peer:
+        result = run_users(text, peer.target, tmp_path)
+    assert_clean(result)
+    assert result["errors"] == {}
+    assert result["exceptions"] == ["ValueError('of the task')", "ValueError('no time')"]
+    assert result["others"] == [10, 50]
+
+
+def test_an_only_task_ends_where_locust_ends_it(tmp_path: Path) -> None:
+    text = f"""
+class User(BusyUser):
+    @locust.task
+    def echo(self):
+        self.client.echo(self.next_payload())
+        done[self.number] = "task"
+        self.client.echo(self.next_payload(), name="second")
+        done[self.number] = "end"
+    def on_stop(self):
+        stopped.append(done[self.number])
+done, stopped = {{}}, []
+run = Run(User, target, 10, stop_timeout={10 * UNIT})
+run.wait(lambda: run.count("second") >= 500)
+result = run.finish()
+result["stopped"] = stopped
+answer(result)
+"""
+    with peers.echoes() as peer:
+        result = run_users(text, peer.target, tmp_path)
+    assert_clean(result)
+    assert (result["errors"], result["exceptions"]) == ({}, [])
+    assert result["account"]["aborted"] == 0
+    assert result["stopped"] == ["end"] * 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -64,7 +63,6 @@ def catching(
     client = ready()
     caught = Caught()
     reporter.account.started += 1
-    wall = time.time()
     begun = perf_counter()
     try:
         caught.data = exchange(client)
@@ -72,22 +70,22 @@ def catching(
         caught.error = Failed(error)
         lose(caught.error)
     except BaseException as error:
-        reporter.ended(name, context, wall, error)
+        reporter.ended(name, context, begun, error)
         lose(error)
         raise
-    elapsed = (perf_counter() - begun) * 1000.0
+    over = perf_counter()
     try:
         yield caught
     except BaseException as error:
         if not leaves_task(error):
-            reporter.ended(name, context, wall, error)
+            reporter.ended(name, context, begun, error)
             raise
         left: BaseException | None = error
     else:
         left = None
     if caught.outcome is None:
-        reporter.ok(name, context, wall, elapsed, caught.data)
+        reporter.ok(name, context, begun, caught.data, over=over)
     else:
-        reporter.ended(name, context, wall, caught.outcome)
+        reporter.ended(name, context, begun, caught.outcome)
     if left is not None:
         raise left

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
@@ -43,7 +42,6 @@ class Sent(NamedTuple):
     """A request under way."""
 
     request: Request
-    wall: float
     begun: float
 
 
@@ -92,7 +90,7 @@ class Pipeline:
                 try:
                     replies.append(self._receive(sent))
                 except UnexpectedReply as error:
-                    self._reporter.ended(sent.request.name, self._context, sent.wall, error)
+                    self._reporter.ended(sent.request.name, self._context, sent.begun, error)
                     unexpected = unexpected or error
                 self._sent.get()
                 self._free.release()
@@ -114,10 +112,10 @@ class Pipeline:
     def _receive(self, sent: Sent) -> bytes:
         request = sent.request
         reply = self._client.receive(request.reply, timeout=self._timeout)
-        elapsed = (perf_counter() - sent.begun) * 1000.0
+        over = perf_counter()
         if request.expect is not None:
             check(reply, request.expect, self._client.target)
-        self._reporter.ok(request.name, self._context, sent.wall, elapsed, reply)
+        self._reporter.ok(request.name, self._context, sent.begun, reply, over=over)
         return reply
 
     def _send(self, requests: Iterable[Request]) -> None:
@@ -127,7 +125,7 @@ class Pipeline:
                 if self._over:
                     return
                 self._reporter.account.started += 1
-                self._sent.put(Sent(request, time.time(), perf_counter()))
+                self._sent.put(Sent(request, perf_counter()))
                 self._client.send(request.payload, timeout=self._timeout)
         except Exception as error:  # of the connection, or of the caller's iterable: `run` raises it
             self._send_error = error
@@ -137,4 +135,4 @@ class Pipeline:
         while not self._sent.empty():
             sent = self._sent.get()
             if sent is not None:
-                self._reporter.ended(sent.request.name, self._context, sent.wall, error)
+                self._reporter.ended(sent.request.name, self._context, sent.begun, error)

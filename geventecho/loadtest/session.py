@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -215,17 +214,16 @@ class TcpSession:
     def transaction(self, name: str, *, context: Context = None) -> Iterator[None]:
         """Report the block as a row of its own, of type TRANSACTION. It fails when the block raises."""
         self._reporter.account.started += 1
-        wall = time.time()
         begun = perf_counter()
         left: BaseException | None = None
         try:
             yield
         except BaseException as error:
             if not leaves_task(error):
-                self._reporter.ended(name, context, wall, error, TRANSACTION)
+                self._reporter.ended(name, context, begun, error, TRANSACTION)
                 raise
             left = error
-        self._reporter.ok(name, context, wall, (perf_counter() - begun) * 1000.0, b"", TRANSACTION)
+        self._reporter.ok(name, context, begun, b"", TRANSACTION)
         if left is not None:
             raise left
 
@@ -257,7 +255,7 @@ class TcpSession:
         except Exception as error:
             # Nothing has reported it: a row of its own, as every failure is.
             self._reporter.account.started += 1
-            self._reporter.ended("on_connect", None, time.time(), error)
+            self._reporter.ended("on_connect", None, perf_counter(), error)
             raise Failed(error) from error
 
     def _ready(self) -> Client:

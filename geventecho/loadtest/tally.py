@@ -7,16 +7,35 @@ half a dozen functions. That was a seventh of what a flat-out user costs. This d
 from __future__ import annotations
 
 from time import time
+from typing import Any, Final
 
 from locust import stats
+from locust.env import Environment
+from locust.event import EventHook
 from locust.stats import RequestStats
 
-__all__ = ["install", "log_request"]
+__all__ = ["counter_of", "install", "log_request"]
+
+# Locust's own listener to the `request` event: counts a success by `log_request`, and does nothing else with it.
+COUNTER: Final = "Runner.__init__.<locals>.on_request"
+_fire: Final = EventHook.fire
 
 
 def install() -> None:
     """Make this process's Locust use it."""
     RequestStats.log_request = log_request  # type: ignore[method-assign]
+
+
+def counter_of(environment: Environment) -> Any:
+    """Locust's own listener to the environment's `request` event, or None where it cannot be known for sure."""
+    event = environment.events.request
+    if type(event) is not EventHook or getattr(event.fire, "__func__", None) is not _fire:
+        return None
+    for listener in event._handlers:
+        if getattr(listener, "__qualname__", None) == COUNTER and listener.__module__ == "locust.runners":
+            counted = [cell.cell_contents for cell in listener.__closure__ or ()]
+            return listener if counted == [environment.runner] else None
+    return None
 
 
 def log_request(self: RequestStats, method: str, name: str, response_time: float | None, content_length: int) -> None:

@@ -45,12 +45,22 @@ def greenlets() -> int:
 class Run:
     """Users of one class against a target; `finish` stops them and says what happened.
 
+    Args:
+        heard: whether to listen to Locust's `request` event.
+
     Attributes:
         events: what was fired, as dicts, in order.
     """
 
     def __init__(
-        self, user_class: type, target: str, users: int = 1, *, stop_timeout: float = 0.0, **options: Any
+        self,
+        user_class: type,
+        target: str,
+        users: int = 1,
+        *,
+        stop_timeout: float = 0.0,
+        heard: bool = True,
+        **options: Any,
     ) -> None:
         gevent.get_hub().threadpool  # noqa: B018  (made once, not a leak)
         self.events: list[dict[str, Any]] = []
@@ -63,7 +73,8 @@ class Run:
             stop_timeout=stop_timeout,
             parsed_options=Namespace(headless=True, **settings),
         )
-        self.environment.events.request.add_listener(self.on_request)
+        if heard:  # else nobody but Locust listens to its event
+            self.environment.events.request.add_listener(self.on_request)
         self.environment.events.user_error.add_listener(lambda exception, **_: self.exceptions.append(repr(exception)))
         self.runner = self.environment.create_local_runner()
         self.runner.start(users, spawn_rate=users)
