@@ -69,6 +69,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
     ) -> None:
         super().__init__(listener, handle=deliver, spawn=spawn_raw)
         self._wrapper = listener
+        self._kind = listener.family, listener.type, listener.proto  # asked once: each makes an enum of its answer
         self._socket_class = socket_class
         self._deliver = deliver
         self._room = room
@@ -114,8 +115,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
             os.close(fd)
             self._refuse(sockaddr, refusal)
             return None
-        listener = self._wrapper
-        return self._socket_class(listener.family, listener.type, listener.proto, fileno=fd), sockaddr
+        return self._socket_class(*self._kind, fileno=fd), sockaddr
 
     def _do_read(self) -> None:
         """A turn of gevent's loop: up to `max_accept` are taken in. The others wait here, not in the kernel's queue.

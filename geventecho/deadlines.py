@@ -81,7 +81,7 @@ class Deadlines:
         """Watch a connection that was just accepted."""
         if not connection.is_local:
             # Who came together is not asked together, some 7 us each: 10,000 would hold everybody up.
-            connection.look = connection.began + SILENCE * random.uniform(0.5, 1.0)  # noqa: S311
+            connection.look = connection.began + SILENCE * (0.5 + random.random() / 2)  # noqa: S311
         if self._min_rate is not None:
             connection.pace = Pace(self._min_rate, connection.began)
         self.watch(connection)
@@ -94,7 +94,8 @@ class Deadlines:
         # The stamp may be a tick old: the extra tick keeps a limit from being early.
         tick = max(int((due[0] + TICK) / TICK) + 1, self._seen + 1)
         if connection.due is None or tick < connection.due:
-            self.forget(connection)
+            if connection.due is not None:
+                self.forget(connection)
             connection.due = tick
             self._buckets.setdefault(tick, set()).add(connection)
 
@@ -123,7 +124,7 @@ class Deadlines:
             found.append((connection.progress + self._write_stall, Ending.WRITE_STALL))
         if self._drain_idle is not None:
             found.append((connection.progress + self._drain_idle, Ending.DRAINED))
-        due = min(found, key=itemgetter(0))
+        due = found[0] if len(found) == 1 else min(found, key=itemgetter(0))
         return due if due[0] < math.inf else None
 
     def _tick(self) -> None:

@@ -256,18 +256,20 @@ class Registry:
         connection.phase = Phase.CLOSED
         if self._echoes and ending is not Ending.PEER:
             connection.sent -= doomed(connection, reset=False)
-        with contextlib.suppress(OSError):  # a handler may have closed the descriptor under it
+        try:
             connection.sock.close()
+        except OSError:
+            pass  # a handler may have closed the descriptor under it
         self._deadlines.forget(connection)
         self.open.discard(connection)
         self._limits.release(connection.sockaddr)
-        counters = self._counters
-        counters.end(ending)
-        counters.add("bytes_received", connection.received + connection.discarded)
-        counters.add("bytes_sent", connection.sent)
-        counters.add("bytes_discarded", connection.discarded)
-        if self._echoes:
-            counters.add("bytes_lost", connection.received - connection.sent)
+        self._counters.end(
+            ending,
+            received=connection.received + connection.discarded,
+            sent=connection.sent,
+            discarded=connection.discarded,
+            lost=connection.received - connection.sent if self._echoes else 0,
+        )
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s ended: %s", sockets.name_of(connection.sockaddr), ending.value)
         # The two hold each other: without this only the cycle collector would free them.

@@ -128,10 +128,11 @@ class Passage:
         try:
             return _splice(self._fd, pipe.inlet, len(room), None, None, _AT_ONCE)  # type: ignore[misc]
         except BlockingIOError:
-            raise
+            pipe.clean = True
         except OSError as error:
             pipe.refuse(error)
-            return int(self._sock.recv_into(room))
+        # Also where nothing seems to be there: splice(2) stops before an urgent byte for ever, recv(2) steps over it.
+        return int(self._sock.recv_into(room))
 
     def send(self, message: memoryview) -> int:
         """As send(), of what was just received. What the peer does not take is in `message` afterwards.

@@ -36,6 +36,14 @@ def test_an_ending_counts_once_under_its_reason() -> None:
     assert counters["accepted"] == 0
 
 
+def test_an_ending_counts_its_bytes() -> None:
+    counters = Counters()
+    for _ in range(2):
+        counters.end(Ending.RESET, received=10, sent=7, discarded=2, lost=1)
+    bytes_ = {what: counters[f"bytes_{what}"] for what in ("received", "sent", "discarded", "lost")}
+    assert bytes_ == {"received": 20, "sent": 14, "discarded": 4, "lost": 2}
+
+
 def test_add_counts_by_name() -> None:
     counters = Counters()
     counters.add("bytes_received", 1 << 40)
