@@ -175,6 +175,26 @@ def test_nothing_to_read_and_the_end_are_told_as_recv_tells_them(pair: Pair) -> 
     passage.leave()
 
 
+def test_an_urgent_byte_does_not_stop_the_stream(pair: Pair) -> None:
+    client, server = pair
+    passage, room, returned = Pipe().enter(server), memoryview(bytearray(64)), bytearray()
+    client.settimeout(0.05)
+    client.sendall(b"before")
+    client.send(b"!", socket.MSG_OOB)
+    client.sendall(b"after")
+
+    def turn() -> bool:
+        try:
+            passage.send(room[: passage.receive(room)])
+            returned.extend(client.recv(64))
+        except (BlockingIOError, TimeoutError):
+            pass
+        return returned == b"beforeafter"  # recv(2) leaves it out, too
+
+    wait_until(turn)
+    passage.leave()
+
+
 def test_without_descriptors_for_a_pipe_it_copies_and_tries_again(pair: Pair) -> None:
     client, server = pair
     pipe = Pipe()
