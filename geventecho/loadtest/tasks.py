@@ -29,6 +29,8 @@ __all__ = ["install"]
 _sleep: Final[Callable[[TaskSet, float], None]] = TaskSet._sleep
 _get_next_task: Final[Callable[[DefaultTaskSet], Any]] = DefaultTaskSet.get_next_task
 _execute_next_task: Final[Callable[[DefaultTaskSet], None]] = DefaultTaskSet.execute_next_task
+_execute_task: Final[Callable[..., None]] = DefaultTaskSet.execute_task
+_wait: Final[Callable[..., None]] = DefaultTaskSet.wait
 
 
 def install() -> None:
@@ -68,7 +70,7 @@ def execute_next_task(self: DefaultTaskSet) -> None:
     """
     user, queue = self.user, self._task_queue
     task = queue[0]
-    if not isinstance(user, TcpUser) or user.tasks != [task] or hasattr(task, "tasks"):
+    if not isinstance(user, TcpUser) or user.tasks != [task] or hasattr(task, "tasks") or _replaced(type(self)):
         _execute_next_task(self)
         return
     del queue[0]
@@ -78,14 +80,20 @@ def execute_next_task(self: DefaultTaskSet) -> None:
         task(user)
         if user._state == LOCUST_STATE_STOPPING:
             raise StopUser
-        seconds = user.wait_time()
+        # Before wait_time, which may itself wait: a user that is stopped there ends there.
+        user._state = LOCUST_STATE_WAITING
+        seconds = self.wait_time()
         if seconds <= 0 and user.last_turn != loop.iteration:
             user.last_turn = loop.iteration
         else:
-            user._state = LOCUST_STATE_WAITING
             self._sleep(seconds)
-            if user._state == LOCUST_STATE_STOPPING:
-                raise StopUser
-            user._state = LOCUST_STATE_RUNNING
-        if queue or user.tasks is not tasks or len(tasks) != 1:
+        if user._state == LOCUST_STATE_STOPPING:
+            raise StopUser
+        user._state = LOCUST_STATE_RUNNING
+        if queue or user.tasks is not tasks or len(tasks) != 1 or tasks[0] is not task:
             raise RescheduleTaskImmediately
+
+
+def _replaced(kind: type[DefaultTaskSet]) -> bool:
+    """Whether somebody replaced a step that the loop above leaves out, as plugins do that count or limit iterations."""
+    return (kind.execute_task, kind.wait, kind.get_next_task) != (_execute_task, _wait, get_next_task)

@@ -17,7 +17,7 @@ from locust.exception import StopTest
 from geventecho.errors import GeventechoError
 from geventecho.loadtest.account import Failed, account_of
 from geventecho.loadtest.backoff import Backoff, rest
-from geventecho.loadtest.crowd import CROWD
+from geventecho.loadtest.crowd import CROWD, Burst
 from geventecho.loadtest.options import Settings, target_of
 from geventecho.loadtest.payload import distinct_payloads
 from geventecho.loadtest.session import TcpSession
@@ -66,6 +66,7 @@ class TcpUser(User):
         )
         self.number = _number(environment)
         self._waited = False
+        self._burst = Burst()  # of its own, where nobody calls `start`: locust.run_single_user
         self.last_turn = -1  # of the loop, for geventecho.loadtest.tasks
 
     def start(self, group: Group) -> Greenlet:
