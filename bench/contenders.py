@@ -54,7 +54,8 @@ class Contender:
     def lacks(self) -> str | None:
         """Why it cannot run here, or None when it can."""
         if self.needs is not None and shutil.which(self.needs) is None:
-            return f"{self.toolchain or self.needs} is not installed"
+            built = os.sep in self.needs
+            return f"{self.toolchain or self.needs} is not installed{', or did not build it' if built else ''}"
         if self.module is not None and not _has_module(self.module):
             return f"the Python module {self.module} is not installed"
         return None

@@ -26,7 +26,7 @@ def publish(results: Path, page: Path) -> None:
     """Replace what the page has between its marks, and all plots in its folder for them.
 
     Raises:
-        BenchError: there are no such results, or the page has not both marks.
+        BenchError: there are no such results, one of their plots is gone, or the page has not both marks.
         OSError: something could not be read or written.
     """
     tables = results / "tables.md"
@@ -37,10 +37,13 @@ def publish(results: Path, page: Path) -> None:
     if not (begin and end):
         raise BenchError(f"{page} lacks a line {BEGIN!r} and below it a line {END!r}")
     text = tables.read_text()
+    plots = re.findall(r"\]\(([\w-]+\.svg)\)", text)
+    if gone := [name for name in plots if not (results / name).is_file()]:
+        raise BenchError(f"{results} lacks {', '.join(gone)}, which its tables show")
     images = page.parent / IMAGES
     shutil.rmtree(images, ignore_errors=True)
     images.mkdir(parents=True)
-    for name in re.findall(r"\]\(([\w-]+\.svg)\)", text):
+    for name in plots:
         shutil.copy(results / name, images / name)
     page.write_text(f"{before}{BEGIN}\n\n{_fitted(text)}\n{END}{after}")
 

@@ -27,7 +27,7 @@ class Report:
     """Everything measured so far. It is written anew after each scenario, so an interrupted run leaves what it had.
 
     Arguments:
-        output: a folder.
+        output: a folder that exists.
         machine: by name, what a reader needs to judge the figures.
         warnings: lines that belong above all tables.
         cpus: the cores of server and driver.
@@ -43,7 +43,6 @@ class Report:
         self._results: dict[str, list[Summary]] = {}
         self._sections: list[str] = []
         self._runs: list[Measured] = []
-        output.mkdir(parents=True, exist_ok=True)
 
     def add(self, kind: str, title: str, runs: list[Measured], notes: list[str]) -> None:
         """The runs of one scenario; notes are lines below its table."""

@@ -146,14 +146,12 @@ def in_turn(ours: Any, others: Sequence[Any], round_: int) -> list[Any]:
 
 
 def chosen(scenario: Scenario, only: list[str]) -> tuple[Contender, ...]:
-    """The peers of a scenario that can run here; `only` narrows them by name."""
+    """The peers of a scenario that can run here, or those in `only` whether or not it is usually run for them."""
+    names = only or scenario.peers
     return tuple(
         contender
         for contender in CONTENDERS
-        if contender is not OURS
-        and (scenario.peers is None or contender.name in scenario.peers)
-        and (not only or contender.name in only)
-        and contender.lacks() is None
+        if contender is not OURS and (not names or contender.name in names) and contender.lacks() is None
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import resource
 import signal
 import sys
@@ -32,6 +34,31 @@ LOAD: Final = "load"  # the load generators, which do not use the driver
 PROFILE: Final = "profile"
 ROUNDS: Final = {"quick": 1, "full": 2}  # of the driver's own check
 MOST_REPEATS: Final = {"quick": 12, "full": 60}
+LONGEST: Final = 30.0  # seconds of a window, or before it: the longest run ends well before the driver's time limit
+
+
+def _number(kind: Callable[[str], float], least: float, most: float) -> Callable[[str], float]:
+    """An argument type: a number from `least` to `most`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            whole = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r}: give {whole} from {least:g} to {most:g}")
+        return value
+
+    return parse
+
+
+def _core(text: str) -> int:
+    """An argument type: a core this process may run on."""
+    allowed = {str(cpu): cpu for cpu in sorted(os.sched_getaffinity(0))}
+    if text not in allowed:
+        raise argparse.ArgumentTypeError(f"{text!r}: this process may run on {', '.join(allowed)}")
+    return allowed[text]
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -48,16 +75,34 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--peer", action="append", default=[], choices=[c.name for c in CONTENDERS], help="only against this one"
     )
-    parser.add_argument("--rounds", type=int, help="how often everybody has a turn (set by scenario)")
-    parser.add_argument("--duration", type=float, default=1.5, help="seconds of one measuring window (1.5)")
-    parser.add_argument("--warmup", type=float, default=0.3, help="seconds before each window (0.3)")
-    parser.add_argument("--server-cpu", type=int, help="core of the server (the first)")
-    parser.add_argument("--driver-cpu", type=int, help="core of the driver (the second)")
+    parser.add_argument("--rounds", type=_number(int, 1, 100), help="how often everybody has a turn (set by scenario)")
     parser.add_argument(
-        "--repeats", type=int, help="how many runs that were not quiet may be made again (12 quick, 60 full)"
+        "--duration", type=_number(float, 0.01, LONGEST), default=1.5, help="seconds of one measuring window (1.5)"
     )
-    parser.add_argument("--output", type=Path, default=BENCH / "results" / time.strftime("%Y%m%d-%H%M%S"))
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--warmup", type=_number(float, 0, LONGEST), default=0.3, help="seconds before each window (0.3)"
+    )
+    parser.add_argument("--server-cpu", type=_core, help="core of the server (the first)")
+    parser.add_argument("--driver-cpu", type=_core, help="core of the driver (the second)")
+    parser.add_argument(
+        "--repeats",
+        type=_number(int, 0, 10_000),
+        help="how many runs that were not quiet may be made again (12 quick, 60 full)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=BENCH / "results" / time.strftime("%Y%m%d-%H%M%S"),
+        help="a folder for tables, plots and raw figures (bench/results/DATE-TIME)",
+    )
+    options = parser.parse_args(argv)
+    if options.server_cpu is not None and options.server_cpu == options.driver_cpu:
+        parser.error("--server-cpu and --driver-cpu: server and driver must have different cores")
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--output: {error}")
+    return options
 
 
 def _raise_descriptor_limit() -> None:
@@ -109,7 +154,7 @@ class Plan:
         return Step(scenario.name, rounds * (1 + 2 * len(peers)) * self._seconds(scenario), run)
 
     def _driver(self) -> list[Step]:
-        some = {OURS.name, *scenarios.MAIN_PEERS}
+        some = {OURS.name, *(self._options.peer or scenarios.MAIN_PEERS)}
         contenders = tuple(each for each in CONTENDERS if each.name in some and each.lacks() is None)
         rounds = min(self._options.rounds or 100, ROUNDS[self._options.set])
 
@@ -191,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     try:
         status = _run(options)
-    except BenchError as error:
+    except (BenchError, OSError) as error:  # a full disk, for one
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

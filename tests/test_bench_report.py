@@ -39,19 +39,25 @@ def test_results_are_put_between_the_marks(tmp_path: Path) -> None:
     assert [path.name for path in stale.parent.iterdir()] == ["echo.svg"]
 
 
-@pytest.mark.parametrize("lack", ["results", "marks"])
+@pytest.mark.parametrize("lack", ["results", "marks", "plot"])
 def test_publishing_nothing_changes_nothing(tmp_path: Path, lack: str) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n" if lack == "marks" else f"{BEGIN}\n{END}\n")
     text = page.read_text()
-    if lack == "marks":
-        (tmp_path / "tables.md").write_text("# Results\n")
+    shown = tmp_path / "images" / "bench" / "echo.svg"
+    shown.parent.mkdir(parents=True)
+    shown.write_text("<svg/>")
+    if lack != "results":
+        (tmp_path / "tables.md").write_text("# Results\n\n![Echo](echo.svg)\n")
+    if lack != "plot":
+        (tmp_path / "echo.svg").write_text("<svg/>")
     command = [sys.executable, "-m", "bench.publish", str(tmp_path), "--page", str(page)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 1
     assert done.stderr.startswith("bench: ")
     assert "Traceback" not in done.stderr
     assert page.read_text() == text
+    assert shown.is_file()
 
 
 def test_documentation_has_the_marks() -> None:

@@ -16,6 +16,8 @@ import pytest
 from timing import PATIENCE, wait_until
 
 from bench import machine
+from bench.rounds import chosen
+from bench.scenarios import FULL
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,6 +75,54 @@ def test_missing_toolchain_is_a_line(tmp_path: Path) -> None:
     assert "| Node pipe |" not in done.stdout
     assert "| C epoll |" in done.stdout
     assert "- left out: Node pipe (Node is not installed)\n" in (tmp_path / "out" / "tables.md").read_text()
+
+
+def test_compiler_is_needed_only_to_compile() -> None:
+    """What is built already goes on without one; else a line says what is missing, and nothing is lost."""
+    make = ["make", "-C", str(ROOT / "bench"), "CC=no-such-cc", "build/driver"]
+    done = subprocess.run(make, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run([*make, "-B"], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 2
+    assert "bench: the load driver needs a C compiler (CC=no-such-cc)\n" in done.stderr
+    assert (ROOT / "bench" / "build" / "driver").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--rounds", "-1"), "--rounds: '-1': give a whole number from 1 to 100"),
+        (("--rounds", "1.5"), "--rounds: '1.5': give a whole number from 1 to 100"),
+        (("--duration", "0"), "--duration: '0': give a number from 0.01 to 30"),
+        (("--duration", "nan"), "--duration: 'nan': give a number from 0.01 to 30"),
+        (("--warmup", "-1"), "--warmup: '-1': give a number from 0 to 30"),
+        (("--repeats", "many"), "--repeats: 'many': give a whole number from 0 to 10000"),
+        (("--server-cpu", "9999"), "--server-cpu: '9999': this process may run on "),
+        (("--peer", "nobody"), "--peer: invalid choice: 'nobody'"),
+        (("--scenario", "none"), "--scenario: invalid choice: 'none'"),
+        (("--output", "/dev/null/results"), "--output: "),
+    ],
+)
+def test_wrong_use_exits_2_before_anything_runs(tmp_path: Path, arguments: tuple[str, str], complaint: str) -> None:
+    done = compare(tmp_path / "out", "--scenario", "echo-64-10", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_core_for_both_is_refused(tmp_path: Path) -> None:
+    core = str(min(os.sched_getaffinity(0)))
+    done = compare(tmp_path, "--server-cpu", core, "--driver-cpu", core)
+    assert done.returncode == 2
+    assert "server and driver must have different cores" in done.stderr
+
+
+def test_peer_that_is_asked_for_takes_part_everywhere() -> None:
+    """Also where a scenario usually is not worth its time."""
+    few = next(scenario for scenario in FULL if scenario.peers == ("uvloop Protocol", "C epoll"))
+    assert [peer.name for peer in chosen(few, ["asyncio streams"])] == ["asyncio streams"]
+    assert {peer.name for peer in chosen(few, [])} <= {"uvloop Protocol", "C epoll"}
 
 
 def test_failing_peer_is_left_out_and_told_of(tmp_path: Path) -> None:
