@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import peers
-from locust_script import run_users
+from locust_script import assert_clean, run_users
+from timing import UNIT
 
 
 def test_buckets_keep_three_digits(tmp_path: Path) -> None:
@@ -186,3 +187,46 @@ answer(results)
     assert len(results) == 3
     for ok, counted in results:
         assert ok == counted >= 10
+
+
+def test_a_listener_that_raises_costs_no_count_and_no_reconnect(tmp_path: Path) -> None:
+    """What it raises goes on to Locust; the operation was counted once, and a broken connection is not used again."""
+    text = f"""
+from geventecho.framing import Exactly
+from geventecho.loadtest import Request
+from locust.exception import RescheduleTask, StopUser
+class Waiter(BusyUser):
+    backoff_base = {UNIT / 100}
+    @locust.task
+    def receive(self):
+        self.client.receive(Exactly(1), timeout={UNIT / 50})
+class Ahead(BusyUser):
+    backoff_base = {UNIT / 100}
+    @locust.task
+    def ask(self):
+        self.client.pipeline([Request(b"abcd", Exactly(4)) for _ in range(10)], depth=4)
+class Wrong(BusyUser):
+    backoff_base = {UNIT / 100}
+    @locust.task
+    def ask(self):
+        self.client.pipeline([Request(b"abcd", Exactly(4), expect=b"zzzz") for _ in range(10)], depth=4)
+results = []
+for user, name, raised in (
+    (Waiter, "receive", RescheduleTask), (Ahead, "request", StopUser), (Ahead, "request", RescheduleTask),
+    (Wrong, "request", RescheduleTask),
+):
+    def listen(**event):
+        if event["name"] == name:
+            raise raised
+    run = Run(user, target)
+    run.environment.events.request.add_listener(listen)
+    run.wait(lambda: run.count("connect") >= 4 or run.count("request") and not run.runner.user_count)
+    results.append(run.finish())
+answer(results)
+"""
+    with peers.echoes() as peer:
+        results = run_users(text, peer.target, tmp_path)
+    for result in results:
+        assert_clean(result)
+    assert set(results[0]["errors"]) == {"receive: read timeout"}
+    assert results[1]["rows"]["request"] == [1, 0]

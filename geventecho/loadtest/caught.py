@@ -70,8 +70,8 @@ def catching(
         caught.error = Failed(error)
         lose(caught.error)
     except BaseException as error:
-        reporter.ended(name, context, begun, error)
         lose(error)
+        reporter.ended(name, context, begun, error)
         raise
     over = perf_counter()
     try:

@@ -85,15 +85,14 @@ class Pipeline:
         unexpected: UnexpectedReply | None = None
         sender = gevent.spawn(self._send, requests)
         try:
-            # An entry stays in the queue until it is reported.
+            # An entry stays in the queue until it is about to be reported.
             while (sent := self._sent.peek()) is not None:
                 try:
                     replies.append(self._receive(sent))
                 except UnexpectedReply as error:
+                    self._leave_queue()
                     self._reporter.ended(sent.request.name, self._context, sent.begun, error)
                     unexpected = unexpected or error
-                self._sent.get()
-                self._free.release()
             if self._send_error is not None:
                 raise self._send_error
         except BaseException as error:
@@ -115,8 +114,14 @@ class Pipeline:
         over = perf_counter()
         if request.expect is not None:
             check(reply, request.expect, self._client.target)
+        self._leave_queue()
         self._reporter.ok(request.name, self._context, sent.begun, reply, over=over)
         return reply
+
+    def _leave_queue(self) -> None:
+        # Before the report: where a listener raises, it was reported all the same.
+        self._sent.get()
+        self._free.release()
 
     def _send(self, requests: Iterable[Request]) -> None:
         try:
@@ -132,7 +137,14 @@ class Pipeline:
         self._sent.put(None)
 
     def _end_all(self, error: BaseException) -> None:
+        by_listener: BaseException | None = None
         while not self._sent.empty():
             sent = self._sent.get()
-            if sent is not None:
+            if sent is None:
+                continue
+            try:
                 self._reporter.ended(sent.request.name, self._context, sent.begun, error)
+            except BaseException as raised:  # the others are reported all the same
+                by_listener = raised
+        if by_listener is not None:
+            raise by_listener

@@ -27,7 +27,7 @@ class Reporter:
 
     Args:
         user: whose they are.
-        lose: is called with what ended an operation of `perform`, after it was reported.
+        lose: is called with what ended an operation of `perform`, before it is reported: a listener may raise.
 
     Attributes:
         account: the process's; whoever starts an operation adds it to `started` and ends it by `ok` or `ended`.
@@ -61,8 +61,8 @@ class Reporter:
         try:
             reply = operation(argument)
         except BaseException as error:
-            self.ended(name, context, begun, error)
             self._lose(error)
+            self.ended(name, context, begun, error)
             if isinstance(error, NetworkError):
                 raise Failed(error) from error
             raise

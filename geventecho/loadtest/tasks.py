@@ -31,6 +31,7 @@ _get_next_task: Final[Callable[[DefaultTaskSet], Any]] = DefaultTaskSet.get_next
 _execute_next_task: Final[Callable[[DefaultTaskSet], None]] = DefaultTaskSet.execute_next_task
 _execute_task: Final[Callable[..., None]] = DefaultTaskSet.execute_task
 _wait: Final[Callable[..., None]] = DefaultTaskSet.wait
+_wait_time: Final[Callable[..., float]] = DefaultTaskSet.wait_time
 
 
 def install() -> None:
@@ -70,7 +71,7 @@ def execute_next_task(self: DefaultTaskSet) -> None:
     """
     user, queue = self.user, self._task_queue
     task = queue[0]
-    if not isinstance(user, TcpUser) or user.tasks != [task] or hasattr(task, "tasks") or _replaced(type(self)):
+    if not isinstance(user, TcpUser) or user.tasks != [task] or hasattr(task, "tasks") or not _usual(self):
         _execute_next_task(self)
         return
     del queue[0]
@@ -82,7 +83,7 @@ def execute_next_task(self: DefaultTaskSet) -> None:
             raise StopUser
         # Before wait_time, which may itself wait: a user that is stopped there ends there.
         user._state = LOCUST_STATE_WAITING
-        seconds = self.wait_time()
+        seconds = user.wait_time()
         if seconds <= 0 and user.last_turn != loop.iteration:
             user.last_turn = loop.iteration
         else:
@@ -94,6 +95,8 @@ def execute_next_task(self: DefaultTaskSet) -> None:
             raise RescheduleTaskImmediately
 
 
-def _replaced(kind: type[DefaultTaskSet]) -> bool:
-    """Whether somebody replaced a step that the loop above leaves out, as plugins do that count or limit iterations."""
-    return (kind.execute_task, kind.wait, kind.get_next_task) != (_execute_task, _wait, get_next_task)
+def _usual(taskset: DefaultTaskSet) -> bool:
+    """Whether the steps that the loop above leaves out are Locust's: plugins replace them, to limit iterations say."""
+    kind = type(taskset)
+    steps = (kind.get_next_task, kind.execute_task, kind.wait, kind.wait_time)
+    return steps == (get_next_task, _execute_task, _wait, _wait_time) and taskset.user.wait_time is not None
