@@ -86,7 +86,9 @@ class Pipe:
             self.outlet, self.inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             fcntl.fcntl(self.inlet, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         except OSError:
-            pass  # no descriptors: the next to enter tries again. Or a smaller one, which carries less in a turn
+            # No descriptors, or this user's pipes have all their pages (pipe(7)): then a new one gets two, and carries
+            # so little in a turn that it costs three times what copying does. The next to enter tries again.
+            self._close()
 
     def _close(self) -> None:
         if self.inlet >= 0:

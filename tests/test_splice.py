@@ -29,6 +29,7 @@ from servers import (
 )
 from timing import wait_until
 
+from geventecho import splice
 from geventecho.server import EchoServer
 from geventecho.splice import Passage, Pipe
 
@@ -221,6 +222,17 @@ def test_without_descriptors_for_a_pipe_it_copies_and_tries_again(pair: Pair) ->
     _echo_once(client, second)
     first.leave()
     second.leave()
+
+
+def test_without_pages_for_a_large_pipe_it_copies(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, server = pair
+    monkeypatch.setattr(splice, "PIPE_SIZE", (1 << 31) + 1)  # which nobody may have
+    before, pipe = open_descriptors(), Pipe()
+    passage = pipe.enter(server)
+    assert pipe.inlet == -1
+    assert open_descriptors() == before
+    _echo_once(client, passage)
+    passage.leave()
 
 
 @pytest.mark.skipif(SPLICE is None, reason="the number of splice(2) on this processor is not known here")
