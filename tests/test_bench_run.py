@@ -125,6 +125,32 @@ def test_peer_that_is_asked_for_takes_part_everywhere() -> None:
     assert {peer.name for peer in chosen(few, [])} <= {"uvloop Protocol", "C epoll"}
 
 
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        ("60.00%  [kernel.kallsyms]\n40.00%  python3.11", "| kernel | "),
+        ("100.00%  python3.11", "Not measured: perf sees nothing of the kernel"),
+        ("", "Not measured: perf took no samples: no permission"),
+    ],
+    ids=["all", "no kernel", "nothing"],
+)
+def test_profile_is_of_all_or_none(tmp_path: Path, report: str, said: str) -> None:
+    """Who may not look into the kernel would see its time as the interpreter's."""
+    perf = tmp_path / "perf"
+    perf.write_text(f"#!/bin/sh\ncase $1 in record) echo no permission >&2;; report) echo '{report}';; esac\n")
+    perf.chmod(0o755)
+    short = """
+        from bench import anatomy
+        anatomy.SECONDS = 0.2
+        anatomy.SERVERS = ("geventecho", "C epoll")
+    """
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = compare(tmp_path / "out", "--scenario", "profile", before=short, environment=path)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+    assert ("| µs a message, 100 connections | geventecho | C epoll |" in done.stdout) is ("kernel" in report)
+
+
 def test_failing_peer_is_left_out_and_told_of(tmp_path: Path) -> None:
     liar = '''
         from bench import rounds
