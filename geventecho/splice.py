@@ -7,7 +7,8 @@ connections: 20 us of CPU each where copying takes 29, and the same in C takes 2
 The pipe is everybody's, so a byte left in it would reach somebody else. Therefore:
 
 - what a turn brings in leaves in the same turn: to the peer, or into memory;
-- whoever comes next trusts nobody: unless the last turn got to its end, the pipe is emptied first.
+- whoever comes next trusts nobody: unless the last turn got to its end, the pipe is emptied first;
+- a forked process (fork(2)) lets go of it, and opens one of its own when somebody enters.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -40,9 +42,10 @@ class Pipe:
         clean: whether nothing is in it; a turn says so when it has come to its end.
     """
 
-    __slots__ = ("_inside", "_refused", "clean", "inlet", "outlet")
+    __slots__ = ("__weakref__", "_inside", "_refused", "clean", "inlet", "outlet")
 
     def __init__(self) -> None:
+        _pipes.add(self)
         self.inlet = self.outlet = -1
         self.clean = True
         self._inside = 0
@@ -59,7 +62,7 @@ class Pipe:
         """One who entered is gone."""
         self._inside -= 1
         if not self._inside:
-            self._close()
+            self.close()
 
     def empty(self) -> None:
         """Throw away what a turn that was cut off has left."""
@@ -79,7 +82,15 @@ class Pipe:
         if error.errno not in REFUSED:
             raise error
         self._refused = True
-        self._close()
+        self.close()
+
+    def close(self) -> None:
+        """Give its descriptors back; the next to enter takes two again."""
+        if self.inlet >= 0:
+            os.close(self.inlet)
+            os.close(self.outlet)
+            self.inlet = self.outlet = -1
+        self.clean = True
 
     def _open(self) -> None:
         try:
@@ -88,14 +99,19 @@ class Pipe:
         except OSError:
             # No descriptors, or this user's pipes have all their pages (pipe(7)): then a new one gets two, and carries
             # so little in a turn that it costs three times what copying does. The next to enter tries again.
-            self._close()
+            self.close()
 
-    def _close(self) -> None:
-        if self.inlet >= 0:
-            os.close(self.inlet)
-            os.close(self.outlet)
-            self.inlet = self.outlet = -1
-        self.clean = True
+
+_pipes: Final[weakref.WeakSet[Pipe]] = weakref.WeakSet()
+
+
+def _part() -> None:
+    """Leave the pipes to the process that this one was forked from: two at one pipe get each other's bytes."""
+    for pipe in _pipes:
+        pipe.close()
+
+
+os.register_at_fork(after_in_child=_part)
 
 
 class Passage:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import platform
 import random
 import resource
 from collections.abc import Iterator
@@ -13,8 +11,10 @@ from pathlib import Path
 
 import gevent
 import pytest
+from clients import run
 from conftest import open_descriptors
 from gevent import socket
+from seccomp import SPLICE, forbid
 from servers import (
     LOCAL,
     Process,
@@ -33,7 +33,6 @@ from geventecho import splice
 from geventecho.server import EchoServer
 from geventecho.splice import Passage, Pipe
 
-SPLICE = {"x86_64": 275, "aarch64": 76}.get(platform.machine())
 LARGE = 256 << 10
 Pair = tuple[socket.socket, socket.socket]
 
@@ -235,6 +234,32 @@ def test_without_pages_for_a_large_pipe_it_copies(pair: Pair, monkeypatch: pytes
     passage.leave()
 
 
+FORK = """
+import os
+from gevent import socket
+from geventecho.splice import Pipe
+
+pipe, room = Pipe(), memoryview(bytearray(64))
+client, server = socket.socketpair()
+with client, server:
+    passage = pipe.enter(server)
+    client.sendall(b"in the middle of a turn")
+    size, inherited = passage.receive(room), (pipe.inlet, pipe.outlet)
+    child = os.fork()
+    if not child:
+        there = [descriptor for descriptor in inherited if os.path.exists(f"/proc/self/fd/{descriptor}")]
+        pipe.enter(server)
+        os._exit(len(there) if pipe.inlet >= 0 else 3)
+    assert os.waitpid(child, 0)[1] == 0
+    assert passage.send(room[:size]) == size
+    print(client.recv(64))
+"""
+
+
+def test_a_forked_process_lets_go_of_the_pipe() -> None:
+    assert run(FORK) == "b'in the middle of a turn'\n"
+
+
 @pytest.mark.skipif(SPLICE is None, reason="the number of splice(2) on this processor is not known here")
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EINVAL, errno.EPERM], ids=errno.errorcode.__getitem__)
 def test_where_splice_is_missing_or_forbidden_messages_are_copied(number: int) -> None:
@@ -246,27 +271,6 @@ def test_where_splice_is_missing_or_forbidden_messages_are_copied(number: int) -
             ping(one)
             assert server.descriptors == before + 2
         assert _stopped_in_order(server)
-
-
-def forbid(syscall: int, number: int) -> None:
-    """From now on this process gets that error from that call (seccomp(2))."""
-    filters = b"".join(
-        code.to_bytes(2, "little") + bytes((0, else_)) + value.to_bytes(4, "little")
-        for code, else_, value in (
-            (0x20, 0, 0),  # load the number of the call
-            (0x15, 1, syscall),  # is it this one? else skip one
-            (0x06, 0, 0x00050000 | number),  # SECCOMP_RET_ERRNO
-            (0x06, 0, 0x7FFF0000),  # SECCOMP_RET_ALLOW
-        )
-    )
-    memory = ctypes.create_string_buffer(filters, len(filters))
-    program = ctypes.create_string_buffer(16)
-    ctypes.c_uint16.from_buffer(program).value = 4
-    ctypes.c_uint64.from_buffer(program, 8).value = ctypes.addressof(memory)
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    no_new_privileges, seccomp, filtering = 38, 22, 2
-    if prctl(no_new_privileges, 1, 0, 0, 0) or prctl(seccomp, filtering, program, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl")
 
 
 def _arrived(sock: socket.socket) -> bool:
