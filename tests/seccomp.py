@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 
 SPLICE = {"x86_64": 275, "aarch64": 76}.get(platform.machine())
