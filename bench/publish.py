@@ -14,8 +14,9 @@ from typing import Final
 
 from bench.contenders import BENCH, BenchError
 
-__all__ = ["publish"]
+__all__ = ["latest", "publish"]
 
+TABLES: Final = "tables.md"
 PAGE: Final = BENCH.parent / "docs" / "performance.md"
 BEGIN: Final = "<!-- made by `make -C bench publish`, from here -->"
 END: Final = "<!-- to here -->"
@@ -29,15 +30,15 @@ def publish(results: Path, page: Path) -> None:
         BenchError: there are no such results, one of their plots is gone, or the page has not both marks.
         OSError: something could not be read or written.
     """
-    tables = results / "tables.md"
+    tables = results / TABLES
     if not tables.is_file():
-        raise BenchError(f"{results} has no tables.md: it is not the output of a comparison")
+        raise BenchError(f"{results} has no {TABLES}: it is not the output of a comparison")
     before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise BenchError(f"{page} lacks a line {BEGIN!r} and below it a line {END!r}")
     text = tables.read_text()
-    plots = re.findall(r"\]\(([\w-]+\.svg)\)", text)
+    plots = _plots(text)
     if gone := [name for name in plots if not (results / name).is_file()]:
         raise BenchError(f"{results} lacks {', '.join(gone)}, which its tables show")
     images = page.parent / IMAGES
@@ -48,6 +49,29 @@ def publish(results: Path, page: Path) -> None:
     page.write_text(f"{before}{BEGIN}\n\n{_fitted(text)}\n{END}{after}")
 
 
+def latest(page: Path, results: Path) -> Path:
+    """The last comparison that has all the plots that a page shows: not one of parts of them.
+
+    Args:
+        page: shows those of an earlier one.
+        results: the folder of all comparisons.
+
+    Raises:
+        BenchError: there is none.
+        OSError: the page cannot be read.
+    """
+    shown = set(_plots(page.read_text()))
+    for tables in sorted(results.glob(f"*/{TABLES}"), reverse=True):
+        if shown <= set(_plots(tables.read_text())):
+            return tables.parent
+    raise BenchError(f"no comparison in {results} has all that {page} shows: make one, or name one (RESULTS=)")
+
+
+def _plots(text: str) -> list[str]:
+    """The names of the plots that a page or tables show."""
+    return re.findall(r"\]\((?:[\w-]+/)*([\w-]+\.svg)\)", text)
+
+
 def _fitted(text: str) -> str:
     """Without the title, headings one level lower, pictures where they are now."""
     lower = re.sub(r"^(#+ )", r"#\1", text.partition("\n")[2].strip(), flags=re.MULTILINE)
@@ -56,14 +80,12 @@ def _fitted(text: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.publish", description=__doc__)
-    parser.add_argument("results", type=Path, nargs="?", help="a folder of bench/results (the latest)")
+    default = "the latest with all that the page shows"
+    parser.add_argument("results", type=Path, nargs="?", help=f"a folder of bench/results ({default})")
     parser.add_argument("--page", type=Path, default=PAGE, help="Markdown with the two marks (docs/performance.md)")
     options = parser.parse_args()
     try:
-        folders = sorted((BENCH / "results").glob("*/tables.md"))
-        if options.results is None and not folders:
-            raise BenchError("there are no results yet: `make bench` makes some")
-        results = options.results or folders[-1].parent
+        results = options.results or latest(options.page, BENCH / "results")
         publish(results, options.page)
     except (BenchError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)

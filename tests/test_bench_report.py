@@ -11,9 +11,10 @@ from xml.etree import ElementTree
 import pytest
 from timing import PATIENCE
 
+from bench.contenders import BenchError
 from bench.figures import Measured, Spread, Summary, summarise
 from bench.plots import growth_plot, scenario_plot
-from bench.publish import BEGIN, END, publish
+from bench.publish import BEGIN, END, latest, publish
 from bench.tables import growth_table
 
 ROOT = Path(__file__).parent.parent
@@ -58,6 +59,19 @@ def test_publishing_nothing_changes_nothing(tmp_path: Path, lack: str) -> None:
     assert "Traceback" not in done.stderr
     assert page.read_text() == text
     assert shown.is_file()
+
+
+def test_the_latest_comparison_is_the_last_that_has_all_that_the_page_shows(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n![a](images/bench/a.svg) ![b](images/bench/b.svg)\n{END}\n")
+    for name, plots in (("1", "ab"), ("2", "abc"), ("3", "a")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tables.md").write_text("".join(f"![{plot}]({plot}.svg)\n" for plot in plots))
+    assert latest(page, tmp_path) == tmp_path / "2"
+    (tmp_path / "1" / "tables.md").unlink()
+    (tmp_path / "2" / "tables.md").unlink()
+    with pytest.raises(BenchError, match="has all that"):
+        latest(page, tmp_path)
 
 
 def test_documentation_has_the_marks() -> None:
