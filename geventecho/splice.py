@@ -144,7 +144,9 @@ class Passage:
             return int(self._sock.recv_into(room))
         pipe.clean = False
         try:
-            return _splice(self._fd, pipe.inlet, len(room), None, None, _AT_ONCE)  # type: ignore[misc]
+            size = _splice(self._fd, pipe.inlet, len(room), None, None, _AT_ONCE)  # type: ignore[misc]
+            pipe.clean = not size
+            return size
         except BlockingIOError:
             pipe.clean = True
         except OSError as error:
