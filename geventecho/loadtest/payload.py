@@ -24,7 +24,7 @@ def _filler(size: int) -> bytes:
     return os.urandom(size + OFFSETS)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _tails(size: int) -> list[bytes]:
     filler = _filler(size)
     return [filler[start : start + size] for start in range(OFFSETS)]
