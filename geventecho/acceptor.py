@@ -130,6 +130,8 @@ class Acceptor(StreamServer):  # type: ignore[misc]
             self._again.start(self._do_read)
 
     def _accept(self) -> None:
+        if self._reserve is None:  # it was spent, and there was none to be had again
+            self._reserve = _open_reserve()
         room = self._room() - len(self._waiting)
         if room <= 0 and not self._waiting:
             if self._turns_full < TURNS:
@@ -193,8 +195,6 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self._timer.start(self._resume)
 
     def _resume(self) -> None:
-        if self._reserve is None:
-            self._reserve = _open_reserve()
         self._start_accepting_if_started()
 
 

@@ -51,7 +51,10 @@ gevent.sleep(0.02)
     with peers.Peer(twice) as peer:
         result = run_task(task, peer.target, tmp_path, until="run.count('connect') >= 8", extra=LOGIN)
     rows = result["rows"]
-    assert result["errors"] == {"ping: closed by peer": rows["ping"][1]}
+    assert sum(result["errors"].values()) == rows["ping"][1] > 0
+    # On a busy machine the next request may overtake the server's close.
+    assert result["errors"].keys() <= {"ping: closed by peer", "ping: reset", "ping: short reply"}
+    assert "ping: closed by peer" in result["errors"]
     assert rows["connect"][0] - rows["login"][0] in (0, 1, 2), "one for each, but for those the end cut off"
 
 
