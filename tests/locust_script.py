@@ -36,6 +36,17 @@ for line in sys.stdin:
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
+SLEEPS = """
+from geventecho.loadtest import tasks
+sleeps = []
+sleep = tasks._sleep
+def count(taskset, seconds):
+    sleeps.append(seconds)
+    sleep(taskset, seconds)
+tasks._sleep = count
+"""
+"""For scripts: keeps in `sleeps` what users sleep between their tasks, in seconds."""
+
 
 class Scripts:
     """Runs scripts one after the other in forks of a process that has imported Locust and tests/loadtest/harness.py."""

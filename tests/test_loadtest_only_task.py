@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import peers
-from locust_script import assert_clean, run_users
+from locust_script import SLEEPS, assert_clean, run_users
 from timing import UNIT
 
 
@@ -137,14 +137,7 @@ answer(run.finish())
 
 
 def test_the_old_ways_to_say_how_long_to_wait_are_kept(tmp_path: Path) -> None:
-    text = """
-from geventecho.loadtest import tasks
-sleeps = []
-sleep = tasks._sleep
-def count(taskset, seconds):
-    sleeps.append(seconds)
-    sleep(taskset, seconds)
-tasks._sleep = count
+    text = f"""{SLEEPS}
 class User(EchoUser):
     wait_time = None
     min_wait = max_wait = 5  # milliseconds

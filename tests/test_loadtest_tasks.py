@@ -5,18 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import peers
-from locust_script import assert_clean, run_users
+from locust_script import SLEEPS, assert_clean, run_users
 from timing import UNIT
-
-SLEEPS = """
-from geventecho.loadtest import tasks
-sleeps = []
-sleep = tasks._sleep
-def count(taskset, seconds):
-    sleeps.append(seconds)
-    sleep(taskset, seconds)
-tasks._sleep = count
-"""
 
 
 def test_a_user_that_waited_for_its_reply_does_not_sleep_as_well(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def execute_next_task(self: DefaultTaskSet) -> None:
         # Before wait_time, which may itself wait: a user that is stopped there ends there.
         user._state = LOCUST_STATE_WAITING
         seconds = user.wait_time()
-        if seconds <= 0 and user.last_turn != loop.iteration:
+        if seconds <= 0 and user.last_turn != loop.iteration:  # `sleep`, in place, for the many who need none
             user.last_turn = loop.iteration
         else:
             self._sleep(seconds)
