@@ -10,11 +10,7 @@ Importing it patches nothing: it uses gevent.socket by name. Only `geventecho.lo
 
 from geventecho._version import __version__
 from geventecho.address import Address
-from geventecho.client import Client, connect
-from geventecho.config import ClientConfig, ServerConfig
-from geventecho.connection import ConnectionInfo
-from geventecho.counters import Ending, Refusal
-from geventecho.drain import StopReport
+from geventecho.client import Client, ClientConfig, connect
 from geventecho.errors import (
     AddressError,
     ClosedByPeer,
@@ -42,7 +38,16 @@ from geventecho.errors import (
     WriteTimeout,
 )
 from geventecho.framing import Exactly, LengthPrefixed, NoReply, Until, UntilClosed, UntilQuiet
-from geventecho.server import EchoServer, ServerState, TcpServer
+from geventecho.server import (
+    ConnectionInfo,
+    EchoServer,
+    Ending,
+    Refusal,
+    ServerConfig,
+    ServerState,
+    StopReport,
+    TcpServer,
+)
 
 __all__ = [
     "Address",

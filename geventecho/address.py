@@ -18,11 +18,13 @@ from typing import Final
 
 from geventecho.errors import AddressError
 
-__all__ = ["Address", "AddressLike", "SockAddr", "canonical_ip"]
+__all__ = ["DEFAULT_TARGET", "Address", "AddressLike", "SockAddr", "canonical_ip"]
 
 SockAddr = tuple[str, int] | tuple[str, int, int, int] | str | bytes
 """What the socket module takes and gives: a pair or quadruple for IP, a path (bytes when abstract) for Unix."""
 
+DEFAULT_TARGET: Final = "tcp://127.0.0.1:8090"
+"""Where to listen and to connect when nobody says otherwise: the port of Node's tutorial, on this machine only."""
 FORMS: Final = "host:port, tcp://host:port, tls://host:port, unix:/path, unix:@name or fd:N"
 # sun_path is 108 bytes, one of them for the final NUL (unix(7)); an abstract name spends it on the leading one.
 MAX_UNIX_PATH: Final = 107

@@ -1,77 +1,171 @@
-"""What to send: payloads as people write them on a command line.
+"""Where a user's payloads come from: fixed, random, lines, or a template.
 
-Rules for this file: it is pure.
+A source gives each user an endless series of payloads. The same source, seed and user number give the same series in
+whatever process: a run can be repeated, and workers need not talk to each other.
+
+Rules for this file: it is pure, but for `Lines.of_file`, which reads its file once.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import os
 import re
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, count, cycle, islice, repeat
+from os import PathLike
+from random import Random
+from typing import Final, Protocol
 
 from geventecho.errors import ConfigError
 
-__all__ = ["ENCODINGS", "as_bytes", "decode"]
+__all__ = ["Fixed", "Lines", "RandomBytes", "Source", "Template", "sizes"]
 
-ENCODINGS: Final = ("escapes", "text", "hex", "base64")
-"""How a payload can be written: text with C escapes, text as it stands, hexadecimal, base64."""
+LARGEST: Final = 1 << 30
+"""Bytes that a random payload may have."""
+# Numbers of up to 18 digits: Python refuses to read those of thousands, and a weight must fit a float.
+RANGE: Final = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
+WEIGHTED: Final = re.compile(r"\d{1,18}(:\d{1,18})?(,\d{1,18}(:\d{1,18})?)*", re.ASCII)
+FIELD: Final = re.compile(rb"\{(user|message)(?::([^{}]*))?\}")
+SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?#?(?P<width>\d{0,4})[,_]?[dxXob]?", re.ASCII | re.DOTALL)
+WIDEST: Final = 1000
+"""Characters that a template may ask for one number to fill."""
 
-ESCAPE: Final = re.compile(
-    rb"\\(?:([abfnrtve\\'\"?])|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([0-7]{1,3})|(.?))", re.DOTALL
-)
-NAMED: Final = dict(zip(b"abfnrtve\\'\"?", b"\a\b\f\n\r\t\v\x1b\\'\"?", strict=True))
+
+class Source(Protocol):
+    """What gives payloads."""
+
+    def payloads(self, user: int) -> Iterator[bytes]:
+        """The payloads of one user, without end; users are numbered from 0."""
 
 
-def decode(text: str, encoding: str = "escapes") -> bytes:
-    r"""The bytes that `text` stands for.
+class Fixed:
+    """The same payload for everybody, each time."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def payloads(self, user: int) -> Iterator[bytes]:  # noqa: ARG002
+        """The payload, without end."""
+        return repeat(self._data)
+
+
+class RandomBytes:
+    """Random bytes, no two users and no two payloads alike.
 
     Args:
-        text: as it came from the command line; what is not an escape becomes UTF-8.
-        encoding: one of `ENCODINGS`. The escapes are C's: ``\n \r \t \0 \\ \x1b \033`` and so on, and ``\u20ac``.
+        size: a distribution of sizes, as `sizes` reads it.
+        seed: another seed gives other bytes, and other sizes.
+    """
+
+    def __init__(self, size: str, seed: int = 0) -> None:
+        self._draw = sizes(size)
+        self._seed = seed
+
+    def payloads(self, user: int) -> Iterator[bytes]:
+        """The payloads of one user, without end."""
+        # Random takes text of any length as a seed, and hashes it: neighbouring users have nothing in common.
+        random = Random(f"{self._seed}/{user}")  # noqa: S311
+        while True:
+            yield random.randbytes(self._draw(random))
+
+
+class Lines:
+    """Lines in turn, from the first to the last and again; each user begins one line further on.
+
+    Args:
+        lines: at least one.
+        ending: what is sent after each.
+    """
+
+    def __init__(self, lines: Sequence[bytes], ending: bytes = b"\n") -> None:
+        if not lines:
+            raise ConfigError("there are no lines to send")
+        self._lines = [line + ending for line in lines]
+
+    @classmethod
+    def of_file(cls, path: str | PathLike[str], ending: bytes = b"\n") -> Lines:
+        r"""The lines of a file, without the ``\n`` or ``\r\n`` they have there; empty ones are left out.
+
+        Raises:
+            ConfigError: it cannot be read, or has no lines.
+        """
+        try:
+            with open(path, "rb") as file:
+                lines = [line for line in (raw.rstrip(b"\r\n") for raw in file) if line]
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+        if not lines:
+            raise ConfigError(f"{path} has no lines")
+        return cls(lines, ending)
+
+    def payloads(self, user: int) -> Iterator[bytes]:
+        """The lines, without end."""
+        return islice(cycle(self._lines), user % len(self._lines), None)
+
+
+class Template:
+    """Text with the user's number and a count of their messages.
+
+    Args:
+        text: ``{user}`` is the user's number from 0, ``{message}`` counts their messages from 1; ``{message:08d}`` and
+            the like format them as Python does: types d, x, X, o, b or none, up to 1000 wide. Any other brace stands
+            for itself, so that JSON needs no care.
 
     Raises:
-        ConfigError: the text is none of that encoding; the message says what is wrong with it.
+        ConfigError: a format is not one of these.
     """
-    if encoding == "escapes":
-        return ESCAPE.sub(_unescape, as_bytes(text))
-    if encoding == "text":
-        return as_bytes(text)
-    if encoding == "hex":
-        try:
-            return bytes.fromhex(text)
-        except ValueError as error:
-            raise ConfigError(f"this is not hexadecimal: {error}; write it like '50 49 4e 47 0d0a'") from None
-    if encoding == "base64":
-        try:
-            return base64.b64decode("".join(text.split()), validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise ConfigError(f"this is not base64: {error}") from None
-    raise ConfigError(f"the encoding {encoding!r} is not known; it is one of {', '.join(ENCODINGS)}")
+
+    def __init__(self, text: bytes) -> None:
+        # Text, name, format, text, name, format, …, text.
+        parts = FIELD.split(text)
+        self._texts = parts[::3]
+        self._fields = [
+            (name, (spec or b"").decode("utf-8", "replace"))
+            for name, spec in zip(parts[1::3], parts[2::3], strict=True)
+        ]
+        for name, spec in self._fields:
+            shown = f"{{{name.decode()}:{spec}}}"
+            found = SPEC.fullmatch(spec)
+            if not found or int(found["width"] or 0) > WIDEST:
+                raise ConfigError(
+                    f"{shown} is not a format; write it like {{{name.decode()}:08d}}, {WIDEST} wide at most"
+                )
+            try:
+                format(1, spec)
+            except ValueError as error:
+                raise ConfigError(f"{shown} cannot be formatted: {error}") from None
+
+    def payloads(self, user: int) -> Iterator[bytes]:
+        """The payloads of one user, without end."""
+        if not self._fields:
+            yield from repeat(self._texts[0])
+        first, *others = self._texts
+        for message in count(1):
+            numbers = {b"user": user, b"message": message}
+            pieces = [first]
+            for (name, spec), text in zip(self._fields, others, strict=True):
+                pieces += (format(numbers[name], spec).encode(), text)
+            yield b"".join(pieces)
 
 
-def as_bytes(text: str) -> bytes:
-    """The bytes that `text` was on the command line, UTF-8 or not.
+def sizes(text: str) -> Callable[[Random], int]:
+    """Read a distribution of sizes, and return what draws from it.
+
+    Args:
+        text: "1024" is always that; "64-1500" any size between, each as likely; "64:7,576:4,1500:1" one of these, by
+            weight. In bytes, up to 1 GiB.
 
     Raises:
-        ConfigError: it has characters that the locale's encoding lacks.
+        ConfigError: the text is none of these.
     """
-    try:
-        return os.fsencode(text)
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"it cannot be written in {error.encoding}, this program's locale: {error.reason}") from None
-
-
-def _unescape(match: re.Match[bytes]) -> bytes:
-    named, hexadecimal, short, long, octal, _ = match.groups()
-    if named:
-        return bytes((NAMED[named[0]],))
-    if hexadecimal:
-        return bytes((int(hexadecimal, 16),))
-    if (short or long) and (code := int(short or long, 16)) <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF:
-        return chr(code).encode()
-    if octal and int(octal, 8) <= 0xFF:
-        return bytes((int(octal, 8),))
-    shown = match.group().decode("utf-8", "backslashreplace")
-    raise ConfigError(f"'{shown}' is not an escape; write \\\\ for a backslash")
+    found = RANGE.fullmatch(text)
+    if found:
+        low, high = int(found[1]), int(found[2])
+        if low <= high <= LARGEST:
+            return lambda random: random.randint(low, high)
+    elif WEIGHTED.fullmatch(text):
+        pairs = [(int(size), int(weight or 1)) for size, _, weight in (part.partition(":") for part in text.split(","))]
+        values, weights = zip(*pairs, strict=True)
+        if max(values) <= LARGEST and sum(weights):
+            totals = list(accumulate(weights))
+            return lambda random: int(random.choices(values, cum_weights=totals)[0])
+    raise ConfigError(f"{text!r} is no distribution of sizes; write 1024, 64-1500 or 64:7,576:4,1500:1")

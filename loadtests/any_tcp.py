@@ -16,10 +16,10 @@ from locust.env import Environment
 
 from geventecho.errors import ConfigError
 from geventecho.framing import Framing
-from geventecho.framing_options import LENGTH_PREFIX_FORM, from_options, naming, pattern
 from geventecho.loadtest import TcpUser, option_check
-from geventecho.payload_sources import Template
-from geventecho.payloads import ENCODINGS, decode
+from geventecho.options.encodings import ENCODINGS, decode
+from geventecho.options.framing import LENGTH_PREFIX_FORM, from_options, naming, pattern
+from geventecho.payloads import Template
 
 TEXTS = {
     "send": "What each request sends, with C escapes; {user} is the user's number, {message} that of the request",

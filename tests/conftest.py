@@ -14,13 +14,12 @@ from pathlib import Path
 import gevent
 import greenlet
 import hypothesis
-import peers
 import pytest
-from timing import UNIT, wait_until
 
-from geventecho.address import Address
-from geventecho.client import Client, connect
-from geventecho.config import DEFAULT_TARGET
+from geventecho.address import DEFAULT_TARGET, Address
+from geventecho.client.client import Client, connect
+from tests.support import peers
+from tests.support.timing import UNIT, wait_until
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile(

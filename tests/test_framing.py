@@ -10,9 +10,8 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from replies import PEER, read
-from timing import SCALE
 
+from geventecho.client.reply import ReplyReader
 from geventecho.errors import ConfigError, ReplyError, ReplyTooLong, ShortReply
 from geventecho.framing import (
     DEFAULT_MAX_SIZE,
@@ -27,7 +26,8 @@ from geventecho.framing import (
     UntilQuiet,
     as_framing,
 )
-from geventecho.reply import ReplyReader
+from tests.support.replies import PEER, read
+from tests.support.timing import SCALE
 
 MIB = 2**20
 

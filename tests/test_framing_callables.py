@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from replies import PEER, read
 
+from geventecho.client.reply import ReplyReader
 from geventecho.errors import ReplyError
 from geventecho.framing import (
     Framing,
     Parser,
     as_framing,
 )
-from geventecho.reply import ReplyReader
+from tests.support.replies import PEER, read
 
 
 def test_a_callable_is_fed_each_byte_once() -> None:

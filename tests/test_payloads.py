@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geventecho.errors import ConfigError
-from geventecho.payload_sources import Fixed, Lines, RandomBytes, Source, Template, sizes
-from geventecho.payloads import ENCODINGS, decode
+from geventecho.options.encodings import ENCODINGS, decode
+from geventecho.payloads import Fixed, Lines, RandomBytes, Source, Template, sizes
 
 
 def take(source: Source, user: int, number: int) -> list[bytes]:

@@ -6,14 +6,11 @@ raises the soft descriptor limit to the hard one, since Locust itself stops at 1
 
 from __future__ import annotations
 
-from geventecho.loadtest.account import Account, Failed, account_of
-from geventecho.loadtest.caught import Caught
-from geventecho.loadtest.options import option_check
-from geventecho.loadtest.pipeline import Request
-from geventecho.loadtest.plugin import install
-from geventecho.loadtest.session import TcpSession
-from geventecho.loadtest.user import TcpUser
-from geventecho.sockets import raise_descriptor_limit
+from geventecho.loadtest.measure import Account, Failed, account_of
+from geventecho.loadtest.run import install
+from geventecho.loadtest.settings import option_check
+from geventecho.loadtest.users import Caught, Request, TcpSession, TcpUser
+from geventecho.net import raise_descriptor_limit
 
 __all__ = ["Account", "Caught", "Failed", "Request", "TcpSession", "TcpUser", "account_of", "option_check"]
 

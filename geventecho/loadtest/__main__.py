@@ -1,5 +1,5 @@
 """`python -m geventecho.loadtest`."""
 
-from geventecho.loadtest.launch import main
+from geventecho.loadtest.run.launch import main
 
 main()

@@ -10,7 +10,7 @@ from locust.env import Environment
 
 from geventecho import LengthPrefixed
 from geventecho.loadtest import TcpUser
-from geventecho.payload_sources import RandomBytes
+from geventecho.payloads import RandomBytes
 
 MESSAGE = LengthPrefixed(">I")
 BODIES = RandomBytes("64:7,576:4,1500:1", seed=1)

@@ -10,7 +10,7 @@ from locust.env import Environment
 
 from geventecho import Until
 from geventecho.loadtest import TcpUser
-from geventecho.payload_sources import Template
+from geventecho.payloads import Template
 
 STORED = Until(b"\r\n")
 VALUE = Until(b"END\r\n", max_size=65536)

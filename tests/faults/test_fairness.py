@@ -6,9 +6,10 @@ import time
 
 import gevent
 import pytest
-from servers import ping
-from timing import UNIT, best_of, figure, wait_until
-from watch import MIB, Counted, ask, counted, program, witness
+
+from tests.support.servers import ping
+from tests.support.timing import UNIT, best_of, figure, wait_until
+from tests.support.watch import MIB, Counted, ask, counted, program, witness
 
 pytestmark = pytest.mark.faults
 
@@ -72,7 +73,7 @@ def ask_from(server: Counted, source: str) -> bool:
 def test_28_fairness_beside_floods(handler: str | None, floods: int) -> None:
     def once() -> float:
         with counted(handler=handler) as server:
-            with program("flooding.py", server.address.host, str(server.address.port), str(floods)):
+            with program("flooding", server.address.host, str(server.address.port), str(floods)):
                 wait_until(lambda: server.counters()["bytes_received"] > 10 * MIB)
                 before, began = server.counters()["bytes_received"], time.monotonic()
                 with witness(server) as sight:

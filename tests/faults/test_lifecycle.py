@@ -9,9 +9,10 @@ import time
 
 import gevent
 import pytest
-from servers import Process, is_refused, ping, read_to_end
-from timing import PATIENCE, UNIT, best_of, figure, wait_until
-from watch import MIB, Counted, counted, in_threads, send_until_full
+
+from tests.support.servers import Process, is_refused, ping, read_to_end
+from tests.support.timing import PATIENCE, UNIT, best_of, figure, wait_until
+from tests.support.watch import MIB, Counted, counted, in_threads, send_until_full
 
 pytestmark = pytest.mark.faults
 

@@ -12,20 +12,20 @@ from collections.abc import Callable, Iterator
 import gevent
 import pytest
 from gevent import socket
-from isolation import isolate, isolated
-from servers import assert_adds_up, dial, echo_server, ping, read_to_end, serve, stuff
-from timing import PATIENCE, UNIT, figure, wait_until
-from watch import RST
 
-from geventecho import limits
-from geventecho.server import EchoServer
+from geventecho.server import rates
+from geventecho.server.tcp_server import EchoServer
+from tests.support.isolation import isolate, isolated
+from tests.support.servers import assert_adds_up, dial, echo_server, ping, read_to_end, serve, stuff
+from tests.support.timing import PATIENCE, UNIT, figure, wait_until
+from tests.support.watch import RST
 
 pytestmark = pytest.mark.faults
 
 
 @isolated
 def test_27_addresses_of_both_families_on_one_listener() -> None:
-    found = json.loads(isolate("grouping.py"))
+    found = json.loads(isolate("grouping"))
     assert found["served"] == [True, False, True, False, True, False, False, False]
     assert found["again"], "the slot of its /64 is free again"
     counters = found["counters"]
@@ -36,7 +36,7 @@ def test_27_addresses_of_both_families_on_one_listener() -> None:
 @pytest.fixture
 def quick_pace(monkeypatch: pytest.MonkeyPatch) -> float:
     """Looks at the least rate come soon."""
-    monkeypatch.setattr(limits, "PACE_SECONDS", 5 * UNIT)
+    monkeypatch.setattr(rates, "PACE_SECONDS", 5 * UNIT)
     return 5 * UNIT
 
 

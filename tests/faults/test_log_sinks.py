@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 
 import gevent
 import pytest
-from servers import ping
-from timing import PATIENCE, best_of, figure, wait_until
-from watch import attack, counted, witness
+
+from tests.support.servers import ping
+from tests.support.timing import PATIENCE, best_of, figure, wait_until
+from tests.support.watch import attack, counted, witness
 
 pytestmark = pytest.mark.faults
 

@@ -10,9 +10,21 @@ from pathlib import Path
 
 import pytest
 from gevent import socket as cooperative
-from servers import ping, read_to_end
-from timing import PATIENCE, UNIT, best_of, figure, wait_until
-from watch import KIB, MIB, Counted, attack, counted, half_close, in_threads, reset, send_until_full, witness
+
+from tests.support.servers import ping, read_to_end
+from tests.support.timing import PATIENCE, UNIT, best_of, figure, wait_until
+from tests.support.watch import (
+    KIB,
+    MIB,
+    Counted,
+    attack,
+    counted,
+    half_close,
+    in_threads,
+    reset,
+    send_until_full,
+    witness,
+)
 
 pytestmark = pytest.mark.faults
 

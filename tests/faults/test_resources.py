@@ -11,9 +11,10 @@ from pathlib import Path
 
 import gevent
 import pytest
-from servers import Process, ping, read_exactly, serve
-from timing import PATIENCE, UNIT, best_of, figure, wait_until
-from watch import MIB, ask, counted, witness
+
+from tests.support.servers import Process, ping, read_exactly, serve
+from tests.support.timing import PATIENCE, UNIT, best_of, figure, wait_until
+from tests.support.watch import MIB, ask, counted, witness
 
 pytestmark = pytest.mark.faults
 

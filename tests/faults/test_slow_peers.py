@@ -12,9 +12,10 @@ import time
 import gevent
 import pytest
 from gevent import socket as cooperative
-from servers import read_to_end
-from timing import PATIENCE, UNIT, figure
-from watch import KIB, MIB, RST, Counted, counted, witness
+
+from tests.support.servers import read_to_end
+from tests.support.timing import PATIENCE, UNIT, figure
+from tests.support.watch import KIB, MIB, RST, Counted, counted, witness
 
 pytestmark = pytest.mark.faults
 

@@ -10,10 +10,10 @@ import time
 
 import gevent
 import pytest
-from timing import PATIENCE, UNIT, figure
-from watch import KIB, MIB, Counted, counted, half_close, in_threads, witness
 
 import geventecho
+from tests.support.timing import PATIENCE, UNIT, figure
+from tests.support.watch import KIB, MIB, Counted, counted, half_close, in_threads, witness
 
 pytestmark = pytest.mark.faults
 

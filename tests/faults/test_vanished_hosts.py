@@ -7,9 +7,10 @@ import time
 
 import gevent
 import pytest
-from isolation import isolate, isolated
-from timing import UNIT, figure, wait_until
-from watch import MIB, Counted, counted, in_threads
+
+from tests.support.isolation import isolate, isolated
+from tests.support.timing import UNIT, figure, wait_until
+from tests.support.watch import MIB, Counted, counted, in_threads
 
 pytestmark = pytest.mark.faults
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.faults
 def vanish(what: str, write_stall: float | None = 60.0, **options: object) -> float:
     """Seconds from the moment a client's host falls silent until the server has freed its connection."""
     options["write_stall"] = write_stall
-    return float(isolate("vanishing.py", what, repr(options)).split()[-1])
+    return float(isolate("vanishing", what, repr(options)).split()[-1])
 
 
 @isolated

@@ -1,0 +1,156 @@
+"""`geventecho ping`: one echo a second, and how long each took."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from geventecho.address import DEFAULT_TARGET
+from geventecho.cli.arguments import add_command
+from geventecho.cli.standard_io import Output
+from geventecho.client import DEFAULT_SIZE, MOST_SIZE, Ping, Summary, pings
+from geventecho.errors import ConfigError
+from geventecho.options import seconds, seconds_above_zero, target, whole_number
+
+if TYPE_CHECKING:
+    from geventecho.address import Address
+    from geventecho.cli.arguments import Commands
+
+__all__ = ["add_to", "run"]
+
+DESCRIPTION = """\
+Send echoes to a server, one every INTERVAL on one connection, and print how long each took in microseconds; at the end,
+or at Ctrl-C, how many were sent and lost and min/avg/p50/p99/max. Every byte that comes back is compared.
+
+A lost echo prints why (refused, connect timeout, read timeout, reset, short reply, corrupt reply, …) and costs the
+connection; the next one connects anew.
+
+Exit codes: 0 all were answered, 1 some were lost, 2 usage."""
+
+EPILOG = """\
+--json prints JSON lines: one object per echo,
+  {"type": "echo", "seq": 1, "bytes": 64, "time_us": 84.1}
+  {"type": "lost", "seq": 2, "bytes": 64, "kind": "refused", "reason": "connect tcp://…"}
+and one at the end,
+  {"type": "summary", "target": …, "bytes": 64, "sent": 2, "answered": 1, "lost": 1, "lost_percent": 50.0,
+   "losses": {"refused": 1}, "min_us": …, "avg_us": …, "p50_us": …, "p99_us": …, "max_us": …}
+where a time is null when no echo was answered.
+
+examples:
+  geventecho ping                                  until Ctrl-C
+  geventecho ping 192.0.2.7:7 -c 10 -i 0.2
+  geventecho ping unix:/run/echo.sock -c 1000 -i 0 -s 1024 --json"""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = add_command(
+        commands, "ping", summary="measure how long echoes take", description=DESCRIPTION, epilog=EPILOG, run=run
+    )
+    parser.add_argument(
+        "target", metavar="TARGET", nargs="?", type=target, default=DEFAULT_TARGET,
+        help="host:port, tcp://host:port, unix:/path or unix:@name (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "-c", "--count", metavar="COUNT", type=whole_number(1), help="how many echoes (default: until Ctrl-C)"
+    )
+    parser.add_argument(
+        "-i", "--interval", metavar="SECONDS", type=seconds, default=1.0,
+        help="from one echo to the next; 0 does not wait (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "-s", "--size", metavar="BYTES", type=whole_number(1, MOST_SIZE), default=DEFAULT_SIZE,
+        help="payload of each echo, different each time (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=seconds_above_zero, default=5.0,
+        help="for connecting, and for each echo (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print JSON lines, see below")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ping until the count or Ctrl-C, and return the exit code."""
+    try:
+        series = pings(
+            options.target, count=options.count, interval=options.interval, size=options.size, timeout=options.timeout
+        )
+    except ConfigError as error:
+        options.usage_error(str(error))
+        raise
+    say = _speaker()
+    summary = Summary()
+    try:
+        for ping in series:
+            summary.add(ping)
+            say(_as_json(ping) if options.json else _as_text(ping, options.target))
+    except KeyboardInterrupt:
+        pass
+    say(json.dumps(_figures(summary, options)) if options.json else _summary(summary, options.target))
+    return 0 if summary.sent and not summary.lost else 1
+
+
+def _speaker() -> Callable[[str], None]:
+    """What prints a line at once: a ping is watched while it runs, or only its exit code counts and nobody listens."""
+    if sys.stdout is None:
+        return lambda _: None
+    output = Output(sys.stdout.fileno())
+    return lambda text: output.write(f"{text}\n".encode(errors="backslashreplace"))
+
+
+def _as_text(ping: Ping, target: Address) -> str:
+    if ping.error is not None:
+        return f"seq={ping.sequence} lost: {ping.error.kind}: {ping.error}"
+    return f"{ping.size} bytes from {target}: seq={ping.sequence} time={_microseconds(ping.seconds)} us"
+
+
+def _as_json(ping: Ping) -> str:
+    common = {"seq": ping.sequence, "bytes": ping.size}
+    if ping.error is not None:
+        return json.dumps({"type": "lost", **common, "kind": ping.error.kind, "reason": str(ping.error)})
+    return json.dumps({"type": "echo", **common, "time_us": _microseconds(ping.seconds)})
+
+
+def _summary(summary: Summary, target: Address) -> str:
+    lines = [
+        f"\n--- {target} echo statistics ---",
+        f"{summary.sent} sent, {summary.latency.count} answered, {summary.lost} lost ({summary.lost_percent:.3g}%)",
+    ]
+    if summary.losses:
+        lines.append("lost: " + ", ".join(f"{kind} {count}" for kind, count in summary.losses.most_common()))
+    if summary.latency.count:
+        times = "/".join(str(time) for time in _times(summary).values())
+        lines.append(f"min/avg/p50/p99/max = {times} us")
+    return "\n".join(lines)
+
+
+def _figures(summary: Summary, options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "type": "summary",
+        "target": str(options.target),
+        "bytes": options.size,
+        "sent": summary.sent,
+        "answered": summary.latency.count,
+        "lost": summary.lost,
+        "lost_percent": summary.lost_percent,
+        "losses": dict(summary.losses),
+        **{f"{name}_us": time for name, time in _times(summary).items()},
+    }
+
+
+def _times(summary: Summary) -> dict[str, float | None]:
+    latency = summary.latency
+    return {
+        "min": _microseconds(latency.min),
+        "avg": _microseconds(latency.mean),
+        "p50": _microseconds(latency.percentile(50)),
+        "p99": _microseconds(latency.percentile(99)),
+        "max": _microseconds(latency.max),
+    }
+
+
+def _microseconds(time: float | None) -> float | None:
+    return None if time is None else round(time * 1e6, 1)

@@ -1,0 +1,177 @@
+"""`geventecho send`: one message, and whatever comes back."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from geventecho.address import DEFAULT_TARGET, Address
+from geventecho.cli.arguments import add_command
+from geventecho.cli.conversation import Conversation
+from geventecho.cli.standard_io import Output, chunks_of
+from geventecho.client import Client, check_target, connect
+from geventecho.errors import AddressError, ConfigError, GeventechoError, NetworkError, ReplyTooLong, UnexpectedReply
+from geventecho.framing import DEFAULT_MAX_SIZE, LARGEST, Framing
+from geventecho.options import (
+    ENCODINGS,
+    LENGTH_PREFIX_FORM,
+    decode,
+    from_options,
+    naming,
+    pattern,
+    seconds_above_zero,
+    whole_number,
+)
+
+if TYPE_CHECKING:
+    from geventecho.cli.arguments import Commands
+
+__all__ = ["add_to", "run"]
+
+DESCRIPTION = """\
+Send a message, then FIN, and print what comes back until the server closes. Without a MESSAGE, standard input is sent
+as it comes; nothing is held in memory, and input and output may be of any size and any bytes.
+
+A single argument is the TARGET when it can be read as one (host:port, tcp://…, unix:…), else the MESSAGE, which goes to
+the default target. What looks like a target but is not one is refused: give both.
+
+Exit codes: 0 the server closed (or the reply was complete), 1 a network failure, a timeout, or a reply that --expect
+does not match, 2 usage."""
+
+EPILOG = """\
+examples:
+  geventecho send hello                            to tcp://127.0.0.1:8090
+  geventecho send 192.0.2.7:7 hello
+  geventecho send 192.0.2.7:7 <picture.png >same.png
+  geventecho send 127.0.0.1:6379 'PING\\r\\n' --reply-until '\\r\\n' --expect '^\\+PONG'
+  geventecho send 127.0.0.1:5432 0000000804d2162f --encoding hex --reply-exactly 1"""
+
+# What begins or ends like a target: a scheme, or a port.
+LOOKS_LIKE_TARGET: Final = re.compile(r"(tcp|tls|unix|fd):|\S*://|\S+:\d+\Z")
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = add_command(
+        commands,
+        "send",
+        summary="send one message and print the reply",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        run=run,
+    )
+    parser.add_argument("first", metavar="TARGET", nargs="?", help=f"where to connect (default {DEFAULT_TARGET})")
+    parser.add_argument("second", metavar="MESSAGE", nargs="?", help="what to send (default: standard input)")
+    parser.add_argument(
+        "--encoding", choices=ENCODINGS, default="escapes",
+        help="how MESSAGE is written: text with C escapes, text as it stands, hex or base64 (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=seconds_above_zero, default=5.0,
+        help="to connect; then give up when nothing has moved either way for this long, not counting the time spent "
+        "waiting for standard input or output. With a reply option: for the whole exchange (default %(default)s)",
+    )  # fmt: skip
+    reply = parser.add_argument_group(
+        "where the reply ends (default: where the server closes)",
+        f"The connection is then closed without waiting for the server; no FIN is sent before. A reply has at most "
+        f"{DEFAULT_MAX_SIZE // 2**20} MiB, and so has standard input.",
+    )
+    reply.add_argument("--reply-until", metavar="DELIMITER", help="with a delimiter; C escapes are understood")
+    reply.add_argument("--reply-exactly", metavar="BYTES", type=whole_number(0, LARGEST), help="after so many bytes")
+    reply.add_argument(
+        "--reply-length-prefix", metavar=LENGTH_PREFIX_FORM,
+        help="where its length says: a struct format such as >I, the bytes before it, and whether it counts itself",
+    )  # fmt: skip
+    reply.add_argument(
+        "--reply-quiet", metavar="SECONDS", type=seconds_above_zero, help="when nothing more has come for this long"
+    )
+    reply.add_argument("--reply-none", action="store_true", help="there is none: done as soon as all is sent")
+    parser.add_argument("--expect", metavar="REGEX", help="exit 1 unless this matches somewhere in the reply")
+    parser.set_defaults(usage_error=parser.error)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Send, print, and return the exit code.
+
+    Raises:
+        NetworkError: it failed; what had come before is printed.
+    """
+    try:
+        target, message = _positionals(options.first, options.second, options.encoding)
+        check_target(target)
+        framing = from_options(
+            until=options.reply_until,
+            exactly=options.reply_exactly,
+            length_prefix=options.reply_length_prefix,
+            quiet=options.reply_quiet,
+            none=options.reply_none,
+        )
+        with naming("--expect"):
+            expect = None if options.expect is None else pattern(options.expect)
+    except (AddressError, ConfigError) as error:
+        options.usage_error(str(error))
+        raise
+    if sys.stdout is None:
+        raise GeventechoError("standard output is closed")
+    output = Output(sys.stdout.fileno())
+    if message is not None:
+        chunks = iter((message,))
+    else:
+        chunks = chunks_of(sys.stdin.fileno()) if sys.stdin is not None else iter(())
+    with connect(target, timeout=options.timeout) as client:
+        if framing is None:
+            reply = _converse(client, chunks, output, options.timeout, keep=expect is not None)
+        else:
+            reply = _request(client, chunks, output, framing)
+    if expect is not None and not expect.search(reply):
+        raise UnexpectedReply(f"the reply does not match {options.expect!r}", address=target, phase="read")
+    return 0
+
+
+def _positionals(first: str | None, second: str | None, encoding: str) -> tuple[Address, bytes | None]:
+    if first is None:
+        return Address.parse(DEFAULT_TARGET), None
+    if second is not None:
+        return Address.parse(first), _message(second, encoding)
+    try:
+        return Address.parse(first), None
+    except AddressError as error:
+        if LOOKS_LIKE_TARGET.match(first):
+            raise AddressError(f"{error}. If it is the message, give the target before it") from None
+    return Address.parse(DEFAULT_TARGET), _message(first, encoding)
+
+
+def _message(text: str, encoding: str) -> bytes:
+    with naming("MESSAGE"):
+        return decode(text, encoding)
+
+
+def _converse(client: Client, chunks: Iterator[bytes], output: Output, timeout: float, *, keep: bool) -> bytes:
+    reply = bytearray()
+    for chunk in Conversation(client, chunks, timeout):
+        output.write(chunk)
+        if keep:
+            reply += chunk
+            if len(reply) > DEFAULT_MAX_SIZE:
+                raise ReplyTooLong(address=client.target, limit=DEFAULT_MAX_SIZE)
+    return bytes(reply)
+
+
+def _request(client: Client, chunks: Iterator[bytes], output: Output, framing: Framing) -> bytes:
+    payload = bytearray()
+    for chunk in chunks:
+        payload += chunk
+        if len(payload) > DEFAULT_MAX_SIZE:
+            raise ConfigError(f"standard input is longer than {DEFAULT_MAX_SIZE} bytes, too long to wait for one reply")
+    try:
+        reply = client.request(payload, framing)
+    except NetworkError:
+        with contextlib.suppress(NetworkError):
+            output.write(client.recv(DEFAULT_MAX_SIZE, timeout=0))  # what had come of it
+        raise
+    output.write(reply)
+    return reply

@@ -1,0 +1,21 @@
+"""The cooperative client: its calls switch greenlets instead of blocking."""
+
+from __future__ import annotations
+
+from geventecho.client.client import Client, Payload, connect
+from geventecho.client.config import ClientConfig
+from geventecho.client.dial import check_target
+from geventecho.client.ping import DEFAULT_SIZE, MOST_SIZE, Ping, Summary, pings
+
+__all__ = [
+    "DEFAULT_SIZE",
+    "MOST_SIZE",
+    "Client",
+    "ClientConfig",
+    "Payload",
+    "Ping",
+    "Summary",
+    "check_target",
+    "connect",
+    "pings",
+]

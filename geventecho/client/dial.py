@@ -1,0 +1,152 @@
+"""From a target to a connected socket: names, addresses, one budget over all of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, Final
+
+import gevent
+from gevent import socket
+
+from geventecho import errors
+from geventecho.address import Address, SockAddr
+from geventecho.client.names import NAMES, Found
+from geventecho.net import Deadline, translate_connect, wait_ready
+
+__all__ = ["check_target", "dial"]
+
+# linux/in.h: choose the local port at connect, not at bind. A bind cannot know the destination, so it takes the port
+# away from all of them, and one source address is used up after some 28,000 connections wherever they go.
+IP_BIND_ADDRESS_NO_PORT: Final = 24
+# A Unix listener whose queue is full says EAGAIN and nothing more (unix(7)): there is no event to wait for.
+UNIX_RETRY: Final = 0.01
+
+
+def check_target(target: Address, source: Address | None = None) -> None:
+    """Refuse what a client cannot connect to, or from.
+
+    Raises:
+        ConfigError: a tls or fd target; a source that is not an IP address, or is not for a tcp target.
+    """
+    if target.scheme == "tls":
+        raise errors.ConfigError(f"{target}: tls:// is not supported by this version yet; use tcp:// or unix:")
+    if target.scheme == "fd":
+        raise errors.ConfigError(f"{target}: a client connects to an address, not to an inherited descriptor")
+    if source is not None and (target.scheme == "unix" or source.scheme != "tcp" or source.family is None):
+        raise errors.ConfigError(f"source is {source}; it must be an IP address and port, for a tcp:// target")
+
+
+def dial(
+    target: Address, timeout: float | None, *, source: Address | None = None, nodelay: bool = True
+) -> tuple[socket.socket, SockAddr]:
+    """Connect to the first of the target's addresses that answers.
+
+    Args:
+        target: a tcp or unix address.
+        timeout: seconds for everything, the name included; None waits as long as the kernel does.
+        source: local IP address to connect from, and port (0 for any).
+        nodelay: send small messages at once (TCP_NODELAY, tcp(7)).
+
+    Returns:
+        The connected socket and the address it was connected to.
+
+    Raises:
+        ConnectError: in its kinds; of several addresses the last one's failure, the others in its notes.
+    """
+    deadline = Deadline(timeout)
+    failures: list[tuple[SockAddr, errors.ConnectError]] = []
+    addresses = _addresses(target, deadline)
+    if source is not None:
+        addresses = [(family, sockaddr) for family, sockaddr in addresses if family == source.family]
+        if not addresses:
+            raise errors.ConnectError(f"it has no address of the family of {source}", address=target, phase="connect")
+    for budget, (family, sockaddr) in _shares(addresses, deadline):
+        try:
+            return _connect(family, sockaddr, budget, source, nodelay), sockaddr
+        except TimeoutError as error:
+            failures.append((sockaddr, _timed_out(error, target, timeout)))
+        except OSError as error:
+            failures.append((sockaddr, translate_connect(error, target)))
+    NAMES.failed(target)
+    try:
+        raise _last(failures)
+    finally:
+        failures.clear()  # it knows this frame, which would know it: only the cycle collector could free the callers'
+
+
+def _addresses(target: Address, deadline: Deadline) -> list[Found]:
+    family = target.family
+    if family is not None:
+        return [(family, target.sockaddr)]
+    return NAMES.lookup(target, deadline)
+
+
+def _shares(addresses: list[Found], deadline: Deadline) -> Iterator[tuple[Deadline, Found]]:
+    """Each address with its share of the time: a first one that never answers must leave some for the next."""
+    for tried, found in enumerate(addresses):
+        remaining = deadline.remaining()
+        yield Deadline(None if remaining is None else remaining / (len(addresses) - tried)), found
+
+
+def _timed_out(error: TimeoutError, target: Address, timeout: float | None) -> errors.ConnectError:
+    reason = "no answer in time" if timeout is None else f"no answer within {timeout:g} s"
+    return errors.ConnectTimeout(reason, address=target, phase="connect", errno=error.errno)
+
+
+def _last(failures: list[tuple[SockAddr, errors.ConnectError]]) -> errors.ConnectError:
+    _, failure = failures[-1]
+    for sockaddr, other in failures[:-1]:
+        failure.add_note(f"{Address.from_sockaddr(sockaddr)} before that: {other.reason}")
+    return failure
+
+
+def _connect(
+    family: int, sockaddr: SockAddr, deadline: Deadline, source: Address | None, nodelay: bool
+) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if nodelay and family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source is not None:
+            if source.port == 0:
+                sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind(source.sockaddr)
+        # The raw socket: gevent's connect() asks the resolver thread about an address that is numeric already.
+        raw = sock._sock
+        while not _begin(raw, sockaddr):
+            if family == socket.AF_UNIX:
+                _pause(deadline)
+            elif not wait_ready(sock._write_event, deadline.remaining()):
+                raise TimeoutError
+            else:
+                _finish(raw)
+                break
+        # On loopback a port nobody listens on may be chosen as our own local port: TCP then connects the socket to
+        # itself (simultaneous open, RFC 9293 3.5), and it echoes perfectly.
+        if family != socket.AF_UNIX and raw.getsockname()[1] == sockaddr[1] and raw.getsockname() == raw.getpeername():
+            raise ConnectionRefusedError("connected to itself")
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _begin(raw: Any, sockaddr: SockAddr) -> bool:
+    try:
+        raw.connect(sockaddr)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _pause(deadline: Deadline) -> None:
+    if deadline.expired:
+        raise TimeoutError
+    gevent.sleep(UNIX_RETRY)
+
+
+def _finish(raw: Any) -> None:
+    number = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if number:
+        raise OSError(number, os.strerror(number))

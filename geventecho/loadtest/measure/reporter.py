@@ -1,0 +1,139 @@
+"""Reporter: one operation, one event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter, time
+from typing import Any, Final
+
+from locust import User
+
+from geventecho.client import Payload
+from geventecho.errors import NetworkError
+from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of
+from geventecho.loadtest.measure.tally import counter_of
+
+__all__ = ["TCP", "TRANSACTION", "Reporter"]
+
+TCP: Final = "TCP"
+TRANSACTION: Final = "TRANSACTION"
+
+
+class Reporter:
+    """Counts a user's operations, and fires Locust's `request` event for each that was not aborted.
+
+    While nobody listens to it but Locust's own count, a success is counted without the event: to pass eight things by
+    name through two functions took as long as to count them.
+
+    Args:
+        user: whose they are.
+        lose: is called with what ended an operation of `perform`, before it is reported: a listener may raise.
+
+    Attributes:
+        account: the process's; whoever starts an operation adds it to `started` and ends it by `ok` or `ended`.
+        answered: whether an operation succeeded since somebody made this False.
+    """
+
+    __slots__ = ("_count", "_counter", "_fire", "_has_context", "_listeners", "_lose", "_user", "account", "answered")
+
+    def __init__(self, user: User, lose: Callable[[BaseException], None]) -> None:
+        self._user = user
+        self._lose = lose
+        self.answered = False
+        self._has_context = type(user).context is not User.context
+        environment = user.environment
+        self._fire: Callable[..., None] = environment.events.request.fire
+        self._listeners: list[Any] = environment.events.request._handlers
+        self._counter = counter_of(environment)
+        self._count: Callable[..., None] = environment.stats.log_request
+        self.account: Account = account_of(user.environment)
+
+    def perform(
+        self, name: str, context: dict[str, Any] | None, operation: Callable[[Any], Payload], argument: Any
+    ) -> Payload:
+        """Do one and return what it returned. It is called with one argument: any number would cost twice the call.
+
+        Raises:
+            Failed: it failed by a `NetworkError`. Any other error is raised as it is.
+        """
+        self.account.started += 1
+        begun = perf_counter()
+        try:
+            reply = operation(argument)
+        except BaseException as error:
+            self._lose(error)
+            self.ended(name, context, begun, error)
+            if isinstance(error, NetworkError):
+                raise Failed(error) from error
+            raise
+        self.ok(name, context, begun, reply)
+        return reply
+
+    def ok(
+        self,
+        name: str,
+        context: dict[str, Any] | None,
+        begun: float,
+        reply: Payload,
+        kind: str = TCP,
+        over: float | None = None,
+    ) -> None:
+        """It succeeded.
+
+        Args:
+            name: its row.
+            context: what the call adds to the user's context.
+            begun: when it started, as time.perf_counter() has it.
+            reply: what came back.
+            kind: the row's type.
+            over: when it was over, where that is not now.
+        """
+        elapsed = ((perf_counter() if over is None else over) - begun) * 1000.0
+        self.account.ok += 1
+        self.answered = True
+        listeners = self._listeners
+        if len(listeners) == 1 and listeners[0] is self._counter:
+            self._count(kind, name, elapsed, len(reply))
+            return
+        self._fire(
+            request_type=kind,
+            name=name,
+            response_time=elapsed,
+            response_length=len(reply),
+            response=reply,
+            context=self._context(context),
+            exception=None,
+            start_time=_wall(begun),
+        )
+
+    def ended(
+        self, name: str, context: dict[str, Any] | None, begun: float, error: BaseException, kind: str = TCP
+    ) -> None:
+        """An error ended it: it failed, or it was aborted by what ends users."""
+        if isinstance(error, ABORTS):
+            self.account.aborted += 1
+            return
+        self.account.failed += 1
+        # A fresh one, without traceback: Locust keeps the first of each kind for the whole test.
+        failure = Failed(error.error, error.kind) if isinstance(error, Failed) else Failed(error)
+        failure.error.with_traceback(None)
+        self._fire(
+            request_type=kind,
+            name=name,
+            # None keeps failures out of average and percentiles: a timeout is not a response time.
+            response_time=None,
+            response_length=0,
+            response=None,
+            context=self._context(context),
+            exception=failure,
+            start_time=_wall(begun),
+        )
+
+    def _context(self, extra: dict[str, Any] | None) -> dict[str, Any]:
+        own: dict[str, Any] = self._user.context() if self._has_context else {}
+        return {**own, **extra} if extra else own
+
+
+def _wall(counted: float) -> float:
+    """The seconds since the epoch at which time.perf_counter() showed that."""
+    return time() - (perf_counter() - counted)

@@ -1,0 +1,130 @@
+"""The launcher behind `make loadtest`: Locust, bound to this machine, with an echo server of its own if asked."""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import os
+import socket
+import subprocess
+import sys
+from argparse import Namespace
+from functools import partial
+from typing import Any, Final, NoReturn
+
+import gevent
+import locust.main
+from locust.argument_parser import LocustArgumentParser, get_empty_argument_parser, setup_parser_arguments
+
+from geventecho.loadtest.run.processes import die_with_parent
+
+__all__ = ["OwnServer", "main"]
+
+# Where Locust's own defaults are every interface, no users, and one user a second.
+DEFAULTS: Final = {"web_host": "127.0.0.1", "master_bind_host": "127.0.0.1", "num_users": 1000, "spawn_rate": 100.0}
+# Seconds for our server to listen, and to end when it is told to.
+SERVER_PATIENCE: Final = 30.0
+PROGRAM: Final = "geventecho.loadtest"
+HELP: Final = frozenset({"-h", "--help"})
+
+
+class OwnServer:
+    """`geventecho serve` on a free port of this machine, for as long as this process lives.
+
+    It has a session of its own, so that Ctrl-C does not end it before the users; the kernel ends it when this process
+    is killed.
+
+    Attributes:
+        target: where it listens, as text.
+
+    Raises:
+        RuntimeError: it did not start; its own message is on standard error.
+    """
+
+    def __init__(self) -> None:
+        self._owner = os.getpid()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "geventecho", "serve", "--port", "0"],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=partial(die_with_parent, self._owner),  # noqa: PLW1509  (no threads here: see Locust's patching)
+        )
+        atexit.register(self.stop)
+        line = ""
+        assert self._process.stdout is not None  # noqa: S101
+        with gevent.Timeout(SERVER_PATIENCE, False):
+            line = self._process.stdout.readline().strip()
+        if not line.startswith("listening on "):
+            raise RuntimeError("the echo server did not start")
+        self.target = line.removeprefix("listening on ")
+
+    def stop(self) -> None:
+        """End it and wait for that. Workers, forked with this object in them, leave it alone."""
+        if os.getpid() != self._owner:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(SERVER_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+
+def main() -> NoReturn:
+    """Run Locust with this process's arguments. Leaves by SystemExit, with Locust's exit code."""
+    arguments = sys.argv[1:]
+    sys.argv[0] = PROGRAM  # whose name usage errors begin with
+    locust.events.init_command_line_parser.add_listener(_set_up)
+    options = _parse(arguments)
+    if _conducts(options, arguments):
+        _check_web_port(options)
+        if options.own_server and not options.host:
+            try:
+                arguments = ["--host", OwnServer().target, *arguments]
+            except RuntimeError as error:
+                sys.exit(f"{PROGRAM}: {error}")
+    sys.argv[1:] = arguments
+    try:
+        locust.main.main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _set_up(parser: LocustArgumentParser, **_: Any) -> None:
+    parser.set_defaults(**DEFAULTS)
+    parser.add_argument(
+        "--own-server",
+        action="store_true",
+        include_in_web_ui=False,
+        help="Without --host, start an echo server and test that, whatever `host` the user classes have.",
+    )
+
+
+def _parse(arguments: list[str]) -> Namespace:
+    """Locust's options from command line, environment and files; those of the locustfile are not known yet."""
+    parser = get_empty_argument_parser(add_help=False)
+    parser.allow_abbrev = False  # an option of the locustfile's would be taken for a short form of Locust's
+    setup_parser_arguments(parser)
+    _set_up(parser)
+    options: Namespace = parser.parse_known_args(arguments)[0]
+    return options
+
+
+def _conducts(options: Namespace, arguments: list[str]) -> bool:
+    """Whether this is a run, and not a worker of somebody else's or a question about Locust."""
+    asks = options.list_commands or options.show_task_ratio or options.show_task_ratio_json
+    return not (options.worker or asks or HELP & set(arguments))
+
+
+def _check_web_port(options: Namespace) -> None:
+    """Say that the port is taken in a line, where Locust prints a traceback once everything has started."""
+    if options.headless:
+        return
+    host = "" if options.web_host == "*" else options.web_host
+    try:
+        with socket.create_server((host, options.web_port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        why = "another program has it" if error.errno == errno.EADDRINUSE else error.strerror
+        sys.exit(f"{PROGRAM}: the web UI cannot listen on {host}:{options.web_port}: {why}; see --web-port")

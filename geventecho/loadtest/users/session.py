@@ -1,0 +1,272 @@
+"""TcpSession: the client that reports each operation to Locust, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from time import perf_counter
+from types import EllipsisType
+from typing import Any, Literal, overload
+
+from locust import User
+
+from geventecho.address import Address
+from geventecho.client import Client, Payload, connect
+from geventecho.errors import ClosedLocally, UnexpectedReply
+from geventecho.framing import Framing, UntilClosed, Verdict
+from geventecho.loadtest.measure import ABORTS, TRANSACTION, Failed, Reporter, leaves_task
+from geventecho.loadtest.users.backoff import Backoff
+from geventecho.loadtest.users.expect import Expectation, check
+from geventecho.loadtest.users.pipeline import Pipeline, Request
+from geventecho.loadtest.users.response_block import Caught, catching
+
+__all__ = ["TcpSession"]
+
+Context = dict[str, Any] | None
+Reply = Framing | Callable[[bytes], Verdict]
+Seconds = float | EllipsisType | None
+"""Seconds for one operation; None is no limit, ``...`` the session's own."""
+
+
+class TcpSession:
+    """One user's connection, and the reporting of what is done with it.
+
+    It connects when it is first needed and again after a loss. A lost connection is the failure of the operation that
+    met it; the next operation connects anew, after a pause.
+
+    All operations take `name`, the row they are reported in; `timeout`, seconds for the whole of it (None is no limit,
+    the session's own when left out); and `context`, added to the event's context. They raise `Failed` when they failed
+    and that was reported; its `error` says what happened. Not caught, it ends the task.
+
+    Args:
+        user: whose it is.
+        target: where to connect.
+        connect_timeout: seconds to resolve the name and connect.
+        request_timeout: seconds for one operation.
+        backoff: the pauses between connects.
+        on_connect: logs in after each connect.
+    """
+
+    def __init__(
+        self,
+        user: User,
+        target: Address,
+        *,
+        connect_timeout: float,
+        request_timeout: float,
+        backoff: Backoff,
+        on_connect: Callable[[], None],
+    ) -> None:
+        self.target = target
+        self._backoff = backoff
+        self._on_connect = on_connect
+        self._connect_timeout = connect_timeout
+        self._request_timeout = request_timeout
+        self._reporter = Reporter(user, self._lose)
+        self._perform = self._reporter.perform
+        self._client: Client | None = None
+        self._connecting = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection, as far as was noticed."""
+        return self._client is not None
+
+    def connect(self) -> None:
+        """Connect now, and log in (`TcpUser.on_connect`). Reported as `connect`; an open connection is closed first."""
+        self.close()
+        self._connecting = True
+        failures = 0 if self._reporter.answered else self._backoff.failures
+        try:
+            self._reporter.account.begin_connect()
+            self._perform("connect", None, self._open, self.target)
+            self._reporter.account.connected += 1
+            self._log_in()
+        except BaseException:
+            failures += 1
+            self.close()
+            raise
+        finally:
+            self._connecting = False
+            # That it accepts connections does not make the server well: what it answers later ends a row of failures.
+            self._backoff.failures = failures
+            self._reporter.answered = False
+
+    def echo(self, payload: Payload, *, name: str = "echo", timeout: Seconds = ..., context: Context = None) -> Payload:
+        """Send a payload, compare every byte that comes back, and return the payload."""
+        client = self._client or self._reconnect()
+        if timeout is ...:
+            return self._perform(name, context, client.echo, payload)
+        return self._perform(name, context, partial(client.echo, timeout=timeout), payload)
+
+    @overload
+    def request(
+        self,
+        payload: Payload,
+        reply: Reply,
+        *,
+        name: str = ...,
+        expect: Expectation | None = ...,
+        timeout: Seconds = ...,
+        context: Context = ...,
+        catch_response: Literal[False] = ...,
+    ) -> bytes: ...
+
+    @overload
+    def request(
+        self,
+        payload: Payload,
+        reply: Reply,
+        *,
+        name: str = ...,
+        expect: Expectation | None = ...,
+        timeout: Seconds = ...,
+        context: Context = ...,
+        catch_response: Literal[True],
+    ) -> AbstractContextManager[Caught]: ...
+
+    def request(
+        self,
+        payload: Payload,
+        reply: Reply,
+        *,
+        name: str = "request",
+        expect: Expectation | None = None,
+        timeout: Seconds = ...,
+        context: Context = None,
+        catch_response: bool = False,
+    ) -> bytes | AbstractContextManager[Caught]:
+        """Send a payload and return the reply to it.
+
+        Args:
+            payload: what to send.
+            reply: where the reply ends, see geventecho.framing. After one that the server's FIN ends, the next
+                operation makes a new connection.
+            name: see the class.
+            expect: what the reply must be: bytes, a compiled pattern, or a predicate. Another reply is the failure
+                "unexpected reply"; the connection is kept.
+            timeout: see the class.
+            context: see the class.
+            catch_response: give a context manager instead, whose block decides; see `Caught`.
+        """
+
+        def exchange(client: Client) -> bytes:
+            got = client.request(payload, reply, timeout=timeout)
+            if isinstance(reply, UntilClosed):
+                self.close()
+            return got if expect is None else check(got, expect, self.target)
+
+        if catch_response:
+            return catching(self._reporter, self._ready, self._lose, exchange, name, context)
+        return bytes(self._perform(name, context, exchange, self._client or self._reconnect()))
+
+    def send(self, payload: Payload, *, name: str = "send", timeout: Seconds = ..., context: Context = None) -> None:
+        """Send a payload, and expect no reply. The row's size is that of the payload."""
+        client = self._client or self._reconnect()
+
+        def send(payload: Payload) -> Payload:
+            client.send(payload, timeout=timeout)
+            return payload
+
+        self._perform(name, context, send, payload)
+
+    def receive(
+        self,
+        reply: Reply,
+        *,
+        name: str = "receive",
+        expect: Expectation | None = None,
+        timeout: Seconds = ...,
+        context: Context = None,
+    ) -> bytes:
+        """Wait for what the server sends by itself, and return it. The row's time is that of the wait."""
+
+        def receive(client: Client) -> bytes:
+            got = client.receive(reply, timeout=timeout)
+            return got if expect is None else check(got, expect, self.target)
+
+        return bytes(self._perform(name, context, receive, self._client or self._reconnect()))
+
+    def pipeline(
+        self, requests: Iterable[Request], *, depth: int, timeout: Seconds = ..., context: Context = None
+    ) -> list[bytes]:
+        """Send requests without waiting for each reply, and return the replies; each is reported when it is there.
+
+        Args:
+            requests: what to send, in order; see `Request`.
+            depth: requests that may be under way at once, 1 or more.
+            timeout: seconds for each reply, from the one before it.
+            context: see the class.
+        """
+        client = self._client or self._reconnect()
+        limit = self._request_timeout if isinstance(timeout, EllipsisType) else timeout
+        pipeline = Pipeline(self._reporter, client, depth, limit, context)
+        try:
+            replies = pipeline.run(requests)
+        except BaseException as error:
+            self._lose(error)
+            raise
+        return replies
+
+    @contextmanager
+    def transaction(self, name: str, *, context: Context = None) -> Iterator[None]:
+        """Report the block as a row of its own, of type TRANSACTION. It fails when the block raises."""
+        self._reporter.account.started += 1
+        begun = perf_counter()
+        left: BaseException | None = None
+        try:
+            yield
+        except BaseException as error:
+            if not leaves_task(error):
+                self._reporter.ended(name, context, begun, error, TRANSACTION)
+                raise
+            left = error
+        self._reporter.ok(name, context, begun, b"", TRANSACTION)
+        if left is not None:
+            raise left
+
+    def close(self) -> None:
+        """Close the connection, if there is one. Reports nothing."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _lose(self, error: BaseException) -> None:
+        """Close after what ended an operation midway; only an unexpected reply leaves the connection in step."""
+        if isinstance(error, Failed):
+            error = error.error
+        if isinstance(error, UnexpectedReply):
+            return
+        self._backoff.failures = 1 if self._reporter.answered else self._backoff.failures + 1
+        self._reporter.answered = False
+        self.close()
+
+    def _open(self, target: Address) -> bytes:
+        self._client = connect(target, timeout=self._request_timeout, connect_timeout=self._connect_timeout)
+        return b""
+
+    def _log_in(self) -> None:
+        try:
+            self._on_connect()
+        except (Failed, *ABORTS):
+            raise
+        except Exception as error:
+            # Nothing has reported it: a row of its own, as every failure is.
+            self._reporter.account.started += 1
+            self._reporter.ended("on_connect", None, perf_counter(), error)
+            raise Failed(error) from error
+
+    def _ready(self) -> Client:
+        return self._client or self._reconnect()
+
+    def _reconnect(self) -> Client:
+        if self._connecting:
+            lost = ClosedLocally("the connection was lost during the login", address=self.target, phase="write")
+            raise Failed(lost)
+        if not self._reporter.answered:
+            self._backoff.pause()
+        self.connect()
+        if self._client is None:
+            raise Failed(ClosedLocally("on_connect closed the connection", address=self.target, phase="write"))
+        return self._client

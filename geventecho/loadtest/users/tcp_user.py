@@ -1,0 +1,117 @@
+"""TcpUser: a Locust user with one TCP connection."""
+
+from __future__ import annotations
+
+import random
+from argparse import Namespace
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Final
+
+from gevent import Greenlet
+from gevent.pool import Group
+from locust import User
+from locust.env import Environment
+from locust.exception import StopTest
+
+from geventecho.errors import GeventechoError
+from geventecho.loadtest.measure import Failed, account_of
+from geventecho.loadtest.settings import Settings, target_of
+from geventecho.loadtest.users.arrival import CROWD, Burst
+from geventecho.loadtest.users.backoff import Backoff, rest
+from geventecho.loadtest.users.payloads import distinct_payloads
+from geventecho.loadtest.users.session import TcpSession
+
+__all__ = ["TcpUser"]
+
+USAGE_ERROR: Final = 2
+# The numbers each worker has for its users.
+USERS_PER_WORKER: Final = 1_000_000
+
+
+class TcpUser(User):
+    """A user with one TCP connection, `self.client`; subclass it and write tasks.
+
+    The connection is made when the user starts, closed when it ends, however it ends, and made again after a loss. Each
+    operation of the client is one row, or one failure, in Locust's statistics.
+
+    Attributes:
+        host: the target: tcp://host:port, host:port or unix:/path. Locust's --host and host field win over it.
+        client: the connection, a `TcpSession`.
+        number: counts the users of the test: from 0 on the first worker, from 1,000,000 on the second, and so on.
+        settings: --payload-size, --think-time and the timeouts.
+        backoff_base: after a first failure the next connect waits up to this many seconds; it doubles with each more.
+        backoff_cap: seconds it never exceeds.
+    """
+
+    abstract = True
+    backoff_base: float = 1.0
+    backoff_cap: float = 10.0
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        try:
+            target = target_of(self.host)
+            self.settings = Settings.of(vars(environment.parsed_options or Namespace()))
+        except GeventechoError as error:
+            environment.process_exit_code = USAGE_ERROR
+            raise StopTest(str(error)) from None
+        self.client = TcpSession(
+            self,
+            target,
+            connect_timeout=self.settings.connect_timeout,
+            request_timeout=self.settings.request_timeout,
+            backoff=Backoff(self, self.backoff_base, self.backoff_cap),
+            on_connect=self.on_connect,
+        )
+        self.number = _number(environment)
+        self._waited = False
+        self._burst = Burst()  # of its own, where nobody calls `start`: locust.run_single_user
+        self.last_turn = -1  # of the loop, for the task loop
+
+    def start(self, group: Group) -> Greenlet:
+        """Start the user; Locust calls it."""
+        self._burst = CROWD.arrive()
+        greenlet: Greenlet = super().start(group)
+        # Not in on_stop, which a subclass may replace, and which is not called for a user that fails to start.
+        greenlet.link(self._gone)
+        return greenlet
+
+    def _gone(self, _: Greenlet) -> None:
+        self.client.close()
+        CROWD.leave()
+
+    def on_start(self) -> None:
+        """Connect. A failure is reported as any other, and the first task tries again."""
+        CROWD.begin()
+        rest(self, self._burst.delay())
+        try:
+            self.client.connect()
+        except Failed:
+            pass
+
+    def on_connect(self) -> None:
+        """Log in: called after every connect, reconnects included. A failure here ends the connection again."""
+
+    def wait_time(self) -> float:
+        """Seconds to the next task: --think-time; the first time a random part of it, or users would go in step."""
+        seconds = self.settings.think_time
+        if self._waited:
+            return seconds
+        self._waited = True
+        return seconds * random.random()  # noqa: S311
+
+    def next_payload(self) -> bytes:
+        """A payload of --payload-size bytes, unlike every other of this and of all other users."""
+        return next(self._payloads)
+
+    @cached_property
+    def _payloads(self) -> Iterator[bytes]:
+        return distinct_payloads(self.settings.payload_size)
+
+
+def _number(environment: Environment) -> int:
+    account = account_of(environment)
+    account.users += 1
+    worker: int = getattr(environment.runner, "worker_index", 0)
+    return max(worker, 0) * USERS_PER_WORKER + account.users - 1

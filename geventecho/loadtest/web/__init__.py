@@ -1,0 +1,8 @@
+"""Locust's web UI: who may call it, and what its form may hold."""
+
+from __future__ import annotations
+
+from geventecho.loadtest.web.form import check_form
+from geventecho.loadtest.web.guard import Guard
+
+__all__ = ["Guard", "check_form"]

@@ -1,0 +1,33 @@
+"""What both ends need of the kernel: waits, deadlines, TCP_INFO, errors by errno, descriptors."""
+
+from __future__ import annotations
+
+from geventecho.net.deadline import Deadline
+from geventecho.net.descriptors import descriptor_capacity, grow_descriptor_table, raise_descriptor_limit
+from geventecho.net.failures import abort, is_broken, is_given_up, translate_connect, translate_io
+from geventecho.net.tcp_info import pulse, queue_drops, undelivered, unread, unsent
+from geventecho.net.wait import EXPIRED, QUIET, READY, check_free, timer, wait_ready, woken_by
+
+__all__ = [
+    "EXPIRED",
+    "QUIET",
+    "READY",
+    "Deadline",
+    "abort",
+    "check_free",
+    "descriptor_capacity",
+    "grow_descriptor_table",
+    "is_broken",
+    "is_given_up",
+    "pulse",
+    "queue_drops",
+    "raise_descriptor_limit",
+    "timer",
+    "translate_connect",
+    "translate_io",
+    "undelivered",
+    "unread",
+    "unsent",
+    "wait_ready",
+    "woken_by",
+]

@@ -1,0 +1,82 @@
+"""What an errno means: a failed connect, read or write becomes an error of `geventecho.errors`."""
+
+from __future__ import annotations
+
+import errno
+import socket as stdlib_socket
+from typing import Final
+
+from gevent import socket
+
+from geventecho import errors
+from geventecho.address import Address
+
+__all__ = ["abort", "is_broken", "is_given_up", "translate_connect", "translate_io"]
+
+UNREACHABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
+# A connection that broke: by the peer (RST), by keep-alive or retransmission giving up, or by a router.
+BROKEN: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ETIMEDOUT, errno.ENOTCONN})
+
+
+def is_broken(error: OSError) -> bool:
+    """Whether an error of reading or writing means that the connection broke, rather than that something else did."""
+    # A handler may raise its own, without a number.
+    return error.errno in BROKEN or isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError)
+
+
+def is_given_up(error: OSError) -> bool:
+    """Whether the kernel gave up on a peer that answered nothing any more, or took nothing (tcp(7))."""
+    return error.errno == errno.ETIMEDOUT
+
+
+def abort(sock: socket.socket) -> None:
+    """Close with RST instead of FIN and drop what is queued (socket(7), SO_LINGER with zero time)."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    except OSError:
+        pass  # the connection is gone already: closing is all that is left
+    sock.close()
+
+
+def translate_connect(error: OSError, address: Address) -> errors.ConnectError:
+    """Say what a failed resolve or connect means."""
+    number = error.errno
+    if isinstance(error, stdlib_socket.gaierror):
+        return errors.ResolveError(
+            f"the name cannot be resolved ({error.strerror})", address=address, phase="dns", errno=number
+        )
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):  # a Unix server takes its path with it
+        what = "no such socket" if number == errno.ENOENT else "refused"
+        reason = f"{what}: nobody listens there; is the server running?"
+        return errors.ConnectRefused(reason, address=address, phase="connect", errno=number)
+    if isinstance(error, ConnectionResetError):
+        reason = "reset as soon as it was made: the server may be full, or be stopping"
+        return errors.ConnectReset(reason, address=address, phase="connect", errno=number)
+    if isinstance(error, TimeoutError):
+        return errors.ConnectTimeout("no answer in time", address=address, phase="connect", errno=number)
+    if number in UNREACHABLE:
+        return errors.ConnectUnreachable(f"{error.strerror}", address=address, phase="connect", errno=number)
+    if number in (errno.EMFILE, errno.ENFILE):
+        reason = "no descriptor is left in this process; raise `ulimit -n`"
+        return errors.OutOfResources(reason, address=address, phase="connect", errno=number)
+    if number == errno.EADDRNOTAVAIL:
+        reason = "no local port is left (see net.ipv4.ip_local_port_range), or the address is not of this machine"
+        return errors.OutOfResources(reason, address=address, phase="connect", errno=number)
+    return errors.ConnectError(error.strerror or str(error), address=address, phase="connect", errno=number)
+
+
+def translate_io(error: OSError, address: Address | None, phase: str) -> errors.NetworkError:
+    """Say what a failed read or write means. `phase` is "read" or "write"."""
+    number = error.errno
+    if isinstance(error, errors.NetworkError):
+        return error
+    if number == errno.EBADF:
+        # gevent's close() wakes a waiter with EBADF: it means we closed it, not that we lost count.
+        return errors.ClosedLocally("the connection is closed on this side", address=address, phase=phase, errno=number)
+    if number in BROKEN:
+        reason = error.strerror or "the connection broke"
+        return errors.PeerReset(reason, address=address, phase=phase, errno=number)
+    if isinstance(error, TimeoutError):
+        kind = errors.ReadTimeout if phase == "read" else errors.WriteTimeout
+        return kind("timed out", address=address, phase=phase, errno=number)
+    return errors.NetworkError(error.strerror or str(error), address=address, phase=phase, errno=number)

@@ -1,0 +1,98 @@
+"""The armed wait: how a client's greenlet sleeps until its socket is ready or its time is over.
+
+A watcher and a timer are started with the greenlet's own `switch` as callback, and the greenlet switches to the hub. It
+is gevent's `Waiter` without the Waiter: nothing is allocated. What bites, and must hold wherever this is done:
+
+- everything that was started is stopped again under `finally`: a greenlet that dies armed spins at 100 % CPU, and one
+  that waits for something else while armed is woken by the wrong event;
+- the callback is the greenlet's bound method, because close() from elsewhere finds the greenlet through it;
+- a wake-up without data is normal: try, and wait again;
+- a timer that is used again is begun with `again`: libev's start() after a stop() goes on with what was left of its
+  time, so that after five seconds of use every call of a five-second timer would fail.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from gevent import get_hub
+from gevent.exceptions import BlockingSwitchOutError, ConcurrentObjectUseError, InvalidSwitchError
+from greenlet import getcurrent
+
+__all__ = ["EXPIRED", "NEVER", "QUIET", "READY", "Never", "check_free", "timer", "wait_ready", "woken_by"]
+
+
+class Event:
+    """What a greenlet is woken with."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+READY: Final = Event("ready")
+EXPIRED: Final = Event("expired")
+QUIET: Final = Event("quiet")
+
+
+class Never:
+    """Stands in for a timer where there is no time limit."""
+
+    __slots__ = ()
+
+    def again(self, *_: object, **__: object) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+
+NEVER: Final = Never()
+SOON: Final = 1e-6  # seconds; a timer that repeats after 0 is one that never fires
+
+
+def timer(seconds: float | None) -> Any:
+    """A timer of this hub, for `again(…, update=True)` and `stop()`; one that never fires for None."""
+    if seconds is None:
+        return NEVER
+    after = max(seconds, SOON)
+    return get_hub().loop.timer(after, repeat=after)
+
+
+def check_free(watcher: Any) -> None:
+    """Refuse to arm a watcher that another greenlet waits on.
+
+    Raises:
+        ConcurrentObjectUseError: one reader and one writer are the most a connection can have.
+    """
+    if watcher.callback is not None:
+        raise ConcurrentObjectUseError("another greenlet waits for the same direction of this connection")
+
+
+def woken_by(event: object) -> Event:
+    """Check that it was one of ours that woke the greenlet.
+
+    Raises:
+        BlockingSwitchOutError: it is no greenlet of its own but a callback of the event loop, which cannot wait.
+        InvalidSwitchError: something else switched into it.
+    """
+    if not isinstance(event, Event):
+        if getcurrent() is get_hub():
+            raise BlockingSwitchOutError("a callback of the event loop cannot wait for a socket; use a greenlet")
+        raise InvalidSwitchError(f"woken by {event!r} while waiting for a socket")
+    return event
+
+
+def wait_ready(watcher: Any, seconds: float | None) -> bool:
+    """Wait for one watcher; returns False when `seconds` pass first (None waits for ever)."""
+    check_free(watcher)
+    clock = timer(seconds)
+    switch = getcurrent().switch
+    try:
+        clock.again(switch, EXPIRED, update=True)
+        watcher.start(switch, READY)
+        return woken_by(get_hub().switch()) is READY
+    finally:
+        watcher.stop()
+        clock.stop()

@@ -1,0 +1,20 @@
+"""Text that people type, turned into values; shared by the command line and the load test."""
+
+from __future__ import annotations
+
+from geventecho.options.encodings import ENCODINGS, decode
+from geventecho.options.framing import LENGTH_PREFIX_FORM, from_options, naming, pattern
+from geventecho.options.types import seconds, seconds_above_zero, target, whole_number
+
+__all__ = [
+    "ENCODINGS",
+    "LENGTH_PREFIX_FORM",
+    "decode",
+    "from_options",
+    "naming",
+    "pattern",
+    "seconds",
+    "seconds_above_zero",
+    "target",
+    "whole_number",
+]

@@ -1,0 +1,55 @@
+"""Types of option values: text in, value out, or an error that says what to write."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+from geventecho.address import Address
+from geventecho.errors import AddressError
+
+__all__ = ["seconds", "seconds_above_zero", "target", "whole_number"]
+
+
+def seconds(text: str) -> float:
+    """A number of seconds of 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds of 0 or more")
+    return value
+
+
+def seconds_above_zero(text: str) -> float:
+    """A number of seconds above 0."""
+    value = seconds(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("it must be above 0 seconds; leave the option out to switch it off")
+    return value
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A type for whole numbers from `least` to `most`, both included."""
+    bounds = f"{least} or more" if most is None else f"{least} to {most}"
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {bounds}")
+        return value
+
+    return parse
+
+
+def target(text: str) -> Address:
+    """A target, as `geventecho.address` reads it."""
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

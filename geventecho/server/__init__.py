@@ -1,0 +1,20 @@
+"""The server: a greenlet per connection, limits, an orderly end, counters."""
+
+from __future__ import annotations
+
+from geventecho.server.config import ServerConfig
+from geventecho.server.connection import ConnectionInfo
+from geventecho.server.counters import Ending, Refusal
+from geventecho.server.drain import StopReport
+from geventecho.server.tcp_server import EchoServer, ServerState, TcpServer
+
+__all__ = [
+    "ConnectionInfo",
+    "EchoServer",
+    "Ending",
+    "Refusal",
+    "ServerConfig",
+    "ServerState",
+    "StopReport",
+    "TcpServer",
+]

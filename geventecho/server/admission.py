@@ -1,0 +1,110 @@
+"""Who may connect: allow and deny lists, caps per address, connect rates.
+
+What is kept for an address is bounded: open connections by `max_connections`, connect rates by a table that forgets
+the address it has not seen for longest, so that the defence is no memory hole of its own. An IPv6 client counts by its
+/64, which is what one customer has (RFC 6177).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections import OrderedDict
+from typing import Final
+
+from geventecho.address import SockAddr, canonical_ip
+from geventecho.server.config import ServerConfig
+from geventecho.server.counters import Refusal
+
+__all__ = ["TABLE_SIZE", "AddressLimits"]
+
+TABLE_SIZE: Final = 65536
+"""Addresses whose connect rate is remembered."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class AddressLimits:
+    """Decides about each peer by its address; Unix peers have none and are always admitted.
+
+    Args:
+        config: the limits.
+        table_size: addresses whose connect rate is remembered.
+    """
+
+    def __init__(self, config: ServerConfig, table_size: int = TABLE_SIZE) -> None:
+        self._most = config.max_per_address
+        self._rate = config.connect_rate
+        self._allow = _networks(config.allow)
+        self._deny = _networks(config.deny)
+        self._table_size = table_size
+        self._open: dict[str, int] = {}
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._idle = not (self._allow or self._deny) and self._most is None and self._rate is None
+
+    def admit(self, sockaddr: SockAddr) -> Refusal | None:
+        """Take a peer in, to be given back to `release`; or say why not."""
+        if self._idle or not isinstance(sockaddr, tuple):
+            return None
+        if not self._listed(sockaddr[0]):
+            return Refusal.DENIED
+        key = _key(sockaddr[0])
+        if self._most is not None and self._open.get(key, 0) >= self._most:
+            return Refusal.ADDRESS_FULL
+        if self._rate is not None and not self._spend(key, self._rate):
+            return Refusal.CONNECT_RATE
+        if self._most is not None:
+            self._open[key] = self._open.get(key, 0) + 1
+        return None
+
+    def release(self, sockaddr: SockAddr) -> None:
+        """Give back an admitted peer whose connection has ended."""
+        if self._most is None or not isinstance(sockaddr, tuple):
+            return
+        key = _key(sockaddr[0])
+        left = self._open[key] - 1
+        if left:
+            self._open[key] = left
+        else:
+            del self._open[key]
+
+    def _listed(self, host: str) -> bool:
+        """Deny wins over allow; with an allow list, only who is on it."""
+        if not (self._allow or self._deny):
+            return True
+        address = ipaddress.ip_address(canonical_ip(host).partition("%")[0])
+        if any(address in network for network in self._deny):
+            return False
+        return not self._allow or any(address in network for network in self._allow)
+
+    def _spend(self, key: str, rate: float) -> bool:
+        """Take a token from the address's bucket, which holds one second's worth and at least one."""
+        now, most = time.monotonic(), max(1.0, rate)
+        tokens, stamp = self._buckets.pop(key, (most, now))
+        tokens = min(most, tokens + (now - stamp) * rate)
+        allowed = tokens >= 1
+        self._buckets[key] = (tokens - 1 if allowed else tokens, now)
+        if len(self._buckets) > self._table_size:
+            self._buckets.popitem(last=False)
+        return allowed
+
+
+def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
+    return tuple(_network(text) for text in texts)
+
+
+def _network(text: str) -> Network:
+    """A network; one of IPv4 written as IPv6 (::ffff:192.0.2.0/120) is IPv4, as peers written like this are."""
+    network = ipaddress.ip_network(text, strict=False)
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
+    return network
+
+
+def _key(host: str) -> str:
+    host = canonical_ip(host).partition("%")[0]
+    if ":" not in host:
+        return host
+    return str(ipaddress.ip_network((host, 64), strict=False))

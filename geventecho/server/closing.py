@@ -1,0 +1,143 @@
+"""How a connection ends: deliver what is owed, send FIN, discard what still comes, close.
+
+Closing while input is unread makes the kernel send RST (RFC 2525, 2.17), and the peer then loses bytes that were on
+their way to it. So the server reads on for a while after its FIN, and throws away what it reads.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import gevent
+from gevent import socket
+
+from geventecho.net import undelivered, unread, unsent
+from geventecho.server.connection import Connection
+from geventecho.server.echo import RECEIVE_SIZE, flush
+
+__all__ = ["LINGER_BYTES", "LINGER_MOST", "LINGER_SECONDS", "doomed", "finish"]
+
+LINGER_SECONDS: Final = 1.0
+"""How long to wait for the peer: to take what is owed, and after the FIN to send its own."""
+LINGER_BYTES: Final = 1 << 20
+"""How much to read and discard after the FIN."""
+LINGER_MOST: Final = 10.0
+"""How long a peer that still acknowledges bytes owed to it may take, in seconds after the FIN."""
+POLL: Final = 0.01
+
+
+def finish(connection: Connection, *, flush_seconds: float | None) -> None:
+    """End the stream in order, from the connection's own greenlet; closing the socket is left to the caller.
+
+    Args:
+        connection: the connection.
+        flush_seconds: how long the peer may go without taking a byte that is owed, LINGER_MOST in all; None is until
+            it is cut.
+
+    Raises:
+        OSError: the connection broke, or the peer took nothing in time.
+        Cut: it was told to go now.
+    """
+    if flush_seconds is None:
+        flush(connection)
+    else:
+        _deliver(connection, flush_seconds)
+    connection.sock._sock.shutdown(socket.SHUT_WR)
+    _discard(connection)
+
+
+def doomed(connection: Connection, *, reset: bool) -> int:
+    """How many bytes that the kernel took for the peer are destroyed by closing now.
+
+    Args:
+        connection: the connection, not yet closed.
+        reset: whether it will be closed by RST in any case; else that is what close(2) sends when input is unread, or
+            when more comes after it (RFC 2525, 2.17). Whether more will come is judged by whether it has just done so.
+    """
+    sock = connection.sock
+    if sock.closed or connection.is_local:
+        return 0  # what a Unix peer was sent stays readable
+    try:
+        sending = connection.heard > connection.clock.now - LINGER_SECONDS / 2
+        if reset or sending or unread(sock.fileno()):
+            return undelivered(sock)
+    except OSError:
+        pass  # it broke: nothing can be asked of it
+    return 0
+
+
+def _deliver(connection: Connection, seconds: float) -> None:
+    """Flush for as long as the peer's kernel takes some of it every `seconds`.
+
+    That one has taken some shows in what is unsent, and only much later in room for more: the kernel tells of that
+    when a third of the send buffer is free.
+    """
+    fd, last = connection.sock.fileno(), time.monotonic() + LINGER_MOST
+    while connection.pending is not None:
+        waiting = unsent(fd) + connection.owed
+        with gevent.Timeout(min(seconds, last - time.monotonic()), False):
+            flush(connection)
+        stuck = unsent(fd) + connection.owed >= waiting
+        if connection.pending is not None and (stuck or time.monotonic() >= last):
+            raise TimeoutError("the peer took nothing")
+
+
+def _discard(connection: Connection) -> None:
+    """Read until the peer's FIN, LINGER_SECONDS or LINGER_BYTES, then until it has acknowledged what is on its way."""
+    sock = connection.sock
+    end = time.monotonic() + LINGER_SECONDS
+    waiting = unsent(sock.fileno())
+    while connection.discarded < LINGER_BYTES:
+        left = end - time.monotonic()
+        try:
+            data = sock._sock.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            if left <= 0 or not _readable(sock, left):
+                break
+            continue
+        if not data:
+            return
+        connection.discarded += len(data)
+        connection.heard = connection.clock.now
+        if left <= 0:
+            break
+    if connection.is_local:
+        _refuse_more(connection)
+    _await_acknowledgement(sock.fileno(), waiting, end)
+
+
+def _refuse_more(connection: Connection) -> None:
+    """Take what a Unix peer has queued, and make its next write fail (EPIPE).
+
+    To close while input is unread would put ECONNRESET before the FIN that it has yet to read (unix(7)); a TCP peer
+    reads its FIN first.
+    """
+    sock = connection.sock._sock
+    sock.shutdown(socket.SHUT_RD)
+    while data := sock.recv(RECEIVE_SIZE):
+        connection.discarded += len(data)
+
+
+def _readable(sock: socket.socket, seconds: float) -> bool:
+    try:
+        socket.wait(sock._read_event, timeout=seconds)
+    except TimeoutError:
+        return False
+    return True
+
+
+def _await_acknowledgement(fd: int, waiting: int, end: float) -> None:
+    """Wait until nothing is on its way, for as long as the peer acknowledges some of it every LINGER_SECONDS.
+
+    Whether a FIN was acknowledged is no event that epoll(7) reports, so this asks. A peer that sends its own FIN in
+    time never gets here.
+    """
+    last = end + LINGER_MOST - LINGER_SECONDS
+    while True:
+        now, still = time.monotonic(), unsent(fd)
+        if still < waiting:
+            waiting, end = still, now + LINGER_SECONDS
+        if not still or now >= min(end, last):
+            return
+        gevent.sleep(POLL)

@@ -1,0 +1,125 @@
+"""ServerConfig: frozen, validated, every default in one table.
+
+All times are in seconds, all sizes in bytes. None switches a limit off.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from geventecho.errors import ConfigError
+
+__all__ = ["ServerConfig"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """What a server may do and for how long.
+
+    Attributes:
+        backlog: length asked for the accept queue; listen(2) clamps it to net.core.somaxconn.
+        max_connections: open connections at once; more are accepted, counted and closed at once. 0 refuses all;
+            None is the process's descriptor limit less 64.
+        max_per_address: open connections of one address at once; an IPv6 address counts by its /64.
+        connect_rate: connections a second of one address, over a burst of one second's worth.
+        allow: networks (``192.0.2.0/24``, ``2001:db8::/32``) that may connect; empty is all.
+        deny: networks that may not; wins over `allow`.
+        idle_timeout: end a connection after this long without a byte in either direction.
+        first_byte_timeout: end a connection that has sent nothing at all for this long.
+        lifetime: end a connection that is this old.
+        max_bytes: end an echo connection once it has received this much.
+        max_rate: bytes a second an echo connection may send; it is slowed down, not ended.
+        min_rate: end a connection that is in use and carries fewer bytes a second than this, both directions taken
+            together; see `geventecho.server.rates.Pace`.
+        write_stall: end a connection whose peer has taken no byte for this long while one was owed.
+        drain_idle: during a drain, end a connection after this long without a byte.
+        drain_timeout: end whatever is still open this long after a drain began.
+    """
+
+    backlog: int = 65535
+    max_connections: int | None = None
+    max_per_address: int | None = None
+    connect_rate: float | None = None
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    idle_timeout: float | None = None
+    first_byte_timeout: float | None = None
+    lifetime: float | None = None
+    max_bytes: int | None = None
+    max_rate: int | None = None
+    min_rate: int | None = None
+    write_stall: float | None = 60.0
+    drain_idle: float = 1.0
+    drain_timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("backlog", "drain_idle", "drain_timeout"):
+            if getattr(self, name) is None:
+                raise ConfigError(f"{name} is None; it cannot be switched off")
+        _check_integer(self, "backlog", least=1)
+        _check_integer(self, "max_connections", least=0)
+        for name in ("max_per_address", "max_bytes", "max_rate", "min_rate"):
+            _check_integer(self, name, least=1)
+        if self.min_rate is not None and self.max_rate is not None and self.min_rate > self.max_rate:
+            raise ConfigError(f"min_rate is {self.min_rate} and max_rate {self.max_rate}: nobody could keep both")
+        for name in ("connect_rate", "idle_timeout", "first_byte_timeout", "lifetime"):
+            _check_seconds(self, name, above_zero=True)
+        _check_networks(self, "allow")
+        _check_networks(self, "deny")
+        _check_seconds(self, "write_stall", above_zero=True)
+        _check_seconds(self, "drain_idle")
+        _check_seconds(self, "drain_timeout")
+
+    @classmethod
+    def of(cls, config: ServerConfig | None, options: dict[str, Any]) -> ServerConfig:
+        """Take a ready table or options by name, not both.
+
+        Raises:
+            ConfigError: both are given, an option is unknown, or one is out of range.
+        """
+        if config is not None:
+            if options:
+                raise ConfigError(f"give either config or options, not both: {', '.join(sorted(options))}")
+            return config
+        unknown = sorted(set(options) - set(cls.names()))
+        if unknown:
+            raise ConfigError(f"unknown options: {', '.join(unknown)}; there are {', '.join(cls.names())}")
+        return cls(**options)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The options, in the order of the table."""
+        return tuple(field.name for field in fields(cls))
+
+
+def _check_integer(config: object, name: str, *, least: int) -> None:
+    value = getattr(config, name)
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} is {value!r}; it must be a whole number of {least} or more")
+
+
+def _check_networks(config: object, name: str) -> None:
+    networks = getattr(config, name)
+    if isinstance(networks, str) or not isinstance(networks, Iterable):
+        raise ConfigError(f"{name} is {networks!r}; it must be a tuple of networks such as 192.0.2.0/24")
+    for network in networks:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError as error:
+            raise ConfigError(f"{name} has {network!r}: {error}; write a network as 192.0.2.0/24") from None
+
+
+def _check_seconds(config: object, name: str, *, above_zero: bool = False) -> None:
+    value = getattr(config, name)
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise ConfigError(f"{name} is {value!r}; it must be a number of 0 or more")
+    if above_zero and value == 0:
+        raise ConfigError(f"{name} is 0; give a number above 0, or leave it out to switch it off")

@@ -1,0 +1,143 @@
+"""One accepted connection: its socket, what it has carried, and how it is told to end.
+
+Rules for this file: it knows one socket; never the server, never another connection, never a message's content.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+from dataclasses import dataclass
+
+import gevent
+from gevent import socket
+from greenlet import greenlet
+
+from geventecho.address import Address, SockAddr
+from geventecho.server.counters import Ending
+from geventecho.server.rates import Meter, Pace
+
+__all__ = ["Clock", "Connection", "ConnectionInfo", "Cut", "Ended", "Phase"]
+
+
+class Ended(gevent.GreenletExit):  # type: ignore[misc]
+    """Thrown into a connection's greenlet: stop reading, deliver what is owed, then go."""
+
+
+class Cut(Ended):
+    """Thrown when the time for that is over, too: go now."""
+
+
+class Phase(enum.Enum):
+    """Where a connection is in its life."""
+
+    NEW = "new"
+    OPEN = "open"
+    ENDING = "ending"
+    CLOSED = "closed"
+
+
+class Clock:
+    """The monotonic time of the last tick, in seconds.
+
+    Reading it costs an attribute where time.monotonic() costs a call: every message stamps its connection with it.
+    """
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionInfo:
+    """What a connection looked like at one moment.
+
+    Attributes:
+        peer: the other end.
+        age: seconds since it was accepted.
+        bytes_received: bytes read from it.
+        bytes_sent: bytes handed to the kernel for it.
+        phase: where it is in its life.
+    """
+
+    peer: Address
+    age: float
+    bytes_received: int
+    bytes_sent: int
+    phase: Phase
+
+
+class Connection:
+    """The state of one connection.
+
+    Attributes:
+        sock: its gevent socket; only the connection's own greenlet reads, writes or closes it.
+        sockaddr: the peer, as accept(2) named it.
+        greenlet: the greenlet that serves it, once that runs.
+        began: when it was accepted; `progress`: when it last carried a byte (monotonic seconds).
+        received, sent, discarded: bytes read while it was open; handed to the kernel; read after our FIN.
+        heard: when it last sent something after our FIN (monotonic seconds); 0 is never.
+        meter: how much it may still receive and how fast, or None; `pace`: how fast it has to be, or None.
+        look: when to ask the kernel whether its peer is still there (monotonic seconds).
+        pending: what is read but not yet sent, while the peer takes nothing; else None.
+        verdict: why it was told to end, or None.
+        due: the tick it is filed under in the deadlines, or None.
+    """
+
+    __slots__ = (
+        "began", "clock", "discarded", "due", "greenlet", "heard", "look", "meter", "pace", "pending", "phase",
+        "progress", "received", "sent", "sock", "sockaddr", "verdict",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, sockaddr: SockAddr, clock: Clock) -> None:
+        self.sock = sock
+        self.sockaddr = sockaddr
+        self.clock = clock
+        self.greenlet: greenlet | None = None
+        self.began = self.progress = time.monotonic()
+        self.received = self.sent = self.discarded = 0
+        self.heard = 0.0
+        self.meter: Meter | None = None
+        self.pace: Pace | None = None
+        self.look = math.inf
+        self.pending: memoryview | None = None
+        self.verdict: Ending | None = None
+        self.phase = Phase.NEW
+        self.due: int | None = None
+
+    def end(self, ending: Ending) -> None:
+        """Tell it to end, for the first reason it is given; any greenlet or loop callback may call this."""
+        if self.verdict is None:
+            self.verdict = ending
+            self.sock.hub.loop.run_callback(self._throw, Ended)
+
+    def cut(self) -> None:
+        """Tell it to go now, whatever it is still doing for its end."""
+        self.sock.hub.loop.run_callback(self._throw, Cut)
+
+    def _throw(self, kind: type[Ended]) -> None:
+        # In the hub, so that its greenlet is surely suspended: throwing from another greenlet would make that one
+        # wait for the hub instead of coming back (a raw greenlet's parent is the hub). One that has not begun reads
+        # its verdict when it does; thrown into, it would die without closing its socket.
+        wanted = (Phase.OPEN,) if kind is Ended else (Phase.OPEN, Phase.ENDING)
+        if self.greenlet is not None and self.phase in wanted:
+            self.greenlet.throw(kind)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its peer is a Unix socket's; asked of the address, as the socket would make an enum of the answer."""
+        return not isinstance(self.sockaddr, tuple)
+
+    @property
+    def owed(self) -> int:
+        """Bytes of an echo connection that were received and not yet returned."""
+        return self.received - self.sent
+
+    def info(self) -> ConnectionInfo:
+        """A snapshot."""
+        age = time.monotonic() - self.began
+        return ConnectionInfo(
+            Address.from_sockaddr(self.sockaddr), age, self.received + self.discarded, self.sent, self.phase
+        )

@@ -1,0 +1,92 @@
+"""How a server comes to its end: who is waited for, who is ended, and what that cost."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from gevent.event import Event
+
+from geventecho.server.counters import Counters, Ending
+from geventecho.server.registry import Registry
+
+__all__ = ["Drain", "StopReport"]
+
+logger = logging.getLogger("geventecho.server")
+
+FLUSH_SECONDS: Final = 1.0
+"""What is granted, once the time is over, to deliver what is owed."""
+STUBBORN_SECONDS: Final = 0.1
+"""How long a handler may take to die once it is cut; then its socket is closed under it. What a hook has left then."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopReport:
+    """How a stop went.
+
+    Attributes:
+        drained: connections that ended in time.
+        cut: connections that were still open at the drain timeout and were ended by it.
+        bytes_lost: bytes received from these connections that could not be returned.
+    """
+
+    drained: int = 0
+    cut: int = 0
+    bytes_lost: int = 0
+
+    def __str__(self) -> str:
+        return f"drained {self.drained}, cut {self.cut}, bytes lost {self.bytes_lost}"
+
+
+class Drain:
+    """Counts from the moment the listener closes.
+
+    Args:
+        registry: the connections.
+        counters: what has been counted so far.
+        closed: set once the last connection has ended and the close hook has returned, here if it does not.
+    """
+
+    def __init__(self, registry: Registry, counters: Counters, closed: Event) -> None:
+        self._registry = registry
+        self._counters = counters
+        self._closed = closed
+        self._before = self._endings()
+
+    def run(self, idle: float, timeout: float) -> None:
+        """Let the connections finish, and end the rest.
+
+        1. A connection without a byte for `idle` seconds is ended in order, an active one goes on.
+        2. After `timeout` seconds the others are ended in order too, and have a second to take what they are owed.
+        3. What is left is closed as it stands.
+
+        The close hook has until then, too: after that nobody waits for it.
+        """
+        registry = self._registry
+        registry.drain(idle)
+        if self._closed.wait(timeout):
+            return
+        for last_word, seconds in ((registry.end, FLUSH_SECONDS), (registry.cut, STUBBORN_SECONDS)):
+            last_word()
+            if self._closed.wait(seconds):
+                return
+        registry.abandon()
+        if not self._closed.wait(STUBBORN_SECONDS):
+            logger.warning("the hook on_close has not returned; nobody waits for it any longer")
+            self._closed.set()
+
+    def report(self) -> StopReport:
+        """How it went, or would have gone if the process ended at this moment."""
+        (ended, cut, lost), (ended_before, cut_before, lost_before) = self._endings(), self._before
+        cut -= cut_before
+        return StopReport(
+            drained=ended - ended_before - cut,
+            cut=cut + len(self._registry.open),
+            bytes_lost=lost - lost_before + self._registry.owed(),
+        )
+
+    def _endings(self) -> tuple[int, int, int]:
+        """Connections ended so far, those cut among them, and bytes lost so far."""
+        ended = sum(self._counters[f"ended_{ending.value}"] for ending in Ending)
+        return ended, self._counters["ended_cut"], self._counters["bytes_lost"]

@@ -1,0 +1,171 @@
+"""Listeners and their socket options."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import socket as stdlib_socket
+import stat
+from typing import Final
+
+from gevent import socket
+
+from geventecho import errors
+from geventecho.address import Address
+
+__all__ = ["ACCEPT_NO_DESCRIPTOR", "ACCEPT_PEER_GONE", "listen", "remove_path"]
+
+# accept(2): Linux hands pending network errors of the new socket to accept; the peer is gone, the listener is well.
+ACCEPT_PEER_GONE: Final = frozenset({
+    errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.ENOPROTOOPT, errno.EHOSTDOWN,
+    errno.ENONET, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EINTR,
+})  # fmt: skip
+# accept(2): this process or machine is out of descriptors; the peer still waits in the queue.
+ACCEPT_NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE})
+# What listen(2) and setsockopt(2) take is a C int; a backlog is clamped much lower.
+MOST_INT: Final = (1 << 31) - 1
+# Bytes that the kernel takes ahead of what the peer has room for. It reports room only once a third of its buffer is
+# free, which is megabytes: a peer that reads 200 KB a second would look stalled for 8 seconds at a time.
+NOT_SENT: Final = 65536
+# tcp(7): a silent peer is asked after 60 s and given up 30 s later, since one that vanished sends no FIN.
+KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
+
+
+def listen(address: Address, *, backlog: int, write_stall: float | None = None) -> tuple[socket.socket, Address]:
+    """Open a listener, or adopt one for an `fd:N` target.
+
+    Args:
+        address: where; port 0 lets the kernel choose.
+        backlog: length asked for the accept queue; listen(2) clamps it to net.core.somaxconn.
+        write_stall: seconds, and one more, after which the kernel gives up on a peer that takes nothing of what is on
+            its way to it (tcp(7), TCP_USER_TIMEOUT); None leaves that to tcp_retries2, some 15 minutes.
+
+    Returns:
+        The listening socket and the address it is bound to.
+
+    Raises:
+        ListenError: in use, no permission, no such address, or not a listening socket.
+    """
+    if address.scheme == "tls":
+        raise errors.ListenError(
+            "this version does not serve TLS; use tcp:// or unix:", address=address, phase="listen"
+        )
+    try:
+        if address.scheme == "fd":
+            listener = _adopt(address)
+        elif address.scheme == "unix":
+            listener = _bind_unix(address)
+        else:
+            listener = _bind_tcp(address)
+    except OSError as error:
+        raise _listen_error(error, address) from error
+    try:
+        if listener.family != socket.AF_UNIX:
+            _set_options(listener, write_stall)
+        listener.listen(min(backlog, MOST_INT))
+    except OSError as error:
+        listener.close()
+        raise _listen_error(error, address) from error
+    return listener, Address.from_sockaddr(listener.getsockname())
+
+
+def _set_options(listener: socket.socket, write_stall: float | None) -> None:
+    """Linux copies these from the listener to what it accepts: some syscalls here instead of some for each client."""
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE.items():
+        listener.setsockopt(socket.IPPROTO_TCP, option, value)
+    if write_stall is not None:
+        # A second later than the server's own look at bytes that the kernel did not even take: that one has a name.
+        milliseconds = min(math.ceil(write_stall * 1000) + 1000, MOST_INT)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+def _bind_tcp(address: Address) -> socket.socket:
+    # gevent asks in a thread, which it would make for this alone; a numeric address is answered without a resolver.
+    resolve = socket.getaddrinfo if address.family is None else stdlib_socket.getaddrinfo
+    found = resolve(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, proto, _, sockaddr = found[0]
+    listener = socket.socket(family, kind, proto)
+    try:
+        # Without it a restart waits for the TIME_WAIT of its own last connections (socket(7)).
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Whether [::] takes IPv4 too is a sysctl (ipv6(7), bindv6only); here it does everywhere, as in Node.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(sockaddr)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _bind_unix(address: Address) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            listener.bind(address.sockaddr)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not _is_stale(address):
+                raise
+            os.unlink(address.path)
+            listener.bind(address.sockaddr)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _is_stale(address: Address) -> bool:
+    """Whether a Unix socket was left behind by a process that died: it exists, and nobody listens on it."""
+    if address.path.startswith("@") or not stat.S_ISSOCK(os.lstat(address.path).st_mode):
+        return False
+    with stdlib_socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a listener whose queue is full is alive, too, and would keep gevent waiting
+        return probe.connect_ex(address.sockaddr) == errno.ECONNREFUSED
+
+
+def _adopt(address: Address) -> socket.socket:
+    # A second descriptor of the same socket: close() is then ours alone, and whoever passed it keeps his.
+    duplicate = os.dup(address.fd)
+    try:
+        listener = socket.socket(fileno=duplicate)
+    except BaseException:
+        os.close(duplicate)
+        raise
+    try:
+        if listener.type != socket.SOCK_STREAM or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise OSError(errno.EINVAL, "it is not a listening stream socket")
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _listen_error(error: OSError, address: Address) -> errors.ListenError:
+    advice = {
+        errno.EADDRINUSE: "another process has this address; stop it or choose another port",
+        errno.EACCES: "no permission; ports below 1024 need CAP_NET_BIND_SERVICE, a path a writable directory",
+        errno.EADDRNOTAVAIL: "this machine has no such address",
+        errno.EBADF: "this process inherited no such descriptor",
+        errno.ENOTSOCK: "the descriptor is not a socket",
+        errno.ENOENT: "the directory does not exist",
+    }
+    if isinstance(error, stdlib_socket.gaierror):
+        reason = f"the name cannot be resolved ({error.strerror})"
+    elif error.errno == errno.EADDRINUSE and address.scheme == "unix":
+        reason = "something has this name: a process that listens there, or a file that is no socket"
+    else:
+        reason = advice.get(error.errno or 0) or error.strerror or str(error)
+    return errors.ListenError(reason, address=address, phase="listen", errno=error.errno)
+
+
+def remove_path(address: Address) -> None:
+    """Remove the file of a Unix listener that was bound here; bind(2) makes it and close(2) leaves it."""
+    if address.scheme == "unix" and not address.path.startswith("@"):
+        try:
+            os.unlink(address.path)
+        except FileNotFoundError:
+            pass

@@ -1,0 +1,87 @@
+"""How much one connection may carry, and how fast: token buckets and the least rate."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+__all__ = ["PACE_SECONDS", "Meter", "Pace"]
+
+BURST_SECONDS: Final = 0.1
+"""How much of its rate a connection may use ahead of time."""
+PACE_SECONDS: Final = 10.0
+"""How often a connection's least rate is judged."""
+
+
+class Meter:
+    """How much one echo connection may still receive, and how fast.
+
+    Args:
+        max_bytes: bytes in all, or None.
+        max_rate: bytes a second, or None.
+        most: the largest single read, in bytes.
+    """
+
+    __slots__ = ("_free_at", "_left", "_most", "_rate")
+
+    def __init__(self, max_bytes: int | None, max_rate: int | None, most: int) -> None:
+        self._left = max_bytes
+        self._rate = max_rate
+        # Reads of a tenth of a second's worth make pauses short and the stream even.
+        self._most = most if max_rate is None else max(1, min(most, int(max_rate * BURST_SECONDS)))
+        self._free_at = 0.0
+
+    @property
+    def window(self) -> int:
+        """Bytes the next read may take; 0 when the connection has had all it may."""
+        return self._most if self._left is None else min(self._most, self._left)
+
+    def spend(self, size: int) -> float:
+        """Count what was read, and return how long to wait before the next read, in seconds."""
+        if self._left is not None:
+            self._left -= size
+        if self._rate is None:
+            return 0.0
+        now = time.monotonic()
+        self._free_at = max(self._free_at, now - BURST_SECONDS) + size / self._rate
+        return max(0.0, self._free_at - now)
+
+
+class Pace:
+    """Whether a connection keeps to its least rate, looked at every PACE_SECONDS.
+
+    What it sent and what was sent to it count together. It is judged only while it is in use: when nothing is owed to
+    it and it was silent for half that time, or carried nothing at all, it is idle, which is `idle_timeout`'s business.
+    The first spell of use is not judged, since it may have begun a moment ago. A spell in which bytes were owed and
+    none was taken is judged with the next, since kernels take them in lumps.
+
+    Args:
+        rate: bytes a second.
+        now: monotonic seconds.
+    """
+
+    __slots__ = ("_carried", "_rate", "_since", "_used", "due")
+
+    def __init__(self, rate: int, now: float) -> None:
+        self._rate = rate
+        self._since = now
+        self._carried = 0
+        self._used = False
+        self.due = now + PACE_SECONDS
+
+    def is_slow(self, carried: int, silent: float, now: float, *, owed: bool) -> bool:
+        """Judge the time since the last look.
+
+        Args:
+            carried: bytes in both directions since the connection began.
+            silent: seconds since the last of them.
+            now: monotonic seconds.
+            owed: whether bytes wait that the peer does not take.
+        """
+        self.due = now + PACE_SECONDS
+        new, seconds = carried - self._carried, now - self._since
+        if owed and not new:
+            return False
+        self._carried, self._since = carried, now
+        used, self._used = self._used, owed or (new > 0 and silent < PACE_SECONDS / 2)
+        return used and self._used and new < self._rate * seconds

@@ -1,0 +1,289 @@
+"""The open connections: each is served in a greenlet of its own, ended, and counted.
+
+The one promise of this file: whatever a handler did, its stream is ended, its socket closed and the counters settled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import mmap
+from collections.abc import Callable
+from typing import Any, Final
+
+import gevent
+from gevent import get_hub, socket
+from greenlet import greenlet
+
+from geventecho.address import Address, SockAddr
+from geventecho.net import abort, is_broken, is_given_up, pulse
+from geventecho.server.admission import AddressLimits
+from geventecho.server.closing import LINGER_SECONDS, doomed, finish
+from geventecho.server.config import ServerConfig
+from geventecho.server.connection import Clock, Connection, ConnectionInfo, Ended, Phase
+from geventecho.server.counters import Counters, Ending, Refusal
+from geventecho.server.deadlines import Deadlines
+from geventecho.server.describe import describe
+from geventecho.server.echo import RECEIVE_SIZE
+from geventecho.server.hooks import ServerHooks, is_interrupt
+from geventecho.server.rates import Meter
+from geventecho.server.refusals import RefusalLog
+
+__all__ = ["Registry"]
+
+logger = logging.getLogger("geventecho.server")
+
+
+SPARE_MEMORY: Final = 4 << 20
+"""Bytes that must be there before more clients are taken in: greenlet and libev end the process when they get none."""
+LOOK_EVERY: Final = 64
+"""Clients, of some 9 KiB each, between two looks at that."""
+
+
+class _Serving(greenlet):  # type: ignore[misc]
+    """A connection's greenlet: deaf to what comes after its end, such as a timeout that its handler forgot to close."""
+
+    __slots__ = ()
+
+    def throw(self, *error: Any) -> object:
+        return None if self.dead else super().throw(*error)
+
+
+class Registry:
+    """Serves what the acceptor accepts.
+
+    Args:
+        config: the limits.
+        hooks: what to call.
+        counters: where to count.
+        handle: serves one connection in its greenlet, and says how that ended.
+        echoes: whether what is received is owed back; then what cannot be returned counts as lost.
+        emptied: called when the last connection has ended; must not block.
+
+    Attributes:
+        open: the connections.
+        peak: the most there were at once.
+        most: how many there may be at once.
+        draining: set while a drain goes on: it, not a connection's end, bounds how long owed bytes may take.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        hooks: ServerHooks,
+        counters: Counters,
+        *,
+        handle: Callable[[Connection, Deadlines], Ending],
+        echoes: bool,
+        emptied: Callable[[], None],
+    ) -> None:
+        self.open: set[Connection] = set()
+        self.peak = self.most = 0
+        self.draining = False
+        self._config = config
+        self._hooks = hooks
+        self._counters = counters
+        self._handle = handle
+        self._echoes = echoes
+        self._emptied = emptied
+        self._metered = config.max_bytes is not None or config.max_rate is not None
+        self._since_look = LOOK_EVERY
+        self._clock = Clock()
+        self._deadlines = Deadlines(config, self._clock)
+        self._limits = AddressLimits(config)
+        self._refusals = RefusalLog()
+
+    # Called by the acceptor in the hub, where nothing may block -------------------------------------------------------
+
+    def room(self) -> int:
+        """How many more may be open; none while memory is short."""
+        return self.most - len(self.open) if self._has_memory() else 0
+
+    def admit(self, sockaddr: SockAddr) -> Refusal | None:
+        """Take a peer in, to be given to `add`; or say why not. A full server does not ask who it is."""
+        if len(self.open) >= self.most:
+            return Refusal.FULL
+        if not self._has_memory():
+            return Refusal.NO_MEMORY
+        return self._limits.admit(sockaddr)
+
+    def _has_memory(self) -> bool:
+        if self._since_look >= LOOK_EVERY:
+            try:
+                mmap.mmap(-1, SPARE_MEMORY).close()
+            except OSError:
+                return False
+            self._since_look = 0
+        return True
+
+    def add(self, sock: socket.socket, sockaddr: SockAddr) -> None:
+        """Serve an accepted socket."""
+        if not self.open:
+            self._deadlines.start()
+        connection = Connection(sock, sockaddr, self._clock)
+        if self._metered:
+            connection.meter = Meter(self._config.max_bytes, self._config.max_rate, RECEIVE_SIZE)
+        self.open.add(connection)
+        self.peak = max(self.peak, len(self.open))
+        self._since_look += 1
+        self._counters.add("accepted")
+        self._deadlines.add(connection)
+        get_hub().loop.run_callback(self._begin, connection)
+
+    def _begin(self, connection: Connection) -> None:
+        try:
+            _Serving(self._serve, get_hub()).switch(connection)
+        except MemoryError:
+            # There was no room for its greenlet: nobody else would ever end it.
+            logger.warning("a connection was lost for want of memory")
+            self._settle(connection, Ending.FAILURE)
+
+    def refused(self, sockaddr: SockAddr, refusal: Refusal) -> None:
+        """Count a peer that was accepted and closed at once."""
+        self._counters.refuse(refusal)
+        if refusal is not Refusal.NO_DESCRIPTOR:  # of which accept's own error tells
+            self._refusals.add(refusal.value)
+        if self._hooks.refuse is not None:
+            self._hooks.call_soon("refuse", Address.from_sockaddr(sockaddr), refusal)
+
+    def dropped(self, count: int) -> None:
+        """Count connects that the kernel dropped at the door."""
+        self._counters.add("queue_drops", count)
+        self._refusals.add("accept queue full", count)
+
+    def tell_refusals(self) -> None:
+        """Log what the last second's line would have told; nobody is accepted any more."""
+        self._refusals.tell()
+
+    # What there is ----------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> list[ConnectionInfo]:
+        """What each connection looks like now."""
+        return [connection.info() for connection in self.open]
+
+    def counts(self) -> dict[str, int]:
+        """All counters by name, with the bytes of open connections, and how many are open and were at the most."""
+        counts = self._counters.as_dict()
+        for connection in self.open:
+            counts["bytes_received"] += connection.received + connection.discarded
+            counts["bytes_discarded"] += connection.discarded
+            counts["bytes_sent"] += connection.sent
+        return counts | {"open": len(self.open), "peak": self.peak}
+
+    def owed(self) -> int:
+        """Bytes of open connections that were received and are not yet returned."""
+        return sum(connection.received - connection.sent for connection in self.open) if self._echoes else 0
+
+    # Ending all of them -----------------------------------------------------------------------------------------------
+
+    def drain(self, idle: float) -> None:
+        """From now on, end connections after `idle` seconds without a byte."""
+        self.draining = True
+        self._deadlines.drain(idle, list(self.open))
+
+    def end(self) -> None:
+        """End what is open in order."""
+        for connection in self.open:
+            if connection.phase is not Phase.ENDING:
+                connection.end(Ending.CUT)
+            elif connection.pending is not None:
+                connection.verdict = Ending.CUT
+
+    def cut(self) -> None:
+        """End what is open at once."""
+        for connection in self.open:
+            connection.cut()
+
+    def abandon(self) -> None:
+        """Close the sockets of handlers that refuse to end."""
+        for connection in list(self.open):
+            logger.warning("a handler refuses to end; its socket is closed under it")
+            self._settle(connection, Ending.CUT)
+
+    # Each runs in its connection's greenlet ---------------------------------------------------------------------------
+
+    def _serve(self, connection: Connection) -> None:
+        connection.greenlet = gevent.getcurrent()
+        ending = None
+        try:
+            if connection.verdict is None:
+                connection.phase = Phase.OPEN
+                if self._hooks.connection is not None:
+                    self._hooks.call("connection", connection.info())
+                ending = self._handle(connection, self._deadlines)
+        except Ended:
+            pass  # for the reason its verdict gives
+        except BaseException as error:  # SystemExit included: it is this connection's end, not the process's
+            ending = self._failed(connection, error)
+            if is_interrupt(error):
+                raise  # to the hub, which hands it to the main greenlet
+        finally:
+            self._finish(connection, ending)
+            self._settle(connection, ending or connection.verdict or Ending.CUT)
+
+    def _failed(self, connection: Connection, error: BaseException) -> Ending:
+        """Tell a broken connection from a handler's timeout and from its failure."""
+        # A class of the handler's own may fail when it is looked at.
+        with contextlib.suppress(Exception):
+            if isinstance(error, OSError) and is_broken(error):
+                return _given_up(connection) if is_given_up(error) else Ending.RESET
+        if not isinstance(error, gevent.GreenletExit) and not is_interrupt(error):
+            logger.warning("a handler failed and lost its connection: %s", describe(error))
+            self._hooks.call_soon("error", error)
+        return Ending.TIMEOUT if isinstance(error, TimeoutError | gevent.Timeout) else Ending.FAILURE
+
+    def _finish(self, connection: Connection, ending: Ending | None) -> None:
+        """End the stream in order, where there is still somebody to end it with."""
+        if connection.phase is Phase.CLOSED:
+            return
+        connection.phase = Phase.ENDING
+        # After PEER, close() alone sends FIN and leaves nothing unread.
+        if ending in (Ending.PEER, Ending.RESET, Ending.VANISHED) or connection.sock.closed:
+            return
+        if connection.verdict in (Ending.WRITE_STALL, Ending.VANISHED):
+            # It has had its time. After close() the kernel would go on trying for minutes, and keep what was queued.
+            if self._echoes:
+                connection.sent -= doomed(connection, reset=True)
+            abort(connection.sock)
+            return
+        # Whatever comes: the peer is gone, its time is over, the handler left a timeout running, or a greenlet of its
+        # own waiting on the socket. What could not be delivered is counted as lost.
+        with contextlib.suppress(BaseException):
+            finish(connection, flush_seconds=None if self.draining else LINGER_SECONDS)
+
+    def _settle(self, connection: Connection, ending: Ending) -> None:
+        if connection.phase is Phase.CLOSED:
+            return
+        connection.phase = Phase.CLOSED
+        if self._echoes and ending is not Ending.PEER:
+            connection.sent -= doomed(connection, reset=False)
+        try:
+            connection.sock.close()
+        except OSError:
+            pass  # a handler may have closed the descriptor under it
+        self._deadlines.forget(connection)
+        self.open.discard(connection)
+        self._limits.release(connection.sockaddr)
+        self._counters.end(
+            ending,
+            received=connection.received + connection.discarded,
+            sent=connection.sent,
+            discarded=connection.discarded,
+            lost=connection.received - connection.sent if self._echoes else 0,
+        )
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s ended: %s", Address.from_sockaddr(connection.sockaddr), ending.value)
+        # The two hold each other: without this only the cycle collector would free them.
+        connection.greenlet = None
+        if not self.open:
+            self._deadlines.stop()
+            self._emptied()
+
+
+def _given_up(connection: Connection) -> Ending:
+    """Why the kernel gave up on a peer: it answered, and had no room for what was sent, or it did not answer."""
+    with contextlib.suppress(OSError):
+        _, outstanding, unanswered = pulse(connection.sock)
+        if outstanding and not unanswered:
+            return Ending.WRITE_STALL
+    return Ending.VANISHED

@@ -1,0 +1,302 @@
+"""TcpServer(address, handler) and EchoServer: accept, registry, drain.
+
+Log lines leave through the logger ``geventecho.server``: INFO for listening and stopped, DEBUG for each connection,
+WARNING for what a handler lets pass. Nothing a peer sent is ever logged.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Callable
+from typing import Any, Self
+
+from gevent import socket, spawn
+from gevent.event import Event
+
+from geventecho.address import DEFAULT_TARGET, Address, AddressLike, SockAddr
+from geventecho.errors import ConfigError, ListenError, ServerStateError
+from geventecho.net import descriptor_capacity, grow_descriptor_table
+from geventecho.server.acceptor import Acceptor
+from geventecho.server.config import ServerConfig
+from geventecho.server.connection import Connection, ConnectionInfo
+from geventecho.server.counted_socket import CountedSocket
+from geventecho.server.counters import Counters, Ending, Refusal
+from geventecho.server.deadlines import Deadlines
+from geventecho.server.drain import Drain, StopReport
+from geventecho.server.echo import Transit, echo
+from geventecho.server.hooks import ServerHooks
+from geventecho.server.listener import listen, remove_path
+from geventecho.server.registry import Registry
+
+__all__ = ["EchoServer", "ServerState", "StopReport", "TcpServer"]
+
+logger = logging.getLogger("geventecho.server")
+
+Handler = Callable[[socket.socket, SockAddr], object]
+
+
+class ServerState(enum.Enum):
+    """Where a server is in its life; a closed one can be started again."""
+
+    NEW = "new"
+    LISTENING = "listening"
+    DRAINING = "draining"
+    CLOSED = "closed"
+
+
+class TcpServer:
+    """A TCP (or Unix) server with a greenlet per connection around `gevent.server.StreamServer`.
+
+    Args:
+        address: a target; port 0 lets the kernel choose, and `address` tells.
+        handler: takes a gevent socket and the peer's sockaddr, as StreamServer's does. When it returns, the stream is
+            ended in order and the socket closed; the socket must not outlive it. What it raises ends this connection
+            alone. It is ended by `geventecho.server.connection.Ended`, a GreenletExit.
+        config: limits; or give its options by keyword.
+        on_listening, on_connection, on_refuse, on_close, on_error: see `geventecho.server.hooks.ServerHooks`.
+        options: options of `ServerConfig`, in place of `config`.
+
+    Raises:
+        AddressError: the target cannot be parsed.
+        ConfigError: an option is out of range, or both `config` and options are given.
+    """
+
+    def __init__(
+        self,
+        address: AddressLike,
+        handler: Handler,
+        *,
+        config: ServerConfig | None = None,
+        on_listening: Callable[[TcpServer], object] | None = None,
+        on_connection: Callable[[ConnectionInfo], object] | None = None,
+        on_refuse: Callable[[Address, Refusal], object] | None = None,
+        on_close: Callable[[StopReport], object] | None = None,
+        on_error: Callable[[BaseException], object] | None = None,
+        **options: Any,
+    ) -> None:
+        self._target = Address.of(address)
+        self._handler = handler
+        self.config = ServerConfig.of(config, options)
+        self._hooks = ServerHooks(on_listening, on_connection, on_refuse, on_close, on_error)
+        self._counters = Counters()
+        self._registry = self._make_registry()
+        self._acceptor: Acceptor | None = None
+        self._address: Address | None = None
+        self._state = ServerState.NEW
+        self._stop_requested = False
+        self._closed = Event()
+        self._closed.set()
+        self._drain: Drain | None = None
+        self._report = StopReport()
+
+    # Life -------------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Listen and accept; on return connects succeed.
+
+        Raises:
+            ListenError: the address is in use, not permitted, or not of this machine.
+            ServerStateError: the server is listening or draining.
+        """
+        if self._state in (ServerState.LISTENING, ServerState.DRAINING):
+            raise ServerStateError(f"the server is {self._state.value}; stop() it before it is started again")
+        try:
+            backlog, write_stall = self.config.backlog, self.config.write_stall
+            listener, self._address = listen(self._target, backlog=backlog, write_stall=write_stall)
+        except ListenError as error:
+            self._hooks.call("error", error)
+            raise
+        most, registry = self.config.max_connections, self._make_registry()
+        self._registry, registry.most = registry, descriptor_capacity() if most is None else most
+        grow_descriptor_table(listener, registry.most)
+        self._acceptor = Acceptor(
+            listener,
+            socket_class=self._socket_class,
+            deliver=registry.add,
+            room=registry.room,
+            admit=registry.admit,
+            refuse=registry.refused,
+            failed=self._accept_failed,
+            dropped=registry.dropped,
+        )
+        self._stop_requested = False
+        self._closed = Event()
+        self._state = ServerState.LISTENING
+        self._acceptor.start()
+        logger.info("listening on %s", self._address)
+        self._hooks.call("listening", self)
+
+    def serve_forever(self) -> StopReport:
+        """Start unless started, and return once the server was closed and its last connection has ended.
+
+        A stop() that came first is not lost: it returns at once then.
+
+        Raises:
+            ListenError, ServerStateError: as start() does.
+        """
+        if not self._stop_requested:
+            if self._state is not ServerState.LISTENING:
+                self.start()
+            try:
+                self._closed.wait()
+            except BaseException:
+                self.close()
+                raise
+        self._stop_requested = False
+        return self._report
+
+    def close(self) -> None:
+        """Stop accepting: what the kernel has queued is still served, later connects are refused. Connections go on.
+
+        Idempotent; join() waits for the connections.
+        """
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is None:
+            return
+        self._drain = Drain(self._registry, self._counters, self._closed)
+        # Before the listener goes: the path of one that is closed is anybody's to take over.
+        remove_path(self._target)
+        acceptor.shut()
+        self._registry.tell_refusals()
+        self._state = ServerState.DRAINING
+        self._registry_emptied()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until the server was closed and its last connection has ended.
+
+        Args:
+            timeout: how long, in seconds; None waits for ever.
+
+        Returns:
+            Whether that came true in time.
+        """
+        return bool(self._closed.wait(timeout))
+
+    def stop(self, timeout: float | None = None) -> StopReport:
+        """Stop accepting, let connections finish, end the rest.
+
+        A connection without a byte for `drain_idle` is ended; an active one goes on until `timeout`, is then ended
+        too, and gets one more second for what it is owed. Idempotent, and safe to call from several greenlets.
+
+        Args:
+            timeout: in seconds; None is `drain_timeout`.
+        """
+        self._stop_requested = True
+        self.close()
+        if self._state is ServerState.NEW:
+            self._state = ServerState.CLOSED
+        if self._drain is not None:
+            # In a greenlet of its own: the caller may serve one of the connections that it ends.
+            seconds = self.config.drain_timeout if timeout is None else timeout
+            spawn(self._drain.run, self.config.drain_idle, seconds).join()
+        return self._report
+
+    def __enter__(self) -> Self:
+        if self._state is not ServerState.LISTENING:
+            self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # What it is doing -------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> ServerState:
+        """Where the server is in its life."""
+        return self._state
+
+    @property
+    def address(self) -> Address | None:
+        """Where it listens, or last did; None before the first start()."""
+        return self._address
+
+    @property
+    def connections(self) -> list[ConnectionInfo]:
+        """A snapshot of the open connections."""
+        return self._registry.snapshot()
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open."""
+        return len(self._registry.open)
+
+    @property
+    def max_connections(self) -> int:
+        """How many may be open at once, as in force since the last start()."""
+        return self._registry.most
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """All counters by name, the bytes of open connections included, with `open` and `peak` connections.
+
+        accepted = refused + ended + open, and bytes_received = bytes_sent + bytes_discarded + bytes_lost once an echo
+        server has no connection open.
+        """
+        return self._registry.counts()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.address or self._target} {self.state.value} {self.connection_count} open>"
+
+    def report_now(self) -> StopReport:
+        """The report of a stop as it would be if the process ended at this moment."""
+        return self._report if self._drain is None else self._drain.report()
+
+    def _registry_emptied(self) -> None:
+        """Closed and empty: report. The hook may block, so it has a greenlet; who waits for the close waits for it."""
+        if self._state is not ServerState.DRAINING or self._registry.open:
+            return
+        self._state = ServerState.CLOSED
+        self._report, self._drain = self.report_now(), None
+        logger.info("stopped: %s", self._report)
+        closed = self._closed  # of this life: the hook may begin the next one
+        if self._hooks.close is None:
+            closed.set()
+        else:
+            spawn(self._hooks.call, "close", self._report).rawlink(lambda _: closed.set())
+
+    def _accept_failed(self, error: OSError) -> None:
+        self._counters.add("accept_errors")
+        self._hooks.call_soon("error", error)
+
+    # What an EchoServer does otherwise --------------------------------------------------------------------------------
+
+    _socket_class: type[socket.socket] = CountedSocket
+    _echoes = False
+
+    def _handle(self, connection: Connection, _deadlines: Deadlines) -> Ending:
+        connection.sock.connection = connection
+        self._handler(connection.sock, connection.sockaddr)
+        return Ending.HANDLER
+
+    def _make_registry(self) -> Registry:
+        if not self._echoes and (self.config.max_bytes is not None or self.config.max_rate is not None):
+            raise ConfigError("max_bytes and max_rate are limits of the echo loop: a handler has to keep its own")
+        return Registry(
+            self.config, self._hooks, self._counters,
+            handle=self._handle, echoes=self._echoes, emptied=self._registry_emptied,
+        )  # fmt: skip
+
+
+class EchoServer(TcpServer):
+    """A server that returns every byte it is sent: no greeting, no lines, no limit on length (RFC 862).
+
+    Args:
+        address: a target; port 0 lets the kernel choose, and `address` tells.
+        arguments: as for `TcpServer`, but for the handler.
+    """
+
+    _socket_class = socket.socket
+    _echoes = True
+
+    def __init__(self, address: AddressLike = DEFAULT_TARGET, **arguments: Any) -> None:
+        super().__init__(address, _no_handler, **arguments)
+        self._transit = Transit()
+
+    def _handle(self, connection: Connection, deadlines: Deadlines) -> Ending:
+        return echo(connection, deadlines, self._transit)
+
+
+def _no_handler(_sock: socket.socket, _sockaddr: SockAddr) -> None:
+    raise ServerStateError("an echo server serves its connections by its own loop")

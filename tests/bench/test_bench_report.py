@@ -1,0 +1,114 @@
+"""What a comparison makes of its runs: ratios, tables, plots, and a part of the documentation."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.contenders import BenchError
+from bench.figures import Measured, Spread, Summary, summarise
+from bench.plots import growth_plot, scenario_plot
+from bench.publish import BEGIN, END, latest, publish
+from bench.tables import growth_table
+from tests.support.timing import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_results_are_put_between_the_marks(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    (results / "tables.md").write_text("# Results\n\n- date: today\n\n## Echo\n\n| a |\n\n![Echo](echo.svg)\n")
+    (results / "echo.svg").write_text("<svg/>")
+    page = tmp_path / "docs" / "page.md"
+    stale = page.parent / "images" / "bench" / "old.svg"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("<svg/>")
+    page.write_text(f"# Page\n\nbefore\n\n{BEGIN}\nold\n{END}\n\nafter\n")
+    for _ in range(2):  # the second time it replaces what the first has made
+        publish(results, page)
+        text = page.read_text()
+        assert text.startswith(f"# Page\n\nbefore\n\n{BEGIN}\n\n- date: today\n\n### Echo\n")
+        assert text.endswith(f"{END}\n\nafter\n")
+        assert "![Echo](images/bench/echo.svg)" in text
+        assert "old" not in text
+    assert [path.name for path in stale.parent.iterdir()] == ["echo.svg"]
+
+
+@pytest.mark.parametrize("lack", ["results", "marks", "plot"])
+def test_publishing_nothing_changes_nothing(tmp_path: Path, lack: str) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n" if lack == "marks" else f"{BEGIN}\n{END}\n")
+    text = page.read_text()
+    shown = tmp_path / "images" / "bench" / "echo.svg"
+    shown.parent.mkdir(parents=True)
+    shown.write_text("<svg/>")
+    if lack != "results":
+        (tmp_path / "tables.md").write_text("# Results\n\n![Echo](echo.svg)\n")
+    if lack != "plot":
+        (tmp_path / "echo.svg").write_text("<svg/>")
+    command = [sys.executable, "-m", "bench.publish", str(tmp_path), "--page", str(page)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert done.stderr.startswith("bench: ")
+    assert "Traceback" not in done.stderr
+    assert page.read_text() == text
+    assert shown.is_file()
+
+
+def test_the_latest_comparison_is_the_last_that_has_all_that_the_page_shows(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n![a](images/bench/a.svg) ![b](images/bench/b.svg)\n{END}\n")
+    for name, plots in (("1", "ab"), ("2", "abc"), ("3", "a")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tables.md").write_text("".join(f"![{plot}]({plot}.svg)\n" for plot in plots))
+    assert latest(page, tmp_path) == tmp_path / "2"
+    (tmp_path / "1" / "tables.md").unlink()
+    (tmp_path / "2" / "tables.md").unlink()
+    with pytest.raises(BenchError, match="has all that"):
+        latest(page, tmp_path)
+
+
+def test_documentation_has_the_marks() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text()
+    assert text.index(BEGIN) < text.index(END)
+    for image in re.findall(r"\]\((images/[^)]+)\)", text):
+        assert (ROOT / "docs" / image).is_file(), image
+
+
+def test_ratios_are_between_neighbours() -> None:
+    """The machine got twice as slow in between: a ratio of medians over all would hide it."""
+    rates = [("ours", 100), ("peer", 50), ("ours", 100), ("other", 25), ("ours", 50)]
+    figures = [{"rate": float(rate), "capacity": float(rate)} for _, rate in rates]
+    runs = [Measured("echo", name, 0, place, figures[place], {}) for place, (name, _) in enumerate(rates)]
+    ours, *others = summarise("echo", runs)
+    assert ours.name == "ours"
+    assert {other.name: other.ratios["rate"].middle for other in others} == {"peer": 2.0, "other": 3.0}
+
+
+def test_growth_table_has_last_over_first() -> None:
+    table = growth_table({"ours": [(10, 5.0), (10000, 7.5)], "few": [(10, 4.0)]})
+    assert "| ours | 5.00 | 7.50 | 1.50 |" in table
+    assert "| few | 4.00 |  |  |" in table
+
+
+@pytest.mark.parametrize("figure", [0.0, 1.0])
+def test_plots_are_well_formed_whatever_was_measured(figure: float) -> None:
+    """Names are escaped; no figure is too small, and waiting times that lie far apart make it logarithmic."""
+    keys = ("connect", "neighbours", "rate", "user", "system")
+    summaries = [
+        Summary(name, {key: Spread.of([value]) for key in keys})
+        for name, value in (("<ours> & co", figure), ("peer", 1000.0))
+    ]
+    for kind in ("burst", "echo"):
+        root = ElementTree.fromstring(scenario_plot(kind, "a < b", summaries))
+        texts = [element.text or "" for element in root.iter() if element.text]
+        assert "<ours> & co" in texts
+        assert any("logarithmic" in text for text in texts) is (kind == "burst" and figure > 0)
+        assert all(float(box.get("width", "0")) > 0 for box in root.iter("{http://www.w3.org/2000/svg}rect"))
+    ElementTree.fromstring(growth_plot("a < b", "µs", {"<x>": [(10, 1.0), (100, 200.0)]}))

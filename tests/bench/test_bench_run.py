@@ -1,0 +1,274 @@
+"""The comparison as a program: also when a peer or scenario fails, a toolchain is missing, or somebody interrupts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import machine
+from bench.rounds import chosen
+from bench.scenarios import FULL
+from tests.support.timing import PATIENCE, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="server and driver need a core each")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs() -> None:
+    make = ["make", "-C", str(ROOT / "bench"), "build/driver", "build/c_epoll"]
+    subprocess.run(make, check=True, capture_output=True, timeout=6 * PATIENCE)
+
+
+def compare(
+    output: Path, *arguments: str, before: str = "", environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """One short comparison in a process of its own, after some Python of the test's."""
+    short = ["quick", "--rounds", "1", "--duration", "0.1", "--repeats", "0", "--output", str(output), *arguments]
+    program = f"import sys\n{textwrap.dedent(before)}\nfrom bench.run import main\nsys.exit(main({short!r}))"
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=6 * PATIENCE,
+    )
+
+
+def test_short_comparison_prints_a_table(tmp_path: Path) -> None:
+    done = compare(tmp_path, "--scenario", "echo-1024-100", "--peer", "C epoll")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^bench: about \d+ min: echo-1024-100$", done.stdout, re.MULTILINE)
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert any(line.startswith("| geventecho | ") for line in rows)
+    assert any(line.startswith("| C epoll | ") for line in rows)
+    assert "against C epoll" in done.stdout
+    # Ours, C, ours: the ratio is taken between neighbours.
+    raw = json.loads((tmp_path / "raw.json").read_text())
+    assert [run["contender"] for run in raw["runs"]] == ["geventecho", "C epoll", "geventecho"]
+    assert all(0 <= run["raw"]["steal"] <= run["raw"]["taken"] <= 100 for run in raw["runs"])
+    assert {"congestion control", "somaxconn", "kernel", "processor", "steal"} <= raw["machine"].keys()
+    assert ElementTree.parse(tmp_path / "echo-1024-100.svg").getroot().tag.endswith("svg")
+
+
+def test_missing_toolchain_is_a_line(tmp_path: Path) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("setpriv", "taskset", "git", "cc"):
+        (tools / name).symlink_to(subprocess.check_output(["which", name], text=True).strip())
+    scenario = ("--scenario", "echo-1024-100", "--peer", "Node pipe", "--peer", "C epoll")
+    done = compare(tmp_path / "out", *scenario, environment={"PATH": str(tools)})
+    assert done.returncode == 0, done.stderr
+    assert "bench: left out: Node pipe (Node is not installed)\n" in done.stdout
+    assert "| Node pipe |" not in done.stdout
+    assert "| C epoll |" in done.stdout
+    assert "- left out: Node pipe (Node is not installed)\n" in (tmp_path / "out" / "tables.md").read_text()
+
+
+def test_compiler_is_needed_only_to_compile() -> None:
+    """What is built already goes on without one; else a line says what is missing, and nothing is lost."""
+    make = ["make", "-C", str(ROOT / "bench"), "CC=no-such-cc", "build/driver"]
+    done = subprocess.run(make, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run([*make, "-B"], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 2
+    assert "bench: the load driver needs a C compiler (CC=no-such-cc)\n" in done.stderr
+    assert (ROOT / "bench" / "build" / "driver").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--rounds", "-1"), "--rounds: '-1': give a whole number from 1 to 100"),
+        (("--rounds", "1.5"), "--rounds: '1.5': give a whole number from 1 to 100"),
+        (("--duration", "0"), "--duration: '0': give a number from 0.01 to 30"),
+        (("--duration", "nan"), "--duration: 'nan': give a number from 0.01 to 30"),
+        (("--warmup", "-1"), "--warmup: '-1': give a number from 0 to 30"),
+        (("--repeats", "many"), "--repeats: 'many': give a whole number from 0 to 10000"),
+        (("--server-cpu", "9999"), "--server-cpu: '9999': this process may run on "),
+        (("--peer", "nobody"), "--peer: invalid choice: 'nobody'"),
+        (("--scenario", "none"), "--scenario: invalid choice: 'none'"),
+        (("--output", "/dev/null/results"), "--output: "),
+    ],
+)
+def test_wrong_use_exits_2_before_anything_runs(tmp_path: Path, arguments: tuple[str, str], complaint: str) -> None:
+    done = compare(tmp_path / "out", "--scenario", "echo-64-10", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert complaint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_core_for_both_is_refused(tmp_path: Path) -> None:
+    core = str(min(os.sched_getaffinity(0)))
+    done = compare(tmp_path, "--server-cpu", core, "--driver-cpu", core)
+    assert done.returncode == 2
+    assert "server and driver must have different cores" in done.stderr
+
+
+def test_peer_that_is_asked_for_takes_part_everywhere() -> None:
+    """Also where a scenario usually is not worth its time."""
+    few = next(scenario for scenario in FULL if scenario.peers == ("uvloop Protocol", "C epoll"))
+    assert [peer.name for peer in chosen(few, ["asyncio streams"])] == ["asyncio streams"]
+    assert {peer.name for peer in chosen(few, [])} <= {"uvloop Protocol", "C epoll"}
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        ("60.00%  [kernel.kallsyms]\n40.00%  python3.11", "| kernel | "),
+        ("100.00%  python3.11", "Not measured: perf sees nothing of the kernel"),
+        ("", "Not measured: perf took no samples: no permission"),
+    ],
+    ids=["all", "no kernel", "nothing"],
+)
+def test_profile_is_of_all_or_none(tmp_path: Path, report: str, said: str) -> None:
+    """Who may not look into the kernel would see its time as the interpreter's."""
+    perf = tmp_path / "perf"
+    perf.write_text(f"#!/bin/sh\ncase $1 in record) echo no permission >&2;; report) echo '{report}';; esac\n")
+    perf.chmod(0o755)
+    short = """
+        from bench import anatomy
+        anatomy.SECONDS = 0.2
+        anatomy.SERVERS = ("geventecho", "C epoll")
+    """
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = compare(tmp_path / "out", "--scenario", "profile", before=short, environment=path)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+    assert ("| µs a message, 100 connections | geventecho | C epoll |" in done.stdout) is ("kernel" in report)
+
+
+def test_failing_peer_is_left_out_and_told_of(tmp_path: Path) -> None:
+    liar = '''
+        from bench import rounds
+        from bench.contenders import Contender
+        code = """if True:
+            import socket
+            listener = socket.create_server(("127.0.0.1", 0))
+            print(":%d" % listener.getsockname()[1], flush=True)
+            while True:
+                connection, _ = listener.accept()
+                connection.sendall(bytes(len(connection.recv(9999))))
+        """
+        rounds.CONTENDERS = (*rounds.CONTENDERS, Contender("liar", (sys.executable, "-c", code)))
+        from bench import run
+        run.CONTENDERS = rounds.CONTENDERS
+    '''
+    done = compare(tmp_path, "--scenario", "echo-1024-100", "--peer", "liar", "--peer", "C epoll", before=liar)
+    assert done.returncode == 0, done.stderr
+    assert "liar is left out of this scenario: connection" in done.stdout
+    assert "| liar |" not in done.stdout
+    assert "| C epoll |" in done.stdout
+
+
+def test_scenario_that_fails_does_not_end_the_comparison(tmp_path: Path) -> None:
+    """Ours fails in the first: it is recorded, the next one follows, and the exit status says so."""
+    failing = """
+        from bench import rounds
+        from bench.contenders import BenchError
+        real = rounds.drive
+        def drive(server, arguments, *, cpu):
+            if "64" in arguments:
+                raise BenchError("as the test wants it")
+            return real(server, arguments, cpu=cpu)
+        rounds.drive = drive
+    """
+    few = ("--scenario", "echo-64-100", "--scenario", "echo-1024-100", "--peer", "C epoll")
+    done = compare(tmp_path, *few, before=failing)
+    assert done.returncode == 1
+    assert "bench: not measured: echo-64-100\n" in done.stderr
+    assert "Traceback" not in done.stderr
+    tables = (tmp_path / "tables.md").read_text()
+    assert "## echo-64-100: not measured\n\nBenchError: as the test wants it\n" in tables
+    assert "| C epoll |" in tables
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupt_leaves_results_and_no_process(tmp_path: Path, number: signal.Signals) -> None:
+    few = ["--scenario", "echo-1024-10", "--scenario", "echo-1024-100", "--peer", "C epoll", "--rounds", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.run",
+        "quick",
+        *few,
+        "--duration",
+        "0.5",
+        "--repeats",
+        "0",
+        "--output",
+        str(tmp_path),
+    ]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        tables = tmp_path / "tables.md"
+        wait_until(tables.exists, 6 * PATIENCE, "the first scenario's table")
+        wait_until(lambda: len(_session(process.pid)) == 3, 6 * PATIENCE, "a server and a driver")
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=6 * PATIENCE)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+    assert "Traceback" not in errors
+    wait_until(lambda: not _session(process.pid), what="the end of all it started")
+    assert "10 connections" in tables.read_text()
+
+
+def _session(leader: int) -> list[int]:
+    """Processes of a session that have not ended (proc(5): state and session)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(fields[3]) == leader and fields[0] not in {"Z", "X"}:
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_network_of_its_own_has_loopback_and_the_usual_congestion_control() -> None:
+    program = """
+        import json, os, socket
+        from bench.network import congestion_control, separate
+        before = os.readlink("/proc/self/ns/net")
+        why = separate()
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+            names = [name for _, name in socket.if_nameindex()]
+        print(json.dumps([why, names, congestion_control(), os.readlink("/proc/self/ns/net") != before]))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    why, names, control, moved = json.loads(done.stdout)
+    if why is not None:
+        pytest.skip(why)
+    assert moved
+    assert "lo" in names
+    assert not {name for name in names if name.startswith(("eth", "en", "wl"))}
+    assert control == "cubic"
+
+
+def test_threads_of_one_core_are_avoided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On many machines CPUs 0 and 1 share a core, and would slow each other."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3})
+    monkeypatch.setattr(machine, "share_a_core", lambda one, other: one // 2 == other // 2)
+    assert machine.cores(None, None) == (0, 2)
+    assert machine.cores(3, None) == (3, 0)
+    assert machine.cores(None, 0) == (1, 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {4, 5})
+    assert machine.cores(None, None) == (4, 5)  # no other there
+    with pytest.raises(machine.BenchError, match="different"):
+        machine.cores(4, 4)

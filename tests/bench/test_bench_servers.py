@@ -1,0 +1,58 @@
+"""Every server of the comparison does what it is measured for: all bytes come back, also to a peer that reads late."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from bench.contenders import CONTENDERS, Contender, running
+from tests.support.timing import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+MOST_HELD = 32 * 1024  # KiB: half of what the peer below does not read for a while
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs() -> None:
+    make = ["make", "-C", str(ROOT / "bench"), "programs"]
+    subprocess.run(make, check=True, capture_output=True, timeout=6 * PATIENCE)
+
+
+@pytest.mark.parametrize("contender", CONTENDERS, ids=lambda contender: contender.name)
+def test_server_is_honest(contender: Contender, tmp_path: Path) -> None:
+    """It survives a reset, holds little for a peer that does not read, returns every byte and then ends."""
+    if reason := contender.lacks():
+        pytest.skip(reason)
+    payload = os.urandom(1 << 20) * 64
+    cpu = min(os.sched_getaffinity(0))
+    with running(contender.command, cpu=cpu, log=tmp_path / "errors") as server:
+        with _connected(server.port) as rude:
+            rude.sendall(b"x" * 100_000)
+            rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        before = server.resident_kib()
+        with _connected(server.port) as peer:
+            sender = threading.Thread(target=_send, args=(peer, payload))
+            sender.start()
+            sender.join(0.5)
+            assert sender.is_alive()  # the server takes no more than the kernel's buffers and a little
+            assert server.resident_kib() - before < MOST_HELD
+            back = bytearray()
+            while data := peer.recv(1 << 20):
+                back += data
+            sender.join(PATIENCE)
+        assert back == payload
+
+
+def _connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+
+def _send(peer: socket.socket, payload: bytes) -> None:
+    peer.sendall(payload)
+    peer.shutdown(socket.SHUT_WR)

@@ -1,0 +1,236 @@
+"""Ping: the series and its summary, and the command."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from itertools import islice
+
+import pytest
+
+from geventecho.client.ping import Summary, pings
+from geventecho.errors import AddressError, ConfigError, ConnectRefused
+from tests.support import peers
+from tests.support.clients import SLACK
+from tests.support.commands import SECONDS, command, started
+from tests.support.timing import UNIT, wait_until
+
+ANSWER = re.compile(r"64 bytes from tcp://127\.0\.0\.1:\d+: seq=(\d+) time=(\d+\.\d) us")
+TIMES = re.compile(r"min/avg/p50/p99/max = ([\d.]+)/([\d.]+)/([\d.]+)/([\d.]+)/([\d.]+) us")
+
+
+@pytest.mark.usefixtures("no_leaks")
+class TestSeries:
+    def test_every_echo_is_answered(self, honest: peers.Peer) -> None:
+        summary = Summary()
+        for ping in pings(honest.target, count=5, interval=0, size=100):
+            summary.add(ping)
+            assert ping.error is None
+            assert ping.size == 100
+            assert ping.seconds is not None
+            assert 0 < ping.seconds < 5
+        assert (summary.sent, summary.lost, summary.lost_percent, summary.latency.count) == (5, 0, 0.0, 5)
+        assert honest.accepted == 1, "one connection for all of them"
+
+    def test_the_payloads_differ(self) -> None:
+        seen: list[bytes] = []
+
+        def record(connection: peers.socket.socket) -> None:
+            while chunk := connection.recv(100):
+                seen.append(chunk)
+                connection.sendall(chunk)
+
+        for size in (1, 8, 64):
+            seen.clear()
+            with peers.Peer(record) as peer:
+                list(pings(peer.target, count=20, interval=0, size=size))
+            assert [len(payload) for payload in seen] == [size] * 20
+            assert len(set(seen)) == 20
+
+    @pytest.mark.alone
+    def test_the_interval_does_not_drift(self, honest: peers.Peer) -> None:
+        began = time.monotonic()
+        arrivals = []
+        for _ in pings(honest.target, count=6, interval=UNIT):
+            arrivals.append(time.monotonic() - began)
+            time.sleep(UNIT / 3)  # what the caller does in between is no part of the interval
+        for sequence, arrival in enumerate(arrivals):
+            assert sequence * UNIT <= arrival < sequence * UNIT + UNIT / 2
+
+    @pytest.mark.alone
+    def test_after_an_outage_there_is_no_burst(self) -> None:
+        with peers.never_replies() as peer:
+            began = time.monotonic()
+            times = []
+            for ping in pings(peer.target, count=3, interval=UNIT, timeout=2.5 * UNIT):
+                assert ping.error is not None
+                assert ping.error.kind == "read timeout"
+                times.append(time.monotonic() - began)
+        # Due at 0, 3 and 6 units: those due while another was under way are left out.
+        assert [round(time / UNIT, 1) for time in times] == pytest.approx([2.5, 5.5, 8.5], abs=0.5)
+
+    def test_a_lost_echo_costs_the_connection(self) -> None:
+        with peers.corrupts(150) as peer:
+            found = [ping.error.kind if ping.error else "" for ping in pings(peer.target, count=5, interval=0)]
+            assert found == ["", "", "corrupt reply", "", ""]
+            assert peer.accepted == 2
+
+    @pytest.mark.parametrize(
+        ("peer", "kind"),
+        [
+            (peers.never_replies(), "read timeout"),
+            (peers.replies_short(10), "short reply"),
+            (peers.corrupts(7), "corrupt reply"),
+            (peers.resets_after(5), "reset"),
+        ],
+    )
+    def test_each_failure_has_its_name(self, peer: peers.Peer, kind: str) -> None:
+        summary = Summary()
+        began = time.monotonic()
+        with peer:
+            for ping in pings(peer.target, count=2, interval=0, timeout=UNIT):
+                summary.add(ping)
+        assert dict(summary.losses) == {kind: 2}
+        assert (summary.sent, summary.lost, summary.lost_percent, summary.latency.count) == (2, 2, 100.0, 0)
+        assert time.monotonic() - began < 2 * UNIT + SLACK
+
+    def test_it_comes_back_with_the_server(self) -> None:
+        with peers.echoes() as peer:
+            series = pings(peer.target, interval=0)
+            assert next(series).error is None
+        assert [type(ping.error) for ping in islice(series, 2)][1] is ConnectRefused
+        with peers.echoes(port=peer.port):
+            assert next(series).error is None
+            series.close()
+
+    def test_nonsense_is_refused_before_the_first_echo(self) -> None:
+        with pytest.raises(ConfigError):
+            pings(size=0)
+        with pytest.raises(ConfigError):
+            pings("tls://127.0.0.1:1")
+        with pytest.raises(AddressError):
+            pings("nowhere")
+
+
+class TestCommand:
+    def test_a_line_per_echo_and_a_summary(self, honest: peers.Peer) -> None:
+        done = command(["ping", honest.target, "-c", "3", "-i", "0.01"])
+        lines = done.stdout.decode().splitlines()
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert [match[1] for line in lines[:3] if (match := ANSWER.fullmatch(line))] == ["1", "2", "3"]
+        assert lines[3:6] == ["", f"--- {honest.target} echo statistics ---", "3 sent, 3 answered, 0 lost (0%)"]
+        times = TIMES.fullmatch(lines[6])
+        assert times is not None
+        low, mean, median, high, highest = map(float, times.groups())
+        assert low <= median <= high <= highest
+        assert low <= mean <= highest
+
+    def test_nobody_listens(self) -> None:
+        with peers.refuses() as target:
+            done = command(["ping", target, "-c", "2", "-i", "0"])
+        lines = done.stdout.decode().splitlines()
+        assert (done.returncode, done.stderr) == (1, b"")
+        reason = f"lost: refused: connect {target}: refused: nobody listens there; is the server running?"
+        assert lines[:2] == [f"seq=1 {reason}", f"seq=2 {reason}"]
+        assert lines[4:] == ["2 sent, 0 answered, 2 lost (100%)", "lost: refused 2"]
+
+    def test_some_lost(self) -> None:
+        with peers.corrupts(70) as peer:
+            done = command(["ping", peer.target, "-c", "2", "-i", "0", "--json"])
+        assert done.returncode == 1
+        first, second, summary = map(json.loads, done.stdout.splitlines())
+        assert first["type"] == "echo"
+        assert first["time_us"] > 0
+        assert {name: second[name] for name in ("type", "seq", "bytes", "kind")} == {
+            "type": "lost",
+            "seq": 2,
+            "bytes": 64,
+            "kind": "corrupt reply",
+        }
+        assert "offset 6" in second["reason"]
+        assert (summary["sent"], summary["answered"], summary["lost"], summary["lost_percent"]) == (2, 1, 1, 50.0)
+        assert summary["losses"] == {"corrupt reply": 1}
+
+    def test_json_is_complete(self, honest: peers.Peer) -> None:
+        done = command(["ping", honest.target, "-c", "4", "-i", "0", "-s", "2000", "--json"])
+        *echoes, summary = map(json.loads, done.stdout.splitlines())
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert [echo["seq"] for echo in echoes] == [1, 2, 3, 4]
+        times = sorted(echo["time_us"] for echo in echoes)
+        assert summary["type"] == "summary"
+        assert (summary["target"], summary["bytes"]) == (honest.target, 2000)
+        assert summary["min_us"] == pytest.approx(times[0], abs=0.1)
+        assert summary["max_us"] == pytest.approx(times[-1], abs=0.1)
+        assert summary["avg_us"] == pytest.approx(sum(times) / 4, abs=0.2)
+        assert summary["p50_us"] == pytest.approx(times[1], rel=0.01, abs=0.1)
+        assert summary["p99_us"] == pytest.approx(times[3], rel=0.01, abs=0.1)
+
+    def test_times_that_are_not_there_are_null(self) -> None:
+        with peers.refuses() as target:
+            done = command(["ping", target, "-c", "1", "--json"])
+        summary = json.loads(done.stdout.splitlines()[-1])
+        assert [summary[f"{name}_us"] for name in ("min", "avg", "p50", "p99", "max")] == [None] * 5
+
+    @pytest.mark.parametrize("options", [[], ["--json"]])
+    def test_ctrl_c_prints_the_summary(self, honest: peers.Peer, options: list[str]) -> None:
+        process = started(["ping", honest.target, "-i", "0.01", *options])
+        assert process.stdout is not None
+        for _ in range(3):
+            process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=SECONDS)
+        assert (process.returncode, err) == (0, b"")
+        if options:
+            assert json.loads(out.splitlines()[-1])["lost"] == 0
+        else:
+            assert b" 0 lost (0%)\nmin/avg/" in out
+
+    def test_ctrl_c_while_it_waits_for_the_first_echo(self) -> None:
+        with peers.never_replies() as peer:
+            process = started(["ping", peer.target, "--timeout", "60"])
+            wait_until(lambda: peer.open)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=SECONDS)
+        assert (process.returncode, err) == (1, b"")
+        assert b"0 sent, 0 answered, 0 lost (0%)" in out
+
+    def test_a_reader_that_goes_away_is_no_traceback(self, honest: peers.Peer) -> None:
+        process = started(["ping", honest.target, "-i", "0"])
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=SECONDS) == 1
+        assert process.stderr.read() == b""
+        process.communicate()
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["nowhere"], "the port is missing"),
+            (["tls://127.0.0.1:1"], "not supported by this version yet"),
+            (["-c", "0"], "1 or more"),
+            (["-i", "-1"], "0 or more"),
+            (["-s", "0"], "whole number of 1 to 268435456"),
+            (["-s", "99999999999999"], "whole number of 1 to 268435456"),
+            (["--timeout", "0"], "above 0"),
+            (["--nonsense"], "unrecognized arguments"),
+        ],
+    )
+    def test_usage_errors(self, arguments: list[str], words: str) -> None:
+        done = command(["ping", *arguments])
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert words in done.stderr.decode()
+        assert b"Traceback" not in done.stderr
+
+    def test_options_from_the_environment(self, honest: peers.Peer) -> None:
+        names = {"GEVENTECHO_PING_COUNT": "2", "GEVENTECHO_PING_INTERVAL": "0", "GEVENTECHO_PING_SIZE": "10"}
+        done = command(["ping", honest.target], names=names)
+        assert done.stdout.count(b"10 bytes from ") == 2
+
+    def test_help_tells_what_json_looks_like(self) -> None:
+        done = command(["ping", "--help"])
+        assert done.returncode == 0
+        assert b'{"type": "echo", "seq": 1, "bytes": 64, "time_us": 84.1}' in done.stdout

@@ -1,0 +1,189 @@
+"""`geventecho send`: bytes in, bytes out, what its arguments mean, and framings."""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+from tests.support import peers
+from tests.support.clients import MIB
+from tests.support.commands import COMMAND, SECONDS, environment, failed, send, started
+from tests.support.servers import resident
+from tests.support.timing import UNIT
+
+EVERY_BYTE = bytes(range(256))
+
+
+class TestMessages:
+    def test_a_message_comes_back(self, honest: peers.Peer) -> None:
+        done = send(honest.target, "hello")
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"hello", b"")
+
+    @pytest.mark.parametrize("size", [0, 1, 65536, 3 * MIB])
+    def test_standard_input_comes_back(self, honest: peers.Peer, size: int) -> None:
+        given = random.Random(size).randbytes(size)
+        done = send(honest.target, given=given)
+        assert (done.returncode, done.stdout == given, done.stderr) == (0, True, b"")
+
+    @pytest.mark.parametrize(
+        ("options", "message", "sent"),
+        [
+            ([], r"PING\r\n", b"PING\r\n"),
+            ([], r"\x00\xff\0\t\\ \033 \u20ac", b"\x00\xff\0\t\\ \x1b \xe2\x82\xac"),
+            ([], "snö ☃", "snö ☃".encode()),
+            (["--encoding", "text"], r"C:\new\x", rb"C:\new\x"),
+            (["--encoding", "hex"], "00 ff 0D0a", b"\x00\xff\r\n"),
+            (["--encoding", "base64"], base64.b64encode(EVERY_BYTE).decode(), EVERY_BYTE),
+        ],
+    )
+    def test_encodings(self, honest: peers.Peer, options: list[str], message: str, sent: bytes) -> None:
+        assert send(honest.target, message, *options).stdout == sent
+
+    def test_any_bytes_of_an_argument(self, honest: peers.Peer) -> None:
+        given = bytes(byte for byte in EVERY_BYTE[1:] if byte != ord("\\"))
+        done = subprocess.run(
+            [*map(os.fsencode, COMMAND), b"send", honest.target.encode(), b"x" + given],
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+            env=environment(),
+        )
+        assert (done.stdout, done.stderr) == (b"x" + given, b"")
+
+    def test_streams_in_flat_memory_and_full_duplex(self, honest: peers.Peer) -> None:
+        # 96 MiB that are held anywhere would show; sent before anything is read, they would never arrive.
+        block = random.Random(5).randbytes(MIB)
+        most = 0
+        with started(["send", honest.target]) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            for _ in range(96):
+                process.stdin.write(block)
+                process.stdin.flush()
+                assert process.stdout.read(MIB) == block
+                most = max(most, resident(process.pid))
+            process.stdin.close()
+            assert process.stdout.read() == b""
+            assert process.wait(SECONDS) == 0
+        assert most < 60 * MIB
+
+    def test_a_slow_standard_input_is_no_timeout(self, honest: peers.Peer) -> None:
+        process = started(["send", honest.target, "--timeout", str(UNIT)])
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in (b"one\n", b"two\n"):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert process.stdout.readline() == line
+            time.sleep(3 * UNIT)
+        assert process.communicate(timeout=SECONDS) == (b"", b"")
+        assert process.returncode == 0
+
+    def test_a_slow_reader_of_the_output_is_no_timeout(self, honest: peers.Peer) -> None:
+        given = random.Random(6).randbytes(24 * MIB)
+        with tempfile.TemporaryFile() as source:
+            source.write(given)
+            source.seek(0)
+            process = subprocess.Popen(
+                [*COMMAND, "send", honest.target, "--timeout", str(2 * UNIT)],
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment(),
+            )
+            assert process.stdout is not None
+            first = process.stdout.read(100)
+            time.sleep(6 * UNIT)
+            out = process.stdout.read()
+            process.communicate()
+        assert (process.wait(SECONDS), first + out == given) == (0, True)
+
+
+class TestPositionals:
+    """What a single argument means; nobody listens on the default target of these tests."""
+
+    def test_one_that_can_be_read_as_a_target_is_the_target(self, honest: peers.Peer) -> None:
+        assert send(honest.target, given=b"from stdin").stdout == b"from stdin"
+        assert send(f"127.0.0.1:{honest.port}", given=b"from stdin").stdout == b"from stdin"
+
+    @pytest.mark.parametrize("arguments", [["hello"], ["time: 12"], ["say localhost:80"], []])
+    def test_anything_else_goes_to_the_default_target(self, arguments: list[str], default_port: int) -> None:
+        failed(send(*arguments), f"connect tcp://127.0.0.1:{default_port}", "is the server running?")
+
+    @pytest.mark.parametrize(
+        "argument", ["localhost:99999", "tcp://localhost", "unix:relative", "udp://127.0.0.1:1", "::1:8090", "fd:x"]
+    )
+    def test_what_looks_like_a_target_but_is_none_is_refused(self, argument: str) -> None:
+        done = send(argument)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"If it is the message, give the target before it" in done.stderr
+
+    def test_with_a_target_before_it_anything_is_a_message(self, honest: peers.Peer) -> None:
+        assert send(honest.target, "tcp://localhost").stdout == b"tcp://localhost"
+        assert send(honest.target, honest.target).stdout == honest.target.encode()
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["nowhere", "hello"], "the port is missing"),
+            (["tls://127.0.0.1:1", "hello"], "not supported by this version yet"),
+            (["127.0.0.1:1", r"\q"], r"MESSAGE: '\q' is not an escape"),
+            (["127.0.0.1:1", "0g", "--encoding", "hex"], "not hexadecimal"),
+            (["127.0.0.1:1", "a", "--encoding", "base64"], "not base64"),
+            (["127.0.0.1:1", "x", "--expect", "("], "--expect: "),
+            (["127.0.0.1:1", "x", "--expect", "(" * 6000], "--expect: "),
+            (["127.0.0.1:1", "x", "--expect", "a{99999999999999}"], "--expect: "),
+            (["127.0.0.1:1", "x", "--reply-until", r"\q"], "--reply-until: "),
+            (["127.0.0.1:1", "x", "--reply-length-prefix", ">99999999999I"], "--reply-length-prefix: "),
+            (["127.0.0.1:1", "x", "--reply-length-prefix", "\udcff"], "--reply-length-prefix: "),
+            (["127.0.0.1:1", "x", "--reply-exactly", "99999999999999999999"], "0 to 1073741824"),
+            (["127.0.0.1:1", "x", "--reply-none", "--reply-exactly", "1"], "one way"),
+            (["127.0.0.1:1", "x", "--reply-length-prefix", ">f"], "not one integer"),
+            (["127.0.0.1:1", "x", "--reply-exactly", "-1"], "0 to 1073741824"),
+            (["127.0.0.1:1", "x", "--timeout", "0"], "above 0"),
+        ],
+    )
+    def test_usage_errors(self, arguments: list[str], words: str) -> None:
+        done = send(*arguments)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert words in done.stderr.decode()
+        assert b"Traceback" not in done.stderr
+
+
+class TestReplies:
+    @pytest.mark.parametrize(
+        ("options", "message", "reply"),
+        [
+            (["--reply-until", r"\r\n"], r"one\r\ntwo\r\n", b"one\r\n"),
+            (["--reply-exactly", "3"], "abcdef", b"abc"),
+            (["--reply-exactly", "0"], "abcdef", b""),
+            (["--reply-length-prefix", ">H"], r"\0\2hi, more", b"\0\2hi"),
+            (["--reply-length-prefix", ">H,1,self"], r"X\0\4hi, more", b"X\0\4hi"),
+            (["--reply-quiet", "0.05"], "all of it", b"all of it"),
+            (["--reply-none"], "no answer", b""),
+        ],
+    )
+    def test_framings(self, honest: peers.Peer, options: list[str], message: str, reply: bytes) -> None:
+        done = send(honest.target, message, *options)
+        assert (done.returncode, done.stdout, done.stderr) == (0, reply, b"")
+
+    def test_a_framed_reply_to_standard_input(self, honest: peers.Peer) -> None:
+        done = send(honest.target, "--reply-until", r"\n", given=b"abc\ndef")
+        assert (done.returncode, done.stdout) == (0, b"abc\n")
+
+    @pytest.mark.parametrize("options", [[], ["--reply-until", r"\r\n"]])
+    def test_expect(self, honest: peers.Peer, options: list[str]) -> None:
+        message = r"+PONG\r\n"
+        assert send(honest.target, message, "--expect", r"^\+PONG", *options).returncode == 0
+        done = send(honest.target, message, "--expect", r"^-ERR", *options)
+        failed(done, "does not match '^-ERR'")
+        assert done.stdout == b"+PONG\r\n", "the reply is printed all the same"
+
+    def test_nothing_is_taken_for_a_match_of_nothing(self, honest: peers.Peer) -> None:
+        failed(send(honest.target, "--expect", "."), "does not match")

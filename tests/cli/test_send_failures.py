@@ -1,0 +1,128 @@
+"""`geventecho send`: how each failure ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.support import peers
+from tests.support.clients import MIB, SLACK
+from tests.support.commands import COMMAND, SECONDS, environment, failed, send, started
+from tests.support.timing import SCALE, UNIT, wait_until
+
+
+class TestFailures:
+    def test_nobody_listens(self) -> None:
+        with peers.refuses() as target:
+            failed(send(target, "hello"), f"connect {target}: refused")
+
+    def test_nobody_answers(self) -> None:
+        with peers.never_accepts() as target:
+            failed(send(target, "hello", "--timeout", str(UNIT)), f"connect {target}: no answer within")
+
+    @pytest.mark.parametrize("options", [[], ["--reply-exactly", "5"]])
+    def test_a_peer_that_never_replies(self, options: list[str]) -> None:
+        with peers.never_replies() as peer:
+            began = time.monotonic()
+            failed(send(peer.target, "hello", "--timeout", str(3 * UNIT), *options), f"read {peer.target}", "within")
+            assert 3 * UNIT <= time.monotonic() - began <= 3 * UNIT + SLACK + 2 * SCALE
+
+    def test_a_peer_that_never_reads(self) -> None:
+        with peers.never_reads() as peer:
+            done = send(peer.target, "--timeout", str(3 * UNIT), given=bytes(32 * MIB))
+            failed(done, f"write {peer.target}: the peer took nothing")
+
+    @pytest.mark.parametrize("options", [[], ["--reply-exactly", "100"]])
+    def test_a_reset(self, options: list[str]) -> None:
+        with peers.resets_after(0) as peer:
+            failed(send(peer.target, "hello", *options), peer.target, "reset")
+
+    @pytest.mark.parametrize("options", [["--reply-exactly", "11"], ["--reply-until", r"\n"]])
+    def test_what_had_come_of_a_short_reply_is_printed(self, options: list[str]) -> None:
+        with peers.replies_short(5) as peer:
+            done = send(peer.target, "hello world", *options)
+        failed(done, "the peer closed after 5")
+        assert done.stdout == b"hello"
+
+    def test_what_had_come_before_a_timeout_is_printed(self, honest: peers.Peer) -> None:
+        done = send(honest.target, "hello", "--reply-exactly", "11", "--timeout", str(2 * UNIT))
+        failed(done, "5 bytes of it came")
+        assert done.stdout == b"hello"
+
+    def test_a_flood_is_printed_until_its_reader_has_enough(self) -> None:
+        with peers.floods() as peer:
+            process = started(["send", peer.target, "go"])
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.read(MIB) == b"x" * MIB
+            process.stdout.close()
+            assert process.wait(SECONDS) == 1
+            assert process.stderr.read() == b"", "a reader that goes away is no traceback"
+            process.communicate()
+
+    def test_ctrl_c(self, honest: peers.Peer) -> None:
+        with started(["send", honest.target]) as process:
+            wait_until(lambda: honest.open)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(SECONDS) == 130
+            assert process.stderr is not None
+            assert process.stderr.read() == b""
+
+    @pytest.mark.parametrize(
+        ("closed", "code", "out", "err"),
+        [("<&-", 0, b"", b""), (">&-", 1, b"", b"geventecho send: standard output is closed\n")],
+    )
+    def test_a_standard_stream_that_is_closed(
+        self, honest: peers.Peer, closed: str, code: int, out: bytes, err: bytes
+    ) -> None:
+        done = subprocess.run(
+            ["/bin/sh", "-c", f'"$@" {closed}', "sh", *COMMAND, "send", honest.target],
+            input=b"unread",
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
+            env=environment(),
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
+
+    def test_a_peer_that_closes_before_all_is_sent(self) -> None:
+        with peers.closes_after(5) as peer:
+            process = started(["send", peer.target])
+            assert process.stdin is not None
+            process.stdin.write(b"hello")
+            process.stdin.flush()
+            wait_until(lambda: process.poll() is not None)
+            out, err = process.communicate()
+        assert (process.returncode, out) == (1, b"hello")
+        assert b"the peer closed before all of the message was sent" in err
+
+    def test_standard_input_that_cannot_be_read(self, honest: peers.Peer) -> None:
+        write_only = os.open(os.devnull, os.O_WRONLY)
+        try:
+            done = subprocess.run(
+                [*COMMAND, "send", honest.target],
+                stdin=write_only,
+                capture_output=True,
+                timeout=SECONDS,
+                check=False,
+                env=environment(),
+            )
+        finally:
+            os.close(write_only)
+        failed(done, "standard input cannot be read")
+
+    def test_standard_output_that_cannot_be_written(self, honest: peers.Peer) -> None:
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [*COMMAND, "send", honest.target, "hello"],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                timeout=SECONDS,
+                check=False,
+                env=environment(),
+            )
+        failed(done, "standard output cannot be written: No space left on device")

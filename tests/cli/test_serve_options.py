@@ -1,0 +1,128 @@
+"""`geventecho serve`: where its options come from, and that each reaches the server."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from gevent import socket
+
+from geventecho.cli.serve import DESCRIPTION
+from geventecho.server.config import ServerConfig
+from tests.support.commands import command, environment
+from tests.support.servers import Process, capacity, read_to_end, serve
+from tests.support.timing import UNIT
+
+
+def test_the_environment_carries_the_command_in_its_names() -> None:
+    names = {
+        "GEVENTECHO_SERVE_PORT": "0",
+        "GEVENTECHO_SERVE_MAX_CONNECTIONS": "0",
+        "GEVENTECHO_PORT": "tcp://10.0.0.1:1",
+    }
+    with Process("-m", "geventecho", "serve", env=environment(**names)) as server:
+        assert capacity(server).startswith("capacity 0 connections")
+        with server.connect() as client:
+            assert read_to_end(client) == b""
+
+
+def test_a_wrong_value_in_the_environment_is_a_usage_error() -> None:
+    done = command(["serve", "--port", "0"], names={"GEVENTECHO_SERVE_IDLE_TIMEOUT": "soon"})
+    assert done.returncode == 2
+    assert b"--idle-timeout" in done.stderr
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "serve.conf"
+    file.write_text("port = 0\nmax-connections = 3\n")
+    with serve("--config", str(file), "--port", "0") as server:
+        assert capacity(server).startswith("capacity 3 connections")
+    names = environment(GEVENTECHO_SERVE_MAX_CONNECTIONS="4", GEVENTECHO_SERVE_CONFIG=str(file))
+    with Process("-m", "geventecho", "serve", env=names) as server:
+        assert capacity(server).startswith("capacity 4 connections")
+    with serve("--max-connections", "5", "--config", str(file), env=names) as server:
+        assert capacity(server).startswith("capacity 5 connections")
+
+
+def test_lists_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "serve.conf"
+    file.write_text("deny = [192.0.2.0/24, 127.0.0.0/8]\n")
+    with serve("--config", str(file)) as server, server.connect() as client:
+        assert read_to_end(client) == b""
+
+
+def test_an_unknown_name_in_a_file_is_a_usage_error(tmp_path: Path) -> None:
+    file = tmp_path / "serve.conf"
+    file.write_text("idle = 5\n")
+    done = command(["serve", "--port", "0", "--config", str(file)])
+    assert done.returncode == 2
+    assert b"idle" in done.stderr
+
+
+def test_every_option_of_the_server_has_a_flag() -> None:
+    text = command(["serve", "--help"]).stdout.decode()
+    for name in ServerConfig.names():
+        assert f"--{name.replace('_', '-')} " in text
+    assert " ".join(DESCRIPTION.split()[:8]) in " ".join(text.split())
+
+
+# That each flag reaches the server ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--idle-timeout", str(2 * UNIT)],
+        ["--first-byte-timeout", str(2 * UNIT)],
+        ["--lifetime", str(2 * UNIT)],
+        ["--deny", "127.0.0.0/8", "--allow", "127.0.0.1"],
+        ["--allow", "192.0.2.0/24", "198.51.100.0/24"],
+        ["--max-connections", "0"],
+    ],
+    ids=lambda flags: flags[0],
+)
+def test_flags_that_end_a_silent_client(flags: list[str]) -> None:
+    with serve(*flags) as server, server.connect() as client:
+        began = time.monotonic()
+        assert read_to_end(client) == b""
+        assert time.monotonic() - began < 2 * UNIT + 10 * UNIT
+
+
+def test_flags_that_count() -> None:
+    with serve("--max-bytes", "10", "--max-per-address", "1") as server, server.connect() as client:
+        client.sendall(b"0123456789abcdef")
+        with server.connect() as second:
+            assert read_to_end(second) == b""
+        assert read_to_end(client) == b"0123456789"
+
+
+def test_flags_that_slow_down() -> None:
+    with serve("--max-rate", "100000", "--connect-rate", "1") as server, server.connect() as client:
+        with server.connect() as second:
+            assert read_to_end(second) == b""
+        began = time.monotonic()
+        client.sendall(b"x" * 60_000)
+        client.shutdown(socket.SHUT_WR)
+        assert len(read_to_end(client)) == 60_000
+        assert time.monotonic() - began >= 0.4
+
+
+def test_write_stall() -> None:
+    with (
+        serve("--write-stall", str(5 * UNIT)) as server,
+        server.connect() as client,
+        pytest.raises(ConnectionError),
+    ):
+        client.sendall(b"x" * (64 << 20))
+
+
+def test_backlog_is_what_listen_was_asked_for() -> None:
+    with serve("--backlog", "7") as server:
+        done = subprocess.run(
+            ["ss", "-ltnH", f"sport = :{server.address.port}"], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            pytest.skip("no ss to look with")
+        assert done.stdout.split()[2] == "7"

@@ -1,0 +1,213 @@
+"""The client against honest peers: streams, echoes, requests."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from collections.abc import Callable
+
+import gevent
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geventecho import errors
+from geventecho.address import Address
+from geventecho.client.client import Client, connect
+from geventecho.framing import Exactly, LengthPrefixed, NoReply, Until, UntilClosed, UntilQuiet
+from tests.support import peers
+from tests.support.clients import MIB, SLACK, connected_to, fails, nothing_armed, run
+from tests.support.timing import SCALE, UNIT, wait_until
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+EVERY_BYTE = bytes(range(256))
+
+
+# Echo.
+
+
+def test_echo_returns_its_payload(client: Client) -> None:
+    for payload in (b"x", EVERY_BYTE, b"", random.Random(1).randbytes(65537)):
+        assert client.echo(payload) is payload
+    assert client.bytes_sent == client.bytes_received == 1 + 256 + 65537
+    assert nothing_armed(client)
+
+
+@pytest.mark.parametrize("make", [bytearray, memoryview, lambda data: memoryview(bytearray(data)).cast("I")])
+def test_echo_takes_any_buffer(client: Client, make: Callable[[bytes], bytearray]) -> None:
+    payload = make(EVERY_BYTE * 1000)
+    assert client.echo(payload) is payload
+    assert client.bytes_received == 256_000
+
+
+def test_echo_is_for_bytes(client: Client) -> None:
+    with pytest.raises(TypeError, match="bytes-like"):
+        client.echo("text")  # type: ignore[arg-type]
+    assert client.echo(b"still in step") == b"still in step"
+
+
+@settings(max_examples=30)
+@given(st.lists(st.binary(max_size=5000), max_size=10))
+def test_echo_of_any_bytes(payloads: list[bytes]) -> None:
+    with peers.echoes() as peer, connect(peer.target) as client:
+        for payload in payloads:
+            assert client.echo(payload) == payload
+
+
+def test_one_call_echoes_256_mib_in_flat_memory(honest: peers.Peer) -> None:
+    script = f"""
+import os, resource
+from geventecho.client.client import connect
+payload = os.urandom(2**20) * 256
+with connect({honest.target!r}) as client:
+    client.echo(payload[:2**20])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert client.echo(payload) is payload
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, client.bytes_received)
+"""
+    grown, received = run(script).split()
+    assert int(received) == 257 * MIB
+    assert int(grown) < 8 * 1024, "KiB"
+
+
+def test_the_default_limit_grows_with_the_payload(honest: peers.Peer) -> None:
+    with connect(honest.target, timeout=0.02) as client:
+        client.echo(bytes(64 * MIB))  # 8 s more
+    assert honest.accepted == 1
+
+
+# Requests and framings.
+
+
+def test_requests_of_every_framing(client: Client) -> None:
+    assert client.request(b"GET\r\n", Until(b"\r\n")) == b"GET\r\n"
+    assert client.request(b"\0\3abc", LengthPrefixed(">H")) == b"\0\3abc"
+    assert client.request(b"12345", Exactly(5)) == b"12345"
+    assert client.request(b"abc!", lambda chunk: chunk.endswith(b"!")) == b"abc!"
+    began = time.monotonic()
+    assert client.request(b"quiet", UntilQuiet(2 * UNIT)) == b"quiet"
+    assert 2 * UNIT <= time.monotonic() - began <= 2 * UNIT + SLACK
+    assert client.request(b"nothing", NoReply()) == b""
+    assert client.receive(Exactly(7)) == b"nothing"
+    assert nothing_armed(client)
+
+
+def test_a_quiet_reply_counts_from_its_last_byte() -> None:
+    with peers.replies_with(b"abc", pieces=3, pause=UNIT) as peer, connect(peer.target) as client:
+        assert client.request(b"?", UntilQuiet(3 * UNIT)) == b"abc"
+    with connected_to(peers.never_replies()) as client:
+        fails(errors.ReadTimeout, lambda: client.request(b"?", UntilQuiet(UNIT / 2), timeout=2 * UNIT), after=2 * UNIT)
+
+
+def test_a_reply_until_the_peer_closes() -> None:
+    with peers.replies_with(b"all of it", then_close=True) as peer, connect(peer.target) as client:
+        assert client.request(b"?", UntilClosed()) == b"all of it"
+
+
+def test_a_flood_ends_at_the_limit_of_its_framing() -> None:
+    with peers.floods() as peer, connect(peer.target) as client:
+        error = fails(errors.ReplyTooLong, lambda: client.request(b"?", Until(b"\n", max_size=100_000)))
+        assert isinstance(error, errors.ReplyTooLong)
+        assert error.limit == 100_000
+        assert client.bytes_received < 100_000 + 2 * 65536
+
+
+def test_a_request_is_full_duplex_whatever_the_sizes(client: Client) -> None:
+    payload = random.Random(2).randbytes(32 * MIB)
+    assert client.request(payload, Exactly(len(payload)), timeout=60 * SCALE) == payload
+
+
+def test_bytes_after_a_reply_stay_for_the_next_one(client: Client) -> None:
+    client.send(b"one\ntwo\nthr")
+    assert client.receive(Until(b"\n")) == b"one\n"
+    assert client.receive(Until(b"\n")) == b"two\n"
+    fails(errors.ReadTimeout, lambda: client.receive(Until(b"\n"), timeout=UNIT), after=UNIT)
+    client.send(b"ee\n!")
+    assert client.receive(Until(b"\n")) == b"three\n"
+    fails(errors.UnsolicitedData, lambda: client.request(b"x", Exactly(1)))
+    assert client.request(b"", Exactly(1)) == b"!", "an empty payload asks nothing"
+    assert client.echo(b"in step") == b"in step"
+
+
+def test_recv_exactly_loses_nothing(client: Client) -> None:
+    client.send(b"abc")
+    fails(errors.ReadTimeout, lambda: client.recv_exactly(5, timeout=UNIT), after=UNIT)
+    client.send(b"defg")
+    assert client.recv_exactly(5) == b"abcde"
+    assert client.recv(1) == b"f"
+    assert client.recv() == b"g"
+    assert client.recv_exactly(0) == b""
+    client.send(b"h")
+    client.end()
+    error = fails(errors.ShortReply, lambda: client.recv_exactly(2))
+    assert isinstance(error, errors.ShortReply)
+    assert (error.received, error.expected) == (1, 2)
+    assert client.recv() == b"h"
+
+
+# Streams.
+
+
+def test_half_close_brings_back_all_that_was_sent(client: Client) -> None:
+    payload = random.Random(3).randbytes(MIB)
+    sender = gevent.spawn(lambda: (client.send(payload), client.end(), client.end()))
+    assert b"".join(client) == payload
+    sender.get()
+    assert client.recv() == b""
+    error = fails(errors.ClosedLocally, lambda: client.send(b"x"))
+    assert error.phase == "write"
+
+
+def test_recv_takes_at_most_what_it_is_told(client: Client) -> None:
+    client.send(b"abcdef")
+    assert client.recv(2) == b"ab"
+    with pytest.raises(errors.ConfigError):
+        client.recv(0)
+    assert client.recv() == b"cdef"
+
+
+def test_everything_is_still_there_after_close(honest: peers.Peer) -> None:
+    with connect(honest.target) as client:
+        assert client.fileno() >= 0
+        local = client.local_address
+        client.echo(b"x")
+        assert "open" in repr(client)
+    client.close()
+    client.abort()
+    client.end()
+    assert client.closed
+    assert "closed" in repr(client)
+    assert client.fileno() == -1
+    assert (client.local_address, client.peer_address) == (local, Address.parse(honest.target))
+    assert str(local).startswith("tcp://127.0.0.1:")
+    assert (client.bytes_sent, client.bytes_received) == (1, 1)
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("read", client.recv),
+        ("write", lambda: client.send(b"x")),
+        ("read", lambda: client.echo(b"x")),
+        ("read", lambda: client.request(b"x", Exactly(1))),
+        ("read", lambda: client.receive(Exactly(1))),
+    ]
+    for phase, call in calls:
+        assert fails(errors.ClosedLocally, call).phase == phase
+
+
+def test_abort_resets() -> None:
+    seen: list[str] = []
+
+    def watch(connection: socket.socket) -> None:
+        try:
+            connection.recv(1)
+            connection.recv(1)
+            seen.append("end")
+        except ConnectionResetError:
+            seen.append("reset")
+
+    with peers.Peer(watch) as peer:
+        with connect(peer.target) as client:
+            client.send(b"x")
+            client.abort()
+        wait_until(lambda: seen)
+    assert seen == ["reset"]

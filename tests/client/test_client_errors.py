@@ -1,0 +1,69 @@
+"""An error is free of cycles: what its callers held is freed with it, and its causes come to an end."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import pytest
+
+from geventecho.client.client import Client, connect
+from geventecho.errors import NetworkError
+from geventecho.framing import Exactly, Until, UntilQuiet
+from tests.support import peers
+from tests.support.clients import MIB
+from tests.support.timing import UNIT
+
+FAILURES: dict[str, tuple[Callable[[], AbstractContextManager[Any]], Callable[[Client], object]]] = {
+    "refused": (peers.refuses, lambda _: None),
+    "connect timeout": (peers.never_accepts, lambda _: None),
+    "no such socket": (lambda: nullcontext("unix:/nobody/listens"), lambda _: None),
+    "reset": (lambda: peers.resets_after(0), lambda client: client.echo(b"x")),
+    "read timeout": (peers.never_replies, lambda client: client.echo(b"x")),
+    "nothing received": (peers.never_replies, lambda client: client.recv()),
+    "write timeout": (peers.never_reads, lambda client: client.send(bytes(64 * MIB))),
+    "neither way": (peers.never_reads, lambda client: client.echo(bytes(64 * MIB), timeout=UNIT)),
+    "short reply": (lambda: peers.replies_short(1), lambda client: client.request(b"xyz", Exactly(3))),
+    "corrupt reply": (lambda: peers.corrupts(99_999), lambda client: client.echo(bytes(100_000))),
+    "reply too long": (peers.echoes, lambda client: client.request(bytes(99), Until(b"\n", max_size=9))),
+    "never quiet": (peers.never_replies, lambda client: client.request(b"x", UntilQuiet(UNIT))),
+    "closed locally": (peers.echoes, lambda client: (client.close(), client.echo(b"x"))),
+}
+
+
+class Held:
+    """Stands for what a caller has in its frame: a payload, perhaps."""
+
+
+@pytest.fixture
+def _no_collector() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_no_collector")
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_leaves_nothing_to_the_cycle_collector(failure: str) -> None:
+    make, use = FAILURES[failure]
+
+    def fail(target: str) -> weakref.ref[Held]:
+        held = Held()
+        try:
+            with connect(target, timeout=UNIT) as client:
+                use(client)
+        except NetworkError as error:
+            cause: BaseException | None = error
+            for _ in range(5):
+                cause = cause and cause.__cause__
+            assert cause is None, "the causes have an end"
+        else:
+            raise AssertionError("it did not fail")
+        return weakref.ref(held)
+
+    with make() as peer:
+        assert fail(getattr(peer, "target", peer))() is None

@@ -1,0 +1,195 @@
+"""The client among greenlets: closed, killed and timed out while it waits; in patched and unpatched processes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import gevent
+import pytest
+from gevent.exceptions import ConcurrentObjectUseError
+
+from geventecho import errors
+from geventecho.client.client import Client, connect
+from geventecho.framing import Exactly, UntilQuiet
+from tests.support import peers
+from tests.support.clients import MIB, connected_to, fails, nothing_armed, run
+from tests.support.timing import PATIENCE, SCALE, UNIT, wait_until
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+# Greenlets.
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda client: client.recv(),
+        lambda client: client.echo(b"x"),
+        lambda client: client.echo(bytes(64 * MIB)),
+        lambda client: client.send(bytes(64 * MIB)),
+        lambda client: client.receive(UntilQuiet(UNIT)),
+    ],
+)
+def test_closing_wakes_whoever_waits(how: str, wait: Callable[[Client], object]) -> None:
+    with connected_to(peers.never_reads()) as client:
+        gevent.spawn_later(UNIT, getattr(client, how))
+        fails(errors.ClosedLocally, lambda: wait(client), after=UNIT)
+        assert client.closed
+
+
+def test_one_reader_and_one_writer(client: Client) -> None:
+    payload = random.Random(4).randbytes(16 * MIB)
+    writer = gevent.spawn(client.send, payload, timeout=60 * SCALE)
+    assert client.recv_exactly(len(payload), timeout=60 * SCALE) == payload
+    writer.get()
+
+
+@pytest.mark.parametrize(
+    "receive",
+    [
+        lambda client, count: client.recv_exactly(count),
+        lambda client, count: client.receive(Exactly(count)),
+        lambda client, count: b"".join(client.recv_exactly(count // 64) for _ in range(64)),
+    ],
+)
+def test_a_reader_does_not_disturb_a_writer_that_waits(client: Client, receive: Callable[[Client, int], bytes]) -> None:
+    payload = random.Random(7).randbytes(32 * MIB)
+    writer = gevent.spawn(client.send, payload, timeout=60 * SCALE)
+    wait_until(lambda: client._wire._write_event.callback is not None)
+    assert receive(client, len(payload)) == payload
+    writer.get(timeout=PATIENCE)
+
+
+def test_two_readers_are_told_so_and_the_first_goes_on(client: Client) -> None:
+    first = gevent.spawn(client.recv)
+    gevent.sleep(0)
+    for call in (client.recv, lambda: client.echo(b"x"), lambda: client.receive(Exactly(1))):
+        with pytest.raises(ConcurrentObjectUseError):
+            call()
+    client.send(b"for the first")
+    assert first.get(timeout=PATIENCE) == b"for the first"
+
+
+@pytest.mark.parametrize("killer", [gevent.GreenletExit, gevent.Timeout(1), KeyError("from outside")])
+@pytest.mark.parametrize(
+    "wait",
+    [lambda client: client.recv(), lambda client: client.echo(b"x"), lambda client: client.send(bytes(64 * MIB))],
+)
+def test_an_exception_thrown_into_a_waiter_leaves_nothing_armed(
+    killer: BaseException, wait: Callable[[Client], object]
+) -> None:
+    with connected_to(peers.never_reads()) as client:
+        ended: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                wait(client)
+            except BaseException as error:
+                ended.append(error)
+
+        waiter = gevent.spawn(work)
+        gevent.sleep(UNIT / 2)
+        assert not nothing_armed(client)
+        waiter.kill(killer)
+        assert len(ended) == 1
+        assert isinstance(ended[0], killer if isinstance(killer, type) else type(killer))
+        assert nothing_armed(client)
+
+
+def test_a_gevent_timeout_ends_a_call(client: Client) -> None:
+    with pytest.raises(gevent.Timeout), gevent.Timeout(UNIT):
+        client.recv()
+    assert nothing_armed(client)
+    assert client.echo(b"x") == b"x"
+
+
+def test_other_greenlets_run_during_a_long_echo(client: Client) -> None:
+    turns = 0
+
+    def count() -> None:
+        nonlocal turns
+        while True:
+            gevent.sleep(0)
+            turns += 1
+
+    counter = gevent.spawn(count)
+    client.echo(bytes(16 * MIB))
+    counter.kill()
+    assert turns > 16
+
+
+def test_many_clients_at_once(honest: peers.Peer) -> None:
+    def work(number: int) -> int:
+        with connect(honest.target) as client:
+            for turn in range(20):
+                client.echo(b"%d:%d" % (number, turn) * 50)
+            return client.bytes_received
+
+    jobs = [gevent.spawn(work, number) for number in range(100)]
+    assert all(job.get() for job in jobs)
+    assert honest.accepted == 100
+    wait_until(lambda: honest.open == 0)
+
+
+# Processes, patched and not.
+
+
+WORK = """
+import sys
+{first}
+import socket
+import gevent
+from gevent import monkey
+from geventecho.client.client import connect
+from geventecho.errors import ReadTimeout
+assert monkey.is_module_patched("socket") is {patched}
+import threading, time
+turns = 0
+def count():
+    global turns
+    while True:
+        gevent.sleep(0.01)
+        turns += 1
+gevent.spawn(count)
+with connect(sys.argv[1]) as client:
+    payload = bytes(range(256)) * 40000
+    assert client.echo(payload) is payload
+    client.send(b"bye")
+    client.end()
+    assert b"".join(client) == b"bye"
+with connect("localhost:" + sys.argv[1].rpartition(":")[2], timeout=0.3) as client:
+    try:
+        client.recv()
+    except ReadTimeout:
+        pass
+    else:
+        raise AssertionError
+assert turns > 10, "the wait was cooperative"
+assert monkey.is_module_patched("socket") is {patched}
+print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "patched"),
+    [
+        ("", False),
+        ("from gevent import monkey; monkey.patch_all()", True),
+        ("import geventecho.client; from gevent import monkey; monkey.patch_all()", True),
+    ],
+)
+def test_patched_and_unpatched_processes_alike(honest: peers.Peer, first: str, patched: bool) -> None:
+    assert run(WORK.format(first=first, patched=patched), honest.target) == "done\n"
+
+
+def test_a_client_that_is_forgotten_keeps_nothing(honest: peers.Peer) -> None:
+    client = connect(honest.target)
+    client.echo(b"x")
+    clients = [client]
+    del client
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        clients.clear()
+    wait_until(lambda: honest.open == 0)

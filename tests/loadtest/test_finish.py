@@ -1,0 +1,228 @@
+"""The end of a run: complete numbers in every output, whatever ends it, and nobody left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import peers
+from tests.support.locust_process import EchoServerProcess, LocustRun
+from tests.support.timing import SCALE, wait_until
+
+WORKERS = ("--processes", "2")
+
+
+def fired(run: LocustRun) -> int:
+    return sum(process["ok"] + process["failed"] for process in run.fired())
+
+
+def csv_total(path: Path) -> int:
+    with path.open() as file:
+        return next(int(row["Request Count"]) for row in csv.DictReader(file) if row["Name"] == "Aggregated")
+
+
+def html_total(path: Path) -> int:
+    found = re.search(r"window\.templateArgs = (\{.*?\})\s*(?:;|</script>|window)", path.read_text(), re.DOTALL)
+    assert found
+    rows = json.loads(found[1])["requests_statistics"]
+    return next(int(row["num_requests"]) for row in rows if row["name"] == "Aggregated")
+
+
+def assert_complete(run: LocustRun, processes: int) -> None:
+    """The master counted, and wrote, exactly what was fired, and the processes' own accounts add up."""
+    assert len(run.fired()) == processes
+    for process in run.fired():
+        account = process["account"]
+        assert account["started"] == account["ok"] + account["failed"] + account["aborted"]
+        assert (account["ok"], account["failed"]) == (process["ok"], process["failed"])
+    assert fired(run) > 20
+    assert run.counted() == {"requests": fired(run), "failures": 0}, run.log
+    assert csv_total(run.directory / "result_stats.csv") == fired(run)
+    assert html_total(run.directory / "result.html") == fired(run)
+    names = ("started", "ok", "failed", "aborted")
+    sums = {name: sum(process["account"][name] for process in run.fired()) for name in names}
+    assert "operations: " + ", ".join(f"{name} {sums[name]}" for name in names) + "\n" in run.log
+    assert "Traceback" not in run.log
+    assert run.family() == []
+
+
+def outputs(directory: Path) -> tuple[str, ...]:
+    return ("--html", str(directory / "result.html"), "--csv", str(directory / "result"))
+
+
+BUSY = ("-u", "20", "-r", "20", "--think-time", "0.1")
+RUN_TIME = (*BUSY, "-t", "5")
+# The master still sends spawn orders while the workers report: they must not start users again.
+RAMP_UP = ("-u", "500", "-r", "30", "-t", "10", "-s", "3", "--think-time", "0.1")
+# What ends the run; arguments, processes that fire, and what to do once they do.
+ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | None]] = {
+    "run time": (RUN_TIME, 1, None),
+    "Ctrl-C": (BUSY, 1, lambda run: run.signal_group(signal.SIGINT)),
+    "SIGTERM": (BUSY, 1, lambda run: run.process.send_signal(signal.SIGTERM)),
+    "run time, 2 workers": (RUN_TIME, 2, None),
+    "Ctrl-C to all, 2 workers": (BUSY, 2, lambda run: run.signal_group(signal.SIGINT)),
+    "SIGTERM to the master, 2 workers": (BUSY, 2, lambda run: run.process.send_signal(signal.SIGTERM)),
+    "SIGTERM to all, 2 workers": (BUSY, 2, lambda run: run.signal_group(signal.SIGTERM)),
+    "run time in the ramp-up, 2 workers": (RAMP_UP, 2, None),
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, LocustRun]]:
+    """One run for each ending, all at once: one after the other they take a minute."""
+    with contextlib.ExitStack() as stack:
+        started = {}
+        for name, (arguments, processes, _) in ENDINGS.items():
+            directory = tmp_path_factory.mktemp("run")
+            workers = WORKERS if processes == 2 else ()
+            run = LocustRun(directory, "--headless", *arguments, *workers, *outputs(directory))
+            started[name] = stack.enter_context(run)
+        yield started
+
+
+def wait_for_echoes(run: LocustRun) -> None:
+    """Now it could lose some."""
+    run.wait_for_log(r"TCP +echo +[1-9]\d\d")
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_numbers_are_complete_at_the_end(runs: dict[str, LocustRun], ending: str) -> None:
+    _, processes, end = ENDINGS[ending]
+    run = runs[ending]
+    if end is not None:
+        wait_for_echoes(run)
+        assert len(run.family()) == {1: 2, 2: 4}[processes], "master, workers, the echo server"
+        end(run)
+    assert run.wait() == 0, run.log
+    assert_complete(run, processes)
+
+
+def test_the_server_saw_what_was_counted(tmp_path: Path) -> None:
+    with EchoServerProcess() as server, LocustRun(
+        tmp_path, "--headless", "--host", server.target, "-t", "2", *BUSY, *outputs(tmp_path)
+    ) as run:  # fmt: skip
+        assert run.wait() == 0, run.log
+        assert_complete(run, 1)
+    assert server.counters["accepted"] == server.peak == 20
+    echoes, aborted = fired(run) - 20, run.fired()[0]["account"]["aborted"]
+    assert 1024 * echoes <= server.counters["bytes_received"] <= 1024 * (echoes + aborted)
+
+
+def test_stop_in_the_web_ui_and_again(tmp_path: Path) -> None:
+    with LocustRun(tmp_path, *WORKERS, *outputs(tmp_path)) as run:
+        run.wait_for_ui()
+        wait_until(lambda: json.loads(run.request("/worker-count")[1])["worker_count"] == 2, what="two workers")
+
+        def is_running() -> bool:
+            stats = run.stats()
+            return stats["state"] == "running" and stats["stats"][-1]["num_requests"] > 100
+
+        for test in (1, 2):
+            form = {"user_count": 20, "spawn_rate": 20, "host": run.server_target(), "think_time": "0.02"}
+            assert run.swarm(**form)["success"], run.log
+            if test == 1:  # the second is stopped while it starts
+                wait_until(is_running, 20 * SCALE, "requests")
+            run.request("/stop", {})
+            assert run.counted() == {"requests": fired(run), "failures": 0}
+            assert [process["tests"] for process in run.fired()] == [test, test]
+            wait_until(lambda: run.stats()["stats"][-1]["num_requests"] == fired(run), what="the same in the UI")
+            wait_until(lambda: run.stats()["state"] == "stopped", 20 * SCALE, "workers ready")
+        run.signal_group(signal.SIGINT)
+        assert run.wait() == 0, run.log
+        assert run.family() == []
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_nobody_outlives_a_killed_master(tmp_path: Path, early: bool) -> None:
+    with LocustRun(tmp_path, "--headless", *BUSY, *WORKERS) as run:
+        if early:
+            wait_until(lambda: len(run.family()) == 4, 20 * SCALE, "two workers and a server")
+        else:
+            wait_for_echoes(run)
+        assert len(run.family()) == 4
+        os.kill(run.process.pid, signal.SIGKILL)
+        wait_until(lambda: run.family() == [], 3 * SCALE, "the end of everybody")
+
+
+def test_failures_give_exit_code_1(tmp_path: Path) -> None:
+    with LocustRun(
+        tmp_path, "--headless", "--host", "tcp://127.0.0.1:1", "-t", "1", *BUSY, *WORKERS, *outputs(tmp_path)
+    ) as run:  # fmt: skip
+        assert run.wait() == 1
+        assert run.counted()["failures"] == run.counted()["requests"] == fired(run) > 0
+        assert "Traceback" not in run.log
+        errors = (tmp_path / "result_failures.csv").read_text().splitlines()[1:]
+        assert [line.split(",")[:3] for line in errors] == [["TCP", "connect", "refused"]]
+
+
+@pytest.mark.parametrize("workers", [(), WORKERS], ids=["1 process", "2 workers"])
+def test_a_run_in_which_nothing_is_answered_is_no_success(workers: tuple[str, ...], tmp_path: Path) -> None:
+    with peers.never_replies() as peer, LocustRun(
+        tmp_path, "--headless", "--host", peer.target, "-t", "3", *BUSY, *workers
+    ) as run:  # fmt: skip
+        assert run.wait() == 1, run.log
+    found = re.search(r"operations: started (\d+), ok (\d+), failed 0, aborted (\d+)\n", run.log)
+    assert found, run.log
+    started, connected, aborted = map(int, found.groups())
+    assert started == connected + aborted
+    assert aborted > 0
+    assert "nothing was answered" in run.log
+    assert "Traceback" not in run.log
+
+
+def test_a_run_that_ends_before_its_first_operation_is_no_success(tmp_path: Path) -> None:
+    locustfile = tmp_path / "late.py"
+    locustfile.write_text(
+        "import gevent\n"
+        "from loadtests.locustfile import EchoUser\n"
+        "class Late(EchoUser):\n"
+        "    def on_start(self):\n"
+        "        gevent.sleep(60)\n"
+    )
+    with EchoServerProcess() as server, LocustRun(
+        tmp_path, "--headless", "--host", server.target, "-t", "1", *BUSY, "Late", locustfile=locustfile
+    ) as run:  # fmt: skip
+        assert run.wait() == 1, run.log
+    assert "operations: started 0, ok 0, failed 0, aborted 0\n" in run.log
+    assert "no operation was started" in run.log
+
+
+@pytest.mark.long
+def test_a_worker_that_died_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with LocustRun(tmp_path, "--headless", *BUSY, *WORKERS, *outputs(tmp_path)) as run:
+        wait_for_echoes(run)
+        children = [process for process in run.family() if process.pid != run.process.pid]
+        next(child for child in children if "serve" not in child.cmdline()).kill()
+        run.process.send_signal(signal.SIGTERM)
+        assert run.wait(20 * SCALE) == 0, run.log
+        assert "No final report from" in run.log
+        assert run.family() == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_of_another_machine_report_when_they_are_ended(number: signal.Signals, tmp_path: Path) -> None:
+    (there := tmp_path / "there").mkdir()
+    with (
+        EchoServerProcess() as server,
+        LocustRun(
+            tmp_path, "--master", "--headless", "--expect-workers", "2", "--host", server.target, *BUSY, module="locust"
+        ) as master,
+        LocustRun(there, "--worker", *WORKERS, master_port=master.master_port, module="locust") as workers,
+    ):
+        wait_for_echoes(master)
+        workers.signal_group(number)
+        workers.wait()
+        assert master.wait() == 0, master.log
+        assert len(workers.fired()) == 2
+        assert master.counted() == {"requests": fired(workers), "failures": 0}
+        assert "Traceback" not in master.log

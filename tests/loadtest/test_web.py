@@ -1,0 +1,238 @@
+"""The web UI: whom it answers, what it accepts; and the launcher that starts it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support import peers
+from tests.support.locust_process import ECHO_USER, LocustRun
+from tests.support.locust_script import run_script
+from tests.support.timing import SCALE, wait_until
+
+FORM = {"user_count": "1", "spawn_rate": "1"}
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocustRun]:
+    """An idle UI with two workers and a server of its own."""
+    with LocustRun(tmp_path_factory.mktemp("ui"), "--processes", "2") as run:
+        run.wait_for_ui()
+        wait_until(lambda: json.loads(run.request("/worker-count")[1])["worker_count"] == 2, what="two workers")
+        yield run
+
+
+def test_everything_listens_on_loopback_only(ui: LocustRun) -> None:
+    addresses = {
+        connection.laddr.ip
+        for process in ui.family()
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert addresses == {"127.0.0.1"}
+
+
+def test_the_form_is_filled_in(ui: LocustRun) -> None:
+    page = ui.request("/")[1]
+    found = page[page.index("window.templateArgs") :]
+    assert '"num_users": 1000' in found
+    assert '"spawn_rate": 100.0' in found
+    assert f'"host": "{ui.server_target()}"' in found
+    for name in ("payload_size", "think_time", "connect_timeout", "request_timeout"):
+        assert f'"{name}"' in found
+    assert "Seconds a user waits between two tasks; 0 is flat out" in found
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/swarm", "/stop", "/stats/requests", "/stats/reset", "/assets/nothing", "/logs"]
+)
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "evil.example:{port}"}, 421),
+        ({"Host": "127.0.0.1:{port}@evil.example"}, 421),
+        ({"Host": "127.0.0.1.evil.example:{port}"}, 421),
+        ({"Host": "127.0.0.1:1"}, 421),
+        ({"Host": "192.0.2.1:{port}"}, 421),
+        ({"Host": "["}, 421),
+        ({"Host": "127.0.0.1:{port}", "Origin": "http://evil.example"}, 403),
+        ({"Host": "127.0.0.1:{port}", "Origin": "http://127.0.0.1:1"}, 403),
+        ({"Host": "127.0.0.1:{port}", "Origin": "http://localhost:{port}"}, 403),
+        ({"Host": "127.0.0.1:{port}", "Origin": "null"}, 403),
+        ({"Host": "127.0.0.1:{port}", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+        ({"Host": "127.0.0.1:{port}", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"}, 403),
+    ],
+)
+def test_foreign_requests_are_refused(ui: LocustRun, path: str, headers: dict[str, str], status: int) -> None:
+    form = FORM if path in ("/swarm", "/stop", "/stats/reset") else None
+    filled = {name: value.format(port=ui.port) for name, value in headers.items()}
+    assert ui.request(path, form, filled)[0] == status
+    assert ui.stats()["state"] == "ready", "nothing was started"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Host": "localhost:{port}"},
+        {"Host": "LOCALHOST:{port}", "Origin": "http://localhost:{port}"},
+        {"Host": "127.0.0.1:{port}", "Origin": "http://127.0.0.1:{port}", "Sec-Fetch-Site": "same-origin"},
+        {"Host": "[::1]:{port}"},
+        {"Host": "127.0.0.1:{port}", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"},
+    ],
+)
+def test_our_own_requests_pass(ui: LocustRun, headers: dict[str, str]) -> None:
+    filled = {name: value.format(port=ui.port) for name, value in headers.items()}
+    assert ui.request("/stats/requests", None, filled)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("payload_size", "0", "Payload size: '0' is not a whole number of 1 to 1073741824"),
+        ("payload_size", "1.5", "Payload size: '1.5' is not a whole number"),
+        ("payload_size", "", "Payload size: '' is not a whole number"),
+        ("think_time", "-1", "Think time: '-1' is not a number of seconds of 0 or more"),
+        ("think_time", "nan", "Think time: 'nan' is not a number of seconds"),
+        ("connect_timeout", "0", "Connect timeout: a timeout must be above 0 seconds"),
+        ("request_timeout", "soon", "Request timeout: 'soon' is not a number of seconds"),
+        ("host", "127.0.0.1", "'127.0.0.1' is not a target: the port is missing"),
+        ("host", "http://127.0.0.1:80", "the scheme 'http://' is not known"),
+    ],
+)
+def test_a_wrong_value_in_the_form_is_named_and_changes_nothing(
+    ui: LocustRun, field: str, value: str, message: str
+) -> None:
+    before = ui.request("/")[1]
+    reply = ui.swarm(**{**FORM, "payload_size": "77", "think_time": "7", field: value})
+    assert reply["success"] is False
+    assert message in reply["message"]
+    assert ui.stats()["state"] == "ready"
+    assert ui.request("/")[1] == before
+
+
+def test_a_value_changed_in_the_form_counts_on_the_workers(ui: LocustRun) -> None:
+    """Last of those that share the UI: it runs a test."""
+    form = {
+        "user_count": "4",
+        "spawn_rate": "4",
+        "payload_size": "333",
+        "think_time": "0.01",
+        "host": ui.server_target(),
+    }
+    assert ui.swarm(**form)["success"] is True
+
+    def echo() -> dict[str, Any]:
+        return next((row for row in ui.stats()["stats"] if row["name"] == "echo"), {"num_requests": 0})
+
+    wait_until(lambda: echo()["num_requests"] > 100, 20 * SCALE, "echoes")
+    assert echo()["avg_content_length"] == 333
+    assert ui.stats()["errors"] == []
+    assert {process["tests"] for process in ui.fired()} == {1}
+    ui.request("/stop", {})
+    ui.signal_group(signal.SIGINT)
+    assert ui.wait() == 0, ui.log
+    assert ui.family() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--payload-size", "0"], "argument --payload-size: '0' is not a whole number of 1 to 1073741824"),
+        (["--host", "localhost"], "argument --host: 'localhost' is not a target: the port is missing"),
+    ],
+)
+def test_a_wrong_argument_ends_with_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+    with LocustRun(tmp_path, "--headless", "-t", "1", "--processes", "2", *arguments) as run:
+        assert run.wait() == 2
+        assert message in run.log
+        assert "Traceback" not in run.log
+        wait_until(lambda: run.family() == [], what="the end of the workers")
+
+
+def test_wrong_arguments(tmp_path: Path) -> None:
+    text = """
+import contextlib, io
+from locust.argument_parser import get_parser
+messages = []
+wrong = "--think-time=-1", "--request-timeout=0", "--connect-timeout=x", "--payload-size=2.5"
+for argument in wrong:
+    error = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(error):
+            get_parser().parse_args([argument])
+    except SystemExit as exit:
+        messages.append([exit.code, error.getvalue()])
+good = get_parser().parse_args(["--think-time", "0", "--payload-size", "7"])
+answer([messages, good.think_time, good.payload_size, good.request_timeout])
+"""
+    messages, *good = run_script(text, directory=tmp_path)
+    assert good == [0, 7, 5.0]
+    assert [code for code, _ in messages] == [2, 2, 2, 2]
+    expected = (
+        "--think-time: '-1' is not a number of seconds of 0 or more",
+        "--request-timeout: a timeout must be above 0 seconds",
+        "--connect-timeout: 'x' is not a number of seconds",
+        "--payload-size: '2.5' is not a whole number",
+    )
+    for part, (_, message) in zip(expected, messages, strict=True):
+        assert part in message
+
+
+def test_the_web_port_is_taken(tmp_path: Path) -> None:
+    with peers.echoes() as other, LocustRun(tmp_path, web_port=other.port) as run:
+        assert run.wait() == 1
+    where = f"127.0.0.1:{other.port}"
+    assert run.log == (
+        f"geventecho.loadtest: the web UI cannot listen on {where}: another program has it; see --web-port\n"
+    )
+
+
+def test_the_host_of_a_class_is_not_replaced_by_a_server_of_our_own(tmp_path: Path) -> None:
+    locustfile = tmp_path / "other.py"
+    with peers.echoes() as peer:
+        locustfile.write_text(
+            f"from loadtests.locustfile import EchoUser\nclass Other(EchoUser):\n    host = {peer.target!r}\n"
+        )
+        with LocustRun(
+            tmp_path, "--headless", "-u", "1", "-t", "2", "--think-time", "0.1", "Other",
+            locustfile=locustfile, own_server=False,
+        ) as run:  # fmt: skip
+            assert run.wait() == 0, run.log
+        assert peer.accepted == 1
+
+
+def test_plain_locust_from_a_low_descriptor_limit(tmp_path: Path) -> None:
+    """1,100 users in one process that was started with `ulimit -Sn 1024`."""
+    with peers.echoes() as peer, LocustRun(
+        tmp_path, "--headless", "-u", "1100", "-r", "1100", "-t", "4", "--host", peer.target,
+        module="locust", locustfile=ECHO_USER, descriptors=1024,
+    ) as run:  # fmt: skip
+        wait_until(lambda: peer.open == 1100, 20 * SCALE, "1,100 connections at once")
+        assert run.wait() == 0, run.log
+        wait_until(lambda: peer.open == 0, what="all closed")
+
+
+def test_the_guard_with_other_addresses(tmp_path: Path) -> None:
+    text = """
+from geventecho.loadtest.web.guard import Guard
+wide, proxied = Guard("", 8089), Guard("127.0.0.1", 8089, ("load.example", "load.example:9000"))
+tls = Guard("127.0.0.1", 443)
+answer({
+    "wide": [wide.is_ours(host) for host in ("192.0.2.1:8089", "[2001:db8::1]:8089", "evil.example:8089", "1.2.3.4:1")],
+    "proxied": [proxied.is_ours(host) for host in ("load.example", "LOAD.example:9000", "load.example.evil:9000", "")],
+    "implied": [tls.is_ours(host) for host in ("127.0.0.1", "localhost:443", "localhost:8089")],
+})
+"""
+    assert run_script(text, directory=tmp_path) == {
+        "wide": [True, True, False, False],
+        "proxied": [True, True, False, False],
+        "implied": [True, True, False],
+    }

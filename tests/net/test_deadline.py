@@ -1,0 +1,49 @@
+"""Deadline: one budget shared by several steps."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geventecho.net.deadline import Deadline
+from tests.support.timing import UNIT, wait_until
+
+
+def test_no_budget_never_ends() -> None:
+    deadline = Deadline(None)
+    assert deadline.remaining() is None
+    assert not deadline.expired
+    assert deadline.when is None
+
+
+def test_it_runs_down_on_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    deadline = Deadline(5)
+    assert deadline.remaining() == 5
+    now = 1004.0
+    assert deadline.remaining() == 1
+    assert not deadline.expired
+    now = 1005.0
+    assert deadline.remaining() == 0
+    assert deadline.expired
+    now = 2000.0
+    assert deadline.remaining() == 0
+
+
+def test_it_expires_in_real_time_and_not_before() -> None:
+    began = time.monotonic()
+    deadline = Deadline(UNIT)
+    wait_until(lambda: deadline.expired)
+    assert time.monotonic() - began >= UNIT
+
+
+@given(st.floats(-1e6, 1e6))
+def test_what_is_left_is_never_negative(seconds: float) -> None:
+    deadline = Deadline(seconds)
+    left = deadline.remaining()
+    assert left is not None
+    assert 0 <= left <= max(0.0, seconds) + 1e-3

@@ -1,0 +1,111 @@
+"""What the kernel knows of a socket: is its peer there, what is on its way, who was dropped at the door."""
+
+from __future__ import annotations
+
+import contextlib
+import socket as plain
+import time
+from collections.abc import Iterator
+
+import pytest
+from gevent import socket
+
+from geventecho.net import tcp_info
+from tests.support.timing import UNIT, wait_until
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, plain.socket]]:
+    """A connection over TCP: the near end is gevent's, the far end a plain one."""
+    with plain.create_server(("127.0.0.1", 0)) as listener, socket.socket() as near:
+        near.connect(listener.getsockname())
+        far, _ = listener.accept()
+        with far:
+            yield near, far
+
+
+def fill(sock: socket.socket) -> int:
+    """Send until the kernel takes no more; returns how many bytes it took."""
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sent += sock._sock.send(b"x" * 65536)
+    return sent
+
+
+def test_unread_is_what_has_come_in_and_nobody_has_read(pair: tuple[socket.socket, plain.socket]) -> None:
+    near, far = pair
+    assert tcp_info.unread(near.fileno()) == 0
+    far.sendall(b"x" * 1000)
+    wait_until(lambda: tcp_info.unread(near.fileno()) == 1000)
+    near.recv(400)
+    assert tcp_info.unread(near.fileno()) == 600
+
+
+def test_undelivered_is_without_the_fin_and_nothing_for_a_peer_that_has_sent_its_own(
+    pair: tuple[socket.socket, plain.socket],
+) -> None:
+    near, far = pair
+    assert tcp_info.undelivered(near) == 0
+    fill(near)
+    wait_until(lambda: tcp_info.undelivered(near) == tcp_info.unsent(near.fileno()) > 0)
+    near.shutdown(socket.SHUT_WR)
+    assert tcp_info.undelivered(near) == tcp_info.unsent(near.fileno()) - 1 > 0
+    far.shutdown(plain.SHUT_WR)
+    wait_until(lambda: tcp_info.undelivered(near) == 0)
+    assert tcp_info.unsent(near.fileno()) > 1
+
+
+def test_unsent_is_what_the_peer_has_not_acknowledged(pair: tuple[socket.socket, plain.socket]) -> None:
+    near, far = pair
+    assert tcp_info.unsent(near.fileno()) == 0
+    sent = fill(near)
+    assert 0 < tcp_info.unsent(near.fileno()) <= sent
+    while sent:
+        sent -= len(far.recv(1 << 20))
+    wait_until(lambda: tcp_info.unsent(near.fileno()) == 0)
+
+
+def test_the_pulse_of_a_peer_that_has_nothing_to_say(pair: tuple[socket.socket, plain.socket]) -> None:
+    near, far = pair
+    far.sendall(b"x")
+    assert near.recv(1) == b"x"
+    began = time.monotonic()
+    wait_until(lambda: tcp_info.pulse(near).silence >= 3 * UNIT)
+    assert time.monotonic() - began >= 3 * UNIT - 0.02
+    assert tcp_info.pulse(near)[1:] == (False, False)
+
+
+def test_a_peer_that_takes_nothing_still_answers(pair: tuple[socket.socket, plain.socket]) -> None:
+    """Its kernel answers each probe of its closed window: it has not vanished, however long it goes on."""
+    near, _ = pair
+    fill(near)
+    end = time.monotonic() + 15 * UNIT
+    while time.monotonic() < end:
+        silence, outstanding, unanswered = tcp_info.pulse(near)
+        assert outstanding
+        assert not unanswered
+        assert silence < 14 * UNIT
+        time.sleep(0.01)
+
+
+def test_no_pulse_of_what_is_not_tcp() -> None:
+    near, far = socket.socketpair()
+    with near, far, pytest.raises(OSError, match="not supported"):
+        tcp_info.pulse(near)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        tcp_info.pulse(near)
+
+
+def test_drops_are_those_of_one_listener() -> None:
+    with contextlib.ExitStack() as stack:
+        full, other = (stack.enter_context(plain.create_server(("127.0.0.1", 0), backlog=2)) for _ in range(2))
+        assert tcp_info.queue_drops(full) == 0
+        for _ in range(8):
+            client = stack.enter_context(plain.socket())
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        wait_until(lambda: tcp_info.queue_drops(full) >= 5)
+        assert tcp_info.queue_drops(other) == 0
+    with socket.socket(socket.AF_UNIX) as unix:
+        assert tcp_info.queue_drops(unix) == 0

@@ -1,0 +1,253 @@
+"""The accept loop: a bad peer, a full process, a broken listener, told apart."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import resource
+import socket as plain
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import gevent
+import pytest
+from gevent import socket
+
+from geventecho.address import Address, SockAddr
+from geventecho.net.tcp_info import queue_drops
+from geventecho.server.acceptor import PAUSE, Acceptor
+from geventecho.server.counters import Refusal
+from geventecho.server.listener import listen
+from tests.support.servers import is_refused
+from tests.support.timing import PATIENCE, UNIT, wait_until
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+RST = struct.pack("ii", 1, 0)
+
+
+class Flaky:
+    """A listener whose next accepts fail with the errors that are given."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.errors: list[int] = []
+        self.tries = 0
+
+    def _accept(self) -> tuple[int, SockAddr]:
+        self.tries += 1
+        if self.errors:
+            number = self.errors.pop(0)
+            raise OSError(number, os.strerror(number))
+        return self.listener._accept()  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.listener, name)
+
+
+@dataclass
+class Accepting:
+    """An acceptor and what it did."""
+
+    most: int = 100
+    refuse: Refusal | None = None
+    delivered: list[socket.socket] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    errors: list[OSError] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+    backlog: int = 100
+
+    def __post_init__(self) -> None:
+        listener, self.address = listen(Address.parse("127.0.0.1:0"), backlog=self.backlog)
+        self.acceptor = Acceptor(
+            listener,
+            socket_class=socket.socket,
+            deliver=lambda sock, _: self.delivered.append(sock),
+            room=lambda: self.most - len(self.delivered),
+            admit=lambda _: Refusal.FULL if self.most <= len(self.delivered) else self.refuse,
+            refuse=lambda _, why: self.refused.append(why),
+            failed=self.errors.append,
+            dropped=self.dropped.append,
+        )
+        self.acceptor.start()
+        self.listener = self.acceptor.socket = Flaky(self.acceptor.socket)
+        self.closed = False
+
+    def connect(self) -> plain.socket:
+        return plain.create_connection((self.address.host, self.address.port), PATIENCE)
+
+    def shut(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self.acceptor.shut()
+
+
+@contextmanager
+def accepting(most: int = 100, refuse: Refusal | None = None, backlog: int = 100) -> Iterator[Accepting]:
+    found = Accepting(most, refuse, backlog=backlog)
+    try:
+        yield found
+    finally:
+        found.shut()
+        for sock in found.delivered:
+            sock.close()
+
+
+def test_it_delivers_what_connects() -> None:
+    with accepting() as found, found.connect() as client:
+        wait_until(lambda: found.delivered)
+        assert found.delivered[0].getpeername() == client.getsockname()
+        assert found.errors == found.refused == []
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT]
+)
+def test_an_error_of_a_peer_costs_no_pause(number: int, capfd: pytest.CaptureFixture[str]) -> None:
+    with accepting() as found:
+        found.listener.errors = [number] * 20
+        began = time.monotonic()
+        with found.connect():
+            wait_until(lambda: found.delivered)
+        assert time.monotonic() - began < 10 * PAUSE, "gevent pauses for 10 ms doubling to 1 s"
+        assert found.errors == found.refused == []
+    assert capfd.readouterr().err == ""
+
+
+def test_errors_of_accept_are_told_in_a_line_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    """Without the command line's filter, too, and together with whom they cost."""
+    with accepting() as found:
+        clients = [found.connect() for _ in range(5)]
+        found.listener.errors = [errno.EMFILE]
+        wait_until(lambda: len(found.refused) == 5)
+        found.listener.errors = [errno.ENOMEM] * 2
+        with found.connect():
+            wait_until(lambda: found.delivered)
+        found.shut()
+        for client in clients:
+            client.close()
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line == (
+        "clients turned away within a second: accept failed (OSError: [Errno 24] Too many open files) 1, "
+        "no_descriptor 5, accept failed (OSError: [Errno 12] Cannot allocate memory) 2"
+    )
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_without_descriptors_everybody_who_waits_is_refused_at_once(number: int) -> None:
+    with accepting() as found:
+        clients = [found.connect() for _ in range(5)]
+        found.listener.errors = [number]
+        wait_until(lambda: len(found.refused) == 5)
+        assert found.refused == [Refusal.NO_DESCRIPTOR] * 5
+        assert [error.errno for error in found.errors] == [number]
+        for client in clients:
+            assert client.recv(1) == b""
+            client.close()
+        with found.connect():
+            wait_until(lambda: found.delivered)
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.ENOBUFS, errno.EINVAL])
+def test_what_only_time_can_mend_pauses_instead_of_spinning(number: int) -> None:
+    with accepting() as found:
+        found.listener.errors = [number] * 3
+        with found.connect():
+            began = time.monotonic()
+            wait_until(lambda: found.delivered)
+        assert 2.5 * PAUSE <= time.monotonic() - began <= 3 * PAUSE + 10 * UNIT
+        assert [error.errno for error in found.errors] == [number] * 3
+        assert found.listener.tries < 10
+
+
+def test_without_even_a_reserve_it_pauses_and_takes_one_later() -> None:
+    with accepting() as found:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        client = found.connect()
+        found.acceptor._release_reserve()
+        gc.collect()  # or a descriptor that an earlier test forgot may become free in between
+        hogs = [os.open(os.devnull, os.O_RDONLY)]
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hogs[0] + 1, hard))
+            wait_until(lambda: found.errors)
+            tries = found.listener.tries
+            gevent.sleep(3 * PAUSE)
+            assert found.listener.tries <= tries + 6, "it spins"
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            os.close(hogs[0])
+        wait_until(lambda: found.delivered)
+        assert found.acceptor._reserve is not None
+        client.close()
+
+
+def test_stopping_during_a_pause() -> None:
+    with accepting() as found:
+        found.listener.errors = [errno.ENOMEM]
+        client = found.connect()
+        wait_until(lambda: found.errors)
+        found.shut()
+        assert found.delivered, "it was in the queue"
+        gevent.sleep(2 * PAUSE)
+        client.close()
+
+
+def test_who_is_not_admitted_is_closed_at_once() -> None:
+    with accepting(refuse=Refusal.DENIED) as found, found.connect() as client:
+        wait_until(lambda: found.refused)
+        assert client.recv(1) == b""
+        assert found.refused == [Refusal.DENIED]
+        assert not found.delivered
+
+
+def test_who_finds_it_full_is_closed_at_once() -> None:
+    with accepting(most=1) as found, found.connect():
+        wait_until(lambda: found.delivered)
+        for turn in range(1, 6):
+            with found.connect() as client:
+                wait_until(lambda turn=turn: len(found.refused) == turn)  # type: ignore[misc]
+                assert client.recv(1) == b""
+        assert found.refused == [Refusal.FULL] * 5
+
+
+def test_what_the_kernel_drops_is_told_once() -> None:
+    with accepting(backlog=2) as found:
+        clients = []
+        for _ in range(9):  # with the hub held: nobody is accepted meanwhile
+            clients.append(plain.socket())
+            clients[-1].setblocking(False)
+            clients[-1].connect_ex((found.address.host, found.address.port))
+        wait_until(lambda: found.dropped)
+        assert 5 <= sum(found.dropped) <= 6
+        for client in clients:
+            client.close()
+        listener = found.acceptor._wrapper
+        with found.connect():
+            wait_until(lambda: sum(found.dropped) == queue_drops(listener))
+        assert found.errors == found.refused == []
+
+
+def test_shut_hands_on_the_queue_and_refuses_who_comes_later() -> None:
+    with accepting() as found:
+        clients = [found.connect() for _ in range(10)]
+        assert not found.delivered
+        began = time.monotonic()
+        found.shut()
+        assert time.monotonic() - began < 3 * UNIT, "it waited for something"
+        assert len(found.delivered) == 10
+        assert is_refused(found.address)
+        for client in clients:
+            client.close()
+
+
+def test_shut_passes_over_peers_that_are_gone() -> None:
+    with accepting() as found:
+        clients = [found.connect() for _ in range(3)]
+        found.listener.errors = [errno.ECONNABORTED, errno.EPROTO]
+        found.shut()
+        assert len(found.delivered) == 3
+        for client in clients:
+            client.close()

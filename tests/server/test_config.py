@@ -1,0 +1,122 @@
+"""ServerConfig and ClientConfig: the table of defaults, and what is out of range."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geventecho.address import DEFAULT_TARGET
+from geventecho.client.config import ClientConfig
+from geventecho.errors import ConfigError
+from geventecho.server.config import ServerConfig
+
+OPTIONAL_TIMES = ["idle_timeout", "first_byte_timeout", "lifetime", "write_stall"]
+OPTIONAL_AMOUNTS = ["max_per_address", "max_bytes", "max_rate", "min_rate"]
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    assert DEFAULT_TARGET == "tcp://127.0.0.1:8090"
+    assert dataclasses.asdict(ServerConfig()) == {
+        "backlog": 65535, "max_connections": None, "max_per_address": None, "connect_rate": None, "allow": (),
+        "deny": (), "idle_timeout": None, "first_byte_timeout": None, "lifetime": None, "max_bytes": None,
+        "max_rate": None, "min_rate": None, "write_stall": 60.0, "drain_idle": 1.0, "drain_timeout": 30.0,
+    }  # fmt: skip
+    assert dataclasses.asdict(ClientConfig()) == {"connect_timeout": 5.0, "request_timeout": 5.0}
+
+
+@pytest.mark.parametrize("name", OPTIONAL_TIMES)
+@pytest.mark.parametrize("value", [0, -1, -0.5, math.nan, math.inf, "1", True, b""])
+def test_a_time_that_can_be_switched_off_is_above_zero(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=name):
+        ServerConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["drain_idle", "drain_timeout"])
+@pytest.mark.parametrize("value", [None, -1, math.nan, math.inf, "1", True])
+def test_a_drain_has_an_end(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=name):
+        ServerConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", OPTIONAL_AMOUNTS)
+@pytest.mark.parametrize("value", [0, -1, 1.5, "1", True])
+def test_an_amount_is_a_whole_number_above_zero(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=name):
+        ServerConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "value"), [("backlog", 0), ("backlog", None), ("max_connections", -1)])
+def test_bounds_of_the_rest(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=name):
+        ServerConfig(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [*OPTIONAL_TIMES, *OPTIONAL_AMOUNTS, "connect_rate", "max_connections"])
+def test_none_switches_a_limit_off(name: str) -> None:
+    assert getattr(ServerConfig(**{name: None}), name) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["drain_idle", "drain_timeout", "max_connections"])
+def test_zero_is_a_value_where_it_means_something(name: str) -> None:
+    assert getattr(ServerConfig(**{name: 0}), name) == 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["allow", "deny"])
+@pytest.mark.parametrize("value", [("nonsense",), ("192.0.2.0/33",), ("10.0.0.1", ""), "192.0.2.0/24", None, 5])
+def test_networks(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"{name} .*192.0.2.0/24"):
+        ServerConfig(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_rate_that_nobody_could_keep() -> None:
+    assert ServerConfig(min_rate=100, max_rate=100).min_rate == 100
+    with pytest.raises(ConfigError, match="min_rate is 101 and max_rate 100"):
+        ServerConfig(min_rate=101, max_rate=100)
+
+
+def test_a_network_may_be_an_address_or_have_host_bits() -> None:
+    assert ServerConfig(allow=("192.0.2.7", "192.0.2.7/24", "2001:db8::/32")).allow[1] == "192.0.2.7/24"
+
+
+@pytest.mark.parametrize("name", ["connect_timeout", "request_timeout"])
+def test_a_client_s_patience(name: str) -> None:
+    assert getattr(ClientConfig(**{name: None}), name) is None
+    with pytest.raises(ConfigError, match=name):
+        ClientConfig(**{name: 0})
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(ServerConfig.names()),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    )
+)
+def test_any_options_are_a_table_or_a_config_error(options: dict[str, Any]) -> None:
+    try:
+        config = ServerConfig.of(None, options)
+    except ConfigError:
+        return
+    assert all(getattr(config, name) == value for name, value in options.items())
+
+
+def test_of_takes_a_table_or_options_but_not_both() -> None:
+    config = ServerConfig(lifetime=5)
+    assert ServerConfig.of(config, {}) is config
+    assert ServerConfig.of(None, {"lifetime": 5}) == config
+    with pytest.raises(ConfigError, match="not both: lifetime"):
+        ServerConfig.of(config, {"lifetime": 5})
+
+
+def test_an_unknown_option_is_named_beside_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"unknown options: idle; there are backlog, .*idle_timeout"):
+        ServerConfig.of(None, {"idle": 5})
+
+
+def test_a_table_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ServerConfig().backlog = 1  # type: ignore[misc]

@@ -1,0 +1,63 @@
+"""Counters: absolute numbers in one block."""
+
+from __future__ import annotations
+
+import array
+
+import pytest
+
+from geventecho.server.counters import COUNTERS, Counters, Ending, Refusal
+
+
+def test_every_reason_has_a_counter() -> None:
+    assert {f"ended_{ending.value}" for ending in Ending} < set(COUNTERS)
+    assert {f"refused_{refusal.value}" for refusal in Refusal} < set(COUNTERS)
+    assert len(set(COUNTERS)) == len(COUNTERS)
+
+
+def test_they_start_at_zero() -> None:
+    assert set(Counters().as_dict().values()) == {0}
+    assert tuple(Counters().as_dict()) == COUNTERS
+
+
+def test_a_refused_connection_was_accepted_first() -> None:
+    counters = Counters()
+    for count, refusal in enumerate(Refusal, 1):
+        counters.refuse(refusal)
+        assert counters["accepted"] == count
+        assert counters[f"refused_{refusal.value}"] == 1
+
+
+def test_an_ending_counts_once_under_its_reason() -> None:
+    counters = Counters()
+    for ending in Ending:
+        counters.end(ending)
+    assert all(counters[f"ended_{ending.value}"] == 1 for ending in Ending)
+    assert counters["accepted"] == 0
+
+
+def test_an_ending_counts_its_bytes() -> None:
+    counters = Counters()
+    for _ in range(2):
+        counters.end(Ending.RESET, received=10, sent=7, discarded=2, lost=1)
+    bytes_ = {what: counters[f"bytes_{what}"] for what in ("received", "sent", "discarded", "lost")}
+    assert bytes_ == {"received": 20, "sent": 14, "discarded": 4, "lost": 2}
+
+
+def test_add_counts_by_name() -> None:
+    counters = Counters()
+    counters.add("bytes_received", 1 << 40)
+    counters.add("bytes_received")
+    assert counters["bytes_received"] == (1 << 40) + 1
+    with pytest.raises(KeyError):
+        counters.add("nonsense")
+
+
+def test_the_block_can_be_one_that_another_process_reads() -> None:
+    block = array.array("Q", [0] * len(COUNTERS))
+    counters = Counters(block)
+    counters.end(Ending.PEER)
+    counters.add("bytes_sent", 5)
+    assert block[COUNTERS.index("ended_peer")] == 1
+    assert block[COUNTERS.index("bytes_sent")] == 5
+    assert counters.as_dict() == dict(zip(COUNTERS, block, strict=True))

@@ -1,0 +1,183 @@
+"""Due-time buckets: each limit is kept to within two ticks, and never early."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geventecho.server.connection import Phase
+from geventecho.server.counters import Ending
+from geventecho.server.deadlines import TICK
+from geventecho.server.rates import PACE_SECONDS
+from tests.support.ticking import LATE, Bench, Peer, Stub
+
+
+@pytest.mark.parametrize(
+    ("limits", "ending"),
+    [
+        ({"idle_timeout": 2}, Ending.IDLE),
+        ({"first_byte_timeout": 2}, Ending.FIRST_BYTE),
+        ({"lifetime": 2}, Ending.LIFETIME),
+        ({"lifetime": 9, "idle_timeout": 2, "first_byte_timeout": 5}, Ending.IDLE),
+        ({"lifetime": 9, "idle_timeout": 7, "first_byte_timeout": 2}, Ending.FIRST_BYTE),
+    ],
+)
+def test_the_first_limit_to_pass_ends_it(
+    limits: dict[str, float], ending: Ending, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(monkeypatch, **limits)
+    stub = bench.open()
+    assert 2 <= bench.until_ended(stub) - 1000 <= 2 + 3 * TICK
+    assert stub.endings == [ending]
+    bench.run(5)
+    assert stub.endings == [ending]
+
+
+def test_progress_extends_idle_but_not_lifetime(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, idle_timeout=1, lifetime=5)
+    stub = bench.open()
+    while not stub.endings:
+        bench.carry(stub)
+        bench.run(0.5)
+    assert stub.endings == [Ending.LIFETIME]
+    assert 5 <= bench.now - 1000 <= 5.5 + 3 * TICK
+
+
+def test_a_first_byte_frees_from_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, first_byte_timeout=1)
+    talking, silent = bench.open(), bench.open()
+    bench.carry(talking)
+    bench.run(10)
+    assert silent.endings == [Ending.FIRST_BYTE]
+    assert not talking.endings
+
+
+def test_a_stall_counts_only_while_something_is_owed(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, write_stall=1)
+    stub = bench.open()
+    bench.run(10)
+    assert not stub.endings
+    bench.carry(stub)
+    stub.pending = memoryview(b"owed")
+    bench.deadlines.watch(stub)  # type: ignore[arg-type]
+    since = bench.now
+    bench.run(0.8)
+    bench.carry(stub)  # it took a byte
+    bench.run(0.8)
+    assert not stub.endings
+    bench.until_ended(stub)
+    assert stub.endings == [Ending.WRITE_STALL]
+    assert 1.8 <= bench.now - since <= 1.8 + 4 * TICK
+
+
+def test_min_rate_ends_a_trickler_and_leaves_the_idle_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, min_rate=100)
+    Peer(bench, monkeypatch)
+    trickler, idle, quick = stubs = [Stub(began=bench.now, progress=bench.now) for _ in range(3)]
+    for stub in stubs:
+        bench.deadlines.add(stub)  # type: ignore[arg-type]
+    for _ in range(100):
+        if not trickler.endings:
+            bench.carry(trickler)
+        quick.received += 51
+        quick.sent += 51
+        quick.progress = bench.deadlines.clock.now
+        bench.run(1)
+    assert trickler.endings == [Ending.SLOW]
+    assert 2 * PACE_SECONDS - 1 < trickler.progress - trickler.began < 2 * PACE_SECONDS + 1
+    assert not idle.endings
+    assert not quick.endings
+
+
+def test_a_drain_ends_the_idle_at_once_and_the_others_once_they_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch)
+    idle, busy = bench.open(), bench.open()
+    bench.run(5)
+    bench.carry(busy)
+    bench.deadlines.drain(1.0, [idle, busy])  # type: ignore[list-item]
+    bench.run(3 * TICK)
+    assert idle.endings == [Ending.DRAINED]
+    for _ in range(10):
+        bench.carry(busy)
+        bench.run(0.5)
+    assert not busy.endings
+    bench.run(1 + 3 * TICK)
+    assert busy.endings == [Ending.DRAINED]
+
+
+def test_one_that_was_told_to_end_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, idle_timeout=1)
+    told, ending, closed = bench.open(), bench.open(), bench.open()
+    told.verdict = Ending.CUT
+    ending.phase = Phase.ENDING
+    closed.phase = Phase.CLOSED
+    bench.run(5)
+    assert told.endings == ending.endings == closed.endings == []
+
+
+def test_what_is_forgotten_is_never_judged_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(monkeypatch, idle_timeout=1)
+    stubs = [bench.open() for _ in range(100)]
+    for stub in stubs:
+        bench.deadlines.forget(stub)  # type: ignore[arg-type]
+        bench.deadlines.forget(stub)  # type: ignore[arg-type]
+    bench.run(3)
+    assert not any(stub.endings for stub in stubs)
+    assert not bench.deadlines._buckets
+
+
+def test_a_loop_that_was_held_reads_before_it_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that came meanwhile are in the kernel: the peer was not idle, the process was."""
+    bench = Bench(monkeypatch, idle_timeout=1)
+    stub, idle = bench.open(), bench.open()
+    bench.run(0.5)
+    bench.now += 60
+    bench.deadlines._tick()
+    assert not stub.endings
+    bench.carry(stub)
+    bench.run(3 * TICK)
+    assert not stub.endings
+    assert idle.endings == [Ending.IDLE]
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 3), st.lists(st.floats(0.01, 1.5), max_size=6)), min_size=1, max_size=8),
+    st.floats(0.11, 2),
+)
+def test_any_pattern_of_progress_ends_in_time_and_never_early(
+    connections: list[tuple[float, list[float]]], limit: float
+) -> None:
+    """Each connection opens after a while, then carries a byte after each pause, if it has not been ended before."""
+    with pytest.MonkeyPatch.context() as patch:
+        bench = Bench(patch, idle_timeout=limit)
+        steps: list[tuple[float, int]] = []
+        for index, (start, pauses) in enumerate(connections):
+            when = 1000 + start
+            steps.append((when, index))
+            for pause in pauses:
+                when += pause
+                steps.append((when, index))
+        stubs: dict[int, Stub] = {}
+        last: dict[int, float] = {}
+        ended: dict[int, float] = {}
+        steps.sort()
+        while len(ended) < len(connections):
+            tick = bench.now + TICK
+            while steps and steps[0][0] <= tick:
+                bench.now, index = steps.pop(0)
+                if index not in stubs:
+                    stubs[index] = bench.open()
+                elif index not in ended:
+                    bench.carry(stubs[index])
+                else:
+                    continue
+                last[index] = bench.now
+            bench.now = tick
+            bench.deadlines._tick()
+            for index, stub in stubs.items():
+                if stub.endings and index not in ended:
+                    ended[index] = bench.now
+                    assert limit <= ended[index] - last[index] <= limit + LATE
+            assert bench.now < 1100
+        assert not bench.deadlines._buckets

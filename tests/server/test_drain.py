@@ -1,0 +1,249 @@
+"""stop(): who is waited for, who is ended, and what that cost."""
+
+from __future__ import annotations
+
+import contextlib
+import socket as plain
+import time
+
+import gevent
+import pytest
+from gevent import socket
+
+from geventecho.server.drain import StopReport
+from geventecho.server.tcp_server import EchoServer, ServerState
+from tests.support.servers import (
+    LOCAL,
+    assert_adds_up,
+    dial,
+    is_refused,
+    ping,
+    read_exactly,
+    read_to_end,
+    stuff,
+    transfer,
+)
+from tests.support.timing import PATIENCE, UNIT, wait_until
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+MIB = 1 << 20
+
+
+def started(**options: float) -> EchoServer:
+    server = EchoServer(LOCAL, **options)
+    server.start()
+    return server
+
+
+def finishing(server: EchoServer, timeout: float | None = None) -> gevent.Greenlet:
+    """stop() in the background, begun."""
+    stopping = gevent.spawn(server.stop, timeout)
+    wait_until(lambda: server.state is not ServerState.LISTENING)
+    return stopping
+
+
+def test_an_idle_connection_gets_a_fin_at_once() -> None:
+    server = started(drain_idle=2 * UNIT)
+    with dial(server) as client:
+        ping(client)
+        gevent.sleep(3 * UNIT)
+        began = time.monotonic()
+        stopping = finishing(server)
+        assert read_to_end(client) == b""
+        assert time.monotonic() - began < 5 * UNIT
+        client.close()
+        assert stopping.get(timeout=PATIENCE) == StopReport(drained=1)
+    assert server.counters["ended_drained"] == 1
+    assert_adds_up(server.counters)
+
+
+def test_one_that_was_just_active_has_its_idle_time_first() -> None:
+    server = started(drain_idle=5 * UNIT)
+    with dial(server) as client:
+        ping(client)
+        began = time.monotonic()
+        stopping = finishing(server)
+        assert read_to_end(client) == b""
+        # The byte was stamped with a tick that may be old by one.
+        assert 5 * UNIT - 0.1 <= time.monotonic() - began <= 5 * UNIT + 0.5
+        client.close()
+        stopping.get(timeout=PATIENCE)
+
+
+def test_an_active_connection_goes_on_until_it_is_done() -> None:
+    server = started(drain_idle=3 * UNIT)
+    with dial(server) as client:
+        ping(client)
+        stopping = finishing(server)
+        for _ in range(10):
+            ping(client, b"still here")
+            gevent.sleep(UNIT)
+        assert not stopping.ready()
+        client.shutdown(socket.SHUT_WR)
+        assert read_to_end(client) == b""
+        assert stopping.get(timeout=PATIENCE) == StopReport(drained=1)
+    assert server.counters["ended_peer"] == 1
+
+
+def test_at_the_timeout_the_rest_is_cut_with_all_it_is_owed() -> None:
+    server = started(drain_idle=PATIENCE)
+    with dial(server) as client:
+        ping(client)
+        began = time.monotonic()
+        stopping = finishing(server, 5 * UNIT)
+
+        def talk() -> None:
+            while True:
+                client.sendall(b"x" * 1000)
+                gevent.sleep(UNIT / 20)
+
+        talking = gevent.spawn(talk)
+        talking.link_exception(lambda _: None)
+        received = len(read_to_end(client))
+        took = time.monotonic() - began
+        talking.kill()
+        client.close()
+        assert stopping.get(timeout=PATIENCE) == StopReport(cut=1)
+        assert 5 * UNIT <= took <= 5 * UNIT + 0.5
+    assert received == server.counters["bytes_sent"] - 4
+    assert server.counters["ended_cut"] == 1
+    assert_adds_up(server.counters)
+
+
+def test_a_stuck_peer_costs_its_bytes_and_a_second() -> None:
+    server = started(drain_idle=0)
+    with dial(server) as client, dial(server) as neighbour:
+        ping(neighbour)
+        neighbour.close()
+        stuff(server, client)
+        began = time.monotonic()
+        report = server.stop(5 * UNIT)
+        took = time.monotonic() - began
+        client.settimeout(PATIENCE)
+        received = 0
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := client.recv(65536):
+                received += len(chunk)
+    assert 5 * UNIT + 1.0 <= took <= 5 * UNIT + 1.0 + 0.5 + 5 * UNIT
+    assert (report.drained, report.cut) in ((0, 1), (1, 1))
+    # Lost is what the peer did not get, also where the kernel had taken it: to close with its input unread destroys it.
+    assert received == server.counters["bytes_sent"] - len(b"ping")
+    assert report.bytes_lost == server.counters["bytes_lost"] > 0
+    assert_adds_up(server.counters)
+
+
+def test_in_the_last_second_a_reader_still_gets_all() -> None:
+    server = started(drain_idle=PATIENCE)
+    with dial(server) as client:
+        stuff(server, client)
+        stopping = finishing(server, UNIT)
+        wait_until(lambda: server.connections[0].phase.value == "ending")
+        client.settimeout(PATIENCE)
+        received = len(read_to_end(client))
+        client.close()
+        report = stopping.get(timeout=PATIENCE)
+    assert report == StopReport(cut=1)
+    assert received == server.counters["bytes_sent"]
+    assert_adds_up(server.counters)
+
+
+def test_twenty_transfers_under_way_all_finish() -> None:
+    server = started()
+    size = 2 * MIB
+
+    def once() -> int:
+        with dial(server) as client:
+            return transfer(client, size, 16384, UNIT / 100)
+
+    transfers = [gevent.spawn(once) for _ in range(20)]
+    wait_until(lambda: server.connection_count == 20 and server.counters["bytes_received"] > MIB)
+    stopping = finishing(server)
+    assert [one.get(timeout=PATIENCE) for one in transfers] == [size] * 20
+    finished = time.monotonic()
+    assert stopping.get(timeout=PATIENCE) == StopReport(drained=20)
+    assert time.monotonic() - finished < 5 * UNIT
+
+
+def test_what_was_queued_before_is_served_and_what_comes_later_is_refused() -> None:
+    server = started(drain_idle=3 * UNIT)
+    assert server.address is not None
+    target = (server.address.host, server.address.port)
+    queued = [plain.create_connection(target, PATIENCE) for _ in range(10)]
+    for client in queued:
+        client.sendall(b"early")
+    stopping = gevent.spawn(server.stop)
+    gevent.sleep(0)
+    assert is_refused(server.address)
+    assert [gevent.get_hub().threadpool.apply(client.recv, (5,)) for client in queued] == [b"early"] * 10
+    for client in queued:
+        client.close()
+    assert stopping.get(timeout=PATIENCE) == StopReport(drained=10)
+
+
+def test_queued_connections_beyond_the_limit_are_refused_not_served() -> None:
+    server = started(max_connections=3)
+    assert server.address is not None
+    queued = [plain.create_connection((server.address.host, server.address.port), PATIENCE) for _ in range(10)]
+    server.close()
+    assert server.connection_count == 3
+    assert server.counters["refused_full"] == 7
+    for client in queued:
+        client.close()
+    assert server.join(PATIENCE)
+    assert_adds_up(server.counters)
+
+
+def test_the_report_counts_from_the_stop_not_from_the_start() -> None:
+    server = started(lifetime=PATIENCE)
+    for _ in range(5):
+        with dial(server) as client:
+            ping(client)
+    wait_until(lambda: not server.connection_count)
+    with dial(server) as client:
+        ping(client)
+        client.shutdown(socket.SHUT_WR)
+        stopping = finishing(server)
+        assert read_to_end(client) == b""
+        assert stopping.get(timeout=PATIENCE) == StopReport(drained=1)
+
+
+def test_an_empty_server_stops_at_once() -> None:
+    server = started()
+    began = time.monotonic()
+    assert server.stop() == StopReport()
+    assert time.monotonic() - began < 5 * UNIT
+
+
+def test_what_a_killed_peer_was_owed_is_in_the_report() -> None:
+    server = started(drain_idle=PATIENCE)
+    with dial(server) as client:
+        stuff(server, client)
+        stopping = finishing(server)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+        report = stopping.get(timeout=PATIENCE)
+    assert report.drained == 1
+    assert report.bytes_lost > 0
+
+
+def test_the_report_reads_as_one_line() -> None:
+    assert str(StopReport(drained=3, cut=2, bytes_lost=1)) == "drained 3, cut 2, bytes lost 1"
+
+
+def test_echoes_go_on_unharmed_while_others_are_ended() -> None:
+    server = started(drain_idle=3 * UNIT)
+    idle = [dial(server) for _ in range(50)]
+    for client in idle:
+        ping(client)
+    with dial(server) as busy:
+        ping(busy)
+        stopping = finishing(server)
+        for number in range(20):
+            busy.sendall(b"%04d" % number)
+            assert read_exactly(busy, 4) == b"%04d" % number
+            gevent.sleep(UNIT / 2)
+        for client in idle:
+            assert read_to_end(client) == b""
+            client.close()
+        busy.close()
+        assert stopping.get(timeout=PATIENCE) == StopReport(drained=51)

@@ -1,0 +1,267 @@
+"""Every byte comes back: the loop, over real sockets."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import socket as plain
+import threading
+from collections.abc import Iterator
+
+import gevent
+import greenlet
+import pytest
+from gevent import socket
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from geventecho.server.echo import RECEIVE_SIZE, _turn
+from geventecho.server.tcp_server import EchoServer
+from tests.support.servers import (
+    Process,
+    assert_adds_up,
+    dial,
+    echo_server,
+    ping,
+    read_exactly,
+    read_to_end,
+    serve,
+    stuff,
+)
+from tests.support.timing import PATIENCE, wait_until
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EchoServer]:
+    with echo_server() as server:
+        yield server
+
+
+def exchange(server: EchoServer, pieces: list[bytes]) -> bytes:
+    """Send the pieces one by one, half-close, and read to the end, all at the same time."""
+    with dial(server) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def send() -> None:
+            for piece in pieces:
+                client.sendall(piece)
+                gevent.sleep(0)
+            client.shutdown(socket.SHUT_WR)
+
+        sending = gevent.spawn(send)
+        received = read_to_end(client)
+        sending.get()
+    return received
+
+
+@given(st.lists(st.binary(min_size=1, max_size=2000), max_size=8))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_in_any_pieces(server: EchoServer, pieces: list[bytes]) -> None:
+    assert exchange(server, pieces) == b"".join(pieces)
+
+
+@given(size=st.integers(1, 200_001), seed=st.integers(0, 2**32), pieces=st.integers(1, 5))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_size(server: EchoServer, size: int, seed: int, pieces: int) -> None:
+    payload = random.Random(seed).randbytes(size)
+    step = -(-size // pieces)
+    assert exchange(server, [payload[start : start + step] for start in range(0, size, step)]) == payload
+
+
+@pytest.mark.parametrize("size", [RECEIVE_SIZE - 1, RECEIVE_SIZE, RECEIVE_SIZE + 1, 5 * RECEIVE_SIZE])
+def test_around_the_size_of_one_read(server: EchoServer, size: int) -> None:
+    payload = random.Random(size).randbytes(size)
+    assert exchange(server, [payload]) == payload
+
+
+def test_every_byte_value_alone_and_together(server: EchoServer) -> None:
+    with dial(server) as client:
+        for value in range(256):
+            ping(client, bytes([value]))
+        ping(client, bytes(range(256)))
+    special = b"\r\n\n\r\0\x04\x03\x1a\x1b[0m\xff\xfe\xef\xbb\xbf" * 7
+    assert exchange(server, [special]) == special
+
+
+def test_no_greeting_and_no_line_discipline(server: EchoServer) -> None:
+    with dial(server) as client:
+        client.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        client.settimeout(PATIENCE)
+        ping(client, b"no line end")
+
+
+def test_order_is_kept_with_many_pings_in_flight(server: EchoServer) -> None:
+    pieces = [b"%06d," % number for number in range(20_000)]
+    assert exchange(server, pieces) == b"".join(pieces)
+
+
+def test_one_byte_segments(server: EchoServer) -> None:
+    payload = random.Random(1).randbytes(5000)
+    assert exchange(server, [payload[at : at + 1] for at in range(len(payload))]) == payload
+
+
+@pytest.mark.parametrize("size", [0, 1, 64 << 10, 64 * MIB], ids=["0", "1", "64 KiB", "64 MiB"])
+@pytest.mark.usefixtures("no_leaks")
+def test_half_close_returns_all_and_then_fin(size: int) -> None:
+    chunk = random.Random(size).randbytes(min(size, MIB))
+    with echo_server() as server, dial(server) as client:
+
+        def send() -> str:
+            digest = hashlib.sha256()
+            for start in range(0, size, MIB):
+                piece = chunk[: size - start]
+                client.sendall(piece)
+                digest.update(piece)
+            client.shutdown(socket.SHUT_WR)
+            return digest.hexdigest()
+
+        sending = gevent.spawn(send)
+        digest, received = hashlib.sha256(), 0
+        while data := client.recv(MIB):
+            digest.update(data)
+            received += len(data)
+        assert received == size
+        assert digest.hexdigest() == sending.get()
+        wait_until(lambda: not server.connection_count)
+        counters = server.counters
+        assert counters["ended_peer"] == 1
+        assert (counters["bytes_received"], counters["bytes_sent"]) == (size, size)
+        assert_adds_up(counters)
+
+
+def test_a_reset_in_the_middle_of_an_echo_is_counted_as_one() -> None:
+    with echo_server() as server:
+        with dial(server) as client, dial(server) as neighbour:
+            stuff(server, client)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.close()
+            wait_until(lambda: server.counters["ended_reset"] == 1)
+            ping(neighbour)
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["bytes_lost"] > 0
+        assert_adds_up(server.counters)
+
+
+def test_a_flooding_neighbour_gets_one_message_in_a_turn() -> None:
+    """Between two pings of a small client a flooder gets through some messages, not its whole backlog."""
+    with echo_server() as server, dial(server) as flooder, dial(server) as client:
+        ping(client)
+
+        def flood() -> None:
+            while True:
+                flooder.sendall(b"x" * 65536)
+
+        def drink() -> None:
+            while flooder.recv(65536):
+                pass
+
+        busy = [gevent.spawn(flood), gevent.spawn(drink)]
+        wait_until(lambda: server.counters["bytes_received"] > 10 * MIB)
+        before = server.counters["bytes_received"]
+        for _ in range(20):
+            ping(client)
+        between = (server.counters["bytes_received"] - before) / 20
+        gevent.killall(busy)
+    assert between < 4 * MIB
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), ConnectionResetError(104, "reset")], ids=repr)
+def test_what_strikes_in_the_hub_s_part_is_thrown_into_the_connection_s_greenlet(error: BaseException) -> None:
+    seen: list[BaseException] = []
+
+    def own() -> None:
+        try:
+            greenlet.getcurrent().parent.switch()
+        except BaseException as thrown:
+            seen.append(thrown)
+
+    def receive(_room: memoryview) -> int:
+        raise error
+
+    owner = greenlet.greenlet(own)
+    owner.switch()
+    _turn(None, owner, receive, len, 1, 9, memoryview(bytearray(8)))  # type: ignore[arg-type]
+    assert seen == [error]
+
+
+class Stream(threading.Thread):
+    """One client of a server in another process: sends while it reads, and compares every byte."""
+
+    def __init__(self, address: tuple[str, int], size: int, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.sock = plain.create_connection(address, timeout=PATIENCE * 6)
+        self.block = random.Random(seed).randbytes(MIB)
+        self.size = size
+        self.received = 0
+        self.sent_digest = self.digest = ""
+
+    def run(self) -> None:
+        sender = threading.Thread(target=self.send, daemon=True)
+        sender.start()
+        digest, buffer = hashlib.sha256(), bytearray(256 << 10)
+        with self.sock:
+            while count := self.sock.recv_into(buffer):
+                digest.update(memoryview(buffer)[:count])
+                self.received += count
+            sender.join()
+        self.digest = digest.hexdigest()
+
+    def send(self) -> None:
+        digest = hashlib.sha256()
+        for start in range(0, self.size, MIB):
+            piece = self.block[: self.size - start]
+            self.sock.sendall(piece)
+            digest.update(piece)
+        self.sock.shutdown(plain.SHUT_WR)
+        self.sent_digest = digest.hexdigest()
+
+
+def stream_through(server: Process, count: int, size: int) -> int:
+    """Run streams at once; returns by how many bytes the server's memory grew at the most."""
+    host, port = server.address.host, server.address.port
+    warm = Stream((host, port), 4 * MIB, 0)
+    warm.start()
+    warm.join()
+    base = most = server.memory
+    streams = [Stream((host, port), size, seed) for seed in range(count)]
+    for stream in streams:
+        stream.start()
+    while any(stream.is_alive() for stream in streams):
+        most = max(most, server.memory)
+        gevent.sleep(0.02)
+    for stream in streams:
+        assert stream.received == size
+        assert stream.digest == stream.sent_digest
+    return most - base
+
+
+def test_a_hundred_streams_of_10_mb_at_once_in_flat_memory() -> None:
+    with serve() as server:
+        grown = stream_through(server, 100, 10_000_000)
+        # A message of 64 KiB in hand for each of a hundred is 6.25 MiB; 1,000 MB have passed.
+        assert grown <= 8 * MIB
+        assert server.stop() == 0
+        assert server.lines[-1] == "stopped: drained 0, cut 0, bytes lost 0"
+        assert server.errors == ""
+
+
+@pytest.mark.long
+def test_a_gigabyte_on_one_connection_in_flat_memory() -> None:
+    with serve() as server:
+        assert stream_through(server, 1, 1 << 30) <= 8 * MIB
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_ten_thousand_random_sizes() -> None:
+    with echo_server() as server, dial(server) as client:
+        generator = random.Random(7)
+        for _ in range(10_000):
+            payload = generator.randbytes(generator.randint(1, 200_001))
+            sending = gevent.spawn(client.sendall, payload)
+            assert read_exactly(client, len(payload)) == payload
+            sending.get()

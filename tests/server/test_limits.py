@@ -1,0 +1,221 @@
+"""Caps and token buckets."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geventecho.address import SockAddr
+from geventecho.server.admission import AddressLimits
+from geventecho.server.config import ServerConfig
+from geventecho.server.counters import Refusal
+from geventecho.server.rates import PACE_SECONDS, Meter, Pace
+
+
+def limits(table_size: int = 100, **options: Any) -> AddressLimits:
+    return AddressLimits(ServerConfig(**options), table_size)
+
+
+def v4(host: str = "192.0.2.1") -> SockAddr:
+    return (host, 1)
+
+
+def v6(host: str) -> SockAddr:
+    return (host, 1, 0, 0)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+# Who may connect ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "host", "admitted"),
+    [
+        ((), (), "192.0.2.1", True),
+        (("192.0.2.0/24",), (), "192.0.2.1", True),
+        (("192.0.2.0/24",), (), "192.0.3.1", False),
+        (("192.0.2.0/24",), ("192.0.2.1",), "192.0.2.1", False),
+        (("192.0.2.0/24",), ("192.0.2.1",), "192.0.2.2", True),
+        ((), ("192.0.2.0/24",), "192.0.2.1", False),
+        ((), ("192.0.2.0/24",), "198.51.100.1", True),
+        ((), ("192.0.2.0/24",), "::ffff:192.0.2.1", False),
+        ((), ("::ffff:192.0.2.0/120",), "192.0.2.1", False),
+        ((), ("::ffff:192.0.2.0/120",), "::ffff:192.0.3.1", True),
+        ((), ("::ffff:0:0/96",), "203.0.113.9", False),
+        ((), ("::/0",), "203.0.113.9", True),
+        (("2001:db8::/32",), (), "2001:db8:1::1", True),
+        (("2001:db8::/32",), (), "2001:db9::1", False),
+        (("2001:db8::/32",), (), "192.0.2.1", False),
+        ((), ("fe80::/10",), "fe80::1%eth0", False),
+        (("0.0.0.0/0", "::/0"), (), "203.0.113.9", True),
+    ],
+)
+def test_deny_wins_over_allow(allow: tuple[str, ...], deny: tuple[str, ...], host: str, admitted: bool) -> None:
+    sockaddr = v6(host) if ":" in host else v4(host)
+    assert limits(allow=allow, deny=deny).admit(sockaddr) is (None if admitted else Refusal.DENIED)
+
+
+@pytest.mark.parametrize("peer", ["", b"", b"\0name", "/run/peer"])
+def test_unix_peers_have_no_address(peer: SockAddr) -> None:
+    strict = limits(allow=("192.0.2.1",), deny=("0.0.0.0/0",), max_per_address=1, connect_rate=1)
+    for _ in range(5):
+        assert strict.admit(peer) is None
+    strict.release(peer)
+
+
+# How many -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_address_has_so_many_connections_and_no_more() -> None:
+    two = limits(max_per_address=2)
+    assert [two.admit(v4()) for _ in range(3)] == [None, None, Refusal.ADDRESS_FULL]
+    assert two.admit(v4("192.0.2.2")) is None
+    two.release(v4())
+    assert [two.admit(v4()) for _ in range(2)] == [None, Refusal.ADDRESS_FULL]
+
+
+def test_ipv6_counts_by_its_64_and_ipv4_in_ipv6_as_ipv4() -> None:
+    one = limits(max_per_address=1)
+    assert one.admit(v6("2001:db8:0:1::1")) is None
+    assert one.admit(v6("2001:db8:0:1:ffff::9")) is Refusal.ADDRESS_FULL
+    assert one.admit(v6("2001:db8:0:2::1")) is None
+    assert one.admit(v6("::ffff:192.0.2.1")) is None
+    assert one.admit(v4("192.0.2.1")) is Refusal.ADDRESS_FULL
+    assert one.admit(v6("fe80::1%eth0")) is None
+    assert one.admit(v6("fe80::2%eth1")) is Refusal.ADDRESS_FULL
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=60))
+def test_open_connections_are_counted_exactly_and_then_forgotten(steps: list[tuple[bool, int]]) -> None:
+    most = 2
+    found = limits(max_per_address=most)
+    open_: dict[int, int] = dict.fromkeys(range(4), 0)
+    for connects, number in steps:
+        peer = v4(f"192.0.2.{number}")
+        if connects:
+            assert (found.admit(peer) is None) == (open_[number] < most)
+            open_[number] = min(most, open_[number] + 1)
+        elif open_[number]:
+            found.release(peer)
+            open_[number] -= 1
+    for number, count in open_.items():
+        for _ in range(count):
+            found.release(v4(f"192.0.2.{number}"))
+    assert not found._open
+
+
+# How often ------------------------------------------------------------------------------------------------------------
+
+
+def test_connects_a_second_over_a_burst_of_one_second(clock: list[float]) -> None:
+    five = limits(connect_rate=5)
+    assert [five.admit(v4()) for _ in range(6)] == [None] * 5 + [Refusal.CONNECT_RATE]
+    clock[0] += 0.21
+    assert [five.admit(v4()) for _ in range(2)] == [None, Refusal.CONNECT_RATE]
+    clock[0] += 100
+    assert [five.admit(v4()) for _ in range(6)] == [None] * 5 + [Refusal.CONNECT_RATE]
+    assert five.admit(v4("192.0.2.2")) is None
+
+
+def test_a_rate_below_one_a_second(clock: list[float]) -> None:
+    slow = limits(connect_rate=0.1)
+    assert [slow.admit(v4()) for _ in range(2)] == [None, Refusal.CONNECT_RATE]
+    clock[0] += 9.9
+    assert slow.admit(v4()) is Refusal.CONNECT_RATE
+    clock[0] += 0.2
+    assert slow.admit(v4()) is None
+
+
+def test_the_table_forgets_who_was_not_seen_for_longest(clock: list[float]) -> None:
+    small = limits(table_size=3, connect_rate=1)
+    for number in range(1000):
+        assert small.admit(v4(f"10.0.{number // 250}.{number % 250}")) is None
+        assert len(small._buckets) <= 3
+    assert small.admit(v4("10.0.3.249")) is Refusal.CONNECT_RATE
+    assert small.admit(v4("10.0.0.0")) is None
+
+
+def test_a_refused_peer_takes_no_slot(clock: list[float]) -> None:
+    both = limits(connect_rate=1, max_per_address=5)
+    assert both.admit(v4()) is None
+    for _ in range(10):
+        assert both.admit(v4()) is Refusal.CONNECT_RATE
+    both.release(v4())
+    assert not both._open
+
+
+# How much -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_meter_counts_down_to_the_last_byte() -> None:
+    meter = Meter(100, None, 64)
+    assert meter.window == 64
+    assert meter.spend(64) == 0
+    assert meter.window == 36
+    meter.spend(36)
+    assert meter.window == 0
+
+
+@given(st.integers(1, 10_000_000), st.lists(st.integers(1, 65536), min_size=1, max_size=50))
+def test_a_meter_never_lets_more_than_its_rate_pass(rate: int, sizes: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        now = 1000.0
+        patch.setattr(time, "monotonic", lambda: now)
+        meter = Meter(None, rate, 65536)
+        passed = 0
+        for size in sizes:
+            taken = min(size, meter.window)
+            assert taken > 0
+            passed += taken
+            # A tenth of a second's worth ahead of time, and the one read that goes over.
+            assert passed <= (now - 1000.0) * rate + 0.1 * rate + meter.window + 1
+            now += meter.spend(taken)
+
+
+# Least rate -----------------------------------------------------------------------------------------------------------
+
+SPELL = PACE_SECONDS
+
+
+def spells(pace: Pace, *carried: int, silent: float = 0.0, owed: bool = False) -> list[bool]:
+    """What is judged at the end of each spell, in which so many bytes were carried."""
+    now, total, found = 0.0, 0, []
+    for count in carried:
+        now += SPELL
+        total += count
+        found.append(pace.is_slow(total, silent, now, owed=owed))
+        assert pace.due == now + SPELL
+    return found
+
+
+def test_the_first_spell_of_use_is_not_judged_the_next_are() -> None:
+    assert spells(Pace(100, 0.0), 1, 1) == [False, True]
+    assert spells(Pace(100, 0.0), 0, 0, 1, 1) == [False, False, False, True]
+    assert spells(Pace(100, 0.0), 1, 0, 1, 1) == [False, False, False, True]
+
+
+def test_who_keeps_to_it_stays() -> None:
+    enough = int(100 * SPELL)
+    assert spells(Pace(100, 0.0), *[enough] * 5) == [False] * 5
+    assert spells(Pace(100, 0.0), enough, enough, enough - 1) == [False, False, True]
+
+
+def test_who_has_fallen_silent_is_idle_not_slow() -> None:
+    assert spells(Pace(100, 0.0), *[1] * 5, silent=SPELL / 2) == [False] * 5
+
+
+def test_bytes_that_are_owed_are_use_and_come_in_lumps() -> None:
+    """A kernel tells of room in lumps: 4,000 bytes a second may show as 64 KiB every 16 seconds."""
+    pace = Pace(1000, 0.0)
+    assert spells(pace, 65536, 0, 65536, 0, 65536, silent=SPELL, owed=True) == [False] * 5
+    assert spells(Pace(5000, 0.0), 65536, 0, 65536, silent=SPELL, owed=True) == [False, False, True]

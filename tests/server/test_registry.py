@@ -1,0 +1,281 @@
+"""The open connections: whatever a handler does, its stream is ended, its socket closed and the counters settled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+from gevent import socket
+
+from geventecho.server.config import ServerConfig
+from geventecho.server.connection import Connection, Phase
+from geventecho.server.counters import Counters, Ending, Refusal
+from geventecho.server.deadlines import Deadlines
+from geventecho.server.hooks import ServerHooks
+from geventecho.server.registry import LOOK_EVERY, Registry
+from tests.support.servers import read_to_end
+from tests.support.timing import PATIENCE, UNIT, wait_until
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+PEER = ("192.0.2.1", 7)
+
+
+class Served:
+    """A registry whose connections are ends of socket pairs."""
+
+    def __init__(self, handle: Callable[[Connection], Ending], *, echoes: bool = False, **options: Any) -> None:
+        self.counters = Counters()
+        self.emptied = 0
+        self.hooked: list[Any] = []
+        self.registry = Registry(
+            ServerConfig(**options),
+            ServerHooks(refuse=lambda *refusal: self.hooked.append(refusal), error=self.hooked.append),
+            self.counters,
+            handle=lambda connection, _: handle(connection),
+            echoes=echoes,
+            emptied=self.on_emptied,
+        )
+        self.registry.most = 1000
+
+    def on_emptied(self) -> None:
+        self.emptied += 1
+
+    def connect(self) -> socket.socket:
+        near, far = socket.socketpair()
+        far.settimeout(PATIENCE)
+        self.registry.add(near, PEER)
+        return far
+
+    def counts(self) -> dict[str, int]:
+        return {name: count for name, count in self.registry.counts().items() if count}
+
+
+def wait_for_ever(connection: Connection) -> Ending:
+    gevent.sleep(PATIENCE)
+    return Ending.HANDLER
+
+
+def read_all(connection: Connection) -> Ending:
+    while data := connection.sock.recv(100):
+        connection.received += len(data)
+    return Ending.PEER
+
+
+def test_a_connection_is_open_before_its_greenlet_runs() -> None:
+    served = Served(read_all)
+    with served.connect():
+        (connection,) = served.registry.open
+        assert connection.phase is Phase.NEW
+        assert served.counts() == {"accepted": 1, "open": 1, "peak": 1}
+        gevent.sleep(0)
+        assert connection.phase is Phase.OPEN
+    wait_until(lambda: served.emptied)
+    assert served.counts() == {"accepted": 1, "ended_peer": 1, "peak": 1}
+    assert connection.phase is Phase.CLOSED
+    assert connection.sock.closed
+
+
+def test_emptied_is_told_once_each_time() -> None:
+    served = Served(read_all)
+    for turn in (1, 2):
+        first, second = served.connect(), served.connect()
+        gevent.sleep(0)
+        first.close()
+        gevent.sleep(UNIT)
+        assert served.emptied == turn - 1
+        second.close()
+        wait_until(lambda turn=turn: served.emptied == turn)  # type: ignore[misc]
+    assert served.registry.peak == 2
+
+
+@pytest.mark.parametrize("ending", [Ending.IDLE, Ending.CUT])
+def test_one_that_is_told_to_end_ends_for_that_reason(ending: Ending) -> None:
+    served = Served(wait_for_ever)
+    with served.connect() as client:
+        gevent.sleep(0)
+        (connection,) = served.registry.open
+        connection.end(ending)
+        assert read_to_end(client) == b""
+    wait_until(lambda: served.emptied)
+    assert served.counts() == {"accepted": 1, f"ended_{ending.value}": 1, "peak": 1}
+
+
+def test_one_that_is_told_to_end_before_it_began_never_runs_its_handler() -> None:
+    ran: list[Connection] = []
+
+    def handle(connection: Connection) -> Ending:
+        ran.append(connection)
+        return Ending.HANDLER
+
+    served = Served(handle)
+    with served.connect() as client:
+        served.registry.end()
+        assert read_to_end(client) == b""
+    wait_until(lambda: served.emptied)
+    assert not ran
+    assert served.counts() == {"accepted": 1, "ended_cut": 1, "peak": 1}
+
+
+def test_a_cut_ends_the_lingering_too() -> None:
+    served = Served(lambda _: Ending.HANDLER)
+    with served.connect():
+        wait_until(lambda: {connection.phase for connection in served.registry.open} == {Phase.ENDING})
+        served.registry.cut()
+        wait_until(lambda: served.emptied, UNIT * 5)
+    assert served.counts()["ended_handler"] == 1
+
+
+def test_what_refuses_to_end_is_abandoned(caplog: pytest.LogCaptureFixture) -> None:
+    stop = gevent.event.Event()
+
+    def stubborn(_connection: Connection) -> Ending:
+        while not stop.is_set():
+            try:
+                stop.wait()
+            except gevent.GreenletExit:
+                pass
+        return Ending.HANDLER
+
+    served = Served(stubborn)
+    with served.connect() as client:
+        gevent.sleep(0)
+        served.registry.cut()
+        gevent.sleep(UNIT)
+        assert not served.emptied
+        served.registry.abandon()
+        assert served.emptied == 1
+        assert read_to_end(client) == b""
+        assert served.counts() == {"accepted": 1, "ended_cut": 1, "peak": 1}
+        stop.set()
+        gevent.sleep(UNIT)
+    assert served.emptied == 1, "settled twice"
+    assert "refuses to end" in caplog.text
+
+
+def test_what_an_echo_could_not_return_is_lost() -> None:
+    def reads_only(connection: Connection) -> Ending:
+        connection.received += len(connection.sock.recv(100))
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    served = Served(reads_only, echoes=True)
+    with served.connect() as client:
+        client.sendall(b"12345")
+        wait_until(lambda: served.emptied)
+    assert served.counts() == {
+        "accepted": 1, "ended_reset": 1, "bytes_received": 5, "bytes_lost": 5, "peak": 1
+    }  # fmt: skip
+
+
+def test_owed_is_what_open_echoes_have_not_returned() -> None:
+    def reads(connection: Connection) -> Ending:
+        while data := connection.sock.recv(100):
+            connection.received += len(data)
+        return Ending.PEER
+
+    for echoes, owed in ((True, 5), (False, 0)):
+        served = Served(reads, echoes=echoes)
+        with served.connect() as client:
+            client.sendall(b"12345")
+            wait_until(lambda served=served: served.counts().get("bytes_received") == 5)  # type: ignore[misc]
+            assert served.registry.owed() == owed
+        wait_until(lambda served=served: served.emptied)  # type: ignore[misc]
+
+
+def test_a_failure_goes_to_the_log_in_one_escaped_line_and_to_the_hook(caplog: pytest.LogCaptureFixture) -> None:
+    failure = ValueError("first\nsecond\x1b[31m\u202e" + "x" * 10_000)
+
+    def fails(_connection: Connection) -> Ending:
+        raise failure
+
+    served = Served(fails)
+    with served.connect() as client:
+        assert read_to_end(client) == b""
+    wait_until(lambda: served.emptied and served.hooked)
+    assert served.hooked == [failure]
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert "ValueError" in message
+    assert len(message) < 300
+    assert message.isprintable()
+    served.hooked.clear()
+    failure.__traceback__ = None
+
+
+def test_refused_counts_and_tells_the_hook() -> None:
+    served = Served(read_all)
+    served.registry.refused(PEER, Refusal.DENIED)
+    assert served.counts() == {"accepted": 1, "refused_denied": 1}
+    wait_until(lambda: served.hooked)
+    peer, why = served.hooked[0]
+    assert (str(peer), why) == ("tcp://192.0.2.1:7", Refusal.DENIED)
+
+
+def test_a_full_registry_does_not_ask_who_it_is_and_short_memory_is_a_reason_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served = Served(read_all, deny=("192.0.2.0/24",))
+    registry = served.registry
+    assert registry.admit(PEER) is Refusal.DENIED
+
+    def no_memory(*_: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("mmap.mmap", no_memory)
+    registry._since_look = LOOK_EVERY
+    assert registry.admit(PEER) is Refusal.NO_MEMORY
+    assert registry.room() == 0
+    registry.most = 0
+    assert registry.admit(PEER) is Refusal.FULL
+    monkeypatch.undo()
+    registry.most = 5
+    assert registry.room() == 5
+    assert registry.admit(PEER) is Refusal.DENIED
+
+
+def test_a_connection_gives_its_address_back() -> None:
+    served = Served(read_all, max_per_address=1)
+    for _ in range(3):
+        assert served.registry.admit(PEER) is None
+        with served.connect():
+            assert served.registry.admit(PEER) is Refusal.ADDRESS_FULL
+        wait_until(lambda: not served.registry.open)
+
+
+def test_a_handler_that_leaves_a_timeout_running_ends_all_the_same() -> None:
+    def sloppy(_connection: Connection) -> Ending:
+        gevent.Timeout.start_new(UNIT)
+        return Ending.HANDLER
+
+    served = Served(sloppy)
+    with served.connect():
+        wait_until(lambda: served.emptied)
+    assert served.counts() == {"accepted": 1, "ended_handler": 1, "peak": 1}
+
+
+def test_a_handler_that_leaves_a_reader_behind_ends_all_the_same() -> None:
+    readers: list[gevent.Greenlet] = []
+
+    def sloppy(connection: Connection) -> Ending:
+        readers.append(gevent.spawn(connection.sock.recv, 100))
+        gevent.sleep(0)
+        return Ending.HANDLER
+
+    served = Served(sloppy)
+    with served.connect() as client:
+        wait_until(lambda: served.emptied)
+        assert read_to_end(client) == b""
+    gevent.joinall(readers, timeout=PATIENCE)
+    assert isinstance(readers[0].exception, OSError)
+    assert served.counts() == {"accepted": 1, "ended_handler": 1, "peak": 1}
+    readers.clear()
+
+
+def test_deadlines_are_part_of_what_a_handler_gets() -> None:
+    seen: list[object] = []
+    served = Served(read_all)
+    served.registry._handle = lambda connection, deadlines: seen.append(deadlines) or Ending.PEER  # type: ignore[func-returns-value]
+    with served.connect():
+        wait_until(lambda: served.emptied)
+    assert isinstance(seen[0], Deadlines)

@@ -1,0 +1,284 @@
+"""Handlers of one's own: what they are given, and what their failures cost others."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import gevent
+import pytest
+from gevent import socket
+
+from geventecho.errors import ConfigError
+from geventecho.server.counters import Ending
+from geventecho.server.tcp_server import TcpServer
+from tests.support.servers import LOCAL, assert_adds_up, dial, echo_server, ping, read_to_end, running
+from tests.support.timing import PATIENCE, UNIT, wait_until
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+def upper(sock: socket.socket, _peer: object) -> None:
+    while data := sock.recv(4096):
+        sock.sendall(data.upper())
+
+
+def test_a_handler_of_ones_own_gets_a_gevent_socket_and_the_peer() -> None:
+    seen: list[Any] = []
+
+    def handler(sock: socket.socket, peer: object) -> None:
+        seen.append((isinstance(sock, socket.socket), peer, sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+        upper(sock, peer)
+
+    with running(TcpServer(LOCAL, handler)) as server:
+        with dial(server) as client:
+            client.sendall(b"msg")
+            client.shutdown(socket.SHUT_WR)
+            assert read_to_end(client) == b"MSG"
+            name = client.getsockname()
+        wait_until(lambda: not server.connection_count)
+        assert seen == [(True, name, 1)]
+        assert server.counters["ended_handler"] == 1
+        assert_adds_up(server.counters, echoes=False)
+
+
+class NoNumber(OSError):
+    """An error that fails when it is looked at."""
+
+    @property
+    def errno(self) -> int:  # type: ignore[override]
+        raise RuntimeError("no number")
+
+
+@pytest.mark.parametrize("option", ["max_bytes", "max_rate"])
+def test_limits_of_the_echo_loop_are_refused_with_a_handler(option: str) -> None:
+    with pytest.raises(ConfigError, match="handler"):
+        TcpServer(LOCAL, upper, **{option: 5})
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (RuntimeError("a bug"), "failure"),
+        (SystemExit(3), "failure"),
+        (SystemExit(0), "failure"),
+        (KeyboardInterrupt(), "failure"),
+        (SystemError("a bug"), "failure"),
+        (MemoryError(), "failure"),
+        (GeneratorExit(), "failure"),
+        (gevent.GreenletExit(), "failure"),
+        (OSError(errno.ENOSPC, "No space left on device"), "failure"),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "reset"),
+        (ConnectionResetError("without a number"), "reset"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "reset"),
+        (TimeoutError("timed out"), "timeout"),
+        (socket.timeout("timed out"), "timeout"),
+        (gevent.Timeout(1), "timeout"),
+        (NoNumber("its number cannot be had"), "failure"),
+    ],
+    ids=str,
+)
+def test_what_a_handler_raises_ends_its_connection_alone(
+    failure: BaseException, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def handler(sock: socket.socket, _peer: object) -> None:
+        while data := sock.recv(100):
+            if data == b"fail":
+                raise failure
+            sock.sendall(data)
+
+    with running(TcpServer(LOCAL, handler)) as server:
+        with dial(server) as neighbour:
+            ping(neighbour)
+            with dial(server) as client:
+                client.sendall(b"fail")
+                assert read_to_end(client) == b""
+            wait_until(lambda: server.connection_count == 1)
+            ping(neighbour)
+            assert server.counters[f"ended_{reason}"] == 1
+        wait_until(lambda: not server.connection_count)
+        assert_adds_up(server.counters, echoes=False)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_handler_that_closes_the_descriptor_under_its_socket_holds_nothing_up(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with running(TcpServer(LOCAL, lambda sock, _peer: os.close(sock.fileno()))) as server:
+        with dial(server) as client:
+            assert read_to_end(client) == b""
+        wait_until(lambda: not server.connection_count)
+        assert_adds_up(server.counters, echoes=False)
+        assert server.stop(PATIENCE).cut == 0
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("silent", [False, None], ids=["silent", "raising"])
+def test_a_timeout_that_a_handler_forgot_is_heard_by_nobody(
+    silent: bool | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    timers: list[gevent.Timeout] = []
+
+    def handler(_sock: object, _peer: object) -> None:
+        timers.append(gevent.Timeout.start_new(UNIT / 2, silent))
+
+    with running(TcpServer(LOCAL, handler)) as server:
+        with dial(server) as client:
+            assert read_to_end(client) == b""
+        wait_until(lambda: timers and not timers[0].pending)
+        assert server.counters["ended_handler"] == 1
+    assert capfd.readouterr().err == ""
+
+
+def test_what_a_handler_raises_reaches_the_error_hook() -> None:
+    errors: list[BaseException] = []
+    failure = ValueError("a bug")
+
+    def handler(_sock: object, _peer: object) -> None:
+        raise failure
+
+    with running(TcpServer(LOCAL, handler, on_error=errors.append)) as server, dial(server) as client:
+        assert read_to_end(client) == b""
+        wait_until(lambda: errors)
+    assert errors == [failure]
+    errors.clear()
+    failure.__traceback__ = None
+
+
+def test_what_a_handler_had_sent_arrives_although_it_failed_with_input_unread() -> None:
+    def handler(sock: socket.socket, _peer: object) -> None:
+        sock.recv(1)
+        sock.sendall(b"y" * 100_000)
+        raise RuntimeError("a bug")
+
+    with running(TcpServer(LOCAL, handler)) as server, dial(server) as client:
+        client.sendall(b"x" * 50_000)
+        assert read_to_end(client) == b"y" * 100_000
+    assert server.counters["ended_failure"] == 1
+
+
+def test_a_handler_that_times_out_on_its_socket() -> None:
+    def handler(sock: socket.socket, _peer: object) -> None:
+        sock.settimeout(UNIT)
+        sock.recv(100)
+
+    with running(TcpServer(LOCAL, handler)) as server:
+        with dial(server) as client:
+            assert read_to_end(client) == b""
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["ended_timeout"] == 1
+
+
+def test_a_handler_may_close_its_socket_itself() -> None:
+    def handler(sock: socket.socket, _peer: object) -> None:
+        sock.sendall(sock.recv(100))
+        sock.close()
+
+    with running(TcpServer(LOCAL, handler)) as server, dial(server) as client:
+        ping(client)
+        assert read_to_end(client) == b""
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["ended_handler"] == 1
+
+
+def test_a_thousand_failures_leave_nothing_behind() -> None:
+    def handler(_sock: object, _peer: object) -> None:
+        raise SystemExit(1)
+
+    with running(TcpServer(LOCAL, handler)) as server:
+        for _ in range(1000):
+            with dial(server) as client:
+                assert client.recv(1) == b""
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["ended_failure"] == 1000
+
+
+def test_memory_error_of_a_neighbour_leaves_an_echo_alone() -> None:
+    """A hook that fails for want of memory is a hook that fails."""
+    with echo_server(on_connection=lambda _: (_ for _ in ()).throw(MemoryError())) as server, dial(server) as client:
+        ping(client)
+
+
+INTERRUPTED = """
+import sys
+from geventecho import EchoServer, TcpServer
+
+def busy(sock, address):
+    while data := sock.recv(10):
+        sock.sendall(data)
+
+def listening(server):
+    print(server.address.port, flush=True)
+
+server = {server}
+try:
+    server.serve_forever()
+except KeyboardInterrupt:
+    sys.exit(77)
+"""
+INTERRUPTIBLE = {
+    "handler": 'TcpServer("127.0.0.1:0", busy, on_listening=listening)',
+    "echo": 'EchoServer("127.0.0.1:0", on_listening=listening)',
+}
+
+
+@pytest.mark.parametrize("server", INTERRUPTIBLE.values(), ids=INTERRUPTIBLE)
+def test_ctrl_c_is_for_the_process_whatever_it_hits(server: str) -> None:
+    """A handler, or the hub's part of an echo: no connection may swallow it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED.format(server=server)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A shell's background job ignores SIGINT, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            port = int(process.stdout.readline())
+            answers = 0
+
+            def keep_busy(client: socket.socket) -> None:
+                nonlocal answers
+                with contextlib.suppress(OSError), client:
+                    client.sendall(b"x")
+                    while client.recv(10):
+                        answers += 1
+                        client.sendall(b"x")
+
+            clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
+            chatter = [gevent.spawn(keep_busy, client) for client in clients]
+            wait_until(lambda: answers > 1000)
+            process.send_signal(signal.SIGINT)
+            wait_until(lambda: process.poll() is not None)
+            assert process.returncode == 77
+            assert b"a handler failed" not in process.stderr.read()
+            assert len(gevent.joinall(chatter, timeout=PATIENCE)) == 8
+        finally:
+            process.kill()
+
+
+def test_what_a_handler_sent_stays_counted_when_its_peer_has_vanished() -> None:
+    """Lost is a word of echo servers: what a handler sent is owed to nobody."""
+
+    def handler(sock: socket.socket, _peer: object) -> None:
+        with contextlib.suppress(TimeoutError):
+            sock.settimeout(UNIT)
+            while True:
+                sock.send(b"x" * 65536)
+        sock.settimeout(None)
+        sock.recv(1)
+
+    with running(TcpServer(LOCAL, handler)) as server, dial(server):
+        wait_until(lambda: server.counters["bytes_sent"] > 65536)
+        gevent.sleep(2 * UNIT)
+        sent = server.counters["bytes_sent"]
+        next(iter(server._registry.open)).end(Ending.VANISHED)
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["ended_vanished"] == 1
+        assert server.counters["bytes_sent"] == sent

@@ -1,0 +1,298 @@
+"""Large messages go through a pipe that all connections share: every byte to whom it belongs, and none left behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+from gevent import socket
+
+from geventecho.server import splice
+from geventecho.server.splice import Passage, Pipe
+from geventecho.server.tcp_server import EchoServer
+from tests.conftest import open_descriptors
+from tests.support.clients import run
+from tests.support.seccomp import SPLICE, forbid
+from tests.support.servers import (
+    LOCAL,
+    Process,
+    assert_adds_up,
+    dial,
+    echo_server,
+    ping,
+    read_exactly,
+    running,
+    serve,
+    stuff,
+)
+from tests.support.timing import wait_until
+
+LARGE = 256 << 10
+Pair = tuple[socket.socket, socket.socket]
+
+
+def payload(seed: int, size: int = LARGE) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def large_ping(client: socket.socket, data: bytes) -> None:
+    """As ping, but reads while it sends."""
+    sending = gevent.spawn(client.sendall, data)
+    assert read_exactly(client, len(data)) == data
+    sending.get()
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return LOCAL if request.param == "tcp" else f"unix:{tmp_path}/echo.sock"
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """A client's end and a server's end of a connection; the server's does not block."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+    with client, server:
+        yield client, server
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_messages_of_all_sizes_in_turn(address: str) -> None:
+    with running(EchoServer(address)) as server, dial(server) as client:
+        for seed in range(60):
+            large_ping(
+                client, payload(seed, (1, 100, 8191, 8192, 16383, 16384, 65536, 65537, 102400, LARGE)[seed % 10])
+            )
+        client.close()
+        wait_until(lambda: not server.connection_count)
+        assert_adds_up(server.counters)
+        assert server.counters["bytes_lost"] == 0
+
+
+def test_a_pipe_is_there_while_somebody_needs_it(address: str) -> None:
+    with running(EchoServer(address)) as server, dial(server) as small, dial(server) as one, dial(server) as two:
+        for client in (small, one, two):
+            ping(client)
+        before = open_descriptors()
+        large_ping(one, payload(1))
+        large_ping(two, payload(2))
+        assert open_descriptors() == before + 2
+        one.close()
+        wait_until(lambda: server.connection_count == 2)
+        large_ping(two, payload(3))
+        two.close()
+        wait_until(lambda: server.connection_count == 1)
+        ping(small)
+        assert open_descriptors() == before - 4  # both ends of two connections are of this process
+
+
+@pytest.mark.usefixtures("no_leaks")
+def test_nobody_gets_a_byte_of_those_who_stop_reading_or_break_off_in_the_middle(address: str) -> None:
+    with running(EchoServer(address)) as server:
+        witnesses = [dial(server) for _ in range(5)]
+
+        def witness(number: int) -> None:
+            for round_ in range(20):
+                large_ping(witnesses[number], payload(100 * number + round_, 100_000))
+
+        watching = [gevent.spawn(witness, number) for number in range(len(witnesses))]
+        for _ in range(10):
+            with dial(server) as stuck:
+                stuff(server, stuck)
+                stuck.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        gevent.joinall(watching, raise_error=True)
+        for client in witnesses:
+            client.close()
+        wait_until(lambda: not server.connection_count)
+        counters = server.counters
+        assert counters["ended_peer"] + counters["ended_reset"] == len(witnesses) + 10
+        assert_adds_up(counters)
+
+
+def test_who_does_not_read_holds_64_kib_and_gets_them_later() -> None:
+    data = payload(4, 16 << 20)
+    with echo_server() as server, dial(server) as client:
+        sending = gevent.spawn(client.sendall, data)
+        wait_until(lambda: any(connection.pending for connection in server._registry.open))
+        (connection,) = server._registry.open
+        assert connection.pending is not None
+        assert len(connection.pending) <= 65536
+        assert connection.owed == len(connection.pending)
+        assert read_exactly(client, len(data)) == data
+        sending.get()
+
+
+def test_what_a_turn_that_was_cut_off_has_left_reaches_nobody(pair: Pair) -> None:
+    client, server = pair
+    pipe, room = Pipe(), memoryview(bytearray(64))
+    cut_off, passage = pipe.enter(server), pipe.enter(server)
+    client.sendall(b"for nobody")
+    wait_until(lambda: _arrived(server))
+    assert cut_off.receive(room) == len(b"for nobody")
+    client.sendall(b"mine")
+    wait_until(lambda: _arrived(server))
+    assert passage.receive(room) == len(b"mine")
+    assert passage.send(room[:4]) == len(b"mine")
+    assert client.recv(64) == b"mine"
+    cut_off.leave()
+    passage.leave()
+
+
+def test_an_error_while_sending_leaves_nothing_in_the_pipe(pair: Pair) -> None:
+    client, server = pair
+    pipe, room = Pipe(), memoryview(bytearray(64))
+    passage = pipe.enter(server)
+    client.sendall(b"who closed")
+    wait_until(lambda: _arrived(server))
+    assert passage.receive(room) == len(b"who closed")
+    server.shutdown(socket.SHUT_WR)
+    with pytest.raises(BrokenPipeError):
+        passage.send(room[:10])
+    assert pipe.clean
+    with pytest.raises(BlockingIOError):
+        os.read(pipe.outlet, 1)
+    passage.leave()
+    assert pipe.inlet == -1
+
+
+def test_nothing_to_read_and_the_end_are_told_as_recv_tells_them(pair: Pair) -> None:
+    client, server = pair
+    passage, room = Pipe().enter(server), memoryview(bytearray(64))
+    with pytest.raises(BlockingIOError):
+        passage.receive(room)
+    client.shutdown(socket.SHUT_WR)
+    wait_until(lambda: _arrived(server))
+    assert passage.receive(room) == 0
+    passage.leave()
+
+
+def test_an_urgent_byte_does_not_stop_the_stream(pair: Pair) -> None:
+    client, server = pair
+    passage, room, returned = Pipe().enter(server), memoryview(bytearray(64)), bytearray()
+    client.settimeout(0.05)
+    client.sendall(b"before")
+    client.send(b"!", socket.MSG_OOB)
+    client.sendall(b"after")
+
+    def turn() -> bool:
+        try:
+            passage.send(room[: passage.receive(room)])
+            returned.extend(client.recv(64))
+        except (BlockingIOError, TimeoutError):
+            pass
+        return returned == b"beforeafter"  # recv(2) leaves it out, too
+
+    wait_until(turn)
+    passage.leave()
+
+
+def test_without_descriptors_for_a_pipe_it_copies_and_tries_again(pair: Pair) -> None:
+    client, server = pair
+    pipe = Pipe()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+    hogs = []
+    try:
+        while len(hogs) < highest:  # the gaps below it
+            try:
+                hogs.append(os.dup(0))
+            except OSError:
+                break
+        first = pipe.enter(server)
+        assert pipe.inlet == -1
+        _echo_once(client, first)
+    finally:
+        for hog in hogs:
+            os.close(hog)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    second = pipe.enter(server)
+    assert pipe.inlet >= 0
+    _echo_once(client, first)
+    _echo_once(client, second)
+    first.leave()
+    second.leave()
+
+
+def test_without_pages_for_a_large_pipe_it_copies(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, server = pair
+    monkeypatch.setattr(splice, "PIPE_SIZE", (1 << 31) + 1)  # which nobody may have
+    before, pipe = open_descriptors(), Pipe()
+    passage = pipe.enter(server)
+    assert pipe.inlet == -1
+    assert open_descriptors() == before
+    _echo_once(client, passage)
+    passage.leave()
+
+
+FORK = """
+import os
+from gevent import socket
+from geventecho.server.splice import Pipe
+
+pipe, room = Pipe(), memoryview(bytearray(64))
+client, server = socket.socketpair()
+with client, server:
+    passage = pipe.enter(server)
+    client.sendall(b"in the middle of a turn")
+    size, inherited = passage.receive(room), (pipe.inlet, pipe.outlet)
+    child = os.fork()
+    if not child:
+        there = [descriptor for descriptor in inherited if os.path.exists(f"/proc/self/fd/{descriptor}")]
+        pipe.enter(server)
+        os._exit(len(there) if pipe.inlet >= 0 else 3)
+    assert os.waitpid(child, 0)[1] == 0
+    assert passage.send(room[:size]) == size
+    print(client.recv(64))
+"""
+
+
+def test_a_forked_process_lets_go_of_the_pipe() -> None:
+    assert run(FORK) == "b'in the middle of a turn'\n"
+
+
+@pytest.mark.skipif(SPLICE is None, reason="the number of splice(2) on this processor is not known here")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EINVAL, errno.EPERM], ids=errno.errorcode.__getitem__)
+def test_where_splice_is_missing_or_forbidden_messages_are_copied(number: int) -> None:
+    with serve(preexec_fn=lambda: forbid(SPLICE or 0, number)) as server:
+        before = server.descriptors
+        with server.connect() as one, server.connect() as two:
+            for client in (one, two, one, two):
+                large_ping(client, payload(7))
+            ping(one)
+            assert server.descriptors == before + 2
+        assert _stopped_in_order(server)
+
+
+def _arrived(sock: socket.socket) -> bool:
+    try:
+        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _echo_once(client: socket.socket, passage: Passage) -> None:
+    room = memoryview(bytearray(64))
+    client.sendall(b"hello")
+    size = 0
+    while not size:
+        try:
+            size = passage.receive(room)
+        except BlockingIOError:
+            gevent.sleep(0)
+    assert passage.send(room[:size]) == size
+    assert read_exactly(client, 5) == b"hello"
+
+
+def _stopped_in_order(server: Process) -> bool:
+    return server.stop() == 0 and server.errors == "" and "bytes lost 0" in server.lines[-1]

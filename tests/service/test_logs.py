@@ -1,0 +1,227 @@
+"""Log lines through a bounded queue to a real thread: one line each, whatever they hold, and nobody waits for them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+
+import gevent
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geventecho.service import logs
+from tests.support.timing import PATIENCE, UNIT, wait_until
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """The reading end, not blocking, and the writing end of a pipe."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    yield reader, writer
+    for fd in (reader, writer):
+        try:
+            os.close(fd)
+        except OSError:
+            pass
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """configure() is for a process of its own: undo it."""
+    root = logging.getLogger()
+    handlers, level, raises = root.handlers[:], root.level, logging.raiseExceptions
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.raiseExceptions = raises
+
+
+def read(reader: int) -> str:
+    try:
+        return os.read(reader, 1 << 20).decode()
+    except BlockingIOError:
+        return ""
+
+
+def lines_after(log: logs.LogThread, reader: int) -> list[str]:
+    log.close()
+    return read(reader).splitlines()
+
+
+def record(message: str, *arguments: object, level: int = logging.WARNING) -> logging.LogRecord:
+    return logging.LogRecord("geventecho.test", level, "file", 1, message, arguments, None)
+
+
+def test_text_lines_have_time_level_logger_and_message(pipe: tuple[int, int]) -> None:
+    log = logs.configure("info", "text", pipe[1])
+    logging.getLogger("geventecho.server").info("listening on %s", "tcp://127.0.0.1:1")
+    logging.getLogger("geventecho.server").debug("not shown")
+    (line,) = lines_after(log, pipe[0])
+    stamp, rest = line.split(" ", 1)
+    assert rest == "INFO geventecho.server: listening on tcp://127.0.0.1:1"
+    assert time.strptime(stamp[:-5], "%Y-%m-%dT%H:%M:%S")
+    assert stamp.endswith("Z")
+
+
+def test_json_lines_are_objects(pipe: tuple[int, int]) -> None:
+    log = logs.configure("debug", "json", pipe[1])
+    logging.getLogger("geventecho.server").debug('say "%s"', "hello\n")
+    (line,) = lines_after(log, pipe[0])
+    found = json.loads(line)
+    assert set(found) == {"time", "level", "logger", "message"}
+    assert (found["level"], found["logger"], found["message"]) == ("DEBUG", "geventecho.server", 'say "hello\\n"')
+
+
+@pytest.mark.parametrize("formatter", [logs.TextFormatter(), logs.JsonFormatter()], ids=["text", "json"])
+@given(text=st.text(max_size=300) | st.text("\n\r\x1b\u202e\u2028\x85\0\ud800", max_size=50))
+def test_whatever_a_message_holds_is_one_printable_line(formatter: logging.Formatter, text: str) -> None:
+    line = formatter.format(record("%s", text))
+    assert line.isprintable()
+    assert line.encode()
+
+
+def test_a_message_is_bounded() -> None:
+    assert len(logs.TextFormatter().format(record("%s", "x" * 1_000_000))) < 2200
+    assert len(logs.TextFormatter().format(record("%s", "\x1b" * 1_000_000))) < 8200
+
+
+def test_an_unread_pipe_holds_up_nobody_and_what_is_dropped_is_counted(pipe: tuple[int, int]) -> None:
+    log = logs.LogThread(pipe[1])
+    log.setFormatter(logs.TextFormatter())
+    began = time.monotonic()
+    for number in range(20_000):
+        log.handle(record("line %06d %s", number, "x" * 100))
+    assert time.monotonic() - began < PATIENCE / 2
+    assert log.dropped > 10_000
+    text = ""
+
+    def read_all() -> bool:
+        nonlocal text
+        text += read(pipe[0])
+        return log._lines.empty()
+
+    wait_until(read_all)
+    log.handle(record("the last"))
+    wait_until(read_all)
+    log.close()
+    text += read(pipe[0])
+    lines = text.splitlines()
+    told = sum(int(line.split()[0]) for line in lines if line.endswith("log lines were dropped"))
+    assert told == log.dropped
+    assert sum("line" in line and "WARNING" in line for line in lines) == 20_000 - told
+    assert lines[-1].endswith("the last")
+
+
+def test_closing_does_not_wait_for_a_reader_that_has_stopped(pipe: tuple[int, int]) -> None:
+    log = logs.LogThread(pipe[1])
+    log.setFormatter(logs.TextFormatter())
+    for _ in range(2000):
+        log.handle(record("x" * 100))
+    began = time.monotonic()
+    log.close()
+    assert time.monotonic() - began < logs.FLUSH_SECONDS + 5 * UNIT
+    while read(pipe[0]):
+        gevent.sleep(0.01)
+    wait_until(lambda: not log._thread.is_alive() or read(pipe[0]) == "x")
+
+
+@pytest.mark.parametrize("fault", ["/dev/full", "closed reader"])
+def test_a_descriptor_that_takes_nothing_costs_lines_only(fault: str) -> None:
+    if fault == "/dev/full":
+        fd = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, fd = os.pipe()
+        os.close(reader)
+    log = logs.LogThread(fd)
+    log.setFormatter(logs.TextFormatter())
+    for _ in range(10):
+        log.handle(record("lost"))
+    wait_until(lambda: log.dropped == 10)
+    assert log._thread.is_alive()
+    log.close()
+    os.close(fd)
+
+
+def test_a_line_that_cannot_be_made_is_lost_not_raised(pipe: tuple[int, int]) -> None:
+    class Awkward:
+        def __str__(self) -> str:
+            raise RuntimeError("a bug")
+
+    log = logs.LogThread(pipe[1])
+    log.setFormatter(logs.TextFormatter())
+    log.handle(record("%s", Awkward()))
+    log.handle(record("%d", "wrong type"))
+    assert log.dropped == 2
+    log.close()
+
+
+def test_a_flood_of_one_warning_is_a_line_a_second_that_tells_how_many(pipe: tuple[int, int]) -> None:
+    log = logs.configure("debug", "text", pipe[1])
+    logger = logging.getLogger("geventecho.server")
+    began = time.monotonic()
+    for number in range(100):
+        logger.warning("accept on %s failed", number)
+    logger.warning("another kind")
+    logger.debug("lines of debug")
+    logger.debug("lines of debug")
+    while time.monotonic() - began < 1.05:
+        gevent.sleep(0.05)
+    logger.warning("accept on %s failed", "again")
+    lines = [line.split(": ", 1)[1] for line in lines_after(log, pipe[0])]
+    assert lines == [
+        "accept on 0 failed",
+        "another kind",
+        "lines of debug",
+        "lines of debug",
+        "accept on again failed (and 99 more like it)",
+    ]
+
+
+def test_what_was_held_back_is_told_at_the_end(pipe: tuple[int, int]) -> None:
+    log = logs.configure("info", "text", pipe[1])
+    for number in range(100):
+        logging.getLogger("geventecho.server").warning("accept on %s failed", number)
+    logging.getLogger("geventecho.server").warning("once")
+    for _ in range(2):
+        logging.getLogger("geventecho.server").warning("twice")
+    lines = [line.split(": ", 1)[1] for line in lines_after(log, pipe[0])]
+    assert lines == ["accept on 0 failed", "once", "twice", "accept on 99 failed (and 98 more like it)", "twice"]
+
+
+def test_any_number_of_kinds_of_any_type_is_told_apart_in_bounded_memory(pipe: tuple[int, int]) -> None:
+    log = logs.LogThread(pipe[1])
+    log.setFormatter(logs.TextFormatter())
+    once = logs.OncePerSecond()
+    log.addFilter(once)
+    for number in range(3000):
+        log.handle(record(f"kind {number}"))
+    for message in ({"un": "hashable"}, ValueError("error"), None):
+        log.handle(record(message))  # type: ignore[arg-type]
+    assert len(once._passed) == logs.KINDS
+    wait_until(lambda: read(pipe[0]) == "" and log._lines.empty())
+    log.close()
+
+
+def test_what_the_hub_would_print_becomes_a_line(
+    pipe: tuple[int, int], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = gevent.get_hub()
+    monkeypatch.setattr(hub, "print_exception", hub.print_exception)
+    log = logs.configure("warning", "text", pipe[1])
+    logs.report_hub_errors()
+
+    def fails() -> None:
+        raise ValueError("first\nsecond" + "x" * 5000)
+
+    gevent.spawn_raw(fails)
+    gevent.sleep(UNIT)
+    (line,) = lines_after(log, pipe[0])
+    assert "unexpected ValueError in " in line
+    assert "test_logs.py:" in line
+    assert len(line) < 2200
+    assert capfd.readouterr().err == ""

@@ -1,0 +1,295 @@
+"""Signals of one process: the drain, its exit codes and its last line."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket as plain
+import subprocess
+import time
+
+import gevent
+import pytest
+from gevent import socket
+
+from tests.support.commands import COMMAND, environment
+from tests.support.servers import Process, is_refused, ping, read_to_end, serve, time_until_refused, transfer
+from tests.support.timing import PATIENCE, UNIT, best_of, wait_until
+
+MIB = 1 << 20
+
+
+def last_line(server: Process) -> tuple[int, ...]:
+    """Drained, cut and bytes lost; a probe of is_refused() that still got in counts as drained."""
+    found = re.fullmatch(r"stopped: drained (\d+), cut (\d+), bytes lost (\d+)", server.lines[-1])
+    assert found, server.lines
+    return tuple(int(count) for count in found.groups())
+
+
+def flood(server: Process) -> tuple[socket.socket, list[gevent.Greenlet]]:
+    """A connection that sends and reads as fast as it can; the greenlets' values are the byte counts."""
+    client = server.connect()
+
+    def send() -> int:
+        sent = 0
+        try:
+            while True:
+                sent += client.send(b"x" * 65536)
+                gevent.sleep(0)
+        except OSError:
+            return sent
+
+    def receive() -> int:
+        received = 0
+        while chunk := client.recv(1 << 20):
+            received += len(chunk)
+            gevent.sleep(0)
+        return received
+
+    return client, [gevent.spawn(send), gevent.spawn(receive)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_0_and_a_last_line(number: int) -> None:
+    with serve() as server:
+        with server.connect() as client:
+            ping(client)
+        server.signal(number)
+        assert server.wait() == 0
+        assert last_line(server) in ((0, 0, 0), (1, 0, 0))
+        assert server.errors == ""
+
+
+def counters_in(line: str) -> dict[str, int]:
+    found = re.fullmatch(r"counters:((?: \w+=\d+)*)", line)
+    assert found, line
+    return {name: int(count) for name, _, count in (pair.partition("=") for pair in found[1].split())}
+
+
+def test_the_counters_are_told_at_the_end_and_when_asked() -> None:
+    with serve("--max-connections", "1") as server, server.connect() as client:
+        ping(client)
+        for _ in range(3):
+            with server.connect() as refused:
+                assert read_to_end(refused) == b""
+        server.signal(signal.SIGUSR1)
+        wait_until(lambda: len(server.lines) == 2)
+        found = counters_in(server.lines[1])
+        assert found == {"accepted": 4, "refused_full": 3, "bytes_received": 4, "bytes_sent": 4, "open": 1, "peak": 1}
+        ping(client)
+        client.close()
+        assert server.stop() == 0
+        last = counters_in(server.lines[-2])
+        del found["open"]
+        assert last == found | {"ended_peer": 1, "bytes_received": 8, "bytes_sent": 8}
+        assert re.fullmatch(r"\S+ WARNING geventecho.server: clients turned away.*: full 3\n", server.errors)
+
+
+def test_a_second_signal_tells_them_too() -> None:
+    with serve("--drain-idle", "30") as server, server.connect() as client:
+        ping(client)
+        server.signal()
+        wait_until(lambda: is_refused(server.address))
+        server.signal()
+        assert server.wait() == 143
+        found = counters_in(server.lines[-2])
+        assert (found["open"], found["bytes_received"]) == (1, 4)
+
+
+def test_dropped_log_lines_are_among_them() -> None:
+    with open("/dev/full", "w") as full, serve("--log-level", "debug", stderr=full) as server:
+        for _ in range(10):  # the last lines may still be on their way when it is counted
+            with server.connect() as client:
+                ping(client)
+        assert server.stop() == 0
+        assert counters_in(server.lines[-2])["log_dropped"] >= 5
+
+
+@pytest.mark.alone
+def test_the_process_is_gone_soon_after_its_last_client() -> None:
+    def once() -> float:
+        with serve("--drain-idle", "30") as server:
+            with server.connect() as client:
+                ping(client)
+                server.signal()
+                wait_until(lambda: is_refused(server.address))
+                client.shutdown(socket.SHUT_WR)
+                assert read_to_end(client) == b""
+                began = time.monotonic()
+            assert server.wait() == 0
+            return time.monotonic() - began
+
+    best_of(3, once, 0.2 + UNIT, "exit after the last client, s")
+
+
+@pytest.mark.alone
+def test_the_listener_is_closed_within_50_ms() -> None:
+    def once() -> float:
+        with serve("--drain-idle", "30") as server, server.connect() as client:
+            ping(client)
+            server.signal()
+            took = time_until_refused(server.address)
+            client.close()
+            assert server.wait() == 0
+            return took
+
+    best_of(5, once, 0.05, "listener closed, s")
+
+
+@pytest.mark.alone
+def test_the_listener_is_closed_within_50_ms_beside_four_floods() -> None:
+    def once() -> float:
+        with serve("--drain-timeout", "1") as server:
+            floods = [flood(server) for _ in range(4)]
+            gevent.sleep(2 * UNIT)
+            address = server.address
+            began = time.monotonic()
+            server.signal()
+            probe = gevent.get_hub().threadpool.apply(blocking_time_until_refused, (address.host, address.port, began))
+            assert server.wait(PATIENCE) == 0, server.lines
+            for client, greenlets in floods:
+                gevent.joinall(greenlets, timeout=PATIENCE)
+                sent, received = (greenlet.get() for greenlet in greenlets)
+                assert 0 < received <= sent
+                client.close()
+            assert last_line(server)[1:] == (4, 0)
+            assert server.errors == ""
+            return float(probe)
+
+    best_of(5, once, 0.05, "listener closed beside four floods, s")
+
+
+def blocking_time_until_refused(host: str, port: int, began: float) -> float:
+    """In a thread, so that the floods of this process go on meanwhile. Probes that still connect are closed at once."""
+    while time.monotonic() - began < PATIENCE:
+        try:
+            plain.create_connection((host, port), 1).close()
+        except ConnectionRefusedError:
+            return time.monotonic() - began
+        except OSError:
+            pass
+    return PATIENCE
+
+
+def test_who_was_queued_is_served() -> None:
+    """Connected and sent while the process was stopped; the signal waits for it beside them."""
+    with serve() as server:
+        address = server.address
+        server.signal(signal.SIGSTOP)
+        queued = [plain.create_connection((address.host, address.port), PATIENCE) for _ in range(50)]
+        for number, client in enumerate(queued):
+            client.sendall(b"%04d" % number)
+        server.signal(signal.SIGTERM)
+        server.signal(signal.SIGCONT)
+        for number, client in enumerate(queued):
+            assert client.recv(4) == b"%04d" % number
+            client.shutdown(plain.SHUT_WR)
+            assert client.recv(4) == b""
+            client.close()
+        assert server.wait() == 0
+        assert server.lines[-1] == "stopped: drained 50, cut 0, bytes lost 0"
+
+
+def test_idle_clients_get_a_fin_and_the_process_ends_early() -> None:
+    with serve("--drain-idle", str(2 * UNIT), "--drain-timeout", "30") as server:
+        clients = [server.connect() for _ in range(20)]
+        for client in clients:
+            ping(client)
+        gevent.sleep(3 * UNIT)
+        began = time.monotonic()
+        server.signal()
+        for client in clients:
+            assert read_to_end(client) == b""
+            client.close()
+        assert server.wait() == 0
+        assert time.monotonic() - began < 15 * UNIT
+        assert server.lines[-1] == "stopped: drained 20, cut 0, bytes lost 0"
+
+
+def test_bytes_lost_are_exit_code_3() -> None:
+    with serve("--drain-timeout", str(3 * UNIT), "--drain-idle", "0") as server, server.connect() as client:
+        stuff_blindly(client)
+        began = time.monotonic()
+        server.signal()
+        assert server.wait() == 3
+        took = time.monotonic() - began
+        assert 3 * UNIT + 1.0 <= took <= 3 * UNIT + 1.0 + 0.5 + 10 * UNIT
+        head, lost = server.lines[-1].rsplit(" ", 1)
+        assert head == "stopped: drained 0, cut 1, bytes lost"
+        assert int(lost) > 0
+        assert server.errors == ""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [(signal.SIGTERM, signal.SIGTERM, 143), (signal.SIGINT, signal.SIGINT, 130), (signal.SIGTERM, signal.SIGINT, 130)],
+)
+def test_a_second_signal_ends_it_at_once(first: int, second: int, code: int) -> None:
+    with serve("--drain-idle", "30") as server, server.connect() as client:
+        stuff_blindly(client)
+        server.signal(first)
+        wait_until(lambda: is_refused(server.address))
+        began = time.monotonic()
+        server.signal(second)
+        assert server.wait() == code
+        assert time.monotonic() - began < 1.0
+        _, cut, lost = last_line(server)
+        assert cut == 1
+        assert lost > 0
+        assert server.errors == ""
+
+
+def test_a_second_signal_ends_it_while_an_idle_client_is_waited_for() -> None:
+    with serve("--drain-idle", "30") as server, server.connect() as client:
+        ping(client)
+        server.signal()
+        wait_until(lambda: is_refused(server.address))
+        server.signal()
+        assert server.wait() == 143
+        assert last_line(server)[1:] == (1, 0)
+
+
+def test_transfers_under_way_finish() -> None:
+    with serve() as server:
+        address, size = server.address, 8 * MIB
+
+        def once() -> int:
+            with server.connect() as client:
+                return transfer(client, size, 65536, UNIT / 50)
+
+        transfers = [gevent.spawn(once) for _ in range(20)]
+        gevent.sleep(2 * UNIT)
+        server.signal()
+        assert time_until_refused(address) < PATIENCE
+        assert [one.get(timeout=PATIENCE) for one in transfers] == [size] * 20
+        assert server.wait() == 0
+        assert last_line(server)[1:] == (0, 0)
+
+
+def test_a_reader_of_its_output_that_has_gone_costs_nothing() -> None:
+    """As in `geventecho serve | head -1`."""
+    reader, writer = os.pipe()
+    with subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0"], stdout=writer, stderr=subprocess.PIPE, env=environment()
+    ) as process:
+        os.close(writer)
+        with open(reader) as lines:
+            assert lines.readline().startswith("listening on ")
+            lines.readline()
+        process.terminate()
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert errors == b""
+    assert process.returncode == 0
+
+
+def stuff_blindly(client: socket.socket) -> None:
+    """Send without reading until the server's process takes no more: it owes bytes then."""
+    client.setblocking(False)
+    quiet_since = time.monotonic()
+    while time.monotonic() - quiet_since < 3 * UNIT:
+        try:
+            client.send(b"x" * 65536)
+            quiet_since = time.monotonic()
+        except BlockingIOError:
+            gevent.sleep(UNIT / 20)

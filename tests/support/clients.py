@@ -1,0 +1,60 @@
+"""What the client's tests share: peers to talk to, and what has to be true of every failure."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from geventecho import errors
+from geventecho.client.client import Client, connect
+from tests.support import peers
+from tests.support.timing import SCALE, UNIT
+
+ROOT = Path(__file__).parents[2]
+MIB = 2**20
+SLACK = 5 * UNIT
+"""Seconds that a failure may come late: the machine has other things to do."""
+
+
+@contextlib.contextmanager
+def connected_to(peer: peers.Peer) -> Iterator[Client]:
+    """A client of a peer that runs for the block."""
+    with peer, connect(peer.target) as client:
+        yield client
+
+
+def nothing_armed(client: Client) -> bool:
+    """Whether none of its watchers is active."""
+    sock = client._wire.sock
+    return sock._read_event.callback is None and sock._write_event.callback is None and not client._wire._clock.active
+
+
+def fails(kind: type[errors.NetworkError], call: Callable[[], object], *, after: float = 0.0) -> errors.NetworkError:
+    """The call fails with exactly this error, `after` so many seconds."""
+    began = time.monotonic()
+    with pytest.raises(errors.NetworkError) as caught:
+        call()
+    elapsed = time.monotonic() - began
+    assert type(caught.value) is kind, caught.value
+    assert after - 0.005 <= elapsed <= after + SLACK
+    return caught.value
+
+
+def run(script: str, *arguments: str) -> str:
+    """What a Python process prints that runs `script` without an error or a warning."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60 * SCALE,
+        check=False,
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout

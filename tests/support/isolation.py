@@ -1,0 +1,33 @@
+"""Programs in a network namespace of their own, where addresses and links can be made without being root."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.watch import ROOT
+
+isolated = pytest.mark.skipif(
+    not shutil.which("ip")
+    or subprocess.run(["unshare", "-Urn", "true"], capture_output=True, check=False).returncode != 0,
+    reason="no network namespace can be made here",
+)
+"""Skips a test where that cannot be done."""
+
+
+def isolate(name: str, *arguments: str) -> str:
+    """What a program of this folder prints there."""
+    done = subprocess.run(
+        ["unshare", "-Urn", "--kill-child", sys.executable, "-m", f"tests.support.{name}", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        timeout=150,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

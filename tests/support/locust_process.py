@@ -1,0 +1,253 @@
+"""Locust in processes of its own: importing it patches a process, and pytest's own stays as it is.
+
+`LocustRun` is a whole Locust, through our launcher or not. `EchoServerProcess` is our server, with its counters at the
+end. Pieces of Python that use Locust are run by locust_script.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+
+from tests.support.timing import SCALE, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests"
+ECHO_USER = ROOT / "loadtests" / "locustfile.py"
+COUNTING_USER = TESTS / "loadtest" / "counting_locustfile.py"
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """What subprocesses get: this process's, without options that somebody may have set for Locust."""
+    ours = ("LOCUST_", "GEVENTECHO_LOADTEST_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return kept | {"PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"} | extra
+
+
+def free_port() -> int:
+    """A port that was free a moment ago. Locust cannot say which one it chose, so it has to be told."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class LocustRun:
+    """A Locust process group; leaving the block kills what is left of it.
+
+    Args:
+        directory: for its log and results.
+        arguments: Locust's.
+        locustfile: what it runs.
+        module: "geventecho.loadtest" for our launcher, "locust" for the plain one.
+        own_server: whether our launcher starts an echo server when there is no --host.
+        web_port: of the web UI; a free one when left out.
+        master_port: where the workers find the master; a free one when left out.
+        descriptors: a soft limit to start with, as `ulimit -Sn` sets it.
+        extra: environment variables.
+
+    Attributes:
+        port: of the web UI.
+        process: the master, or the only process.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        locustfile: Path = COUNTING_USER,
+        module: str = "geventecho.loadtest",
+        own_server: bool = True,
+        web_port: int | None = None,
+        master_port: int | None = None,
+        descriptors: int | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.port = web_port or free_port()
+        self.master_port = master_port or free_port()
+        self._log = directory / "locust.log"
+        if module == "geventecho.loadtest" and own_server and "--host" not in arguments:
+            arguments = ("--own-server", *arguments)
+
+        def prepare() -> None:
+            # A shell that starts a program in the background has it ignore Ctrl-C, and all that it starts.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            if descriptors is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable, "-m", module, "-f", str(locustfile), *arguments,
+                    "--web-port", str(self.port),
+                    "--master-port", str(self.master_port), "--master-bind-port", str(self.master_port),
+                ],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True,
+                env=environment(FIRED=str(directory), **(extra or {})), preexec_fn=prepare,  # noqa: PLW1509
+            )  # fmt: skip
+        self._seen: set[psutil.Process] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.family()
+        for process in self._seen:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.wait(10)
+
+    @property
+    def log(self) -> str:
+        """What it has printed so far."""
+        return self._log.read_text()
+
+    def family(self) -> list[psutil.Process]:
+        """Every process it has started that is still there, and itself."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            master = psutil.Process(self.process.pid)
+            self._seen |= {master, *master.children(recursive=True)}
+        return [process for process in self._seen if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+    def wait_for_log(self, pattern: str, seconds: float = 30.0 * SCALE) -> None:
+        """Wait until it has printed something that the pattern matches; a failure shows what it did print."""
+
+        def printed() -> bool:
+            found = re.search(pattern, self.log)
+            assert found or self.process.poll() is None, "it ended"
+            return found is not None
+
+        try:
+            wait_until(printed, seconds, pattern)
+        except AssertionError as error:
+            error.add_note(self.log)
+            raise
+
+    def wait(self, seconds: float = 30.0 * SCALE) -> int:
+        """Wait for its end; returns the exit code."""
+        end = time.monotonic() + seconds
+        while self.process.poll() is None:
+            self.family()
+            if time.monotonic() > end:
+                raise AssertionError(f"it did not end:\n{self.log}")
+            time.sleep(0.05)
+        code: int = self.process.returncode
+        return code
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """What a terminal does on Ctrl-C."""
+        os.killpg(self.process.pid, number)
+
+    def request(
+        self, path: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
+        """Ask the web UI; returns status and body."""
+        data = urllib.parse.urlencode(form).encode() if form is not None else None
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, dict(headers or {}))
+        try:
+            with urllib.request.urlopen(request, timeout=10) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def wait_for_ui(self) -> None:
+        """Wait until the web UI answers."""
+
+        def answers() -> bool:
+            assert self.process.poll() is None, self.log
+            with contextlib.suppress(OSError):
+                return self.request("/")[0] == 200
+            return False
+
+        wait_until(answers, 20 * SCALE, "the web UI")
+
+    def stats(self) -> dict[str, Any]:
+        """The web UI's numbers."""
+        status, body = self.request("/stats/requests")
+        assert status == 200, body
+        stats: dict[str, Any] = json.loads(body)
+        return stats
+
+    def swarm(self, **form: Any) -> dict[str, Any]:
+        """Press the start button; returns the UI's answer."""
+        status, body = self.request("/swarm", {name: str(value) for name, value in form.items()})
+        assert status == 200, body
+        reply: dict[str, Any] = json.loads(body)
+        return reply
+
+    def fired(self) -> list[dict[str, Any]]:
+        """What each process with users fired, as it wrote it itself (see counting_locustfile.py)."""
+        return [json.loads(path.read_text()) for path in sorted(self.directory.glob("fired-*.json"))]
+
+    def counted(self) -> dict[str, Any]:
+        """What the master, or the only process, counted in the end."""
+        counted: dict[str, Any] = json.loads((self.directory / "counted.json").read_text())
+        return counted
+
+    def server_target(self) -> str:
+        """Where the launcher's own server listens: the target it gave to Locust."""
+        page = self.request("/")[1]
+        found = re.search(r"tcp://127\.0\.0\.1:\d+", page)
+        assert found, page
+        return found[0]
+
+
+class EchoServerProcess:
+    """`EchoServer` in a process of its own; `counters` and `peak` (connections at once) are there after the block."""
+
+    SCRIPT = """\
+import gevent, json, sys
+from gevent import fileobject
+from geventecho.server.tcp_server import EchoServer
+from geventecho.net.descriptors import raise_descriptor_limit
+raise_descriptor_limit()
+server = EchoServer(("127.0.0.1", 0))
+server.start()
+print(server.address, flush=True)
+peak = 0
+def watch():
+    global peak
+    while True:
+        peak = max(peak, server.connection_count)
+        gevent.sleep(0.01)
+gevent.spawn(watch)
+fileobject.FileObject(sys.stdin, "rb").read()
+server.stop(0.5)
+print(json.dumps({"peak": peak, **server.counters}), flush=True)
+"""
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", self.SCRIPT],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(), cwd=ROOT,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        self.target = self._process.stdout.readline().strip()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            output, _ = self._process.communicate(timeout=20 * SCALE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        self.counters: dict[str, int] = json.loads(output)
+        self.peak = self.counters.pop("peak")

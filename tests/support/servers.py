@@ -1,0 +1,263 @@
+"""Servers to test: one in this process, `geventecho serve` in another, and what has to be true once they are done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Self, TypeVar
+
+import gevent
+from gevent import socket
+
+from geventecho.address import Address
+from geventecho.server.counters import Ending, Refusal
+from geventecho.server.tcp_server import EchoServer, TcpServer
+from tests.support.commands import environment
+from tests.support.timing import PATIENCE, wait_until
+
+Server = TypeVar("Server", bound=TcpServer)
+LOCAL = "127.0.0.1:0"
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """Start a server, and stop it without patience at the end of the block."""
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(timeout=0)
+
+
+def echo_server(**options: Any) -> contextlib.AbstractContextManager[EchoServer]:
+    """A running EchoServer on a free port."""
+    return running(EchoServer(LOCAL, **options))
+
+
+def dial(server: TcpServer) -> socket.socket:
+    """A cooperative client of a server in this process; each wait of its fails after PATIENCE."""
+    assert server.address is not None
+    return _connected(server.address)
+
+
+def _connected(address: Address) -> socket.socket:
+    sock = socket.socket(address.family or socket.AF_INET, socket.SOCK_STREAM)
+    sock.settimeout(PATIENCE)
+    try:
+        sock.connect(address.sockaddr)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def read_to_end(sock: socket.socket) -> bytes:
+    """All bytes until FIN."""
+    chunks = []
+    while chunk := sock.recv(65536):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def read_exactly(sock: socket.socket, count: int) -> bytes:
+    """That many bytes; fails at an earlier FIN."""
+    received = bytearray()
+    while len(received) < count:
+        chunk = sock.recv(count - len(received))
+        assert chunk, f"FIN after {len(received)} of {count} bytes"
+        received += chunk
+    return bytes(received)
+
+
+def ping(sock: socket.socket, data: bytes = b"ping") -> None:
+    """One echo, compared."""
+    sock.sendall(data)
+    assert read_exactly(sock, len(data)) == data
+
+
+def transfer(client: socket.socket, size: int, chunk: int, pause: float) -> int:
+    """Send so many bytes, with a pause after each chunk, half-close, and read meanwhile; returns how many came back."""
+
+    def send() -> None:
+        for _ in range(size // chunk):
+            client.sendall(b"x" * chunk)
+            gevent.sleep(pause)
+        client.shutdown(socket.SHUT_WR)
+
+    sending = gevent.spawn(send)
+    received = len(read_to_end(client))
+    sending.get()
+    return received
+
+
+def stuff(server: TcpServer, client: socket.socket) -> int:
+    """Send without reading until the server owes bytes that the client does not take; returns how many were sent."""
+    client.setblocking(False)
+    sent, end = 0, time.monotonic() + PATIENCE
+    while not any(connection.pending for connection in server._registry.open):
+        assert time.monotonic() < end, "the server never stopped reading"
+        try:
+            sent += client.send(b"x" * 65536)
+        except BlockingIOError:
+            pass
+        gevent.sleep(0)
+    return sent
+
+
+def assert_adds_up(counters: dict[str, int], *, echoes: bool = True) -> None:
+    """Every connection is refused, ended or open, and every byte returned, discarded or lost."""
+    refused = sum(counters[f"refused_{refusal.value}"] for refusal in Refusal)
+    ended = sum(counters[f"ended_{ending.value}"] for ending in Ending)
+    assert counters["accepted"] == refused + ended + counters["open"], counters
+    if echoes and not counters["open"]:
+        told = counters["bytes_sent"] + counters["bytes_discarded"] + counters["bytes_lost"]
+        assert counters["bytes_received"] == told, counters
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has."""
+    with open(f"/proc/{pid}/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+
+class Process:
+    """A server program; killed at the end of the block when it is still there.
+
+    Args:
+        arguments: of the Python interpreter.
+        stderr: a file for standard error; a temporary one that `errors` reads when left out.
+        options: of Popen.
+
+    Attributes:
+        target: what its first line says it listens on.
+        lines: further lines of standard output so far.
+    """
+
+    def __init__(self, *arguments: str, stderr: Any = None, **options: Any) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
+        self.popen = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=self._stderr if stderr is None else stderr,
+            text=True,
+            **{"env": environment(), **options},
+        )
+        self.pid = self.popen.pid
+        self.lines: list[str] = []
+        assert self.popen.stdout is not None
+        first = self.popen.stdout.readline().strip()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        if not first.startswith("listening on "):
+            self.popen.wait(PATIENCE)
+            self.__exit__()
+            raise AssertionError(f"it did not start: {first!r} {self.errors}")
+        self.target = first.removeprefix("listening on ")
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    @property
+    def address(self) -> Address:
+        return Address.parse(self.target)
+
+    @property
+    def errors(self) -> str:
+        """What it has written to standard error."""
+        if self._stderr.closed:
+            return self._last_errors
+        size = os.fstat(self._stderr.fileno()).st_size
+        return os.pread(self._stderr.fileno(), size, 0).decode()
+
+    def connect(self) -> socket.socket:
+        """A cooperative client; each wait of its fails after PATIENCE."""
+        address = self.address
+        return _connected(address)
+
+    def signal(self, number: int = signal.SIGTERM) -> None:
+        self.popen.send_signal(number)
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        """The exit code; standard output is complete then. Greenlets run meanwhile."""
+        wait_until(lambda: self.popen.poll() is not None, seconds, "the server's exit")
+        self._reader.join(PATIENCE)
+        return self.popen.returncode
+
+    def stop(self) -> int:
+        """SIGTERM, and its exit code."""
+        self.signal()
+        return self.wait()
+
+    @property
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    @property
+    def memory(self) -> int:
+        """Resident set, in bytes."""
+        return resident(self.pid)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """User and system time so far."""
+        with open(f"/proc/{self.pid}/stat") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+            self.popen.wait()
+        if self._reader.is_alive():
+            self._reader.join(PATIENCE)
+        assert self.popen.stdout is not None
+        self.popen.stdout.close()
+        self._last_errors = self.errors
+        self._stderr.close()
+
+
+def serve(*arguments: str, **options: Any) -> Process:
+    """`geventecho serve` on a free port, with more arguments."""
+    where = () if "--listen" in arguments or "--port" in arguments else ("--port", "0")
+    return Process("-m", "geventecho", "serve", *where, *arguments, **options)
+
+
+def capacity(server: Process) -> str:
+    """The line in which a `geventecho serve` tells how many it has room for."""
+    wait_until(lambda: server.lines)
+    return server.lines[0]
+
+
+def is_refused(address: Address) -> bool:
+    """Whether nobody listens there any more."""
+    probe = socket.socket(address.family or socket.AF_INET, socket.SOCK_STREAM)
+    probe.settimeout(1)
+    try:
+        probe.connect(address.sockaddr)
+    except (ConnectionRefusedError, FileNotFoundError):
+        return True
+    except ConnectionResetError:
+        return False  # it came in the very instant of the close
+    finally:
+        probe.close()
+    return False
+
+
+def time_until_refused(address: Address, seconds: float = PATIENCE) -> float:
+    """Seconds until a connect is refused, by the monotonic clock."""
+    began = time.monotonic()
+    while not is_refused(address):
+        assert time.monotonic() - began < seconds, f"{address} still listens"
+    return time.monotonic() - began
