@@ -34,7 +34,7 @@ help:
 	@echo "make loadtest-headless   the same without a browser; HTML and CSV        RUN_TIME= REPORTS="
 	@echo "make test                the tests, under five minutes                   ARGS="
 	@echo "make test-all            all of them, the long ones too"
-	@echo "make check               ruff and mypy"
+	@echo "make check               ruff, mypy and the import contracts"
 	@echo "make bench               against other echo servers; bench-full has every scenario"
 	@echo "make build               wheel and sdist in dist/"
 	@echo "make clean               remove what the other targets made"
@@ -79,6 +79,7 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
