@@ -92,7 +92,7 @@ option_check(Exchange.of)
 
 
 class AnyTcpUser(TcpUser):
-    """One client: connects, then sends the message, checks the reply, waits --think-time, and so on."""
+    """One client: connects, then sends the message, checks the reply, waits --tcp-think-time, and so on."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)

@@ -41,7 +41,7 @@ OURS: Final = Generator(
     BENCH.parent / "loadtests" / "locustfile.py",
     "c_epoll",
     "tcp://127.0.0.1:{port}",
-    ("--payload-size", str(PAYLOAD), "--think-time", "{think_time}"),
+    ("--tcp-payload-size", str(PAYLOAD), "--tcp-think-time", "{think_time}"),
 )
 OTHERS: Final = (
     Generator("usual socket user", BENCH / "load" / "usual_user.py", "c_epoll", "127.0.0.1:{port}"),

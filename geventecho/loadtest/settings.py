@@ -1,60 +1,102 @@
-"""The load test's own Locust arguments: on the command line, and as fields of the web UI."""
+"""Our options of Locust, on the command line and as fields of the web UI, and what applies to a user."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 from locust.argument_parser import LocustArgumentParser
 
 from geventecho.address import Address
-from geventecho.client import ClientConfig
 from geventecho.errors import AddressError, ConfigError
 from geventecho.options import seconds, whole_number
 
 __all__ = ["CHECKS", "Settings", "add_arguments", "option_check", "target_of"]
 
 LARGEST_PAYLOAD: Final = 1 << 30
-PATIENT: Final = ClientConfig()
+PREFIX: Final = "tcp_"
+"""Begins the names of our options, so that no option of Locust's or of a locustfile's has the same name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a user is told by the options.
+    """What applies to a user: an option that was given, otherwise the attribute of the user's class.
 
     Attributes:
-        payload_size: bytes of each echo.
-        think_time: seconds between two tasks; 0 is flat out.
-        connect_timeout: seconds to resolve the name and connect.
-        request_timeout: seconds for one request and its reply.
+        payload_size: bytes of each payload of `TcpUser.next_payload`.
+        think_time: mean of the seconds between two tasks; 0 is no pause.
+        connect_timeout: seconds to resolve the name and connect; None is no limit.
+        request_timeout: seconds for one request and its reply; None is no limit.
     """
 
-    payload_size: int = 1024
-    think_time: float = 1.0
-    connect_timeout: float = PATIENT.connect_timeout or 5.0
-    request_timeout: float = PATIENT.request_timeout or 5.0
+    payload_size: int
+    think_time: float
+    connect_timeout: float | None
+    request_timeout: float | None
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Settings:
-        """Read them from Locust's options as they are now: the web UI changes them between two tests, on workers too.
+    def of(cls, options: Mapping[str, Any], defaults: object) -> Settings:
+        """Return the settings of a user class, or of one user.
 
         Args:
-            options: by name; values as they were parsed, or still text.
+            options: Locust's options as they are now, by name. The web UI changes them between two tests.
+            defaults: the class, or the user. It has an attribute for each setting.
 
         Raises:
             ConfigError: a value is wrong.
         """
+        owner = defaults if isinstance(defaults, type) else type(defaults)
         values: dict[str, Any] = {}
-        for name, parse in TYPES.items():
-            if name in options:
-                try:
-                    values[name] = parse(str(options[name]))
-                except argparse.ArgumentTypeError as error:
-                    raise ConfigError(f"{name.replace('_', ' ').capitalize()}: {error}") from None
+        for name in TYPES:
+            values[name] = given(options, name)
+            if values[name] is None:
+                values[name] = _default(name, getattr(defaults, name), f"{owner.__name__}.{name}")
         return cls(**values)
+
+
+def given(options: Mapping[str, Any], name: str) -> Any:
+    """Return the value of one of our options, or None when it was not given.
+
+    Args:
+        options: by name; the values are text, as the command line, the environment and the web form give them.
+        name: a setting, such as "think_time".
+
+    Raises:
+        ConfigError: the value is wrong.
+    """
+    text = str(options.get(PREFIX + name, "")).strip()
+    return _parse(name, text, option(name)) if text else None
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Check our options.
+
+    Raises:
+        ConfigError: a value is wrong.
+    """
+    for name in TYPES:
+        given(options, name)
+
+
+def option(name: str) -> str:
+    """Return how a setting's option is written on the command line."""
+    return f"--{PREFIX}{name}".replace("_", "-")
+
+
+def _default(name: str, value: Any, label: str) -> Any:
+    if value is None and name in TIMEOUTS:
+        return None
+    return _parse(name, str(value), label)
+
+
+def _parse(name: str, text: str, label: str) -> Any:
+    try:
+        return TYPES[name](text)
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"{label}: {error}") from None
 
 
 def _timeout(text: str) -> float:
@@ -70,30 +112,45 @@ TYPES: Final[dict[str, Callable[[str], Any]]] = {
     "connect_timeout": _timeout,
     "request_timeout": _timeout,
 }
+TIMEOUTS: Final = frozenset({"connect_timeout", "request_timeout"})
 HELP: Final = {
     "payload_size": "Bytes that each echo sends",
-    "think_time": "Seconds a user waits between two tasks; 0 is flat out",
+    "think_time": "Mean of the seconds that a user waits between two tasks; 0 is flat out",
     "connect_timeout": "Seconds to resolve the target's name and connect",
     "request_timeout": "Seconds for a request and its whole reply",
 }
 METAVAR: Final = {"payload_size": "BYTES"}
 
 Check = Callable[[Mapping[str, Any]], object]
-CHECKS: Final[list[Check]] = [Settings.of]
+CHECKS: Final[list[Check]] = [check_options]
 
 
 def add_arguments(parser: LocustArgumentParser) -> None:
-    """Add them to Locust's parser. In a group of their own they would not show in the web UI."""
-    for field in fields(Settings):
+    """Add our options to Locust's parser. Options in a group of their own would not show in the web UI."""
+    for name, parse in TYPES.items():
         parser.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=TYPES[field.name],
-            # The form turns what it is sent into the type of the current value, so the default's type matters.
-            default=field.default,
-            metavar=METAVAR.get(field.name, "SECONDS"),
-            help=f"{HELP[field.name]}. Default is {field.default}.",
-            env_var=f"GEVENTECHO_LOADTEST_{field.name.upper()}",
+            option(name),
+            type=_checked(parse),
+            default="",
+            metavar=METAVAR.get(name, "SECONDS"),
+            help=f"{HELP[name]}. Without it the `{name}` of the user class applies.",
+            env_var=f"GEVENTECHO_LOADTEST_{name.upper()}",
         )
+
+
+def _checked(parse: Callable[[str], Any]) -> Callable[[str], str]:
+    """Return a type that checks a value and keeps its text; "" is an option that was not given.
+
+    The web form gives a field the type of the option's current value. A field that holds a number could not be emptied
+    again: Locust answers with an internal error.
+    """
+
+    def check(text: str) -> str:
+        if text.strip():
+            parse(text)
+        return text
+
+    return check
 
 
 @lru_cache(maxsize=16)

@@ -41,7 +41,7 @@ def test_redis_without_code(redis: str, tmp_path: Path) -> None:
         "5",
         "-t",
         "2",
-        "--think-time",
+        "--tcp-think-time",
         "0.02",
         "--only-summary",
         "--host",
@@ -95,7 +95,7 @@ def test_a_wrong_option_ends_with_2(tmp_path: Path) -> None:
 
 
 def test_the_same_as_fields_of_the_web_ui(tmp_path: Path) -> None:
-    form = {"user_count": "3", "spawn_rate": "3", "think_time": "0.02"}
+    form = {"user_count": "3", "spawn_rate": "3", "tcp_think_time": "0.02"}
     with peers.Peer(lines) as peer, LocustRun(
         tmp_path, "--processes", "2", "--host", peer.target, locustfile=ANY_TCP
     ) as run:  # fmt: skip

@@ -53,7 +53,7 @@ def page() -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocustRun]:
     with LocustRun(
-        tmp_path_factory.mktemp("run"), "-u", "200", "-r", "100", "--think-time", "0.5", locustfile=ECHO_USER
+        tmp_path_factory.mktemp("run"), "-u", "200", "-r", "100", "--tcp-think-time", "0.5", locustfile=ECHO_USER
     ) as run:
         run.wait_for_ui()
         yield run

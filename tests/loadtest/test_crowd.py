@@ -21,7 +21,7 @@ from tests.support.timing import SCALE
 @pytest.mark.alone
 def test_every_user_connects_and_echoes(users: int, rate: int, seconds: int, think: float, tmp_path: Path) -> None:
     with EchoServerProcess() as server, LocustRun(
-        tmp_path, "--headless", "-u", f"{users}", "-r", f"{rate}", "-t", f"{seconds}", "--think-time", f"{think}",
+        tmp_path, "--headless", "-u", f"{users}", "-r", f"{rate}", "-t", f"{seconds}", "--tcp-think-time", f"{think}",
         "--only-summary", "--host", server.target, descriptors=1024,
     ) as run:  # fmt: skip
         assert run.wait(2 * seconds + 60 * SCALE) == 0, run.log

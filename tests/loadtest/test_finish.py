@@ -58,10 +58,10 @@ def outputs(directory: Path) -> tuple[str, ...]:
     return ("--html", str(directory / "result.html"), "--csv", str(directory / "result"))
 
 
-BUSY = ("-u", "20", "-r", "20", "--think-time", "0.1")
+BUSY = ("-u", "20", "-r", "20", "--tcp-think-time", "0.1")
 RUN_TIME = (*BUSY, "-t", "5")
 # The master still sends spawn orders while the workers report: they must not start users again.
-RAMP_UP = ("-u", "500", "-r", "30", "-t", "10", "-s", "3", "--think-time", "0.1")
+RAMP_UP = ("-u", "500", "-r", "30", "-t", "10", "-s", "3", "--tcp-think-time", "0.1")
 # What ends the run; arguments, processes that fire, and what to do once they do.
 ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | None]] = {
     "run time": (RUN_TIME, 1, None),
@@ -127,7 +127,7 @@ def test_stop_in_the_web_ui_and_again(tmp_path: Path) -> None:
             return stats["state"] == "running" and stats["stats"][-1]["num_requests"] > 100
 
         for test in (1, 2):
-            form = {"user_count": 20, "spawn_rate": 20, "host": run.server_target(), "think_time": "0.02"}
+            form = {"user_count": 20, "spawn_rate": 20, "host": run.server_target(), "tcp_think_time": "0.02"}
             assert run.swarm(**form)["success"], run.log
             if test == 1:  # the second is stopped while it starts
                 wait_until(is_running, 20 * SCALE, "requests")

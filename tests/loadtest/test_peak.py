@@ -38,7 +38,7 @@ answer(result | {{"all": account.connects, "aborted": account.aborted}})
 @pytest.mark.faults
 def test_a_headless_run_tells_the_peak(tmp_path: Path) -> None:
     """Half of a crowd's connections break, and come back over some seconds."""
-    users = ("-u", "40", "-r", "40", "-t", "4s", "--think-time", "0.1")
+    users = ("-u", "40", "-r", "40", "-t", "4s", "--tcp-think-time", "0.1")
     with (
         peers.resets_after(2000) as peer,
         LocustRun(tmp_path, "--headless", *users, "--host", peer.target, locustfile=ECHO_USER) as run,

@@ -197,8 +197,8 @@ answer(run.finish())
         ("http://127.0.0.1:80", "", "'http://' is not known"),
         ("tls://127.0.0.1:80", "", "a load test cannot connect to"),
         ("", "", "no target was given"),
-        ("tcp://127.0.0.1:1", "payload_size=0", "Payload size: '0' is not a whole number of 1 to 1073741824"),
-        ("tcp://127.0.0.1:1", "request_timeout='soon'", "Request timeout: 'soon' is not a number of seconds"),
+        ("tcp://127.0.0.1:1", "payload_size=0", "--tcp-payload-size: '0' is not a whole number of 1 to 1073741824"),
+        ("tcp://127.0.0.1:1", "request_timeout='soon'", "--tcp-request-timeout: 'soon' is not a number of seconds"),
     ],
 )
 def test_a_wrong_setting_stops_the_test(target: str, options: str, message: str, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class Run:
         self.events: list[dict[str, Any]] = []
         self.exceptions: list[str] = []
         self.before = (sockets(), greenlets())
-        settings = {"think_time": 0.0, **options}
+        settings = {f"tcp_{name}": value for name, value in {"think_time": 0.0, **options}.items()}
         self.environment = Environment(
             user_classes=[user_class],
             host=target,

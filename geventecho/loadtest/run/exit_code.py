@@ -64,7 +64,7 @@ class Balance:
         if sums["started"] == 0:
             self._fail("no operation was started: the run ended before a user came to one")
         elif sums["ok"] == 0 or (sums["ok"] == sums["connected"] and sums["started"] > sums["connects"]):
-            self._fail("nothing was answered: no operation but connects ended well; see --run-time, --request-timeout")
+            self._fail("nothing was answered: only connects ended well; see --run-time and --tcp-request-timeout")
 
     def _fail(self, why: str) -> None:
         logger.error("%s", why)

@@ -38,7 +38,7 @@ def install() -> None:
     def on_parser(parser: LocustArgumentParser, **_: Any) -> None:
         settings.add_arguments(parser)
         parser.add_argument(
-            "--web-allowed-host",
+            "--tcp-web-allowed-host",
             metavar="NAME",
             action="append",
             default=[],
@@ -58,8 +58,8 @@ def install() -> None:
             _check_command_line(environment)
         final_reports.install(environment, runner, workers)
         if web_ui is not None:
-            check_form(web_ui, lambda host: _check_target(environment, host))
-            extra = tuple(environment.parsed_options.web_allowed_host) if environment.parsed_options else ()
+            check_form(web_ui, lambda host: _check_users(environment, host))
+            extra = tuple(environment.parsed_options.tcp_web_allowed_host) if environment.parsed_options else ()
             Guard(web_ui.host, web_ui.port, extra).protect(web_ui)
         # --run-time begins now. A timer counts from the time the loop last saw, which is that of the imports: a run of
         # two seconds could end in its first.
@@ -69,15 +69,21 @@ def install() -> None:
     locust.events.init.add_listener(on_init)
 
 
-def _check_target(environment: Environment, host: str | None) -> None:
-    """Check the target that users of ours will be given: `host`, or their class's own where it is empty.
+def _check_users(environment: Environment, host: str | None) -> None:
+    """Check the target and the attributes of each user class of ours.
+
+    Args:
+        environment: Locust's.
+        host: the target that was given; where it is empty, the `host` of the class applies.
 
     Raises:
-        AddressError: it is wrong, or there is none.
+        AddressError: the target is wrong, or there is none.
+        ConfigError: an attribute such as `think_time` is wrong.
     """
     for user_class in environment.user_classes:
         if issubclass(user_class, TcpUser):
             settings.target_of(host or user_class.host)
+            settings.Settings.of({}, user_class)
 
 
 def _check_command_line(environment: Environment) -> None:
@@ -89,7 +95,7 @@ def _check_command_line(environment: Environment) -> None:
         for check in settings.CHECKS if starts_now else ():
             check(vars(given))
         if environment.host or starts_now:
-            _check_target(environment, environment.host)
+            _check_users(environment, environment.host)
     except (AddressError, ConfigError) as error:
         about = "argument --host: " if isinstance(error, AddressError) else ""
         sys.stderr.write(f"locust: error: {about}{error}\n")

@@ -42,8 +42,8 @@ class TcpSession:
     Args:
         user: whose it is.
         target: where to connect.
-        connect_timeout: seconds to resolve the name and connect.
-        request_timeout: seconds for one operation.
+        connect_timeout: seconds to resolve the name and connect; None is no limit.
+        request_timeout: seconds for one operation; None is no limit.
         backoff: the pauses between connects.
         on_connect: logs in after each connect.
     """
@@ -53,8 +53,8 @@ class TcpSession:
         user: User,
         target: Address,
         *,
-        connect_timeout: float,
-        request_timeout: float,
+        connect_timeout: float | None,
+        request_timeout: float | None,
         backoff: Backoff,
         on_connect: Callable[[], None],
     ) -> None:

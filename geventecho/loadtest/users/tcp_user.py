@@ -39,12 +39,21 @@ class TcpUser(User):
         host: the target: tcp://host:port, host:port or unix:/path. Locust's --host and host field win over it.
         client: the connection, a `TcpSession`.
         number: counts the users of the test: from 0 on the first worker, from 1,000,000 on the second, and so on.
-        settings: --payload-size, --think-time and the timeouts.
+        payload_size: bytes of each `next_payload()`.
+        think_time: mean of the seconds between two tasks, see `wait_time`.
+        connect_timeout: seconds to resolve the name and connect; None is no limit.
+        request_timeout: seconds for each operation that does not say otherwise; None is no limit.
+        settings: what applies to this user: each of the four above, or the option that was given instead of it
+            (--tcp-payload-size and so on).
         backoff_base: after a first failure the next connect waits up to this many seconds; it doubles with each more.
         backoff_cap: seconds it never exceeds.
     """
 
     abstract = True
+    payload_size: int = 1024
+    think_time: float = 1.0
+    connect_timeout: float | None = 5.0
+    request_timeout: float | None = 5.0
     backoff_base: float = 1.0
     backoff_cap: float = 10.0
 
@@ -52,7 +61,7 @@ class TcpUser(User):
         super().__init__(environment)
         try:
             target = target_of(self.host)
-            self.settings = Settings.of(vars(environment.parsed_options or Namespace()))
+            self.settings = Settings.of(vars(environment.parsed_options or Namespace()), self)
         except GeventechoError as error:
             environment.process_exit_code = USAGE_ERROR
             raise StopTest(str(error)) from None
@@ -102,7 +111,7 @@ class TcpUser(User):
         return seconds * random.random()  # noqa: S311
 
     def next_payload(self) -> bytes:
-        """A payload of --payload-size bytes, unlike every other of this and of all other users."""
+        """Return a payload of `settings.payload_size` bytes that differs from all others of all users."""
         return next(self._payloads)
 
     @cached_property

@@ -14,12 +14,12 @@ from geventecho.loadtest.settings import CHECKS
 __all__ = ["check_form"]
 
 
-def check_form(web_ui: WebUI, check_target: Callable[[str | None], None]) -> None:
+def check_form(web_ui: WebUI, check_users: Callable[[str | None], None]) -> None:
     """Have the form's values checked before Locust takes any of them; Locust itself checks none.
 
     Args:
         web_ui: Locust's.
-        check_target: takes the host field and raises AddressError for a wrong one.
+        check_users: takes the host field; raises AddressError or ConfigError.
     """
     assert web_ui.app is not None  # noqa: S101
 
@@ -32,7 +32,7 @@ def check_form(web_ui: WebUI, check_target: Callable[[str | None], None]) -> Non
         try:
             for function in CHECKS:
                 function(options)
-            check_target(request.form.get("host", web_ui.environment.host))
+            check_users(request.form.get("host", web_ui.environment.host))
         except (ConfigError, AddressError) as error:
             return jsonify({"success": False, "message": str(error), "host": web_ui.environment.host})
         return None
