@@ -5,7 +5,7 @@ locust -f loadtests/examples/length_prefixed.py --web-host 127.0.0.1 --host tcp:
 
 import struct
 
-from locust import constant, task
+from locust import between, task
 from locust.env import Environment
 
 from geventecho import LengthPrefixed
@@ -18,7 +18,7 @@ BODIES = RandomBytes("64:7,576:4,1500:1", seed=1)
 
 class MessageUser(TcpUser):
     host = "tcp://127.0.0.1:8090"
-    wait_time = constant(0.1)
+    wait_time = between(0.05, 0.15)
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)

@@ -5,7 +5,7 @@ locust -f loadtests/examples/memcached_text.py --web-host 127.0.0.1 --host tcp:/
 
 import re
 
-from locust import constant, task
+from locust import between, task
 from locust.env import Environment
 
 from geventecho import Until
@@ -19,7 +19,7 @@ SETS = Template(b"set geventecho:{user} 0 60 8\r\n{message:08d}\r\n")
 
 class MemcachedUser(TcpUser):
     host = "tcp://127.0.0.1:11211"
-    wait_time = constant(0.1)
+    wait_time = between(0.05, 0.15)
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)

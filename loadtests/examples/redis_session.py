@@ -5,7 +5,7 @@
 It writes the key `geventecho:counter` and one key for each user, which expire after a minute.
 """
 
-from locust import constant, task
+from locust import between, task
 
 from geventecho import Until
 from geventecho.framing import Framing, Parser
@@ -35,7 +35,7 @@ class BulkString(Framing):
 
 class RedisUser(TcpUser):
     host = "tcp://127.0.0.1:6379"
-    wait_time = constant(0.1)
+    wait_time = between(0.05, 0.15)
 
     def on_connect(self) -> None:
         name = b"CLIENT SETNAME user-%d\r\n" % self.number

@@ -40,7 +40,7 @@ class TcpUser(User):
         client: the connection, a `TcpSession`.
         number: counts the users of the test: from 0 on the first worker, from 1,000,000 on the second, and so on.
         payload_size: bytes of each `next_payload()`.
-        think_time: mean of the seconds between two tasks, see `wait_time`.
+        think_time: mean of the seconds between two tasks, see `wait_time`; 0 is no pause.
         connect_timeout: seconds to resolve the name and connect; None is no limit.
         request_timeout: seconds for each operation that does not say otherwise; None is no limit.
         settings: what applies to this user: each of the four above, or the option that was given instead of it
@@ -74,7 +74,6 @@ class TcpUser(User):
             on_connect=self.on_connect,
         )
         self.number = _number(environment)
-        self._waited = False
         self._burst = Burst()  # of its own, where nobody calls `start`: locust.run_single_user
         self.last_turn = -1  # of the loop, for the task loop
 
@@ -103,12 +102,13 @@ class TcpUser(User):
         """Log in: called after every connect, reconnects included. A failure here ends the connection again."""
 
     def wait_time(self) -> float:
-        """Seconds to the next task: --think-time; the first time a random part of it, or users would go in step."""
-        seconds = self.settings.think_time
-        if self._waited:
-            return seconds
-        self._waited = True
-        return seconds * random.random()  # noqa: S311
+        """Return the seconds to the next task: evenly random from half to one and a half times the think time.
+
+        With a constant time, users that once waited for each other in the server's queue would send together ever
+        after, and measure that queue.
+        """
+        mean = self.settings.think_time
+        return mean and mean * (0.5 + random.random())  # noqa: S311
 
     def next_payload(self) -> bytes:
         """Return a payload of `settings.payload_size` bytes that differs from all others of all users."""
