@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from gevent import get_hub, socket, spawn_raw
 from gevent.server import StreamServer
@@ -14,188 +13,196 @@ from gevent.server import StreamServer
 from geventecho.address import SockAddr
 from geventecho.net import queue_drops
 from geventecho.server.counters import Refusal
-from geventecho.server.describe import describe
 from geventecho.server.listener import ACCEPT_NO_DESCRIPTOR, ACCEPT_PEER_GONE
-from geventecho.server.refusals import RefusalLog
 
-__all__ = ["Acceptor"]
+__all__ = ["Acceptor", "Admission"]
 
 PAUSE: Final = 0.1
 """Seconds without accepting when the kernel is out of memory: nothing else can be done, and spinning makes it worse."""
 TURNS: Final = 3
-"""Turns of the event loop that a full server waits before it refuses a peer. A slot may be free already: the FIN of its
-peer came before this connect and is about to be read. The turn that filled the last slot counts as one."""
+"""Turns of the event loop that a full server waits before it refuses the peers in the queue. A slot may become free in
+them: a client that closes one connection and opens the next sends its FIN first. The queue is then refused in bulk; the
+server waits again only after it has seen the queue empty."""
 SWEEP: Final = 1000
-"""How many are accepted at a stroke, 5 ms of work."""
+"""Peers that one turn of the event loop accepts, 5 ms of work."""
+REFUSALS: Final = 50
+"""Peers that one turn of the event loop refuses, 2 ms of work."""
 SWEEP_SECONDS: Final = 0.04
 """The longest the last sweep of the queue may take: closing the listener is promised within 50 ms."""
 
 Accepted = tuple[socket.socket, SockAddr]
 
 
-class Acceptor(StreamServer):  # type: ignore[misc]
-    """Accepts on a ready listener and hands each socket on, in the hub.
+class Admission(Protocol):
+    """What the acceptor needs of the registry. It calls all of this in the hub, where nothing may block."""
 
-    gevent's own loop prints a traceback and pauses up to a second for any error, one that a single bad peer caused
-    included; and when the process is out of descriptors it lets the peers wait in silence. This one keeps a descriptor
-    in reserve, with which it accepts and closes them at once.
+    def free_slots(self) -> int:
+        """How many more connections may be open."""
+
+    def admit(self, sockaddr: SockAddr) -> Refusal | None:
+        """Take a peer in, to be given to `add`; or say why not."""
+
+    def add(self, sock: socket.socket, sockaddr: SockAddr) -> None:
+        """Serve an accepted socket."""
+
+    def refused(self, sockaddr: SockAddr, refusal: Refusal) -> None:
+        """Count a peer that was accepted and closed at once."""
+
+    def accept_failed(self, error: OSError) -> None:
+        """Count an error of accept(2) that is not a peer's."""
+
+    def dropped(self, count: int) -> None:
+        """Count connects that the kernel dropped because the accept queue was full."""
+
+
+class Acceptor(StreamServer):  # type: ignore[misc]
+    """Accepts on a ready listener and gives each socket to the registry, in the hub.
+
+    gevent's own loop prints a traceback and pauses up to a second for any error, also for one that a single bad peer
+    caused; and when the process is out of descriptors it lets the peers wait in silence. This one keeps a descriptor
+    in reserve, with which it accepts and closes them at once. Of StreamServer only starting and stopping are left.
 
     Args:
         listener: a listening socket; `shut` closes it.
-        socket_class: what accepted sockets become.
-        deliver: takes a socket and the peer's address; must not block.
-        room: how many more may be open; must not block.
-        admit: whether to take in this one, asked also when there is no room, to say why not; must not block.
-        refuse: told of a peer that was refused, and why; must not block.
-        failed: told of an error of accept(2) that is not a peer's; must not block.
-        dropped: told how many connects the kernel has dropped for want of room in its queue; must not block.
+        registry: decides about each peer, and serves it.
+        socket_class: the class of accepted sockets.
     """
 
     max_accept = 32
-    """How many are taken in at a turn, 2 ms of work. With gevent's 100 those already served wait longer: beside 10,000
-    connects their p99 was 15.4 ms, and is 8.7."""
+    """How many are given to the registry in one turn, 2 ms of work. With gevent's 100 the connections that are open
+    wait longer: beside 10,000 connects their p99 was 15.4 ms, and is 8.7."""
 
-    def __init__(
-        self,
-        listener: socket.socket,
-        *,
-        socket_class: type[socket.socket],
-        deliver: Callable[[socket.socket, SockAddr], None],
-        room: Callable[[], int],
-        admit: Callable[[SockAddr], Refusal | None],
-        refuse: Callable[[SockAddr, Refusal], None],
-        failed: Callable[[OSError], None],
-        dropped: Callable[[int], None],
-    ) -> None:
-        super().__init__(listener, handle=deliver, spawn=spawn_raw)
+    def __init__(self, listener: socket.socket, registry: Admission, socket_class: type[socket.socket]) -> None:
+        super().__init__(listener, handle=registry.add, spawn=spawn_raw)
         self._wrapper = listener
         self._kind = listener.family, listener.type, listener.proto  # asked once: each makes an enum of its answer
+        self._registry = registry
         self._socket_class = socket_class
-        self._deliver = deliver
-        self._room = room
-        self._admit = admit
-        self._refuse = refuse
-        self._failed = failed
-        self._dropped = dropped
         self._drops = queue_drops(listener)
-        self._log = RefusalLog()
+        # Admitted peers that the registry does not have yet. Each has a free slot, so there are never more than those.
         self._waiting: deque[tuple[int, SockAddr]] = deque()
         self._again = get_hub().loop.timer(0)
         self._turns_full = 0
         self._reserve = _open_reserve()
 
     def shut(self) -> None:
-        """Hand on what waits in the queue, then close the listener; the kernel refuses who comes later."""
+        """Serve the peers in the queue, then close the listener; the kernel refuses later connects."""
         self.stop_accepting()
+        queue: list[tuple[int, SockAddr]] = []
         end = time.monotonic() + SWEEP_SECONDS
         while time.monotonic() < end:
             try:
-                self._waiting.append(self.socket._accept())
+                queue.append(self.socket._accept())
             except OSError as error:
                 if error.errno not in ACCEPT_PEER_GONE:
                     break
-        self._look_at_drops()
+        self._count_drops()
         self._wrapper.close()
         self.close()
         self._release_reserve()
         self._again.close()
-        while self._waiting:
-            accepted = self.do_read()
-            if accepted is not None:
-                self._deliver(*accepted)
-        self._log.tell()
+        for fd, sockaddr in queue:
+            self._admit(fd, sockaddr)
+        while (accepted := self.do_read()) is not None:
+            self.do_handle(*accepted)
 
     def do_read(self) -> Accepted | None:
-        """Take in one that was accepted; None ends this turn of gevent's loop."""
+        """The next admitted peer; None ends this turn of gevent's loop."""
         if not self._waiting:
             return None
         fd, sockaddr = self._waiting.popleft()
-        refusal = self._admit(sockaddr)
-        if refusal is not None:
-            os.close(fd)
-            self._refuse(sockaddr, refusal)
-            return None
         return self._socket_class(*self._kind, fileno=fd), sockaddr
 
-    def _do_read(self) -> None:
-        """A turn of gevent's loop: up to `max_accept` are taken in. The others wait here, not in the kernel's queue.
+    def do_handle(self, sock: socket.socket, sockaddr: SockAddr) -> None:
+        """Give an accepted socket to the registry."""
+        self._registry.add(sock, sockaddr)
 
-        Taking one in costs six times what accept(2) does, and the kernel's queue is short (net.core.somaxconn): in a
-        burst of 10,000 connects it overflowed, and who falls out of it tries again a second later.
+    def _do_read(self) -> None:
+        """One turn: the registry gets up to `max_accept` peers. The others wait here, not in the kernel's queue.
+
+        Serving a peer costs six times what accept(2) does, and the kernel's queue is short (net.core.somaxconn). In a
+        burst of 10,000 connects it overflowed, and a client that falls out of it tries again a second later.
         """
-        self._look_at_drops()
-        self._accept()
+        self._count_drops()
+        if self._watcher is not None:  # gevent's; None while a pause goes on
+            self._accept()
         super()._do_read()
         if self._waiting and not self._again.active:
             self._again.start(self._do_read)
 
     def _accept(self) -> None:
-        if self._reserve is None:  # it was spent, and there was none to be had again
+        """Empty the kernel's queue: admit the peers that there are slots for, and refuse the others."""
+        if self._reserve is None:  # it was spent, and there was no descriptor for a new one
             self._reserve = _open_reserve()
-        room = self._room() - len(self._waiting)
-        if room <= 0 and not self._waiting:
-            if self._turns_full < TURNS:
-                self._turns_full += 1
+        is_full = not self._has_slot()
+        if not is_full:
+            self._turns_full = 0
+        elif self._turns_full < TURNS:
+            self._turns_full += 1
+            return
+        refused = 0
+        for _ in range(SWEEP):
+            if refused >= REFUSALS or (not is_full and not self._has_slot()):
                 return
-            room = 1  # to be refused
-        self._turns_full = 0
-        for _ in range(min(room, SWEEP)):
             try:
-                self._waiting.append(self.socket._accept())
+                fd, sockaddr = self.socket._accept()
             except BlockingIOError:
+                self._turns_full = 0
                 return
             except OSError as error:
+                if error.errno in ACCEPT_PEER_GONE:
+                    continue
                 self._accept_failed(error)
                 return
+            refused += not self._admit(fd, sockaddr)
 
-    def do_handle(self, sock: socket.socket, sockaddr: SockAddr) -> None:
-        """Hand on an accepted socket."""
-        self._deliver(sock, sockaddr)
+    def _has_slot(self) -> bool:
+        return self._registry.free_slots() > len(self._waiting)
 
-    def _look_at_drops(self) -> None:
-        """A queue that was full has made the listener readable, so no drop is missed by looking here."""
+    def _admit(self, fd: int, sockaddr: SockAddr) -> bool:
+        """Admit an accepted peer, or close it at once. A full server does not ask who it is."""
+        refusal = self._registry.admit(sockaddr) if self._has_slot() else Refusal.FULL
+        if refusal is None:
+            self._waiting.append((fd, sockaddr))
+            return True
+        os.close(fd)
+        self._registry.refused(sockaddr, refusal)
+        return False
+
+    def _count_drops(self) -> None:
+        """A full queue makes the listener readable, so asking in each turn misses no drop."""
         drops = queue_drops(self._wrapper)
         if drops != self._drops:
-            self._dropped((drops - self._drops) & 0xFFFFFFFF)
+            self._registry.dropped((drops - self._drops) & 0xFFFFFFFF)
             self._drops = drops
 
     def _accept_failed(self, error: OSError) -> None:
-        if error.errno in ACCEPT_PEER_GONE:
-            return
-        self._log.add(f"accept failed ({describe(error)})")
         no_descriptor = error.errno in ACCEPT_NO_DESCRIPTOR
+        self._registry.accept_failed(error)
         if no_descriptor:
-            self._shed()
-        self._failed(error)
+            self._refuse_with_reserve()
         if not no_descriptor or self._reserve is None:
-            # Out of kernel memory, or something nobody foresaw: try again later rather than at once and for ever.
-            self._pause()
+            # Out of kernel memory, or an unforeseen error: trying again at once would spin.
+            self.stop_accepting()
+            self._timer: Any = get_hub().loop.timer(PAUSE)
+            self._timer.start(self._start_accepting_if_started)
 
-    def _shed(self) -> None:
-        """Spend the reserve descriptor on refusing everybody who waits."""
+    def _refuse_with_reserve(self) -> None:
+        """Close the reserve descriptor, and refuse the peers in the queue with the free one."""
         self._release_reserve()
-        for _ in range(self.max_accept):
+        for _ in range(REFUSALS):
             try:
                 fd, sockaddr = self.socket._accept()
             except OSError:
                 break
             os.close(fd)
-            self._refuse(sockaddr, Refusal.NO_DESCRIPTOR)
-            self._log.add(Refusal.NO_DESCRIPTOR.value)
+            self._registry.refused(sockaddr, Refusal.NO_DESCRIPTOR)
         self._reserve = _open_reserve()
 
     def _release_reserve(self) -> None:
         if self._reserve is not None:
             os.close(self._reserve)
             self._reserve = None
-
-    def _pause(self) -> None:
-        self.stop_accepting()
-        self._timer: Any = get_hub().loop.timer(PAUSE)
-        self._timer.start(self._resume)
-
-    def _resume(self) -> None:
-        self._start_accepting_if_started()
 
 
 def _open_reserve() -> int | None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import mmap
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import gevent
 from gevent import get_hub, socket
@@ -32,12 +31,6 @@ from geventecho.server.refusals import RefusalLog
 __all__ = ["Registry"]
 
 logger = logging.getLogger("geventecho.server")
-
-
-SPARE_MEMORY: Final = 4 << 20
-"""Bytes that must be there before more clients are taken in: greenlet and libev end the process when they get none."""
-LOOK_EVERY: Final = 64
-"""Clients, of some 9 KiB each, between two looks at that."""
 
 
 class _Serving(greenlet):  # type: ignore[misc]
@@ -87,7 +80,6 @@ class Registry:
         self._echoes = echoes
         self._emptied = emptied
         self._metered = config.max_bytes is not None or config.max_rate is not None
-        self._since_look = LOOK_EVERY
         self._clock = Clock()
         self._deadlines = Deadlines(config, self._clock)
         self._limits = AddressLimits(config)
@@ -95,26 +87,13 @@ class Registry:
 
     # Called by the acceptor in the hub, where nothing may block -------------------------------------------------------
 
-    def room(self) -> int:
-        """How many more may be open; none while memory is short."""
-        return self.most - len(self.open) if self._has_memory() else 0
+    def free_slots(self) -> int:
+        """How many more may be open."""
+        return self.most - len(self.open)
 
     def admit(self, sockaddr: SockAddr) -> Refusal | None:
-        """Take a peer in, to be given to `add`; or say why not. A full server does not ask who it is."""
-        if len(self.open) >= self.most:
-            return Refusal.FULL
-        if not self._has_memory():
-            return Refusal.NO_MEMORY
+        """Take a peer in, to be given to `add`; or say why not."""
         return self._limits.admit(sockaddr)
-
-    def _has_memory(self) -> bool:
-        if self._since_look >= LOOK_EVERY:
-            try:
-                mmap.mmap(-1, SPARE_MEMORY).close()
-            except OSError:
-                return False
-            self._since_look = 0
-        return True
 
     def add(self, sock: socket.socket, sockaddr: SockAddr) -> None:
         """Serve an accepted socket."""
@@ -125,7 +104,6 @@ class Registry:
             connection.meter = Meter(self._config.max_bytes, self._config.max_rate, RECEIVE_SIZE)
         self.open.add(connection)
         self.peak = max(self.peak, len(self.open))
-        self._since_look += 1
         self._counters.add("accepted")
         self._deadlines.add(connection)
         get_hub().loop.run_callback(self._begin, connection)
@@ -141,13 +119,18 @@ class Registry:
     def refused(self, sockaddr: SockAddr, refusal: Refusal) -> None:
         """Count a peer that was accepted and closed at once."""
         self._counters.refuse(refusal)
-        if refusal is not Refusal.NO_DESCRIPTOR:  # of which accept's own error tells
-            self._refusals.add(refusal.value)
+        self._refusals.add(refusal.value)
         if self._hooks.refuse is not None:
             self._hooks.call_soon("refuse", Address.from_sockaddr(sockaddr), refusal)
 
+    def accept_failed(self, error: OSError) -> None:
+        """Count an error of accept(2) that is not a peer's."""
+        self._counters.add("accept_errors")
+        self._refusals.add(f"accept failed ({describe(error)})")
+        self._hooks.call_soon("error", error)
+
     def dropped(self, count: int) -> None:
-        """Count connects that the kernel dropped at the door."""
+        """Count connects that the kernel dropped because the accept queue was full."""
         self._counters.add("queue_drops", count)
         self._refusals.add("accept queue full", count)
 

@@ -110,16 +110,7 @@ class TcpServer:
         most, registry = self.config.max_connections, self._make_registry()
         self._registry, registry.most = registry, descriptor_capacity() if most is None else most
         grow_descriptor_table(listener, registry.most)
-        self._acceptor = Acceptor(
-            listener,
-            socket_class=self._socket_class,
-            deliver=registry.add,
-            room=registry.room,
-            admit=registry.admit,
-            refuse=registry.refused,
-            failed=self._accept_failed,
-            dropped=registry.dropped,
-        )
+        self._acceptor = Acceptor(listener, registry, self._socket_class)
         self._stop_requested = False
         self._closed = Event()
         self._state = ServerState.LISTENING
@@ -255,10 +246,6 @@ class TcpServer:
             closed.set()
         else:
             spawn(self._hooks.call, "close", self._report).rawlink(lambda _: closed.set())
-
-    def _accept_failed(self, error: OSError) -> None:
-        self._counters.add("accept_errors")
-        self._hooks.call_soon("error", error)
 
     # What an EchoServer does otherwise --------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +16,7 @@ from geventecho.server.connection import Connection, Phase
 from geventecho.server.counters import Counters, Ending, Refusal
 from geventecho.server.deadlines import Deadlines
 from geventecho.server.hooks import ServerHooks
-from geventecho.server.registry import LOOK_EVERY, Registry
+from geventecho.server.registry import Registry
 from tests.support.servers import read_to_end
 from tests.support.timing import PATIENCE, UNIT, wait_until
 
@@ -210,28 +212,41 @@ def test_refused_counts_and_tells_the_hook() -> None:
     wait_until(lambda: served.hooked)
     peer, why = served.hooked[0]
     assert (str(peer), why) == ("tcp://192.0.2.1:7", Refusal.DENIED)
+    served.registry.tell_refusals()
 
 
-def test_a_full_registry_does_not_ask_who_it_is_and_short_memory_is_a_reason_of_its_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_it_says_how_many_slots_are_free_and_whom_it_admits() -> None:
     served = Served(read_all, deny=("192.0.2.0/24",))
     registry = served.registry
     assert registry.admit(PEER) is Refusal.DENIED
+    assert registry.admit(("198.51.100.1", 7)) is None
+    assert registry.free_slots() == 1000
+    with served.connect():
+        assert registry.free_slots() == 999
+    wait_until(lambda: served.emptied)
+    assert registry.free_slots() == 1000
 
-    def no_memory(*_: object) -> None:
-        raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr("mmap.mmap", no_memory)
-    registry._since_look = LOOK_EVERY
-    assert registry.admit(PEER) is Refusal.NO_MEMORY
-    assert registry.room() == 0
-    registry.most = 0
-    assert registry.admit(PEER) is Refusal.FULL
-    monkeypatch.undo()
-    registry.most = 5
-    assert registry.room() == 5
-    assert registry.admit(PEER) is Refusal.DENIED
+def test_errors_of_accept_refusals_and_drops_are_told_in_one_line_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    """Without the command line's filter, too: one line, whatever the clients were turned away for."""
+    served = Served(read_all)
+    no_descriptor = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    served.registry.accept_failed(no_descriptor)
+    for refusal in (Refusal.NO_DESCRIPTOR, Refusal.NO_DESCRIPTOR, Refusal.FULL):
+        served.registry.refused(PEER, refusal)
+    served.registry.dropped(3)
+    assert caplog.records == []
+    served.registry.tell_refusals()
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line == (
+        "clients turned away within a second: accept failed (OSError: [Errno 24] Too many open files) 1, "
+        "no_descriptor 2, full 1, accept queue full 3"
+    )
+    assert served.counts() == {
+        "accepted": 3, "refused_no_descriptor": 2, "refused_full": 1, "accept_errors": 1, "queue_drops": 3
+    }  # fmt: skip
+    wait_until(lambda: len(served.hooked) == 4)
+    served.hooked.clear()
 
 
 def test_a_connection_gives_its_address_back() -> None:
