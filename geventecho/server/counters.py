@@ -49,8 +49,6 @@ class Refusal(enum.Enum):
 
     FULL = "full"
     """`max_connections` were open."""
-    NO_MEMORY = "no_memory"
-    """The process had too little memory left to serve one more."""
     DENIED = "denied"
     """Its address is on the deny list, or not on the allow list."""
     ADDRESS_FULL = "address_full"

@@ -109,41 +109,6 @@ def sum_of(server: Process, why: str) -> int:
     return total
 
 
-# 29 -------------------------------------------------------------------------------------------------------------------
-
-
-def test_29_a_memory_limit() -> None:
-    """RLIMIT_AS leaves some MiB; clients come until there is no more. Who was served goes on, who comes is refused."""
-    with counted(max_connections=15_000) as server:
-        size = int(Path(f"/proc/{server.pid}/statm").read_text().split()[0]) * resource.getpagesize()
-        _, hard = resource.prlimit(server.pid, resource.RLIMIT_AS)
-        resource.prlimit(server.pid, resource.RLIMIT_AS, (size + 13 * MIB, hard))
-        served, refused, slowest = [], 0, 0.0
-        while refused < 100 and len(served) < 6000:
-            client = server.connect()
-            began = time.monotonic()
-            try:
-                ping(client)
-                served.append(client)
-            except (AssertionError, ConnectionError):
-                client.close()
-                refused += 1
-                slowest = max(slowest, time.monotonic() - began)
-        assert refused == 100, "the limit was never met"
-        for client in served:
-            ping(client)
-        figure("29: still served of those served before memory ran short", f"{len(served)} of {len(served)}")
-        figure("29: the slowest of 100 refusals then, ms", round(1000 * slowest, 1))
-        resource.prlimit(server.pid, resource.RLIMIT_AS, (hard, hard))
-        with server.connect() as client:
-            ping(client)
-        for client in served:
-            client.close()
-        found = server.wait_for(open=0)
-        assert (found["refused_no_memory"], found["refused_full"]) == (100, 0)
-        wait_until(lambda: sum_of(server, "no_memory") == 100)
-
-
 # 30 -------------------------------------------------------------------------------------------------------------------
 
 
