@@ -58,9 +58,9 @@ def install() -> None:
             _check_command_line(environment)
         final_reports.install(environment, runner, workers)
         if web_ui is not None:
+            allowed = tuple(environment.parsed_options.tcp_web_allowed_host) if environment.parsed_options else ()
+            Guard(web_ui.host, allowed).protect(web_ui)
             check_form(web_ui, lambda host: _check_users(environment, host))
-            extra = tuple(environment.parsed_options.tcp_web_allowed_host) if environment.parsed_options else ()
-            Guard(web_ui.host, web_ui.port, extra).protect(web_ui)
         # --run-time begins now. A timer counts from the time the loop last saw, which is that of the imports: a run of
         # two seconds could end in its first.
         gevent.get_hub().loop.update_now()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from typing import Final
 from urllib.parse import urlsplit
 
 from flask import Response, request
@@ -18,58 +19,63 @@ from locust.web import WebUI
 __all__ = ["Guard"]
 
 
+# The one page that a link on another site may open. Others may change something: up to 2.46, Locust stops a test on a GET.
+FRONT_PAGE: Final = "locust.index"
+CHANGING: Final = frozenset({"locust.stop", "locust.reset_stats"})
+
+
 class Guard:
-    """Knows the names the UI answers to.
+    """Knows the names the UI answers to, whatever port they come with: a forwarded port has another number.
 
     Args:
         host: the address the UI listens on; "" is every one.
-        port: its port.
-        extra: further hosts, as `name` or `name:port`: those of a proxy or a forwarded port.
+        allowed: further hosts, as `name` or `name:port`, such as those of a proxy.
     """
 
-    def __init__(self, host: str, port: int, extra: tuple[str, ...] = ()) -> None:
-        self._port = port
+    def __init__(self, host: str, allowed: tuple[str, ...] = ()) -> None:
         self._anywhere = host in ("", "0.0.0.0", "::")  # noqa: S104
-        self._extra = {name.lower() for name in extra}
+        self._allowed = {name.lower() for name in allowed}
         self._names = {"localhost", host.lower()}
         if self._anywhere:
             self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     def protect(self, web_ui: WebUI) -> None:
-        """Check every request, whatever its route, before anything else sees it."""
+        """Check every request, whatever its route."""
         assert web_ui.app is not None  # noqa: S101
-        web_ui.app.before_request_funcs.setdefault(None, []).insert(0, self.check)
+        web_ui.app.before_request(self.check)
 
     def check(self) -> Response | None:
-        """Answer a foreign request; None lets it pass."""
-        host = request.headers.get("Host", "")
+        """Return the answer to a foreign request, or None to let the request pass."""
+        host = request.headers.get("Host", "").lower()
         if not self.is_ours(host):
-            return _refuse(421, "This is not the host you asked for: open the address Locust printed.")
+            return _refuse(
+                421,
+                f"The web UI does not answer to the host {host!r}. Open the address that Locust printed, or start the "
+                f"load test with --tcp-web-allowed-host {_name_of(host) or 'NAME'}.",
+            )
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return _refuse(403, "Requests from other sites are refused.")
-        # An <img>, a frame or a link sends no Origin. To open a page from a link is harmless; to frame it is not.
-        site = request.headers.get("Sec-Fetch-Site", "none")
-        opens_page = request.method == "GET" and request.headers.get("Sec-Fetch-Dest") == "document"
-        if site not in ("none", "same-origin") and not opens_page:
+        foreign_origin = origin is not None and _host_of(origin) != host
+        if foreign_origin or self._is_cross_site(host):
             return _refuse(403, "Requests from other sites are refused.")
         return None
+
+    @staticmethod
+    def _is_cross_site(host: str) -> bool:
+        """Whether another site's page made the request; an <img>, a frame or a link sends no Origin."""
+        site = request.headers.get("Sec-Fetch-Site")
+        if site is None:
+            # A browser leaves it out where the UI is neither https nor on loopback.
+            is_browser = request.headers.get("User-Agent", "").startswith("Mozilla/")
+            referer = _host_of(request.headers.get("Referer", ""))
+            return request.method == "GET" and request.endpoint in CHANGING and is_browser and referer != host
+        opens_front_page = request.endpoint == FRONT_PAGE and request.headers.get("Sec-Fetch-Dest") == "document"
+        return site not in ("none", "same-origin") and not opens_front_page
 
     def is_ours(self, host: str) -> bool:
         """Whether a `Host` header names this UI."""
         host = host.lower()
-        try:
-            parts = urlsplit(f"//{host}")
-            name, port = parts.hostname or "", parts.port
-        except ValueError:
-            return False
-        if parts.netloc != host or "@" in host:
-            return False
-        if host in self._extra or name in self._extra:
-            return True
-        # A browser leaves out the port that its scheme implies.
-        ours = port == self._port if port is not None else self._port in (80, 443)
-        return ours and (name in self._names or self._is_own_address(name))
+        name = _name_of(host)
+        return bool({host, name} & self._allowed) or name in self._names or self._is_own_address(name)
 
     def _is_own_address(self, name: str) -> bool:
         # A page cannot make a browser send an IP address it was not given: rebinding needs a name.
@@ -78,6 +84,23 @@ class Guard:
         except ValueError:
             return False
         return address.is_loopback or self._anywhere
+
+
+def _name_of(host: str) -> str:
+    """Return the name in a `Host` header, in lower case; "" when the header is not a host."""
+    try:
+        parts = urlsplit(f"//{host}")
+        _ = parts.port  # raises for a port that is no number
+    except ValueError:
+        return ""
+    return (parts.hostname or "") if parts.netloc == host and "@" not in host else ""
+
+
+def _host_of(url: str) -> str:
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _refuse(status: int, text: str) -> Response:
