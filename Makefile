@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+OLDEST := .venv-oldest
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 # make serve
 HOST ?= 127.0.0.1
@@ -17,16 +20,19 @@ PROCESSES ?=
 REPORTS ?= reports
 # more arguments for the program behind a target: make serve ARGS="--idle-timeout 60"
 ARGS ?=
+# the tests of test-together and test-alone; all when empty
+TESTS ?=
 
 LOADTEST = $(BIN)/python -m geventecho.loadtest -f loadtests/locustfile.py --users $(USERS) --spawn-rate $(SPAWN_RATE) \
 	$(if $(TARGET),--host $(TARGET),--own-server) $(if $(PROCESSES),--processes $(PROCESSES))
 
 # 5 is pytest's exit code for "none": what ARGS chooses may be all of one pass.
-CHOSEN = $(if $(ARGS),$(ARGS) || test $$? -eq 5)
+CHOSEN = $(TESTS) $(if $(ARGS),$(ARGS) || test $$? -eq 5)
 PYTEST = $(BIN)/python -m pytest
+TOGETHER = -m "not alone and not long" --numprocesses 2 --dist loadfile
 
-.PHONY: help serve loadtest loadtest-headless test test-all test-together test-alone test-long check format \
-	bench bench-full build clean
+.PHONY: help serve loadtest loadtest-headless test test-all test-oldest test-together test-alone test-long \
+	check format bench bench-full build clean
 
 help:
 	@echo "make serve               the echo server on tcp://$(HOST):$(PORT)          HOST= PORT= ARGS="
@@ -34,6 +40,7 @@ help:
 	@echo "make loadtest-headless   the same without a browser; HTML and CSV        RUN_TIME= REPORTS="
 	@echo "make test                the tests, under five minutes                   ARGS="
 	@echo "make test-all            all of them, the long ones too"
+	@echo "make test-oldest         the load-test tests on the oldest supported versions of gevent and Locust"
 	@echo "make check               ruff, mypy and the import contracts"
 	@echo "make bench               against other echo servers; bench-full has every scenario"
 	@echo "make build               wheel and sdist in dist/"
@@ -41,12 +48,19 @@ help:
 
 # The environment is remade, not patched up, when what it is made from changes.
 $(READY): requirements.txt pyproject.toml
-	rm -rf $(VENV)
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geventecho needs Python 3.11 or later; set PYTHON=")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geventecho needs Python 3.11 or later; set PYTHON=")'
+	@echo "making $(VENV): installing requirements.txt (about 20 seconds, once)" >&2
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP_INSTALL) --requirement requirements.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What tests, checks and builds need on top. Serving and load-testing do not wait for it.
+$(READY_DEV): $(READY) requirements-dev.txt
+	@echo "completing $(VENV): installing requirements-dev.txt (about 20 seconds, once)" >&2
+	@$(PIP_INSTALL) --requirement requirements-dev.txt
+	@touch $@
 
 serve: $(READY)
 	@exec $(BIN)/geventecho serve --host $(HOST) --port $(PORT) $(ARGS)
@@ -66,22 +80,28 @@ test:
 test-all:
 	@$(MAKE) --no-print-directory --jobs=1 --keep-going test-together test-alone test-long
 
-test-together: $(READY)
-	$(PYTEST) -m "not alone and not long" --numprocesses 2 --dist loadfile $(CHOSEN)
+# In an environment of its own: that of the other tests, then the oldest versions in place of the newest.
+test-oldest:
+	@$(MAKE) --no-print-directory VENV=$(OLDEST) $(OLDEST)/.ready-dev
+	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-oldest.txt
+	@$(MAKE) --no-print-directory --jobs=1 --keep-going VENV=$(OLDEST) TESTS=tests/loadtest test-together test-alone
 
-test-alone: $(READY)
+test-together: $(READY_DEV)
+	$(PYTEST) $(TOGETHER) $(CHOSEN)
+
+test-alone: $(READY_DEV)
 	$(PYTEST) -m "alone and not long" $(CHOSEN)
 
-test-long: $(READY)
+test-long: $(READY_DEV)
 	$(PYTEST) -m long --timeout 900 $(CHOSEN)
 
-check: $(READY)
+check: $(READY_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-format: $(READY)
+format: $(READY_DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -91,10 +111,11 @@ bench: $(READY)
 bench-full: $(READY)
 	$(MAKE) -C bench full
 
-build: $(READY)
+build: $(READY_DEV)
 	rm -rf build dist *.egg-info
 	$(BIN)/python -m build --no-isolation
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info reports bench/build bench/results .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info reports bench/build bench/results \
+		.mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import gevent
 import greenlet
-import hypothesis
 import pytest
 
 from geventecho.address import DEFAULT_TARGET, Address
@@ -21,11 +20,11 @@ from geventecho.client.client import Client, connect
 from tests.support import peers
 from tests.support.timing import UNIT, wait_until
 
-# How long an example takes depends on what else the machine does.
-hypothesis.settings.register_profile(
-    "any-speed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("any-speed")
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Accept the setting of pytest-timeout where that is not installed: it is of requirements-dev.txt."""
+    if not pluginmanager.hasplugin("timeout"):
+        parser.addini("timeout", "seconds a test may take; without pytest-timeout it has no effect")
 
 
 def pytest_collection_finish() -> None:

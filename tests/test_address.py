@@ -6,11 +6,10 @@ import ipaddress
 import socket
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from geventecho.address import Address, canonical_ip
 from geventecho.errors import AddressError, GeventechoError
+from tests.support.properties import given, st
 
 PORTS = st.integers(0, 65535)
 NAMES = st.from_regex(

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from geventecho.client.reply import ReplyReader
 from geventecho.errors import ConfigError, ReplyError, ReplyTooLong, ShortReply
@@ -26,6 +24,7 @@ from geventecho.framing import (
     UntilQuiet,
     as_framing,
 )
+from tests.support.properties import given, st
 from tests.support.replies import PEER, read
 from tests.support.timing import SCALE
 

@@ -8,10 +8,9 @@ import statistics
 
 import msgpack
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from geventecho.histogram import Histogram
+from tests.support.properties import given, st
 
 latencies = st.floats(min_value=1e-6, max_value=100.0)
 many = st.lists(latencies, min_size=1, max_size=200)

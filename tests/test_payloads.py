@@ -10,12 +10,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from geventecho.errors import ConfigError
 from geventecho.options.encodings import ENCODINGS, decode
 from geventecho.payloads import Fixed, Lines, RandomBytes, Source, Template, sizes
+from tests.support.properties import given, st
 
 
 def take(source: Source, user: int, number: int) -> list[bytes]:

@@ -9,8 +9,6 @@ from collections.abc import Callable
 
 import gevent
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from geventecho import errors
 from geventecho.address import Address
@@ -18,6 +16,7 @@ from geventecho.client.client import Client, connect
 from geventecho.framing import Exactly, LengthPrefixed, NoReply, Until, UntilClosed, UntilQuiet
 from tests.support import peers
 from tests.support.clients import MIB, SLACK, connected_to, fails, nothing_armed, run
+from tests.support.properties import given, settings, st
 from tests.support.timing import SCALE, UNIT, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")

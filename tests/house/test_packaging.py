@@ -1,4 +1,4 @@
-"""Wheel and sdist: they build without a warning, hold what they should, and work in an environment of their own."""
+"""The versions it asks for; wheel and sdist: they build without a warning, are complete, and work elsewhere."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import geventecho
 from tests.docs.test_docs import blocks
@@ -55,9 +58,42 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+def pins(file: str) -> dict[str, str]:
+    """The versions that a requirements file fixes."""
+    lines = [line.split("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
+    return dict(line.split("==") for line in lines if line and not line.startswith("--requirement"))
+
+
+def admitted() -> dict[str, Requirement]:
+    """What pyproject.toml asks for, with what load tests need."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = map(Requirement, project["dependencies"] + project["optional-dependencies"]["loadtest"])
+    return {requirement.name: requirement for requirement in wanted}
+
+
+def test_the_oldest_versions_are_the_oldest_that_are_admitted() -> None:
+    floors = {
+        name: Version(bound.version)
+        for name, requirement in admitted().items()
+        for bound in requirement.specifier
+        if bound.operator == ">="
+    }
+    assert {name: Version(version) for name, version in pins("requirements-oldest.txt").items()} == floors
+
+
+def test_the_versions_that_make_installs_are_admitted() -> None:
+    versions = pins("requirements.txt")
+    assert [name for name, wanted in admitted().items() if versions[name] not in wanted.specifier] == []
+
+
+def test_only_tests_and_checks_need_the_second_file() -> None:
+    assert not pins("requirements.txt").keys() & pins("requirements-dev.txt").keys()
+
+
 @pytest.fixture(scope="module")
 def built(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder with sdist and wheel, the wheel made from the sdist; and what building them printed."""
+    pytest.importorskip("build", reason="needs build, of requirements-dev.txt")
     output = tmp_path_factory.mktemp("dist")
     return output, build(project, output)
 
@@ -90,7 +126,8 @@ def test_the_sdist_holds_the_project(built: tuple[Path, str]) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert names >= modules() | {
-        "LICENSE", "README.md", "CHANGELOG.md", "Makefile", "requirements.txt", "pyproject.toml", "geventecho/py.typed",
+        "LICENSE", "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml", "geventecho/py.typed",
+        "requirements.txt", "requirements-dev.txt", "requirements-oldest.txt",
         "docs/load-testing.md", "docs/images/locust-ui.png", "loadtests/locustfile.py", "loadtests/any_tcp.py",
         "tests/conftest.py", "tests/house/test_packaging.py", "bench/run.py",
     }  # fmt: skip

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from geventecho.net.deadline import Deadline
+from tests.support.properties import given, st
 from tests.support.timing import UNIT, wait_until
 
 

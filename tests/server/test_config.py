@@ -7,13 +7,12 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from geventecho.address import DEFAULT_TARGET
 from geventecho.client.config import ClientConfig
 from geventecho.errors import ConfigError
 from geventecho.server.config import ServerConfig
+from tests.support.properties import given, st
 
 OPTIONAL_TIMES = ["idle_timeout", "first_byte_timeout", "lifetime", "write_stall"]
 OPTIONAL_AMOUNTS = ["max_per_address", "max_bytes", "max_rate", "min_rate"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from geventecho.server.connection import Phase
 from geventecho.server.counters import Ending
 from geventecho.server.deadlines import TICK
 from geventecho.server.rates import PACE_SECONDS
+from tests.support.properties import given, st
 from tests.support.ticking import LATE, Bench, Peer, Stub
 
 

@@ -12,11 +12,10 @@ import gevent
 import greenlet
 import pytest
 from gevent import socket
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from geventecho.server.echo import RECEIVE_SIZE, _turn
 from geventecho.server.tcp_server import EchoServer
+from tests.support.properties import HealthCheck, given, settings, st
 from tests.support.servers import (
     Process,
     assert_adds_up,

@@ -6,14 +6,13 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from geventecho.address import SockAddr
 from geventecho.server.admission import AddressLimits
 from geventecho.server.config import ServerConfig
 from geventecho.server.counters import Refusal
 from geventecho.server.rates import PACE_SECONDS, Meter, Pace
+from tests.support.properties import given, st
 
 
 def limits(table_size: int = 100, **options: Any) -> AddressLimits:

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 
 import gevent
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from geventecho.service import logs
+from tests.support.properties import given, st
 from tests.support.timing import PATIENCE, UNIT, wait_until
 
 
