@@ -1,8 +1,9 @@
 """A network of its own for a comparison, so that how this machine talks to others does not decide it.
 
-A machine may have a congestion control that paces what is sent (BBR), also on loopback: server and driver then wait for
-timers and the measurement is one of the pacing. In a namespace (network_namespaces(7)) there is only loopback, with
-Linux's own default, cubic.
+A congestion control may pace what is sent (BBR does), also on loopback: server and driver then wait for timers, and
+the figures are those of the pacing. A namespace (network_namespaces(7)) has only loopback, and its congestion control
+is set to reno here. Every kernel has reno and lets any namespace choose it; cubic may be reserved for the machine's own
+network (tcp_allowed_congestion_control in tcp(7)). Without losses the two behave alike.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def congestion_control() -> str:
 
 
 def separate() -> str | None:
-    """Move this process and what it will start to a network with nothing but loopback and Linux's defaults.
+    """Move this process and its future children to a network with nothing but loopback and reno.
 
     Root may; so may others where unprivileged user namespaces are allowed. The process must have one thread.
 
@@ -43,7 +44,7 @@ def separate() -> str | None:
     try:
         _leave()
         _loopback_up()
-        CONGESTION_CONTROL.write_text("cubic")
+        CONGESTION_CONTROL.write_text("reno")
     except OSError as error:
         return f"no network namespace of its own ({error})"
     return None

@@ -258,7 +258,7 @@ def test_network_of_its_own_has_loopback_and_the_usual_congestion_control() -> N
     assert moved
     assert "lo" in names
     assert not {name for name in names if name.startswith(("eth", "en", "wl"))}
-    assert control == "cubic"
+    assert control == "reno"
 
 
 def test_threads_of_one_core_are_avoided(monkeypatch: pytest.MonkeyPatch) -> None:
