@@ -1,25 +1,31 @@
-"""What a comparison leaves behind: tables (Markdown), a plot for each (SVG), every single run (JSON)."""
+"""What a comparison leaves behind: tables (Markdown), a plot for each (SVG), every single run (JSON).
+
+matplotlib is in the environment of the comparison (requirements.txt). Without it there are no plots.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 from dataclasses import asdict
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from bench.figures import summarise
-from bench.plots import growth_plot, scenario_plot
 from bench.quiet import Core
 from bench.tables import growth_table, scenario_table
 from bench.targets import targets_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+    from types import ModuleType
 
     from bench.figures import Measured, Summary
 
-__all__ = ["Report"]
+__all__ = ["HAS_MATPLOTLIB", "Report"]
 
+HAS_MATPLOTLIB: bool = find_spec("matplotlib") is not None
 GROWTH: tuple[int, ...] = (10, 100, 1000, 10000)  # connections
 
 
@@ -49,10 +55,10 @@ class Report:
         name, rounds = runs[0].scenario, runs[-1].round + 1
         self._results[name] = summaries = summarise(kind, runs)
         self._runs += runs
-        self._plot(name, scenario_plot(kind, title, summaries))
+        plot = self._plot(name, title, lambda plots: plots.scenario_plot(kind, title, summaries))
         lines = "".join(f"\n{note}\n" for note in notes)
         turns = "1 round" if rounds == 1 else f"{rounds} rounds"
-        self.section(title, f"{turns}.\n\n{scenario_table(kind, summaries)}{lines}\n![{title}]({name}.svg)\n")
+        self.section(title, f"{turns}.\n\n{scenario_table(kind, summaries)}{lines}{plot}")
 
     def section(self, title: str, body: str) -> None:
         """Some Markdown of its own."""
@@ -95,12 +101,18 @@ class Report:
         if not series:
             return []
         title = "How cost grows with connections: server CPU a 1 KiB message"
-        self._plot("growth", growth_plot(title, "user + system, µs, logarithmic", series))
-        body = f"User and system CPU, µs.\n\n{growth_table(series)}\n![{title}](growth.svg)\n"
-        return [_section(title, body)]
+        unit = "user + system, µs, logarithmic"
+        plot = self._plot("growth", title, lambda plots: plots.growth_plot(title, unit, series))
+        return [_section(title, f"User and system CPU, µs.\n\n{growth_table(series)}{plot}")]
 
-    def _plot(self, name: str, svg: str) -> None:
-        (self.output / f"{name}.svg").write_text(svg)
+    def _plot(self, name: str, title: str, draw: Callable[[ModuleType], str]) -> str:
+        """Draw with bench.plots and write the file; returns the Markdown that shows it."""
+        if not HAS_MATPLOTLIB:
+            return ""
+        from bench import plots  # noqa: PLC0415  # numpy starts threads, and bench.network must come before them
+
+        (self.output / f"{name}.svg").write_text(draw(plots))
+        return f"\n![{title}]({name}.svg)\n"
 
 
 def _section(title: str, body: str) -> str:

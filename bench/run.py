@@ -20,7 +20,7 @@ from bench.load.compare import LoadBench, tasks
 from bench.machine import cores, describe, share_a_core
 from bench.network import PACED, congestion_control, separate
 from bench.quiet import NOISE, REPEATS
-from bench.report import Report
+from bench.report import HAS_MATPLOTLIB, Report
 from bench.rounds import Bench, chosen
 
 if TYPE_CHECKING:
@@ -198,6 +198,8 @@ def _warnings(cpus: tuple[int, int]) -> list[str]:
         lines.append(f"congestion control {control} paces loopback too: the figures contain its waiting")
     if share_a_core(*cpus):
         lines.append(f"server and driver have two threads of one core, {cpus[0]} and {cpus[1]}: they slow each other")
+    if not HAS_MATPLOTLIB:
+        lines.append("no plots: matplotlib is not installed")
     return [*lines, *missing()]
 
 
