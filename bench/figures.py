@@ -109,6 +109,15 @@ COLUMNS: Final = {
         Column("rate", "requests/s"),
         Column("busy", "Locust busy %"),
     ),
+    "lockstep": (
+        Column("growth", "p50, last quarter / first", 2),
+        Column("p50_1", "first quarter's p50 µs"),
+        Column("p50_2", "second"),
+        Column("p50_3", "third"),
+        Column("p50_4", "last"),
+        Column("rate", "requests/s"),
+        Column("busy", "Locust busy %"),
+    ),
     "users": (
         Column("each", "KiB a user", 1),
         Column("spawned", "users spawned a second"),
@@ -126,6 +135,7 @@ RATIOS: Final = {
     "driver": (),
     "idle": (Column("each", "ours / it", 2),),
     "load": (Column("per_core", "ours / it", 2),),
+    "lockstep": (),
     "users": (Column("each", "ours / it", 2),),
 }
 """Which figures are compared. Per CPU second, the ratio also holds where a server was not busy all the time."""

@@ -55,7 +55,9 @@ class Report:
         name, rounds = runs[0].scenario, runs[-1].round + 1
         self._results[name] = summaries = summarise(kind, runs)
         self._runs += runs
-        plot = self._plot(name, title, lambda plots: plots.scenario_plot(kind, title, summaries))
+        plot = ""
+        if len(summaries) > 1:
+            plot = self._plot(name, title, lambda plots: plots.scenario_plot(kind, title, summaries))
         lines = "".join(f"\n{note}\n" for note in notes)
         turns = "1 round" if rounds == 1 else f"{rounds} rounds"
         self.section(title, f"{turns}.\n\n{scenario_table(kind, summaries)}{lines}{plot}")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from bench import anatomy, bottleneck, scenarios
 from bench.bottleneck import DRIVER
 from bench.contenders import BENCH, CONTENDERS, OURS, BenchError, missing
-from bench.load.compare import LoadBench, tasks
+from bench.load.compare import LOCKSTEP, LoadBench, tasks
 from bench.machine import cores, describe, share_a_core
 from bench.network import PACED, congestion_control, separate
 from bench.quiet import NOISE, REPEATS
@@ -64,12 +64,12 @@ def _core(text: str) -> int:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     names = [scenario.name for scenario in scenarios.FULL]
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
-    parser.add_argument("set", choices=("quick", "full"), help="a choice under ten minutes, or everything")
+    parser.add_argument("set", choices=("quick", "full"), help="a choice (about eleven minutes), or everything")
     parser.add_argument(
         "--scenario",
         action="append",
         default=[],
-        choices=[*names, DRIVER, LOAD, PROFILE],
+        choices=[*names, DRIVER, LOAD, LOCKSTEP.kind, PROFILE],
         help="only this one; repeatable",
     )
     parser.add_argument(
@@ -133,8 +133,9 @@ class Plan:
         """In the order they are run."""
         every = scenarios.QUICK if self._options.set == "quick" else scenarios.FULL
         known = {scenario.name: scenario for scenario in (*scenarios.FULL, *every)}  # a quick one before its full one
-        own = {DRIVER: self._driver, LOAD: self._load, PROFILE: self._profile}
-        names = self._options.scenario or [DRIVER, *(scenario.name for scenario in every), PROFILE, LOAD]
+        own = {DRIVER: self._driver, LOAD: self._load, LOCKSTEP.kind: self._lockstep, PROFILE: self._profile}
+        every_name = [DRIVER, *(scenario.name for scenario in every), PROFILE, LOAD, LOCKSTEP.kind]
+        names = self._options.scenario or every_name
         return [step for name in names for step in (own[name]() if name in own else [self._scenario(known[name])])]
 
     def _seconds(self, scenario: Scenario) -> float:
@@ -167,6 +168,9 @@ class Plan:
     def _load(self) -> list[Step]:
         return [self._task(task) for task in tasks(full=self._options.set == "full")]
 
+    def _lockstep(self) -> list[Step]:
+        return [self._task(LOCKSTEP)]
+
     def _task(self, task: Task) -> Step:
         rounds = min(self._options.rounds or task.rounds, task.rounds)
         bench = LoadBench(self._bench.server_cpu, self._bench.driver_cpu, self._bench.log)
@@ -174,7 +178,8 @@ class Plan:
         def run() -> None:
             self._report.add(task.kind, task.title(), bench.measure(task, rounds), [])
 
-        return Step(task.kind, rounds * 5 * (task.users / task.spawn_rate + task.settle + task.window + 5), run)
+        runs = rounds * (1 + 2 * len(task.others))
+        return Step(task.kind, runs * (task.users / task.spawn_rate + task.settle + task.window + 5), run)
 
     def _profile(self) -> list[Step]:
         connections = (100,) if self._options.set == "quick" else (100, 1000)

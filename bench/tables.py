@@ -22,7 +22,7 @@ def scenario_table(kind: str, summaries: list[Summary]) -> str:
     """All contenders of one scenario: medians over the rounds; ratios with their smallest and largest."""
     columns, ratios = COLUMNS[kind], RATIOS[kind]
     headings = [
-        "generator" if kind in {"load", "users"} else "server",
+        "generator" if kind in {"load", "users", "lockstep"} else "server",
         *(column.heading for column in (*columns[:1], *ratios, *columns[1:])),
     ]
     rows = [

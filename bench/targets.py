@@ -69,6 +69,7 @@ TARGETS: Final = (
     Target("Locust, against FastHttpUser", "load", "per_core", "FastHttpUser", least=6),
     Target("Locust users in one process: failures", "users", "failed", most=0),
     Target("Locust users spawned a second, where 1,000 are asked for", "users", "spawned", least=1000),
+    Target("Locust users that wait 1 s: p50 of a minute's last quarter / first", "lockstep", "growth", most=1.3),
     Target("burst: connections that failed", "burst", "failed", most=0),
     Target("burst: listen drops", "burst", "overflows", most=0),
     Target("burst: connect p99, ms", "burst", "connect", most=1000),

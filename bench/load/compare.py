@@ -1,4 +1,4 @@
-"""Compares load generators: our EchoUser, the usual socket user, FastHttpUser.
+"""Compares load generators: our EchoUser, the usual socket user, FastHttpUser; tests that our users stay out of step.
 
 Locust runs on one core, the cheapest server for what it speaks on another.
 """
@@ -18,7 +18,7 @@ from bench.contenders import BENCH, BOUND, BenchError, running
 from bench.figures import Measured
 from bench.rounds import in_turn, tell
 
-__all__ = ["LoadBench", "Task", "tasks"]
+__all__ = ["LOCKSTEP", "LoadBench", "Task", "tasks"]
 
 Marks = dict[str, dict[str, float]]
 PAYLOAD: Final = 1024  # bytes
@@ -54,13 +54,16 @@ class Task:
     """What a generator is made to do.
 
     Attributes:
-        kind: "load", users that do not wait; or "users", many of them that mostly wait.
+        kind: "load", users that do not wait; "users", many of them that mostly wait; "lockstep", whether users that
+            wait get into step, and then measure the queue that they make themselves.
         users: how many in one process.
         spawn_rate: how many of them come each second.
-        think_time: seconds a user waits between two requests.
+        think_time: seconds a user waits between two requests, on average.
         settle: seconds between the last user's coming and the window.
         window: seconds measured.
         rounds: how often everybody has a turn.
+        others: who is compared with ours.
+        parts: of the window, each with a median of its own.
     """
 
     kind: str
@@ -70,11 +73,19 @@ class Task:
     settle: float
     window: float
     rounds: int
+    others: tuple[Generator, ...] = OTHERS
+    parts: int = 1
 
     def title(self) -> str:
+        if self.kind == "lockstep":
+            return f"Locust, {self.users:,} users, mean think time {self.think_time:g} s, for {self.window:g} s"
         if self.kind == "load":
             return f"Locust, {self.users} users flat out, 1 KiB each way"
         return f"Locust, {self.users:,} users in one process, {self.spawn_rate:,} more each second"
+
+
+LOCKSTEP: Final = Task("lockstep", 1000, 100, think_time=1.0, settle=2.0, window=60.0, rounds=1, others=(), parts=4)
+"""The users come over ten seconds: those that come at once begin in step, and the first quarter shows it."""
 
 
 def tasks(*, full: bool) -> tuple[Task, Task]:
@@ -106,11 +117,11 @@ class LoadBench:
         """
         runs = []
         for round_ in range(rounds):
-            order = in_turn(OURS, OTHERS, round_)
+            order = in_turn(OURS, task.others, round_)
             for place, generator in enumerate(order):
                 tell(f"{task.kind}: round {round_ + 1}/{rounds}, {place + 1}/{len(order)}: {generator.name}")
                 marks = self._run(generator, task)
-                figures = _rates(marks) if task.kind == "load" else _costs(marks)
+                figures = FIGURES[task.kind](marks)
                 runs.append(Measured(task.kind, generator.name, round_, place, figures, {"marks": marks}))
         tell("")
         return runs
@@ -163,6 +174,7 @@ def _environment(task: Task, output: Path) -> dict[str, str]:
         "BENCH_THINK_TIME": str(task.think_time),
         "BENCH_SETTLE": str(task.settle),
         "BENCH_WINDOW": str(task.window),
+        "BENCH_PARTS": str(task.parts),
         "BENCH_OUTPUT": str(output),
     }
 
@@ -184,3 +196,11 @@ def _costs(marks: Marks) -> dict[str, float]:
         "spawn_cpu": (spawned["cpu"] - start["cpu"]) / users * 1e6,
         "failed": end["failures"],
     }
+
+
+def _quarters(marks: Marks) -> dict[str, float]:
+    medians = {f"p50_{quarter}": marks[quarter]["p50_ms"] * 1e3 for quarter in "1234"}
+    return {"growth": medians["p50_4"] / medians["p50_1"], **medians, **_rates(marks)}
+
+
+FIGURES: Final = {"load": _rates, "users": _costs, "lockstep": _quarters}

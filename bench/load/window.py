@@ -1,7 +1,8 @@
 """A locustfile without users, loaded beside the one with them: measures a window of the run and ends it.
 
-It writes a JSON object to $BENCH_OUTPUT: CPU and wall time, requests, failures, users and memory at the start of the
-test, when all users are spawned, and at both ends of the window.
+It writes a JSON object to $BENCH_OUTPUT: CPU and wall time, requests, failures, users, memory, and the median response
+time since the mark before. Marks are at the start of the test ("start"), when all users are spawned ("spawned"), at the
+beginning of the window ("begin") and at the end of each of its parts ("1", "2" and so on; the last one is also "end").
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import gevent
 from locust import events
+from locust.stats import calculate_response_time_percentile
 
 SETTLE = float(os.environ["BENCH_SETTLE"])  # seconds from the last spawn to the window
 WINDOW = float(os.environ["BENCH_WINDOW"])  # seconds
+PARTS = int(os.environ["BENCH_PARTS"])  # of the window, all of the same length
 
 _marks: dict[str, dict[str, float]] = {}
+_times: Counter[int] = Counter()  # how often each rounded response time was seen, up to the last mark
 
 
 def _mark(name: str, environment: Any) -> None:
@@ -27,6 +32,11 @@ def _mark(name: str, environment: Any) -> None:
     status = Path("/proc/self/status").read_text()
     resident = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
     assert resident is not None
+    times: Counter[int] = Counter()
+    for entry in entries:
+        times.update(entry.response_times)
+    since = times - _times
+    _times.update(since)
     _marks[name] = {
         "at": time.monotonic(),
         "cpu": time.process_time(),
@@ -34,6 +44,7 @@ def _mark(name: str, environment: Any) -> None:
         "failures": environment.stats.total.num_failures,
         "users": environment.runner.user_count,
         "resident_kib": int(resident[1]),
+        "p50_ms": calculate_response_time_percentile(since, since.total(), 0.5),
     }
 
 
@@ -41,8 +52,10 @@ def _on_init(environment: Any, **_: Any) -> None:
     def measure() -> None:
         gevent.sleep(SETTLE)
         _mark("begin", environment)
-        gevent.sleep(WINDOW)
-        _mark("end", environment)
+        for part in range(PARTS):
+            gevent.sleep(WINDOW / PARTS)
+            _mark(str(part + 1), environment)
+        _marks["end"] = _marks[str(PARTS)]
         Path(os.environ["BENCH_OUTPUT"]).write_text(json.dumps(_marks))
         environment.runner.quit()
 

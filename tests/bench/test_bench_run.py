@@ -9,14 +9,17 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from bench import machine
+from bench.load.compare import LOCKSTEP, LoadBench
 from bench.rounds import chosen
 from bench.scenarios import FULL
-from tests.support.timing import PATIENCE, wait_until
+from tests.support.timing import PATIENCE, UNIT, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -238,6 +241,19 @@ def _session(leader: int) -> list[int]:
         if int(fields[3]) == leader and fields[0] not in {"Z", "X"}:
             found.append(int(path.parent.name))
     return found
+
+
+def test_users_with_think_times_have_a_median_for_each_quarter(tmp_path: Path) -> None:
+    """A short form of the minute that `make bench` has."""
+    task = replace(LOCKSTEP, users=5, spawn_rate=5, think_time=0.05, settle=0.1, window=4 * UNIT)
+    server_cpu, locust_cpu = sorted(os.sched_getaffinity(0))[:2]
+    (run,) = LoadBench(server_cpu, locust_cpu, tmp_path / "errors").measure(task, 1)
+    marks = run.raw["marks"]
+    requests = [marks[name]["requests"] for name in ("begin", "1", "2", "3", "4")]
+    assert all(later > earlier for earlier, later in pairwise(requests))
+    assert marks["end"] == marks["4"]
+    assert all(0 < run.figures[f"p50_{quarter}"] < 1e6 for quarter in (1, 2, 3, 4))
+    assert run.figures["growth"] == run.figures["p50_4"] / run.figures["p50_1"]
 
 
 def test_network_of_its_own_has_loopback_and_the_usual_congestion_control() -> None:
