@@ -88,7 +88,7 @@ def _number(option: str, kind: type[int] | type[float], text: str | None) -> Any
         raise ConfigError(f"{option}: {text!r} is not a number") from None
 
 
-option_check(Exchange.of)
+option_check(Exchange.of, fixed=[*TEXTS, *SWITCHES, "encoding", "request_name"])
 
 
 class AnyTcpUser(TcpUser):

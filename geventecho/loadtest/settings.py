@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -14,7 +14,17 @@ from geventecho.address import Address
 from geventecho.errors import AddressError, ConfigError
 from geventecho.options import seconds, whole_number
 
-__all__ = ["CHECKS", "Settings", "add_arguments", "option_check", "target_of"]
+__all__ = [
+    "CHECKS",
+    "FIXED",
+    "HELP",
+    "PREFIX",
+    "Settings",
+    "add_arguments",
+    "class_values",
+    "option_check",
+    "target_of",
+]
 
 LARGEST_PAYLOAD: Final = 1 << 30
 PREFIX: Final = "tcp_"
@@ -123,6 +133,8 @@ METAVAR: Final = {"payload_size": "BYTES"}
 
 Check = Callable[[Mapping[str, Any]], object]
 CHECKS: Final[list[Check]] = [check_options]
+FIXED: Final = {PREFIX + name for name in TYPES}
+"""Names of the options that a user reads only when it starts."""
 
 
 def add_arguments(parser: LocustArgumentParser) -> None:
@@ -153,6 +165,21 @@ def _checked(parse: Callable[[str], Any]) -> Callable[[str], str]:
     return check
 
 
+def class_values(user_classes: Iterable[type]) -> dict[str, str]:
+    """Return, for each setting, the value that user classes have for it; with their names where they differ."""
+    values: dict[str, str] = {}
+    for name in TYPES:
+        classes: dict[str, list[str]] = {}
+        for user_class in user_classes:
+            value = getattr(user_class, name)
+            classes.setdefault("no limit" if value is None else f"{value}", []).append(user_class.__name__)
+        if len(classes) == 1:
+            values[name] = next(iter(classes))
+        elif classes:
+            values[name] = ", ".join(f"{value} ({', '.join(names)})" for value, names in classes.items())
+    return values
+
+
 @lru_cache(maxsize=16)
 def target_of(text: str | None) -> Address:
     """The target in Locust's host field.
@@ -168,11 +195,15 @@ def target_of(text: str | None) -> Address:
     return address
 
 
-def option_check(check: Check) -> Check:
+def option_check(check: Check, fixed: Iterable[str] = ()) -> Check:
     """Have a function check the options before they are used; a decorator for locustfiles with options of their own.
 
-    It gets the options by name, as parsed or as text from the web form, and raises ConfigError for a wrong one: the
-    form then shows the message, the command line ends with it.
+    Args:
+        check: gets the options by name, as parsed or as text from the web form, and raises ConfigError for a wrong one.
+            The form shows the message; the command line ends with it.
+        fixed: names of the options that a user reads only when it starts, such as "send". The web UI's form says that a
+            change does not reach users that run.
     """
     CHECKS.append(check)
+    FIXED.update(fixed)
     return check

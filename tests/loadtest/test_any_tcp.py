@@ -112,6 +112,7 @@ def test_the_same_as_fields_of_the_web_ui(tmp_path: Path) -> None:
             reply = run.swarm(**form, **wrong)
             assert reply["success"] is False
             assert message in reply["message"]
+        assert run.request("/")[1].count("Users that run keep the value they started with.") == 4 + 10
         good = {"send": r"LOGIN\r\n", "reply_until": r"\r\n", "expect": r"^\+LOGIN", "reply_none": "false"}
         assert run.swarm(**form, **good)["success"] is True
 

@@ -101,7 +101,7 @@ def test_a_load_test_in_the_browser(page: Page, run: LocustRun) -> None:
     page.get_by_text("Custom parameters").click()
     page.get_by_label("Payload Size").fill("0")
     page.get_by_role("button", name="Start").click()
-    page.get_by_text("Payload size: '0' is not a whole number of 1 to 1073741824").wait_for()
+    page.get_by_text("--tcp-payload-size: '0' is not a whole number of 1 to 1073741824").wait_for()
     page.get_by_label("Payload Size").fill("100")
     page.get_by_role("button", name="Start").click()
 
@@ -114,6 +114,11 @@ def test_a_load_test_in_the_browser(page: Page, run: LocustRun) -> None:
         wait_for(page, lambda: float(cells(page, "echo")[11]) > 300, "a rate")
         page.screenshot(path=ROOT / "docs" / "images" / "locust-ui.png")
     assert cells(page, "echo")[3] == "0"
+    page.get_by_role("button", name="Edit").click()
+    page.get_by_text("Custom parameters").click()
+    assert page.get_by_label("Tcp Payload Size").input_value() == "100"
+    page.get_by_text("Users that run keep the value they started with").first.wait_for()
+    page.keyboard.press("Escape")
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("STOPPED").wait_for()
     assert complaints == []

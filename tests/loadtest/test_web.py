@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +47,7 @@ def test_the_form_is_filled_in(ui: LocustRun) -> None:
     assert f'"host": "{ui.server_target()}"' in found
     for name in ("tcp_payload_size", "tcp_think_time", "tcp_connect_timeout", "tcp_request_timeout"):
         assert f'"{name}"' in found
-    assert "Mean of the seconds that a user waits between two tasks; 0 is flat out" in found
+    assert "Mean of the seconds that a user waits between two tasks; 0 is flat out. Empty: 1.0" in found
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,28 @@ def status(path, **headers):
 """
 
 
+def test_a_locust_without_the_route_of_the_form_is_named(tmp_path: Path) -> None:
+    """The options are then checked when users start."""
+    text = """
+import logging, locust
+from locust.env import Environment
+import geventecho.loadtest
+records = []
+class Records(logging.Handler):
+    def emit(self, record):
+        records.append(record.getMessage())
+logging.getLogger("geventecho.loadtest").addHandler(Records())
+environment = Environment(user_classes=[])
+runner = environment.create_local_runner()
+ui = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
+del ui.app.view_functions["locust.swarm"]
+locust.events.init.fire(environment=environment, runner=runner, web_ui=ui)
+answer(records)
+"""
+    (record,) = run_script(text, directory=tmp_path)
+    assert record == "this Locust has no route locust.swarm: wrong values in the form are found when users start"
+
+
 def test_a_get_that_changes_something_is_ours_alone(tmp_path: Path) -> None:
     """Up to 2.46 Locust stops a test and resets its numbers on a GET: an image on any page could send one."""
     text = """
@@ -187,6 +210,15 @@ def test_a_value_changed_in_the_form_counts_on_the_workers(ui: LocustRun) -> Non
     assert echo()["avg_content_length"] == 333
     assert ui.stats()["errors"] == []
     assert {process["tests"] for process in ui.fired()} == {1}
+    page = ui.request("/")[1]
+    shown = json.loads(re.findall(r"window.templateArgs = (.*)", page)[0])["extra_options"]
+    assert shown["tcp_payload_size"]["default_value"] == "333", "what applies, not what the command line said"
+    for name in ("tcp_payload_size", "tcp_think_time", "tcp_connect_timeout", "tcp_request_timeout"):
+        assert shown[name]["help_text"].endswith("Users that run keep the value they started with.")
+    edit = {name: field["default_value"] for name, field in shown.items()}
+    assert ui.swarm(**edit, user_count="6", spawn_rate="6")["success"] is True
+    wait_until(lambda: ui.stats()["user_count"] == 6, 20 * SCALE, "six users")
+    assert echo()["avg_content_length"] == 333
     ui.request("/stop", {})
     ui.signal_group(signal.SIGINT)
     assert ui.wait() == 0, ui.log
@@ -279,7 +311,7 @@ answer({
     "wide": [wide.is_ours(host) for host in ("192.0.2.1:8089", "[2001:db8::1]:9000", "evil.example:8089", "1.2.3.4")],
     "proxied": [
         proxied.is_ours(host)
-        for host in ("load.example", "load.example:9000", "other.example:9000", "other.example", "load.example.evil", "")
+        for host in ("load.example", "load.example:9000", "other.example:9000", "other.example", "x.load.example", "")
     ],
 })
 """

@@ -20,7 +20,7 @@ from geventecho.loadtest.run import final_reports
 from geventecho.loadtest.run.processes import Workers
 from geventecho.loadtest.run.stock_files import replace_csv
 from geventecho.loadtest.users import TcpUser, install_task_loop
-from geventecho.loadtest.web import Guard, check_form
+from geventecho.loadtest.web import Form, Guard
 
 __all__ = ["install"]
 
@@ -60,7 +60,11 @@ def install() -> None:
         if web_ui is not None:
             allowed = tuple(environment.parsed_options.tcp_web_allowed_host) if environment.parsed_options else ()
             Guard(web_ui.host, allowed).protect(web_ui)
-            check_form(web_ui, lambda host: _check_users(environment, host))
+            Form(
+                web_ui,
+                lambda host: _check_users(environment, host),
+                lambda: settings.class_values(_user_classes(environment)),
+            )
         # --run-time begins now. A timer counts from the time the loop last saw, which is that of the imports: a run of
         # two seconds could end in its first.
         gevent.get_hub().loop.update_now()
@@ -80,10 +84,13 @@ def _check_users(environment: Environment, host: str | None) -> None:
         AddressError: the target is wrong, or there is none.
         ConfigError: an attribute such as `think_time` is wrong.
     """
-    for user_class in environment.user_classes:
-        if issubclass(user_class, TcpUser):
-            settings.target_of(host or user_class.host)
-            settings.Settings.of({}, user_class)
+    for user_class in _user_classes(environment):
+        settings.target_of(host or user_class.host)
+        settings.Settings.of({}, user_class)
+
+
+def _user_classes(environment: Environment) -> list[type[TcpUser]]:
+    return [user_class for user_class in environment.user_classes if issubclass(user_class, TcpUser)]
 
 
 def _check_command_line(environment: Environment) -> None:

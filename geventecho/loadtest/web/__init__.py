@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geventecho.loadtest.web.form import check_form
+from geventecho.loadtest.web.form import Form
 from geventecho.loadtest.web.guard import Guard
 
-__all__ = ["Guard", "check_form"]
+__all__ = ["Form", "Guard"]

@@ -19,9 +19,10 @@ from locust.web import WebUI
 __all__ = ["Guard"]
 
 
-# The one page that a link on another site may open. Others may change something: up to 2.46, Locust stops a test on a GET.
 FRONT_PAGE: Final = "locust.index"
+"""The one page that a link on another site may open."""
 CHANGING: Final = frozenset({"locust.stop", "locust.reset_stats"})
+"""Routes that change something and that Locust answers to a GET, up to 2.46."""
 
 
 class Guard:
