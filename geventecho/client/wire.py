@@ -1,7 +1,8 @@
-"""One connected socket, not blocking: read or write, each within a time limit; `duplex.py` does both at once.
+"""One connected socket that does not block: read, write, or both at once, each within a time limit.
 
-Rules for this file: it knows one socket and its waits; never what a message means, never what is left over from one.
-Every failure is a `NetworkError` with the address and the phase.
+Rules for this file: it knows one socket and its waits. It never knows what a message means, or what is left over from
+one. A reply is a stream of chunks; a reader (`reply.py`) takes them until it is complete. Every failure is a
+`NetworkError` with the address and the phase.
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 import select
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 from gevent import get_hub, monkey, socket
 from greenlet import getcurrent, greenlet
 
 from geventecho.address import Address
+from geventecho.client.reply import EchoReader
 from geventecho.errors import NetworkError, ReadTimeout, WriteTimeout
-from geventecho.net import EXPIRED, READY, check_free, timer, translate_io, woken_by
+from geventecho.net import EXPIRED, QUIET, READY, check_free, timer, translate_io, woken_by
 
-__all__ = ["Wire"]
+__all__ = ["Reader", "Wire"]
 
 # The real one also in a monkey-patched process: asking with no time to wait never blocks.
 _poll: Final[Any] = monkey.get_original("select", "poll")
@@ -26,6 +28,19 @@ _poll: Final[Any] = monkey.get_original("select", "poll")
 INCOMING: Final = select.POLLIN | select.POLLRDHUP
 SEND_SIZE: Final = 256 * 1024
 """Bytes offered to the kernel at once: more would keep other greenlets waiting while it copies."""
+
+
+class Reader(Protocol):
+    """What `exchange` feeds: `reply.py` has two of them."""
+
+    complete: bool
+    received: int
+
+    def feed(self, chunk: bytes) -> bool:
+        """Take a chunk; returns whether the reply is complete."""
+
+    def end(self) -> None:
+        """Take the peer's FIN."""
 
 
 class Wire:
@@ -120,6 +135,88 @@ class Wire:
             event.stop()
             clock.stop()
 
+    def exchange(
+        self, payload: bytes | memoryview, reader: Reader, seconds: float | None, quiet: float | None = None
+    ) -> None:
+        """Write `payload` and feed `reader`, both at once, until all is sent and the reply complete.
+
+        Args:
+            payload: bytes to write, perhaps none.
+            reader: is fed what comes.
+            seconds: for all of it; None is no limit.
+            quiet: seconds of silence that end a reply which has begun, or None.
+        """
+        event = self._read_event
+        check_free(event)
+        clock = self._clock if seconds == self.timeout else timer(seconds)
+        switch = getcurrent().switch
+        try:
+            sent = 0
+            if payload:
+                sent = self.write_now(payload)
+            elif self._feed(reader):
+                return
+            clock.again(switch, EXPIRED, update=True)
+            event.start(switch, READY)
+            if sent < len(payload):
+                self._write_and_feed(memoryview(payload)[sent:], reader, seconds)
+            if quiet is not None:
+                self._feed_until_quiet(reader, seconds, quiet)
+            self._feed_until_complete(reader, seconds)
+        except NetworkError:
+            raise
+        except OSError as error:  # from close(), while we waited
+            raise translate_io(error, self._target, "read") from error
+        finally:
+            event.stop()
+            clock.stop()
+
+    def echo(self, payload: bytes | memoryview, seconds: float | None) -> bytes:
+        """Write `payload` and compare what comes back; returns what came after it.
+
+        Nearly always the kernel takes a small payload at once and it comes back in one piece: then there is nothing to
+        write meanwhile, and nothing to remember of what came. What differs from that is left to an `EchoReader`.
+        """
+        event = self._read_event
+        if event.callback is not None:
+            check_free(event)
+        clock = self._clock if seconds == self.timeout else timer(seconds)
+        switch = getcurrent().switch
+        size = len(payload)
+        sent, reply, phase = 0, b"", "write"
+        try:
+            clock.again(switch, EXPIRED, update=True)
+            event.start(switch, READY)
+            try:
+                if size <= self.receive_size:
+                    sent = self._send(payload)
+                    self.sent += sent
+                    phase = "read"
+                    if sent == size:
+                        woken = self._switch()
+                        if woken is not READY and woken_by(woken) is EXPIRED:
+                            raise self._too_late(0, seconds)
+                        reply = self._recv(size)
+                        self.received += len(reply)
+                        if reply == payload:
+                            return b""
+            except BlockingIOError:
+                pass
+            reader = EchoReader(payload, self._target)
+            if reply:
+                reader.feed(reply)
+            if sent < size:
+                self._write_and_feed(memoryview(payload)[sent:], reader, seconds)
+            self._feed_until_complete(reader, seconds)
+            return reader.rest
+        except NetworkError:
+            raise
+        except OSError as error:  # close() raises one too, while we wait
+            raise translate_io(error, self._target, phase) from error
+        finally:
+            event.stop()
+            clock.stop()
+
     def read_now(self, size: int) -> bytes | None:
         """What there is, up to `size` bytes; None for nothing yet, b"" once the peer has closed."""
         try:
@@ -160,3 +257,52 @@ class Wire:
         """From now on `refuse(phase)` is called for every use. The caller closes the socket, which wakes who waits."""
         self._recv = self.poll = partial(refuse, "read")
         self._send = partial(refuse, "write")
+
+    def _feed_until_complete(self, reader: Reader, seconds: float | None) -> None:
+        while not reader.complete:
+            woken = self._switch()
+            if woken is not READY and woken_by(woken) is EXPIRED:
+                raise self._too_late(reader.received, seconds)
+            self._feed(reader)
+
+    def _write_and_feed(self, unsent: memoryview, reader: Reader, seconds: float | None) -> None:
+        event = self._write_event
+        check_free(event)
+        try:
+            event.start(getcurrent().switch, READY)
+            while unsent:
+                if woken_by(self._switch()) is EXPIRED:
+                    raise self._not_taken(len(unsent), seconds)
+                if not reader.complete and self._feed(reader):
+                    # Level-triggered: left armed, what comes after the reply would wake us all the time.
+                    self._read_event.stop()
+                unsent = unsent[self.write_now(unsent) :]
+        finally:
+            event.stop()
+
+    def _feed_until_quiet(self, reader: Reader, seconds: float | None, quiet: float) -> None:
+        pause = timer(quiet)
+        switch = getcurrent().switch
+        try:
+            while not reader.complete:
+                if reader.received:
+                    pause.again(switch, QUIET, update=True)
+                event = woken_by(self._switch())
+                if event is EXPIRED:
+                    raise self._too_late(reader.received, seconds)
+                # When both are due, what has come counts first.
+                self._feed(reader, is_over=event is QUIET)
+        finally:
+            pause.stop()
+
+    def _feed(self, reader: Reader, *, is_over: bool = False) -> bool:
+        chunk = self.read_now(self.receive_size)
+        if chunk:
+            return reader.feed(chunk)
+        if chunk is not None or is_over:
+            reader.end()
+        return reader.complete
+
+    def _too_late(self, received: int, seconds: float | None) -> ReadTimeout:
+        reason = f"the reply was not complete within {seconds:g} s, {received} bytes of it came"
+        return ReadTimeout(reason, address=self._target, phase="read")

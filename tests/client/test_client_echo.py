@@ -8,8 +8,7 @@ from gevent import get_hub
 from gevent.exceptions import BlockingSwitchOutError
 
 from geventecho import errors
-from geventecho.client.client import Client
-from geventecho.client.stream import RECEIVE_SIZE
+from geventecho.client.client import RECEIVE_SIZE, Client
 from tests.support import peers
 from tests.support.clients import connected_to, fails, nothing_armed
 from tests.support.timing import PATIENCE, UNIT, wait_until
