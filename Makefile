@@ -68,9 +68,13 @@ serve: $(READY)
 loadtest: $(READY)
 	@exec $(LOADTEST) $(ARGS)
 
+# Each run has a folder of its own. `mkdir` without -p refuses a second run in the same second.
 loadtest-headless: $(READY)
 	@mkdir -p $(REPORTS)
-	@exec $(LOADTEST) --headless --run-time $(RUN_TIME) --html $(REPORTS)/loadtest.html --csv $(REPORTS)/loadtest $(ARGS)
+	@folder=$$(date +%Y-%m-%d_%H%M%S) && mkdir $(REPORTS)/$$folder && ln -sfn $$folder $(REPORTS)/latest && \
+	echo "reports: $(REPORTS)/$$folder/loadtest.html and CSV files beside it; $(REPORTS)/latest is the same folder" >&2 && \
+	exec $(LOADTEST) --headless --run-time $(RUN_TIME) \
+		--html $(REPORTS)/$$folder/loadtest.html --csv $(REPORTS)/$$folder/loadtest $(ARGS)
 
 # Most tests wait for a limit or a process: two at a time halve the time. But they also take time from each other, so those
 # that judge a time exactly, or fill a core, follow alone. Each pass runs whatever became of the one before it.

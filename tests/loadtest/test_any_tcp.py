@@ -122,6 +122,6 @@ def test_the_same_as_fields_of_the_web_ui(tmp_path: Path) -> None:
 
         wait_until(lambda: requests() > 50, 20 * SCALE, "requests")
         assert run.stats()["errors"] == []
-        run.request("/stop", {})
+        run.stop()
         run.signal_group(signal.SIGINT)
         assert run.wait() == 0, run.log

@@ -131,7 +131,7 @@ def test_stop_in_the_web_ui_and_again(tmp_path: Path) -> None:
             assert run.swarm(**form)["success"], run.log
             if test == 1:  # the second is stopped while it starts
                 wait_until(is_running, 20 * SCALE, "requests")
-            run.request("/stop", {})
+            run.stop()
             assert run.counted() == {"requests": fired(run), "failures": 0}
             assert [process["tests"] for process in run.fired()] == [test, test]
             wait_until(lambda: run.stats()["stats"][-1]["num_requests"] == fired(run), what="the same in the UI")

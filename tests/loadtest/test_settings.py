@@ -126,7 +126,7 @@ def test_the_form_on_two_workers(tmp_path: Path) -> None:
             assert run.swarm(**form)["success"] is True
             wanted = dict(zip(("Plain", "Own"), expected, strict=True))
             wait_until(lambda wanted=wanted: sizes() == wanted, 20 * SCALE, f"{wanted}")
-            run.request("/stop", {})
+            run.stop()
         page = run.request("/")[1]
         assert "Bytes that each echo sends. Empty: 1024 (Plain), 64 (Own)" in page
         assert "Seconds for a request and its whole reply. Empty: 5.0 (Plain), no limit (Own)" in page

@@ -219,7 +219,7 @@ def test_a_value_changed_in_the_form_counts_on_the_workers(ui: LocustRun) -> Non
     assert ui.swarm(**edit, user_count="6", spawn_rate="6")["success"] is True
     wait_until(lambda: ui.stats()["user_count"] == 6, 20 * SCALE, "six users")
     assert echo()["avg_content_length"] == 333
-    ui.request("/stop", {})
+    ui.stop()
     ui.signal_group(signal.SIGINT)
     assert ui.wait() == 0, ui.log
     assert ui.family() == []

@@ -193,6 +193,13 @@ class LocustRun:
         reply: dict[str, Any] = json.loads(body)
         return reply
 
+    def stop(self) -> None:
+        """Press the stop button: a POST, until Locust 2.46 a GET."""
+        status, body = self.request("/stop", {})
+        if status == 405:
+            status, body = self.request("/stop")
+        assert status == 200, body
+
     def fired(self) -> list[dict[str, Any]]:
         """What each process with users fired, as it wrote it itself (see counting_locustfile.py)."""
         return [json.loads(path.read_text()) for path in sorted(self.directory.glob("fired-*.json"))]

@@ -1,0 +1,50 @@
+"""The targets of the Makefile that people type, with the environment that runs these tests."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.locust_process import ROOT, environment
+from tests.support.timing import SCALE
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make without making an environment: what it would put there is this one."""
+    command = ["make", "--old-file", ".venv/.ready", f"BIN={Path(sys.executable).parent}", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60 * SCALE, check=False
+    )
+
+
+def test_headless_runs_keep_the_reports_of_earlier_ones(tmp_path: Path) -> None:
+    reports = tmp_path / "reports"
+    for earlier in (0, 1):
+        done = make("loadtest-headless", "USERS=2", "RUN_TIME=1s", f"REPORTS={reports}")
+        assert done.returncode == 0, done.stderr
+        folders = sorted(path for path in reports.iterdir() if not path.is_symlink())
+        assert len(folders) == earlier + 1
+        assert (reports / "latest").resolve() == folders[-1]
+        assert str(folders[-1]) in done.stderr
+        assert all((folder / "loadtest.html").stat().st_size for folder in folders)
+        assert all((folder / "loadtest_stats.csv").stat().st_size for folder in folders)
+
+
+def test_serving_installs_no_more_than_it_needs() -> None:
+    """As on a fresh clone: what make would do, without doing it."""
+    for target in ("serve", "loadtest", "loadtest-headless"):
+        steps = make("--dry-run", "VENV=no-such-environment", target).stdout
+        assert steps.count("making no-such-environment: installing requirements.txt") == 1
+        assert "requirements-dev.txt" not in steps
+
+
+@pytest.mark.parametrize("target", ["test-together", "check", "format", "build"])
+def test_tests_and_checks_install_the_rest(target: str) -> None:
+    steps = make("--dry-run", "VENV=no-such-environment", target).stdout
+    assert steps.index("requirements.txt") < steps.index("requirements-dev.txt")
