@@ -8,7 +8,8 @@ one. A reply is a stream of chunks; a reader (`reply.py`) takes them until it is
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, NoReturn, Protocol
 
@@ -90,24 +91,12 @@ class Wire:
         data = self.read_now(size)
         if data is not None:
             return data
-        event = self._read_event
-        check_free(event)
         clock = self._clock if seconds == self.timeout else timer(seconds)
-        switch = getcurrent().switch
-        try:
-            clock.again(switch, EXPIRED, update=True)
-            event.start(switch, READY)
+        with self._armed(self._read_event, clock, "read"):
             while data is None:
                 if woken_by(self._switch()) is EXPIRED:
                     raise ReadTimeout(f"no byte within {seconds:g} s", address=self._target, phase="read")
                 data = self.read_now(size)
-        except NetworkError:
-            raise
-        except OSError as error:  # from close(), while we waited
-            raise translate_io(error, self._target, "read") from error
-        finally:
-            event.stop()
-            clock.stop()
         return data
 
     def write(self, data: bytes | memoryview, seconds: float | None) -> None:
@@ -116,21 +105,29 @@ class Wire:
         if sent == len(data):
             return
         unsent = memoryview(data)[sent:]
-        event = self._write_event
-        check_free(event)
         clock = timer(seconds)  # not the shared one: another greenlet may be reading meanwhile
-        switch = getcurrent().switch
-        try:
-            clock.again(switch, EXPIRED, update=True)
-            event.start(switch, READY)
+        with self._armed(self._write_event, clock, "write"):
             while unsent:
                 if woken_by(self._switch()) is EXPIRED:
                     raise self._not_taken(len(unsent), seconds)
                 unsent = unsent[self.write_now(unsent) :]
+
+    @contextmanager
+    def _armed(self, event: Any, clock: Any, phase: str) -> Iterator[None]:
+        """Have `event` and `clock` wake the calling greenlet while the block runs.
+
+        `exchange` and `echo` do this themselves: a context manager costs 0.8 us, and they run for every request.
+        """
+        check_free(event)
+        switch = getcurrent().switch
+        try:
+            clock.again(switch, EXPIRED, update=True)
+            event.start(switch, READY)
+            yield
         except NetworkError:
             raise
-        except OSError as error:  # from close(), while we waited
-            raise translate_io(error, self._target, "write") from error
+        except OSError as error:  # close() in another greenlet raises it here
+            raise translate_io(error, self._target, phase) from error
         finally:
             event.stop()
             clock.stop()
