@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geventecho.client.client import Client, Payload, connect
-from geventecho.client.config import ClientConfig
+from geventecho.client.config import ClientConfig, check_timeout
 from geventecho.client.dial import check_target
 from geventecho.client.ping import DEFAULT_SIZE, MOST_SIZE, Ping, Summary, pings
 
@@ -16,6 +16,7 @@ __all__ = [
     "Ping",
     "Summary",
     "check_target",
+    "check_timeout",
     "connect",
     "pings",
 ]

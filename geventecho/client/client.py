@@ -13,7 +13,7 @@ from typing import Final, NoReturn, Self
 
 from geventecho import errors
 from geventecho.address import DEFAULT_TARGET, Address, AddressLike, SockAddr
-from geventecho.client.config import ClientConfig
+from geventecho.client.config import check_timeout
 from geventecho.client.dial import check_target, dial
 from geventecho.client.reply import ReplyReader
 from geventecho.client.wire import Wire
@@ -58,11 +58,15 @@ def connect(
     """
     address = Address.of(target)
     local = None if source is None else Address.of(source)
-    config = ClientConfig(timeout if isinstance(connect_timeout, EllipsisType) else connect_timeout, timeout)
+    check_timeout("timeout", timeout)
+    if isinstance(connect_timeout, EllipsisType):
+        connect_timeout = timeout
+    else:
+        check_timeout("connect_timeout", connect_timeout)
     if isinstance(receive_size, bool) or not isinstance(receive_size, int) or receive_size < 1:
         raise errors.ConfigError(f"receive_size is {receive_size!r}; it must be a whole number of bytes of 1 or more")
     check_target(address, local)
-    sock, peer = dial(address, config.connect_timeout, source=local, nodelay=nodelay)
+    sock, peer = dial(address, connect_timeout, source=local, nodelay=nodelay)
     return Client(Wire(sock, address, timeout, receive_size), address, peer)
 
 
@@ -254,7 +258,7 @@ class Client:
     def _seconds(self, timeout: Seconds) -> float | None:
         if isinstance(timeout, EllipsisType):
             return self._wire.timeout
-        if timeout is not None and not timeout >= 0:
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
             raise errors.ConfigError(f"timeout is {timeout!r}; it must be a number of seconds of 0 or more, or None")
         return timeout
 
@@ -317,8 +321,23 @@ class Client:
 
 
 def as_bytes(data: Payload) -> bytes | memoryview:
-    """Bytes that can be sliced without a copy, whatever buffer `data` is."""
-    return data if type(data) is bytes else memoryview(data).cast("B")
+    """Return bytes that can be sliced without a copy, whatever buffer `data` is.
+
+    Raises:
+        TypeError: it is no buffer, such as a str.
+    """
+    if type(data) is bytes:
+        return data
+    try:
+        view = memoryview(data)
+    except TypeError:
+        raise _not_bytes(data) from None
+    return view.cast("B")
+
+
+def _not_bytes(data: object) -> TypeError:
+    hint = "; write b'...' or encode it" if isinstance(data, str) else ""
+    return TypeError(f"the payload is of type {type(data).__name__}; it must be bytes-like{hint}")
 
 
 def _refuse(reason: str, target: Address, phase: str, *_: object) -> NoReturn:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from geventecho.errors import ConfigError
 
-__all__ = ["ClientConfig"]
+__all__ = ["ClientConfig", "check_timeout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,23 @@ class ClientConfig:
     request_timeout: float | None = 5.0
 
     def __post_init__(self) -> None:
-        for name in ("connect_timeout", "request_timeout"):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-                raise ConfigError(f"{name} is {value!r}; it must be a number of 0 or more")
-            if value == 0:
-                raise ConfigError(f"{name} is 0; give a number above 0, or None for no limit")
+        check_timeout("connect_timeout", self.connect_timeout)
+        check_timeout("request_timeout", self.request_timeout)
+
+
+def check_timeout(name: str, value: object) -> None:
+    """Check seconds that something may take; None is no limit.
+
+    Args:
+        name: of the argument that was given, for the message.
+        value: what was given.
+
+    Raises:
+        ConfigError: it is not a finite number above 0, or None.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise ConfigError(f"{name} is {value!r}; it must be a number of seconds above 0, or None for no limit")
+    if value == 0:
+        raise ConfigError(f"{name} is 0; give a number above 0, or None for no limit")

@@ -6,6 +6,7 @@ import random
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 import gevent
 import pytest
@@ -17,7 +18,7 @@ from geventecho.framing import Exactly, LengthPrefixed, NoReply, Until, UntilClo
 from tests.support import peers
 from tests.support.clients import MIB, SLACK, connected_to, fails, nothing_armed, run
 from tests.support.properties import given, settings, st
-from tests.support.timing import SCALE, UNIT, wait_until
+from tests.support.timing import PATIENCE, SCALE, UNIT, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -39,12 +40,6 @@ def test_echo_takes_any_buffer(client: Client, make: Callable[[bytes], bytearray
     payload = make(EVERY_BYTE * 1000)
     assert client.echo(payload) is payload
     assert client.bytes_received == 256_000
-
-
-def test_echo_is_for_bytes(client: Client) -> None:
-    with pytest.raises(TypeError, match="bytes-like"):
-        client.echo("text")  # type: ignore[arg-type]
-    assert client.echo(b"still in step") == b"still in step"
 
 
 @settings(max_examples=30)
@@ -210,3 +205,16 @@ def test_abort_resets() -> None:
             client.abort()
         wait_until(lambda: seen)
     assert seen == ["reset"]
+
+
+def test_a_payload_that_is_no_bytes_is_named() -> None:
+    with peers.echoes() as peer, connect(peer.target, timeout=PATIENCE) as client:
+        calls: list[Callable[[Any], object]] = [client.send, client.echo, lambda data: client.request(data, Exactly(1))]
+        for call in calls:
+            with pytest.raises(TypeError, match=r"of type str; it must be bytes-like; write b'...' or encode it$"):
+                call("text")
+            with pytest.raises(TypeError, match=r"of type int; it must be bytes-like$"):
+                call(5)
+        with pytest.raises(errors.ConfigError, match=r"^timeout is '5'; it must be a number of seconds"):
+            client.echo(b"x", timeout="5")  # type: ignore[arg-type]
+        assert client.echo(b"still usable") == b"still usable"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from geventecho.errors import ConfigError
 from tests.support import peers
 from tests.support.locust_task import LOGIN, lines, run_task
 from tests.support.timing import wait_until
@@ -178,3 +179,42 @@ with self.client.transaction("bad"):
     assert rows["good"][1] == rows["ping"][1] == 0
     assert abs(rows["ping"][0] - 3 * rows["good"][0]) <= 3
     assert rows["what"] == rows["bad"] == [rows["bad"][0], rows["bad"][0]]
+
+
+def test_wrong_arguments_are_named_as_they_were_given(tmp_path: Path) -> None:
+    task = r"""
+line = Until(b"\r\n")
+calls = [
+    lambda: self.client.request("PING\r\n", line),
+    lambda: self.client.echo("PING"),
+    lambda: self.client.request(b"LOGIN\r\n", line, expect="+LOGIN\r\n"),
+    lambda: self.client.request(b"LOGIN\r\n", line, expect=re.compile("LOGIN")),
+    lambda: self.client.request(b"LOGIN\r\n", line, expect=5),
+    lambda: self.client.request(b"LOGIN\r\n", line, timeout=-1),
+    lambda: self.client.pipeline([Request("PING", line)], depth=1),
+    lambda: self.client.pipeline([Request(b"LOGIN\r\n", line)], depth="2"),
+    lambda: self.client.pipeline([Request(b"LOGIN\r\n", line)], depth=1, timeout="2"),
+]
+self.turn = (getattr(self, "turn", -1) + 1) % len(calls)
+try:
+    calls[self.turn]()
+except (TypeError, ValueError) as error:
+    run.exceptions.append(repr(error))
+"""
+    with peers.Peer(lines) as peer:
+        result = run_task(task, peer.target, tmp_path, until="len(run.exceptions) >= 9", users=1)
+    payload = "the payload is of type str; it must be bytes-like; write b'...' or encode it"
+    expect = "expect is of type str; it must be bytes, a pattern of bytes or a function"
+    seconds = "it must be a number of seconds of 0 or more, or None"
+    expected: list[Exception] = [
+        TypeError(payload),
+        TypeError(payload),
+        TypeError(f"{expect}; write b'...'"),
+        TypeError("expect is a pattern of str; write re.compile(b'...'), not re.compile('LOGIN')"),
+        TypeError(expect.replace("str", "int")),
+        ConfigError(f"timeout is -1; {seconds}"),
+        TypeError(payload),
+        ConfigError("depth is '2'; it must be a whole number of 1 or more"),
+        ConfigError(f"timeout is '2'; {seconds}"),
+    ]
+    assert result["exceptions"][:9] == [repr(error) for error in expected]

@@ -22,15 +22,26 @@ def check(reply: bytes, expect: Expectation, target: Address) -> bytes:
 
     Raises:
         UnexpectedReply: it is not what was expected.
+        TypeError: `expect` is a str, a pattern of str, or nothing that can be compared with bytes.
     """
     if isinstance(expect, bytes):
         matches = reply == expect
-    elif isinstance(expect, re.Pattern):
+    elif isinstance(expect, re.Pattern) and isinstance(expect.pattern, bytes):
         matches = expect.search(reply) is not None
-    else:
+    elif callable(expect):
         matches = bool(expect(reply))
+    else:
+        raise _not_comparable(expect)
     if not matches:
         more = f" and {len(reply) - SHOWN} bytes more" if len(reply) > SHOWN else ""
         reason = f"the reply is not what was expected: {reply[:SHOWN]!r}{more}"
         raise UnexpectedReply(reason, address=target, phase="read")
     return reply
+
+
+def _not_comparable(expect: object) -> TypeError:
+    if isinstance(expect, re.Pattern):
+        return TypeError(f"expect is a pattern of str; write re.compile(b'...'), not re.compile({expect.pattern!r})")
+    hint = "; write b'...'" if isinstance(expect, str) else ""
+    kind = type(expect).__name__
+    return TypeError(f"expect is of type {kind}; it must be bytes, a pattern of bytes or a function{hint}")

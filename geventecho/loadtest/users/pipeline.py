@@ -57,14 +57,14 @@ class Pipeline:
         context: added to the events' context.
 
     Raises:
-        ConfigError: `depth` is below 1.
+        ConfigError: `depth` is not a whole number of 1 or more.
     """
 
     def __init__(
         self, reporter: Reporter, client: Client, depth: int, timeout: float | None, context: dict[str, Any] | None
     ) -> None:
-        if depth < 1:
-            raise ConfigError(f"depth is {depth!r}; it must be 1 or more")
+        if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+            raise ConfigError(f"depth is {depth!r}; it must be a whole number of 1 or more")
         self._reporter = reporter
         self._client = client
         self._timeout = timeout

@@ -12,7 +12,7 @@ from typing import Any, Literal, overload
 from locust import User
 
 from geventecho.address import Address
-from geventecho.client import Client, Payload, connect
+from geventecho.client import Client, Payload, check_timeout, connect
 from geventecho.errors import ClosedLocally, UnexpectedReply
 from geventecho.framing import Framing, UntilClosed, Verdict
 from geventecho.loadtest.measure import ABORTS, TRANSACTION, Failed, Reporter, leaves_task
@@ -46,6 +46,9 @@ class TcpSession:
         request_timeout: seconds for one operation; None is no limit.
         backoff: the pauses between connects.
         on_connect: logs in after each connect.
+
+    Raises:
+        ConfigError: a timeout is not a number above 0.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class TcpSession:
         backoff: Backoff,
         on_connect: Callable[[], None],
     ) -> None:
+        check_timeout("connect_timeout", connect_timeout)
+        check_timeout("request_timeout", request_timeout)
         self.target = target
         self._backoff = backoff
         self._on_connect = on_connect
