@@ -31,7 +31,7 @@ CHOSEN = $(TESTS) $(if $(ARGS),$(ARGS) || test $$? -eq 5)
 PYTEST = $(BIN)/python -m pytest
 TOGETHER = -m "not alone and not long" --numprocesses 2 --dist loadfile
 
-.PHONY: help serve loadtest loadtest-headless test test-all test-oldest test-together test-alone test-long \
+.PHONY: help serve loadtest loadtest-headless test test-all test-oldest test-together test-alone test-long coverage \
 	check format bench bench-full build clean
 
 help:
@@ -41,6 +41,7 @@ help:
 	@echo "make test                the tests, under five minutes                   ARGS="
 	@echo "make test-all            all of them, the long ones too"
 	@echo "make test-oldest         the load-test tests on the oldest supported versions of gevent and Locust"
+	@echo "make coverage            branch coverage of the package, at least 95 %"
 	@echo "make check               ruff, mypy and the import contracts"
 	@echo "make bench               against other echo servers; bench-full has every scenario"
 	@echo "make build               wheel and sdist in dist/"
@@ -99,6 +100,14 @@ test-alone: $(READY_DEV)
 test-long: $(READY_DEV)
 	$(PYTEST) -m long --timeout 900 $(CHOSEN)
 
+# Processes that tests start are measured too. Measuring slows them, so the tests that judge a time are left out, and a test
+# that fails only here counts for nothing: `make test` judges.
+coverage: $(READY_DEV)
+	@$(BIN)/coverage erase
+	-$(BIN)/coverage run -m pytest $(TOGETHER) -p no:cacheprovider $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
 check: $(READY_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -120,6 +129,6 @@ build: $(READY_DEV)
 	$(BIN)/python -m build --no-isolation
 
 clean:
-	rm -rf $(VENV) $(OLDEST) build dist *.egg-info reports bench/build bench/results \
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info reports bench/build bench/results .coverage .coverage.* \
 		.mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
