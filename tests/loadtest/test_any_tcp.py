@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.support import peers
+from tests.support.line_protocol import lines
 from tests.support.locust_process import ROOT, LocustRun
 from tests.support.locust_script import run_script
-from tests.support.locust_task import lines
 from tests.support.timing import SCALE, wait_until
 
 ANY_TCP = ROOT / "loadtests" / "any_tcp.py"
@@ -73,18 +73,8 @@ def test_redis_without_code(redis: str, tmp_path: Path) -> None:
         (["--send", "x", "--encoding", "hex", "--reply-none"], "--send: this is not hexadecimal"),
     ],
 )
-def test_wrong_options(options: list[str], message: str, tmp_path: Path) -> None:
-    text = """
-import geventecho.loadtest
-from locust.argument_parser import get_parser
-from geventecho.errors import ConfigError
-from loadtests.any_tcp import Exchange
-try:
-    Exchange.of(vars(get_parser().parse_args(sys.argv[1:])))
-except ConfigError as error:
-    answer(str(error))
-"""
-    assert message in run_script(text, *options, directory=tmp_path)
+def test_wrong_options(options: list[str], message: str) -> None:
+    assert message in run_script("any_tcp.error_of", *options)
 
 
 def test_a_wrong_option_ends_with_2(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import peers
-from tests.support.locust_process import EchoServerProcess, LocustRun
+from tests.support.locust_process import LOCUSTFILES, EchoServerProcess, LocustRun
 from tests.support.timing import SCALE, wait_until
 
 WORKERS = ("--processes", "2")
@@ -180,16 +180,9 @@ def test_a_run_in_which_nothing_is_answered_is_no_success(workers: tuple[str, ..
 
 
 def test_a_run_that_ends_before_its_first_operation_is_no_success(tmp_path: Path) -> None:
-    locustfile = tmp_path / "late.py"
-    locustfile.write_text(
-        "import gevent\n"
-        "from loadtests.locustfile import EchoUser\n"
-        "class Late(EchoUser):\n"
-        "    def on_start(self):\n"
-        "        gevent.sleep(60)\n"
-    )
     with EchoServerProcess() as server, LocustRun(
-        tmp_path, "--headless", "--host", server.target, "-t", "1", *BUSY, "Late", locustfile=locustfile
+        tmp_path, "--headless", "--host", server.target, "-t", "1", *BUSY, "Late",
+        locustfile=LOCUSTFILES / "late_start.py",
     ) as run:  # fmt: skip
         assert run.wait() == 1, run.log
     assert "operations: started 0, ok 0, failed 0, aborted 0\n" in run.log

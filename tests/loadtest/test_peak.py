@@ -10,24 +10,13 @@ import pytest
 from tests.support import peers
 from tests.support.locust_process import ECHO_USER, LocustRun
 from tests.support.locust_script import run_script
-from tests.support.timing import UNIT, wait_until
+from tests.support.timing import wait_until
 
 
 @pytest.mark.faults
-def test_the_peak_is_that_of_the_fullest_second(tmp_path: Path) -> None:
-    text = f"""
-from collections import Counter
-EchoUser.backoff_base = EchoUser.backoff_cap = {3 * UNIT}
-run = Run(EchoUser, sys.argv[1], 50)
-run.wait(lambda: run.count("connect") >= 300)
-result = run.finish()
-starts = Counter(int(event["start_time"]) for event in run.events)
-account = account_of(run.environment)
-result = {{"peak": account.peak, "fullest": max(starts.values()), "seconds": len(starts)}}
-answer(result | {{"all": account.connects, "aborted": account.aborted}})
-"""
+def test_the_peak_is_that_of_the_fullest_second() -> None:
     with peers.refuses() as target:
-        found = run_script("from geventecho.loadtest import account_of\n" + text, target, directory=tmp_path)
+        found = run_script("peak.connects", target)
     # The clock is read twice for one connect, so that at a second's border one may count for the other. One that was
     # cut off by the end of the run fired no event.
     assert found["fullest"] - 1 <= found["peak"] <= found["fullest"] + found["aborted"] + 1

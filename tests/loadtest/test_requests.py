@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import socket
 import threading
-from pathlib import Path
 
 import pytest
 
 from geventecho.errors import ConfigError
 from tests.support import peers
-from tests.support.locust_task import LOGIN, lines, run_task
+from tests.support.line_protocol import lines
+from tests.support.locust_script import run_users
 from tests.support.timing import wait_until
 
 
-def test_a_request_returns_the_reply_and_checks_it(tmp_path: Path) -> None:
-    task = r"""
-assert self.client.request(b"PING\r\n", Until(b"\r\n"), name="bytes", expect=b"+PONG\r\n") == b"+PONG\r\n"
-self.client.request(b"PING\r\n", reply=Until(b"\r\n"), name="pattern", expect=re.compile(rb"^\+PO"))
-self.client.request(b"PING\r\n", reply=Until(b"\r\n"), name="predicate", expect=lambda reply: len(reply) == 7)
-self.client.request(b"PING\r\n", reply=Exactly(7), name="exactly")
-self.client.request(b"WHAT\r\n", reply=Until(b"\r\n"), name="wrong", expect=b"+PONG\r\n")
-assert False, "a failure ends the task"
-"""
+def test_a_request_returns_the_reply_and_checks_it() -> None:
     with peers.Peer(lines) as peer:
-        result = run_task(task, peer.target, tmp_path, until="run.count('wrong') >= 10", extra=LOGIN)
+        result = run_users("requests.reply_is_checked", peer.target)
         assert peer.accepted == 2, "an unexpected reply does not cost the connection"
     assert result["exceptions"] == []
     assert result["errors"] == {"wrong: unexpected reply": result["rows"]["wrong"][1]}
@@ -32,7 +24,7 @@ assert False, "a failure ends the task"
         assert result["rows"][name][1] == 0
 
 
-def test_the_login_follows_every_connect(tmp_path: Path) -> None:
+def test_the_login_follows_every_connect() -> None:
     """The server closes after each LOGIN and one PING: 15 bytes."""
 
     def twice(connection: socket.socket) -> None:
@@ -41,17 +33,16 @@ def test_the_login_follows_every_connect(tmp_path: Path) -> None:
             serving = threading.Thread(target=lines, args=(right,))
             serving.start()
             for size, answer in ((7, 8), (6, 7)):
-                left.sendall(connection.recv(size, socket.MSG_WAITALL))
+                request = connection.recv(size, socket.MSG_WAITALL)
+                if len(request) < size:  # the end of the run
+                    break
+                left.sendall(request)
                 connection.sendall(left.recv(answer, socket.MSG_WAITALL))
             left.shutdown(socket.SHUT_RDWR)
             serving.join()
 
-    task = r"""
-self.client.request(b"PING\r\n", Until(b"\r\n"), name="ping", expect=b"+PONG\r\n")
-gevent.sleep(0.02)
-"""
     with peers.Peer(twice) as peer:
-        result = run_task(task, peer.target, tmp_path, until="run.count('connect') >= 8", extra=LOGIN)
+        result = run_users("requests.login_follows_every_connect", peer.target)
     rows = result["rows"]
     assert sum(result["errors"].values()) == rows["ping"][1] > 0
     # On a busy machine the next request may overtake the server's close.
@@ -61,17 +52,15 @@ gevent.sleep(0.02)
 
 
 @pytest.mark.parametrize(
-    ("login", "error"),
+    ("script", "error"),
     [
-        (r'self.client.request(b"NO\r\n", Until(b"\r\n"), name="login", expect=b"+")', "login: unexpected reply"),
-        ('raise ValueError("no such user")', "on_connect: ValueError: no such user"),
+        ("requests.login_is_refused", "login: unexpected reply"),
+        ("requests.login_raises", "on_connect: ValueError: no such user"),
     ],
 )
-def test_a_failed_login_is_a_row_and_is_tried_again(login: str, error: str, tmp_path: Path) -> None:
-    extra = f"    def on_connect(self):\n        {login}\n"
-    task = r'self.client.request(b"PING\r\n", Until(b"\r\n"))'
+def test_a_failed_login_is_a_row_and_is_tried_again(script: str, error: str) -> None:
     with peers.Peer(lines) as peer:
-        result = run_task(task, peer.target, tmp_path, until="run.count('connect') >= 6", extra=extra)
+        result = run_users(script, peer.target)
         wait_until(lambda: peer.open == 0, what="no connection is kept without its login")
     assert result["exceptions"] == []
     name = error.split(":", maxsplit=1)[0]
@@ -81,33 +70,9 @@ def test_a_failed_login_is_a_row_and_is_tried_again(login: str, error: str, tmp_
     assert result["rows"]["connect"][1] == 0
 
 
-def test_the_task_decides_with_catch_response(tmp_path: Path) -> None:
-    task = r"""
-request = lambda name, **more: self.client.request(b"PING\r\n", Until(b"\r\n"), name=name, catch_response=True, **more)
-with request("plain") as caught:
-    assert caught.data == b"+PONG\r\n" and caught.error is None
-with request("judged") as caught:
-    caught.failure("too slow")
-with request("forgiven", expect=b"x") as caught:
-    assert caught.error.kind == "unexpected reply"
-    caught.success()
-with request("unforgiven", expect=b"x") as caught:
-    pass
-try:
-    with request("broken") as caught:
-        raise KeyError("a mistake")
-except KeyError:
-    pass
-from locust.exception import RescheduleTask
-try:
-    with request("left") as caught:
-        raise RescheduleTask
-except RescheduleTask:
-    pass
-request("never entered")
-"""
+def test_the_task_decides_with_catch_response() -> None:
     with peers.Peer(lines) as peer:
-        result = run_task(task, peer.target, tmp_path, until="run.count('left') >= 5", users=1, extra=LOGIN)
+        result = run_users("requests.catch_response", peer.target)
         assert peer.accepted == 1
     rows = result["rows"]
     assert {name: failed > 0 for name, (_, failed) in rows.items()} == {
@@ -119,59 +84,38 @@ request("never entered")
     }  # fmt: skip
 
 
-def test_a_lost_connection_within_catch_response(tmp_path: Path) -> None:
-    task = r"""
-with self.client.request(b"PING\r\n", Until(b"\r\n"), catch_response=True) as caught:
-    assert caught.data == b""
-    assert caught.error.kind == "reset"
-"""
+def test_a_lost_connection_within_catch_response() -> None:
     with peers.resets_after(0) as peer:
-        result = run_task(task, peer.target, tmp_path, until="run.count('request') >= 6")
+        result = run_users("requests.lost_in_catch_response", peer.target)
     assert result["errors"] == {"request: reset": result["rows"]["request"][1]}
     assert result["exceptions"] == []
 
 
-def test_servers_that_push(tmp_path: Path) -> None:
+def test_servers_that_push() -> None:
     def pushes(connection: socket.socket) -> None:
         connection.sendall(b"hello\n")
         while number := connection.recv(1):
             connection.sendall(b"".join(b"event %d\n" % count for count in range(int(number))))
 
-    extra = (
-        "    def on_connect(self):\n        self.client.receive(Until(b'\\n'), name='greeting', expect=b'hello\\n')\n"
-    )
-    task = r"""
-self.client.send(b"3", name="subscribe")
-for number in range(3):
-    assert self.client.receive(Until(b"\n"), name="event") == b"event %d\n" % number
-"""
     with peers.Peer(pushes) as peer:
-        result = run_task(task, peer.target, tmp_path, until="run.count('event') >= 30", extra=extra)
+        result = run_users("requests.pushes", peer.target)
     assert result["errors"] == {}
     assert result["exceptions"] == []
     assert result["rows"]["greeting"] == [2, 0]
     assert 0 <= 3 * result["rows"]["subscribe"][0] - result["rows"]["event"][0] <= 6
 
 
-def test_a_reply_that_the_server_closes_after(tmp_path: Path) -> None:
-    task = 'assert self.client.request(b"GET", UntilClosed()) == b"all there is"'
+def test_a_reply_that_the_server_closes_after() -> None:
     with peers.replies_with(b"all there is", then_close=True) as peer:
-        result = run_task(task, peer.target, tmp_path, until="run.count('request') >= 10")
+        result = run_users("requests.closed_after_the_reply", peer.target)
     assert result["errors"] == {}
     assert result["exceptions"] == []
     assert result["rows"]["connect"][0] - result["rows"]["request"][0] in range(3), "a connection for each request"
 
 
-def test_a_transaction_is_a_row_of_its_own(tmp_path: Path) -> None:
-    task = r"""
-with self.client.transaction("good", context={"x": 1}):
-    for _ in range(3):
-        self.client.request(b"PING\r\n", Until(b"\r\n"), name="ping")
-with self.client.transaction("bad"):
-    self.client.request(b"WHAT\r\n", Until(b"\r\n"), name="what", expect=b"+")
-"""
+def test_a_transaction_is_a_row_of_its_own() -> None:
     with peers.Peer(lines) as peer:
-        result = run_task(task, peer.target, tmp_path, until="run.count('bad') >= 5", users=1, extra=LOGIN)
+        result = run_users("requests.transactions", peer.target)
     rows = result["rows"]
     assert result["errors"] == {
         "what: unexpected reply": rows["what"][1], "bad: unexpected reply": rows["bad"][1]
@@ -181,28 +125,9 @@ with self.client.transaction("bad"):
     assert rows["what"] == rows["bad"] == [rows["bad"][0], rows["bad"][0]]
 
 
-def test_wrong_arguments_are_named_as_they_were_given(tmp_path: Path) -> None:
-    task = r"""
-line = Until(b"\r\n")
-calls = [
-    lambda: self.client.request("PING\r\n", line),
-    lambda: self.client.echo("PING"),
-    lambda: self.client.request(b"LOGIN\r\n", line, expect="+LOGIN\r\n"),
-    lambda: self.client.request(b"LOGIN\r\n", line, expect=re.compile("LOGIN")),
-    lambda: self.client.request(b"LOGIN\r\n", line, expect=5),
-    lambda: self.client.request(b"LOGIN\r\n", line, timeout=-1),
-    lambda: self.client.pipeline([Request("PING", line)], depth=1),
-    lambda: self.client.pipeline([Request(b"LOGIN\r\n", line)], depth="2"),
-    lambda: self.client.pipeline([Request(b"LOGIN\r\n", line)], depth=1, timeout="2"),
-]
-self.turn = (getattr(self, "turn", -1) + 1) % len(calls)
-try:
-    calls[self.turn]()
-except (TypeError, ValueError) as error:
-    run.exceptions.append(repr(error))
-"""
+def test_wrong_arguments_are_named_as_they_were_given() -> None:
     with peers.Peer(lines) as peer:
-        result = run_task(task, peer.target, tmp_path, until="len(run.exceptions) >= 9", users=1)
+        result = run_users("requests.wrong_arguments", peer.target)
     payload = "the payload is of type str; it must be bytes-like; write b'...' or encode it"
     expect = "expect is of type str; it must be bytes, a pattern of bytes or a function"
     seconds = "it must be a number of seconds of 0 or more, or None"
@@ -217,4 +142,4 @@ except (TypeError, ValueError) as error:
         ConfigError("depth is '2'; it must be a whole number of 1 or more"),
         ConfigError(f"timeout is '2'; {seconds}"),
     ]
-    assert result["exceptions"][:9] == [repr(error) for error in expected]
+    assert result["raised"][:9] == [repr(error) for error in expected]

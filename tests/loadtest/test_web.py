@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.support import peers
-from tests.support.locust_process import ECHO_USER, LocustRun
+from tests.support.locust_process import ECHO_USER, LOCUSTFILES, LocustRun
 from tests.support.locust_script import run_script
 from tests.support.timing import SCALE, wait_until
 
@@ -111,61 +111,15 @@ def test_a_refused_name_is_told_the_option_that_admits_it(ui: LocustRun) -> None
     assert "--tcp-web-allowed-host load.example" in message
 
 
-OLD_ROUTES = """
-import locust
-from locust.env import Environment
-import geventecho.loadtest
-environment = Environment(user_classes=[])
-runner = environment.create_local_runner()
-ui = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
-for path, name in (("/stop", "locust.stop"), ("/stats/reset", "locust.reset_stats")):
-    rules = ui.app.url_map._rules_by_endpoint[name]
-    if not any("GET" in rule.methods for rule in rules):  # as it is up to Locust 2.46
-        ui.app.add_url_rule(path, name, ui.app.view_functions[name], methods=["GET"])
-locust.events.init.fire(environment=environment, runner=runner, web_ui=ui)
-client = ui.app.test_client()
-def status(path, **headers):
-    fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    return client.get(path, headers={"Host": "127.0.0.1:8089", **fields}).status_code
-"""
-
-
-def test_a_locust_without_the_route_of_the_form_is_named(tmp_path: Path) -> None:
+def test_a_locust_without_the_route_of_the_form_is_named() -> None:
     """The options are then checked when users start."""
-    text = """
-import logging, locust
-from locust.env import Environment
-import geventecho.loadtest
-records = []
-class Records(logging.Handler):
-    def emit(self, record):
-        records.append(record.getMessage())
-logging.getLogger("geventecho.loadtest").addHandler(Records())
-environment = Environment(user_classes=[])
-runner = environment.create_local_runner()
-ui = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
-del ui.app.view_functions["locust.swarm"]
-locust.events.init.fire(environment=environment, runner=runner, web_ui=ui)
-answer(records)
-"""
-    (record,) = run_script(text, directory=tmp_path)
+    (record,) = run_script("web.warnings_without_the_route_of_the_form")
     assert record == "this Locust has no route locust.swarm: wrong values in the form are found when users start"
 
 
-def test_a_get_that_changes_something_is_ours_alone(tmp_path: Path) -> None:
+def test_a_get_that_changes_something_is_ours_alone() -> None:
     """Up to 2.46 Locust stops a test and resets its numbers on a GET: an image on any page could send one."""
-    text = """
-answer([[
-    status(path, Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate", Sec_Fetch_Dest="document"),
-    status(path, Sec_Fetch_Site="same-site", Sec_Fetch_Dest="image"),
-    status(path, User_Agent="Mozilla/5.0"),
-    status(path, User_Agent="Mozilla/5.0", Referer="http://evil.example/"),
-    status(path, User_Agent="Mozilla/5.0", Referer="http://127.0.0.1:8089/"),
-    status(path, Sec_Fetch_Site="same-origin"),
-    status(path, User_Agent="curl/8"),
-] for path in ("/stop", "/stats/reset")])
-"""
-    assert run_script(OLD_ROUTES + text, directory=tmp_path) == 2 * [[403, 403, 403, 403, 200, 200, 200]]
+    assert run_script("web.guarded_gets") == 2 * [[403, 403, 403, 403, 200, 200, 200]]
 
 
 @pytest.mark.parametrize(
@@ -240,33 +194,25 @@ def test_a_wrong_argument_ends_with_2(arguments: list[str], message: str, tmp_pa
         wait_until(lambda: run.family() == [], what="the end of the workers")
 
 
-def test_wrong_arguments(tmp_path: Path) -> None:
-    text = """
-import contextlib, io
-from locust.argument_parser import get_parser
-messages = []
-wrong = "--tcp-think-time=-1", "--tcp-request-timeout=0", "--tcp-connect-timeout=x", "--tcp-payload-size=2.5"
-for argument in wrong:
-    error = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(error):
-            get_parser().parse_args([argument])
-    except SystemExit as exit:
-        messages.append([exit.code, error.getvalue()])
-good = get_parser().parse_args(["--tcp-think-time", "0", "--tcp-payload-size", "7"])
-answer([messages, good.tcp_think_time, good.tcp_payload_size, good.tcp_request_timeout])
-"""
-    messages, *good = run_script(text, directory=tmp_path)
-    assert good == ["0", "7", ""], "as text: an empty one was not given"
-    assert [code for code, _ in messages] == [2, 2, 2, 2]
-    expected = (
-        "--tcp-think-time: '-1' is not a number of seconds of 0 or more",
-        "--tcp-request-timeout: a timeout must be above 0 seconds",
-        "--tcp-connect-timeout: 'x' is not a number of seconds",
-        "--tcp-payload-size: '2.5' is not a whole number",
-    )
-    for part, (_, message) in zip(expected, messages, strict=True):
-        assert part in message
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--tcp-think-time=-1", "--tcp-think-time: '-1' is not a number of seconds of 0 or more"),
+        ("--tcp-request-timeout=0", "--tcp-request-timeout: a timeout must be above 0 seconds"),
+        ("--tcp-connect-timeout=x", "--tcp-connect-timeout: 'x' is not a number of seconds"),
+        ("--tcp-payload-size=2.5", "--tcp-payload-size: '2.5' is not a whole number"),
+    ],
+)
+def test_wrong_arguments(argument: str, message: str) -> None:
+    code, printed = run_script("web.exit_of", argument)
+    assert code == 2
+    assert message in printed
+
+
+def test_values_are_kept_as_text() -> None:
+    """An empty one was not given."""
+    values = run_script("web.values_of", "--tcp-think-time", "0", "--tcp-payload-size", "7")
+    assert values == ["0", "7", ""]
 
 
 def test_the_web_port_is_taken(tmp_path: Path) -> None:
@@ -279,16 +225,11 @@ def test_the_web_port_is_taken(tmp_path: Path) -> None:
 
 
 def test_the_host_of_a_class_is_not_replaced_by_a_server_of_our_own(tmp_path: Path) -> None:
-    locustfile = tmp_path / "other.py"
-    with peers.echoes() as peer:
-        locustfile.write_text(
-            f"from loadtests.locustfile import EchoUser\nclass Other(EchoUser):\n    host = {peer.target!r}\n"
-        )
-        with LocustRun(
-            tmp_path, "--headless", "-u", "1", "-t", "2", "--tcp-think-time", "0.1", "Other",
-            locustfile=locustfile, own_server=False,
-        ) as run:  # fmt: skip
-            assert run.wait() == 0, run.log
+    with peers.echoes() as peer, LocustRun(
+        tmp_path, "--headless", "-u", "1", "-t", "2", "--tcp-think-time", "0.1", "Other",
+        locustfile=LOCUSTFILES / "own_host.py", own_server=False, extra={"OWN_HOST": peer.target},
+    ) as run:  # fmt: skip
+        assert run.wait() == 0, run.log
         assert peer.accepted == 1
 
 
@@ -303,19 +244,23 @@ def test_plain_locust_from_a_low_descriptor_limit(tmp_path: Path) -> None:
         wait_until(lambda: peer.open == 0, what="all closed")
 
 
-def test_the_guard_with_other_addresses(tmp_path: Path) -> None:
-    text = """
-from geventecho.loadtest.web import Guard
-wide, proxied = Guard(""), Guard("127.0.0.1", ("load.example", "other.example:9000"))
-answer({
-    "wide": [wide.is_ours(host) for host in ("192.0.2.1:8089", "[2001:db8::1]:9000", "evil.example:8089", "1.2.3.4")],
-    "proxied": [
-        proxied.is_ours(host)
-        for host in ("load.example", "load.example:9000", "other.example:9000", "other.example", "x.load.example", "")
+@pytest.mark.parametrize(
+    ("listening", "allowed", "hosts"),
+    [
+        ("", [], {"192.0.2.1:8089": True, "[2001:db8::1]:9000": True, "evil.example:8089": False, "1.2.3.4": True}),
+        (
+            "127.0.0.1",
+            ["load.example", "other.example:9000"],
+            {
+                "load.example": True,
+                "load.example:9000": True,
+                "other.example:9000": True,
+                "other.example": False,
+                "x.load.example": False,
+                "": False,
+            },
+        ),
     ],
-})
-"""
-    assert run_script(text, directory=tmp_path) == {
-        "wide": [True, True, False, True],
-        "proxied": [True, True, True, False, False, False],
-    }
+)
+def test_the_guard_with_other_addresses(listening: str, allowed: list[str], hosts: dict[str, bool]) -> None:
+    assert run_script("web.hosts_that_are_ours", listening, allowed, list(hosts)) == list(hosts.values())

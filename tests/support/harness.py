@@ -1,4 +1,4 @@
-"""What the scripts of tests/locust_process.py find in their namespace: users in a real Locust Environment."""
+"""For the functions in tests/loadtest/scripts: users in a real Locust Environment, and what became of them."""
 
 from __future__ import annotations
 
@@ -6,38 +6,57 @@ import gc
 import os
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 import greenlet
 import locust
 from locust.env import Environment
+from locust.runners import LocalRunner
 
+from geventecho.framing import Until
 from geventecho.loadtest import TcpUser, account_of
-
-__all__ = ["BusyUser", "EchoUser", "Run", "gevent", "locust"]
+from geventecho.loadtest.users import task_loop
+from tests.support.timing import UNIT
 
 
 class BusyUser(TcpUser):
+    """Never pauses between two tasks."""
+
     abstract = True
     wait_time = locust.constant(0)
 
 
 class EchoUser(BusyUser):
+    """Sends a payload and expects it back, again and again."""
+
     @locust.task
     def echo(self) -> None:
         self.client.echo(self.next_payload())
 
 
+class LoginUser(BusyUser):
+    """Logs in after each connect; see line_protocol.py."""
+
+    abstract = True
+
+    def on_connect(self) -> None:
+        self.client.request(b"LOGIN\r\n", Until(b"\r\n"), name="login", expect=b"+LOGIN\r\n")
+
+
 def sockets() -> int:
+    """Sockets that this process has open."""
     return sum("socket:" in os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if exists(fd))
 
 
 def exists(fd: str) -> bool:
+    """Whether the descriptor is still open: `listdir` lists its own, too."""
     return os.path.lexists(f"/proc/self/fd/{fd}")
 
 
 def greenlets() -> int:
+    """Greenlets of this process that have not ended."""
     gc.collect()
     return sum(1 for found in gc.get_objects() if isinstance(found, greenlet.greenlet) and not found.dead)
 
@@ -46,7 +65,7 @@ class Run:
     """Users of one class against a target; `finish` stops them and says what happened.
 
     Args:
-        heard: whether to listen to Locust's `request` event.
+        listen: whether to listen to Locust's `request` event.
 
     Attributes:
         events: what was fired, as dicts, in order.
@@ -54,12 +73,12 @@ class Run:
 
     def __init__(
         self,
-        user_class: type,
+        user_class: type[locust.User],
         target: str,
         users: int = 1,
         *,
         stop_timeout: float = 0.0,
-        heard: bool = True,
+        listen: bool = True,
         **options: Any,
     ) -> None:
         gevent.get_hub().threadpool  # noqa: B018  (made once, not a leak)
@@ -73,22 +92,28 @@ class Run:
             stop_timeout=stop_timeout,
             parsed_options=Namespace(headless=True, **settings),
         )
-        if heard:  # else nobody but Locust listens to its event
+        if listen:  # else nobody but Locust listens to its event
             self.environment.events.request.add_listener(self.on_request)
         self.environment.events.user_error.add_listener(lambda exception, **_: self.exceptions.append(repr(exception)))
-        self.runner = self.environment.create_local_runner()
+        self.runner: LocalRunner = self.environment.create_local_runner()
         self.runner.start(users, spawn_rate=users)
 
     def on_request(self, **event: Any) -> None:
         self.events.append(event)
 
-    def wait(self, condition, seconds: float = 10.0) -> None:
+    def wait(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
+        """Wait until the condition holds.
+
+        Raises:
+            AssertionError: it did not hold in time.
+        """
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, (self.rows(), self.environment.stats.errors)
             gevent.sleep(0.005)
 
     def count(self, name: str, *, failed: bool | None = None) -> int:
+        """Events of that name, all or only those that failed or did not."""
         return sum(event["name"] == name and failed in (None, event["exception"] is not None) for event in self.events)
 
     def rows(self) -> dict[str, list[int]]:
@@ -96,6 +121,7 @@ class Run:
         return {name: [row.num_requests, row.num_failures] for (name, _), row in self.environment.stats.entries.items()}
 
     def finish(self) -> dict[str, Any]:
+        """Stop the users; returns what was counted and what was left behind."""
         begun = time.monotonic()
         self.runner.stop()
         stopped = time.monotonic() - begun
@@ -113,7 +139,39 @@ class Run:
             "sockets_left": left - self.before[0],
             "users_left": self.runner.user_count,
         }
-        self.runner = None
+        del self.runner
         gevent.sleep(0.01)
         result["greenlets_left"] = greenlets() - self.before[1]
         return result
+
+
+def run_task(
+    task: Callable[[Any], object],
+    target: str,
+    until: Callable[[Run], object],
+    *,
+    users: int = 2,
+    base: type[TcpUser] = BusyUser,
+) -> dict[str, Any]:
+    """Run users of `base` with this one task until something is true of their `Run`; returns its result."""
+    run = Run(task_user(task, base), target, users, request_timeout=10 * UNIT)
+    run.wait(lambda: until(run))
+    return run.finish()
+
+
+def task_user(task: Callable[[Any], object], base: type[TcpUser] = BusyUser) -> type[TcpUser]:
+    """A class of users with this one task that reconnect soon."""
+    return type("User", (base,), {"tasks": [task], "backoff_base": 0.01})
+
+
+def count_sleeps() -> list[float]:
+    """From now on keep what users sleep between their tasks, in seconds."""
+    sleeps: list[float] = []
+    original = task_loop._sleep
+
+    def count(taskset: locust.TaskSet, seconds: float) -> None:
+        sleeps.append(seconds)
+        original(taskset, seconds)
+
+    task_loop._sleep = count  # type: ignore[misc]
+    return sleeps

@@ -30,7 +30,8 @@ from tests.support.timing import SCALE, wait_until
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"
 ECHO_USER = ROOT / "loadtests" / "locustfile.py"
-COUNTING_USER = TESTS / "loadtest" / "counting_locustfile.py"
+LOCUSTFILES = TESTS / "loadtest" / "locustfiles"
+COUNTING_USER = LOCUSTFILES / "counting.py"
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -201,7 +202,7 @@ class LocustRun:
         assert status == 200, body
 
     def fired(self) -> list[dict[str, Any]]:
-        """What each process with users fired, as it wrote it itself (see counting_locustfile.py)."""
+        """What each process with users fired, as it wrote it itself (see locustfiles/counting.py)."""
         return [json.loads(path.read_text()) for path in sorted(self.directory.glob("fired-*.json"))]
 
     def counted(self) -> dict[str, Any]:
@@ -220,30 +221,9 @@ class LocustRun:
 class EchoServerProcess:
     """`EchoServer` in a process of its own; `counters` and `peak` (connections at once) are there after the block."""
 
-    SCRIPT = """\
-import gevent, json, sys
-from gevent import fileobject
-from geventecho.server.tcp_server import EchoServer
-from geventecho.net.descriptors import raise_descriptor_limit
-raise_descriptor_limit()
-server = EchoServer(("127.0.0.1", 0))
-server.start()
-print(server.address, flush=True)
-peak = 0
-def watch():
-    global peak
-    while True:
-        peak = max(peak, server.connection_count)
-        gevent.sleep(0.01)
-gevent.spawn(watch)
-fileobject.FileObject(sys.stdin, "rb").read()
-server.stop(0.5)
-print(json.dumps({"peak": peak, **server.counters}), flush=True)
-"""
-
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", self.SCRIPT],
+            [sys.executable, "-m", "tests.support.echo_server_process"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(), cwd=ROOT,
         )  # fmt: skip
         assert self._process.stdout is not None

@@ -1,10 +1,15 @@
 """EchoUser, and each process writes down what it fired, so that a test can compare it with what was counted."""
 
+from __future__ import annotations
+
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import locust
+from locust.env import Environment
+from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from geventecho.loadtest import account_of
 from loadtests.locustfile import EchoUser
@@ -14,7 +19,7 @@ __all__ = ["EchoUser"]
 DIRECTORY = Path(os.environ["FIRED"])
 
 
-def save(name, value):
+def save(name: str, value: dict[str, Any]) -> None:
     """In one stroke: a test may be reading it."""
     path = DIRECTORY / f".{os.getpid()}"
     path.write_text(json.dumps(value))
@@ -22,30 +27,30 @@ def save(name, value):
 
 
 @locust.events.init.add_listener
-def on_init(environment, runner, **_):
+def on_init(environment: Environment, runner: Runner, **_: Any) -> None:
     fired = {"ok": 0, "failed": 0, "tests": 0}
 
-    def on_request(exception, **_):
+    def on_request(exception: BaseException | None, **_: Any) -> None:
         fired["failed" if exception else "ok"] += 1
 
-    def on_test_start(**_):
+    def on_test_start(**_: Any) -> None:
         fired.update(ok=0, failed=0, tests=fired["tests"] + 1)
         write()
 
-    def write(**_):
+    def write(**_: Any) -> None:
         account = account_of(environment)
         names = ("started", "ok", "failed", "aborted")
         save(f"fired-{os.getpid()}.json", fired | {"account": {name: getattr(account, name) for name in names}})
 
-    def count(**_):
+    def count(**_: Any) -> None:
         total = environment.stats.total
         save("counted.json", {"requests": total.num_requests, "failures": total.num_failures})
 
-    if not isinstance(runner, locust.runners.MasterRunner):
+    if not isinstance(runner, MasterRunner):
         environment.events.request.add_listener(on_request)
         environment.events.test_start.add_listener(on_test_start)
         environment.events.test_stop.add_listener(write)
         environment.events.quit.add_listener(write)
-    if not isinstance(runner, locust.runners.WorkerRunner):
+    if not isinstance(runner, WorkerRunner):
         environment.events.test_stop.add_listener(count)
         environment.events.quit.add_listener(count)

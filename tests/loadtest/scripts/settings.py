@@ -1,0 +1,40 @@
+"""Scripts of test_settings.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from argparse import Namespace
+from typing import Any
+
+from locust.argument_parser import get_parser
+from locust.env import Environment
+
+from geventecho.loadtest import TcpUser
+from tests.loadtest.locustfiles.two_classes import Own, Plain
+
+
+def settings(user_class: type[TcpUser], options: Namespace | None) -> list[Any]:
+    """Payload size, think time, connect timeout and request timeout of a user of that class."""
+    user = user_class(Environment(user_classes=[user_class], parsed_options=options))
+    return list(dataclasses.astuple(user.settings))
+
+
+def parsed(*arguments: str) -> Namespace:
+    options: Namespace = get_parser().parse_args(list(arguments))
+    return options
+
+
+def with_options() -> dict[str, Any]:
+    os.environ["GEVENTECHO_LOADTEST_CONNECT_TIMEOUT"] = "9"
+    given = parsed("--tcp-payload-size", "7", "--tcp-think-time", "0", "--tcp-request-timeout", "1.5")
+    return {
+        "plain": settings(Plain, parsed()),
+        "own": settings(Own, parsed()),
+        "given": settings(Own, given),
+        "empty": settings(Own, parsed("--tcp-payload-size", "", "--tcp-think-time=")),
+    }
+
+
+def without_a_command_line() -> list[Any]:
+    return [settings(Own, options) for options in (None, Namespace())]

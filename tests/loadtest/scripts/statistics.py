@@ -1,0 +1,184 @@
+"""Scripts of test_statistics.py."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from collections.abc import Callable
+from typing import Any
+
+from locust import stats
+from locust.env import Environment
+from locust.event import EventHook
+from locust.exception import RescheduleTask, StopUser
+from locust.stats import RequestStats, StatsEntry
+
+from geventecho.framing import Exactly
+from geventecho.loadtest import Request, TcpUser, account_of
+from geventecho.loadtest.measure import tally
+from geventecho.loadtest.measure.precision import bucket
+from tests.support.harness import EchoUser, Run, task_user
+from tests.support.timing import UNIT
+
+
+def buckets() -> dict[str, Any]:
+    values = sorted(10 ** random.uniform(-2, 7) for _ in range(100_000))
+    rounded = [bucket(value) for value in values]
+    keys = set(rounded)
+    return {
+        "worst": max(abs(key / value - 1) for key, value in zip(rounded, values, strict=True)),
+        "digits": all(float(f"{key:.3g}") == key for key in keys),
+        "idempotent": all(bucket(key) == key for key in keys),
+        "rising": rounded == sorted(rounded),
+        "floats": all(type(key) is float for key in keys),
+        "zero": bucket(0.0),
+        "installed": stats.bucket_response_time is bucket,
+        "per_decade": sum(1 <= key < 10 for key in keys),
+    }
+
+
+def outputs() -> dict[str, Any]:
+    """What the outputs show of four response times and a failure."""
+    environment = Environment()
+    counted: Any = environment.stats  # annotated for whole milliseconds
+    for time in (0.1234, 0.2345, 0.3456, 12.345, None):
+        counted.log_request("TCP", "echo", time, 10)
+    counted.log_error("TCP", "echo", "refused")
+    entry = counted.get("echo", "TCP")
+    table = io.StringIO()
+    stats.StatsCSV(environment, stats.PERCENTILES_TO_REPORT).requests_csv(csv.writer(table))
+    rows = list(csv.DictReader(io.StringIO(table.getvalue())))
+    shown = entry.to_dict()
+    head, _, row, *_ = stats.get_stats_summary(environment.stats)
+    return {
+        "printed": entry.to_string(current=False).split()[:9],
+        "percentiles": entry.percentile().split(),
+        "csv": [rows[0][name] for name in ("50%", "99%", "100%")],
+        "page": [shown["min_response_time"], shown["max_response_time"], shown["response_time_percentile_0.95"]],
+        "widths": [len(head), len(row)],
+    }
+
+
+def tally_and_locust() -> list[Any]:
+    """Equal or not, requests and cached seconds of some rows that the tally and Locust counted."""
+    clock = 1_000_000.0
+    modules: list[Any] = [tally, vars(stats)["time"]]
+    for module in modules:
+        module.time = lambda: clock
+    ours, theirs = RequestStats(use_response_times_cache=True), RequestStats(use_response_times_cache=True)
+    total: Any = theirs.total  # annotated for whole milliseconds
+    for _ in range(5000):
+        clock += random.choice((0, 0.001, 0.3, 1.7))
+        name, length = random.choice("abc"), random.randrange(5000)
+        response_time = random.choice((None, 0.0, random.expovariate(0.1), random.expovariate(0.001)))
+        tally.log_request(ours, "TCP", name, response_time, length)
+        entry: Any = theirs.entries[name, "TCP"]
+        for counted in (total, entry):
+            counted.log(response_time, length)
+
+    def whole(entry: StatsEntry) -> dict[str, Any]:
+        return entry.serialize() | {"cache": entry.response_times_cache}
+
+    compared = []
+    for key in (None, "a", "b", "c"):
+        left, right = (
+            whole(kind.entries[key, "TCP"] if key else kind.total) for kind in (ours, theirs)
+        )  # fmt: skip
+        compared.append([left == right, left["num_requests"], len(left["cache"])])
+    return compared
+
+
+def listener_comes_and_goes(target: str) -> dict[str, Any]:
+    counts = []
+    run = Run(EchoUser, target, 3, listen=False)
+    request = run.environment.events.request
+
+    def done() -> int:
+        return account_of(run.environment).ok
+
+    def until(number: int) -> None:
+        run.wait(lambda: done() >= number)
+        counts.append([done(), run.rows()["echo"][0] + run.rows()["connect"][0], len(run.events)])
+
+    until(200)
+    listened_from = done()
+    request.add_listener(run.on_request)
+    until(listened_from + 200)
+    request.remove_listener(run.on_request)
+    until(done() + 200)
+    total = run.environment.stats.total
+    return run.finish() | {
+        "counts": counts,
+        "listened_from": listened_from,
+        "event": {name: type(value).__name__ for name, value in run.events[0].items()},
+        "total": [total.num_requests, sum(total.response_times.values()), total.total_content_length],
+    }
+
+
+def replaced_fire(target: str) -> list[list[int]]:
+    """Operations by the account and by Locust, where somebody replaced `fire` or added a listener."""
+    fired: list[str] = []
+    results = []
+    original: Callable[..., None] = EventHook.fire
+
+    def fire(self: EventHook, **event: Any) -> None:
+        fired.append(event.get("name", ""))
+        original(self, **event)
+
+    class Own(EchoUser):
+        def __init__(self, environment: Environment) -> None:
+            event = environment.events.request
+            event.fire = lambda **arguments: fire(event, **arguments)  # type: ignore[method-assign]
+            super().__init__(environment)
+
+    class Twice(EchoUser):
+        def __init__(self, environment: Environment) -> None:
+            environment.events.request.add_listener(lambda name, **_: fired.append(name))
+            super().__init__(environment)
+
+    def one(user_class: type[TcpUser]) -> None:
+        fired.clear()
+        run = Run(user_class, target, listen=False)
+        run.wait(lambda: fired.count("echo") >= 10)
+        result = run.finish()
+        results.append([result["account"]["ok"], sum(requests for requests, _ in result["rows"].values())])
+
+    one(Own)
+    one(Twice)
+    EventHook.fire = fire  # type: ignore[method-assign]
+    one(EchoUser)
+    return results
+
+
+def receive(user: TcpUser) -> None:
+    user.client.receive(Exactly(1), timeout=UNIT / 50)
+
+
+def pipeline(user: TcpUser) -> None:
+    user.client.pipeline([Request(b"abcd", Exactly(4)) for _ in range(10)], depth=4)
+
+
+def wrong_pipeline(user: TcpUser) -> None:
+    user.client.pipeline([Request(b"abcd", Exactly(4), expect=b"zzzz") for _ in range(10)], depth=4)
+
+
+def listener_raises(target: str) -> list[dict[str, Any]]:
+    def result_of(task: Callable[[TcpUser], None], name: str, raised: type[Exception]) -> dict[str, Any]:
+        def listen(**event: Any) -> None:
+            if event["name"] == name:
+                raise raised
+
+        user_class = task_user(task)
+        user_class.backoff_base = UNIT / 100
+        run = Run(user_class, target)
+        run.environment.events.request.add_listener(listen)
+        run.wait(lambda: run.count("connect") >= 4 or (run.count("request") and not run.runner.user_count))
+        return run.finish()
+
+    return [
+        result_of(receive, "receive", RescheduleTask),
+        result_of(pipeline, "request", StopUser),
+        result_of(pipeline, "request", RescheduleTask),
+        result_of(wrong_pipeline, "request", RescheduleTask),
+    ]
