@@ -13,8 +13,7 @@ import gevent
 from gevent import socket
 
 from geventecho.net import undelivered, unread, unsent
-from geventecho.server.connection import Connection
-from geventecho.server.echo import RECEIVE_SIZE, flush
+from geventecho.server.connection import RECEIVE_SIZE, Connection
 
 __all__ = ["LINGER_BYTES", "LINGER_MOST", "LINGER_SECONDS", "doomed", "finish"]
 
@@ -40,7 +39,7 @@ def finish(connection: Connection, *, flush_seconds: float | None) -> None:
         Cut: it was told to go now.
     """
     if flush_seconds is None:
-        flush(connection)
+        connection.flush()
     else:
         _deliver(connection, flush_seconds)
     connection.sock._sock.shutdown(socket.SHUT_WR)
@@ -77,7 +76,7 @@ def _deliver(connection: Connection, seconds: float) -> None:
     while connection.pending is not None:
         waiting = unsent(fd) + connection.owed
         with gevent.Timeout(min(seconds, last - time.monotonic()), False):
-            flush(connection)
+            connection.flush()
         stuck = unsent(fd) + connection.owed >= waiting
         if connection.pending is not None and (stuck or time.monotonic() >= last):
             raise TimeoutError("the peer took nothing")

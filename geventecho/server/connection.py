@@ -9,16 +9,20 @@ import enum
 import math
 import time
 from dataclasses import dataclass
+from typing import Final
 
 import gevent
-from gevent import socket
+from gevent import get_hub, getcurrent, socket
 from greenlet import greenlet
 
 from geventecho.address import Address, SockAddr
 from geventecho.server.counters import Ending
 from geventecho.server.rates import Meter, Pace
 
-__all__ = ["Clock", "Connection", "ConnectionInfo", "Cut", "Ended", "Phase"]
+__all__ = ["RECEIVE_SIZE", "Clock", "Connection", "ConnectionInfo", "Cut", "Ended", "Phase"]
+
+RECEIVE_SIZE: Final = 65536
+"""Bytes that one read takes at most, and so the most of a connection that this process holds."""
 
 
 class Ended(gevent.GreenletExit):  # type: ignore[misc]
@@ -116,6 +120,53 @@ class Connection:
     def cut(self) -> None:
         """Tell it to go now, whatever it is still doing for its end."""
         self.sock.hub.loop.run_callback(self._throw, Cut)
+
+    def receive(self, size: int) -> bytes:
+        """Read up to so many bytes, b"" at the peer's FIN.
+
+        Raises:
+            OSError: the connection broke.
+            Ended: it was told to end.
+        """
+        # Wait also when bytes are there already: each connection that is ready gets one message in a turn of the loop.
+        socket.wait(self.sock._read_event)
+        data: bytes = self.sock.recv(size)
+        self.received += len(data)
+        self.progress = self.clock.now
+        return data
+
+    def send(self, data: memoryview) -> None:
+        """Hand bytes to the kernel. Those that it does not take at once are pending.
+
+        Raises:
+            OSError: the connection broke; `pending` is as it was.
+        """
+        try:
+            sent = self.sock._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent:
+            self.sent += sent
+            self.progress = self.clock.now
+        self.pending = data[sent:] if sent < len(data) else None
+
+    def flush(self) -> None:
+        """Send what is pending, as the peer takes it. On an error the rest stays pending.
+
+        Raises:
+            OSError: the connection broke.
+            Ended: it was told to end.
+        """
+        if self.pending is None:
+            return
+        wait, watcher = get_hub().switch, self.sock._write_event
+        watcher.start(getcurrent().switch)
+        try:
+            while self.pending is not None:
+                wait()
+                self.send(self.pending)
+        finally:
+            watcher.stop()
 
     def _throw(self, kind: type[Ended]) -> None:
         # In the hub, so that its greenlet is surely suspended: throwing from another greenlet would make that one

@@ -19,11 +19,10 @@ from geventecho.net import abort, is_broken, is_given_up, pulse
 from geventecho.server.admission import AddressLimits
 from geventecho.server.closing import LINGER_SECONDS, doomed, finish
 from geventecho.server.config import ServerConfig
-from geventecho.server.connection import Clock, Connection, ConnectionInfo, Ended, Phase
+from geventecho.server.connection import RECEIVE_SIZE, Clock, Connection, ConnectionInfo, Ended, Phase
 from geventecho.server.counters import Counters, Ending, Refusal
 from geventecho.server.deadlines import Deadlines
 from geventecho.server.describe import describe
-from geventecho.server.echo import RECEIVE_SIZE
 from geventecho.server.hooks import ServerHooks, is_interrupt
 from geventecho.server.rates import Meter
 from geventecho.server.refusals import RefusalLog

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from gevent import socket
 
-__all__ = ["Passage", "Pipe"]
+__all__ = ["Pipe", "SplicedSocket"]
 
 PIPE_SIZE: Final = 1 << 20
 """Bytes asked for, and what an unprivileged process may have: each piece from the network takes up a page of it."""
@@ -51,12 +51,12 @@ class Pipe:
         self._inside = 0
         self._refused = _splice is None
 
-    def enter(self, sock: socket.socket) -> Passage:
+    def enter(self, sock: socket.socket) -> SplicedSocket:
         """Let a socket's messages through, until it leaves; where there can be no pipe they are copied."""
         if self.inlet < 0 and not self._refused:
             self._open()
         self._inside += 1
-        return Passage(self, sock)
+        return SplicedSocket(self, sock)
 
     def leave(self) -> None:
         """One who entered is gone."""
@@ -105,16 +105,16 @@ class Pipe:
 _pipes: Final[weakref.WeakSet[Pipe]] = weakref.WeakSet()
 
 
-def _part() -> None:
+def _close_in_child() -> None:
     """Leave the pipes to the process that this one was forked from: two at one pipe get each other's bytes."""
     for pipe in _pipes:
         pipe.close()
 
 
-os.register_at_fork(after_in_child=_part)
+os.register_at_fork(after_in_child=_close_in_child)
 
 
-class Passage:
+class SplicedSocket:
     """Does for one socket what its `recv_into` and `send` do, through the pipe.
 
     Args:
@@ -130,7 +130,7 @@ class Passage:
         self._fd: int = sock.fileno()
         self.leave = pipe.leave
 
-    def receive(self, room: memoryview) -> int:
+    def receive(self, buffer: memoryview) -> int:
         """As recv_into(), but what came may be in the pipe: `send` it next.
 
         Raises:
@@ -141,10 +141,10 @@ class Passage:
         if not pipe.clean:
             pipe.empty()
         if pipe.inlet < 0:
-            return int(self._sock.recv_into(room))
+            return int(self._sock.recv_into(buffer))
         pipe.clean = False
         try:
-            size = _splice(self._fd, pipe.inlet, len(room), None, None, _AT_ONCE)  # type: ignore[misc]
+            size = _splice(self._fd, pipe.inlet, len(buffer), None, None, _AT_ONCE)  # type: ignore[misc]
             pipe.clean = not size
             return size
         except BlockingIOError:
@@ -152,7 +152,7 @@ class Passage:
         except OSError as error:
             pipe.refuse(error)
         # Also where nothing seems to be there: splice(2) stops before an urgent byte for ever, recv(2) steps over it.
-        return int(self._sock.recv_into(room))
+        return int(self._sock.recv_into(buffer))
 
     def send(self, message: memoryview) -> int:
         """As send(), of what was just received. What the peer does not take is in `message` afterwards.

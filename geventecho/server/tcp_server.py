@@ -24,7 +24,8 @@ from geventecho.server.counted_socket import CountedSocket
 from geventecho.server.counters import Counters, Ending, Refusal
 from geventecho.server.deadlines import Deadlines
 from geventecho.server.drain import Drain, StopReport
-from geventecho.server.echo import Transit, echo
+from geventecho.server.echo import echo
+from geventecho.server.echo_in_hub import SharedBuffers, echo_in_hub
 from geventecho.server.hooks import ServerHooks
 from geventecho.server.listener import listen, remove_path
 from geventecho.server.registry import Registry
@@ -272,17 +273,28 @@ class EchoServer(TcpServer):
     Args:
         address: a target; port 0 lets the kernel choose, and `address` tells.
         arguments: as for `TcpServer`, but for the handler.
+
+    Attributes:
+        in_hub: True, the default: the event loop's hub returns whole messages, and wakes a connection's greenlet for
+            all else. False: the greenlet does everything, in five times the CPU time. Peers see no difference. A class
+            or an instance may set it; it holds for the connections that are accepted later.
     """
 
+    in_hub: bool = True
     _socket_class = socket.socket
     _echoes = True
 
     def __init__(self, address: AddressLike = DEFAULT_TARGET, **arguments: Any) -> None:
         super().__init__(address, _no_handler, **arguments)
-        self._transit = Transit()
 
     def _handle(self, connection: Connection, deadlines: Deadlines) -> Ending:
-        return echo(connection, deadlines, self._transit)
+        if self.in_hub:
+            return echo_in_hub(connection, deadlines, self._buffers)
+        return echo(connection, deadlines)
+
+    def _make_registry(self) -> Registry:
+        self._buffers = SharedBuffers()
+        return super()._make_registry()
 
 
 def _no_handler(_sock: socket.socket, _sockaddr: SockAddr) -> None:

@@ -17,7 +17,7 @@ from geventecho.server.tcp_server import EchoServer, TcpServer
 from tests.support.servers import LOCAL, assert_adds_up, dial, echo_server, ping, read_to_end, running, stuff
 from tests.support.timing import PATIENCE, UNIT, wait_until
 
-pytestmark = pytest.mark.usefixtures("no_leaks")
+pytestmark = pytest.mark.usefixtures("both_loops", "no_leaks")
 KIB, MIB = 1 << 10, 1 << 20
 
 

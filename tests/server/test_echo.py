@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import random
-import socket as plain
-import threading
 from collections.abc import Iterator
 
 import gevent
-import greenlet
 import pytest
 from gevent import socket
 
-from geventecho.server.echo import RECEIVE_SIZE, _turn
+from geventecho.server.connection import RECEIVE_SIZE
 from geventecho.server.tcp_server import EchoServer
 from tests.support.properties import HealthCheck, given, settings, st
 from tests.support.servers import (
-    Process,
     assert_adds_up,
     dial,
     echo_server,
     ping,
     read_exactly,
     read_to_end,
-    serve,
     stuff,
 )
 from tests.support.timing import PATIENCE, wait_until
@@ -32,8 +27,11 @@ from tests.support.timing import PATIENCE, wait_until
 MIB = 1 << 20
 
 
+pytestmark = pytest.mark.usefixtures("both_loops")
+
+
 @pytest.fixture(scope="module")
-def server() -> Iterator[EchoServer]:
+def server(both_loops: None) -> Iterator[EchoServer]:
     with echo_server() as server:
         yield server
 
@@ -166,92 +164,6 @@ def test_a_flooding_neighbour_gets_one_message_in_a_turn() -> None:
         between = (server.counters["bytes_received"] - before) / 20
         gevent.killall(busy)
     assert between < 4 * MIB
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), ConnectionResetError(104, "reset")], ids=repr)
-def test_what_strikes_in_the_hub_s_part_is_thrown_into_the_connection_s_greenlet(error: BaseException) -> None:
-    seen: list[BaseException] = []
-
-    def own() -> None:
-        try:
-            greenlet.getcurrent().parent.switch()
-        except BaseException as thrown:
-            seen.append(thrown)
-
-    def receive(_room: memoryview) -> int:
-        raise error
-
-    owner = greenlet.greenlet(own)
-    owner.switch()
-    _turn(None, owner, receive, len, 1, 9, memoryview(bytearray(8)))  # type: ignore[arg-type]
-    assert seen == [error]
-
-
-class Stream(threading.Thread):
-    """One client of a server in another process: sends while it reads, and compares every byte."""
-
-    def __init__(self, address: tuple[str, int], size: int, seed: int) -> None:
-        super().__init__(daemon=True)
-        self.sock = plain.create_connection(address, timeout=PATIENCE * 6)
-        self.block = random.Random(seed).randbytes(MIB)
-        self.size = size
-        self.received = 0
-        self.sent_digest = self.digest = ""
-
-    def run(self) -> None:
-        sender = threading.Thread(target=self.send, daemon=True)
-        sender.start()
-        digest, buffer = hashlib.sha256(), bytearray(256 << 10)
-        with self.sock:
-            while count := self.sock.recv_into(buffer):
-                digest.update(memoryview(buffer)[:count])
-                self.received += count
-            sender.join()
-        self.digest = digest.hexdigest()
-
-    def send(self) -> None:
-        digest = hashlib.sha256()
-        for start in range(0, self.size, MIB):
-            piece = self.block[: self.size - start]
-            self.sock.sendall(piece)
-            digest.update(piece)
-        self.sock.shutdown(plain.SHUT_WR)
-        self.sent_digest = digest.hexdigest()
-
-
-def stream_through(server: Process, count: int, size: int) -> int:
-    """Run streams at once; returns by how many bytes the server's memory grew at the most."""
-    host, port = server.address.host, server.address.port
-    warm = Stream((host, port), 4 * MIB, 0)
-    warm.start()
-    warm.join()
-    base = most = server.memory
-    streams = [Stream((host, port), size, seed) for seed in range(count)]
-    for stream in streams:
-        stream.start()
-    while any(stream.is_alive() for stream in streams):
-        most = max(most, server.memory)
-        gevent.sleep(0.02)
-    for stream in streams:
-        assert stream.received == size
-        assert stream.digest == stream.sent_digest
-    return most - base
-
-
-def test_a_hundred_streams_of_10_mb_at_once_in_flat_memory() -> None:
-    with serve() as server:
-        grown = stream_through(server, 100, 10_000_000)
-        # A message of 64 KiB in hand for each of a hundred is 6.25 MiB; 1,000 MB have passed.
-        assert grown <= 8 * MIB
-        assert server.stop() == 0
-        assert server.lines[-1] == "stopped: drained 0, cut 0, bytes lost 0"
-        assert server.errors == ""
-
-
-@pytest.mark.long
-def test_a_gigabyte_on_one_connection_in_flat_memory() -> None:
-    with serve() as server:
-        assert stream_through(server, 1, 1 << 30) <= 8 * MIB
 
 
 @pytest.mark.long

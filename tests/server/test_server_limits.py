@@ -14,7 +14,7 @@ from geventecho.server.tcp_server import TcpServer
 from tests.support.servers import LOCAL, assert_adds_up, dial, echo_server, ping, read_exactly, read_to_end, running
 from tests.support.timing import PATIENCE, UNIT, wait_until
 
-pytestmark = pytest.mark.usefixtures("no_leaks")
+pytestmark = pytest.mark.usefixtures("both_loops", "no_leaks")
 
 
 def test_connections_over_the_limit_are_accepted_counted_and_closed_at_once() -> None:

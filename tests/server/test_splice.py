@@ -14,7 +14,7 @@ import pytest
 from gevent import socket
 
 from geventecho.server import splice
-from geventecho.server.splice import Passage, Pipe
+from geventecho.server.splice import Pipe, SplicedSocket
 from geventecho.server.tcp_server import EchoServer
 from tests.conftest import open_descriptors
 from tests.support.clients import run
@@ -133,51 +133,51 @@ def test_who_does_not_read_holds_64_kib_and_gets_them_later() -> None:
 
 def test_what_a_turn_that_was_cut_off_has_left_reaches_nobody(pair: Pair) -> None:
     client, server = pair
-    pipe, room = Pipe(), memoryview(bytearray(64))
-    cut_off, passage = pipe.enter(server), pipe.enter(server)
+    pipe, buffer = Pipe(), memoryview(bytearray(64))
+    cut_off, spliced = pipe.enter(server), pipe.enter(server)
     client.sendall(b"for nobody")
     wait_until(lambda: _arrived(server))
-    assert cut_off.receive(room) == len(b"for nobody")
+    assert cut_off.receive(buffer) == len(b"for nobody")
     client.sendall(b"mine")
     wait_until(lambda: _arrived(server))
-    assert passage.receive(room) == len(b"mine")
-    assert passage.send(room[:4]) == len(b"mine")
+    assert spliced.receive(buffer) == len(b"mine")
+    assert spliced.send(buffer[:4]) == len(b"mine")
     assert client.recv(64) == b"mine"
     cut_off.leave()
-    passage.leave()
+    spliced.leave()
 
 
 def test_an_error_while_sending_leaves_nothing_in_the_pipe(pair: Pair) -> None:
     client, server = pair
-    pipe, room = Pipe(), memoryview(bytearray(64))
-    passage = pipe.enter(server)
+    pipe, buffer = Pipe(), memoryview(bytearray(64))
+    spliced = pipe.enter(server)
     client.sendall(b"who closed")
     wait_until(lambda: _arrived(server))
-    assert passage.receive(room) == len(b"who closed")
+    assert spliced.receive(buffer) == len(b"who closed")
     server.shutdown(socket.SHUT_WR)
     with pytest.raises(BrokenPipeError):
-        passage.send(room[:10])
+        spliced.send(buffer[:10])
     assert pipe.clean
     with pytest.raises(BlockingIOError):
         os.read(pipe.outlet, 1)
-    passage.leave()
+    spliced.leave()
     assert pipe.inlet == -1
 
 
 def test_nothing_to_read_and_the_end_are_told_as_recv_tells_them(pair: Pair) -> None:
     client, server = pair
-    passage, room = Pipe().enter(server), memoryview(bytearray(64))
+    spliced, buffer = Pipe().enter(server), memoryview(bytearray(64))
     with pytest.raises(BlockingIOError):
-        passage.receive(room)
+        spliced.receive(buffer)
     client.shutdown(socket.SHUT_WR)
     wait_until(lambda: _arrived(server))
-    assert passage.receive(room) == 0
-    passage.leave()
+    assert spliced.receive(buffer) == 0
+    spliced.leave()
 
 
 def test_an_urgent_byte_does_not_stop_the_stream(pair: Pair) -> None:
     client, server = pair
-    passage, room, returned = Pipe().enter(server), memoryview(bytearray(64)), bytearray()
+    spliced, buffer, returned = Pipe().enter(server), memoryview(bytearray(64)), bytearray()
     client.settimeout(0.05)
     client.sendall(b"before")
     client.send(b"!", socket.MSG_OOB)
@@ -185,14 +185,14 @@ def test_an_urgent_byte_does_not_stop_the_stream(pair: Pair) -> None:
 
     def turn() -> bool:
         try:
-            passage.send(room[: passage.receive(room)])
+            spliced.send(buffer[: spliced.receive(buffer)])
             returned.extend(client.recv(64))
         except (BlockingIOError, TimeoutError):
             pass
         return returned == b"beforeafter"  # recv(2) leaves it out, too
 
     wait_until(turn)
-    passage.leave()
+    spliced.leave()
 
 
 def test_without_descriptors_for_a_pipe_it_copies_and_tries_again(pair: Pair) -> None:
@@ -227,11 +227,11 @@ def test_without_pages_for_a_large_pipe_it_copies(pair: Pair, monkeypatch: pytes
     client, server = pair
     monkeypatch.setattr(splice, "PIPE_SIZE", (1 << 31) + 1)  # which nobody may have
     before, pipe = open_descriptors(), Pipe()
-    passage = pipe.enter(server)
+    spliced = pipe.enter(server)
     assert pipe.inlet == -1
     assert open_descriptors() == before
-    _echo_once(client, passage)
-    passage.leave()
+    _echo_once(client, spliced)
+    spliced.leave()
 
 
 FORK = """
@@ -239,19 +239,19 @@ import os
 from gevent import socket
 from geventecho.server.splice import Pipe
 
-pipe, room = Pipe(), memoryview(bytearray(64))
+pipe, buffer = Pipe(), memoryview(bytearray(64))
 client, server = socket.socketpair()
 with client, server:
-    passage = pipe.enter(server)
+    spliced = pipe.enter(server)
     client.sendall(b"in the middle of a turn")
-    size, inherited = passage.receive(room), (pipe.inlet, pipe.outlet)
+    size, inherited = spliced.receive(buffer), (pipe.inlet, pipe.outlet)
     child = os.fork()
     if not child:
         there = [descriptor for descriptor in inherited if os.path.exists(f"/proc/self/fd/{descriptor}")]
         pipe.enter(server)
         os._exit(len(there) if pipe.inlet >= 0 else 3)
     assert os.waitpid(child, 0)[1] == 0
-    assert passage.send(room[:size]) == size
+    assert spliced.send(buffer[:size]) == size
     print(client.recv(64))
 """
 
@@ -281,16 +281,16 @@ def _arrived(sock: socket.socket) -> bool:
     return True
 
 
-def _echo_once(client: socket.socket, passage: Passage) -> None:
-    room = memoryview(bytearray(64))
+def _echo_once(client: socket.socket, spliced: SplicedSocket) -> None:
+    buffer = memoryview(bytearray(64))
     client.sendall(b"hello")
     size = 0
     while not size:
         try:
-            size = passage.receive(room)
+            size = spliced.receive(buffer)
         except BlockingIOError:
             gevent.sleep(0)
-    assert passage.send(room[:size]) == size
+    assert spliced.send(buffer[:size]) == size
     assert read_exactly(client, 5) == b"hello"
 
 

@@ -1,0 +1,74 @@
+"""The hub's part of the echo: what it hands to the connection's greenlet, and how the greenlet is woken."""
+
+from __future__ import annotations
+
+import gevent
+import greenlet
+import pytest
+from gevent import get_hub, socket
+
+from geventecho.server.config import ServerConfig
+from geventecho.server.connection import Clock, Connection
+from geventecho.server.deadlines import Deadlines
+from geventecho.server.echo_in_hub import SharedBuffers, _return_message, echo_in_hub
+from geventecho.server.tcp_server import EchoServer
+from tests.support.servers import dial, ping
+from tests.support.timing import PATIENCE
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), ConnectionResetError(104, "reset")], ids=repr)
+def test_what_strikes_in_the_hub_s_part_is_thrown_into_the_connection_s_greenlet(error: BaseException) -> None:
+    seen: list[BaseException] = []
+
+    def own() -> None:
+        try:
+            greenlet.getcurrent().parent.switch()
+        except BaseException as thrown:
+            seen.append(thrown)
+
+    def receive(_room: memoryview) -> int:
+        raise error
+
+    owner = greenlet.greenlet(own)
+    owner.switch()
+    _return_message(owner, None, (receive, len, 1, 9, memoryview(bytearray(8))))  # type: ignore[arg-type]
+    assert seen == [error]
+
+
+def test_closing_the_socket_from_elsewhere_wakes_the_greenlet() -> None:
+    near, far = socket.socketpair()
+    connection = Connection(near, "", Clock())
+    deadlines = Deadlines(ServerConfig(), connection.clock)
+    echoing = gevent.spawn(echo_in_hub, connection, deadlines, SharedBuffers())
+    with far:
+        ping(far)
+        near.close()
+        echoing.join(PATIENCE)
+    assert isinstance(echoing.exception, OSError), "it sleeps for ever"
+
+
+def test_a_server_s_buffers_belong_to_one_hub() -> None:
+    """recv(2) and splice(2) run without the interpreter's lock: connections of two threads would mix their bytes."""
+    buffers = get_hub().threadpool.apply(SharedBuffers)
+    near, far = socket.socketpair()
+    with near, far, pytest.raises(AssertionError, match="hub"):
+        echo_in_hub(Connection(near, "", Clock()), Deadlines(ServerConfig(), Clock()), buffers)
+
+
+def test_a_server_can_be_started_again_in_another_thread() -> None:
+    server = EchoServer("127.0.0.1:0")
+    server.start()
+    with dial(server) as client:
+        ping(client)
+    server.stop()
+
+    def live_again() -> None:
+        server.start()
+        with dial(server) as client:
+            ping(client)
+        server.stop()
+        get_hub().destroy()
+
+    get_hub().threadpool.apply(live_again)
