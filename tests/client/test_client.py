@@ -51,17 +51,7 @@ def test_echo_of_any_bytes(payloads: list[bytes]) -> None:
 
 
 def test_one_call_echoes_256_mib_in_flat_memory(honest: peers.Peer) -> None:
-    script = f"""
-import os, resource
-from geventecho.client.client import connect
-payload = os.urandom(2**20) * 256
-with connect({honest.target!r}) as client:
-    client.echo(payload[:2**20])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert client.echo(payload) is payload
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, client.bytes_received)
-"""
-    grown, received = run(script).split()
+    grown, received = run("tests.client.scripts.large_echo", honest.target).split()
     assert int(received) == 257 * MIB
     assert int(grown) < 8 * 1024, "KiB"
 

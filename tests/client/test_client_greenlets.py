@@ -137,52 +137,9 @@ def test_many_clients_at_once(honest: peers.Peer) -> None:
 # Processes, patched and not.
 
 
-WORK = """
-import sys
-{first}
-import socket
-import gevent
-from gevent import monkey
-from geventecho.client.client import connect
-from geventecho.errors import ReadTimeout
-assert monkey.is_module_patched("socket") is {patched}
-import threading, time
-turns = 0
-def count():
-    global turns
-    while True:
-        gevent.sleep(0.01)
-        turns += 1
-gevent.spawn(count)
-with connect(sys.argv[1]) as client:
-    payload = bytes(range(256)) * 40000
-    assert client.echo(payload) is payload
-    client.send(b"bye")
-    client.end()
-    assert b"".join(client) == b"bye"
-with connect("localhost:" + sys.argv[1].rpartition(":")[2], timeout=0.3) as client:
-    try:
-        client.recv()
-    except ReadTimeout:
-        pass
-    else:
-        raise AssertionError
-assert turns > 10, "the wait was cooperative"
-assert monkey.is_module_patched("socket") is {patched}
-print("done")
-"""
-
-
-@pytest.mark.parametrize(
-    ("first", "patched"),
-    [
-        ("", False),
-        ("from gevent import monkey; monkey.patch_all()", True),
-        ("import geventecho.client; from gevent import monkey; monkey.patch_all()", True),
-    ],
-)
-def test_patched_and_unpatched_processes_alike(honest: peers.Peer, first: str, patched: bool) -> None:
-    assert run(WORK.format(first=first, patched=patched), honest.target) == "done\n"
+@pytest.mark.parametrize("process", ["unpatched", "patched", "patched late"])
+def test_patched_and_unpatched_processes_alike(honest: peers.Peer, process: str) -> None:
+    assert run("tests.client.scripts.patched", honest.target, process) == "done\n"
 
 
 def test_a_client_that_is_forgotten_keeps_nothing(honest: peers.Peer) -> None:

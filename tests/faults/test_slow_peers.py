@@ -15,23 +15,9 @@ from gevent import socket as cooperative
 
 from tests.support.servers import read_to_end
 from tests.support.timing import PATIENCE, UNIT, figure
-from tests.support.watch import KIB, MIB, RST, Counted, counted, witness
+from tests.support.watch import KIB, MIB, ROOT, RST, Counted, counted, witness
 
 pytestmark = pytest.mark.faults
-
-
-# It stops when nothing has moved for a while: then every buffer is full, and the server owes it bytes that fit nowhere.
-FREEZES = """
-import select, socket, sys
-sock = socket.socket()
-sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-sock.connect((sys.argv[1], int(sys.argv[2])))
-sock.setblocking(False)
-while select.select([], [sock], [], 0.5)[1]:
-    sock.send(b"x" * 65536)
-print("ready", flush=True)
-sys.stdin.read()
-"""
 
 
 def wait_open(server: Counted, count: int, seconds: float = PATIENCE) -> float:
@@ -122,8 +108,11 @@ def test_09_and_11_a_frozen_client_with_a_closed_window_is_ended_by_the_write_st
     """Its kernel goes on acknowledging the probes of its closed window: keep-alive cannot tell."""
     stall = 15 * UNIT
     with counted(write_stall=stall) as server, witness(server) as sight:
-        arguments = [sys.executable, "-c", FREEZES, server.address.host, str(server.address.port)]
-        with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        host, port = server.address.host, str(server.address.port)
+        arguments = [sys.executable, "-m", "tests.faults.scripts.never_reads", host, port]
+        with subprocess.Popen(
+            arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as client:  # fmt: skip
             try:
                 assert client.stdout is not None
                 assert client.stdout.readline() == "ready\n"

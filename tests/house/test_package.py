@@ -8,8 +8,6 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from gevent.server import StreamServer
 
 import geventecho
 from geventecho import errors
+from tests.support.clients import run
 from tests.support.timing import UNIT
 
 PACKAGE = Path(geventecho.__file__).parent
@@ -105,19 +104,8 @@ def test_kinds_tell_errors_apart() -> None:
 # What it does to the process ------------------------------------------------------------------------------------------
 
 
-def run(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
-
-
 def test_importing_it_patches_nothing() -> None:
-    names = ", ".join(PLAIN)
-    code = (
-        f"import logging, signal, sys, threading\nimport {names}\nfrom gevent import monkey\n"
-        "print([name for name in ('socket', 'ssl', 'threading', 'time', 'os', 'select', 'subprocess', 'signal')"
-        " if monkey.is_module_patched(name)], logging.root.handlers, 'locust' in sys.modules,"
-        " threading.active_count(), signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)"
-    )
-    assert run(code) == "[] [] False 1 True"
+    assert run("tests.house.scripts.import_effects", *PLAIN) == "[] [] False 1 True\n"
 
 
 def test_the_tests_run_unpatched() -> None:
@@ -125,9 +113,7 @@ def test_the_tests_run_unpatched() -> None:
 
 
 def test_the_load_test_patches() -> None:
-    pytest.importorskip("importlib.metadata").version("locust")
-    code = "import geventecho.loadtest\nfrom gevent import monkey\nprint(monkey.is_module_patched('socket'))"
-    assert run(code) == "True"
+    assert run("tests.house.scripts.import_effects", "geventecho.loadtest").startswith("['socket', ")
 
 
 # Canaries: what the echo loop and the acceptor use of gevent without a promise ----------------------------------------

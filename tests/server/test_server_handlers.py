@@ -17,6 +17,7 @@ from gevent import socket
 from geventecho.errors import ConfigError
 from geventecho.server.counters import Ending
 from geventecho.server.tcp_server import TcpServer
+from tests.support.clients import ROOT
 from tests.support.servers import LOCAL, assert_adds_up, dial, echo_server, ping, read_to_end, running
 from tests.support.timing import PATIENCE, UNIT, wait_until
 
@@ -204,34 +205,12 @@ def test_memory_error_of_a_neighbour_leaves_an_echo_alone() -> None:
         ping(client)
 
 
-INTERRUPTED = """
-import sys
-from geventecho import EchoServer, TcpServer
-
-def busy(sock, address):
-    while data := sock.recv(10):
-        sock.sendall(data)
-
-def listening(server):
-    print(server.address.port, flush=True)
-
-server = {server}
-try:
-    server.serve_forever()
-except KeyboardInterrupt:
-    sys.exit(77)
-"""
-INTERRUPTIBLE = {
-    "handler": 'TcpServer("127.0.0.1:0", busy, on_listening=listening)',
-    "echo": 'EchoServer("127.0.0.1:0", on_listening=listening)',
-}
-
-
-@pytest.mark.parametrize("server", INTERRUPTIBLE.values(), ids=INTERRUPTIBLE)
+@pytest.mark.parametrize("server", ["handler", "echo"])
 def test_ctrl_c_is_for_the_process_whatever_it_hits(server: str) -> None:
     """A handler, or the hub's part of an echo: no connection may swallow it."""
     with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED.format(server=server)],
+        [sys.executable, "-m", "tests.server.scripts.interrupted", server],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         # A shell's background job ignores SIGINT, and its children inherit that.

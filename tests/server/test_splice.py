@@ -234,30 +234,8 @@ def test_without_pages_for_a_large_pipe_it_copies(pair: Pair, monkeypatch: pytes
     spliced.leave()
 
 
-FORK = """
-import os
-from gevent import socket
-from geventecho.server.splice import Pipe
-
-pipe, buffer = Pipe(), memoryview(bytearray(64))
-client, server = socket.socketpair()
-with client, server:
-    spliced = pipe.enter(server)
-    client.sendall(b"in the middle of a turn")
-    size, inherited = spliced.receive(buffer), (pipe.inlet, pipe.outlet)
-    child = os.fork()
-    if not child:
-        there = [descriptor for descriptor in inherited if os.path.exists(f"/proc/self/fd/{descriptor}")]
-        pipe.enter(server)
-        os._exit(len(there) if pipe.inlet >= 0 else 3)
-    assert os.waitpid(child, 0)[1] == 0
-    assert spliced.send(buffer[:size]) == size
-    print(client.recv(64))
-"""
-
-
 def test_a_forked_process_lets_go_of_the_pipe() -> None:
-    assert run(FORK) == "b'in the middle of a turn'\n"
+    assert run("tests.server.scripts.fork_with_pipe") == "in the middle of a turn\n"
 
 
 @pytest.mark.skipif(SPLICE is None, reason="the number of splice(2) on this processor is not known here")

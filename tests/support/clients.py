@@ -46,10 +46,10 @@ def fails(kind: type[errors.NetworkError], call: Callable[[], object], *, after:
     return caught.value
 
 
-def run(script: str, *arguments: str) -> str:
-    """What a Python process prints that runs `script` without an error or a warning."""
+def run(module: str, *arguments: str) -> str:
+    """Run a module in a process of its own, without an error or a warning; returns what it prints."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, *arguments],
+        [sys.executable, "-W", "error", "-m", module, *arguments],
         capture_output=True,
         text=True,
         timeout=60 * SCALE,

@@ -17,17 +17,6 @@ import gevent
 
 from tests.support.watch import Counted
 
-CLIENT = """
-import socket, sys
-sock = socket.create_connection(("10.77.0.1", int(sys.argv[1])), 10)
-sock.sendall(b"ping")
-assert sock.recv(4) == b"ping"
-print("ready", flush=True)
-for line in sys.stdin:
-    sock.sendall(b"x" * 1000)
-    print("sent", flush=True)
-"""
-
 
 def run(*command: str) -> None:
     subprocess.run(command, check=True)
@@ -55,7 +44,7 @@ def main() -> None:
         run(*inside, "ip", "link", "set", "far", "up")
         with Counted(address="10.77.0.1:0", **options) as server:
             client = subprocess.Popen(
-                [*inside, sys.executable, "-c", CLIENT, str(server.address.port)],
+                [*inside, sys.executable, "-m", "tests.faults.scripts.vanishing_client", str(server.address.port)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
             try:
