@@ -18,14 +18,15 @@ from typing import Final
 
 from geventecho.errors import AddressError
 
-__all__ = ["DEFAULT_TARGET", "Address", "AddressLike", "SockAddr", "canonical_ip"]
+__all__ = ["DEFAULT_TARGET", "Address", "AddressLike", "SockAddr", "canonical_ip", "unsupported"]
 
 SockAddr = tuple[str, int] | tuple[str, int, int, int] | str | bytes
 """What the socket module takes and gives: a pair or quadruple for IP, a path (bytes when abstract) for Unix."""
 
 DEFAULT_TARGET: Final = "tcp://127.0.0.1:8090"
 """Where to listen and to connect when nobody says otherwise: the port of Node's tutorial, on this machine only."""
-FORMS: Final = "host:port, tcp://host:port, tls://host:port, unix:/path, unix:@name or fd:N"
+FORMS: Final = "host:port, tcp://host:port, unix:/path or unix:@name"
+"""What messages recommend: the forms that both a server and a client of this version take."""
 # sun_path is 108 bytes, one of them for the final NUL (unix(7)); an abstract name spends it on the leading one.
 MAX_UNIX_PATH: Final = 107
 # A name of RFC 1123 with underscores, which real zones contain; international names are left to the resolver.
@@ -141,6 +142,19 @@ class Address:
 
 
 AddressLike = Address | str | tuple[str, int]
+
+
+def unsupported(address: Address, *, to_listen: bool = False) -> str:
+    """Return why this version cannot use a target, or "" when it can.
+
+    Args:
+        to_listen: whether it is for a server, which also takes `fd:N`.
+    """
+    if address.scheme == "tls":
+        return "this version has no TLS yet; use tcp://host:port or unix:/path"
+    if address.scheme == "fd" and not to_listen:
+        return "fd:N is for a server to listen on; a client connects to tcp://host:port or unix:/path"
+    return ""
 
 
 def canonical_ip(host: str) -> str:

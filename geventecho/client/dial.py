@@ -10,7 +10,7 @@ import gevent
 from gevent import socket
 
 from geventecho import errors
-from geventecho.address import Address, SockAddr
+from geventecho.address import Address, SockAddr, unsupported
 from geventecho.client.names import NAMES, Found
 from geventecho.net import Deadline, translate_connect, wait_ready
 
@@ -29,10 +29,8 @@ def check_target(target: Address, source: Address | None = None) -> None:
     Raises:
         ConfigError: a tls or fd target; a source that is not an IP address, or is not for a tcp target.
     """
-    if target.scheme == "tls":
-        raise errors.ConfigError(f"{target}: tls:// is not supported by this version yet; use tcp:// or unix:")
-    if target.scheme == "fd":
-        raise errors.ConfigError(f"{target}: a client connects to an address, not to an inherited descriptor")
+    if reason := unsupported(target):
+        raise errors.ConfigError(f"{target}: {reason}")
     if source is not None and (target.scheme == "unix" or source.scheme != "tcp" or source.family is None):
         raise errors.ConfigError(f"source is {source}; it must be an IP address and port, for a tcp:// target")
 

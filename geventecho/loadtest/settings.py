@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from locust.argument_parser import LocustArgumentParser
 
-from geventecho.address import Address
+from geventecho.address import Address, unsupported
 from geventecho.errors import AddressError, ConfigError
 from geventecho.options import seconds, whole_number
 
@@ -190,8 +190,8 @@ def target_of(text: str | None) -> Address:
     if not text:
         raise AddressError("no target was given; write tcp://host:port or unix:/path")
     address = Address.parse(text.strip())
-    if address.scheme not in ("tcp", "unix"):
-        raise AddressError(f"a load test cannot connect to {text!r}; write tcp://host:port or unix:/path")
+    if reason := unsupported(address):
+        raise AddressError(f"{address}: {reason}")
     return address
 
 

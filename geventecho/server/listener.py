@@ -12,7 +12,7 @@ from typing import Final
 from gevent import socket
 
 from geventecho import errors
-from geventecho.address import Address
+from geventecho.address import Address, unsupported
 
 __all__ = ["ACCEPT_NO_DESCRIPTOR", "ACCEPT_PEER_GONE", "listen", "remove_path"]
 
@@ -47,10 +47,8 @@ def listen(address: Address, *, backlog: int, write_stall: float | None = None) 
     Raises:
         ListenError: in use, no permission, no such address, or not a listening socket.
     """
-    if address.scheme == "tls":
-        raise errors.ListenError(
-            "this version does not serve TLS; use tcp:// or unix:", address=address, phase="listen"
-        )
+    if reason := unsupported(address, to_listen=True):
+        raise errors.ListenError(reason, address=address, phase="listen")
     try:
         if address.scheme == "fd":
             listener = _adopt(address)

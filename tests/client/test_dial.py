@@ -85,8 +85,8 @@ def test_this_process_is_out_of_descriptors(honest: peers.Peer) -> None:
 @pytest.mark.parametrize(
     ("target", "options", "words"),
     [
-        ("tls://127.0.0.1:1", {}, "not supported by this version yet"),
-        ("fd:3", {}, "not to an inherited descriptor"),
+        ("tls://127.0.0.1:1", {}, "this version has no TLS yet"),
+        ("fd:3", {}, "fd:N is for a server"),
         ("127.0.0.1:1", {"source": "localhost:0"}, "must be an IP address"),
         ("127.0.0.1:1", {"source": "unix:/tmp/x"}, "must be an IP address"),
         ("unix:/tmp/x", {"source": "127.0.0.1:0"}, "for a tcp:// target"),
