@@ -1,17 +1,52 @@
-"""What the commands' parsers share: where options come from."""
+"""What the commands' parsers share: where options come from, and how errors look."""
 
 from __future__ import annotations
 
 import argparse
+import io
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import configargparse
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[configargparse.ArgumentParser]
+    Commands = argparse._SubParsersAction["Parser"]
 
-__all__ = ["add_command"]
+__all__ = ["SOURCES", "Parser", "add_command"]
+
+SOURCES: Final = ("command_line", "environment_variables", "config_file")
+"""Where the value of an option can come from, in ConfigArgParse's words; an earlier source wins over a later one."""
+
+
+class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
+    """A parser whose errors are one line and a hint, without the usage block, which would hide them."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\nTry '{self.prog} --help'.\n")
+        raise AssertionError("exit() returned")
+
+    def parse_known_args(self, *args: Any, **options: Any) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, and accept the last positional argument after an option too: ``send TARGET --timeout 1 MESSAGE``.
+
+        argparse fills all positional arguments where it meets the first one, and leaves later ones over.
+        """
+        namespace, unknown = super().parse_known_args(*args, **options)
+        words = unknown[1:] if unknown[:1] == ["--"] else [word for word in unknown if not word.startswith("-")]
+        if len(words) == 1 and unknown in (words, ["--", *words]):
+            for action in self._get_positional_actions():
+                if action.nargs == argparse.OPTIONAL and getattr(namespace, action.dest) is None:
+                    setattr(namespace, action.dest, words[0])
+                    return namespace, []
+        return namespace, unknown
+
+    def source(self, name: str) -> str:
+        """Return which of `SOURCES` the value of an option or argument came from; call it for one that was given."""
+        for source, settings in self.get_source_to_settings_dict().items():
+            if any(action is not None and action.dest == name for action, _ in settings.values()):
+                return str(source).partition("|")[0]
+        return SOURCES[0]
 
 
 def add_command(
@@ -22,7 +57,7 @@ def add_command(
     description: str,
     run: Callable[[argparse.Namespace], int],
     epilog: str = "",
-) -> configargparse.ArgumentParser:
+) -> Parser:
     """Add a command's parser; its options also come from the environment and from a `--config` file.
 
     The environment names carry the command (GEVENTECHO_SERVE_PORT): Kubernetes puts GEVENTECHO_PORT=tcp://… into every
@@ -33,11 +68,26 @@ def add_command(
         name: the command, such as "serve".
         summary: its line in `geventecho --help`.
         description: the head of its own help.
-        run: takes the parsed options and returns the exit code; `usage_error` among them takes a text and exits with 2.
+        run: takes the parsed options, `parser` among them, and returns the exit code. An AddressError or ConfigError
+            that it raises is a usage error.
         epilog: examples for the end of its help.
     """
     prefix = f"GEVENTECHO_{name.upper()}_"
-    parser: configargparse.ArgumentParser = commands.add_parser(
+    variable = f"{prefix}CONFIG"
+    file_from_environment = os.environ.get(variable, "")
+
+    def open_config_file(path: str) -> io.StringIO:
+        # Read at once: ConfigArgParse lets a failure of a later read end in a traceback.
+        try:
+            stream = io.StringIO(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            source = variable if path == os.path.expanduser(file_from_environment) else "--config"
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            parser.error(f"{source}: the file {path} cannot be read: {reason}")
+        stream.name = path  # for the messages about what the file holds
+        return stream
+
+    parser = commands.add_parser(
         name,
         help=summary,
         description=description,
@@ -47,8 +97,13 @@ def add_command(
         auto_env_var_prefix=prefix,
         add_env_var_help=False,
         add_config_file_help=False,
+        config_file_open_func=open_config_file,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", metavar="FILE", is_config_file=True, help="read options from this file")
-    parser.set_defaults(run=run, usage_error=parser.error)
+    # ConfigArgParse takes a file's name from the command line and from the default, and not from the environment.
+    parser.add_argument(
+        "--config", metavar="FILE", is_config_file=True, default=file_from_environment or None,
+        help="read options from this file",
+    )  # fmt: skip
+    parser.set_defaults(run=run, parser=parser)
     return parser

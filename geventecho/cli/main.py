@@ -1,4 +1,4 @@
-"""The command line: arguments -> config -> who runs it; the only place that configures logging."""
+"""The command line: it parses the arguments, runs a command and turns errors into lines and exit codes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-import configargparse
 import gevent
 
 from geventecho._version import __version__
 from geventecho.cli import ping, send, serve
-from geventecho.errors import GeventechoError
+from geventecho.cli.arguments import Parser
+from geventecho.errors import AddressError, ConfigError, GeventechoError
 
 __all__ = ["main"]
 
@@ -25,34 +25,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; the process's own when left out.
 
     Returns:
-        The exit code. Usage errors leave by SystemExit(2), as argparse does it.
+        The exit code.
+
+    Raises:
+        SystemExit: with 2 after a usage error, with 0 after --help and --version.
     """
-    parser = configargparse.ArgumentParser(
+    parser = Parser(
         prog="geventecho",
-        description="A TCP echo server and client. `geventecho COMMAND --help` tells more of each command.",
+        description="A TCP echo server and client. `geventecho COMMAND --help` explains a command, with examples.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"geventecho {__version__}")
-    commands = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, parser_class=configargparse.ArgumentParser
-    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for command in COMMANDS:
         command.add_to(commands)
     options, unknown = parser.parse_known_args(argv)
+    command_parser: Parser = options.parser
     if unknown:
-        options.usage_error(f"unrecognized arguments, here or in the --config file: {' '.join(unknown)}")
+        where = f", here or in {options.config}" if options.config else ""
+        command_parser.error(f"unrecognized arguments{where}: {' '.join(unknown)}")
     # Ctrl-C reaches a waiting greenlet through the hub, which would print it on the way.
     hub = gevent.get_hub()
     hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
     try:
-        code: int = options.run(options)
+        return int(options.run(options))
+    except (AddressError, ConfigError) as error:
+        command_parser.error(str(error))
     except GeventechoError as error:
         print(f"geventecho {options.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone. Python would complain once more when it flushes at exit: give it nothing.
+        # The reader of our output has gone. Python would complain again when it flushes at exit: give it nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return code

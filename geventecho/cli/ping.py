@@ -8,15 +8,13 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from geventecho.address import DEFAULT_TARGET
+from geventecho.address import DEFAULT_TARGET, Address
 from geventecho.cli.arguments import add_command
 from geventecho.cli.standard_io import Output
 from geventecho.client import DEFAULT_SIZE, MOST_SIZE, Ping, Summary, pings
-from geventecho.errors import ConfigError
-from geventecho.options import seconds, seconds_above_zero, target, whole_number
+from geventecho.options import seconds, seconds_above_zero, whole_number
 
 if TYPE_CHECKING:
-    from geventecho.address import Address
     from geventecho.cli.arguments import Commands
 
 __all__ = ["add_to", "run"]
@@ -51,7 +49,7 @@ def add_to(commands: Commands) -> None:
         commands, "ping", summary="measure how long echoes take", description=DESCRIPTION, epilog=EPILOG, run=run
     )
     parser.add_argument(
-        "target", metavar="TARGET", nargs="?", type=target, default=DEFAULT_TARGET,
+        "target", metavar="TARGET", nargs="?", default=DEFAULT_TARGET,
         help="host:port, tcp://host:port, unix:/path or unix:@name (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -73,23 +71,22 @@ def add_to(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ping until the count or Ctrl-C, and return the exit code."""
-    try:
-        series = pings(
-            options.target, count=options.count, interval=options.interval, size=options.size, timeout=options.timeout
-        )
-    except ConfigError as error:
-        options.usage_error(str(error))
-        raise
+    """Ping until the count or Ctrl-C, and return the exit code.
+
+    Raises:
+        AddressError, ConfigError: the target is wrong.
+    """
+    target = Address.parse(options.target)
+    series = pings(target, count=options.count, interval=options.interval, size=options.size, timeout=options.timeout)
     say = _speaker()
     summary = Summary()
     try:
         for ping in series:
             summary.add(ping)
-            say(_as_json(ping) if options.json else _as_text(ping, options.target))
+            say(_as_json(ping) if options.json else _as_text(ping, target))
     except KeyboardInterrupt:
         pass
-    say(json.dumps(_figures(summary, options)) if options.json else _summary(summary, options.target))
+    say(json.dumps(_figures(summary, target, options.size)) if options.json else _summary(summary, target))
     return 0 if summary.sent and not summary.lost else 1
 
 
@@ -127,11 +124,11 @@ def _summary(summary: Summary, target: Address) -> str:
     return "\n".join(lines)
 
 
-def _figures(summary: Summary, options: argparse.Namespace) -> dict[str, Any]:
+def _figures(summary: Summary, target: Address, size: int) -> dict[str, Any]:
     return {
         "type": "summary",
-        "target": str(options.target),
-        "bytes": options.size,
+        "target": str(target),
+        "bytes": size,
         "sent": summary.sent,
         "answered": summary.latency.count,
         "lost": summary.lost,

@@ -14,7 +14,7 @@ from geventecho.cli.arguments import add_command
 from geventecho.cli.conversation import Conversation
 from geventecho.cli.standard_io import Output, chunks_of
 from geventecho.client import Client, check_target, connect
-from geventecho.errors import AddressError, ConfigError, GeventechoError, NetworkError, ReplyTooLong, UnexpectedReply
+from geventecho.errors import AddressError, GeventechoError, NetworkError, ReplyTooLong, UnexpectedReply
 from geventecho.framing import DEFAULT_MAX_SIZE, LARGEST, Framing
 from geventecho.options import (
     ENCODINGS,
@@ -91,30 +91,26 @@ def add_to(commands: Commands) -> None:
     )
     reply.add_argument("--reply-none", action="store_true", help="there is none: done as soon as all is sent")
     parser.add_argument("--expect", metavar="REGEX", help="exit 1 unless this matches somewhere in the reply")
-    parser.set_defaults(usage_error=parser.error)
 
 
 def run(options: argparse.Namespace) -> int:
     """Send, print, and return the exit code.
 
     Raises:
+        AddressError, ConfigError: an argument is wrong.
         NetworkError: it failed; what had come before is printed.
     """
-    try:
-        target, message = _positionals(options.first, options.second, options.encoding)
-        check_target(target)
-        framing = from_options(
-            until=options.reply_until,
-            exactly=options.reply_exactly,
-            length_prefix=options.reply_length_prefix,
-            quiet=options.reply_quiet,
-            none=options.reply_none,
-        )
-        with naming("--expect"):
-            expect = None if options.expect is None else pattern(options.expect)
-    except (AddressError, ConfigError) as error:
-        options.usage_error(str(error))
-        raise
+    target, message = _positionals(options.first, options.second, options.encoding)
+    check_target(target)
+    framing = from_options(
+        until=options.reply_until,
+        exactly=options.reply_exactly,
+        length_prefix=options.reply_length_prefix,
+        quiet=options.reply_quiet,
+        none=options.reply_none,
+    )
+    with naming("--expect"):
+        expect = None if options.expect is None else pattern(options.expect)
     if sys.stdout is None:
         raise GeventechoError("standard output is closed")
     output = Output(sys.stdout.fileno())
@@ -122,13 +118,17 @@ def run(options: argparse.Namespace) -> int:
         chunks = iter((message,))
     else:
         chunks = chunks_of(sys.stdin.fileno()) if sys.stdin is not None else iter(())
-    with connect(target, timeout=options.timeout) as client:
-        if framing is None:
-            reply = _converse(client, chunks, output, options.timeout, keep=expect is not None)
-        else:
-            reply = _request(client, chunks, output, framing)
-    if expect is not None and not expect.search(reply):
-        raise UnexpectedReply(f"the reply does not match {options.expect!r}", address=target, phase="read")
+    try:
+        with connect(target, timeout=options.timeout) as client:
+            if framing is None:
+                reply = _converse(client, chunks, output, options.timeout, keep=expect is not None)
+            else:
+                reply = _request(client, chunks, output, framing)
+        if expect is not None and not expect.search(reply):
+            raise UnexpectedReply(f"the reply does not match {options.expect!r}", address=target, phase="read")
+    except GeventechoError:
+        output.end_line_for_errors()
+        raise
     return 0
 
 
@@ -166,7 +166,8 @@ def _request(client: Client, chunks: Iterator[bytes], output: Output, framing: F
     for chunk in chunks:
         payload += chunk
         if len(payload) > DEFAULT_MAX_SIZE:
-            raise ConfigError(f"standard input is longer than {DEFAULT_MAX_SIZE} bytes, too long to wait for one reply")
+            reason = f"standard input is longer than {DEFAULT_MAX_SIZE} bytes, too long to wait for one reply"
+            raise GeventechoError(reason)
     try:
         reply = client.request(payload, framing)
     except NetworkError:

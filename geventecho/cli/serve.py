@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-import configargparse
-
-from geventecho.address import DEFAULT_TARGET, Address
-from geventecho.cli.arguments import add_command
+from geventecho.address import DEFAULT_TARGET, Address, unsupported
+from geventecho.cli.arguments import SOURCES, add_command
 from geventecho.errors import AddressError, ConfigError
 from geventecho.net import descriptor_capacity, raise_descriptor_limit
 from geventecho.options import seconds, seconds_above_zero, target, whole_number
@@ -18,7 +16,7 @@ from geventecho.server import EchoServer, ServerConfig, TcpServer
 from geventecho.service import configure_logs, report_hub_errors, serve
 
 if TYPE_CHECKING:
-    from geventecho.cli.arguments import Commands
+    from geventecho.cli.arguments import Commands, Parser
 
 __all__ = ["add_to", "run"]
 
@@ -35,9 +33,14 @@ signal."""
 EPILOG = """\
 examples:
   geventecho serve                                 on tcp://127.0.0.1:8090, for this machine only
-  geventecho serve --host 0.0.0.0 --port 7000 --max-connections 500 --idle-timeout 60
-  geventecho serve --listen unix:/run/echo.sock
-  geventecho serve --listen tcp://[::1]:8090"""
+  geventecho serve 127.0.0.1:7000
+  geventecho serve 0.0.0.0:7000 --max-connections 500 --idle-timeout 60
+  geventecho serve unix:/run/echo.sock
+  geventecho serve --port 7000                     on 127.0.0.1
+  geventecho serve fd:3                            a listening socket that this process inherited"""
+
+WHERE: Final = {"target": "TARGET", "listen": "--listen", "host": "--host/--port", "port": "--host/--port"}
+"""The options that say where to listen, by name; those with the same text go together."""
 
 
 def add_to(commands: Commands) -> None:
@@ -48,16 +51,19 @@ def add_to(commands: Commands) -> None:
     )
     default = Address.parse(DEFAULT_TARGET)
     where = parser.add_argument_group("where to listen")
-    where.add_argument("--host", metavar="HOST", help=f"address or name to bind (default {default.host})")
     where.add_argument(
-        "--port", metavar="PORT", type=whole_number(0, 65535), help=f"0 lets the kernel choose (default {default.port})"
-    )
+        "target", metavar="TARGET", nargs="?",
+        help=f"host:port, tcp://host:port, unix:/path, unix:@name or fd:N (default {DEFAULT_TARGET})",
+    )  # fmt: skip
     where.add_argument(
-        "--listen",
-        metavar="TARGET",
-        type=target,
-        help="instead of --host and --port: host:port, tcp://host:port, unix:/path, unix:@name or fd:N",
-    )
+        "--listen", metavar="TARGET", type=target,
+        help="the same as TARGET, as an option, for the environment and for --config files",
+    )  # fmt: skip
+    where.add_argument("--host", metavar="HOST", help=f"instead: address or name to bind (default {default.host})")
+    where.add_argument(
+        "--port", metavar="PORT", type=whole_number(0, 65535),
+        help=f"with or without --host; 0 lets the kernel choose (default {default.port})",
+    )  # fmt: skip
     where.add_argument(
         "--backlog", metavar="N", type=whole_number(1), default=defaults.backlog,
         help="accept queue to ask for; the kernel clamps it to net.core.somaxconn (default %(default)s)",
@@ -80,7 +86,7 @@ def add_to(commands: Commands) -> None:
     log.add_argument("--log-format", choices=("text", "json"), default="text", help="(default %(default)s)")
 
 
-def _add_limits(parser: configargparse.ArgumentParser, defaults: ServerConfig) -> None:
+def _add_limits(parser: Parser, defaults: ServerConfig) -> None:
     times = parser.add_argument_group("how long a connection may last (default: for ever)")
     for name, text in (
         ("--idle-timeout", "end a connection after this long without a byte in either direction"),
@@ -115,6 +121,7 @@ def run(options: argparse.Namespace) -> int:
     """Serve until a signal ends it, and return the exit code.
 
     Raises:
+        AddressError, ConfigError: an argument is wrong.
         ListenError: it could not listen.
     """
     address = _address(options)
@@ -157,23 +164,38 @@ def say(line: str) -> None:
 def _config(options: argparse.Namespace, max_connections: int | None) -> ServerConfig:
     given: dict[str, Any] = {name: getattr(options, name) for name in ServerConfig.names()}
     networks = {"allow": tuple(options.allow), "deny": tuple(options.deny)}
-    try:
-        return ServerConfig(**given | networks | {"max_connections": max_connections})
-    except ConfigError as error:
-        options.usage_error(str(error))
-        raise
+    return ServerConfig(**given | networks | {"max_connections": max_connections})
 
 
 def _address(options: argparse.Namespace) -> Address:
-    if options.listen is not None:
-        if options.host is not None or options.port is not None:
-            options.usage_error("--listen stands instead of --host and --port: give one or the other")
-        listen: Address = options.listen
-        return listen
+    """Return where to listen: TARGET, --listen, or --host and --port.
+
+    One on the command line wins over another one in the environment, and that over one in a --config file.
+
+    Raises:
+        AddressError: the target or the host is wrong.
+        ConfigError: two of them come from the same source, or this version cannot listen there.
+    """
+    sources = {name: options.parser.source(name) for name in WHERE if getattr(options, name) is not None}
+    strongest = min(sources.values(), key=SOURCES.index, default=None)
+    ways = sorted({WHERE[name] for name, source in sources.items() if source == strongest})
+    if len(ways) > 1:
+        raise ConfigError(f"{' and '.join(ways)} both say where to listen: give one of them")
+    if ways == [WHERE["target"]]:
+        address = Address.parse(options.target)
+    elif ways == [WHERE["listen"]]:
+        address = options.listen
+    else:
+        address = _host_and_port(options)
+    if reason := unsupported(address, to_listen=True):
+        raise ConfigError(f"{address}: {reason}")
+    return address
+
+
+def _host_and_port(options: argparse.Namespace) -> Address:
     default = Address.parse(DEFAULT_TARGET)
     host = default.host if options.host is None else options.host.removeprefix("[").removesuffix("]")
     try:
         return Address.of((host, default.port if options.port is None else options.port))
     except AddressError as error:
-        options.usage_error(f"argument --host: {error}")
-        raise
+        raise AddressError(f"argument --host: {error}") from None

@@ -1,14 +1,16 @@
-"""Standard input and output beside a hub: one that waits never stops the other, nor the network.
+"""Standard input and output without blocking the hub.
 
-The descriptors stay blocking: they may be shared with a shell or another process. Waiting for readiness first, and
-writing no more than a ready pipe takes (PIPE_BUF, pipe(7)), keeps the hub free all the same. Files on disk are always
-ready.
+The descriptors stay in blocking mode: they may be shared with a shell or another process. To wait until one is ready,
+and to write no more than a ready pipe takes (PIPE_BUF, pipe(7)), keeps the hub free all the same. Files on disk are
+always ready.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -22,10 +24,11 @@ __all__ = ["Output", "chunks_of"]
 READABLE: Final = 1
 WRITABLE: Final = 2
 READ_SIZE: Final = 65536
+STDERR: Final = 2
 
 
 def chunks_of(descriptor: int) -> Iterator[bytes]:
-    """What can be read, chunk by chunk, until the end.
+    """Yield what can be read from a descriptor, chunk by chunk, until the end.
 
     Raises:
         GeventechoError: it cannot be read.
@@ -57,14 +60,24 @@ class Output:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._watcher = get_hub().loop.io(descriptor, WRITABLE)
+        self._at_line_start = True
+
+    def end_line_for_errors(self) -> None:
+        """Begin a new line when standard error goes to the same terminal or file and an unfinished line is there."""
+        if not self._at_line_start and sys.stderr is not None and os.path.sameopenfile(self._descriptor, STDERR):
+            with contextlib.suppress(OSError):
+                os.write(STDERR, b"\n")
+            self._at_line_start = True
 
     def write(self, data: bytes) -> None:
         """Write all of it.
 
         Raises:
-            BrokenPipeError: nobody reads any more.
+            BrokenPipeError: the reader has gone.
             GeventechoError: it cannot be written.
         """
+        if data:
+            self._at_line_start = data.endswith(b"\n")
         unsent = memoryview(data)
         while unsent:
             wait_ready(self._watcher, None)

@@ -11,8 +11,10 @@ import pytest
 
 import geventecho
 from geventecho.cli.main import main
-from geventecho.errors import ConfigError
+from geventecho.errors import AddressError, ConfigError, GeventechoError
+from tests.support import peers
 from tests.support.commands import command, environment
+from tests.support.servers import Process, capacity
 
 
 def test_version() -> None:
@@ -43,8 +45,11 @@ def test_usage_errors_are_2(arguments: list[str]) -> None:
     done = command(arguments)
     assert done.returncode == 2
     assert done.stdout == b""
-    assert b"usage: geventecho" in done.stderr
-    assert b"Traceback" not in done.stderr
+    error, hint = done.stderr.decode().splitlines()
+    assert error.startswith("geventecho")
+    assert ": error: " in error
+    assert hint.startswith("Try 'geventecho")
+    assert hint.endswith(" --help'.")
 
 
 def test_it_is_installed_as_a_command() -> None:
@@ -63,7 +68,7 @@ class Fails:
 
     def add_to(self, commands: object) -> None:
         parser = commands.add_parser("fails")  # type: ignore[attr-defined]
-        parser.set_defaults(run=self.run)
+        parser.set_defaults(run=self.run, parser=parser, config=None)
 
     def run(self, _options: object) -> int:
         if isinstance(self.outcome, BaseException):
@@ -76,7 +81,7 @@ class Fails:
     [
         (0, 0, ""),
         (3, 3, ""),
-        (ConfigError("no good"), 1, "geventecho fails: no good\n"),
+        (GeventechoError("no good"), 1, "geventecho fails: no good\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )
@@ -93,8 +98,110 @@ def test_how_a_command_ends(
     assert capsys.readouterr().err == errors
 
 
+@pytest.mark.parametrize("error", [ConfigError("no good"), AddressError("no good")])
+def test_a_wrong_argument_that_a_command_finds_is_a_usage_error(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gevent.get_hub(), "NOT_ERROR", gevent.get_hub().NOT_ERROR)
+    monkeypatch.setattr(sys.modules[main.__module__], "COMMANDS", (Fails(error),))
+    with pytest.raises(SystemExit) as ended:
+        main(["fails"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "geventecho fails: error: no good\nTry 'geventecho fails --help'.\n"
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gevent.get_hub(), "NOT_ERROR", gevent.get_hub().NOT_ERROR)
     monkeypatch.setattr(sys.modules[main.__module__], "COMMANDS", (Fails(RuntimeError("a bug")),))
     with pytest.raises(RuntimeError, match="a bug"):
         main(["fails"])
+
+
+# The config file ------------------------------------------------------------------------------------------------------
+
+RIGHT = {"serve": "port = 0\nmax-connections = 7\n", "send": "reply-exactly = 3\n", "ping": "count = 2\n"}
+COMMANDS = tuple(RIGHT)
+
+
+def refused(name: str, *arguments: str, names: dict[str, str] | None = None) -> str:
+    """The one line of a usage error, without the hint."""
+    done = command([name, *arguments], names=names)
+    assert (done.returncode, done.stdout) == (2, b"")
+    error, hint = done.stderr.decode().splitlines()
+    assert hint == f"Try 'geventecho {name} --help'."
+    return error.removeprefix(f"geventecho {name}: error: ")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("is_directory", [False, True])
+def test_a_config_file_that_cannot_be_read_is_named_with_its_source(
+    name: str, is_directory: bool, tmp_path: Path
+) -> None:
+    path = tmp_path if is_directory else tmp_path / "missing.conf"
+    reason = "Is a directory" if is_directory else "No such file or directory"
+    variable = f"GEVENTECHO_{name.upper()}_CONFIG"
+    assert refused(name, names={variable: str(path)}) == f"{variable}: the file {path} cannot be read: {reason}"
+    assert refused(name, "--config", str(path)) == f"--config: the file {path} cannot be read: {reason}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_file_on_the_command_line_stands_instead_of_that_in_the_environment(name: str, tmp_path: Path) -> None:
+    missing, wrong = tmp_path / "missing.conf", tmp_path / "wrong.conf"
+    wrong.write_text("nonsense = 1\n")
+    error = refused(name, "--config", str(wrong), names={f"GEVENTECHO_{name.upper()}_CONFIG": str(missing)})
+    assert error == f"unrecognized arguments, here or in {wrong}: --nonsense=1"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_config_file_that_is_no_text(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "picture.conf"
+    path.write_bytes(bytes(range(256)))
+    assert "it is not UTF-8 text" in refused(name, "--config", str(path))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_empty_name_of_a_config_file_is_none(name: str) -> None:
+    names = {f"GEVENTECHO_{name.upper()}_CONFIG": ""}
+    assert refused(name, "--nonsense", names=names) == "unrecognized arguments: --nonsense"
+
+
+def test_the_config_file_named_in_the_environment_is_read(honest: peers.Peer, tmp_path: Path) -> None:
+    paths = {name: tmp_path / f"{name}.conf" for name in RIGHT}
+    for name, path in paths.items():
+        path.write_text(RIGHT[name])
+    names = {f"GEVENTECHO_{name.upper()}_CONFIG": str(path) for name, path in paths.items()}
+    with Process("-m", "geventecho", "serve", env=environment(**names)) as server:
+        assert server.address.port not in (0, 8090)
+        assert capacity(server).startswith("capacity 7 connections")
+    assert command(["send", honest.target, "hello"], names=names).stdout == b"hel"
+    assert b"2 sent, 2 answered" in command(["ping", honest.target, "-i", "0"], names=names).stdout
+    done = command(["ping", honest.target, "-i", "0", "-c", "3"], names=names)
+    assert b"3 sent, 3 answered" in done.stdout, "the command line wins over the file"
+
+
+# Targets --------------------------------------------------------------------------------------------------------------
+
+
+TAKES_A_TARGET = (["serve"], ["serve", "--listen"], ["send"], ["ping"])
+
+
+@pytest.mark.parametrize("arguments", TAKES_A_TARGET)
+@pytest.mark.parametrize(
+    "target", ["127.0.0.1:99999", "http://127.0.0.1:80", "tls://nowhere", "unix:relative", "fd:x", "::1"]
+)
+def test_what_an_error_recommends_is_not_refused(arguments: list[str], target: str) -> None:
+    error = refused(arguments[0], *arguments[1:], target)
+    assert "host:port, tcp://host:port, unix:/path or unix:@name" in error
+    assert "tls://host" not in error
+    assert "fd:N" not in error
+
+
+@pytest.mark.parametrize("arguments", TAKES_A_TARGET)
+def test_tls_is_not_there_yet(arguments: list[str]) -> None:
+    error = refused(arguments[0], *arguments[1:], "tls://127.0.0.1:1")
+    assert error == "tls://127.0.0.1:1: this version has no TLS yet; use tcp://host:port or unix:/path"
+
+
+@pytest.mark.parametrize("name", ["send", "ping"])
+def test_a_client_does_not_connect_to_a_descriptor(name: str) -> None:
+    assert refused(name, "fd:3").startswith("fd:3: fd:N is for a server to listen on; a client connects to ")

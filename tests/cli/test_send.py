@@ -132,7 +132,10 @@ class TestPositionals:
         ("arguments", "words"),
         [
             (["nowhere", "hello"], "the port is missing"),
-            (["tls://127.0.0.1:1", "hello"], "not supported by this version yet"),
+            (["127.0.0.1:1", "--timeout", "1", "a", "b"], "unrecognized arguments: a b"),
+            (["127.0.0.1:1", "a", "--timeout", "1", "b"], "unrecognized arguments: b"),
+            (["127.0.0.1:1", "--nonsense", "a"], "unrecognized arguments: --nonsense a"),
+            (["127.0.0.1:1", "--timeout", "1", "-x"], "unrecognized arguments: -x"),
             (["127.0.0.1:1", r"\q"], r"MESSAGE: '\q' is not an escape"),
             (["127.0.0.1:1", "0g", "--encoding", "hex"], "not hexadecimal"),
             (["127.0.0.1:1", "a", "--encoding", "base64"], "not base64"),
@@ -152,8 +155,25 @@ class TestPositionals:
     def test_usage_errors(self, arguments: list[str], words: str) -> None:
         done = send(*arguments)
         assert (done.returncode, done.stdout) == (2, b"")
-        assert words in done.stderr.decode()
-        assert b"Traceback" not in done.stderr
+        error, hint = done.stderr.decode().splitlines()
+        assert words in error
+        assert hint == "Try 'geventecho send --help'."
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["TARGET", "--reply-exactly", "3", "a c"],
+            ["--encoding", "text", "TARGET", "--reply-exactly", "3", "a c"],
+            ["TARGET", "--reply-exactly=3", "--", "a c"],
+            ["TARGET", "--", "a c"],
+        ],
+    )
+    def test_options_stand_anywhere(self, honest: peers.Peer, arguments: list[str]) -> None:
+        done = send(*(honest.target if argument == "TARGET" else argument for argument in arguments))
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"a c", b"")
+
+    def test_a_message_that_begins_with_a_dash(self, honest: peers.Peer) -> None:
+        assert send(honest.target, "--reply-exactly", "2", "--", "-x").stdout == b"-x"
 
 
 class TestReplies:

@@ -126,3 +126,15 @@ class TestFailures:
                 env=environment(),
             )
         failed(done, "standard output cannot be written: No space left on device")
+
+    @pytest.mark.parametrize("message", ["hello", "hello\n"])
+    def test_the_error_has_a_line_of_its_own_on_a_terminal(self, honest: peers.Peer, message: str) -> None:
+        arguments = [*COMMAND, "send", honest.target, message, "--expect", "nothing like it"]
+        terminal, inner = os.openpty()
+        with subprocess.Popen(arguments, stdin=inner, stdout=inner, stderr=inner, env=environment()) as process:
+            os.close(inner)
+            assert process.wait(SECONDS) == 1
+        shown = os.read(terminal, 65536)
+        os.close(terminal)
+        assert shown.startswith(b"hello\r\ngeventecho send: read ")
+        assert shown.count(b"\r\n") == 2

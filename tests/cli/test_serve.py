@@ -70,6 +70,20 @@ def test_listen_instead(target: str) -> None:
         ping(client)
 
 
+@pytest.mark.parametrize("target", ["127.0.0.1:0", "tcp://[::1]:0", "localhost:0"])
+def test_a_target_as_send_and_ping_take_it(target: str) -> None:
+    with serve(target) as server, server.connect() as client:
+        assert server.address.is_loopback
+        ping(client)
+
+
+def test_a_unix_target(tmp_path: Path) -> None:
+    path = tmp_path / "echo.sock"
+    with serve(f"unix:{path}", "--log-level", "info") as server, server.connect() as client:
+        assert server.target == f"unix:{path}"
+        ping(client)
+
+
 def test_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
     with serve("--listen", f"unix:{path}") as server:
@@ -94,9 +108,8 @@ def test_a_misspelt_key_of_a_file(tmp_path: Path) -> None:
     file.write_text("prot = 18092\n")
     done = command(["serve", "--config", str(file)])
     assert done.returncode == 2
-    last = done.stderr.decode().splitlines()[-1]
-    assert last.startswith("geventecho serve: error: ")
-    assert "--config file: --prot=18092" in last
+    first = done.stderr.decode().splitlines()[0]
+    assert first == f"geventecho serve: error: unrecognized arguments, here or in {file}: --prot=18092"
 
 
 def test_an_inherited_listener() -> None:
@@ -140,7 +153,6 @@ def test_a_port_in_use_is_one_clear_line_and_1() -> None:
         ("tcp://192.0.2.1:0", "this machine has no such address"),
         ("tcp://nonexistent.invalid:0", "the name cannot be resolved"),
         ("unix:/nonexistent/echo.sock", "the directory does not exist"),
-        ("tls://127.0.0.1:0", "does not serve TLS"),
         ("fd:99", "inherited no such descriptor"),
         ("fd:0", "not a socket"),
     ],
@@ -178,8 +190,13 @@ def test_no_permission_is_one_clear_line_and_1() -> None:
         (["--host", "127.0.0.1:80"], "--host"),
         (["--listen", "nonsense"], "the port is missing"),
         (["--listen", "http://127.0.0.1:80"], "'http://' is not known"),
-        (["--listen", "127.0.0.1:0", "--port", "1"], "one or the other"),
-        (["--listen", "127.0.0.1:0", "--host", "::1"], "one or the other"),
+        (["nonsense"], "the port is missing"),
+        (["--listen", "127.0.0.1:0", "--port", "1"], "--host/--port and --listen both say where"),
+        (["--listen", "127.0.0.1:0", "--host", "::1"], "--host/--port and --listen both say where"),
+        (["127.0.0.1:0", "--port", "1"], "--host/--port and TARGET both say where"),
+        (["--host", "::1", "127.0.0.1:0"], "--host/--port and TARGET both say where"),
+        (["127.0.0.1:0", "--listen", "127.0.0.1:0"], "--listen and TARGET both say where"),
+        (["tls://127.0.0.1:0"], "this version has no TLS yet"),
         (["--max-connections", "-1"], "whole number of 0 or more"),
         (["--max-connections", "many"], "whole number"),
         (["--idle-timeout", "0"], "above 0"),
@@ -201,7 +218,7 @@ def test_no_permission_is_one_clear_line_and_1() -> None:
         (["--log-level", "loud"], "invalid choice"),
         (["--log-format", "xml"], "invalid choice"),
         (["--config", "/nonexistent/file"], "/nonexistent/file"),
-        (["extra"], "unrecognized arguments"),
+        (["127.0.0.1:0", "127.0.0.1:0"], "unrecognized arguments: 127.0.0.1:0"),
         (["--idle", "1"], "unrecognized arguments"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -214,8 +231,10 @@ def test_usage_errors_are_2_and_say_why(
     assert ended.value.code == 2
     output = capsys.readouterr()
     assert output.out == ""
-    assert output.err.startswith("usage: geventecho")
-    assert why in output.err.splitlines()[-1]
+    error, hint = output.err.splitlines()
+    assert error.startswith("geventecho serve: error: ")
+    assert why in error
+    assert hint == "Try 'geventecho serve --help'."
 
 
 def test_a_usage_error_of_a_real_process() -> None:

@@ -46,6 +46,36 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_p
         assert capacity(server).startswith("capacity 5 connections")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variables", "file", "target"),
+    [
+        (["127.0.0.1:0"], {"PORT": "1"}, "", "tcp://127.0.0.1:"),
+        (["unix:@{name}"], {"LISTEN": "127.0.0.1:1"}, "port = 1", "unix:@{name}"),
+        (["--port", "0"], {"HOST": "::1"}, "listen = 127.0.0.1:1", "tcp://[::1]:"),
+        ([], {"LISTEN": "unix:@{name}"}, "host = 192.0.2.1\nport = 1", "unix:@{name}"),
+        ([], {}, "listen = unix:@{name}", "unix:@{name}"),
+    ],
+)
+def test_where_to_listen_comes_from_the_strongest_source(
+    arguments: list[str], variables: dict[str, str], file: str, target: str, tmp_path: Path
+) -> None:
+    name = tmp_path.as_posix()[-50:]
+    config = tmp_path / "serve.conf"
+    config.write_text(file.format(name=name))
+    names = {f"GEVENTECHO_SERVE_{key}": value.format(name=name) for key, value in variables.items()}
+    arguments = ["--config", str(config), *(argument.format(name=name) for argument in arguments)]
+    with Process("-m", "geventecho", "serve", *arguments, env=environment(**names)) as server:
+        assert server.target.startswith(target.format(name=name))
+
+
+def test_two_places_to_listen_in_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "serve.conf"
+    file.write_text("listen = 127.0.0.1:0\nport = 0\n")
+    done = command(["serve", "--config", str(file)])
+    assert done.returncode == 2
+    assert b"--host/--port and --listen both say where to listen: give one of them" in done.stderr
+
+
 def test_lists_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "serve.conf"
     file.write_text("deny = [192.0.2.0/24, 127.0.0.0/8]\n")

@@ -230,7 +230,8 @@ class Process:
 
 def serve(*arguments: str, **options: Any) -> Process:
     """`geventecho serve` on a free port, with more arguments."""
-    where = () if "--listen" in arguments or "--port" in arguments else ("--port", "0")
+    says_where = {"--listen", "--port"} & set(arguments) or (arguments and not arguments[0].startswith("-"))
+    where = () if says_where else ("--port", "0")
     return Process("-m", "geventecho", "serve", *where, *arguments, **options)
 
 
