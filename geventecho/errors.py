@@ -32,7 +32,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from geventecho.address import Address
@@ -63,6 +63,9 @@ __all__ = [
     "UnsolicitedData",
     "WriteTimeout",
 ]
+
+SAMPLE_SIZE: Final = 80
+"""Bytes of a wrong reply that its error keeps."""
 
 
 class GeventechoError(Exception):
@@ -181,9 +184,15 @@ class ClosedLocally(NetworkError):
 
 
 class ReplyError(NetworkError):
-    """Raised when the peer answered, but not what was agreed."""
+    """Raised when the peer answered, but not what was agreed.
+
+    Attributes:
+        sample: the first bytes of what came, at most `SAMPLE_SIZE`; b"" where nothing came or nothing was kept. Of a
+            `CorruptReply` whose first difference lies behind them, the bytes from there on.
+    """
 
     kind = "wrong reply"
+    sample: bytes = b""
 
 
 class ShortReply(ReplyError, EOFError):

@@ -6,6 +6,7 @@ from geventecho.client.client import Client, Payload, connect
 from geventecho.client.config import ClientConfig, check_timeout
 from geventecho.client.dial import check_target
 from geventecho.client.ping import DEFAULT_SIZE, MOST_SIZE, Ping, Summary, pings
+from geventecho.client.reply import with_sample
 
 __all__ = [
     "DEFAULT_SIZE",
@@ -19,4 +20,5 @@ __all__ = [
     "check_timeout",
     "connect",
     "pings",
+    "with_sample",
 ]

@@ -15,7 +15,7 @@ from geventecho import errors
 from geventecho.address import DEFAULT_TARGET, Address, AddressLike, SockAddr
 from geventecho.client.config import check_timeout
 from geventecho.client.dial import check_target, dial
-from geventecho.client.reply import ReplyReader
+from geventecho.client.reply import ReplyReader, with_sample
 from geventecho.client.wire import Wire
 from geventecho.framing import Exactly, Framing, Verdict, as_framing
 from geventecho.net import abort
@@ -253,7 +253,7 @@ class Client:
             return
         else:
             reason = "an earlier exchange failed midway and its reply may still come; connect anew"
-        raise errors.UnsolicitedData(reason, address=self.target, phase="read")
+        raise with_sample(errors.UnsolicitedData(reason, address=self.target, phase="read"), self._leftover)
 
     def _seconds(self, timeout: Seconds) -> float | None:
         if isinstance(timeout, EllipsisType):

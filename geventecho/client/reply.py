@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geventecho.errors import CorruptReply, ReplyError, ReplyTooLong, ShortReply
+from geventecho.errors import SAMPLE_SIZE, CorruptReply, ReplyError, ReplyTooLong, ShortReply
 
 if TYPE_CHECKING:
     from geventecho.address import Address
     from geventecho.framing import Framing
 
-__all__ = ["EchoReader", "ReplyReader", "first_difference"]
+__all__ = ["EchoReader", "ReplyReader", "first_difference", "with_sample"]
 
 
 class ReplyReader:
@@ -57,9 +57,13 @@ class ReplyReader:
             try:
                 missing = self._parse(chunk)
             except ValueError as error:
-                raise ReplyError(f"malformed: {error}", address=self._address, phase="read") from error
+                came = self.data[:SAMPLE_SIZE] + chunk
+                raise with_sample(
+                    ReplyError(f"malformed: {error}", address=self._address, phase="read"), came
+                ) from error
             if self.received + (size if missing is None else missing) > self._framing.max_size:
-                raise ReplyTooLong(address=self._address, limit=self._framing.max_size)
+                came = self.data[:SAMPLE_SIZE] + chunk
+                raise with_sample(ReplyTooLong(address=self._address, limit=self._framing.max_size), came)
         if missing is not None:
             self.complete = missing <= size
             self._missing = missing - size
@@ -85,7 +89,7 @@ class ReplyReader:
             expected = None if self._missing is None else self.received + self._missing
             if expected is None:
                 expected = self._framing.size
-            raise ShortReply(address=self._address, received=self.received, expected=expected)
+            raise with_sample(ShortReply(address=self._address, received=self.received, expected=expected), self.data)
         self.complete = True
 
     @property
@@ -132,7 +136,9 @@ class EchoReader:
             chunk, self.rest = chunk[: len(expected)], chunk[len(expected) :]
         if chunk != expected:
             offset = self.received + first_difference(expected, chunk)
-            raise CorruptReply(address=self._address, offset=offset)
+            in_sample = offset < SAMPLE_SIZE
+            came = bytes(self._payload[: self.received]) + chunk if in_sample else chunk[offset - self.received :]
+            raise with_sample(CorruptReply(address=self._address, offset=offset), came)
         self.received += len(chunk)
         self.complete = self.received == len(self._payload)
         return self.complete
@@ -143,7 +149,19 @@ class EchoReader:
         Raises:
             ShortReply: always; an echo ends with its last byte.
         """
-        raise ShortReply(address=self._address, received=self.received, expected=len(self._payload))
+        raise with_sample(
+            ShortReply(address=self._address, received=self.received, expected=len(self._payload)),
+            self._payload[: self.received],
+        )
+
+
+def with_sample(error: ReplyError, came: bytes | memoryview) -> ReplyError:
+    """Keep the first bytes of what came in the error, and return it.
+
+    Make the error in the call: a variable that holds it would be a cycle of the error, its traceback and the frame.
+    """
+    error.sample = bytes(came[:SAMPLE_SIZE])
+    return error
 
 
 def first_difference(expected: bytes, received: bytes) -> int:

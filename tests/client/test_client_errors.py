@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from geventecho.client.client import Client, connect
-from geventecho.errors import NetworkError
-from geventecho.framing import Exactly, Until, UntilQuiet
+from geventecho.errors import NetworkError, ReplyError
+from geventecho.framing import Exactly, LengthPrefixed, Until, UntilQuiet
 from tests.support import peers
 from tests.support.clients import MIB
 from tests.support.timing import UNIT
@@ -67,3 +67,24 @@ def test_a_failure_leaves_nothing_to_the_cycle_collector(failure: str) -> None:
 
     with make() as peer:
         assert fail(getattr(peer, "target", peer))() is None
+
+
+@pytest.mark.parametrize(
+    ("make", "use", "sample"),
+    [
+        (peers.echoes, lambda client: client.request(b"\xffabc", LengthPrefixed(">b")), b"\xffabc"),
+        (peers.echoes, lambda client: client.request(b"x" * 99, Until(b"\n", max_size=98)), b"x" * 80),
+        (lambda: peers.replies_short(2), lambda client: client.request(b"xyz", Exactly(3)), b"xy"),
+        (lambda: peers.replies_short(2), lambda client: client.echo(b"xyz"), b"xy"),
+        (lambda: peers.corrupts(2), lambda client: client.echo(bytes(100)), bytes(2) + b"\x01" + bytes(77)),
+        (lambda: peers.corrupts(99_999), lambda client: client.echo(bytes(100_000)), b"\x01"),
+        (peers.echoes, lambda client: (client.request(b"ab", Exactly(1)), client.echo(b"c")), b"b"),
+    ],
+    ids=["malformed", "too long", "short", "short echo", "corrupt", "corrupt far on", "unsolicited"],
+)
+def test_a_wrong_reply_shows_its_first_bytes(
+    make: Callable[[], Any], use: Callable[[Client], object], sample: bytes
+) -> None:
+    with make() as peer, connect(peer.target, timeout=20 * UNIT) as client, pytest.raises(ReplyError) as caught:
+        use(client)
+    assert caught.value.sample == sample

@@ -6,15 +6,13 @@ import re
 from collections.abc import Callable
 
 from geventecho.address import Address
-from geventecho.errors import UnexpectedReply
+from geventecho.client import with_sample
+from geventecho.errors import SAMPLE_SIZE, UnexpectedReply
 
 __all__ = ["Expectation", "check"]
 
 Expectation = bytes | re.Pattern[bytes] | Callable[[bytes], object]
 """These bytes, something in which this pattern is found, or something that this calls true."""
-
-SHOWN = 100
-"""Bytes of a reply that the error shows."""
 
 
 def check(reply: bytes, expect: Expectation, target: Address) -> bytes:
@@ -33,9 +31,9 @@ def check(reply: bytes, expect: Expectation, target: Address) -> bytes:
     else:
         raise _not_comparable(expect)
     if not matches:
-        more = f" and {len(reply) - SHOWN} bytes more" if len(reply) > SHOWN else ""
-        reason = f"the reply is not what was expected: {reply[:SHOWN]!r}{more}"
-        raise UnexpectedReply(reason, address=target, phase="read")
+        more = f" and {len(reply) - SAMPLE_SIZE} bytes more" if len(reply) > SAMPLE_SIZE else ""
+        reason = f"the reply is not what was expected: {reply[:SAMPLE_SIZE]!r}{more}"
+        raise with_sample(UnexpectedReply(reason, address=target, phase="read"), reply)
     return reply
 
 
