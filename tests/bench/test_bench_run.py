@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from bench import machine
+from bench.contenders import BenchError
 from bench.load.compare import LOCKSTEP, LoadBench
 from bench.rounds import chosen
 from bench.scenarios import FULL
@@ -287,5 +288,5 @@ def test_threads_of_one_core_are_avoided(monkeypatch: pytest.MonkeyPatch) -> Non
     assert machine.cores(None, 0) == (1, 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {4, 5})
     assert machine.cores(None, None) == (4, 5)  # no other there
-    with pytest.raises(machine.BenchError, match="different"):
+    with pytest.raises(BenchError, match="different"):
         machine.cores(4, 4)

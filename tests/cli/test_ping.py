@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import time
+from collections.abc import Generator
 from itertools import islice
 
 import pytest
@@ -37,7 +39,7 @@ class TestSeries:
     def test_the_payloads_differ(self) -> None:
         seen: list[bytes] = []
 
-        def record(connection: peers.socket.socket) -> None:
+        def record(connection: socket.socket) -> None:
             while chunk := connection.recv(100):
                 seen.append(chunk)
                 connection.sendall(chunk)
@@ -103,6 +105,7 @@ class TestSeries:
         assert [type(ping.error) for ping in islice(series, 2)][1] is ConnectRefused
         with peers.echoes(port=peer.port):
             assert next(series).error is None
+            assert isinstance(series, Generator)
             series.close()
 
     def test_nonsense_is_refused_before_the_first_echo(self) -> None:

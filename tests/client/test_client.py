@@ -136,7 +136,13 @@ def test_recv_exactly_loses_nothing(client: Client) -> None:
 
 def test_half_close_brings_back_all_that_was_sent(client: Client) -> None:
     payload = random.Random(3).randbytes(MIB)
-    sender = gevent.spawn(lambda: (client.send(payload), client.end(), client.end()))
+
+    def send() -> None:
+        client.send(payload)
+        client.end()
+        client.end()
+
+    sender = gevent.spawn(send)
     assert b"".join(client) == payload
     sender.get()
     assert client.recv() == b""

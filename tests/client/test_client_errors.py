@@ -17,6 +17,12 @@ from tests.support import peers
 from tests.support.clients import MIB
 from tests.support.timing import UNIT
 
+
+def echo_after_close(client: Client) -> None:
+    client.close()
+    client.echo(b"x")
+
+
 FAILURES: dict[str, tuple[Callable[[], AbstractContextManager[Any]], Callable[[Client], object]]] = {
     "refused": (peers.refuses, lambda _: None),
     "connect timeout": (peers.never_accepts, lambda _: None),
@@ -30,7 +36,7 @@ FAILURES: dict[str, tuple[Callable[[], AbstractContextManager[Any]], Callable[[C
     "corrupt reply": (lambda: peers.corrupts(99_999), lambda client: client.echo(bytes(100_000))),
     "reply too long": (peers.echoes, lambda client: client.request(bytes(99), Until(b"\n", max_size=9))),
     "never quiet": (peers.never_replies, lambda client: client.request(b"x", UntilQuiet(UNIT))),
-    "closed locally": (peers.echoes, lambda client: (client.close(), client.echo(b"x"))),
+    "closed locally": (peers.echoes, echo_after_close),
 }
 
 

@@ -66,7 +66,12 @@ def test_a_reader_does_not_disturb_a_writer_that_waits(client: Client, receive: 
 def test_two_readers_are_told_so_and_the_first_goes_on(client: Client) -> None:
     first = gevent.spawn(client.recv)
     gevent.sleep(0)
-    for call in (client.recv, lambda: client.echo(b"x"), lambda: client.receive(Exactly(1))):
+    calls: tuple[Callable[[], object], ...] = (
+        client.recv,
+        lambda: client.echo(b"x"),
+        lambda: client.receive(Exactly(1)),
+    )
+    for call in calls:
         with pytest.raises(ConcurrentObjectUseError):
             call()
     client.send(b"for the first")
@@ -79,7 +84,7 @@ def test_two_readers_are_told_so_and_the_first_goes_on(client: Client) -> None:
     [lambda client: client.recv(), lambda client: client.echo(b"x"), lambda client: client.send(bytes(64 * MIB))],
 )
 def test_an_exception_thrown_into_a_waiter_leaves_nothing_armed(
-    killer: BaseException, wait: Callable[[Client], object]
+    killer: BaseException | type[BaseException], wait: Callable[[Client], object]
 ) -> None:
     with connected_to(peers.never_reads()) as client:
         ended: list[BaseException] = []

@@ -69,7 +69,7 @@ def test_32_sigterm_during_bulk_transfers() -> None:
             wait_until(lambda: server.counters()["bytes_received"] > 20 * MIB)
             server.signal()
             wait_until(lambda: is_refused(server.address))
-            done = transfers.get(timeout=PATIENCE)
+            done: list[tuple[int, float]] = transfers.get(timeout=PATIENCE)
             assert server.wait() == 0
             ended = time.monotonic()
             assert [received for received, _ in done] == [size] * 20
@@ -141,7 +141,7 @@ def test_sigterm_beside_connects_that_keep_coming() -> None:
     """Everybody who got in is served; everybody else is refused, and nobody hangs."""
     with counted(drain_idle=2 * UNIT) as server:
         served = refused = 0
-        others: list[OSError] = []
+        others: list[Exception] = []
 
         def comes() -> None:
             nonlocal served, refused
@@ -154,7 +154,7 @@ def test_sigterm_beside_connects_that_keep_coming() -> None:
                     refused += 1
                     return
                 except (OSError, AssertionError) as error:
-                    others.append(error)  # type: ignore[arg-type]
+                    others.append(error)
                     return
 
         visitors = [gevent.spawn(comes) for _ in range(20)]

@@ -69,7 +69,8 @@ def test_06_min_rate_ends_a_trickler_and_a_slow_reader_and_nobody_else(quick_pac
 
         def echoes(client: socket.socket, data: bytes) -> bytes:
             client.sendall(data)
-            return client.recv(65536)
+            received: bytes = client.recv(65536)
+            return received
 
         tricklers = gevent.spawn(goes_on, lambda: echoes(trickler, b"x"), 1000)
         readers = gevent.spawn(goes_on, lambda: slow.recv(4000), 1000)

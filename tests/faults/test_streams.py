@@ -7,6 +7,7 @@ import random
 import socket
 import threading
 import time
+from typing import Any
 
 import gevent
 import pytest
@@ -72,7 +73,7 @@ def keep_sending(server: Counted, pause: float) -> tuple[bool, int]:
     [{"lifetime": 5 * UNIT}, {"max_bytes": 200_000}, {"drain_timeout": 3 * UNIT}],
     ids=lambda limit: next(iter(limit)),
 )
-def test_03_a_close_by_the_server_loses_nothing_that_is_owed(limit: dict[str, float]) -> None:
+def test_03_a_close_by_the_server_loses_nothing_that_is_owed(limit: dict[str, Any]) -> None:
     with counted(**limit) as server:
         clients = gevent.spawn(in_threads, keep_sending, [(server, 0.05)] * 20)
         if "drain_timeout" in limit:

@@ -124,7 +124,7 @@ def test_stop_in_the_web_ui_and_again(tmp_path: Path) -> None:
 
         def is_running() -> bool:
             stats = run.stats()
-            return stats["state"] == "running" and stats["stats"][-1]["num_requests"] > 100
+            return bool(stats["state"] == "running" and stats["stats"][-1]["num_requests"] > 100)
 
         for test in (1, 2):
             form = {"user_count": 20, "spawn_rate": 20, "host": run.server_target(), "tcp_think_time": "0.02"}

@@ -104,7 +104,7 @@ def test_a_subclass_may_replace_on_start_and_on_stop() -> None:
         ("tcp://127.0.0.1:1", {"request_timeout": "soon"}, "--tcp-request-timeout: 'soon' is not a number of seconds"),
     ],
 )
-def test_a_wrong_setting_stops_the_test(target: str, options: dict[str, object], message: str) -> None:
+def test_a_wrong_setting_stops_the_test(target: str, options: dict[str, Any], message: str) -> None:
     result = run_script("session.wrong_setting", target, **options)
     assert any(message in record for record in result["records"]), result["records"]
     assert result["code"] == 2

@@ -71,7 +71,7 @@ def test_the_form_on_two_workers(tmp_path: Path) -> None:
             form = {"user_count": "4", "spawn_rate": "4", "tcp_payload_size": size}
             assert run.swarm(**form)["success"] is True
             wanted = dict(zip(("Plain", "Own"), expected, strict=True))
-            wait_until(lambda wanted=wanted: sizes() == wanted, 20 * SCALE, f"{wanted}")
+            wait_until(lambda wanted=wanted: sizes() == wanted, 20 * SCALE, f"{wanted}")  # type: ignore[misc]
             run.stop()
         page = run.request("/")[1]
         assert "Bytes that each echo sends. Empty: 1024 (Plain), 64 (Own)" in page

@@ -114,7 +114,7 @@ def test_it_delivers_what_connects() -> None:
     with accepting() as found, found.connect() as client:
         wait_until(lambda: found.delivered)
         assert found.delivered[0].getpeername() == client.getsockname()
-        assert found.errors == found.refusals == []
+        assert (found.errors, found.refusals) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_an_error_of_a_peer_costs_no_pause(number: int, capfd: pytest.CaptureFix
         with found.connect():
             wait_until(lambda: found.delivered)
         assert time.monotonic() - began < 10 * PAUSE, "gevent pauses for 10 ms doubling to 1 s"
-        assert found.errors == found.refusals == []
+        assert (found.errors, found.refusals) == ([], [])
     assert capfd.readouterr().err == ""
 
 
@@ -236,7 +236,7 @@ def test_what_the_kernel_drops_is_told_once() -> None:
         listener = found.acceptor._wrapper
         with found.connect():
             wait_until(lambda: sum(found.drops) == queue_drops(listener))
-        assert found.errors == found.refusals == []
+        assert (found.errors, found.refusals) == ([], [])
 
 
 def test_shut_hands_on_the_queue_and_refuses_who_comes_later() -> None:

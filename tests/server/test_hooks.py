@@ -20,7 +20,7 @@ class Unprintable(Exception):
 
 class Exploding(Exception):
     @property
-    def __notes__(self) -> list[str]:
+    def __notes__(self) -> list[str]:  # type: ignore[override]
         raise RuntimeError("not even that")
 
 

@@ -171,7 +171,7 @@ def test_an_inherited_descriptor_must_be_a_listening_stream_socket() -> None:
         (lambda: plain.socket(type=plain.SOCK_DGRAM), "not a listening stream socket"),
         (tempfile.TemporaryFile, "the descriptor is not a socket"),
     ):
-        with make() as found:  # type: ignore[operator]
+        with make() as found:
             with pytest.raises(errors.ListenError, match=reason):
                 listen(Address("fd", fd=found.fileno()), backlog=5)
             os.fstat(found.fileno())

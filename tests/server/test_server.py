@@ -17,26 +17,28 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 def test_it_listens_once_started_and_refuses_once_stopped() -> None:
     server = EchoServer(LOCAL)
-    assert server.state is ServerState.NEW
-    assert server.address is None
+    states = [server.state]
+    assert not server.address
     server.start()
-    assert server.state is ServerState.LISTENING
+    states.append(server.state)
     assert server.address is not None
     assert server.address.port > 0
     assert server.address.host == "127.0.0.1"
     with dial(server) as client:
         ping(client)
     assert server.stop() == StopReport(drained=1)
-    assert server.state is ServerState.CLOSED
+    states.append(server.state)
+    assert states == [ServerState.NEW, ServerState.LISTENING, ServerState.CLOSED]
     assert is_refused(server.address)
 
 
 def test_as_a_context_manager_it_starts_and_stops() -> None:
     with EchoServer(LOCAL) as server:
-        assert server.state is ServerState.LISTENING
+        states = [server.state]
         with dial(server) as client:
             ping(client)
-    assert server.state is ServerState.CLOSED
+    states.append(server.state)
+    assert states == [ServerState.LISTENING, ServerState.CLOSED]
 
 
 def test_the_context_manager_stops_it_after_an_error_too() -> None:

@@ -56,10 +56,10 @@ class NoNumber(OSError):
         raise RuntimeError("no number")
 
 
-@pytest.mark.parametrize("option", ["max_bytes", "max_rate"])
-def test_limits_of_the_echo_loop_are_refused_with_a_handler(option: str) -> None:
+@pytest.mark.parametrize("options", [{"max_bytes": 5}, {"max_rate": 5}], ids=str)
+def test_limits_of_the_echo_loop_are_refused_with_a_handler(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="handler"):
-        TcpServer(LOCAL, upper, **{option: 5})
+        TcpServer(LOCAL, upper, **options)
 
 
 @pytest.mark.parametrize(

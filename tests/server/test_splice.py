@@ -201,7 +201,7 @@ def test_without_descriptors_for_a_pipe_it_copies_and_tries_again(pair: Pair) ->
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(name) for name in os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
-    hogs = []
+    hogs: list[int] = []
     try:
         while len(hogs) < highest:  # the gaps below it
             try:

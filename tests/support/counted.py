@@ -42,7 +42,7 @@ def main() -> int:
     handler = {"stubborn": stubborn, "plain": plain, None: None}[options.pop("handler", None)]
     if "keepalive" in options:
         listener.KEEPALIVE.update(zip(listener.KEEPALIVE, options.pop("keepalive"), strict=True))
-    deadlines.SILENCE = options.pop("silence", deadlines.SILENCE)
+    deadlines.SILENCE = options.pop("silence", deadlines.SILENCE)  # type: ignore[misc]
     address = options.pop("address", "127.0.0.1:0")
     log = logs.configure(options.pop("log_level", "warning"), "text")
     logs.report_hub_errors()

@@ -232,7 +232,7 @@ class EchoServerProcess:
 
     def __exit__(self, *_: object) -> None:
         try:
-            output, _ = self._process.communicate(timeout=20 * SCALE)
+            output = self._process.communicate(timeout=20 * SCALE)[0]
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise

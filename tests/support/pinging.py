@@ -20,7 +20,9 @@ def main() -> None:
     sock = socket.create_connection((sys.argv[1], int(sys.argv[2])), TIMEOUT)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     print("ready", flush=True)
-    trips, errors, gap = [], [], 0.0
+    trips: list[float] = []
+    errors: list[str] = []
+    gap = 0.0
     due = last = time.monotonic()
     while not select.select([sys.stdin], [], [], max(0.0, due - time.monotonic()))[0]:
         began = time.monotonic()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+__all__ = ["HealthCheck", "given", "settings", "st"]
+
 if TYPE_CHECKING or find_spec("hypothesis"):
     from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st
