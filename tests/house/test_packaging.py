@@ -1,4 +1,4 @@
-"""The versions it asks for; wheel and sdist: they build without a warning, are complete, and work elsewhere."""
+"""Wheel and sdist: they build without a warning, hold what they should, and work in an environment of their own."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
-from packaging.version import Version
 
 import geventecho
 from tests.docs.test_docs import blocks
@@ -56,38 +53,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (copy / left).parent.mkdir(parents=True)
         (copy / left).touch()
     return copy
-
-
-def pins(file: str) -> dict[str, str]:
-    """The versions that a requirements file fixes."""
-    lines = [line.split("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
-    return dict(line.split("==") for line in lines if line and not line.startswith("--requirement"))
-
-
-def admitted() -> dict[str, Requirement]:
-    """What pyproject.toml asks for, with what load tests need."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = map(Requirement, project["dependencies"] + project["optional-dependencies"]["loadtest"])
-    return {requirement.name: requirement for requirement in wanted}
-
-
-def test_the_oldest_versions_are_the_oldest_that_are_admitted() -> None:
-    floors = {
-        name: Version(bound.version)
-        for name, requirement in admitted().items()
-        for bound in requirement.specifier
-        if bound.operator == ">="
-    }
-    assert {name: Version(version) for name, version in pins("requirements-oldest.txt").items()} == floors
-
-
-def test_the_versions_that_make_installs_are_admitted() -> None:
-    versions = pins("requirements.txt")
-    assert [name for name, wanted in admitted().items() if versions[name] not in wanted.specifier] == []
-
-
-def test_only_tests_and_checks_need_the_second_file() -> None:
-    assert not pins("requirements.txt").keys() & pins("requirements-dev.txt").keys()
 
 
 @pytest.fixture(scope="module")

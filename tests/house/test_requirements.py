@@ -1,0 +1,79 @@
+"""The requirements files agree with pyproject.toml, and the first of them is enough for a plain pytest."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from tests.support.locust_process import ROOT, environment
+from tests.support.timing import SCALE
+
+
+def pins(file: str) -> dict[str, str]:
+    """The versions that a requirements file fixes."""
+    lines = [line.split("#")[0].strip() for line in (ROOT / file).read_text().splitlines()]
+    return dict(line.split("==") for line in lines if line and not line.startswith("--requirement"))
+
+
+def admitted() -> dict[str, Requirement]:
+    """What pyproject.toml asks for, with what load tests need."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = map(Requirement, project["dependencies"] + project["optional-dependencies"]["loadtest"])
+    return {requirement.name: requirement for requirement in wanted}
+
+
+def test_the_oldest_versions_are_the_oldest_that_are_admitted() -> None:
+    floors = {
+        name: Version(bound.version)
+        for name, requirement in admitted().items()
+        for bound in requirement.specifier
+        if bound.operator == ">="
+    }
+    assert {name: Version(version) for name, version in pins("requirements-oldest.txt").items()} == floors
+
+
+def test_the_versions_that_make_installs_are_admitted() -> None:
+    versions = pins("requirements.txt")
+    assert [name for name, wanted in admitted().items() if versions[name] not in wanted.specifier] == []
+
+
+def test_only_tests_and_checks_need_the_second_file() -> None:
+    assert not pins("requirements.txt").keys() & pins("requirements-dev.txt").keys()
+
+
+# Importing any of these fails, and pytest finds no plugin: what requirements-dev.txt brings is not there.
+PLAIN_PYTEST = """
+import sys
+import pytest
+sys.modules.update(dict.fromkeys(["build", "coverage", "hypothesis", "playwright", "pytest_timeout", "xdist"]))
+sys.exit(pytest.main(["--quiet", "-p", "no:cacheprovider", *sys.argv[1:]]))
+"""
+
+
+def plain_pytest(*arguments: str) -> str:
+    """Run pytest as if only requirements.txt were installed; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", PLAIN_PYTEST, *arguments],
+        cwd=ROOT, env=environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"), timeout=120 * SCALE,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_a_plain_pytest_finds_every_module() -> None:
+    modules = {os.path.relpath(path, ROOT) for path in (ROOT / "tests").rglob("test_*.py")}
+    assert {
+        line.split("::")[0] for line in plain_pytest("--collect-only", "-m", "").splitlines() if "::" in line
+    } == modules
+
+
+def test_a_plain_pytest_skips_what_needs_more_and_runs_the_rest() -> None:
+    printed = plain_pytest("tests/test_payloads.py", "tests/test_histogram.py")
+    assert "needs hypothesis, of requirements-dev.txt" in printed
+    assert " passed, " in printed
