@@ -105,7 +105,7 @@ def test_plots_are_well_formed_and_the_same_again(tmp_path: Path) -> None:
     folders = (tmp_path / "one", tmp_path / "two")
     for folder in folders:
         folder.mkdir()
-        command = [BENCH_PYTHON, Path(__file__).with_name("draw_plots.py"), folder]
+        command = [BENCH_PYTHON, Path(__file__).parent / "scripts" / "draw_plots.py", folder]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         subprocess.run(command, env=environment, check=True, timeout=6 * PATIENCE)
     drawn = [{path.name: path.read_text() for path in folder.iterdir()} for folder in folders]

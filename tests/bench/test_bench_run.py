@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import textwrap
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -34,13 +33,12 @@ def _programs() -> None:
 
 
 def compare(
-    output: Path, *arguments: str, before: str = "", environment: dict[str, str] | None = None
+    output: Path, *arguments: str, script: str = "", environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """One short comparison in a process of its own, after some Python of the test's."""
+    """One short comparison in a process of its own, by `bench.run` or by a script that runs it."""
     short = ["quick", "--rounds", "1", "--duration", "0.1", "--repeats", "0", "--output", str(output), *arguments]
-    program = f"import sys\n{textwrap.dedent(before)}\nfrom bench.run import main\nsys.exit(main({short!r}))"
     return subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-m", f"tests.bench.scripts.{script}" if script else "bench.run", *short],
         cwd=ROOT,
         env={**os.environ, **(environment or {})},
         capture_output=True,
@@ -144,35 +142,24 @@ def test_profile_is_of_all_or_none(tmp_path: Path, report: str, said: str) -> No
     perf = tmp_path / "perf"
     perf.write_text(f"#!/bin/sh\ncase $1 in record) echo no permission >&2;; report) echo '{report}';; esac\n")
     perf.chmod(0o755)
-    short = """
-        from bench import anatomy
-        anatomy.SECONDS = 0.2
-        anatomy.SERVERS = ("geventecho", "C epoll")
-    """
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = compare(tmp_path / "out", "--scenario", "profile", before=short, environment=path)
+    done = compare(tmp_path / "out", "--scenario", "profile", script="profile_of_two", environment=path)
     assert done.returncode == 0, done.stderr
     assert said in done.stdout
     assert ("| µs a message, 100 connections | geventecho | C epoll |" in done.stdout) is ("kernel" in report)
 
 
 def test_failing_peer_is_left_out_and_told_of(tmp_path: Path) -> None:
-    liar = '''
-        from bench import rounds
-        from bench.contenders import Contender
-        code = """if True:
-            import socket
-            listener = socket.create_server(("127.0.0.1", 0))
-            print(":%d" % listener.getsockname()[1], flush=True)
-            while True:
-                connection, _ = listener.accept()
-                connection.sendall(bytes(len(connection.recv(9999))))
-        """
-        rounds.CONTENDERS = (*rounds.CONTENDERS, Contender("liar", (sys.executable, "-c", code)))
-        from bench import run
-        run.CONTENDERS = rounds.CONTENDERS
-    '''
-    done = compare(tmp_path, "--scenario", "echo-1024-100", "--peer", "liar", "--peer", "C epoll", before=liar)
+    done = compare(
+        tmp_path,
+        "--scenario",
+        "echo-1024-100",
+        "--peer",
+        "liar",
+        "--peer",
+        "C epoll",
+        script="with_a_liar",
+    )
     assert done.returncode == 0, done.stderr
     assert "liar is left out of this scenario: connection" in done.stdout
     assert "| liar |" not in done.stdout
@@ -181,18 +168,8 @@ def test_failing_peer_is_left_out_and_told_of(tmp_path: Path) -> None:
 
 def test_scenario_that_fails_does_not_end_the_comparison(tmp_path: Path) -> None:
     """Ours fails in the first: it is recorded, the next one follows, and the exit status says so."""
-    failing = """
-        from bench import rounds
-        from bench.contenders import BenchError
-        real = rounds.drive
-        def drive(server, arguments, *, cpu):
-            if "64" in arguments:
-                raise BenchError("as the test wants it")
-            return real(server, arguments, cpu=cpu)
-        rounds.drive = drive
-    """
     few = ("--scenario", "echo-64-100", "--scenario", "echo-1024-100", "--peer", "C epoll")
-    done = compare(tmp_path, *few, before=failing)
+    done = compare(tmp_path, *few, script="failing_scenario")
     assert done.returncode == 1
     assert "bench: not measured: echo-64-100\n" in done.stderr
     assert "Traceback" not in done.stderr
@@ -258,16 +235,7 @@ def test_users_with_think_times_have_a_median_for_each_quarter(tmp_path: Path) -
 
 
 def test_network_of_its_own_has_loopback_and_the_usual_congestion_control() -> None:
-    program = """
-        import json, os, socket
-        from bench.network import congestion_control, separate
-        before = os.readlink("/proc/self/ns/net")
-        why = separate()
-        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
-            names = [name for _, name in socket.if_nameindex()]
-        print(json.dumps([why, names, congestion_control(), os.readlink("/proc/self/ns/net") != before]))
-    """
-    command = [sys.executable, "-c", textwrap.dedent(program)]
+    command = [sys.executable, "-m", "tests.bench.scripts.separate_network"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     why, names, control, moved = json.loads(done.stdout)

@@ -1,0 +1,14 @@
+"""bench.run with a further contender, liar.py."""
+
+from __future__ import annotations
+
+import sys
+from unittest.mock import patch
+
+from bench.contenders import CONTENDERS, Contender
+from bench.run import main
+
+if __name__ == "__main__":
+    contenders = (*CONTENDERS, Contender("liar", (sys.executable, "-m", "tests.bench.scripts.liar")))
+    with patch("bench.rounds.CONTENDERS", contenders), patch("bench.run.CONTENDERS", contenders):
+        sys.exit(main(sys.argv[1:]))
