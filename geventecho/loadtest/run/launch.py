@@ -80,9 +80,11 @@ def main() -> NoReturn:
         _check_web_port(options)
         if options.own_server and not options.host:
             try:
-                arguments = ["--host", OwnServer().target, *arguments]
+                target = OwnServer().target
             except RuntimeError as error:
                 sys.exit(f"{PROGRAM}: {error}")
+            print(f"{PROGRAM}: testing an echo server of its own, {target}", file=sys.stderr, flush=True)
+            arguments = ["--host", target, *arguments]
     sys.argv[1:] = arguments
     try:
         locust.main.main()
