@@ -6,9 +6,10 @@ import time
 
 import pytest
 
+from geventecho.net import deadline as deadline_module
 from geventecho.net.deadline import Deadline
 from tests.support.properties import given, st
-from tests.support.timing import UNIT, wait_until
+from tests.support.timing import UNIT, ManualTime, wait_until
 
 
 def test_no_budget_never_ends() -> None:
@@ -19,15 +20,15 @@ def test_no_budget_never_ends() -> None:
 
 
 def test_it_runs_down_on_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock = ManualTime()
+    monkeypatch.setattr(deadline_module, "time", clock)
     deadline = Deadline(5)
     assert deadline.remaining() == 5
-    now = 1004.0
+    clock.now = 1004.0
     assert (deadline.remaining(), deadline.expired) == (1, False)
-    now = 1005.0
+    clock.now = 1005.0
     assert (deadline.remaining(), deadline.expired) == (0, True)
-    now = 2000.0
+    clock.now = 2000.0
     assert deadline.remaining() == 0
 
 

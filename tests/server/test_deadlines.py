@@ -9,7 +9,7 @@ from geventecho.server.counters import Ending
 from geventecho.server.deadlines import TICK
 from geventecho.server.rates import PACE_SECONDS
 from tests.support.properties import given, st
-from tests.support.ticking import LATE, Bench, Peer, Stub
+from tests.support.ticking import LATE, Bench, Peer, Watched
 
 
 @pytest.mark.parametrize(
@@ -26,20 +26,20 @@ def test_the_first_limit_to_pass_ends_it(
     limits: dict[str, float], ending: Ending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(monkeypatch, **limits)
-    stub = bench.open()
-    assert 2 <= bench.until_ended(stub) - 1000 <= 2 + 3 * TICK
-    assert stub.endings == [ending]
+    watched = bench.open()
+    assert 2 <= bench.until_ended(watched) - 1000 <= 2 + 3 * TICK
+    assert watched.endings == [ending]
     bench.run(5)
-    assert stub.endings == [ending]
+    assert watched.endings == [ending]
 
 
 def test_progress_extends_idle_but_not_lifetime(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, idle_timeout=1, lifetime=5)
-    stub = bench.open()
-    while not stub.endings:
-        bench.carry(stub)
+    watched = bench.open()
+    while not watched.endings:
+        bench.carry(watched)
         bench.run(0.5)
-    assert stub.endings == [Ending.LIFETIME]
+    assert watched.endings == [Ending.LIFETIME]
     assert 5 <= bench.now - 1000 <= 5.5 + 3 * TICK
 
 
@@ -54,28 +54,26 @@ def test_a_first_byte_frees_from_its_limit(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_stall_counts_only_while_something_is_owed(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, write_stall=1)
-    stub = bench.open()
+    watched = bench.open()
     bench.run(10)
-    assert not stub.endings
-    bench.carry(stub)
-    stub.pending = memoryview(b"owed")
-    bench.deadlines.watch(stub)  # type: ignore[arg-type]
+    assert not watched.endings
+    bench.carry(watched)
+    watched.pending = memoryview(b"owed")
+    bench.deadlines.watch(watched)
     since = bench.now
     bench.run(0.8)
-    bench.carry(stub)  # it took a byte
+    bench.carry(watched)  # it took a byte
     bench.run(0.8)
-    assert not stub.endings
-    bench.until_ended(stub)
-    assert stub.endings == [Ending.WRITE_STALL]
+    assert not watched.endings
+    bench.until_ended(watched)
+    assert watched.endings == [Ending.WRITE_STALL]
     assert 1.8 <= bench.now - since <= 1.8 + 4 * TICK
 
 
 def test_min_rate_ends_a_trickler_and_leaves_the_idle_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, min_rate=100)
     Peer(bench, monkeypatch)
-    trickler, idle, quick = stubs = [Stub(began=bench.now, progress=bench.now) for _ in range(3)]
-    for stub in stubs:
-        bench.deadlines.add(stub)  # type: ignore[arg-type]
+    trickler, idle, quick = (bench.accept() for _ in range(3))
     for _ in range(100):
         if not trickler.endings:
             bench.carry(trickler)
@@ -94,7 +92,7 @@ def test_a_drain_ends_the_idle_at_once_and_the_others_once_they_are_idle(monkeyp
     idle, busy = bench.open(), bench.open()
     bench.run(5)
     bench.carry(busy)
-    bench.deadlines.drain(1.0, [idle, busy])  # type: ignore[list-item]
+    bench.deadlines.drain(1.0, [idle, busy])
     bench.run(3 * TICK)
     assert idle.endings == [Ending.DRAINED]
     for _ in range(10):
@@ -117,26 +115,26 @@ def test_one_that_was_told_to_end_is_not_told_again(monkeypatch: pytest.MonkeyPa
 
 def test_what_is_forgotten_is_never_judged_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, idle_timeout=1)
-    stubs = [bench.open() for _ in range(100)]
-    for stub in stubs:
-        bench.deadlines.forget(stub)  # type: ignore[arg-type]
-        bench.deadlines.forget(stub)  # type: ignore[arg-type]
+    several = [bench.open() for _ in range(100)]
+    for watched in several:
+        bench.deadlines.forget(watched)
+        bench.deadlines.forget(watched)
     bench.run(3)
-    assert not any(stub.endings for stub in stubs)
+    assert not any(watched.endings for watched in several)
     assert not bench.deadlines._buckets
 
 
 def test_a_loop_that_was_held_reads_before_it_judges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes that came meanwhile are in the kernel: the peer was not idle, the process was."""
     bench = Bench(monkeypatch, idle_timeout=1)
-    stub, idle = bench.open(), bench.open()
+    watched, idle = bench.open(), bench.open()
     bench.run(0.5)
     bench.now += 60
     bench.deadlines._tick()
-    assert not stub.endings
-    bench.carry(stub)
+    assert not watched.endings
+    bench.carry(watched)
     bench.run(3 * TICK)
-    assert not stub.endings
+    assert not watched.endings
     assert idle.endings == [Ending.IDLE]
 
 
@@ -157,7 +155,7 @@ def test_any_pattern_of_progress_ends_in_time_and_never_early(
             for pause in pauses:
                 when += pause
                 steps.append((when, index))
-        stubs: dict[int, Stub] = {}
+        opened: dict[int, Watched] = {}
         last: dict[int, float] = {}
         ended: dict[int, float] = {}
         steps.sort()
@@ -165,17 +163,17 @@ def test_any_pattern_of_progress_ends_in_time_and_never_early(
             tick = bench.now + TICK
             while steps and steps[0][0] <= tick:
                 bench.now, index = steps.pop(0)
-                if index not in stubs:
-                    stubs[index] = bench.open()
+                if index not in opened:
+                    opened[index] = bench.open()
                 elif index not in ended:
-                    bench.carry(stubs[index])
+                    bench.carry(opened[index])
                 else:
                     continue
                 last[index] = bench.now
             bench.now = tick
             bench.deadlines._tick()
-            for index, stub in stubs.items():
-                if stub.endings and index not in ended:
+            for index, watched in opened.items():
+                if watched.endings and index not in ended:
                     ended[index] = bench.now
                     assert limit <= ended[index] - last[index] <= limit + LATE
             assert bench.now < 1100

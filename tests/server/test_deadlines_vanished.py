@@ -10,46 +10,44 @@ from geventecho.net.tcp_info import Pulse
 from geventecho.server import deadlines
 from geventecho.server.counters import Ending
 from geventecho.server.deadlines import QUIET, SILENCE, TICK
-from tests.support.ticking import Bench, Peer, Stub
+from tests.support.ticking import Bench, Peer, Watched
 
 
-def vanishing(patch: pytest.MonkeyPatch, **limits: Any) -> tuple[Bench, Peer, Stub]:
+def vanishing(patch: pytest.MonkeyPatch, **limits: Any) -> tuple[Bench, Peer, Watched]:
     bench = Bench(patch, **limits)
     peer = Peer(bench, patch)
-    stub = Stub(began=bench.now, progress=bench.now)
-    bench.deadlines.add(stub)  # type: ignore[arg-type]
-    return bench, peer, stub
+    return bench, peer, bench.accept()
 
 
 def test_a_peer_that_acknowledges_nothing_for_thirty_seconds_has_vanished(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench, peer, stub = vanishing(monkeypatch)
+    bench, peer, watched = vanishing(monkeypatch)
     bench.run(100)
-    assert not stub.endings
-    since = peer.heard = bench.now
-    bench.carry(stub)
+    assert not watched.endings
+    since = peer.last_answer = bench.now
+    bench.carry(watched)
     peer.outstanding = peer.unanswered = True
-    bench.until_ended(stub)
-    assert stub.endings == [Ending.VANISHED]
+    bench.until_ended(watched)
+    assert watched.endings == [Ending.VANISHED]
     assert SILENCE <= bench.now - since <= SILENCE + 1 + 4 * TICK
 
 
 def test_a_peer_that_answers_and_takes_nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel asks less and less often: a minute and two may pass between two answers."""
-    bench, peer, stub = vanishing(monkeypatch)
+    bench, peer, watched = vanishing(monkeypatch)
     peer.outstanding = True
     bench.run(500)
-    assert not stub.endings
+    assert not watched.endings
 
 
 def test_what_was_sent_a_moment_ago_may_still_be_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler that says something after a minute of silence: the silence is old, the question is new."""
-    bench, peer, stub = vanishing(monkeypatch)
+    bench, peer, watched = vanishing(monkeypatch)
     bench.run(59)
-    bench.carry(stub)
+    bench.carry(watched)
     since, peer.outstanding, peer.unanswered = bench.now, True, True
     bench.run(25)
-    assert not stub.endings
-    bench.until_ended(stub)
+    assert not watched.endings
+    bench.until_ended(watched)
     assert SILENCE <= bench.now - since <= SILENCE + 1 + 4 * TICK
 
 
@@ -58,23 +56,23 @@ def test_an_idle_peer_that_does_not_answer_keep_alive_has_vanished(
     talks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So has one to whom a handler talks on and on."""
-    bench, peer, stub = vanishing(monkeypatch)
+    bench, peer, watched = vanishing(monkeypatch)
     peer.unanswered, peer.outstanding = True, talks
-    while not stub.endings:
+    while not watched.endings:
         bench.run(1)
         if talks:
-            bench.carry(stub)
-    assert stub.endings == [Ending.VANISHED]
-    assert QUIET <= bench.now - peer.heard <= QUIET + 2
+            bench.carry(watched)
+    assert watched.endings == [Ending.VANISHED]
+    assert QUIET <= bench.now - peer.last_answer <= QUIET + 2
 
 
 def test_one_whose_handler_closed_it_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench, _, stub = vanishing(monkeypatch)
+    bench, _, watched = vanishing(monkeypatch)
 
     def closed(_sock: object) -> Pulse:
         raise OSError(9, "Bad file descriptor")
 
     monkeypatch.setattr(deadlines, "pulse", closed)
     bench.run(500)
-    assert not stub.endings
+    assert not watched.endings
     assert not bench.deadlines._buckets

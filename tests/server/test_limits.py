@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
 from geventecho.address import SockAddr
+from geventecho.server import admission, rates
 from geventecho.server.admission import AddressLimits
 from geventecho.server.config import ServerConfig
 from geventecho.server.counters import Refusal
 from geventecho.server.rates import PACE_SECONDS, Meter, Pace
 from tests.support.properties import given, st
+from tests.support.timing import ManualTime
 
 
 def limits(table_size: int = 100, **options: Any) -> AddressLimits:
@@ -28,10 +29,11 @@ def v6(host: str) -> SockAddr:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    return now
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualTime:
+    clock = ManualTime()
+    for module in (admission, rates):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
 
 
 # Who may connect ------------------------------------------------------------------------------------------------------
@@ -116,26 +118,26 @@ def test_open_connections_are_counted_exactly_and_then_forgotten(steps: list[tup
 # How often ------------------------------------------------------------------------------------------------------------
 
 
-def test_connects_a_second_over_a_burst_of_one_second(clock: list[float]) -> None:
+def test_connects_a_second_over_a_burst_of_one_second(clock: ManualTime) -> None:
     five = limits(connect_rate=5)
     assert [five.admit(v4()) for _ in range(6)] == [None] * 5 + [Refusal.CONNECT_RATE]
-    clock[0] += 0.21
+    clock.now += 0.21
     assert [five.admit(v4()) for _ in range(2)] == [None, Refusal.CONNECT_RATE]
-    clock[0] += 100
+    clock.now += 100
     assert [five.admit(v4()) for _ in range(6)] == [None] * 5 + [Refusal.CONNECT_RATE]
     assert five.admit(v4("192.0.2.2")) is None
 
 
-def test_a_rate_below_one_a_second(clock: list[float]) -> None:
+def test_a_rate_below_one_a_second(clock: ManualTime) -> None:
     slow = limits(connect_rate=0.1)
     assert [slow.admit(v4()) for _ in range(2)] == [None, Refusal.CONNECT_RATE]
-    clock[0] += 9.9
+    clock.now += 9.9
     assert slow.admit(v4()) is Refusal.CONNECT_RATE
-    clock[0] += 0.2
+    clock.now += 0.2
     assert slow.admit(v4()) is None
 
 
-def test_the_table_forgets_who_was_not_seen_for_longest(clock: list[float]) -> None:
+def test_the_table_forgets_who_was_not_seen_for_longest(clock: ManualTime) -> None:
     small = limits(table_size=3, connect_rate=1)
     for number in range(1000):
         assert small.admit(v4(f"10.0.{number // 250}.{number % 250}")) is None
@@ -144,7 +146,7 @@ def test_the_table_forgets_who_was_not_seen_for_longest(clock: list[float]) -> N
     assert small.admit(v4("10.0.0.0")) is None
 
 
-def test_a_refused_peer_takes_no_slot(clock: list[float]) -> None:
+def test_a_refused_peer_takes_no_slot(clock: ManualTime) -> None:
     both = limits(connect_rate=1, max_per_address=5)
     assert both.admit(v4()) is None
     for _ in range(10):
@@ -168,8 +170,8 @@ def test_a_meter_counts_down_to_the_last_byte() -> None:
 @given(st.integers(1, 10_000_000), st.lists(st.integers(1, 65536), min_size=1, max_size=50))
 def test_a_meter_never_lets_more_than_its_rate_pass(rate: int, sizes: list[int]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        now = 1000.0
-        patch.setattr(time, "monotonic", lambda: now)
+        clock = ManualTime()
+        patch.setattr(rates, "time", clock)
         meter = Meter(None, rate, 65536)
         passed = 0
         for size in sizes:
@@ -177,8 +179,8 @@ def test_a_meter_never_lets_more_than_its_rate_pass(rate: int, sizes: list[int])
             assert taken > 0
             passed += taken
             # A tenth of a second's worth ahead of time, and the one read that goes over.
-            assert passed <= (now - 1000.0) * rate + 0.1 * rate + meter.window + 1
-            now += meter.spend(taken)
+            assert passed <= (clock.now - 1000.0) * rate + 0.1 * rate + meter.window + 1
+            clock.now += meter.spend(taken)
 
 
 # Least rate -----------------------------------------------------------------------------------------------------------

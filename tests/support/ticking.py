@@ -2,74 +2,69 @@
 
 from __future__ import annotations
 
-import math
-import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from geventecho.net.tcp_info import Pulse
-from geventecho.server import deadlines
+from geventecho.server import connection, deadlines
 from geventecho.server.config import ServerConfig
-from geventecho.server.connection import Clock, Phase
+from geventecho.server.connection import Clock, Connection, Phase
 from geventecho.server.counters import Ending
 from geventecho.server.deadlines import TICK, Deadlines
-from geventecho.server.rates import Pace
+from tests.support.timing import ManualTime
 
 LATE = 0.3
 """Seconds by which a limit may be late: what is promised."""
 
 
-@dataclass(eq=False)
-class Stub:
-    """What Deadlines knows of a connection."""
+class Watched(Connection):
+    """A connection without a socket. It keeps what it is told to end for."""
 
-    began: float
-    progress: float
-    received: int = 0
-    pending: memoryview | None = None
-    verdict: Ending | None = None
-    phase: Phase = Phase.OPEN
-    due: int | None = None
-    sent: int = 0
-    look: float = math.inf
-    pace: Pace | None = None
-    sock: object = None
-    is_local: bool = False
-    endings: list[Ending] = field(default_factory=list)
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(None, ("192.0.2.1", 7), clock)
+        self.phase = Phase.OPEN
+        self.endings: list[Ending] = []
 
     def end(self, ending: Ending) -> None:
         self.verdict = ending
         self.endings.append(ending)
 
 
-class Bench:
+class Bench(ManualTime):
     """Deadlines under a clock of the test's own."""
 
     def __init__(self, patch: pytest.MonkeyPatch, **limits: Any) -> None:
-        self.now = 1000.0
-        patch.setattr(time, "monotonic", lambda: self.now)
+        super().__init__()
+        for module in (connection, deadlines):
+            patch.setattr(module, "time", self)
         self.deadlines = Deadlines(ServerConfig(**{"write_stall": None, **limits}), Clock())
         self.deadlines.start()
         self.deadlines.stop()  # the ticks are the test's
 
-    def open(self) -> Stub:
-        stub = Stub(began=self.now, progress=self.now)
-        self.deadlines.watch(stub)  # type: ignore[arg-type]
-        return stub
+    def open(self) -> Watched:
+        """A connection that only its limits end, not the silence of its peer."""
+        watched = Watched(self.deadlines.clock)
+        self.deadlines.watch(watched)
+        return watched
 
-    def carry(self, stub: Stub) -> None:
-        stub.received += 1
-        stub.progress = self.deadlines.clock.now
+    def accept(self) -> Watched:
+        """A connection as the registry adds it."""
+        watched = Watched(self.deadlines.clock)
+        self.deadlines.add(watched)
+        return watched
+
+    def carry(self, watched: Watched) -> None:
+        watched.received += 1
+        watched.progress = self.deadlines.clock.now
 
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds / TICK)):
             self.now += TICK
             self.deadlines._tick()
 
-    def until_ended(self, stub: Stub) -> float:
-        while not stub.endings:
+    def until_ended(self, watched: Watched) -> float:
+        while not watched.endings:
             self.run(TICK)
             assert self.now < 2000
         return self.now
@@ -79,8 +74,8 @@ class Peer:
     """What the kernel says of one: `pulse` in place of the real one."""
 
     def __init__(self, bench: Bench, patch: pytest.MonkeyPatch) -> None:
-        self.bench, self.heard, self.outstanding, self.unanswered = bench, bench.now, False, False
+        self.bench, self.last_answer, self.outstanding, self.unanswered = bench, bench.now, False, False
         patch.setattr(deadlines, "pulse", self.pulse)
 
     def pulse(self, _sock: object) -> Pulse:
-        return Pulse(self.bench.now - self.heard, self.outstanding, self.unanswered)
+        return Pulse(self.bench.now - self.last_answer, self.outstanding, self.unanswered)

@@ -18,6 +18,16 @@ PATIENCE = 10.0 * SCALE
 """Seconds after which a test gives up on something that should have happened long before."""
 
 
+class ManualTime:
+    """Stands for the module `time` in one module that is tested."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
 def wait_until(condition: Callable[[], object], seconds: float = PATIENCE, what: str = "") -> None:
     """Wait until `condition()` is true, greenlets and threads running meanwhile.
 
