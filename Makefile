@@ -73,7 +73,6 @@ loadtest: $(READY)
 loadtest-headless: $(READY)
 	@mkdir -p $(REPORTS)
 	@folder=$$(date +%Y-%m-%d_%H%M%S) && mkdir $(REPORTS)/$$folder && ln -sfn $$folder $(REPORTS)/latest && \
-	echo "reports: $(REPORTS)/$$folder/loadtest.html and CSV files beside it; $(REPORTS)/latest is the same folder" >&2 && \
 	exec $(LOADTEST) --headless --run-time $(RUN_TIME) \
 		--html $(REPORTS)/$$folder/loadtest.html --csv $(REPORTS)/$$folder/loadtest $(ARGS)
 

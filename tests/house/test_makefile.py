@@ -25,13 +25,14 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_headless_runs_keep_the_reports_of_earlier_ones(tmp_path: Path) -> None:
     reports = tmp_path / "reports"
-    for earlier in (0, 1):
-        done = make("loadtest-headless", "USERS=2", "RUN_TIME=1s", f"REPORTS={reports}")
+    for earlier, processes in enumerate(("", "2")):
+        done = make("loadtest-headless", "USERS=2", "RUN_TIME=1s", f"PROCESSES={processes}", f"REPORTS={reports}")
         assert done.returncode == 0, done.stderr
         folders = sorted(path for path in reports.iterdir() if not path.is_symlink())
         assert len(folders) == earlier + 1
         assert (reports / "latest").resolve() == folders[-1]
-        assert str(folders[-1]) in done.stderr
+        assert done.stderr.splitlines()[-1] == f"report: {folders[-1]}/loadtest.html"
+        assert done.stderr.count("report: ") == 1, "the workers say nothing"
         assert all((folder / "loadtest.html").stat().st_size for folder in folders)
         assert all((folder / "loadtest_stats.csv").stat().st_size for folder in folders)
 

@@ -155,7 +155,7 @@ def test_nobody_outlives_a_killed_master(tmp_path: Path, early: bool) -> None:
 
 def test_failures_give_exit_code_1(tmp_path: Path) -> None:
     with LocustRun(
-        tmp_path, "--headless", "--host", "tcp://127.0.0.1:1", "-t", "1", *BUSY, *WORKERS, *outputs(tmp_path)
+        tmp_path, "--headless", "--host", "tcp://127.0.0.1:1", "-t", "4", *BUSY, *WORKERS, *outputs(tmp_path)
     ) as run:  # fmt: skip
         assert run.wait() == 1
         assert run.counted()["failures"] == run.counted()["requests"] == fired(run) > 0

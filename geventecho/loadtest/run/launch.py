@@ -78,6 +78,8 @@ def main() -> NoReturn:
     options = _parse(arguments)
     if _conducts(options, arguments):
         _check_web_port(options)
+        if options.html_file:
+            atexit.register(_name_report, options.html_file, os.getpid())
         if options.own_server and not options.host:
             try:
                 target = OwnServer().target
@@ -117,6 +119,17 @@ def _conducts(options: Namespace, arguments: list[str]) -> bool:
     """Whether this is a run, and not a worker of somebody else's or a question about Locust."""
     asks = options.list_commands or options.show_task_ratio or options.show_task_ratio_json
     return not (options.worker or asks or HELP & set(arguments))
+
+
+def _name_report(path: str, owner: int) -> None:
+    """Say at the end where the report is: Locust's tables have pushed what the start said off the screen.
+
+    Args:
+        path: of the report; one that was not written is not named.
+        owner: the process that says so; workers are forked with this in their list of what to do at exit.
+    """
+    if os.getpid() == owner and os.path.exists(path):
+        print(f"report: {path}", file=sys.stderr)
 
 
 def _check_web_port(options: Namespace) -> None:
