@@ -1,6 +1,6 @@
 """Log lines through a bounded queue to a real thread.
 
-Writing to standard error blocks when nobody reads the pipe behind it, and would stop the hub with every connection.
+A write to standard error blocks when nobody reads the pipe behind it, and would stop the hub with every connection.
 Here the hub only queues; a full queue drops the line and counts it. Only the command line calls this: the library logs,
 and never configures logging.
 """
@@ -11,80 +11,113 @@ import json
 import logging
 import math
 import os
-import queue
-import threading
 import time
+import traceback
+from logging.handlers import QueueHandler, QueueListener
+from queue import SimpleQueue
 from typing import Any, Final
 
 import gevent
 
-__all__ = ["LogThread", "configure", "report_hub_errors"]
+__all__ = ["LogHandler", "configure", "report_hub_errors"]
 
 QUEUE_LINES: Final = 1000
 KINDS: Final = 1000
-"""Kinds of warnings that are told apart; more make the earliest ones pass more often."""
+"""How many kinds of warnings are remembered; beyond that the oldest one is forgotten, and passes again."""
 LINE_LENGTH: Final = 2000
 """Characters of a message that reach the log."""
+TRACEBACK_LENGTH: Final = 8000
+"""Characters of a traceback that reach the log: its end, where the error is."""
 FLUSH_SECONDS: Final = 0.5
 """How long the end of the process waits for the last lines."""
 
 
-class LogThread(logging.Handler):
+class LogHandler(QueueHandler):
     """A handler that formats in the caller and writes in a thread of its own.
 
     Args:
         fd: descriptor to write to.
 
     Attributes:
-        dropped: lines that were lost, to a full queue or to a descriptor that does not take them.
+        dropped: lines that were lost: the queue was full, they could not be formatted, or the descriptor took none.
     """
 
-    def __init__(self, fd: int) -> None:
-        super().__init__()
-        self.dropped = 0
-        self._fd = fd
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write_lines, name="geventecho-log", daemon=True)
-        self._thread.start()
+    queue: SimpleQueue[Any]
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if self._lines.qsize() >= QUEUE_LINES:
+    def __init__(self, fd: int) -> None:
+        super().__init__(SimpleQueue())
+        self._fd = fd
+        self.start()
+
+    def start(self) -> None:
+        """Start the thread, with an empty queue: a forked process has its parent's lines, but not its thread."""
+        # SimpleQueue and not Queue: the collector may run code that logs within put(), and Queue's lock would then wait
+        # for itself. SimpleQueue has no limit of its own.
+        self.queue = SimpleQueue()
+        self.dropped = 0
+        self._writer = LogWriter(self.queue, self._fd, self)
+        self._writer.start()
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Queue a formatted record, or drop it when the queue is full."""
+        if self.queue.qsize() < QUEUE_LINES:
+            super().enqueue(record)
+        else:
             self.dropped += 1
-            return
-        try:
-            self._lines.put(self.format(record))
-        except Exception:  # a line that cannot be made is a line lost, not a reason to fail
-            self.dropped += 1
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 (the names are logging's)
+        """Count a line that cannot be formatted. Logging would print a traceback, on the stream that may block."""
+        self.dropped += 1
 
     def close(self) -> None:
         """Write what is queued and held back, for half a second at most: the reader may have stopped reading."""
-        for record in (record for each in self.filters if isinstance(each, OncePerSecond) for record in each.rest()):
+        for record in [record for each in self.filters if isinstance(each, OncePerSecond) for record in each.release()]:
             self.emit(record)
-        self._lines.put(None)
-        self._thread.join(FLUSH_SECONDS)
+        self._writer.stop()
         super().close()
 
-    def _write_lines(self) -> None:
-        told = 0
-        while (line := self._lines.get()) is not None:
-            dropped = self.dropped  # which goes on growing while this is written
-            if dropped > told and self._write(f"{dropped - told} log lines were dropped"):
-                told = dropped
-            if not self._write(line):
-                self.dropped += 1
 
-    def _write(self, line: str) -> bool:
-        data = line.encode("utf-8", "backslashreplace") + b"\n"
+class LogWriter(QueueListener):
+    """The thread, which writes each line to a descriptor.
+
+    Args:
+        lines: where the records come from.
+        fd: descriptor to write to. A file object has a lock, which a blocked write would hold at the process's end.
+        handler: has the count of dropped lines. Both threads add to it: CPython does not switch within ``+= 1``.
+    """
+
+    def __init__(self, lines: SimpleQueue[Any], fd: int, handler: LogHandler) -> None:
+        super().__init__(lines)
+        self._fd = fd
+        self._count = handler
+        self._reported = 0
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Write a record, after a line about those that were dropped before it."""
+        dropped = self._count.dropped  # it goes on growing while this is written
         try:
-            while data:
-                data = data[os.write(self._fd, data) :]
+            if dropped > self._reported:
+                self._write(f"{dropped - self._reported} log lines were dropped")
+                self._reported = dropped
+            self._write(record.msg)
         except OSError:
-            return False  # /dev/full, a closed reader: the service goes on
-        return True
+            self._count.dropped += 1  # /dev/full, or a reader that has gone: the service goes on
+
+    def stop(self) -> None:
+        """End after the lines that are queued, or leave the thread alone after FLUSH_SECONDS (the base waits on)."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self.enqueue_sentinel()
+            thread.join(FLUSH_SECONDS)
+
+    def _write(self, line: str) -> None:
+        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        while data:
+            data = data[os.write(self._fd, data) :]
 
 
 class OncePerSecond(logging.Filter):
-    """Lets a warning of the same kind pass once a second, and says then how many it held back.
+    """A filter that lets one warning of a kind pass a second, with the number of those that it held back since.
 
     The kind is the message before its arguments are filled in.
     """
@@ -108,8 +141,8 @@ class OncePerSecond(logging.Filter):
             record.held_back = self._held.pop(kind)[1]
         return True
 
-    def rest(self) -> list[logging.LogRecord]:
-        """The last record of each kind that was held back and not told of since."""
+    def release(self) -> list[logging.LogRecord]:
+        """Return the last record of each kind that was held back and not counted since, and forget them."""
         held, self._held = self._held, {}
         for record, count in held.values():
             if count > 1:
@@ -118,47 +151,47 @@ class OncePerSecond(logging.Filter):
 
 
 class TextFormatter(logging.Formatter):
-    """``time level logger: message`` on one line, whatever the message holds."""
+    """``time level logger: message`` on one line, whatever the message holds; a traceback follows on the same line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"{_time(record)} {record.levelname} {record.name}: {_message(record)}"
+        return f"{_time(record)} {record.levelname} {record.name}: {_message(record)}{_escaped(_traceback(record))}"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """One JSON object a line; a traceback is a field of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {"time": _time(record), "level": record.levelname, "logger": record.name, "message": _message(record)}
+        if trace := _traceback(record):
+            fields["traceback"] = trace
         return json.dumps(fields)
 
 
-def configure(level: str, style: str, fd: int = 2) -> LogThread:
-    """Send the process's log lines to `fd`.
+def configure(level: str, style: str, fd: int = 2) -> LogHandler:
+    """Send the log lines of this process, and of those that it forks, to `fd`.
 
     Args:
         level: "debug", "info", "warning" or "error".
         style: "text" or "json".
         fd: a descriptor; standard error by default.
     """
-    handler = LogThread(fd)
+    handler = LogHandler(fd)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     handler.addFilter(OncePerSecond())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # A line that cannot be written is counted, not reported on the very stream that fails.
-    logging.raiseExceptions = False
+    os.register_at_fork(after_in_child=handler.start)
     return handler
 
 
 def report_hub_errors() -> None:
-    """Log what the hub would print as a traceback, in one line: it prints with a blocking write."""
+    """Log what the hub would print with a blocking write: one line with the place, and the traceback at debug."""
     logger = logging.getLogger("geventecho.hub")
 
     def report(_context: object, kind: type[BaseException], value: BaseException, trace: Any) -> None:
-        last = trace
-        while last is not None and last.tb_next is not None:
-            last = last.tb_next
-        where = f"{last.tb_frame.f_code.co_filename}:{last.tb_lineno}" if last is not None else "nowhere"
+        frames = list(traceback.walk_tb(trace))
+        where = f"{frames[-1][0].f_code.co_filename}:{frames[-1][1]}" if frames else "an unknown place"
         logger.error("unexpected %s in %s: %s", kind.__name__, where, value)
+        logger.debug("unexpected %s", kind.__name__, exc_info=(kind, value, trace))
 
     gevent.get_hub().print_exception = report
 
@@ -173,7 +206,16 @@ def _message(record: logging.LogRecord) -> str:
     held = getattr(record, "held_back", 0)
     if held:
         text += f" (and {held} more like it)"
-    text = text[:LINE_LENGTH]
+    return _escaped(text[:LINE_LENGTH])
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    if not record.exc_info or record.exc_info[1] is None:
+        return ""
+    return "\n" + "".join(traceback.format_exception(record.exc_info[1])).rstrip()[-TRACEBACK_LENGTH:]
+
+
+def _escaped(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -14,6 +17,7 @@ import pytest
 from geventecho.service import logs
 from tests.support.properties import given, st
 from tests.support.timing import PATIENCE, UNIT, wait_until
+from tests.support.watch import ROOT
 
 
 @pytest.fixture
@@ -30,14 +34,14 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 @pytest.fixture(autouse=True)
-def root_logger() -> Iterator[None]:
+def root_logger(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """configure() is for a process of its own: undo it."""
     root = logging.getLogger()
-    handlers, level, raises = root.handlers[:], root.level, logging.raiseExceptions
+    handlers, level = root.handlers[:], root.level
+    monkeypatch.setattr(os, "register_at_fork", lambda **_: None)  # it cannot be undone
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    logging.raiseExceptions = raises
 
 
 def read(reader: int) -> str:
@@ -47,9 +51,15 @@ def read(reader: int) -> str:
         return ""
 
 
-def lines_after(log: logs.LogThread, reader: int) -> list[str]:
+def lines_after(log: logs.LogHandler, reader: int) -> list[str]:
     log.close()
     return read(reader).splitlines()
+
+
+def thread_of(log: logs.LogHandler) -> threading.Thread:
+    thread = log._writer._thread
+    assert thread is not None
+    return thread
 
 
 def record(message: str, *arguments: object, level: int = logging.WARNING) -> logging.LogRecord:
@@ -90,7 +100,7 @@ def test_a_message_is_bounded() -> None:
 
 
 def test_an_unread_pipe_holds_up_nobody_and_what_is_dropped_is_counted(pipe: tuple[int, int]) -> None:
-    log = logs.LogThread(pipe[1])
+    log = logs.LogHandler(pipe[1])
     log.setFormatter(logs.TextFormatter())
     began = time.monotonic()
     for number in range(20_000):
@@ -102,7 +112,7 @@ def test_an_unread_pipe_holds_up_nobody_and_what_is_dropped_is_counted(pipe: tup
     def read_all() -> bool:
         nonlocal text
         text += read(pipe[0])
-        return log._lines.empty()
+        return log.queue.empty()
 
     wait_until(read_all)
     log.handle(record("the last"))
@@ -117,16 +127,17 @@ def test_an_unread_pipe_holds_up_nobody_and_what_is_dropped_is_counted(pipe: tup
 
 
 def test_closing_does_not_wait_for_a_reader_that_has_stopped(pipe: tuple[int, int]) -> None:
-    log = logs.LogThread(pipe[1])
+    log = logs.LogHandler(pipe[1])
     log.setFormatter(logs.TextFormatter())
+    thread = thread_of(log)
     for _ in range(2000):
         log.handle(record("x" * 100))
     began = time.monotonic()
     log.close()
     assert time.monotonic() - began < logs.FLUSH_SECONDS + 5 * UNIT
-    while read(pipe[0]):
-        gevent.sleep(0.01)
-    wait_until(lambda: not log._thread.is_alive() or read(pipe[0]) == "x")
+    log.close()
+    assert time.monotonic() - began < logs.FLUSH_SECONDS + 5 * UNIT, "the second close() waits for nothing"
+    wait_until(lambda: read(pipe[0]) == "" and not thread.is_alive(), what="the thread ends once it can write")
 
 
 @pytest.mark.parametrize("fault", ["/dev/full", "closed reader"])
@@ -136,14 +147,73 @@ def test_a_descriptor_that_takes_nothing_costs_lines_only(fault: str) -> None:
     else:
         reader, fd = os.pipe()
         os.close(reader)
-    log = logs.LogThread(fd)
+    log = logs.LogHandler(fd)
     log.setFormatter(logs.TextFormatter())
     for _ in range(10):
         log.handle(record("lost"))
     wait_until(lambda: log.dropped == 10)
-    assert log._thread.is_alive()
+    assert thread_of(log).is_alive()
     log.close()
     os.close(fd)
+
+
+def test_a_full_queue_and_a_wrong_format_print_nothing(
+    pipe: tuple[int, int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert logging.raiseExceptions
+    log = logs.configure("info", "text", pipe[1])
+    logger = logging.getLogger("geventecho.test")
+    logger.info("%d", "no number")
+    assert log.dropped == 1
+    for number in range(4 * logs.QUEUE_LINES):
+        logger.info("line %d", number)
+    assert log.dropped > logs.QUEUE_LINES
+    log.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_forked_process_has_a_thread_of_its_own() -> None:
+    command = [sys.executable, "-m", "tests.service.scripts.logging_fork"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    lines = [line.split(" ", 2)[2] for line in done.stderr.splitlines()]
+    expected = [f"{name}: line {number}" for name in ("child", "parent") for number in range(3)]
+    assert sorted(lines) == sorted([*expected, "parent: before"])
+
+
+def raised(message: str) -> Exception:
+    try:
+        raise ValueError(message)
+    except ValueError as error:
+        return error
+
+
+def test_a_traceback_is_escaped_on_the_line_of_its_record(pipe: tuple[int, int]) -> None:
+    log = logs.configure("debug", "text", pipe[1])
+    logging.getLogger("geventecho.server").debug("the handler failed", exc_info=raised("first\nsecond\x1b"))
+    (line,) = lines_after(log, pipe[0])
+    assert line.isprintable()
+    assert "DEBUG geventecho.server: the handler failed\\nTraceback (most recent call last):\\n  File" in line
+    assert line.endswith("\\nValueError: first\\nsecond\\x1b")
+    assert "test_logs.py" in line
+
+
+def test_a_traceback_is_a_field_of_a_json_line(pipe: tuple[int, int]) -> None:
+    log = logs.configure("debug", "json", pipe[1])
+    logging.getLogger("geventecho.server").debug("the handler failed", exc_info=raised("first"))
+    logging.getLogger("geventecho.server").debug("nothing was raised", exc_info=True)
+    first, second = map(json.loads, lines_after(log, pipe[0]))
+    assert first["message"] == "the handler failed"
+    assert first["traceback"].splitlines()[-1] == "ValueError: first"
+    assert "traceback" not in second
+
+
+@pytest.mark.parametrize("formatter", [logs.TextFormatter(), logs.JsonFormatter()], ids=["text", "json"])
+def test_a_traceback_is_bounded_and_keeps_its_end(formatter: logging.Formatter) -> None:
+    error = raised("x" * 100_000 + "the end")
+    found = logging.LogRecord("test", logging.DEBUG, "file", 1, "failed", (), (type(error), error, error.__traceback__))
+    line = formatter.format(found)
+    assert len(line) < 8500
+    assert "the end" in line
 
 
 def test_a_line_that_cannot_be_made_is_lost_not_raised(pipe: tuple[int, int]) -> None:
@@ -151,7 +221,7 @@ def test_a_line_that_cannot_be_made_is_lost_not_raised(pipe: tuple[int, int]) ->
         def __str__(self) -> str:
             raise RuntimeError("a bug")
 
-    log = logs.LogThread(pipe[1])
+    log = logs.LogHandler(pipe[1])
     log.setFormatter(logs.TextFormatter())
     log.handle(record("%s", Awkward()))
     log.handle(record("%d", "wrong type"))
@@ -193,7 +263,7 @@ def test_what_was_held_back_is_told_at_the_end(pipe: tuple[int, int]) -> None:
 
 
 def test_any_number_of_kinds_of_any_type_is_told_apart_in_bounded_memory(pipe: tuple[int, int]) -> None:
-    log = logs.LogThread(pipe[1])
+    log = logs.LogHandler(pipe[1])
     log.setFormatter(logs.TextFormatter())
     once = logs.OncePerSecond()
     log.addFilter(once)
@@ -202,7 +272,7 @@ def test_any_number_of_kinds_of_any_type_is_told_apart_in_bounded_memory(pipe: t
     for message in ({"un": "hashable"}, ValueError("error"), None):
         log.handle(record(message))  # type: ignore[arg-type]
     assert len(once._passed) == logs.KINDS
-    wait_until(lambda: read(pipe[0]) == "" and log._lines.empty())
+    wait_until(lambda: read(pipe[0]) == "" and log.queue.empty())
     log.close()
 
 
