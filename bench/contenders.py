@@ -79,7 +79,8 @@ OURS: Final = Contender("geventecho", (sys.executable, "-m", "geventecho", "serv
 
 CONTENDERS: Final = (
     OURS,
-    Contender("TcpServer recv/sendall", _script("tcp_server.py"), module="gevent"),
+    Contender("greenlet loop", _script("greenlet_loop.py"), module="gevent"),
+    Contender("TcpServer recv/sendall", _script("tcp_server_handler.py"), module="gevent"),
     Contender("gevent recv/sendall", _script("gevent_plain.py"), module="gevent"),
     Contender("asyncio streams", _script("asyncio_streams.py")),
     Contender("asyncio Protocol", _script("asyncio_protocol.py")),
