@@ -66,11 +66,8 @@ class Summary:
     ratios: dict[str, Spread] = field(default_factory=dict)
 
 
-_BUSY: Final = (
-    Column("server_busy", "server busy %"),
-    Column("driver_busy", "driver busy %"),
-    Column("taken", "taken %", 1),
-)
+_TAKEN: Final = Column("taken", "taken %", 1)
+_BUSY: Final = (Column("server_busy", "server busy %"), Column("driver_busy", "driver busy %"), _TAKEN)
 _COST: Final = (Column("user", "user µs", 2), Column("system", "system µs", 2))
 _LATENCY: Final = (Column("p50", "p50 µs"), Column("p99", "p99 µs"), Column("p999", "p99.9 µs"))
 
@@ -108,6 +105,7 @@ COLUMNS: Final = {
         Column("per_core", "requests a CPU second"),
         Column("rate", "requests/s"),
         Column("busy", "Locust busy %"),
+        _TAKEN,
     ),
     "lockstep": (
         Column("growth", "p50, last quarter / first", 2),
@@ -117,12 +115,14 @@ COLUMNS: Final = {
         Column("p50_4", "last"),
         Column("rate", "requests/s"),
         Column("busy", "Locust busy %"),
+        _TAKEN,
     ),
     "users": (
         Column("each", "KiB a user", 1),
         Column("spawned", "users spawned a second"),
         Column("spawn_cpu", "CPU µs a spawned user"),
         Column("failed", "failed"),
+        _TAKEN,
     ),
 }
 """The columns of each kind of scenario."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from bench.contenders import BENCH, BOUND, BenchError, running
 from bench.figures import Measured
+from bench.quiet import Watch
 from bench.rounds import in_turn, tell
 
 __all__ = ["LOCKSTEP", "LoadBench", "Task", "tasks"]
@@ -120,13 +121,14 @@ class LoadBench:
             order = in_turn(OURS, task.others, round_)
             for place, generator in enumerate(order):
                 tell(f"{task.kind}: round {round_ + 1}/{rounds}, {place + 1}/{len(order)}: {generator.name}")
-                marks = self._run(generator, task)
-                figures = FIGURES[task.kind](marks)
+                marks, taken = self._run(generator, task)
+                figures = {**FIGURES[task.kind](marks), **taken}
                 runs.append(Measured(task.kind, generator.name, round_, place, figures, {"marks": marks}))
         tell("")
         return runs
 
-    def _run(self, generator: Generator, task: Task) -> Marks:
+    def _run(self, generator: Generator, task: Task) -> tuple[Marks, dict[str, float]]:
+        """What Locust has measured, and what else had the two cores meanwhile."""
         program = (str(BENCH / "build" / generator.server), "0")
         with (
             running(program, cpu=self.server_cpu, log=self.log) as server,
@@ -134,6 +136,7 @@ class LoadBench:
             self.log.open("ab") as log,
         ):
             output = Path(folder) / "marks.json"
+            watch = Watch(server, self.server_cpu, self.locust_cpu)
             done = subprocess.run(
                 [*BOUND, "taskset", "-c", str(self.locust_cpu), *_command(generator, task, server.port)],
                 env=_environment(task, output),
@@ -146,8 +149,7 @@ class LoadBench:
             )
             if not output.exists():
                 raise BenchError(f"{generator.name}: locust ended with status {done.returncode}; see {self.log}")
-            marks: Marks = json.loads(output.read_text())
-            return marks
+            return json.loads(output.read_text()), watch.taken()
 
 
 def _command(generator: Generator, task: Task, port: int) -> list[str]:
