@@ -90,7 +90,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self.stop_accepting()
         queue: list[tuple[int, SockAddr]] = []
         end = time.monotonic() + SWEEP_SECONDS
-        while time.monotonic() < end:
+        while not self.closed and time.monotonic() < end:
             try:
                 queue.append(self.socket._accept())
             except OSError as error:

@@ -1,29 +1,37 @@
-"""One line for an error, for the log."""
+"""What a log line says of an error: one line, and where it happened."""
 
 from __future__ import annotations
 
 import codecs
+import sysconfig
 import traceback
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
-__all__ = ["describe"]
-
-if TYPE_CHECKING:
-    pass
+__all__ = ["describe", "locate"]
 
 # Python loads a codec's file on first use, and that use is likely to be the message that no descriptor is left.
 codecs.lookup("unicode_escape")
 
 DESCRIPTION_LENGTH: Final = 200
 """Characters of an error that go into a log line."""
+PACKAGE: Final = str(Path(__file__).parents[1])
+LIBRARIES: Final = tuple({PACKAGE, *map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib"))})
+"""Folders of code that is not the user's."""
 
 
 def describe(error: BaseException) -> str:
-    """One line for an error: bounded, escaped, and safe from an error whose own text cannot be made."""
+    """One line for an error: bounded and escaped."""
     try:
-        found = traceback.TracebackException(type(error), error, None, compact=True)
-        found.__notes__ = None  # they would come after the line that names it, which for a SyntaxError is the last one
-        text = list(found.format_exception_only())[-1].strip()
-    except Exception:  # of an attribute of the error that is a property
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # a text of the user's own that cannot be made
         text = type(error).__name__
     return text.encode("unicode_escape").decode("ascii")[:DESCRIPTION_LENGTH]
+
+
+def locate(error: BaseException) -> str:
+    """``file:line`` of the innermost frame of the user's own code; of any code where there is none of the user's."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [(file, line) for file, line in frames if not file.startswith(LIBRARIES)]
+    file, line = (own or frames)[-1]
+    return f"{file}:{line}"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dis
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import spawn_raw
@@ -14,16 +13,14 @@ from gevent import spawn_raw
 from geventecho.address import Address
 from geventecho.server.connection import ConnectionInfo
 from geventecho.server.counters import Refusal
+from geventecho.server.describe import describe, locate
 
 if TYPE_CHECKING:
     from geventecho.server.tcp_server import StopReport, TcpServer
-from geventecho.server.describe import describe
 
-__all__ = ["ServerHooks", "is_interrupt"]
+__all__ = ["ServerHooks"]
 
 logger = logging.getLogger("geventecho.server")
-
-RAISE: Final = dis.opmap["RAISE_VARARGS"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +48,13 @@ class ServerHooks:
             return
         try:
             hook(*arguments)
-        except gevent.GreenletExit:
-            raise  # the connection was told to end while its hook ran
+        except (gevent.GreenletExit, KeyboardInterrupt):
+            raise  # the connection was told to end while its hook ran; Ctrl-C is for the process
         except BaseException as error:  # SystemExit included: a hook's bug costs neither a connection nor the server
-            if is_interrupt(error):
-                raise
-            logger.warning("the hook on_%s failed: %s", name, describe(error))
+            logger.error("the hook on_%s failed at %s: %s", name, locate(error), describe(error))
+            logger.debug("the hook on_%s failed", name, exc_info=error)
 
     def call_soon(self, name: str, *arguments: Any) -> None:
         """Call a hook from the hub, where nothing may block: in a greenlet of its own."""
         if getattr(self, name) is not None:
             spawn_raw(self.call, name, *arguments)
-
-
-def is_interrupt(error: BaseException) -> bool:
-    """Whether it is Ctrl-C, which Python raises in whatever code happens to run, and which is meant for the process.
-
-    A handler's own `raise KeyboardInterrupt` is not: its traceback ends at a raise, where the interpreter's ends at the
-    instruction that was interrupted.
-    """
-    if not isinstance(error, KeyboardInterrupt) or error.__traceback__ is None:
-        return False
-    trace = error.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace.tb_frame.f_code.co_code[trace.tb_lasti] != RAISE

@@ -22,8 +22,8 @@ from geventecho.server.config import ServerConfig
 from geventecho.server.connection import RECEIVE_SIZE, Clock, Connection, ConnectionInfo, Ended, Phase
 from geventecho.server.counters import Counters, Ending, Refusal
 from geventecho.server.deadlines import Deadlines
-from geventecho.server.describe import describe
-from geventecho.server.hooks import ServerHooks, is_interrupt
+from geventecho.server.describe import describe, locate
+from geventecho.server.hooks import ServerHooks
 from geventecho.server.rates import Meter
 from geventecho.server.refusals import RefusalLog
 
@@ -195,22 +195,25 @@ class Registry:
                 ending = self._handle(connection, self._deadlines)
         except Ended:
             pass  # for the reason its verdict gives
+        except KeyboardInterrupt:  # Ctrl-C strikes whatever runs, and is for the process: the hub hands it on
+            self._settle(connection, Ending.FAILURE)
+            raise
         except BaseException as error:  # SystemExit included: it is this connection's end, not the process's
             ending = self._failed(connection, error)
-            if is_interrupt(error):
-                raise  # to the hub, which hands it to the main greenlet
         finally:
-            self._finish(connection, ending)
-            self._settle(connection, ending or connection.verdict or Ending.CUT)
+            try:
+                self._finish(connection, ending)
+            finally:
+                self._settle(connection, ending or connection.verdict or Ending.CUT)
 
     def _failed(self, connection: Connection, error: BaseException) -> Ending:
         """Tell a broken connection from a handler's timeout and from its failure."""
-        # A class of the handler's own may fail when it is looked at.
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # a class of the handler's own may fail when it is asked for its number
             if isinstance(error, OSError) and is_broken(error):
                 return _given_up(connection) if is_given_up(error) else Ending.RESET
-        if not isinstance(error, gevent.GreenletExit) and not is_interrupt(error):
-            logger.warning("a handler failed and lost its connection: %s", describe(error))
+        if not isinstance(error, gevent.GreenletExit) and connection.phase is not Phase.CLOSED:
+            logger.error("a handler failed and lost its connection at %s: %s", locate(error), describe(error))
+            logger.debug("a handler failed", exc_info=error)
             self._hooks.call_soon("error", error)
         return Ending.TIMEOUT if isinstance(error, TimeoutError | gevent.Timeout) else Ending.FAILURE
 
@@ -228,10 +231,14 @@ class Registry:
                 connection.sent -= doomed(connection, reset=True)
             abort(connection.sock)
             return
-        # Whatever comes: the peer is gone, its time is over, the handler left a timeout running, or a greenlet of its
-        # own waiting on the socket. What could not be delivered is counted as lost.
-        with contextlib.suppress(BaseException):
+        try:
             finish(connection, flush_seconds=None if self.draining else LINGER_SECONDS)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            # The peer is gone, its time is over, or the handler left a timeout running, or a greenlet that waits on
+            # the socket. What could not be delivered is counted as lost.
+            logger.debug("an end was cut short: %s", describe(error))
 
     def _settle(self, connection: Connection, ending: Ending) -> None:
         if connection.phase is Phase.CLOSED:

@@ -23,6 +23,7 @@ from geventecho.server.connection import Connection, ConnectionInfo
 from geventecho.server.counted_socket import CountedSocket
 from geventecho.server.counters import Counters, Ending, Refusal
 from geventecho.server.deadlines import Deadlines
+from geventecho.server.describe import describe
 from geventecho.server.drain import Drain, StopReport
 from geventecho.server.echo import echo
 from geventecho.server.echo_in_hub import SharedBuffers, echo_in_hub
@@ -143,14 +144,17 @@ class TcpServer:
 
         Idempotent; join() waits for the connections.
         """
-        acceptor, self._acceptor = self._acceptor, None
+        acceptor = self._acceptor
         if acceptor is None:
             return
         self._drain = Drain(self._registry, self._counters, self._closed)
-        # Before the listener goes: the path of one that is closed is anybody's to take over.
-        remove_path(self._target)
+        try:
+            remove_path(self._target)  # first: the path of a closed listener may be another server's already
+        except OSError as error:
+            logger.error("%s is no longer served, but its file stays: %s", self._target, describe(error))
         acceptor.shut()
         self._registry.tell_refusals()
+        self._acceptor = None
         self._state = ServerState.DRAINING
         self._registry_emptied()
 

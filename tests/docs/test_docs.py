@@ -6,6 +6,7 @@ import ast
 import contextlib
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -95,7 +96,8 @@ def is_file_of_its_own(code: str) -> bool:
 def test_python_runs(code: str, tmp_path: Path) -> None:
     path = tmp_path / "snippet.py"
     if "serve_forever" in code:
-        serves(code, path)
+        for number in (signal.SIGTERM, signal.SIGINT) if "signal_handler" in code else (signal.SIGTERM,):
+            serves(code, path, number)
         return
     with redirected(code) as text:
         path.write_text(text)
@@ -106,8 +108,11 @@ def test_python_runs(code: str, tmp_path: Path) -> None:
             assert (done.returncode, done.stderr) == (0, "")
 
 
-def serves(code: str, path: Path) -> None:
-    """A snippet that serves for ever, on a port or a Unix socket: somebody connects, then it is ended."""
+def serves(code: str, path: Path, number: signal.Signals) -> None:
+    """A snippet that serves for ever, on a port or a Unix socket: somebody connects, then a signal ends it.
+
+    One that handles signals exits with 0.
+    """
     port, unix = free_port(), path.with_name("socket")
     path.write_text(code.replace(":8090", f":{port}").replace("/run/greet.sock", str(unix)))
     family, address = (socket.AF_UNIX, str(unix)) if "unix:" in code else (socket.AF_INET, ("127.0.0.1", port))
@@ -121,8 +126,9 @@ def serves(code: str, path: Path) -> None:
         try:
             wait_until(connects)
         finally:
-            process.terminate()
+            process.send_signal(number)
             assert process.communicate(timeout=20)[1] == ""
+    assert process.returncode == (0 if "signal_handler" in code else -number)
 
 
 @pytest.mark.parametrize("code", [block for block in blocks("python") if not is_file_of_its_own(str(block.values[0]))])

@@ -129,6 +129,20 @@ def test_a_cut_ends_the_lingering_too() -> None:
     assert served.counts()["ended_handler"] == 1
 
 
+def test_ctrl_c_while_a_connection_lingers_reaches_the_process() -> None:
+    """Python raises it in whatever runs; here that is the end of a connection."""
+    served = Served(lambda _: Ending.HANDLER)
+    with served.connect():
+        wait_until(lambda: {connection.phase for connection in served.registry.open} == {Phase.ENDING})
+        (connection,) = served.registry.open
+        assert connection.greenlet is not None
+        gevent.get_hub().loop.run_callback(connection.greenlet.throw, KeyboardInterrupt)
+        with pytest.raises(KeyboardInterrupt):
+            gevent.sleep(PATIENCE)
+    assert served.emptied == 1
+    assert served.counts() == {"accepted": 1, "ended_handler": 1, "peak": 1}
+
+
 def test_what_refuses_to_end_is_abandoned(caplog: pytest.LogCaptureFixture) -> None:
     stop = gevent.event.Event()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
+import logging
 import os
 import signal
 import subprocess
@@ -68,7 +70,6 @@ def test_limits_of_the_echo_loop_are_refused_with_a_handler(options: dict[str, A
         (RuntimeError("a bug"), "failure"),
         (SystemExit(3), "failure"),
         (SystemExit(0), "failure"),
-        (KeyboardInterrupt(), "failure"),
         (SystemError("a bug"), "failure"),
         (MemoryError(), "failure"),
         (GeneratorExit(), "failure"),
@@ -149,6 +150,37 @@ def test_what_a_handler_raises_reaches_the_error_hook() -> None:
     assert errors == [failure]
     errors.clear()
     failure.__traceback__ = None
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG], ids=logging.getLevelName)
+def test_the_log_says_at_which_line_a_handler_failed(level: int, caplog: pytest.LogCaptureFixture) -> None:
+    """One line with the user's own file, also when a library raised; the traceback comes with the level debug."""
+    caplog.set_level(level, "geventecho.server")
+    with running(TcpServer(LOCAL, lambda *_: json.loads("{"))) as server, dial(server) as client:
+        assert read_to_end(client) == b""
+    (line,) = (record for record in caplog.records if record.levelno == logging.ERROR)
+    number = test_the_log_says_at_which_line_a_handler_failed.__code__.co_firstlineno + 4
+    assert f" at {__file__}:{number}: JSONDecodeError: Expecting" in line.getMessage()
+    assert line.exc_info is None
+    traces = [record.exc_info for record in caplog.records if record.exc_info]
+    assert len(traces) == (1 if level == logging.DEBUG else 0)
+
+
+@pytest.mark.parametrize("where", ["handler", "on_connection", "on_refuse"])
+def test_a_keyboard_interrupt_is_for_the_process(where: str) -> None:
+    """Python raises it in whatever code runs, here in a handler or a hook; gevent gives it to the main greenlet."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    hooks: dict[str, Any] = {} if where == "handler" else {where: interrupt}
+    handler = interrupt if where == "handler" else upper
+    server = TcpServer(LOCAL, handler, max_connections=0 if where == "on_refuse" else 5, **hooks)
+    with running(server), dial(server) as client:
+        with pytest.raises(KeyboardInterrupt):
+            gevent.sleep(PATIENCE)
+        assert read_to_end(client) == b""
+        assert_adds_up(server.counters, echoes=False)
 
 
 def test_what_a_handler_had_sent_arrives_although_it_failed_with_input_unread() -> None:

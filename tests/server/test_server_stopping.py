@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import select
+import shutil
 import socket as blocking_socket
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import gevent
 import pytest
 from gevent import socket
 
+from geventecho.server import tcp_server
 from geventecho.server.drain import StopReport
 from geventecho.server.tcp_server import EchoServer, ServerState, TcpServer
 from tests.support.servers import LOCAL, assert_adds_up, dial, is_refused, ping, read_to_end
@@ -216,3 +222,72 @@ def test_a_handler_that_swallows_its_end_does_not_hold_up_the_stop() -> None:
         assert read_to_end(client) == b""
     assert server.state is ServerState.CLOSED
     assert_adds_up(server.counters, echoes=False)
+
+
+def to_a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("not a folder any more")
+
+
+def to_a_folder(folder: Path) -> None:
+    (folder / "echo").unlink()
+    (folder / "echo").mkdir()
+
+
+def to_nothing(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(to_a_file, "NotADirectoryError"), (to_a_folder, "IsADirectoryError"), (to_nothing, None)],
+)
+def test_a_file_that_cannot_be_removed_does_not_keep_a_server_from_stopping(
+    change: Callable[[Path], None], reason: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "sockets"
+    folder.mkdir()
+    server = EchoServer(f"unix:{folder}/echo")
+    server.start()
+    with dial(server) as client:
+        ping(client)
+        change(folder)
+        assert server.stop(timeout=0) == StopReport(cut=1)
+        assert read_to_end(client) == b""
+    assert server.state is ServerState.CLOSED
+    assert server.stop() == StopReport(cut=1)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == (0 if reason is None else 1)
+    assert all(f"unix:{folder}/echo" in line and str(reason) in line for line in lines)
+
+
+def test_without_permission_to_remove_its_file_a_server_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As after a process has given up its privileges. The tests may run as root, who has every permission."""
+
+    def forbidden(_path: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with EchoServer(f"unix:{tmp_path}/echo") as server:
+        monkeypatch.setattr(os, "unlink", forbidden)
+        assert server.stop() == StopReport()
+        monkeypatch.undo()
+    assert server.state is ServerState.CLOSED
+    assert "its file stays: PermissionError" in caplog.text
+
+
+def test_a_close_that_is_interrupted_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    with EchoServer(LOCAL) as server:
+        assert server.address is not None
+        monkeypatch.setattr(tcp_server, "remove_path", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            server.stop()
+        monkeypatch.undo()
+        server.stop()
+        assert is_refused(server.address)
+        assert server.state is ServerState.CLOSED
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
