@@ -46,19 +46,10 @@ def test_only_tests_and_checks_need_the_second_file() -> None:
     assert not pins("requirements.txt").keys() & pins("requirements-dev.txt").keys()
 
 
-# Importing any of these fails, and pytest finds no plugin: what requirements-dev.txt brings is not there.
-PLAIN_PYTEST = """
-import sys
-import pytest
-sys.modules.update(dict.fromkeys(["build", "coverage", "hypothesis", "playwright", "pytest_timeout", "xdist"]))
-sys.exit(pytest.main(["--quiet", "-p", "no:cacheprovider", *sys.argv[1:]]))
-"""
-
-
 def plain_pytest(*arguments: str) -> str:
-    """Run pytest as if only requirements.txt were installed; returns what it printed."""
+    """Run pytest as if only requirements.txt were installed, and without plugins; returns what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", PLAIN_PYTEST, *arguments],
+        [sys.executable, "-m", "tests.house.scripts.plain_pytest", *arguments],
         cwd=ROOT, env=environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"), timeout=120 * SCALE,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
