@@ -11,7 +11,7 @@ import gevent
 import pytest
 
 from tests.support.servers import Process, is_refused, ping, read_to_end
-from tests.support.timing import PATIENCE, UNIT, best_of, figure, wait_until
+from tests.support.timing import PATIENCE, UNIT, figure, median_of, wait_until
 from tests.support.watch import MIB, Counted, counted, in_threads, send_until_full
 
 pytestmark = pytest.mark.faults
@@ -38,7 +38,7 @@ def test_31_sigterm_with_idle_clients() -> None:
             assert last_line(server) == "stopped: drained 200, cut 0, bytes lost 0"
         return took
 
-    best_of(3, once, 0.5 + UNIT, "31: exit after SIGTERM with 200 idle clients, s; no client error")
+    median_of(3, once, 0.5 + UNIT, "31: exit after SIGTERM with 200 idle clients, s; no client error")
 
 
 def test_32_sigterm_during_bulk_transfers() -> None:
@@ -78,7 +78,7 @@ def test_32_sigterm_during_bulk_transfers() -> None:
             figure("32: bytes returned of bytes owed", found["bytes_sent"] / found["bytes_received"])
         return ended - max(last for _, last in done)
 
-    best_of(3, once, 0.1 + 2 * UNIT, "32: exit after the last byte of 20 transfers, s")
+    median_of(3, once, 0.1 + 2 * UNIT, "32: exit after the last byte of 20 transfers, s")
 
 
 def stuck(server: Counted) -> socket.socket:

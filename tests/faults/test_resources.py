@@ -13,7 +13,7 @@ import gevent
 import pytest
 
 from tests.support.servers import Process, ping, read_exactly, serve
-from tests.support.timing import PATIENCE, UNIT, best_of, figure, wait_until
+from tests.support.timing import PATIENCE, UNIT, figure, median_of, wait_until
 from tests.support.watch import MIB, ask, counted, witness
 
 pytestmark = pytest.mark.faults
@@ -78,7 +78,7 @@ def test_25_out_of_descriptors() -> None:
         assert recovery <= 500
         return p99
 
-    best_of(3, once, 100, "25: time to refusal p99, ms")
+    median_of(3, once, 100, "25: time to refusal p99, ms")
 
 
 def test_25_descriptors_taken_away_from_a_running_server() -> None:

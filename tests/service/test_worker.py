@@ -15,7 +15,7 @@ from gevent import socket
 
 from tests.support.commands import COMMAND, environment
 from tests.support.servers import Process, is_refused, ping, read_to_end, serve, time_until_refused, transfer
-from tests.support.timing import PATIENCE, UNIT, best_of, wait_until
+from tests.support.timing import PATIENCE, UNIT, median_of, wait_until
 
 MIB = 1 << 20
 
@@ -120,7 +120,7 @@ def test_the_process_is_gone_soon_after_its_last_client() -> None:
             assert server.wait() == 0
             return time.monotonic() - began
 
-    best_of(3, once, 0.2 + UNIT, "exit after the last client, s")
+    median_of(3, once, 0.2 + UNIT, "exit after the last client, s")
 
 
 @pytest.mark.alone
@@ -134,7 +134,7 @@ def test_the_listener_is_closed_within_50_ms() -> None:
             assert server.wait() == 0
             return took
 
-    best_of(5, once, 0.05, "listener closed, s")
+    median_of(3, once, 0.05, "listener closed, s")
 
 
 @pytest.mark.alone
@@ -157,7 +157,7 @@ def test_the_listener_is_closed_within_50_ms_beside_four_floods() -> None:
             assert server.errors == ""
             return float(probe)
 
-    best_of(5, once, 0.05, "listener closed beside four floods, s")
+    median_of(3, once, 0.05, "listener closed beside four floods, s")
 
 
 def blocking_time_until_refused(host: str, port: int, began: float) -> float:
