@@ -170,7 +170,12 @@ def test_canary_a_raw_greenlet_switches_to_the_hub_and_back_by_its_watcher() -> 
 
 def test_canary_closing_a_socket_from_elsewhere_throws_into_who_waits_on_its_watcher() -> None:
     near, far = socket.socketpair()
-    waiting = gevent.spawn(socket.wait, near._read_event, timeout=10)
+
+    def wait() -> None:  # as the client and the server's connections do
+        near._read_event.start(greenlet.getcurrent().switch)
+        get_hub().switch()
+
+    waiting = gevent.spawn(wait)
     gevent.sleep(0)
     near.close()
     far.close()
