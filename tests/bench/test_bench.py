@@ -14,9 +14,9 @@ import pytest
 from gevent import get_hub, socket
 from gevent.server import StreamServer
 
+from tests.support import ROOT
 from tests.support.timing import PATIENCE, UNIT
 
-ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "bench" / "build"
 Handler = Callable[[socket.socket, Any], None]
 

@@ -15,9 +15,9 @@ from bench.contenders import BenchError
 from bench.figures import Measured, summarise
 from bench.publish import BEGIN, END, latest, publish
 from bench.tables import growth_table
+from tests.support import ROOT
 from tests.support.timing import PATIENCE
 
-ROOT = Path(__file__).parents[2]
 BENCH_PYTHON = ROOT / "bench" / "build" / "venv" / "bin" / "python"
 
 

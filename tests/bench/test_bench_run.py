@@ -19,9 +19,8 @@ from bench.contenders import BenchError
 from bench.load.compare import LOCKSTEP, LoadBench
 from bench.rounds import chosen
 from bench.scenarios import FULL
+from tests.support import ROOT
 from tests.support.timing import PATIENCE, UNIT, wait_until
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="server and driver need a core each")
 

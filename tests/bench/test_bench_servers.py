@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from bench.contenders import CONTENDERS, Contender, running
+from tests.support import ROOT
 from tests.support.timing import PATIENCE
 
-ROOT = Path(__file__).parents[2]
 MOST_HELD = 32 * 1024  # KiB: half of what the peer below does not read for a while
 
 

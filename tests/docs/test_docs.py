@@ -19,7 +19,8 @@ import pytest
 
 from geventecho.server.config import ServerConfig
 from geventecho.server.counters import COUNTERS
-from tests.support.locust_process import ROOT, environment, free_port
+from tests.support import ROOT
+from tests.support.locust_process import environment, free_port
 from tests.support.real_servers import real_server
 from tests.support.servers import serve
 from tests.support.timing import SCALE, wait_until

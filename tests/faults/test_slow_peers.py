@@ -13,9 +13,10 @@ import gevent
 import pytest
 from gevent import socket as cooperative
 
+from tests.support import ROOT
 from tests.support.servers import read_to_end
 from tests.support.timing import PATIENCE, UNIT, figure
-from tests.support.watch import KIB, MIB, ROOT, RST, Counted, counted, witness
+from tests.support.watch import KIB, MIB, RST, Counted, counted, witness
 
 pytestmark = pytest.mark.faults
 

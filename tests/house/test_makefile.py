@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.locust_process import ROOT, environment
+from tests.support import ROOT
+from tests.support.locust_process import environment
 from tests.support.timing import SCALE
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

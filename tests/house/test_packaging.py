@@ -15,7 +15,8 @@ import pytest
 
 import geventecho
 from tests.docs.test_docs import blocks
-from tests.support.locust_process import ROOT, environment
+from tests.support import ROOT
+from tests.support.locust_process import environment
 from tests.support.real_servers import real_server
 from tests.support.timing import SCALE
 

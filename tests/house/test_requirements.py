@@ -10,7 +10,8 @@ import tomllib
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from tests.support.locust_process import ROOT, environment
+from tests.support import ROOT
+from tests.support.locust_process import environment
 from tests.support.timing import SCALE
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import peers
+from tests.support import ROOT, peers
 from tests.support.line_protocol import lines
-from tests.support.locust_process import ROOT, LocustRun
+from tests.support.locust_process import LocustRun
 from tests.support.locust_script import run_script
 from tests.support.timing import SCALE, wait_until
 

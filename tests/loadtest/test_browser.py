@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.locust_process import ECHO_USER, ROOT, LocustRun
+from tests.support import ROOT
+from tests.support.locust_process import ECHO_USER, LocustRun
 from tests.support.timing import PATIENCE
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from gevent import socket
 from geventecho.errors import ConfigError
 from geventecho.server.counters import Ending
 from geventecho.server.tcp_server import TcpServer
-from tests.support.clients import ROOT
+from tests.support import ROOT
 from tests.support.servers import LOCAL, assert_adds_up, dial, echo_server, ping, read_to_end, running
 from tests.support.timing import PATIENCE, UNIT, wait_until
 

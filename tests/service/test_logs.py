@@ -15,9 +15,9 @@ import gevent
 import pytest
 
 from geventecho.service import logs
+from tests.support import ROOT
 from tests.support.properties import given, st
 from tests.support.timing import PATIENCE, UNIT, wait_until
-from tests.support.watch import ROOT
 
 
 @pytest.fixture

@@ -7,16 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from geventecho import errors
 from geventecho.client.client import Client, connect
-from tests.support import peers
+from tests.support import ROOT, peers
 from tests.support.timing import SCALE, UNIT
 
-ROOT = Path(__file__).parents[2]
 MIB = 2**20
 SLACK = 5 * UNIT
 """Seconds that a failure may come late: the machine has other things to do."""

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.support.watch import ROOT
+from tests.support import ROOT
 
 isolated = pytest.mark.skipif(
     not shutil.which("ip")

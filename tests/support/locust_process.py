@@ -25,9 +25,9 @@ from typing import Any, Self
 
 import psutil
 
+from tests.support import ROOT
 from tests.support.timing import SCALE, wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"
 ECHO_USER = ROOT / "loadtests" / "locustfile.py"
 LOCUSTFILES = TESTS / "loadtest" / "locustfiles"

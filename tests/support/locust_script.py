@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.support.locust_process import ROOT, environment
+from tests.support import ROOT
+from tests.support.locust_process import environment
 from tests.support.timing import SCALE
 
 

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 import gevent
 from gevent import socket
@@ -140,7 +140,7 @@ class Process:
         lines: further lines of standard output so far.
     """
 
-    def __init__(self, *arguments: str, stderr: Any = None, **options: Any) -> None:
+    def __init__(self, *arguments: str, stderr: IO[Any] | int | None = None, **options: Any) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self.popen = subprocess.Popen(
             [sys.executable, *arguments],

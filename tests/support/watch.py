@@ -14,15 +14,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 
+from tests.support import ROOT
 from tests.support.servers import Process, assert_adds_up, ping
 from tests.support.timing import PATIENCE, UNIT, wait_until
 
-ROOT = Path(__file__).parents[2]
+Result = TypeVar("Result")
 RST = struct.pack("ii", 1, 0)
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -152,7 +152,7 @@ def reset(sock: socket.socket) -> None:
     sock.close()
 
 
-def in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:
+def in_threads(function: Callable[..., Result], calls: list[tuple[Any, ...]]) -> list[Result]:
     """Run blocking calls in threads at once, this process's greenlets going on meanwhile."""
     pool = gevent.get_hub().threadpool
     size, pool.maxsize = pool.maxsize, max(pool.maxsize, len(calls))
