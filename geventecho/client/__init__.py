@@ -5,12 +5,13 @@ from __future__ import annotations
 from geventecho.client.client import Client, Payload, connect
 from geventecho.client.config import ClientConfig, check_timeout
 from geventecho.client.dial import check_target
-from geventecho.client.ping import DEFAULT_SIZE, MOST_SIZE, Ping, Summary, pings
+from geventecho.client.ping import DEFAULT_SIZE, MAX_SIZE, SAMPLES_NEEDED, Ping, Summary, pings
 from geventecho.client.reply import with_sample
 
 __all__ = [
     "DEFAULT_SIZE",
-    "MOST_SIZE",
+    "MAX_SIZE",
+    "SAMPLES_NEEDED",
     "Client",
     "ClientConfig",
     "Payload",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,17 +13,23 @@ from typing import Final
 import gevent
 
 from geventecho.address import DEFAULT_TARGET, Address, AddressLike
-from geventecho.client.client import Client, connect
+from geventecho.client.client import SLOWEST_ECHO, Client, Seconds, connect
 from geventecho.client.dial import check_target
 from geventecho.errors import ConfigError, NetworkError, UnsolicitedData
 from geventecho.histogram import Histogram
+from geventecho.net import Deadline
 
-__all__ = ["DEFAULT_SIZE", "MOST_SIZE", "Ping", "Summary", "pings"]
+__all__ = ["DEFAULT_SIZE", "MAX_SIZE", "SAMPLES_NEEDED", "Ping", "Summary", "pings"]
 
 DEFAULT_SIZE: Final = 64
-MOST_SIZE: Final = 1 << 28
-"""Bytes of a payload: what Random.randbytes can make at once."""
 """Bytes per echo."""
+MAX_SIZE: Final = 1 << 28
+"""Bytes per echo: what Random.randbytes can make at once."""
+SAMPLES_NEEDED: Final = {99.0: 368, 99.9: 3688}
+"""How many samples a percentile needs: with fewer there is no 95 % confidence interval from order statistics, since
+the highest sample lies below the percentile with a probability of more than 2.5 %."""
+NANOSECONDS: Final = 1_000_000_000
+MOMENT: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +50,30 @@ class Ping:
 
 
 class Summary:
-    """What became of a series.
+    """The figures of a series.
 
     Attributes:
         sent: echoes tried.
         latency: the times of those that were answered.
-        losses: how many were lost for which `kind` of error.
+        losses: how many were lost, by the `kind` of the error.
     """
 
     def __init__(self) -> None:
         self.sent = 0
         self.latency = Histogram()
         self.losses: Counter[str] = Counter()
+        # Integers, in nanoseconds: a difference of two large sums of floats would have few digits.
+        self._sum = 0
+        self._sum_of_squares = 0
 
     def add(self, ping: Ping) -> None:
         """Count one."""
         self.sent += 1
         if ping.seconds is not None:
             self.latency.record(ping.seconds)
+            nanoseconds = round(ping.seconds * NANOSECONDS)
+            self._sum += nanoseconds
+            self._sum_of_squares += nanoseconds * nanoseconds
         if ping.error is not None:
             self.losses[ping.error.kind] += 1
 
@@ -71,8 +84,22 @@ class Summary:
 
     @property
     def lost_percent(self) -> float:
-        """How many of a hundred were lost."""
+        """The share that was lost, in percent."""
         return 100 * self.lost / self.sent if self.sent else 0.0
+
+    @property
+    def mdev(self) -> float | None:
+        """The population standard deviation of the times, in seconds, as in ping(8); None when none was answered."""
+        count = self.latency.count
+        if not count:
+            return None
+        return math.sqrt(count * self._sum_of_squares - self._sum**2) / count / NANOSECONDS
+
+    def percentile(self, percent: float) -> float | None:
+        """Return a percentile of the times, in seconds; None when there are fewer than `SAMPLES_NEEDED`."""
+        if self.latency.count < SAMPLES_NEEDED.get(percent, 1):
+            return None
+        return self.latency.percentile(percent)
 
 
 def pings(
@@ -82,10 +109,11 @@ def pings(
     interval: float = 1.0,
     size: int = DEFAULT_SIZE,
     timeout: float | None = 5.0,
+    deadline: float | None = None,
 ) -> Iterator[Ping]:
     """Echo once every `interval` on one connection; a lost echo costs the connection, and the next one makes another.
 
-    Echoes are due at fixed times from the first one on. One that was due while its forerunner was still under way is
+    Echoes are due at fixed times from the first one on. One that was due while the one before it was still under way is
     left out: after an outage there is no burst.
 
     Args:
@@ -94,6 +122,8 @@ def pings(
         interval: seconds from one to the next; 0 does not wait at all.
         size: bytes of each payload, 1 or more; each payload differs from the one before.
         timeout: seconds to connect, and seconds for each echo; None is no limit.
+        deadline: seconds after which the series ends; None is no limit. The echo under way at that moment is lost when
+            it has taken longer than each one before it. Otherwise nothing can be said about it, and it is left out.
 
     Yields:
         Each echo, answered or lost, when it is over.
@@ -105,44 +135,73 @@ def pings(
     check_target(address)
     if size < 1:
         raise ConfigError(f"size is {size!r}; an echo has a payload of 1 byte or more")
-    return _series(address, count, interval, size, timeout)
+    return _series(address, count, interval, size, timeout, deadline)
 
 
-def _series(target: Address, count: int | None, interval: float, size: int, timeout: float | None) -> Iterator[Ping]:
+def _series(
+    target: Address, count: int | None, interval: float, size: int, timeout: float | None, deadline: float | None
+) -> Iterator[Ping]:
     client: Client | None = None
     due = time.monotonic()
+    end = Deadline(deadline)
+    slowest = 0.0
     sequence = 0
     try:
-        while count is None or sequence < count:
+        while (count is None or sequence < count) and not end.expired:
             sequence += 1
             payload = _payload(sequence, size)
+            began = time.perf_counter()
             try:
-                client = client or connect(target, timeout=timeout)
+                if client is None:
+                    client = connect(target, timeout=timeout, connect_timeout=_connect_timeout(timeout, end))
+                limit = _echo_timeout(timeout, size, end)
                 began = time.perf_counter()
-                client.echo(payload)
+                client.echo(payload, timeout=limit)
                 elapsed = time.perf_counter() - began
                 _check_nothing_follows(client)
                 ping = Ping(sequence, size, seconds=elapsed)
+                slowest = max(slowest, elapsed)
             except NetworkError as error:
                 if client is not None:
                     client.close()
                     client = None
+                is_cut_off = isinstance(error, TimeoutError) and end.remaining() == 0
+                if is_cut_off and time.perf_counter() - began <= slowest:
+                    return
                 ping = Ping(sequence, size, error=error)
             yield ping
             if sequence != count:
                 due = _next(due, interval)
-                gevent.sleep(max(0.0, due - time.monotonic()))
+                gevent.sleep(min(max(0.0, due - time.monotonic()), _left(end)))
     finally:
         if client is not None:
             client.close()
 
 
+def _left(end: Deadline) -> float:
+    """Seconds until the end, and a moment when that has just passed: a timeout is above 0."""
+    left = end.remaining()
+    return math.inf if left is None else max(left, MOMENT)
+
+
+def _connect_timeout(timeout: float | None, end: Deadline) -> float | None:
+    left = _left(end) if timeout is None else min(timeout, _left(end))
+    return None if left == math.inf else left
+
+
+def _echo_timeout(timeout: float | None, size: int, end: Deadline) -> Seconds:
+    """Return what is left until the end, or ``...`` when the client's own limit comes first: that costs less time."""
+    left = _left(end)
+    own = math.inf if timeout is None else timeout + size / SLOWEST_ECHO
+    return ... if own <= left else left
+
+
 def _check_nothing_follows(client: Client) -> None:
-    """Refuse an echo that came with more than was sent: the next one would find it, but this may be the last."""
+    """Refuse an echo that came with more than was sent: the next echo would fail, but this one may be the last."""
     try:
         extra = client.recv(timeout=0)
     except NetworkError:
-        return  # nothing is there; or the connection broke after the echo, which the next one finds
+        return  # nothing is there; or the connection broke after the echo, and the next echo fails
     if extra:
         reason = f"{len(extra)} bytes that nobody asked for came with the reply"
         raise UnsolicitedData(reason, address=client.target, phase="read")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import socket
+import statistics
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 
 import pytest
 
-from geventecho.client.ping import Summary, pings
+from geventecho.client.ping import SAMPLES_NEEDED, Ping, Summary, pings
 from geventecho.errors import AddressError, ConfigError, ConnectRefused
 from tests.support import peers
 from tests.support.clients import SLACK
@@ -20,7 +23,22 @@ from tests.support.commands import SECONDS, command, started
 from tests.support.timing import UNIT, wait_until
 
 ANSWER = re.compile(r"64 bytes from tcp://127\.0\.0\.1:\d+: seq=(\d+) time=(\d+\.\d) us")
-TIMES = re.compile(r"min/avg/p50/p99/max = ([\d.]+)/([\d.]+)/([\d.]+)/([\d.]+)/([\d.]+) us")
+NAMES = ("min", "avg", "p50", "p99", "p99.9", "max", "mdev")
+TIMES = re.compile("/".join(NAMES) + " = " + "/".join([r"([\d.]+|-)"] * len(NAMES)) + " us")
+
+
+def times(line: str) -> dict[str, float]:
+    """The times of the summary's line, by name; a dash is NaN."""
+    match = TIMES.fullmatch(line)
+    assert match is not None, line
+    return {name: math.nan if text == "-" else float(text) for name, text in zip(NAMES, match.groups(), strict=True)}
+
+
+@contextmanager
+def never_replies() -> Iterator[str]:
+    """The target of a peer that accepts and stays silent."""
+    with peers.never_replies() as peer:
+        yield peer.target
 
 
 @pytest.mark.usefixtures("no_leaks")
@@ -108,6 +126,48 @@ class TestSeries:
             assert isinstance(series, Generator)
             series.close()
 
+    def test_it_ends_at_the_deadline(self, honest: peers.Peer) -> None:
+        began = time.monotonic()
+        found = list(pings(honest.target, interval=0, deadline=2 * UNIT))
+        assert 2 * UNIT <= time.monotonic() - began < 2 * UNIT + SLACK
+        assert all(ping.error is None for ping in found), "the one that the deadline cut off is left out"
+        assert len(found) > 2
+
+    @pytest.mark.parametrize("timeout", [None, 60.0])
+    @pytest.mark.parametrize("silent", [never_replies, peers.never_accepts])
+    def test_silence_until_the_deadline_is_a_loss(
+        self, silent: Callable[[], AbstractContextManager[str]], timeout: float | None
+    ) -> None:
+        with silent() as target:
+            began = time.monotonic()
+            (ping,) = pings(target, timeout=timeout, deadline=2 * UNIT)
+            assert 2 * UNIT <= time.monotonic() - began < 2 * UNIT + SLACK
+        assert ping.error is not None
+        assert ping.error.kind in ("read timeout", "connect timeout")
+
+    def test_mdev_is_the_population_standard_deviation(self) -> None:
+        summary = Summary()
+        assert summary.mdev is None
+        times = [0.0001, 0.00025, 0.0009, 0.0001]
+        for number, seconds in enumerate(times):
+            summary.add(Ping(number, 64, seconds=seconds))
+        assert summary.mdev == pytest.approx(statistics.pstdev(times), rel=1e-9)
+
+    def test_mdev_of_long_times_that_differ_by_little(self) -> None:
+        summary = Summary()
+        for number in range(1000):
+            summary.add(Ping(number, 64, seconds=3600 + 1e-9 * (number % 2)))
+        assert summary.mdev == pytest.approx(0.5e-9)
+
+    @pytest.mark.parametrize(("percent", "needed"), SAMPLES_NEEDED.items())
+    def test_how_many_answers_a_percentile_needs(self, percent: float, needed: int) -> None:
+        assert (percent / 100) ** needed <= 0.025 < (percent / 100) ** (needed - 1)
+        summary = Summary()
+        for number in range(needed):
+            assert summary.percentile(percent) is None
+            summary.add(Ping(number, 64, seconds=0.001))
+        assert summary.percentile(percent) == pytest.approx(0.001, rel=0.01)
+
     def test_nonsense_is_refused_before_the_first_echo(self) -> None:
         with pytest.raises(ConfigError):
             pings(size=0)
@@ -124,11 +184,57 @@ class TestCommand:
         assert (done.returncode, done.stderr) == (0, b"")
         assert [match[1] for line in lines[:3] if (match := ANSWER.fullmatch(line))] == ["1", "2", "3"]
         assert lines[3:6] == ["", f"--- {honest.target} echo statistics ---", "3 sent, 3 answered, 0 lost (0%)"]
-        times = TIMES.fullmatch(lines[6])
-        assert times is not None
-        low, mean, median, high, highest = map(float, times.groups())
-        assert low <= median <= high <= highest
-        assert low <= mean <= highest
+        found = times(lines[6])
+        assert found["min"] <= found["p50"] <= found["max"]
+        assert found["min"] <= found["avg"] <= found["max"]
+        assert found["mdev"] <= (found["max"] - found["min"]) / 2, "of no distribution in a range is it more"
+        assert math.isnan(found["p99"])
+        assert math.isnan(found["p99.9"])
+        assert lines[7:] == ["p99 needs 365 more answers, p99.9 needs 3,685 more answers"]
+
+    def test_percentiles_of_enough_answers(self, honest: peers.Peer) -> None:
+        done = command(["ping", honest.target, "-c", "368", "-i", "0", "-q"])
+        lines = done.stdout.decode().splitlines()
+        assert len(lines) == 5
+        assert times(lines[3])["p99"] > 0
+        assert lines[4] == "p99.9 needs 3,320 more answers"
+        done = command(["ping", honest.target, "-c", "3688", "-i", "0", "--json", "-q"])
+        (line,) = done.stdout.splitlines()
+        found = json.loads(line)
+        assert found["min_us"] <= found["p50_us"] <= found["p99_us"] <= found["p99.9_us"] <= found["max_us"]
+
+    @pytest.mark.parametrize("options", [[], ["--json"]])
+    def test_quiet_prints_only_the_summary(self, options: list[str]) -> None:
+        with peers.refuses() as target:
+            done = command(["ping", target, "-c", "2", "-i", "0", "--quiet", *options])
+        assert (done.returncode, done.stderr) == (1, b"")
+        assert b"seq" not in done.stdout
+        assert b"2 sent, 0 answered, 2 lost" in done.stdout or json.loads(done.stdout)["losses"] == {"refused": 2}
+
+    def test_the_deadline_ends_the_run(self, honest: peers.Peer) -> None:
+        process = started(["ping", honest.target, "-i", str(UNIT), "-w", str(5.5 * UNIT), "--json"])
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        began = time.monotonic()
+        out, err = process.communicate(timeout=SECONDS)
+        assert time.monotonic() - began < 5.5 * UNIT + SLACK
+        assert (process.returncode, err, first["seq"]) == (0, b"", 1)
+        *echoes, summary = map(json.loads, out.splitlines())
+        assert summary["sent"] == summary["answered"] == 1 + len(echoes)
+        assert 3 <= summary["sent"] <= 6
+
+    def test_a_count_that_the_deadline_cuts_short_is_1(self, honest: peers.Peer) -> None:
+        done = command(["ping", honest.target, "-c", "1000", "-i", str(UNIT), "-w", str(2 * UNIT)])
+        assert done.returncode == 1
+        assert b" 0 lost (0%)" in done.stdout
+
+    def test_nothing_answers_until_the_deadline(self) -> None:
+        with peers.never_replies() as peer:
+            done = command(["ping", peer.target, "-w", str(3 * UNIT), "--json"])
+        lost, summary = map(json.loads, done.stdout.splitlines())
+        assert (done.returncode, done.stderr) == (1, b"")
+        assert (lost["type"], lost["kind"]) == ("lost", "read timeout")
+        assert (summary["sent"], summary["lost"]) == (1, 1)
 
     def test_nobody_listens(self) -> None:
         with peers.refuses() as target:
@@ -168,13 +274,14 @@ class TestCommand:
         assert summary["max_us"] == pytest.approx(times[-1], abs=0.1)
         assert summary["avg_us"] == pytest.approx(sum(times) / 4, abs=0.2)
         assert summary["p50_us"] == pytest.approx(times[1], rel=0.01, abs=0.1)
-        assert summary["p99_us"] == pytest.approx(times[3], rel=0.01, abs=0.1)
+        assert summary["mdev_us"] == pytest.approx(statistics.pstdev(times), abs=0.2)
+        assert (summary["p99_us"], summary["p99.9_us"]) == (None, None), "four are too few"
 
     def test_times_that_are_not_there_are_null(self) -> None:
         with peers.refuses() as target:
             done = command(["ping", target, "-c", "1", "--json"])
         summary = json.loads(done.stdout.splitlines()[-1])
-        assert [summary[f"{name}_us"] for name in ("min", "avg", "p50", "p99", "max")] == [None] * 5
+        assert [summary[f"{name}_us"] for name in NAMES] == [None] * len(NAMES)
 
     @pytest.mark.parametrize("options", [[], ["--json"]])
     def test_ctrl_c_prints_the_summary(self, honest: peers.Peer, options: list[str]) -> None:
@@ -218,6 +325,7 @@ class TestCommand:
             (["-s", "0"], "whole number of 1 to 268435456"),
             (["-s", "99999999999999"], "whole number of 1 to 268435456"),
             (["--timeout", "0"], "above 0"),
+            (["-w", "0"], "above 0"),
             (["--nonsense"], "unrecognized arguments"),
             (["--cuont", "5"], "unrecognized arguments: --cuont"),
         ],
