@@ -76,8 +76,8 @@ def add_to(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument(
         "-w", "--deadline", metavar="SECONDS", type=seconds_above_zero,
-        help="end the whole run after this long. The echo under way then counts as lost if it has taken longer than "
-        "all before it, and is left out otherwise (default: none)",
+        help="end the whole run after this long. The echo under way then counts as lost if it has waited a second, or "
+        "if none was answered before it, and is left out otherwise (default: none)",
     )  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="print only the summary at the end")
     parser.add_argument("--json", action="store_true", help="print JSON lines, see below")

@@ -30,6 +30,8 @@ SAMPLES_NEEDED: Final = {99.0: 368, 99.9: 3688}
 the highest sample lies below the percentile with a probability of more than 2.5 %."""
 NANOSECONDS: Final = 1_000_000_000
 MOMENT: Final = 1e-6
+SURELY_LOST: Final = 1.0
+"""Seconds that an echo has waited when the deadline makes it a lost one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def pings(
         size: bytes of each payload, 1 or more; each payload differs from the one before.
         timeout: seconds to connect, and seconds for each echo; None is no limit.
         deadline: seconds after which the series ends; None is no limit. The echo under way at that moment is lost when
-            it has taken longer than each one before it. Otherwise nothing can be said about it, and it is left out.
+            it has waited a second, or when none was answered before it. Otherwise it is left out.
 
     Yields:
         Each echo, answered or lost, when it is over.
@@ -144,7 +146,7 @@ def _series(
     client: Client | None = None
     due = time.monotonic()
     end = Deadline(deadline)
-    slowest = 0.0
+    any_answered = False
     sequence = 0
     try:
         while (count is None or sequence < count) and not end.expired:
@@ -160,13 +162,13 @@ def _series(
                 elapsed = time.perf_counter() - began
                 _check_nothing_follows(client)
                 ping = Ping(sequence, size, seconds=elapsed)
-                slowest = max(slowest, elapsed)
+                any_answered = True
             except NetworkError as error:
                 if client is not None:
                     client.close()
                     client = None
                 is_cut_off = isinstance(error, TimeoutError) and end.remaining() == 0
-                if is_cut_off and time.perf_counter() - began <= slowest:
+                if is_cut_off and any_answered and time.perf_counter() - began < SURELY_LOST:
                     return
                 ping = Ping(sequence, size, error=error)
             yield ping

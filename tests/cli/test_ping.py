@@ -15,7 +15,7 @@ from itertools import islice
 
 import pytest
 
-from geventecho.client.ping import SAMPLES_NEEDED, Ping, Summary, pings
+from geventecho.client.ping import SAMPLES_NEEDED, SURELY_LOST, Ping, Summary, pings
 from geventecho.errors import AddressError, ConfigError, ConnectRefused
 from tests.support import peers
 from tests.support.clients import SLACK
@@ -144,6 +144,18 @@ class TestSeries:
             assert 2 * UNIT <= time.monotonic() - began < 2 * UNIT + SLACK
         assert ping.error is not None
         assert ping.error.kind in ("read timeout", "connect timeout")
+
+    def test_a_server_that_falls_silent_before_the_deadline_is_a_loss(self) -> None:
+        def once(connection: socket.socket) -> None:
+            connection.sendall(connection.recv(100))
+            connection.recv(1000)
+            connection.recv(1000)
+
+        with peers.Peer(once) as peer:
+            first, second = pings(peer.target, interval=0, deadline=SURELY_LOST + 2 * UNIT)
+        assert first.error is None
+        assert second.error is not None
+        assert second.error.kind == "read timeout"
 
     def test_mdev_is_the_population_standard_deviation(self) -> None:
         summary = Summary()
