@@ -101,10 +101,14 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self.close()
         self._release_reserve()
         self._again.close()
-        for fd, sockaddr in queue:
-            self._admit(fd, sockaddr)
         while (accepted := self.do_read()) is not None:
             self.do_handle(*accepted)
+        for fd, sockaddr in queue:
+            refusal = self._registry.admit(sockaddr) if self._registry.free_slots() > 0 else Refusal.FULL
+            if refusal is None:
+                self.do_handle(self._socket_class(*self._kind, fileno=fd), sockaddr)
+            else:
+                self._refuse(fd, sockaddr, refusal)
 
     def do_read(self) -> Accepted | None:
         """The next admitted peer; None ends this turn of gevent's loop."""
@@ -131,21 +135,23 @@ class Acceptor(StreamServer):  # type: ignore[misc]
             self._again.start(self._do_read)
 
     def _accept(self) -> None:
-        """Empty the kernel's queue: admit the peers that there are slots for, and refuse the others."""
+        """Empty the kernel's queue: admit the peers that there are slots for, and refuse the others.
+
+        A full server does not ask who a peer is.
+        """
         if self._reserve is None:  # it was spent, and there was no descriptor for a new one
             self._reserve = _open_reserve()
-        is_full = not self._has_slot()
+        slots = self._registry.free_slots() - len(self._waiting)
+        is_full = slots <= 0
         if not is_full:
             self._turns_full = 0
         elif self._turns_full < TURNS:
             self._turns_full += 1
             return
-        refused = 0
+        accept, admit, refused = self.socket._accept, self._registry.admit, 0
         for _ in range(SWEEP):
-            if refused >= REFUSALS or (not is_full and not self._has_slot()):
-                return
             try:
-                fd, sockaddr = self.socket._accept()
+                fd, sockaddr = accept()
             except BlockingIOError:
                 self._turns_full = 0
                 return
@@ -154,20 +160,21 @@ class Acceptor(StreamServer):  # type: ignore[misc]
                     continue
                 self._accept_failed(error)
                 return
-            refused += not self._admit(fd, sockaddr)
+            refusal = Refusal.FULL if is_full else admit(sockaddr)
+            if refusal is None:
+                self._waiting.append((fd, sockaddr))
+                slots -= 1
+                if not slots:
+                    return
+            else:
+                self._refuse(fd, sockaddr, refusal)
+                refused += 1
+                if refused == REFUSALS:
+                    return
 
-    def _has_slot(self) -> bool:
-        return self._registry.free_slots() > len(self._waiting)
-
-    def _admit(self, fd: int, sockaddr: SockAddr) -> bool:
-        """Admit an accepted peer, or close it at once. A full server does not ask who it is."""
-        refusal = self._registry.admit(sockaddr) if self._has_slot() else Refusal.FULL
-        if refusal is None:
-            self._waiting.append((fd, sockaddr))
-            return True
+    def _refuse(self, fd: int, sockaddr: SockAddr, refusal: Refusal) -> None:
         os.close(fd)
         self._registry.refused(sockaddr, refusal)
-        return False
 
     def _count_drops(self) -> None:
         """A full queue makes the listener readable, so asking in each turn misses no drop."""
@@ -195,8 +202,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
                 fd, sockaddr = self.socket._accept()
             except OSError:
                 break
-            os.close(fd)
-            self._registry.refused(sockaddr, Refusal.NO_DESCRIPTOR)
+            self._refuse(fd, sockaddr, Refusal.NO_DESCRIPTOR)
         self._reserve = _open_reserve()
 
     def _release_reserve(self) -> None:
