@@ -97,8 +97,7 @@ def _discard(connection: Connection) -> None:
             continue
         if not data:
             return
-        connection.discarded += len(data)
-        connection.heard = connection.clock.now
+        connection.count_discarded(len(data))
         if left <= 0:
             break
     if connection.is_local:
@@ -115,7 +114,7 @@ def _refuse_more(connection: Connection) -> None:
     sock = connection.sock._sock
     sock.shutdown(socket.SHUT_RD)
     while data := sock.recv(RECEIVE_SIZE):
-        connection.discarded += len(data)
+        connection.count_discarded(len(data))
 
 
 def _readable(sock: socket.socket, seconds: float) -> bool:

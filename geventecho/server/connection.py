@@ -16,7 +16,7 @@ from gevent import get_hub, getcurrent, socket
 from greenlet import greenlet
 
 from geventecho.address import Address, SockAddr
-from geventecho.server.counters import Ending
+from geventecho.server.counters import Ending, Traffic
 from geventecho.server.rates import Meter, Pace
 
 __all__ = ["RECEIVE_SIZE", "Clock", "Connection", "ConnectionInfo", "Cut", "Ended", "Phase"]
@@ -81,7 +81,9 @@ class Connection:
         sockaddr: the peer, as accept(2) named it.
         greenlet: the greenlet that serves it, once that runs.
         began: when it was accepted; `progress`: when it last carried a byte (monotonic seconds).
-        received, sent, discarded: bytes read while it was open; handed to the kernel; read after our FIN.
+        clock, traffic: the server's; `traffic` adds up the bytes of all its connections.
+        echoed: bytes that were read and at once sent; `read`, `written`: those that were read or sent otherwise.
+        discarded: bytes that were read after our FIN.
         heard: when it last sent something after our FIN (monotonic seconds); 0 is never.
         meter: how much it may still receive and how fast, or None; `pace`: how fast it has to be, or None.
         look: when to ask the kernel whether its peer is still there (monotonic seconds).
@@ -91,17 +93,18 @@ class Connection:
     """
 
     __slots__ = (
-        "began", "clock", "discarded", "due", "greenlet", "heard", "look", "meter", "pace", "pending", "phase",
-        "progress", "received", "sent", "sock", "sockaddr", "verdict",
+        "began", "clock", "discarded", "due", "echoed", "greenlet", "heard", "look", "meter", "pace", "pending",
+        "phase", "progress", "read", "sock", "sockaddr", "traffic", "verdict", "written",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, sockaddr: SockAddr, clock: Clock) -> None:
+    def __init__(self, sock: socket.socket, sockaddr: SockAddr, clock: Clock, traffic: Traffic) -> None:
         self.sock = sock
         self.sockaddr = sockaddr
         self.clock = clock
+        self.traffic = traffic
         self.greenlet: greenlet | None = None
         self.began = self.progress = time.monotonic()
-        self.received = self.sent = self.discarded = 0
+        self.echoed = self.read = self.written = self.discarded = 0
         self.heard = 0.0
         self.meter: Meter | None = None
         self.pace: Pace | None = None
@@ -131,8 +134,7 @@ class Connection:
         # Wait also when bytes are there already: each connection that is ready gets one message in a turn of the loop.
         socket.wait(self.sock._read_event)
         data: bytes = self.sock.recv(size)
-        self.received += len(data)
-        self.progress = self.clock.now
+        self.count_read(len(data))
         return data
 
     def send(self, data: memoryview) -> None:
@@ -146,8 +148,7 @@ class Connection:
         except BlockingIOError:
             sent = 0
         if sent:
-            self.sent += sent
-            self.progress = self.clock.now
+            self.count_written(sent)
         self.pending = data[sent:] if sent < len(data) else None
 
     def flush(self) -> None:
@@ -182,9 +183,42 @@ class Connection:
         return not isinstance(self.sockaddr, tuple)
 
     @property
+    def received(self) -> int:
+        """Bytes that were read before our FIN."""
+        return self.echoed + self.read
+
+    @property
+    def sent(self) -> int:
+        """Bytes that were handed to the kernel."""
+        return self.echoed + self.written
+
+    @property
     def owed(self) -> int:
         """Bytes of an echo connection that were received and not yet returned."""
-        return self.received - self.sent
+        return self.read - self.written
+
+    def count_read(self, size: int) -> None:
+        """Count bytes that were read, and are not sent yet."""
+        self.read += size
+        self.traffic.read += size
+        self.progress = self.clock.now
+
+    def count_written(self, size: int) -> None:
+        """Count bytes that the kernel took."""
+        self.written += size
+        self.traffic.written += size
+        self.progress = self.clock.now
+
+    def count_destroyed(self, size: int) -> None:
+        """Count bytes that the kernel took and will not deliver: they are owed again."""
+        self.written -= size
+        self.traffic.written -= size
+
+    def count_discarded(self, size: int) -> None:
+        """Count bytes that were read after our FIN."""
+        self.discarded += size
+        self.traffic.discarded += size
+        self.heard = self.clock.now
 
     def info(self) -> ConnectionInfo:
         """A snapshot."""

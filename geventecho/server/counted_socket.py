@@ -14,6 +14,7 @@ __all__ = ["CountedSocket"]
 TURN: Final = 65536
 """Bytes that a handler's socket carries before others have their turn."""
 Message = tuple[bytes, list[tuple[int, int, bytes]], int, object]
+MessageInto = tuple[int, list[tuple[int, int, bytes]], int, object]
 Result = TypeVar("Result")
 
 
@@ -43,6 +44,21 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
         message: Message = super().recvmsg(*args)
         return message if _peeks(args, 2) else self._received(len(message[0]), message)
 
+    def recvmsg_into(self, *args: Any) -> MessageInto:
+        self._share_reading()
+        message: MessageInto = super().recvmsg_into(*args)
+        return message if _peeks(args, 2) else self._received(message[0], message)
+
+    def recvfrom(self, *args: int) -> tuple[bytes, object]:
+        self._share_reading()
+        data: tuple[bytes, object] = super().recvfrom(*args)
+        return data if _peeks(args, 1) else self._received(len(data[0]), data)
+
+    def recvfrom_into(self, *args: Any) -> tuple[int, object]:
+        self._share_reading()
+        count: tuple[int, object] = super().recvfrom_into(*args)
+        return count if _peeks(args, 2) else self._received(count[0], count)
+
     def send(self, data: bytes, flags: int = 0, **options: float) -> int:
         self._share_writing()
         return self._sent(super().send(data, flags, **options))
@@ -67,15 +83,13 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
     def _received(self, count: int, result: Result) -> Result:
         self._carried += count
         if count and self.connection is not None:
-            self.connection.received += count
-            self.connection.progress = self.connection.clock.now
+            self.connection.count_read(count)
         return result
 
     def _sent(self, count: int) -> int:
         self._carried += count
         if count and self.connection is not None:
-            self.connection.sent += count
-            self.connection.progress = self.connection.clock.now
+            self.connection.count_written(count)
         return count
 
 

@@ -6,13 +6,13 @@ import enum
 from collections.abc import MutableSequence
 from typing import Final
 
-__all__ = ["COUNTERS", "Counters", "Ending", "Refusal"]
+__all__ = ["COUNTERS", "Counters", "Ending", "Refusal", "Traffic"]
 
 
 class Ending(enum.Enum):
     """Why a connection ended; each has a counter, `ended_<value>`."""
 
-    __hash__ = object.__hash__  # Enum's own is a Python function, as dear as all else that counts an end
+    __hash__ = object.__hash__  # Enum's own is a Python function, and costs as much as the rest of counting an end
 
     PEER = "peer"
     """The peer sent FIN; all it had sent was returned."""
@@ -79,17 +79,39 @@ ENDED: Final = {ending: INDEX[f"ended_{ending.value}"] for ending in Ending}
 RECEIVED, SENT, DISCARDED, LOST = (INDEX[f"bytes_{what}"] for what in ("received", "sent", "discarded", "lost"))
 
 
+class Traffic:
+    """Bytes that all connections of a server have carried so far, those that are open included.
+
+    A message costs one addition here: the hub adds what it returned at once to `echoed`, and nothing else.
+
+    Attributes:
+        echoed: received and sent at once.
+        read: received otherwise, before our FIN.
+        written: sent otherwise; less what was destroyed in the kernel.
+        discarded: received after our FIN.
+    """
+
+    __slots__ = ("discarded", "echoed", "read", "written")
+
+    def __init__(self) -> None:
+        self.echoed = self.read = self.written = self.discarded = 0
+
+
 class Counters:
     """A block of counters.
 
     Args:
         block: a sequence of ``len(COUNTERS)`` integers to count in; a new list when left out.
+
+    Attributes:
+        traffic: where connections count their bytes. `update` brings the block up to date with it.
     """
 
-    __slots__ = ("block",)
+    __slots__ = ("block", "traffic")
 
     def __init__(self, block: MutableSequence[int] | None = None) -> None:
         self.block: MutableSequence[int] = [0] * len(COUNTERS) if block is None else block
+        self.traffic = Traffic()
 
     def add(self, name: str, count: int = 1) -> None:
         """Add to the counter of that name."""
@@ -100,18 +122,22 @@ class Counters:
         self.block[INDEX["accepted"]] += 1
         self.block[REFUSED[refusal]] += 1
 
-    def end(self, ending: Ending, *, received: int = 0, sent: int = 0, discarded: int = 0, lost: int = 0) -> None:
-        """Count a connection that ended, and its bytes (in one call: four more for each short connection show)."""
-        block = self.block
-        block[ENDED[ending]] += 1
-        block[RECEIVED] += received
-        block[SENT] += sent
-        block[DISCARDED] += discarded
-        block[LOST] += lost
+    def end(self, ending: Ending, lost: int = 0) -> None:
+        """Count a connection that ended, and the bytes that it was still owed."""
+        self.block[ENDED[ending]] += 1
+        self.block[LOST] += lost
+
+    def update(self) -> None:
+        """Put the bytes carried so far into the block."""
+        traffic, block = self.traffic, self.block
+        block[RECEIVED] = traffic.echoed + traffic.read + traffic.discarded
+        block[SENT] = traffic.echoed + traffic.written
+        block[DISCARDED] = traffic.discarded
 
     def __getitem__(self, name: str) -> int:
-        return self.block[INDEX[name]]
+        return self.as_dict()[name]
 
     def as_dict(self) -> dict[str, int]:
-        """All counters by name."""
+        """All counters by name, exact at this moment."""
+        self.update()
         return dict(zip(COUNTERS, self.block, strict=True))

@@ -26,8 +26,8 @@ import gevent
 from gevent import get_hub, getcurrent
 from greenlet import greenlet
 
-from geventecho.server.connection import RECEIVE_SIZE, Connection
-from geventecho.server.counters import Ending
+from geventecho.server.connection import RECEIVE_SIZE, Clock, Connection
+from geventecho.server.counters import Ending, Traffic
 from geventecho.server.deadlines import Deadlines
 from geventecho.server.splice import Pipe
 
@@ -36,9 +36,9 @@ __all__ = ["SharedBuffers", "echo_in_hub"]
 LARGE: Final = 16384
 """Bytes from which a message goes through the pipe. The next messages do, too, until one has less than half of that."""
 
-Route = tuple[Callable[[memoryview], int], Callable[[memoryview], int], int, int, memoryview]
+Route = tuple[Callable[[memoryview], int], Callable[[memoryview], int], int, int, memoryview, Clock, Traffic]
 """How to receive a message and how to send it; the sizes that the hub returns alone, from the one to below the other;
-the buffer."""
+the buffer; the connection's clock and the server's traffic, which the hub needs for each message."""
 
 
 class SharedBuffers:
@@ -73,7 +73,8 @@ def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuf
     wait, return_message = hub.switch, MethodType(_return_message, owner)
     meter = connection.meter
     buffer = buffers.buffer if meter is None else buffers.buffer[: meter.window]
-    copied: Route = (sock._sock.recv_into, sock._sock.send, 1, LARGE if meter is None else 1, buffer)
+    shared = connection.clock, connection.traffic
+    copied: Route = (sock._sock.recv_into, sock._sock.send, 1, LARGE if meter is None else 1, buffer, *shared)
     route, spliced = copied, None  # spliced from the first large message on
     try:
         while True:
@@ -89,13 +90,13 @@ def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuf
                 pause = meter.spend(size)
                 if not meter.window:
                     return Ending.BYTES
-                route = (*copied[:-1], buffers.buffer[: meter.window])
+                route = (*copied[:4], buffers.buffer[: meter.window], *shared)
                 gevent.sleep(pause)
             elif size < LARGE // 2:
                 route = copied
             elif size >= LARGE and route is copied:
                 spliced = spliced or buffers.pipe.enter(sock)
-                route = (spliced.receive, spliced.send, LARGE // 2, RECEIVE_SIZE + 1, buffer)
+                route = (spliced.receive, spliced.send, LARGE // 2, RECEIVE_SIZE + 1, buffer, *shared)
     finally:
         watcher.stop()
         if spliced is not None:
@@ -104,21 +105,27 @@ def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuf
 
 def _return_message(owner: greenlet, connection: Connection, route: Route) -> None:
     """Return one message, in the hub. Wake the owner with its size when that is not all there is to do."""
-    receive, send, least, below, buffer = route
+    receive, send, least, below, buffer, clock, traffic = route
     try:
         size = receive(buffer)
         if size:
-            connection.received += size
-            connection.progress = connection.clock.now
+            connection.progress = clock.now
             try:
                 sent = send(buffer[:size])
             except BlockingIOError:
                 sent = 0
-            connection.sent += sent
-            if sent != size:
+            except BaseException:
+                connection.count_read(size)
+                raise
+            if sent == size:
+                connection.echoed += size
+                traffic.echoed += size
+                if least <= size < below:
+                    return
+            else:
+                connection.count_read(size)
+                connection.count_written(sent)
                 connection.pending = memoryview(bytes(buffer[sent:size]))
-            elif least <= size < below:
-                return
     except BlockingIOError:
         return
     except BaseException as error:  # whatever it is, it is this connection's: the hub would only print it

@@ -98,7 +98,7 @@ class Registry:
         """Serve an accepted socket."""
         if not self.open:
             self._deadlines.start()
-        connection = Connection(sock, sockaddr, self._clock)
+        connection = Connection(sock, sockaddr, self._clock, self._counters.traffic)
         if self._metered:
             connection.meter = Meter(self._config.max_bytes, self._config.max_rate, RECEIVE_SIZE)
         self.open.add(connection)
@@ -145,16 +145,11 @@ class Registry:
 
     def counts(self) -> dict[str, int]:
         """All counters by name, with the bytes of open connections, and how many are open and were at the most."""
-        counts = self._counters.as_dict()
-        for connection in self.open:
-            counts["bytes_received"] += connection.received + connection.discarded
-            counts["bytes_discarded"] += connection.discarded
-            counts["bytes_sent"] += connection.sent
-        return counts | {"open": len(self.open), "peak": self.peak}
+        return self._counters.as_dict() | {"open": len(self.open), "peak": self.peak}
 
     def owed(self) -> int:
         """Bytes of open connections that were received and are not yet returned."""
-        return sum(connection.received - connection.sent for connection in self.open) if self._echoes else 0
+        return sum(connection.owed for connection in self.open) if self._echoes else 0
 
     # Ending all of them -----------------------------------------------------------------------------------------------
 
@@ -228,7 +223,7 @@ class Registry:
         if connection.verdict in (Ending.WRITE_STALL, Ending.VANISHED):
             # It has had its time. After close() the kernel would go on trying for minutes, and keep what was queued.
             if self._echoes:
-                connection.sent -= doomed(connection, reset=True)
+                connection.count_destroyed(doomed(connection, reset=True))
             abort(connection.sock)
             return
         try:
@@ -245,7 +240,7 @@ class Registry:
             return
         connection.phase = Phase.CLOSED
         if self._echoes and ending is not Ending.PEER:
-            connection.sent -= doomed(connection, reset=False)
+            connection.count_destroyed(doomed(connection, reset=False))
         try:
             connection.sock.close()
         except OSError:
@@ -253,13 +248,7 @@ class Registry:
         self._deadlines.forget(connection)
         self.open.discard(connection)
         self._limits.release(connection.sockaddr)
-        self._counters.end(
-            ending,
-            received=connection.received + connection.discarded,
-            sent=connection.sent,
-            discarded=connection.discarded,
-            lost=connection.received - connection.sent if self._echoes else 0,
-        )
+        self._counters.end(ending, lost=connection.owed if self._echoes else 0)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s ended: %s", Address.from_sockaddr(connection.sockaddr), ending.value)
         # The two hold each other: without this only the cycle collector would free them.

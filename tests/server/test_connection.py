@@ -10,7 +10,7 @@ from gevent import socket
 
 from geventecho.server.connection import Clock, Connection, Cut, Ended, Phase
 from geventecho.server.counted_socket import TURN, CountedSocket
-from geventecho.server.counters import Ending
+from geventecho.server.counters import Ending, Traffic
 from geventecho.server.tcp_server import TcpServer
 from tests.support.servers import LOCAL, dial, ping, read_exactly, read_to_end, running
 from tests.support.timing import PATIENCE, UNIT, wait_until
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 def connection() -> Iterator[Connection]:
     near, far = socket.socketpair()
     with near, far:
-        yield Connection(near, ("127.0.0.1", 1), Clock())
+        yield Connection(near, ("127.0.0.1", 1), Clock(), Traffic())
 
 
 def serve(connection: Connection, body: Callable[[], object]) -> list[object]:
@@ -91,12 +91,12 @@ def test_an_end_is_a_greenlet_exit_that_no_except_exception_stops() -> None:
 
 
 def test_info_is_a_snapshot(connection: Connection) -> None:
-    connection.received, connection.sent, connection.discarded = 10, 7, 5
+    connection.echoed, connection.read, connection.written, connection.discarded = 4, 6, 3, 5
     info = connection.info()
     assert str(info.peer) == "tcp://127.0.0.1:1"
     assert (info.bytes_received, info.bytes_sent, info.phase) == (15, 7, Phase.NEW)
     assert connection.owed == 3
-    connection.received = 100
+    connection.echoed = 100
     assert info.bytes_received == 15
 
 
@@ -124,6 +124,23 @@ def receive_messages(sock: socket.socket) -> None:
         pass
 
 
+def receive_from(sock: socket.socket) -> None:
+    while sock.recvfrom(10)[0]:
+        pass
+
+
+def receive_from_into(sock: socket.socket) -> None:
+    buffer = bytearray(10)
+    while sock.recvfrom_into(buffer)[0]:
+        pass
+
+
+def receive_messages_into(sock: socket.socket) -> None:
+    buffers = [bytearray(4), bytearray(6)]
+    while sock.recvmsg_into(buffers)[0]:
+        pass
+
+
 def read_lines(sock: socket.socket) -> None:
     with sock.makefile("rwb") as file:
         for line in file:
@@ -136,6 +153,9 @@ def peek(sock: socket.socket) -> None:
     buffer = bytearray(3)
     assert sock.recv_into(buffer, 3, socket.MSG_PEEK) == 3
     assert sock.recvmsg(3, 0, socket.MSG_PEEK)[0] == b"abc"
+    assert sock.recvmsg_into([buffer], 0, socket.MSG_PEEK)[0] == 3
+    assert sock.recvfrom(3, socket.MSG_PEEK)[0] == b"abc"
+    assert sock.recvfrom_into(buffer, 3, socket.MSG_PEEK)[0] == 3
     sock.recv(3)
 
 
@@ -147,11 +167,26 @@ def peek(sock: socket.socket) -> None:
         (lambda sock: sock.sendmsg([sock.recv(100), b"more"]), b"abc", b"abcmore", (3, 7)),
         (receive_into, b"x" * 95, b"", (95, 0)),
         (receive_messages, b"x" * 95, b"", (95, 0)),
+        (receive_from, b"x" * 95, b"", (95, 0)),
+        (receive_from_into, b"x" * 95, b"", (95, 0)),
+        (receive_messages_into, b"x" * 95, b"", (95, 0)),
         (read_lines, b"one\ntwo\n", b"ONE\nTWO\n", (8, 8)),
         (peek, b"abc", b"", (3, 0)),
         (lambda sock: sock.sendall(b"y" * (4 << 20)), b"", b"y" * (4 << 20), (0, 4 << 20)),
     ],
-    ids=["recv", "send", "sendmsg", "recv_into", "recvmsg", "makefile", "peek", "much"],
+    ids=[
+        "recv",
+        "send",
+        "sendmsg",
+        "recv_into",
+        "recvmsg",
+        "recvfrom",
+        "recvfrom_into",
+        "recvmsg_into",
+        "makefile",
+        "peek",
+        "much",
+    ],
 )
 def test_whatever_way_a_handler_reads_and_writes_it_is_counted(
     handler: Callable[[socket.socket], object], payload: bytes, reply: bytes, counted: tuple[int, int]

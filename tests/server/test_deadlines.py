@@ -77,9 +77,8 @@ def test_min_rate_ends_a_trickler_and_leaves_the_idle_alone(monkeypatch: pytest.
     for _ in range(100):
         if not trickler.endings:
             bench.carry(trickler)
-        quick.received += 51
-        quick.sent += 51
-        quick.progress = bench.deadlines.clock.now
+        quick.count_read(51)
+        quick.count_written(51)
         bench.run(1)
     assert trickler.endings == [Ending.SLOW]
     assert 2 * PACE_SECONDS - 1 < trickler.progress - trickler.began < 2 * PACE_SECONDS + 1

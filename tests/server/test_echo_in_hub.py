@@ -9,6 +9,7 @@ from gevent import get_hub, socket
 
 from geventecho.server.config import ServerConfig
 from geventecho.server.connection import Clock, Connection
+from geventecho.server.counters import Traffic
 from geventecho.server.deadlines import Deadlines
 from geventecho.server.echo_in_hub import SharedBuffers, _return_message, echo_in_hub
 from geventecho.server.tcp_server import EchoServer
@@ -33,13 +34,13 @@ def test_what_strikes_in_the_hub_s_part_is_thrown_into_the_connection_s_greenlet
 
     owner = greenlet.greenlet(own)
     owner.switch()
-    _return_message(owner, None, (receive, len, 1, 9, memoryview(bytearray(8))))  # type: ignore[arg-type]
+    _return_message(owner, None, (receive, len, 1, 9, memoryview(bytearray(8)), Clock(), Traffic()))  # type: ignore[arg-type]
     assert seen == [error]
 
 
 def test_closing_the_socket_from_elsewhere_wakes_the_greenlet() -> None:
     near, far = socket.socketpair()
-    connection = Connection(near, "", Clock())
+    connection = Connection(near, "", Clock(), Traffic())
     deadlines = Deadlines(ServerConfig(), connection.clock)
     echoing = gevent.spawn(echo_in_hub, connection, deadlines, SharedBuffers())
     with far:
@@ -54,7 +55,7 @@ def test_a_server_s_buffers_belong_to_one_hub() -> None:
     buffers = get_hub().threadpool.apply(SharedBuffers)
     near, far = socket.socketpair()
     with near, far, pytest.raises(AssertionError, match="hub"):
-        echo_in_hub(Connection(near, "", Clock()), Deadlines(ServerConfig(), Clock()), buffers)
+        echo_in_hub(Connection(near, "", Clock(), Traffic()), Deadlines(ServerConfig(), Clock()), buffers)
 
 
 def test_a_server_can_be_started_again_in_another_thread() -> None:

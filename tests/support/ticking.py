@@ -10,7 +10,7 @@ from geventecho.net.tcp_info import Pulse
 from geventecho.server import connection, deadlines
 from geventecho.server.config import ServerConfig
 from geventecho.server.connection import Clock, Connection, Phase
-from geventecho.server.counters import Ending
+from geventecho.server.counters import Ending, Traffic
 from geventecho.server.deadlines import TICK, Deadlines
 from tests.support.timing import ManualTime
 
@@ -22,7 +22,7 @@ class Watched(Connection):
     """A connection without a socket. It keeps what it is told to end for."""
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(None, ("192.0.2.1", 7), clock)
+        super().__init__(None, ("192.0.2.1", 7), clock, Traffic())
         self.phase = Phase.OPEN
         self.endings: list[Ending] = []
 
@@ -55,8 +55,7 @@ class Bench(ManualTime):
         return watched
 
     def carry(self, watched: Watched) -> None:
-        watched.received += 1
-        watched.progress = self.deadlines.clock.now
+        watched.count_read(1)
 
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds / TICK)):
