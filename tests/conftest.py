@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import signal
-import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +12,9 @@ import gevent
 import greenlet
 import pytest
 
-from geventecho.address import DEFAULT_TARGET, Address
 from geventecho.client.client import Client, connect
 from tests.support import peers
-from tests.support.timing import UNIT, wait_until
+from tests.support.timing import wait_until
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -49,31 +45,6 @@ def _sigchld_is_free() -> Iterator[None]:
     status = Path("/proc/self/status").read_text().splitlines()
     caught = int(next(line for line in status if line.startswith("SigCgt")).split()[1], 16)
     assert not caught >> (signal.SIGCHLD - 1) & 1, "something took SIGCHLD over"
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen there, on any address."""
-    with socket.socket(socket.AF_INET6) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        try:
-            probe.bind(("::", port))
-        except OSError:
-            return False
-    return True
-
-
-@pytest.fixture
-def default_port() -> Iterator[int]:
-    """The default port, free, for one test at a time: the tests run in several processes."""
-    port = Address.parse(DEFAULT_TARGET).port
-    with open(Path(tempfile.gettempdir(), f"geventecho-tests-port-{port}"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            wait_until(lambda: is_free(port), 20 * UNIT)
-        except AssertionError:
-            pytest.skip(f"another program has port {port}")
-        yield port
 
 
 @pytest.fixture

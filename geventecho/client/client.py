@@ -20,7 +20,7 @@ from geventecho.client.wire import Wire
 from geventecho.framing import Exactly, Framing, Verdict, as_framing
 from geventecho.net import abort
 
-__all__ = ["RECEIVE_SIZE", "Client", "Payload", "Seconds", "connect"]
+__all__ = ["RECEIVE_SIZE", "SLOWEST_ECHO", "Client", "Payload", "Seconds", "connect"]
 
 Payload = bytes | bytearray | memoryview
 Seconds = float | EllipsisType | None

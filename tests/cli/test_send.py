@@ -106,15 +106,11 @@ class TestMessages:
 
 
 class TestPositionals:
-    """What a single argument means; nobody listens on the default target of these tests."""
+    """What a single argument means; default_port/default_target.py has the case of no target."""
 
     def test_one_that_can_be_read_as_a_target_is_the_target(self, honest: peers.Peer) -> None:
         assert send(honest.target, given=b"from stdin").stdout == b"from stdin"
         assert send(f"127.0.0.1:{honest.port}", given=b"from stdin").stdout == b"from stdin"
-
-    @pytest.mark.parametrize("arguments", [["hello"], ["time: 12"], ["say localhost:80"], []])
-    def test_anything_else_goes_to_the_default_target(self, arguments: list[str], default_port: int) -> None:
-        failed(send(*arguments), f"connect tcp://127.0.0.1:{default_port}", "is the server running?")
 
     @pytest.mark.parametrize(
         "argument", ["localhost:99999", "tcp://localhost", "unix:relative", "udp://127.0.0.1:1", "::1:8090", "fd:x"]

@@ -17,7 +17,7 @@ import pytest
 
 from geventecho.cli.main import main
 from tests.support.commands import COMMAND, command, environment, failed
-from tests.support.servers import Process, capacity, ping, serve
+from tests.support.servers import capacity, ping, serve
 from tests.support.timing import PATIENCE
 
 
@@ -48,11 +48,6 @@ def test_connects_succeed_once_it_says_so() -> None:
             with plain.create_connection((server.address.host, server.address.port), PATIENCE) as client:
                 client.sendall(b"hello")
                 assert client.recv(5) == b"hello"
-
-
-def test_the_default_is_the_documented_one(default_port: int) -> None:
-    with Process("-m", "geventecho", "serve") as server:
-        assert server.target == "tcp://127.0.0.1:8090"
 
 
 def test_host_and_port() -> None:

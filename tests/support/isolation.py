@@ -10,18 +10,19 @@ import pytest
 
 from tests.support import ROOT
 
-isolated = pytest.mark.skipif(
-    not shutil.which("ip")
-    or subprocess.run(["unshare", "-Urn", "true"], capture_output=True, check=False).returncode != 0,
-    reason="no network namespace can be made here",
+UNSHARE = ("unshare", "-Urn", "--kill-child")
+CAN_ISOLATE = (
+    shutil.which("ip") is not None
+    and subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
 )
+isolated = pytest.mark.skipif(not CAN_ISOLATE, reason="no network namespace can be made here")
 """Skips a test where that cannot be done."""
 
 
 def isolate(name: str, *arguments: str) -> str:
     """What a program of this folder prints there."""
     done = subprocess.run(
-        ["unshare", "-Urn", "--kill-child", sys.executable, "-m", f"tests.support.{name}", *arguments],
+        [*UNSHARE, sys.executable, "-m", f"tests.support.{name}", *arguments],
         capture_output=True,
         text=True,
         check=False,

@@ -16,8 +16,6 @@ NODE = shutil.which("node")
 PORT = 8090  # the tutorial's
 TARGET = f"tcp://127.0.0.1:{PORT}"
 
-pytestmark = pytest.mark.skipif(NODE is None, reason="there is no node on this machine: apt-get install nodejs")
-
 CLIENT = """
 const net = require('net');
 const client = net.connect({port: %d}, () => { client.write('hello from node'); });
@@ -56,7 +54,7 @@ class Tutorial:
 
 
 @pytest.fixture
-def tutorial(default_port: int) -> Iterator[Tutorial]:
+def tutorial() -> Iterator[Tutorial]:
     with node(SERVER % PORT) as process:
         try:
             server = Tutorial(process)
@@ -66,7 +64,7 @@ def tutorial(default_port: int) -> Iterator[Tutorial]:
             process.kill()
 
 
-def test_nodes_client_against_our_server_on_the_tutorials_port(default_port: int) -> None:
+def test_nodes_client_against_our_server_on_the_tutorials_port() -> None:
     with serve("--port", str(PORT)) as server:
         assert server.target == TARGET
         told = printed_by_nodes_client(PORT)
