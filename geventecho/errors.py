@@ -32,7 +32,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from geventecho.address import Address
@@ -63,9 +63,6 @@ __all__ = [
     "UnsolicitedData",
     "WriteTimeout",
 ]
-
-SAMPLE_SIZE: Final = 80
-"""Bytes of a wrong reply that its error keeps."""
 
 
 class GeventechoError(Exception):
@@ -187,7 +184,7 @@ class ReplyError(NetworkError):
     """Raised when the peer answered, but not what was agreed.
 
     Attributes:
-        sample: the first bytes of what came, at most `SAMPLE_SIZE`; b"" where nothing came or nothing was kept. Of a
+        sample: the first bytes of what came, at most 80; b"" where nothing came or nothing was kept. Of a
             `CorruptReply` whose first difference lies behind them, the bytes from there on.
     """
 

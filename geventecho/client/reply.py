@@ -6,15 +6,18 @@ whether the reply is complete, `end` takes the peer's FIN, `rest` is what came a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from geventecho.errors import SAMPLE_SIZE, CorruptReply, ReplyError, ReplyTooLong, ShortReply
+from geventecho.errors import CorruptReply, ReplyError, ReplyTooLong, ShortReply
 
 if TYPE_CHECKING:
     from geventecho.address import Address
     from geventecho.framing import Framing
 
-__all__ = ["EchoReader", "ReplyReader", "first_difference", "with_sample"]
+__all__ = ["SAMPLE_SIZE", "EchoReader", "ReplyReader", "first_difference", "with_sample"]
+
+SAMPLE_SIZE: Final = 80
+"""Bytes of a wrong reply that its error keeps."""
 
 
 class ReplyReader:

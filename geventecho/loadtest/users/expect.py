@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 
 from geventecho.address import Address
-from geventecho.client import with_sample
-from geventecho.errors import SAMPLE_SIZE, UnexpectedReply
+from geventecho.client import SAMPLE_SIZE, with_sample
+from geventecho.errors import UnexpectedReply
 
 __all__ = ["Expectation", "check"]
 
