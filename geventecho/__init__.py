@@ -10,7 +10,7 @@ Importing it patches nothing: it uses gevent.socket by name. Only `geventecho.lo
 
 from geventecho._version import __version__
 from geventecho.address import Address
-from geventecho.client import Client, ClientConfig, connect
+from geventecho.client import Client, connect
 from geventecho.errors import (
     AddressError,
     ClosedByPeer,
@@ -37,13 +37,15 @@ from geventecho.errors import (
     UnsolicitedData,
     WriteTimeout,
 )
-from geventecho.framing import Exactly, LengthPrefixed, NoReply, Until, UntilClosed, UntilQuiet
+from geventecho.framing import Exactly, Framing, LengthPrefixed, NoReply, Parser, Until, UntilClosed, UntilQuiet
 from geventecho.server import (
     ConnectionInfo,
     EchoServer,
+    Ended,
     Ending,
     Refusal,
     ServerConfig,
+    ServerHooks,
     ServerState,
     StopReport,
     TcpServer,
@@ -53,7 +55,6 @@ __all__ = [
     "Address",
     "AddressError",
     "Client",
-    "ClientConfig",
     "ClosedByPeer",
     "ClosedLocally",
     "ConfigError",
@@ -65,14 +66,17 @@ __all__ = [
     "ConnectionInfo",
     "CorruptReply",
     "EchoServer",
+    "Ended",
     "Ending",
     "Exactly",
+    "Framing",
     "GeventechoError",
     "LengthPrefixed",
     "ListenError",
     "NetworkError",
     "NoReply",
     "OutOfResources",
+    "Parser",
     "PeerReset",
     "ReadTimeout",
     "Refusal",
@@ -80,6 +84,7 @@ __all__ = [
     "ReplyTooLong",
     "ResolveError",
     "ServerConfig",
+    "ServerHooks",
     "ServerState",
     "ServerStateError",
     "ShortReply",

@@ -1,30 +1,12 @@
-"""ClientConfig: how patient a client is."""
+"""What a client checks of the arguments that it is given."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from geventecho.errors import ConfigError
 
-__all__ = ["ClientConfig", "check_timeout"]
-
-
-@dataclass(frozen=True, slots=True)
-class ClientConfig:
-    """How patient a client is.
-
-    Attributes:
-        connect_timeout: budget to resolve the name and connect.
-        request_timeout: budget of one send, receive, echo or request.
-    """
-
-    connect_timeout: float | None = 5.0
-    request_timeout: float | None = 5.0
-
-    def __post_init__(self) -> None:
-        check_timeout("connect_timeout", self.connect_timeout)
-        check_timeout("request_timeout", self.request_timeout)
+__all__ = ["check_timeout"]
 
 
 def check_timeout(name: str, value: object) -> None:

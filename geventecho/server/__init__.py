@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from geventecho.server.config import ServerConfig
-from geventecho.server.connection import ConnectionInfo
+from geventecho.server.connection import ConnectionInfo, Ended
 from geventecho.server.counters import Ending, Refusal
 from geventecho.server.drain import StopReport
+from geventecho.server.hooks import ServerHooks
 from geventecho.server.tcp_server import EchoServer, ServerState, TcpServer
 
 __all__ = [
     "ConnectionInfo",
     "EchoServer",
+    "Ended",
     "Ending",
     "Refusal",
     "ServerConfig",
+    "ServerHooks",
     "ServerState",
     "StopReport",
     "TcpServer",

@@ -54,9 +54,9 @@ class TcpServer:
         address: a target; port 0 lets the kernel choose, and `address` tells.
         handler: takes a gevent socket and the peer's sockaddr, as StreamServer's does. When it returns, the stream is
             ended in order and the socket closed; the socket must not outlive it. What it raises ends this connection
-            alone. It is ended by `geventecho.server.connection.Ended`, a GreenletExit.
+            alone. It is ended by `geventecho.Ended`, a GreenletExit.
         config: limits; or give its options by keyword.
-        on_listening, on_connection, on_refuse, on_close, on_error: see `geventecho.server.hooks.ServerHooks`.
+        on_listening, on_connection, on_refuse, on_close, on_error: see `geventecho.ServerHooks`.
         options: options of `ServerConfig`, in place of `config`.
 
     Raises:

@@ -80,6 +80,8 @@ def test_the_package_shows_its_public_names() -> None:
     listed = {name for _, name in imported(PACKAGE / "__init__.py")}
     assert listed == set(geventecho.__all__)
     assert {"TcpServer", "EchoServer", "StopReport", "ServerConfig", "connect", "Client"} <= set(geventecho.__all__)
+    # What the docstrings send people to: how a handler is ended, the hooks, and what a framing of one's own needs.
+    assert {"Ended", "ServerHooks", "Framing", "Parser"} <= set(geventecho.__all__)
 
 
 def test_the_package_shows_every_error() -> None:

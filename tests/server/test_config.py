@@ -1,4 +1,4 @@
-"""ServerConfig and ClientConfig: the table of defaults, and what is out of range."""
+"""ServerConfig: the table of defaults, and what is out of range."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from geventecho.address import DEFAULT_TARGET
-from geventecho.client.config import ClientConfig
 from geventecho.errors import ConfigError
 from geventecho.server.config import ServerConfig
 from tests.support.properties import given, st
@@ -25,7 +24,6 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "deny": (), "idle_timeout": None, "first_byte_timeout": None, "lifetime": None, "max_bytes": None,
         "max_rate": None, "min_rate": None, "write_stall": 60.0, "drain_idle": 1.0, "drain_timeout": 30.0,
     }  # fmt: skip
-    assert dataclasses.asdict(ClientConfig()) == {"connect_timeout": 5.0, "request_timeout": 5.0}
 
 
 @pytest.mark.parametrize("name", OPTIONAL_TIMES)
@@ -80,13 +78,6 @@ def test_a_rate_that_nobody_could_keep() -> None:
 
 def test_a_network_may_be_an_address_or_have_host_bits() -> None:
     assert ServerConfig(allow=("192.0.2.7", "192.0.2.7/24", "2001:db8::/32")).allow[1] == "192.0.2.7/24"
-
-
-@pytest.mark.parametrize("name", ["connect_timeout", "request_timeout"])
-def test_a_client_s_patience(name: str) -> None:
-    assert getattr(ClientConfig(**{name: None}), name) is None
-    with pytest.raises(ConfigError, match=name):
-        ClientConfig(**{name: 0})
 
 
 @given(
