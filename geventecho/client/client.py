@@ -16,17 +16,16 @@ from geventecho.address import DEFAULT_TARGET, Address, AddressLike, SockAddr
 from geventecho.client.config import check_timeout
 from geventecho.client.dial import check_target, dial
 from geventecho.client.reply import ReplyReader, with_sample
-from geventecho.client.wire import Wire
+from geventecho.client.wire import RECEIVE_SIZE, Wire
 from geventecho.framing import Exactly, Framing, Verdict, as_framing
 from geventecho.net import abort
 
-__all__ = ["RECEIVE_SIZE", "SLOWEST_ECHO", "Client", "Payload", "Seconds", "connect"]
+__all__ = ["SLOWEST_ECHO", "Client", "Payload", "Seconds", "connect"]
 
 Payload = bytes | bytearray | memoryview
 Seconds = float | EllipsisType | None
 """The time limit of one call: seconds, None for no limit; ``...``, or nothing, for the client's own."""
 
-RECEIVE_SIZE: Final = 65536
 SLOWEST_ECHO: Final = 8 * 1024 * 1024
 """Bytes per second: an echo's default time limit is longer by what its payload takes at this rate."""
 
@@ -38,7 +37,6 @@ def connect(
     connect_timeout: Seconds = ...,
     source: AddressLike | None = None,
     nodelay: bool = True,
-    receive_size: int = RECEIVE_SIZE,
 ) -> Client:
     """Connect to a server.
 
@@ -49,7 +47,6 @@ def connect(
         connect_timeout: seconds that connecting may take, where that differs.
         source: local IP address and port (0 for any) to connect from.
         nodelay: send small messages at once (TCP_NODELAY, tcp(7)).
-        receive_size: bytes to ask the kernel for at once.
 
     Raises:
         AddressError: `target` or `source` cannot be parsed.
@@ -63,11 +60,9 @@ def connect(
         connect_timeout = timeout
     else:
         check_timeout("connect_timeout", connect_timeout)
-    if isinstance(receive_size, bool) or not isinstance(receive_size, int) or receive_size < 1:
-        raise errors.ConfigError(f"receive_size is {receive_size!r}; it must be a whole number of bytes of 1 or more")
     check_target(address, local)
     sock, peer = dial(address, connect_timeout, source=local, nodelay=nodelay)
-    return Client(Wire(sock, address, timeout, receive_size), address, peer)
+    return Client(Wire(sock, address, timeout), address, peer)
 
 
 class Client:
@@ -119,11 +114,11 @@ class Client:
         """
         wire = self._wire
         data: bytes | memoryview
-        if timeout is ... and type(payload) is bytes and len(payload) <= wire.receive_size:
+        if timeout is ... and type(payload) is bytes and len(payload) <= RECEIVE_SIZE:
             data, seconds = payload, wire.timeout  # what the rest comes to, for most
         else:
             data, seconds = as_bytes(payload), self._seconds(timeout)
-            if len(data) <= wire.receive_size:
+            if len(data) <= RECEIVE_SIZE:
                 data = bytes(data)
             elif timeout is ... and seconds is not None:
                 seconds += len(data) / SLOWEST_ECHO
@@ -234,7 +229,7 @@ class Client:
 
     def __iter__(self) -> Iterator[bytes]:
         """The chunks as they come, until the peer closes; each within the client's time limit."""
-        while chunk := self.recv(self._wire.receive_size):
+        while chunk := self.recv():
             yield chunk
 
     def _check_idle(self) -> None:
@@ -242,7 +237,7 @@ class Client:
         if not self._leftover:
             if self._in_step and self._wire.is_idle():
                 return
-            data = self._wire.read_now(self._wire.receive_size)
+            data = self._wire.read_now(RECEIVE_SIZE)
             if data == b"":
                 reason = "the peer had closed the connection before the request"
                 raise errors.ClosedByPeer(reason, address=self.target, phase="read")

@@ -19,14 +19,16 @@ from greenlet import getcurrent, greenlet
 from geventecho.address import Address
 from geventecho.client.reply import EchoReader
 from geventecho.errors import NetworkError, ReadTimeout, WriteTimeout
-from geventecho.net import EXPIRED, QUIET, READY, check_free, timer, translate_io, woken_by
+from geventecho.net import EXPIRED, QUIET, READY, check_free, make_timer, translate_io, woken_by
 
-__all__ = ["Reader", "Wire"]
+__all__ = ["RECEIVE_SIZE", "Reader", "Wire"]
 
 # The real one also in a monkey-patched process: asking with no time to wait never blocks.
 _poll: Final[Any] = monkey.get_original("select", "poll")
 # From us, or from the peer: something to read, or its FIN. Errors and hang-ups are reported unasked.
 INCOMING: Final = select.POLLIN | select.POLLRDHUP
+RECEIVE_SIZE: Final = 65536
+"""Bytes that one recv(2) asks the kernel for."""
 SEND_SIZE: Final = 256 * 1024
 """Bytes offered to the kernel at once: more would keep other greenlets waiting while it copies."""
 
@@ -51,7 +53,6 @@ class Wire:
         sock: a connected gevent socket; the wire closes it.
         target: its peer, for the errors.
         timeout: seconds the calls take that are not given others; None is no limit.
-        receive_size: bytes to ask the kernel for at once.
 
     Attributes:
         poll: poll(0) is true when there is something to read; what `is_idle` is made of.
@@ -60,15 +61,14 @@ class Wire:
     """
 
     __slots__ = (
-        "_clock", "_read_event", "_recv", "_send", "_switch", "_target", "_write_event", "poll", "receive_size",
+        "_read_event", "_recv", "_send", "_switch", "_target", "_timer", "_write_event", "poll",
         "received", "sent", "sock", "timeout",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, target: Address, timeout: float | None, receive_size: int) -> None:
+    def __init__(self, sock: socket.socket, target: Address, timeout: float | None) -> None:
         self.sock = sock
         self._target = target
         self.timeout = timeout
-        self.receive_size = receive_size
         self.sent = self.received = 0
         # gevent's own watchers and not new ones: close() then finds and wakes whoever waits on them.
         self._read_event = sock._read_event
@@ -77,7 +77,7 @@ class Wire:
         self._send = sock._sock.send
         # As greenlet does it: the hub's own switch() first looks for something that no greenlet here has.
         self._switch = partial(greenlet.switch, get_hub())
-        self._clock = timer(timeout)
+        self._timer = make_timer(timeout)
         idle = _poll()
         idle.register(sock.fileno(), INCOMING)
         self.poll = idle.poll
@@ -91,8 +91,8 @@ class Wire:
         data = self.read_now(size)
         if data is not None:
             return data
-        clock = self._clock if seconds == self.timeout else timer(seconds)
-        with self._armed(self._read_event, clock, "read"):
+        timer = self._timer if seconds == self.timeout else make_timer(seconds)
+        with self._armed(self._read_event, timer, "read"):
             while data is None:
                 if woken_by(self._switch()) is EXPIRED:
                     raise ReadTimeout(f"no byte within {seconds:g} s", address=self._target, phase="read")
@@ -105,23 +105,23 @@ class Wire:
         if sent == len(data):
             return
         unsent = memoryview(data)[sent:]
-        clock = timer(seconds)  # not the shared one: another greenlet may be reading meanwhile
-        with self._armed(self._write_event, clock, "write"):
+        timer = make_timer(seconds)  # not the shared one: another greenlet may be reading meanwhile
+        with self._armed(self._write_event, timer, "write"):
             while unsent:
                 if woken_by(self._switch()) is EXPIRED:
                     raise self._not_taken(len(unsent), seconds)
                 unsent = unsent[self.write_now(unsent) :]
 
     @contextmanager
-    def _armed(self, event: Any, clock: Any, phase: str) -> Iterator[None]:
-        """Have `event` and `clock` wake the calling greenlet while the block runs.
+    def _armed(self, event: Any, timer: Any, phase: str) -> Iterator[None]:
+        """Have `event` and `timer` wake the calling greenlet while the block runs.
 
         `exchange` and `echo` do this themselves: a context manager costs 1.5 us, and they run for every request.
         """
         check_free(event)
         switch = getcurrent().switch
         try:
-            clock.again(switch, EXPIRED, update=True)
+            timer.again(switch, EXPIRED, update=True)
             event.start(switch, READY)
             yield
         except NetworkError:
@@ -130,7 +130,7 @@ class Wire:
             raise translate_io(error, self._target, phase) from error
         finally:
             event.stop()
-            clock.stop()
+            timer.stop()
 
     def exchange(
         self, payload: bytes | memoryview, reader: Reader, seconds: float | None, quiet: float | None = None
@@ -145,7 +145,7 @@ class Wire:
         """
         event = self._read_event
         check_free(event)
-        clock = self._clock if seconds == self.timeout else timer(seconds)
+        timer = self._timer if seconds == self.timeout else make_timer(seconds)
         switch = getcurrent().switch
         try:
             sent = 0
@@ -153,7 +153,7 @@ class Wire:
                 sent = self.write_now(payload)
             elif self._feed(reader):
                 return
-            clock.again(switch, EXPIRED, update=True)
+            timer.again(switch, EXPIRED, update=True)
             event.start(switch, READY)
             if sent < len(payload):
                 self._write_and_feed(memoryview(payload)[sent:], reader, seconds)
@@ -166,7 +166,7 @@ class Wire:
             raise translate_io(error, self._target, "read") from error
         finally:
             event.stop()
-            clock.stop()
+            timer.stop()
 
     def echo(self, payload: bytes | memoryview, seconds: float | None) -> bytes:
         """Write `payload` and compare what comes back; returns what came after it.
@@ -177,15 +177,15 @@ class Wire:
         event = self._read_event
         if event.callback is not None:
             check_free(event)
-        clock = self._clock if seconds == self.timeout else timer(seconds)
+        timer = self._timer if seconds == self.timeout else make_timer(seconds)
         switch = getcurrent().switch
         size = len(payload)
         sent, reply, phase = 0, b"", "write"
         try:
-            clock.again(switch, EXPIRED, update=True)
+            timer.again(switch, EXPIRED, update=True)
             event.start(switch, READY)
             try:
-                if size <= self.receive_size:
+                if size <= RECEIVE_SIZE:
                     sent = self._send(payload)
                     self.sent += sent
                     phase = "read"
@@ -212,7 +212,7 @@ class Wire:
             raise translate_io(error, self._target, phase) from error
         finally:
             event.stop()
-            clock.stop()
+            timer.stop()
 
     def read_now(self, size: int) -> bytes | None:
         """What there is, up to `size` bytes; None for nothing yet, b"" once the peer has closed."""
@@ -278,7 +278,7 @@ class Wire:
             event.stop()
 
     def _feed_until_quiet(self, reader: Reader, seconds: float | None, quiet: float) -> None:
-        pause = timer(quiet)
+        pause = make_timer(quiet)
         switch = getcurrent().switch
         try:
             while not reader.complete:
@@ -293,7 +293,7 @@ class Wire:
             pause.stop()
 
     def _feed(self, reader: Reader, *, is_over: bool = False) -> bool:
-        chunk = self.read_now(self.receive_size)
+        chunk = self.read_now(RECEIVE_SIZE)
         if chunk:
             return reader.feed(chunk)
         if chunk is not None or is_over:

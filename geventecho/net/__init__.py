@@ -6,7 +6,7 @@ from geventecho.net.deadline import Deadline
 from geventecho.net.descriptors import descriptor_capacity, grow_descriptor_table, raise_descriptor_limit
 from geventecho.net.failures import abort, is_broken, is_given_up, translate_connect, translate_io
 from geventecho.net.tcp_info import pulse, queue_drops, undelivered, unread, unsent
-from geventecho.net.wait import EXPIRED, QUIET, READY, check_free, timer, wait_ready, woken_by
+from geventecho.net.wait import EXPIRED, QUIET, READY, check_free, make_timer, wait_ready, woken_by
 
 __all__ = [
     "EXPIRED",
@@ -19,10 +19,10 @@ __all__ = [
     "grow_descriptor_table",
     "is_broken",
     "is_given_up",
+    "make_timer",
     "pulse",
     "queue_drops",
     "raise_descriptor_limit",
-    "timer",
     "translate_connect",
     "translate_io",
     "undelivered",

@@ -19,10 +19,10 @@ from gevent import get_hub
 from gevent.exceptions import BlockingSwitchOutError, ConcurrentObjectUseError, InvalidSwitchError
 from greenlet import getcurrent
 
-__all__ = ["EXPIRED", "NEVER", "QUIET", "READY", "Never", "check_free", "timer", "wait_ready", "woken_by"]
+__all__ = ["EXPIRED", "QUIET", "READY", "check_free", "make_timer", "wait_ready", "woken_by"]
 
 
-class Event:
+class Wakeup:
     """What a greenlet is woken with."""
 
     __slots__ = ("name",)
@@ -31,32 +31,16 @@ class Event:
         self.name = name
 
 
-READY: Final = Event("ready")
-EXPIRED: Final = Event("expired")
-QUIET: Final = Event("quiet")
-
-
-class Never:
-    """Stands in for a timer where there is no time limit."""
-
-    __slots__ = ()
-
-    def again(self, *_: object, **__: object) -> None:
-        """Do nothing."""
-
-    def stop(self) -> None:
-        """Do nothing."""
-
-
-NEVER: Final = Never()
+READY: Final = Wakeup("ready")
+EXPIRED: Final = Wakeup("expired")
+QUIET: Final = Wakeup("quiet")
+NO_LIMIT: Final = 1e9  # seconds
 SOON: Final = 1e-6  # seconds; a timer that repeats after 0 is one that never fires
 
 
-def timer(seconds: float | None) -> Any:
-    """A timer of this hub, for `again(…, update=True)` and `stop()`; one that never fires for None."""
-    if seconds is None:
-        return NEVER
-    after = max(seconds, SOON)
+def make_timer(seconds: float | None) -> Any:
+    """A timer of this hub, for `again(..., update=True)` and `stop()`. For None it fires in 31 years."""
+    after = NO_LIMIT if seconds is None else max(seconds, SOON)
     return get_hub().loop.timer(after, repeat=after)
 
 
@@ -70,14 +54,14 @@ def check_free(watcher: Any) -> None:
         raise ConcurrentObjectUseError("another greenlet waits for the same direction of this connection")
 
 
-def woken_by(event: object) -> Event:
+def woken_by(event: object) -> Wakeup:
     """Check that it was one of ours that woke the greenlet.
 
     Raises:
         BlockingSwitchOutError: it is no greenlet of its own but a callback of the event loop, which cannot wait.
         InvalidSwitchError: something else switched into it.
     """
-    if not isinstance(event, Event):
+    if not isinstance(event, Wakeup):
         if getcurrent() is get_hub():
             raise BlockingSwitchOutError("a callback of the event loop cannot wait for a socket; use a greenlet")
         raise InvalidSwitchError(f"woken by {event!r} while waiting for a socket")
@@ -87,12 +71,12 @@ def woken_by(event: object) -> Event:
 def wait_ready(watcher: Any, seconds: float | None) -> bool:
     """Wait for one watcher; returns False when `seconds` pass first (None waits for ever)."""
     check_free(watcher)
-    clock = timer(seconds)
+    timer = make_timer(seconds)
     switch = getcurrent().switch
     try:
-        clock.again(switch, EXPIRED, update=True)
+        timer.again(switch, EXPIRED, update=True)
         watcher.start(switch, READY)
         return woken_by(get_hub().switch()) is READY
     finally:
         watcher.stop()
-        clock.stop()
+        timer.stop()

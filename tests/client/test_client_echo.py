@@ -8,7 +8,8 @@ from gevent import get_hub
 from gevent.exceptions import BlockingSwitchOutError
 
 from geventecho import errors
-from geventecho.client.client import RECEIVE_SIZE, Client
+from geventecho.client.client import Client
+from geventecho.client.wire import RECEIVE_SIZE
 from tests.support import peers
 from tests.support.clients import connected_to, fails, nothing_armed
 from tests.support.timing import PATIENCE, UNIT, wait_until

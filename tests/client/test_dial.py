@@ -96,7 +96,6 @@ def test_this_process_is_out_of_descriptors(honest: peers.Peer) -> None:
         ("127.0.0.1:1", {"timeout": -1, "connect_timeout": 1}, "^timeout is -1"),
         ("127.0.0.1:1", {"timeout": 1, "connect_timeout": -1}, "^connect_timeout is -1"),
         ("127.0.0.1:1", {"connect_timeout": float("nan")}, "connect_timeout is nan"),
-        ("127.0.0.1:1", {"receive_size": 0}, "receive_size is 0"),
     ],
 )
 def test_nonsense_is_refused_before_anything_is_tried(target: str, options: dict[str, object], words: str) -> None:

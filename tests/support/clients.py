@@ -30,7 +30,7 @@ def connected_to(peer: peers.Peer) -> Iterator[Client]:
 def nothing_armed(client: Client) -> bool:
     """Whether none of its watchers is active."""
     sock = client._wire.sock
-    return sock._read_event.callback is None and sock._write_event.callback is None and not client._wire._clock.active
+    return sock._read_event.callback is None and sock._write_event.callback is None and not client._wire._timer.active
 
 
 def fails(kind: type[errors.NetworkError], call: Callable[[], object], *, after: float = 0.0) -> errors.NetworkError:
