@@ -14,10 +14,7 @@ from tests.support.watch import MIB, Counted, ask, counted, program, witness
 pytestmark = pytest.mark.faults
 
 
-# 26, 27 ---------------------------------------------------------------------------------------------------------------
-
-
-def test_26_max_connections() -> None:
+def test_max_connections() -> None:
     with counted(max_connections=51) as server, witness(server) as sight:
         clients = [server.connect() for _ in range(80)]
         served, began = [], time.monotonic()
@@ -36,10 +33,10 @@ def test_26_max_connections() -> None:
         while not ask(server)[0]:
             pass
         took = time.monotonic() - began
-        figure("26: a freed slot is used after, ms", round(1000 * took, 1))
+        figure("a freed slot is used after, ms", round(1000 * took, 1))
         assert took < 5 * UNIT
         refused = server.wait_for(open=50)["refused_full"]
-        figure("26: refused of 80 with room for 50", found["refused_full"])
+        figure("refused of 80 with room for 50", found["refused_full"])
         assert refused <= 31 + 100
         for client in served:
             client.close()
@@ -47,11 +44,11 @@ def test_26_max_connections() -> None:
     assert sight.gap < 1000
 
 
-def test_27_a_cap_for_each_address() -> None:
+def test_a_cap_for_each_address() -> None:
     with counted(max_per_address=10) as server, witness(server) as sight:
         greedy = [server.plain_connect(source_address=("127.0.0.2", 0)) for _ in range(50)]
         done = [ask_from(server, f"127.0.0.{number}") for number in (3, 4, 5, 6) for _ in range(25)]
-        figure("27: other addresses served beside one that is full", f"{sum(done)} of {len(done)}")
+        figure("other addresses served beside one that is full", f"{sum(done)} of {len(done)}")
         assert all(done)
         assert server.wait_for(open=11)["refused_address_full"] == 40
         for client in greedy:
@@ -67,13 +64,10 @@ def ask_from(server: Counted, source: str) -> bool:
         return client.recv(4) == b"ping"
 
 
-# 28 -------------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("floods", [1, 8])
 @pytest.mark.alone
 @pytest.mark.parametrize("handler", [None, "plain"], ids=["echo", "a handler of one's own"])
-def test_28_fairness_beside_floods(handler: str | None, floods: int) -> None:
+def test_fairness_beside_floods(handler: str | None, floods: int) -> None:
     def once() -> float:
         with counted(handler=handler) as server:
             with program("flooding", server.address.host, str(server.address.port), str(floods)):
@@ -85,8 +79,8 @@ def test_28_fairness_beside_floods(handler: str | None, floods: int) -> None:
                 rate = passed / (time.monotonic() - began) / 1e6
             server.wait_for(open=0)
         what = f"{floods} floods, {handler or 'echo'}"
-        figure(f"28: witness p50/p95/p99/max beside {what}, ms", f"{sight.p50}/{sight.p95}/{sight.p99}/{sight.max}")
-        figure(f"28: MB a second beside {what}", round(rate))
+        figure(f"witness p50/p95/p99/max beside {what}, ms", f"{sight.p50}/{sight.p95}/{sight.p99}/{sight.max}")
+        figure(f"MB a second beside {what}", round(rate))
         return sight.p99
 
-    best_of(4, once, 15, f"28: witness p99 beside {floods} floods, {handler or 'echo'}, ms")
+    best_of(4, once, 15, f"witness p99 beside {floods} floods, {handler or 'echo'}, ms")

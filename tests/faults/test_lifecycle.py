@@ -21,7 +21,7 @@ def last_line(server: Process) -> str:
     return next(line for line in reversed(server.lines) if line.startswith("stopped: "))
 
 
-def test_31_sigterm_with_idle_clients() -> None:
+def test_sigterm_with_idle_clients() -> None:
     def once() -> float:
         with counted() as server:
             clients = [server.connect() for _ in range(200)]
@@ -38,10 +38,10 @@ def test_31_sigterm_with_idle_clients() -> None:
             assert last_line(server) == "stopped: drained 200, cut 0, bytes lost 0"
         return took
 
-    median_of(3, once, 0.5 + UNIT, "31: exit after SIGTERM with 200 idle clients, s; no client error")
+    median_of(3, once, 0.5 + UNIT, "exit after SIGTERM with 200 idle clients, s; no client error")
 
 
-def test_32_sigterm_during_bulk_transfers() -> None:
+def test_sigterm_during_bulk_transfers() -> None:
     size = 32 * MIB
 
     def transfer(server: Counted) -> tuple[int, float]:
@@ -75,10 +75,10 @@ def test_32_sigterm_during_bulk_transfers() -> None:
             assert [received for received, _ in done] == [size] * 20
             found = server.reports()[-1]
             assert found["bytes_lost"] == 0
-            figure("32: bytes returned of bytes owed", found["bytes_sent"] / found["bytes_received"])
+            figure("bytes returned of bytes owed", found["bytes_sent"] / found["bytes_received"])
         return ended - max(last for _, last in done)
 
-    median_of(3, once, 0.1 + 2 * UNIT, "32: exit after the last byte of 20 transfers, s")
+    median_of(3, once, 0.1 + 2 * UNIT, "exit after the last byte of 20 transfers, s")
 
 
 def stuck(server: Counted) -> socket.socket:
@@ -88,7 +88,7 @@ def stuck(server: Counted) -> socket.socket:
     return client
 
 
-def test_33_sigterm_with_a_stuck_peer() -> None:
+def test_sigterm_with_a_stuck_peer() -> None:
     timeout = 5 * UNIT
     with counted(drain_timeout=timeout) as server, stuck(server):
         began = time.monotonic()
@@ -99,12 +99,12 @@ def test_33_sigterm_with_a_stuck_peer() -> None:
         assert last_line(server) == f"stopped: drained 0, cut 1, bytes lost {found['bytes_lost']}"
         assert found["bytes_lost"] > 0
         assert found["bytes_received"] == found["bytes_sent"] + found["bytes_discarded"] + found["bytes_lost"]
-    figure(f"33: exit with a stuck peer after, drain timeout {timeout:g} s and 1 s to flush", round(took, 2))
+    figure(f"exit with a stuck peer after, drain timeout {timeout:g} s and 1 s to flush", round(took, 2))
     assert timeout + 1 <= took <= timeout + 1 + 0.3 + 5 * UNIT
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
-def test_33_a_second_signal(second: int) -> None:
+def test_a_second_signal(second: int) -> None:
     with counted() as server, stuck(server):
         server.signal()
         wait_until(lambda: is_refused(server.address))
@@ -114,11 +114,11 @@ def test_33_a_second_signal(second: int) -> None:
         took = time.monotonic() - began
         assert code == 128 + second
         assert last_line(server).startswith("stopped: drained ")
-    figure("33: exit after a second signal, s", round(took, 3))
+    figure("exit after a second signal, s", round(took, 3))
     assert took <= 1
 
 
-def test_33_a_handler_that_swallows_its_end() -> None:
+def test_a_handler_that_swallows_its_end() -> None:
     timeout = 3 * UNIT
     with Counted(handler="stubborn", drain_timeout=timeout, drain_idle=0) as server:
         client = server.plain_connect()
@@ -133,7 +133,7 @@ def test_33_a_handler_that_swallows_its_end() -> None:
         assert last_line(server) == "stopped: drained 0, cut 1, bytes lost 0"
         assert "a handler refuses to end" in server.errors
         assert "Traceback" not in server.errors
-    figure(f"33: exit with a handler that swallows its end, drain timeout {timeout:g} s", round(took, 2))
+    figure(f"exit with a handler that swallows its end, drain timeout {timeout:g} s", round(took, 2))
     assert took <= timeout + 1 + 0.1 + 0.5 + 20 * UNIT
 
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.faults
 
 
 @isolated
-def test_27_addresses_of_both_families_on_one_listener() -> None:
+def test_addresses_of_both_families_on_one_listener() -> None:
     found = json.loads(isolate("grouping"))
     assert found["served"] == [True, False, True, False, True, False, False, False]
     assert found["again"], "the slot of its /64 is free again"
@@ -63,7 +63,7 @@ def goes_on(turn: Callable[[], bytes], times: int) -> bool:
     return True
 
 
-def test_06_min_rate_ends_a_trickler_and_a_slow_reader_and_nobody_else(quick_pace: float) -> None:
+def test_min_rate_ends_a_trickler_and_a_slow_reader_and_nobody_else(quick_pace: float) -> None:
     with echo_server(min_rate=200_000) as server, dial(server) as idle, dial(server) as trickler, dial(server) as quick:
         slow = narrow(server)
 

@@ -1,4 +1,4 @@
-"""Scenario 39: standard error takes nothing. The service must not notice, and what was dropped is counted."""
+"""Standard error takes nothing. The service must not notice, and what was dropped is counted."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ def full_device() -> Iterator[int]:
 
 @pytest.mark.parametrize("sink", [unread_pipe, closed_reader, full_device])
 @pytest.mark.alone
-def test_39_a_log_sink_that_takes_nothing(sink: Callable[[], contextlib.AbstractContextManager[int]]) -> None:
+def test_a_log_sink_that_takes_nothing(sink: Callable[[], contextlib.AbstractContextManager[int]]) -> None:
     def once() -> float:
         with sink() as stderr, counted({"stderr": stderr}, log_level="debug") as server:
             with witness(server) as sight:
                 attack(server, "crowd", 750)
             found = server.wait_for(open=0)
-            figure(f"39: {sink.__name__}: lines dropped of 3,000", found["log_dropped"])
+            figure(f"{sink.__name__}: lines dropped of 3,000", found["log_dropped"])
             assert found["log_dropped"] >= 1000
         return sight.gap
 
-    best_of(4, once, 50, f"39: {sink.__name__}: witness max gap, ms")
+    best_of(4, once, 50, f"{sink.__name__}: witness max gap, ms")
 
 
-def test_39_the_count_is_told_once_somebody_reads_again() -> None:
+def test_the_count_is_told_once_somebody_reads_again() -> None:
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     text = ""

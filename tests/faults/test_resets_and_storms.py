@@ -29,11 +29,8 @@ from tests.support.watch import (
 pytestmark = pytest.mark.faults
 
 
-# 1 --------------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.alone
-def test_01_reset_in_the_middle_of_an_echo_a_thousand_times() -> None:
+def test_reset_in_the_middle_of_an_echo_a_thousand_times() -> None:
     def once() -> float:
         with counted() as server:
             with witness(server) as sight:
@@ -44,10 +41,7 @@ def test_01_reset_in_the_middle_of_an_echo_a_thousand_times() -> None:
             assert server.errors == ""
         return sight.gap
 
-    best_of(3, once, 50, "1: witness max gap beside 1,000 resets, ms")
-
-
-# 12, 13 ---------------------------------------------------------------------------------------------------------------
+    best_of(3, once, 50, "witness max gap beside 1,000 resets, ms")
 
 
 @pytest.mark.alone
@@ -82,22 +76,22 @@ def answered_behind(leave: Callable[[socket.socket], None]) -> tuple[float, int]
 
 
 @pytest.mark.alone
-def test_12_connect_and_reset_before_accept() -> None:
+def test_connect_and_reset_before_accept() -> None:
     """It costs what a connection costs that was closed in order, and no pause."""
 
     def stall() -> float:
         plain, _ = answered_behind(socket.socket.close)
         took, asleep = answered_behind(reset)
-        figure("12: answered behind 500 resets / behind 500 closed in order, ms", f"{took:.1f} / {plain:.1f}")
-        figure("12: times asleep meanwhile", asleep)
+        figure("answered behind 500 resets / behind 500 closed in order, ms", f"{took:.1f} / {plain:.1f}")
+        figure("times asleep meanwhile", asleep)
         assert asleep <= 5, "it pauses"
         return took - plain
 
-    best_of(6, stall, 10, "12: accept stall by 500 resets before the accept, ms")
+    best_of(6, stall, 10, "accept stall by 500 resets before the accept, ms")
 
 
 @pytest.mark.alone
-def test_13_twenty_thousand_short_connections_leave_no_drift() -> None:
+def test_twenty_thousand_short_connections_leave_no_drift() -> None:
     """The client closes first, from several addresses: TIME_WAIT and the ports are its own."""
 
     def storm(server: Counted, source: str, times: int) -> None:
@@ -116,9 +110,9 @@ def test_13_twenty_thousand_short_connections_leave_no_drift() -> None:
             took = time.monotonic() - began
         found = server.wait_for(open=0)
         assert found["ended_peer"] == found["accepted"] == 20_002
-        figure("13: short connections a second", round(18_000 / took))
-        figure("13: witness p99, ms", sight.p99)
-        figure("13: memory after 2,000 and after 20,000 connections, KiB more", (server.memory - base) // KIB)
+        figure("short connections a second", round(18_000 / took))
+        figure("witness p99, ms", sight.p99)
+        figure("memory after 2,000 and after 20,000 connections, KiB more", (server.memory - base) // KIB)
         assert server.memory - base <= MIB
 
 

@@ -23,10 +23,7 @@ def limited(descriptors: int) -> dict[str, object]:
     return {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))}
 
 
-# 25 -------------------------------------------------------------------------------------------------------------------
-
-
-def test_25_out_of_descriptors() -> None:
+def test_out_of_descriptors() -> None:
     """RLIMIT_NOFILE is 64 and nothing else limits: a hundred come, one after the other, and those served stay."""
 
     def once() -> float:
@@ -70,18 +67,18 @@ def test_25_out_of_descriptors() -> None:
             assert server.wait_for(open=0)["refused_no_descriptor"] >= len(refusals)
         refusals.sort()
         p99 = refusals[int(0.99 * len(refusals))]
-        figure("25: served / refused of 100 with 64 descriptors", f"{len(held) + 1} / {len(refusals)}")
-        figure("25: log lines in all, over the time the table was full", len(lines))
-        figure("25: CPU share while full, somebody refused every 10 ms", f"{share:.1%}")
-        figure("25: a freed slot is used after, ms", round(recovery, 1))
-        figure("25: witness max gap, ms", sight.gap)
+        figure("served / refused of 100 with 64 descriptors", f"{len(held) + 1} / {len(refusals)}")
+        figure("log lines in all, over the time the table was full", len(lines))
+        figure("CPU share while full, somebody refused every 10 ms", f"{share:.1%}")
+        figure("a freed slot is used after, ms", round(recovery, 1))
+        figure("witness max gap, ms", sight.gap)
         assert recovery <= 500
         return p99
 
-    median_of(3, once, 100, "25: time to refusal p99, ms")
+    median_of(3, once, 100, "time to refusal p99, ms")
 
 
-def test_25_descriptors_taken_away_from_a_running_server() -> None:
+def test_descriptors_taken_away_from_a_running_server() -> None:
     """The command line counts its descriptors at its start; this takes them away later, as a leak elsewhere would."""
     with serve() as server:
         with server.connect() as held:
@@ -109,16 +106,13 @@ def sum_of(server: Process, why: str) -> int:
     return total
 
 
-# 30 -------------------------------------------------------------------------------------------------------------------
-
-
 def overflows() -> int:
     """ListenOverflows of netstat(8)."""
     lines = [line.split() for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("TcpExt:")]
     return int(dict(zip(lines[0], lines[1], strict=True))["ListenOverflows"])
 
 
-def test_30_a_full_queue_of_the_kernel() -> None:
+def test_a_full_queue_of_the_kernel() -> None:
     """A process that does not run accepts nobody: who is beyond the backlog waits in its own connect, as documented."""
     with counted(backlog=4) as server:
         before = overflows()
@@ -137,9 +131,7 @@ def test_30_a_full_queue_of_the_kernel() -> None:
         ]
         assert 4 <= len(connected) <= 7
         assert overflows() > before
-        figure(
-            "30: connected of 12 with a backlog of 4 / ListenOverflows", f"{len(connected)} / {overflows() - before}"
-        )
+        figure("connected of 12 with a backlog of 4 / ListenOverflows", f"{len(connected)} / {overflows() - before}")
         server.signal(signal.SIGCONT)
         for client in connected:
             client.setblocking(True)
@@ -148,7 +140,7 @@ def test_30_a_full_queue_of_the_kernel() -> None:
         for client in clients:
             client.close()
         drops = server.wait_for(open=0)["queue_drops"]
-        figure("30: drops of this listener's own queue", drops)
+        figure("drops of this listener's own queue", drops)
         assert len(clients) - len(connected) <= drops
         wait_until(lambda: sum_of(server, "accept queue full"))
         drops = server.wait_for(open=0)["queue_drops"]

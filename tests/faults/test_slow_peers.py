@@ -30,11 +30,8 @@ def wait_open(server: Counted, count: int, seconds: float = PATIENCE) -> float:
     return time.monotonic() - began
 
 
-# 4, 7, 9, 11 ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.alone
-def test_04_two_hundred_who_never_read_are_ended_in_time_and_cost_little() -> None:
+def test_two_hundred_who_never_read_are_ended_in_time_and_cost_little() -> None:
     stall, count = 15 * UNIT, 200
     with counted(write_stall=stall) as server, witness(server) as sight:
         base = server.memory
@@ -61,15 +58,15 @@ def test_04_two_hundred_who_never_read_are_ended_in_time_and_cost_little() -> No
         found = server.counters()
         assert found["ended_write_stall"] + found["ended_reset"] == count
         assert found["ended_write_stall"] == count
-        figure("4: memory of a client that never reads, KiB", round(each / KIB, 1))
-        figure("4: the last of 200 was ended after its write stall by, s", round(late, 2))
+        figure("memory of a client that never reads, KiB", round(each / KIB, 1))
+        figure("the last of 200 was ended after its write stall by, s", round(late, 2))
         assert each <= 80 * KIB
         assert late <= 0.5 + 5 * UNIT
     assert sight.gap < 1000
 
 
 @pytest.mark.alone
-def test_07_a_hundred_slow_readers_with_progress_are_never_ended() -> None:
+def test_a_hundred_slow_readers_with_progress_are_never_ended() -> None:
     """4 KiB every 20 ms each, twice as long as the limit; plain sendall() ends them at its timeout."""
     # Two such reads at least between what its kernel tells ours, and room for a machine that does other things too.
     stall = 30 * UNIT
@@ -96,7 +93,7 @@ def test_07_a_hundred_slow_readers_with_progress_are_never_ended() -> None:
 
         readers = [gevent.spawn(reads_slowly) for _ in range(100)]
         premature = sum(reader.get() for reader in readers)
-        figure("7: slow readers ended before their time", f"{premature} of 100")
+        figure("slow readers ended before their time", f"{premature} of 100")
         assert premature == server.wait_for(open=0)["ended_write_stall"] == 0
 
 
@@ -105,7 +102,7 @@ def send_quietly(client: cooperative.socket, payload: bytes) -> None:
         client.sendall(payload)
 
 
-def test_09_and_11_a_frozen_client_with_a_closed_window_is_ended_by_the_write_stall() -> None:
+def test_a_frozen_client_with_a_closed_window_is_ended_by_the_write_stall() -> None:
     """Its kernel goes on acknowledging the probes of its closed window: keep-alive cannot tell."""
     stall = 15 * UNIT
     with counted(write_stall=stall) as server, witness(server) as sight:
@@ -121,14 +118,11 @@ def test_09_and_11_a_frozen_client_with_a_closed_window_is_ended_by_the_write_st
                 client.send_signal(signal.SIGSTOP)
                 took = wait_open(server, 1, stall + PATIENCE)
                 assert server.counters()["ended_write_stall"] == 1
-                figure(f"9, 11: freed after the freeze, of a write stall of {stall:g} s", f"{took:.2f} s")
+                figure(f"freed after the freeze, of a write stall of {stall:g} s", f"{took:.2f} s")
                 assert time.monotonic() - began <= stall + 0.5 + 5 * UNIT
             finally:
                 client.kill()
     assert sight.gap < 1000
-
-
-# 6, 8 -----------------------------------------------------------------------------------------------------------------
 
 
 def trickle(clients: int, every: float, seconds: float) -> None:
@@ -155,24 +149,24 @@ def trickle(clients: int, every: float, seconds: float) -> None:
             assert found["ended_idle"] == 0
             for client in held:
                 client.close()
-        figure(f"6: witness p99 alone / beside {clients} tricklers, ms", f"{alone.p99} / {beside.p99}")
-        figure("6: memory of a trickling client, KiB", round(each / KIB, 1))
+        figure(f"witness p99 alone / beside {clients} tricklers, ms", f"{alone.p99} / {beside.p99}")
+        figure("memory of a trickling client, KiB", round(each / KIB, 1))
         assert each <= 20 * KIB
         assert beside.p99 <= max(1.2 * alone.p99, alone.p99 + 50)
 
 
 @pytest.mark.alone
-def test_06_a_thousand_tricklers_in_a_hurry() -> None:
+def test_a_thousand_tricklers_in_a_hurry() -> None:
     trickle(1000, 7 * UNIT, 20 * UNIT)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_06_a_thousand_tricklers_with_a_byte_in_five_seconds() -> None:
+def test_a_thousand_tricklers_with_a_byte_in_five_seconds() -> None:
     trickle(1000, 5, 60)
 
 
-def test_08_two_thousand_silent_connects() -> None:
+def test_two_thousand_silent_connects() -> None:
     limit = 10 * UNIT
     with counted(first_byte_timeout=limit) as server, witness(server) as sight:
         clients = [server.connect() for _ in range(2000)]
@@ -183,6 +177,6 @@ def test_08_two_thousand_silent_connects() -> None:
         took = time.monotonic() - last
         found = server.wait_for(open=1)
         assert found["ended_first_byte"] == 2000
-        figure(f"8: 2,000 silent clients all gone after, of a limit of {limit:g} s", round(took, 2))
+        figure(f"2,000 silent clients all gone after, of a limit of {limit:g} s", round(took, 2))
         assert took <= limit + 1 + 5 * UNIT
     assert sight.gap < 1000

@@ -19,10 +19,7 @@ from tests.support.watch import KIB, MIB, Counted, counted, half_close, in_threa
 pytestmark = pytest.mark.faults
 
 
-# 2 --------------------------------------------------------------------------------------------------------------------
-
-
-def test_02_half_close_returns_all_and_a_fin() -> None:
+def test_half_close_returns_all_and_a_fin() -> None:
     with counted() as server:
         with witness(server) as sight:
             for size in (0, 1, 64 * KIB, 64 * MIB):
@@ -30,10 +27,7 @@ def test_02_half_close_returns_all_and_a_fin() -> None:
         found = server.wait_for(open=0)
         assert found["ended_peer"] == found["accepted"]
         assert found["bytes_lost"] == found["bytes_discarded"] == 0
-        figure("2: witness p99 beside half-closed streams, ms", sight.p99)
-
-
-# 3 --------------------------------------------------------------------------------------------------------------------
+        figure("witness p99 beside half-closed streams, ms", sight.p99)
 
 
 def keep_sending(server: Counted, pause: float) -> tuple[bool, int]:
@@ -73,7 +67,7 @@ def keep_sending(server: Counted, pause: float) -> tuple[bool, int]:
     [{"lifetime": 5 * UNIT}, {"max_bytes": 200_000}, {"drain_timeout": 3 * UNIT}],
     ids=lambda limit: next(iter(limit)),
 )
-def test_03_a_close_by_the_server_loses_nothing_that_is_owed(limit: dict[str, Any]) -> None:
+def test_a_close_by_the_server_loses_nothing_that_is_owed(limit: dict[str, Any]) -> None:
     with counted(**limit) as server:
         clients = gevent.spawn(in_threads, keep_sending, [(server, 0.05)] * 20)
         if "drain_timeout" in limit:
@@ -87,13 +81,10 @@ def test_03_a_close_by_the_server_loses_nothing_that_is_owed(limit: dict[str, An
         assert complete == 20
         assert sum(received for _, received in done) == found["bytes_sent"] - 4
         assert found["bytes_lost"] == 0
-        figure(f"3: clients that got all they were owed and a FIN, {next(iter(limit))}", f"{complete} of 20")
+        figure(f"clients that got all they were owed and a FIN, {next(iter(limit))}", f"{complete} of 20")
 
 
-# 5 --------------------------------------------------------------------------------------------------------------------
-
-
-def test_05_send_all_then_read() -> None:
+def test_send_all_then_read() -> None:
     """Our client echoes 256 MiB in one call; one that sends all before it reads fails within its own timeout."""
     with counted() as server:
         base = server.memory
@@ -102,25 +93,22 @@ def test_05_send_all_then_read() -> None:
             began = time.monotonic()
             client.echo(payload, timeout=6 * PATIENCE)
             took = time.monotonic() - began
-        figure("5: 256 MiB in one echo() call, s", round(took, 2))
+        figure("256 MiB in one echo() call, s", round(took, 2))
         with server.connect() as naive:
             naive.settimeout(10 * UNIT)
             began = time.monotonic()
             with pytest.raises(TimeoutError):
                 naive.sendall(payload)
-            figure("5: a naive client gives up after, of its timeout of 1 s", round(time.monotonic() - began, 2))
+            figure("a naive client gives up after, of its timeout of 1 s", round(time.monotonic() - began, 2))
             assert time.monotonic() - began < PATIENCE
             grown = server.memory - base
-        figure("5: server memory grew by, KiB", grown // KIB)
+        figure("server memory grew by, KiB", grown // KIB)
         assert grown <= 8 * MIB
     assert sight.pings > 10
 
 
-# 14, 15, 16 -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.alone
-def test_14_a_hundred_thousand_segments_of_one_byte() -> None:
+def test_a_hundred_thousand_segments_of_one_byte() -> None:
     payload = random.Random(14).randbytes(100_000)
 
     def send(client: socket.socket) -> None:
@@ -141,13 +129,13 @@ def test_14_a_hundred_thousand_segments_of_one_byte() -> None:
             assert gevent.get_hub().threadpool.spawn(receive, client).get() == payload
             sending.get()
             took, cpu = time.monotonic() - began, server.cpu_seconds - before
-        figure("14: one-byte segments a second / server CPU s per 100,000", f"{100_000 / took:.0f} / {cpu:.2f}")
+        figure("one-byte segments a second / server CPU s per 100,000", f"{100_000 / took:.0f} / {cpu:.2f}")
         assert cpu <= 30
     assert sight.gap < 1000
 
 
 @pytest.mark.alone
-def test_15_a_gigabyte_on_one_connection_in_flat_memory() -> None:
+def test_a_gigabyte_on_one_connection_in_flat_memory() -> None:
     with counted() as server:
         half_close(server, 4 * MIB)
         base = most = server.memory
@@ -157,17 +145,17 @@ def test_15_a_gigabyte_on_one_connection_in_flat_memory() -> None:
                 most = max(most, server.memory)
                 gevent.sleep(0.05)
             streaming.get()
-        figure("15: memory at the most, 1 GiB on one connection, MiB more", round((most - base) / MIB, 2))
+        figure("memory at the most, 1 GiB on one connection, MiB more", round((most - base) / MIB, 2))
         assert most - base <= 8 * MIB
     assert sight.gap < 1000
 
 
-def test_16_ten_thousand_random_sizes_without_a_difference() -> None:
+def test_ten_thousand_random_sizes_without_a_difference() -> None:
     generator = random.Random(16)
     block = generator.randbytes(400_002)
     with counted() as server, geventecho.connect(server.target) as client:
         for _ in range(10_000):
             start = generator.randint(0, 200_000)
             client.echo(block[start : start + generator.randint(1, 200_001)])
-        figure("16: differences in 10,000 random sizes", 0)
+        figure("differences in 10,000 random sizes", 0)
         client.close()

@@ -15,9 +15,6 @@ from tests.support.watch import MIB, Counted, counted, in_threads
 pytestmark = pytest.mark.faults
 
 
-# 10 -------------------------------------------------------------------------------------------------------------------
-
-
 def vanish(what: str, write_stall: float | None = 60.0, **options: object) -> float:
     """Seconds from the moment a client's host falls silent until the server has freed its connection."""
     options["write_stall"] = write_stall
@@ -25,26 +22,26 @@ def vanish(what: str, write_stall: float | None = 60.0, **options: object) -> fl
 
 
 @isolated
-def test_10_a_vanished_host_with_unsent_data() -> None:
+def test_a_vanished_host_with_unsent_data() -> None:
     """Found by the silence of its kernel, long before a write stall; the limit of 30 s is shortened here."""
     silence = 10 * UNIT
     took = vanish("unsent", silence=silence)
-    figure(f"10: freed after the host vanished with data on its way, silence {silence:g} s", round(took, 2))
+    figure(f"freed after the host vanished with data on its way, silence {silence:g} s", round(took, 2))
     assert silence <= took <= silence + 1 + 20 * UNIT
 
 
 @isolated
-def test_10_a_write_stall_shorter_than_that_is_kept_too() -> None:
+def test_a_write_stall_shorter_than_that_is_kept_too() -> None:
     stall = 10 * UNIT
     took = vanish("unsent", write_stall=stall)
-    figure(f"10: freed after the host vanished with data on its way, write stall {stall:g} s", round(took, 2))
+    figure(f"freed after the host vanished with data on its way, write stall {stall:g} s", round(took, 2))
     assert stall <= took <= stall + 1 + 20 * UNIT
 
 
 @isolated
-def test_10_a_vanished_host_that_was_idle_is_found_by_keep_alive() -> None:
+def test_a_vanished_host_that_was_idle_is_found_by_keep_alive() -> None:
     took = vanish("idle", keepalive=[1, 1, 2], write_stall=None)
-    figure("10: freed after an idle host vanished, keep-alive after 1 s, twice, 1 s apart", round(took, 2))
+    figure("freed after an idle host vanished, keep-alive after 1 s, twice, 1 s apart", round(took, 2))
     assert took <= 3 + 30 * UNIT
 
 
@@ -52,11 +49,11 @@ def test_10_a_vanished_host_that_was_idle_is_found_by_keep_alive() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("stall", [60, 600, None])
-def test_10_a_vanished_host_with_the_defaults(stall: float | None) -> None:
+def test_a_vanished_host_with_the_defaults(stall: float | None) -> None:
     """However patient the server is with a peer that answers and takes nothing."""
     unsent, idle = in_threads(vanish, [("unsent", stall), ("idle", stall)])
-    figure(f"10: freed after the host vanished with data on its way, write stall {stall} s", round(unsent, 1))
-    figure(f"10: freed after an idle host vanished, write stall {stall} s", round(idle, 1))
+    figure(f"freed after the host vanished with data on its way, write stall {stall} s", round(unsent, 1))
+    figure(f"freed after an idle host vanished, write stall {stall} s", round(idle, 1))
     assert 30 <= unsent <= 35
     assert 60 <= idle <= 95
 
@@ -77,7 +74,7 @@ def full_window(server: Counted, size: int) -> socket.socket:
     return client
 
 
-def test_11_a_peer_that_answers_and_has_no_room_is_stalled_not_vanished() -> None:
+def test_a_peer_that_answers_and_has_no_room_is_stalled_not_vanished() -> None:
     """For as long as a write may stall: the kernel of the peer answers every probe of its closed window."""
     silence, stall = 5 * UNIT, 25 * UNIT
     with counted(silence=silence, write_stall=stall) as server:
@@ -89,7 +86,7 @@ def test_11_a_peer_that_answers_and_has_no_room_is_stalled_not_vanished() -> Non
         found = server.wait_for(open=0)
         took.append(time.monotonic() - began)
         assert (found["ended_write_stall"], found["ended_vanished"]) == (2, 0)
-        figure(f"11: ended after, of a write stall of {stall:g} s; bytes owed / in the kernel", took)
+        figure(f"ended after, of a write stall of {stall:g} s; bytes owed / in the kernel", took)
         assert stall - UNIT <= took[0]
         assert took[1] <= stall + 2 + 10 * UNIT
         owed.close()
