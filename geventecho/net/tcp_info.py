@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from gevent import socket
 
-__all__ = ["Pulse", "pulse", "queue_drops", "undelivered", "unread", "unsent"]
+__all__ = ["TcpLiveness", "queue_drops", "tcp_liveness", "undelivered", "unread", "unsent"]
 
 # Linux 5.x, linux/sockios.h: bytes in the send queue that the peer has not acknowledged.
 SIOCOUTQ: Final = 0x5411
@@ -24,7 +24,7 @@ TCP_INFO: Final = struct.Struct("=2x2B20xI24x2I84xI")
 FIN_WAIT1, CLOSE_WAIT, LAST_ACK, CLOSING = 4, 8, 9, 11
 
 
-class Pulse(NamedTuple):
+class TcpLiveness(NamedTuple):
     """Whether a peer's kernel still answers.
 
     Attributes:
@@ -39,7 +39,7 @@ class Pulse(NamedTuple):
     unanswered: bool
 
 
-def pulse(sock: socket.socket) -> Pulse:
+def tcp_liveness(sock: socket.socket) -> TcpLiveness:
     """Ask after the peer of a TCP connection.
 
     Raises:
@@ -48,7 +48,7 @@ def pulse(sock: socket.socket) -> Pulse:
     answer = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)
     # An older kernel tells less; what it leaves out reads as zero.
     retransmits, probes, unacked, data, ack, waiting = TCP_INFO.unpack(answer.ljust(TCP_INFO.size, b"\0"))
-    return Pulse(min(data, ack) / 1000, bool(unacked or waiting), retransmits > 0 or probes > 1)
+    return TcpLiveness(min(data, ack) / 1000, bool(unacked or waiting), retransmits > 0 or probes > 1)
 
 
 def unsent(fd: int) -> int:

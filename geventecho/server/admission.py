@@ -33,14 +33,14 @@ class AddressLimits:
     """
 
     def __init__(self, config: ServerConfig, table_size: int = TABLE_SIZE) -> None:
-        self._most = config.max_per_address
+        self._max_open = config.max_per_address
         self._rate = config.connect_rate
         self._allow = _networks(config.allow)
         self._deny = _networks(config.deny)
         self._table_size = table_size
         self._open: dict[str, int] = {}
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._idle = not (self._allow or self._deny) and self._most is None and self._rate is None
+        self._idle = not (self._allow or self._deny) and self._max_open is None and self._rate is None
 
     def admit(self, sockaddr: SockAddr) -> Refusal | None:
         """Take a peer in, to be given back to `release`; or say why not."""
@@ -49,17 +49,17 @@ class AddressLimits:
         if not self._listed(sockaddr[0]):
             return Refusal.DENIED
         key = _key(sockaddr[0])
-        if self._most is not None and self._open.get(key, 0) >= self._most:
+        if self._max_open is not None and self._open.get(key, 0) >= self._max_open:
             return Refusal.ADDRESS_FULL
         if self._rate is not None and not self._spend(key, self._rate):
             return Refusal.CONNECT_RATE
-        if self._most is not None:
+        if self._max_open is not None:
             self._open[key] = self._open.get(key, 0) + 1
         return None
 
     def release(self, sockaddr: SockAddr) -> None:
         """Give back an admitted peer whose connection has ended."""
-        if self._most is None or not isinstance(sockaddr, tuple):
+        if self._max_open is None or not isinstance(sockaddr, tuple):
             return
         key = _key(sockaddr[0])
         left = self._open[key] - 1
@@ -69,7 +69,7 @@ class AddressLimits:
             del self._open[key]
 
     def _listed(self, host: str) -> bool:
-        """Deny wins over allow; with an allow list, only who is on it."""
+        """Deny wins over allow. With an allow list, only the addresses on it are admitted."""
         if not (self._allow or self._deny):
             return True
         address = ipaddress.ip_address(canonical_ip(host).partition("%")[0])
@@ -79,9 +79,9 @@ class AddressLimits:
 
     def _spend(self, key: str, rate: float) -> bool:
         """Take a token from the address's bucket, which holds one second's worth and at least one."""
-        now, most = time.monotonic(), max(1.0, rate)
-        tokens, stamp = self._buckets.pop(key, (most, now))
-        tokens = min(most, tokens + (now - stamp) * rate)
+        now, capacity = time.monotonic(), max(1.0, rate)
+        tokens, stamp = self._buckets.pop(key, (capacity, now))
+        tokens = min(capacity, tokens + (now - stamp) * rate)
         allowed = tokens >= 1
         self._buckets[key] = (tokens - 1 if allowed else tokens, now)
         if len(self._buckets) > self._table_size:

@@ -15,14 +15,14 @@ from gevent import socket
 from geventecho.net import undelivered, unread, unsent
 from geventecho.server.connection import RECEIVE_SIZE, Connection
 
-__all__ = ["LINGER_BYTES", "LINGER_MOST", "LINGER_SECONDS", "doomed", "finish"]
+__all__ = ["LINGER_BYTES", "LINGER_MAX", "LINGER_SECONDS", "destroyed_by_close", "finish"]
 
 LINGER_SECONDS: Final = 1.0
 """How long to wait for the peer: to take what is owed, and after the FIN to send its own."""
 LINGER_BYTES: Final = 1 << 20
 """How much to read and discard after the FIN."""
-LINGER_MOST: Final = 10.0
-"""How long a peer that still acknowledges bytes owed to it may take, in seconds after the FIN."""
+LINGER_MAX: Final = 10.0
+"""How long a peer that still acknowledges bytes may take for them, in seconds after the FIN."""
 POLL: Final = 0.01
 
 
@@ -31,7 +31,7 @@ def finish(connection: Connection, *, flush_seconds: float | None) -> None:
 
     Args:
         connection: the connection.
-        flush_seconds: how long the peer may go without taking a byte that is owed, LINGER_MOST in all; None is until
+        flush_seconds: how long the peer may go without taking a byte that is owed, LINGER_MAX in all; None is until
             it is cut.
 
     Raises:
@@ -46,7 +46,7 @@ def finish(connection: Connection, *, flush_seconds: float | None) -> None:
     _discard(connection)
 
 
-def doomed(connection: Connection, *, reset: bool) -> int:
+def destroyed_by_close(connection: Connection, *, reset: bool) -> int:
     """How many bytes that the kernel took for the peer are destroyed by closing now.
 
     Args:
@@ -58,7 +58,7 @@ def doomed(connection: Connection, *, reset: bool) -> int:
     if sock.closed or connection.is_local:
         return 0  # what a Unix peer was sent stays readable
     try:
-        sending = connection.heard > connection.clock.now - LINGER_SECONDS / 2
+        sending = connection.discarded_at > connection.clock.now - LINGER_SECONDS / 2
         if reset or sending or unread(sock.fileno()):
             return undelivered(sock)
     except OSError:
@@ -69,10 +69,10 @@ def doomed(connection: Connection, *, reset: bool) -> int:
 def _deliver(connection: Connection, seconds: float) -> None:
     """Flush for as long as the peer's kernel takes some of it every `seconds`.
 
-    That one has taken some shows in what is unsent, and only much later in room for more: the kernel tells of that
-    when a third of the send buffer is free.
+    SIOCOUTQ shrinks as soon as the peer acknowledges bytes. The socket becomes writable much later, when a third of
+    its send buffer is free.
     """
-    fd, last = connection.sock.fileno(), time.monotonic() + LINGER_MOST
+    fd, last = connection.sock.fileno(), time.monotonic() + LINGER_MAX
     while connection.pending is not None:
         waiting = unsent(fd) + connection.owed
         with gevent.Timeout(min(seconds, last - time.monotonic()), False):
@@ -131,7 +131,7 @@ def _await_acknowledgement(fd: int, waiting: int, end: float) -> None:
     Whether a FIN was acknowledged is no event that epoll(7) reports, so this asks. A peer that sends its own FIN in
     time never gets here.
     """
-    last = end + LINGER_MOST - LINGER_SECONDS
+    last = end + LINGER_MAX - LINGER_SECONDS
     while True:
         now, still = time.monotonic(), unsent(fd)
         if still < waiting:

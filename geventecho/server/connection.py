@@ -93,8 +93,25 @@ class Connection:
     """
 
     __slots__ = (
-        "began", "clock", "discarded", "due", "echoed", "greenlet", "heard", "look", "meter", "pace", "pending",
-        "phase", "progress", "read", "sock", "sockaddr", "traffic", "verdict", "written",
+        "accepted_at",
+        "check_peer_at",
+        "clock",
+        "discarded",
+        "discarded_at",
+        "due",
+        "echoed",
+        "end_reason",
+        "greenlet",
+        "last_byte_at",
+        "meter",
+        "pace",
+        "pending",
+        "phase",
+        "read",
+        "sock",
+        "sockaddr",
+        "traffic",
+        "written",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, sockaddr: SockAddr, clock: Clock, traffic: Traffic) -> None:
@@ -103,21 +120,21 @@ class Connection:
         self.clock = clock
         self.traffic = traffic
         self.greenlet: greenlet | None = None
-        self.began = self.progress = time.monotonic()
+        self.accepted_at = self.last_byte_at = time.monotonic()
         self.echoed = self.read = self.written = self.discarded = 0
-        self.heard = 0.0
+        self.discarded_at = 0.0
         self.meter: Meter | None = None
         self.pace: Pace | None = None
-        self.look = math.inf
+        self.check_peer_at = math.inf
         self.pending: memoryview | None = None
-        self.verdict: Ending | None = None
+        self.end_reason: Ending | None = None
         self.phase = Phase.NEW
         self.due: int | None = None
 
     def end(self, ending: Ending) -> None:
         """Tell it to end, for the first reason it is given; any greenlet or loop callback may call this."""
-        if self.verdict is None:
-            self.verdict = ending
+        if self.end_reason is None:
+            self.end_reason = ending
             self.sock.hub.loop.run_callback(self._throw, Ended)
 
     def cut(self) -> None:
@@ -179,7 +196,7 @@ class Connection:
 
     @property
     def is_local(self) -> bool:
-        """Whether its peer is a Unix socket's; asked of the address, as the socket would make an enum of the answer."""
+        """Whether its peer is a Unix socket. The address says so faster than the socket, which makes an enum of it."""
         return not isinstance(self.sockaddr, tuple)
 
     @property
@@ -201,13 +218,13 @@ class Connection:
         """Count bytes that were read, and are not sent yet."""
         self.read += size
         self.traffic.read += size
-        self.progress = self.clock.now
+        self.last_byte_at = self.clock.now
 
     def count_written(self, size: int) -> None:
         """Count bytes that the kernel took."""
         self.written += size
         self.traffic.written += size
-        self.progress = self.clock.now
+        self.last_byte_at = self.clock.now
 
     def count_destroyed(self, size: int) -> None:
         """Count bytes that the kernel took and will not deliver: they are owed again."""
@@ -218,11 +235,11 @@ class Connection:
         """Count bytes that were read after our FIN."""
         self.discarded += size
         self.traffic.discarded += size
-        self.heard = self.clock.now
+        self.discarded_at = self.clock.now
 
     def info(self) -> ConnectionInfo:
         """A snapshot."""
-        age = time.monotonic() - self.began
+        age = time.monotonic() - self.accepted_at
         return ConnectionInfo(
             Address.from_sockaddr(self.sockaddr), age, self.received + self.discarded, self.sent, self.phase
         )

@@ -21,11 +21,11 @@ Result = TypeVar("Result")
 class CountedSocket(socket.socket):  # type: ignore[misc]
     """The ordinary gevent socket a handler gets; it counts what passes, so that idle limits see progress.
 
-    It also shares the hub: gevent's own waits only when there is nothing to read or no room to write, and a peer that
-    is fast enough would be the only one served.
+    It also shares the hub. gevent's own socket waits only when there is nothing to read or no room to write; a peer
+    that is fast enough would be the only one served.
     """
 
-    # None for what dup() makes: the copy's bytes are nobody's.
+    # None in a copy that dup() makes: no connection counts its bytes.
     connection: Connection | None = None
     _carried = 0
 
@@ -67,12 +67,12 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
         self._share_writing()
         return self._sent(super().sendmsg(*args))
 
-    # Before the call, not after it: a timeout that strikes here costs no byte.
+    # These run before the call, not after it: a timeout that strikes in them costs no byte.
 
     def _share_reading(self) -> None:
         if self._carried >= TURN and self.timeout != 0 and not self.closed:
             self._carried = 0
-            # Through the event loop, as who found nothing to read: everybody who is ready has one turn in a round.
+            # Wait in the event loop, as if there were nothing to read: each ready connection gets one turn in a round.
             socket.wait(self._read_event, timeout=self.timeout)
 
     def _share_writing(self) -> None:

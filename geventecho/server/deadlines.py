@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from gevent import get_hub
 
-from geventecho.net import pulse
+from geventecho.net import tcp_liveness
 from geventecho.server.config import ServerConfig
 from geventecho.server.connection import Clock, Connection, Phase
 from geventecho.server.counters import Ending
@@ -24,7 +24,7 @@ from geventecho.server.rates import Pace
 __all__ = ["TICK", "Deadlines"]
 
 TICK: Final = 0.05
-"""Seconds between looks. A limit is kept to within two ticks, and never early."""
+"""Seconds between checks. A limit is kept to within two ticks, and never early."""
 SILENCE: Final = 30.0
 """Seconds without anything from a peer that was sent something and ought to acknowledge it; then its host has vanished.
 
@@ -33,7 +33,7 @@ The kernel's own limit (tcp(7), TCP_USER_TIMEOUT) cannot serve here: it also end
 QUIET: Final = 90.0
 """The same for a peer that was sent nothing: keep-alive asks it after 60 s."""
 SOONEST: Final = 1.0
-"""Seconds between two looks at the kernel for one connection, at least."""
+"""The least time between two questions to the kernel about one peer, in seconds."""
 
 
 class Deadlines:
@@ -80,10 +80,10 @@ class Deadlines:
     def add(self, connection: Connection) -> None:
         """Watch a connection that was just accepted."""
         if not connection.is_local:
-            # Who came together is not asked together, some 7 us each: 10,000 would hold everybody up.
-            connection.look = connection.began + SILENCE * (0.5 + random.random() / 2)  # noqa: S311
+            # Peers that came together are not checked together. A check takes 7 us: 10,000 would hold up all others.
+            connection.check_peer_at = connection.accepted_at + SILENCE * (0.5 + random.random() / 2)  # noqa: S311
         if self._min_rate is not None:
-            connection.pace = Pace(self._min_rate, connection.began)
+            connection.pace = Pace(self._min_rate, connection.accepted_at)
         self.watch(connection)
 
     def watch(self, connection: Connection) -> None:
@@ -111,19 +111,19 @@ class Deadlines:
 
     def _due(self, connection: Connection) -> tuple[float, Ending] | None:
         """When to end the connection if it makes no more progress, and why."""
-        found: list[tuple[float, Ending]] = [(connection.look, Ending.VANISHED)]
+        found: list[tuple[float, Ending]] = [(connection.check_peer_at, Ending.VANISHED)]
         if connection.pace is not None:
             found.append((connection.pace.due, Ending.SLOW))
         if self._first_byte is not None and not connection.received:
-            found.append((connection.began + self._first_byte, Ending.FIRST_BYTE))
+            found.append((connection.accepted_at + self._first_byte, Ending.FIRST_BYTE))
         if self._lifetime is not None:
-            found.append((connection.began + self._lifetime, Ending.LIFETIME))
+            found.append((connection.accepted_at + self._lifetime, Ending.LIFETIME))
         if self._idle is not None:
-            found.append((connection.progress + self._idle, Ending.IDLE))
+            found.append((connection.last_byte_at + self._idle, Ending.IDLE))
         if self._write_stall is not None and connection.pending is not None:
-            found.append((connection.progress + self._write_stall, Ending.WRITE_STALL))
+            found.append((connection.last_byte_at + self._write_stall, Ending.WRITE_STALL))
         if self._drain_idle is not None:
-            found.append((connection.progress + self._drain_idle, Ending.DRAINED))
+            found.append((connection.last_byte_at + self._drain_idle, Ending.DRAINED))
         due = found[0] if len(found) == 1 else min(found, key=itemgetter(0))
         return due if due[0] < math.inf else None
 
@@ -132,7 +132,7 @@ class Deadlines:
         late = now - self.clock.now > 4 * TICK
         self.clock.now = now
         if late and not self._late:
-            # Something held the loop. Bytes that came meanwhile are not read yet: let them be before judging.
+            # Something held the loop. Bytes that came meanwhile are not read yet: judge after they are.
             self._late = True
             return
         self._late = False
@@ -144,7 +144,7 @@ class Deadlines:
         self._seen = max(tick, self._seen)
 
     def _judge(self, connection: Connection, now: float) -> None:
-        if connection.verdict is not None or connection.phase in (Phase.ENDING, Phase.CLOSED):
+        if connection.end_reason is not None or connection.phase in (Phase.ENDING, Phase.CLOSED):
             return
         due = self._due(connection)
         if due is not None and due[0] + TICK <= now and self._is_over(connection, due[1], now):
@@ -153,23 +153,24 @@ class Deadlines:
             self.watch(connection)
 
     def _is_over(self, connection: Connection, ending: Ending, now: float) -> bool:
-        """Whether what is due is the end: of two of them the due time is only when to look; that is set anew."""
+        """Whether the connection has to end. For VANISHED and SLOW the due time only says when to check; the check sets
+        the next one."""
         if ending is Ending.VANISHED:
             return self._has_vanished(connection, now)
         if ending is Ending.SLOW and connection.pace is not None:
             carried, owed = connection.received + connection.sent, connection.pending is not None
-            return connection.pace.is_slow(carried, now - connection.progress, now, owed=owed)
+            return connection.pace.is_slow(carried, now - connection.last_byte_at, now, owed=owed)
         return True
 
     def _has_vanished(self, connection: Connection, now: float) -> bool:
         try:
-            silence, outstanding, unanswered = pulse(connection.sock)
+            silence, outstanding, unanswered = tcp_liveness(connection.sock)
         except OSError:  # a handler has closed it
-            connection.look = math.inf
+            connection.check_peer_at = math.inf
             return False
-        # What it has not acknowledged may have been sent a moment ago, after a long time of nothing to say.
+        # The unacknowledged bytes may be a moment old, although the peer has been silent for long.
         left = QUIET - silence
         if outstanding:
-            left = min(left, SILENCE - min(silence, now - connection.progress))
-        connection.look = now + min(SILENCE, max(SOONEST, left))
+            left = min(left, SILENCE - min(silence, now - connection.last_byte_at))
+        connection.check_peer_at = now + min(SILENCE, max(SOONEST, left))
         return unanswered and left <= 0

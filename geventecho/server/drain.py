@@ -1,4 +1,4 @@
-"""How a server comes to its end: who is waited for, who is ended, and what that cost."""
+"""How a server stops: it waits for connections, ends the rest, and reports what that cost."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["Drain", "StopReport"]
 logger = logging.getLogger("geventecho.server")
 
 FLUSH_SECONDS: Final = 1.0
-"""What is granted, once the time is over, to deliver what is owed."""
-STUBBORN_SECONDS: Final = 0.1
-"""How long a handler may take to die once it is cut; then its socket is closed under it. What a hook has left then."""
+"""Seconds to deliver what is owed once the drain timeout is over."""
+KILL_SECONDS: Final = 0.1
+"""Seconds that a handler may take to end once it is cut; then its socket is closed. The close hook has as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,12 @@ class Drain:
         registry.drain(idle)
         if self._closed.wait(timeout):
             return
-        for last_word, seconds in ((registry.end, FLUSH_SECONDS), (registry.cut, STUBBORN_SECONDS)):
-            last_word()
+        for end, seconds in ((registry.end, FLUSH_SECONDS), (registry.cut, KILL_SECONDS)):
+            end()
             if self._closed.wait(seconds):
                 return
         registry.abandon()
-        if not self._closed.wait(STUBBORN_SECONDS):
+        if not self._closed.wait(KILL_SECONDS):
             logger.warning("the hook on_close has not returned; nobody waits for it any longer")
             self._closed.set()
 

@@ -109,7 +109,7 @@ def _return_message(owner: greenlet, connection: Connection, route: Route) -> No
     try:
         size = receive(buffer)
         if size:
-            connection.progress = clock.now
+            connection.last_byte_at = clock.now
             try:
                 sent = send(buffer[:size])
             except BlockingIOError:

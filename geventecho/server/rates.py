@@ -19,22 +19,22 @@ class Meter:
     Args:
         max_bytes: bytes in all, or None.
         max_rate: bytes a second, or None.
-        most: the largest single read, in bytes.
+        max_read: the largest single read, in bytes.
     """
 
-    __slots__ = ("_free_at", "_left", "_most", "_rate")
+    __slots__ = ("_free_at", "_left", "_max_read", "_rate")
 
-    def __init__(self, max_bytes: int | None, max_rate: int | None, most: int) -> None:
+    def __init__(self, max_bytes: int | None, max_rate: int | None, max_read: int) -> None:
         self._left = max_bytes
         self._rate = max_rate
         # Reads of a tenth of a second's worth make pauses short and the stream even.
-        self._most = most if max_rate is None else max(1, min(most, int(max_rate * BURST_SECONDS)))
+        self._max_read = max_read if max_rate is None else max(1, min(max_read, int(max_rate * BURST_SECONDS)))
         self._free_at = 0.0
 
     @property
     def window(self) -> int:
         """Bytes the next read may take; 0 when the connection has had all it may."""
-        return self._most if self._left is None else min(self._most, self._left)
+        return self._max_read if self._left is None else min(self._max_read, self._left)
 
     def spend(self, size: int) -> float:
         """Count what was read, and return how long to wait before the next read, in seconds."""
@@ -48,12 +48,12 @@ class Meter:
 
 
 class Pace:
-    """Whether a connection keeps to its least rate, looked at every PACE_SECONDS.
+    """Whether a connection carries at least so many bytes a second, checked every PACE_SECONDS.
 
-    What it sent and what was sent to it count together. It is judged only while it is in use: when nothing is owed to
-    it and it was silent for half that time, or carried nothing at all, it is idle, which is `idle_timeout`'s business.
-    The first spell of use is not judged, since it may have begun a moment ago. A spell in which bytes were owed and
-    none was taken is judged with the next, since kernels take them in lumps.
+    Both directions count together. Only a connection in use can be slow: one that is owed bytes, or that carried some
+    and was not silent for half of the time since the last check. Any other is idle, and `idle_timeout` ends it. The
+    first check of a use says nothing, because the use may have begun a moment ago. When bytes were owed and the peer
+    took none, the next check covers both periods, because kernels take bytes in lumps.
 
     Args:
         rate: bytes a second.
@@ -70,7 +70,7 @@ class Pace:
         self.due = now + PACE_SECONDS
 
     def is_slow(self, carried: int, silent: float, now: float, *, owed: bool) -> bool:
-        """Judge the time since the last look.
+        """Judge the time since the last check.
 
         Args:
             carried: bytes in both directions since the connection began.

@@ -1,4 +1,4 @@
-"""Who was turned away, told in one line a second at most: a flood of clients must not become a flood of lines."""
+"""One log line a second about the clients that were turned away: a flood of clients must not flood the log."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ SECOND: Final = 1.0
 
 
 class RefusalLog:
-    """Adds up for a second, then tells."""
+    """Adds up for a second, then writes one line."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._timer: Any = None
 
     def add(self, why: str, count: int = 1) -> None:
-        """Count clients that were turned away; in the hub, it does not block."""
+        """Count clients that were turned away. The hub calls this; it does not block."""
         self._counts[why] += count
         if self._timer is None:
             self._timer = get_hub().loop.timer(SECOND, ref=False)
-            self._timer.start(self.tell)
+            self._timer.start(self.write)
 
-    def tell(self) -> None:
-        """Tell now what has been counted, if anything has."""
+    def write(self) -> None:
+        """Write what has been counted now, if anything has."""
         if self._timer is not None:
             self._timer.close()
             self._timer = None

@@ -1,6 +1,6 @@
 """The open connections: each is served in a greenlet of its own, ended, and counted.
 
-The one promise of this file: whatever a handler did, its stream is ended, its socket closed and the counters settled.
+This file promises that whatever a handler did, its stream is ended, its socket closed and the counters settled.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from gevent import get_hub, socket
 from greenlet import greenlet
 
 from geventecho.address import Address, SockAddr
-from geventecho.net import abort, is_broken, is_given_up, pulse
+from geventecho.net import abort, is_broken, is_given_up, tcp_liveness
 from geventecho.server.admission import AddressLimits
-from geventecho.server.closing import LINGER_SECONDS, doomed, finish
+from geventecho.server.closing import LINGER_SECONDS, destroyed_by_close, finish
 from geventecho.server.config import ServerConfig
 from geventecho.server.connection import RECEIVE_SIZE, Clock, Connection, ConnectionInfo, Ended, Phase
 from geventecho.server.counters import Counters, Ending, Refusal
@@ -33,7 +33,7 @@ logger = logging.getLogger("geventecho.server")
 
 
 class _Serving(greenlet):  # type: ignore[misc]
-    """A connection's greenlet: deaf to what comes after its end, such as a timeout that its handler forgot to close."""
+    """A connection's greenlet. After its end it ignores exceptions, such as a timeout that its handler left running."""
 
     __slots__ = ()
 
@@ -48,6 +48,7 @@ class Registry:
         config: the limits.
         hooks: what to call.
         counters: where to count.
+        max_connections: how many may be open at once.
         handle: serves one connection in its greenlet, and says how that ended.
         echoes: whether what is received is owed back; then what cannot be returned counts as lost.
         emptied: called when the last connection has ended; must not block.
@@ -55,7 +56,7 @@ class Registry:
     Attributes:
         open: the connections.
         peak: the most there were at once.
-        most: how many there may be at once.
+        max_connections: as given.
         draining: set while a drain goes on: it, not a connection's end, bounds how long owed bytes may take.
     """
 
@@ -65,12 +66,14 @@ class Registry:
         hooks: ServerHooks,
         counters: Counters,
         *,
+        max_connections: int,
         handle: Callable[[Connection, Deadlines], Ending],
         echoes: bool,
         emptied: Callable[[], None],
     ) -> None:
         self.open: set[Connection] = set()
-        self.peak = self.most = 0
+        self.peak = 0
+        self.max_connections = max_connections
         self.draining = False
         self._config = config
         self._hooks = hooks
@@ -87,8 +90,8 @@ class Registry:
     # Called by the acceptor in the hub, where nothing may block -------------------------------------------------------
 
     def free_slots(self) -> int:
-        """How many more may be open."""
-        return self.most - len(self.open)
+        """How many more connections may be open."""
+        return self.max_connections - len(self.open)
 
     def admit(self, sockaddr: SockAddr) -> Refusal | None:
         """Take a peer in, to be given to `add`; or say why not."""
@@ -133,9 +136,9 @@ class Registry:
         self._counters.add("queue_drops", count)
         self._refusals.add("accept queue full", count)
 
-    def tell_refusals(self) -> None:
-        """Log what the last second's line would have told; nobody is accepted any more."""
-        self._refusals.tell()
+    def log_refusals(self) -> None:
+        """Log the refusals of the last second now: nobody is accepted any more."""
+        self._refusals.write()
 
     # What there is ----------------------------------------------------------------------------------------------------
 
@@ -164,7 +167,7 @@ class Registry:
             if connection.phase is not Phase.ENDING:
                 connection.end(Ending.CUT)
             elif connection.pending is not None:
-                connection.verdict = Ending.CUT
+                connection.end_reason = Ending.CUT
 
     def cut(self) -> None:
         """End what is open at once."""
@@ -183,7 +186,7 @@ class Registry:
         connection.greenlet = gevent.getcurrent()
         ending = None
         try:
-            if connection.verdict is None:
+            if connection.end_reason is None:
                 connection.phase = Phase.OPEN
                 if self._hooks.connection is not None:
                     self._hooks.call("connection", connection.info())
@@ -199,7 +202,7 @@ class Registry:
             try:
                 self._finish(connection, ending)
             finally:
-                self._settle(connection, ending or connection.verdict or Ending.CUT)
+                self._settle(connection, ending or connection.end_reason or Ending.CUT)
 
     def _failed(self, connection: Connection, error: BaseException) -> Ending:
         """Tell a broken connection from a handler's timeout and from its failure."""
@@ -220,10 +223,10 @@ class Registry:
         # After PEER, close() alone sends FIN and leaves nothing unread.
         if ending in (Ending.PEER, Ending.RESET, Ending.VANISHED) or connection.sock.closed:
             return
-        if connection.verdict in (Ending.WRITE_STALL, Ending.VANISHED):
+        if connection.end_reason in (Ending.WRITE_STALL, Ending.VANISHED):
             # It has had its time. After close() the kernel would go on trying for minutes, and keep what was queued.
             if self._echoes:
-                connection.count_destroyed(doomed(connection, reset=True))
+                connection.count_destroyed(destroyed_by_close(connection, reset=True))
             abort(connection.sock)
             return
         try:
@@ -240,7 +243,7 @@ class Registry:
             return
         connection.phase = Phase.CLOSED
         if self._echoes and ending is not Ending.PEER:
-            connection.count_destroyed(doomed(connection, reset=False))
+            connection.count_destroyed(destroyed_by_close(connection, reset=False))
         try:
             connection.sock.close()
         except OSError:
@@ -261,7 +264,7 @@ class Registry:
 def _given_up(connection: Connection) -> Ending:
     """Why the kernel gave up on a peer: it answered, and had no room for what was sent, or it did not answer."""
     with contextlib.suppress(OSError):
-        _, outstanding, unanswered = pulse(connection.sock)
+        _, outstanding, unanswered = tcp_liveness(connection.sock)
         if outstanding and not unanswered:
             return Ending.WRITE_STALL
     return Ending.VANISHED

@@ -1,4 +1,4 @@
-"""The way of large messages: through a pipe, as pages that the process never copies (splice(2)).
+"""Large messages go through a pipe, as pages that the process never copies (splice(2)).
 
 What is received and sent is copied twice, which is most of what a large message costs. The kernel can hand on the pages
 instead, but only between a pipe and something else; all connections of a server share one pipe. 100 KiB messages, 10
@@ -59,13 +59,13 @@ class Pipe:
         return SplicedSocket(self, sock)
 
     def leave(self) -> None:
-        """One who entered is gone."""
+        """Count a connection that needs the pipe no longer; the last one closes it."""
         self._inside -= 1
         if not self._inside:
             self.close()
 
     def empty(self) -> None:
-        """Throw away what a turn that was cut off has left."""
+        """Throw away the bytes of a turn that did not come to its end."""
         try:
             while os.read(self.outlet, PIPE_SIZE):
                 pass
@@ -74,10 +74,10 @@ class Pipe:
         self.clean = True
 
     def refuse(self, error: OSError) -> None:
-        """Do without from now on, if that is what the kernel's error means.
+        """Copy from now on, if the error says that splice(2) does not work here.
 
         Raises:
-            OSError: the error; it means the connection.
+            OSError: the error, when it is about the connection.
         """
         if error.errno not in REFUSED:
             raise error
@@ -85,7 +85,7 @@ class Pipe:
         self.close()
 
     def close(self) -> None:
-        """Give its descriptors back; the next to enter takes two again."""
+        """Close its descriptors; the next connection to enter opens two again."""
         if self.inlet >= 0:
             os.close(self.inlet)
             os.close(self.outlet)
@@ -97,8 +97,8 @@ class Pipe:
             self.outlet, self.inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             fcntl.fcntl(self.inlet, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         except OSError:
-            # No descriptors, or this user's pipes have all their pages (pipe(7)): then a new one gets two, and carries
-            # so little in a turn that it costs three times what copying does. The next to enter tries again.
+            # There are no descriptors, or the pipes of this user have all the pages that they may have (pipe(7)). A new
+            # pipe then gets two pages, and takes three times as long as copying. The next connection tries again.
             self.close()
 
 

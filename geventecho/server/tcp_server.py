@@ -82,7 +82,7 @@ class TcpServer:
         self.config = ServerConfig.of(config, options)
         self._hooks = ServerHooks(on_listening, on_connection, on_refuse, on_close, on_error)
         self._counters = Counters()
-        self._registry = self._make_registry()
+        self._registry = self._make_registry(0)
         self._acceptor: Acceptor | None = None
         self._address: Address | None = None
         self._state = ServerState.NEW
@@ -109,10 +109,10 @@ class TcpServer:
         except ListenError as error:
             self._hooks.call("error", error)
             raise
-        most, registry = self.config.max_connections, self._make_registry()
-        self._registry, registry.most = registry, descriptor_capacity() if most is None else most
-        grow_descriptor_table(listener, registry.most)
-        self._acceptor = Acceptor(listener, registry, self._socket_class)
+        limit = self.config.max_connections
+        self._registry = self._make_registry(descriptor_capacity() if limit is None else limit)
+        grow_descriptor_table(listener, self._registry.max_connections)
+        self._acceptor = Acceptor(listener, self._registry, self._socket_class)
         self._stop_requested = False
         self._closed = Event()
         self._state = ServerState.LISTENING
@@ -153,7 +153,7 @@ class TcpServer:
         except OSError as error:
             logger.error("%s is no longer served, but its file stays: %s", self._target, describe(error))
         acceptor.shut()
-        self._registry.tell_refusals()
+        self._registry.log_refusals()
         self._acceptor = None
         self._state = ServerState.DRAINING
         self._registry_emptied()
@@ -221,7 +221,7 @@ class TcpServer:
     @property
     def max_connections(self) -> int:
         """How many may be open at once, as in force since the last start()."""
-        return self._registry.most
+        return self._registry.max_connections
 
     @property
     def counters(self) -> dict[str, int]:
@@ -240,7 +240,7 @@ class TcpServer:
         return self._report if self._drain is None else self._drain.report()
 
     def _registry_emptied(self) -> None:
-        """Closed and empty: report. The hook may block, so it has a greenlet; who waits for the close waits for it."""
+        """Report once the server is closed and empty. The hook may block, in its greenlet; join() waits for it."""
         if self._state is not ServerState.DRAINING or self._registry.open:
             return
         self._state = ServerState.CLOSED
@@ -262,11 +262,11 @@ class TcpServer:
         self._handler(connection.sock, connection.sockaddr)
         return Ending.HANDLER
 
-    def _make_registry(self) -> Registry:
+    def _make_registry(self, max_connections: int) -> Registry:
         if not self._echoes and (self.config.max_bytes is not None or self.config.max_rate is not None):
             raise ConfigError("max_bytes and max_rate are limits of the echo loop: a handler has to keep its own")
         return Registry(
-            self.config, self._hooks, self._counters,
+            self.config, self._hooks, self._counters, max_connections=max_connections,
             handle=self._handle, echoes=self._echoes, emptied=self._registry_emptied,
         )  # fmt: skip
 
@@ -296,9 +296,9 @@ class EchoServer(TcpServer):
             return echo_in_hub(connection, deadlines, self._buffers)
         return echo(connection, deadlines)
 
-    def _make_registry(self) -> Registry:
+    def _make_registry(self, max_connections: int) -> Registry:
         self._buffers = SharedBuffers()
-        return super()._make_registry()
+        return super()._make_registry(max_connections)
 
 
 def _no_handler(_sock: socket.socket, _sockaddr: SockAddr) -> None:

@@ -71,9 +71,9 @@ def test_the_pulse_of_a_peer_that_has_nothing_to_say(pair: tuple[socket.socket, 
     far.sendall(b"x")
     assert near.recv(1) == b"x"
     began = time.monotonic()
-    wait_until(lambda: tcp_info.pulse(near).silence >= 3 * UNIT)
+    wait_until(lambda: tcp_info.tcp_liveness(near).silence >= 3 * UNIT)
     assert time.monotonic() - began >= 3 * UNIT - 0.02
-    assert tcp_info.pulse(near)[1:] == (False, False)
+    assert tcp_info.tcp_liveness(near)[1:] == (False, False)
 
 
 def test_a_peer_that_takes_nothing_still_answers(pair: tuple[socket.socket, plain.socket]) -> None:
@@ -82,7 +82,7 @@ def test_a_peer_that_takes_nothing_still_answers(pair: tuple[socket.socket, plai
     fill(near)
     end = time.monotonic() + 15 * UNIT
     while time.monotonic() < end:
-        silence, outstanding, unanswered = tcp_info.pulse(near)
+        silence, outstanding, unanswered = tcp_info.tcp_liveness(near)
         assert outstanding
         assert not unanswered
         assert silence < 14 * UNIT
@@ -92,9 +92,9 @@ def test_a_peer_that_takes_nothing_still_answers(pair: tuple[socket.socket, plai
 def test_no_pulse_of_what_is_not_tcp() -> None:
     near, far = socket.socketpair()
     with near, far, pytest.raises(OSError, match="not supported"):
-        tcp_info.pulse(near)
+        tcp_info.tcp_liveness(near)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        tcp_info.pulse(near)
+        tcp_info.tcp_liveness(near)
 
 
 def test_drops_are_those_of_one_listener() -> None:

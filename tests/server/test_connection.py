@@ -51,7 +51,7 @@ def test_end_throws_once_and_keeps_the_first_reason(connection: Connection) -> N
     assert outcome == [], "it is thrown from the hub, not from who calls"
     wait_until(lambda: outcome)
     assert outcome == [Ended]
-    assert connection.verdict is Ending.IDLE
+    assert connection.end_reason is Ending.IDLE
 
 
 def test_end_can_be_called_by_the_connection_itself(connection: Connection) -> None:
@@ -68,7 +68,7 @@ def test_one_that_has_not_begun_is_not_thrown_into(connection: Connection) -> No
     connection.end(Ending.DRAINED)
     connection.cut()
     gevent.sleep(UNIT)
-    assert connection.verdict is Ending.DRAINED
+    assert connection.end_reason is Ending.DRAINED
     assert connection.phase is Phase.NEW
 
 

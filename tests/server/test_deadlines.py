@@ -81,7 +81,7 @@ def test_min_rate_ends_a_trickler_and_leaves_the_idle_alone(monkeypatch: pytest.
         quick.count_written(51)
         bench.run(1)
     assert trickler.endings == [Ending.SLOW]
-    assert 2 * PACE_SECONDS - 1 < trickler.progress - trickler.began < 2 * PACE_SECONDS + 1
+    assert 2 * PACE_SECONDS - 1 < trickler.last_byte_at - trickler.accepted_at < 2 * PACE_SECONDS + 1
     assert not idle.endings
     assert not quick.endings
 
@@ -105,7 +105,7 @@ def test_a_drain_ends_the_idle_at_once_and_the_others_once_they_are_idle(monkeyp
 def test_one_that_was_told_to_end_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, idle_timeout=1)
     told, ending, closed = bench.open(), bench.open(), bench.open()
-    told.verdict = Ending.CUT
+    told.end_reason = Ending.CUT
     ending.phase = Phase.ENDING
     closed.phase = Phase.CLOSED
     bench.run(5)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from geventecho.net.tcp_info import Pulse
+from geventecho.net.tcp_info import TcpLiveness
 from geventecho.server import deadlines
 from geventecho.server.counters import Ending
 from geventecho.server.deadlines import QUIET, SILENCE, TICK
@@ -69,10 +69,10 @@ def test_an_idle_peer_that_does_not_answer_keep_alive_has_vanished(
 def test_one_whose_handler_closed_it_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     bench, _, watched = vanishing(monkeypatch)
 
-    def closed(_sock: object) -> Pulse:
+    def closed(_sock: object) -> TcpLiveness:
         raise OSError(9, "Bad file descriptor")
 
-    monkeypatch.setattr(deadlines, "pulse", closed)
+    monkeypatch.setattr(deadlines, "tcp_liveness", closed)
     bench.run(500)
     assert not watched.endings
     assert not bench.deadlines._buckets

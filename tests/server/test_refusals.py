@@ -43,11 +43,11 @@ def test_the_next_second_counts_anew(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_at_the_end_it_does_not_wait(caplog: pytest.LogCaptureFixture) -> None:
     log = RefusalLog()
-    log.tell()
+    log.write()
     assert told(caplog) == []
     log.add("full")
-    log.tell()
-    log.tell()
+    log.write()
+    log.write()
     assert told(caplog) == ["full 1"]
     gevent.sleep(SECOND + UNIT)
     assert told(caplog) == ["full 1"]

@@ -36,11 +36,11 @@ class Served:
             ServerConfig(**options),
             ServerHooks(refuse=lambda *refusal: self.hooked.append(refusal), error=self.hooked.append),
             self.counters,
+            max_connections=1000,
             handle=lambda connection, _: handle(connection),
             echoes=echoes,
             emptied=self.on_emptied,
         )
-        self.registry.most = 1000
 
     def on_emptied(self) -> None:
         self.emptied += 1
@@ -255,7 +255,7 @@ def test_refused_counts_and_tells_the_hook() -> None:
     wait_until(lambda: served.hooked)
     peer, why = served.hooked[0]
     assert (str(peer), why) == ("tcp://192.0.2.1:7", Refusal.DENIED)
-    served.registry.tell_refusals()
+    served.registry.log_refusals()
 
 
 def test_it_says_how_many_slots_are_free_and_whom_it_admits() -> None:
@@ -279,7 +279,7 @@ def test_errors_of_accept_refusals_and_drops_are_told_in_one_line_a_second(caplo
         served.registry.refused(PEER, refusal)
     served.registry.dropped(3)
     assert caplog.records == []
-    served.registry.tell_refusals()
+    served.registry.log_refusals()
     (line,) = (record.getMessage() for record in caplog.records)
     assert line == (
         "clients turned away within a second: accept failed (OSError: [Errno 24] Too many open files) 1, "

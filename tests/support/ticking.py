@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from geventecho.net.tcp_info import Pulse
+from geventecho.net.tcp_info import TcpLiveness
 from geventecho.server import connection, deadlines
 from geventecho.server.config import ServerConfig
 from geventecho.server.connection import Clock, Connection, Phase
@@ -27,7 +27,7 @@ class Watched(Connection):
         self.endings: list[Ending] = []
 
     def end(self, ending: Ending) -> None:
-        self.verdict = ending
+        self.end_reason = ending
         self.endings.append(ending)
 
 
@@ -70,11 +70,11 @@ class Bench(ManualTime):
 
 
 class Peer:
-    """What the kernel says of one: `pulse` in place of the real one."""
+    """What the kernel says of one: `tcp_liveness` in place of the real one."""
 
     def __init__(self, bench: Bench, patch: pytest.MonkeyPatch) -> None:
         self.bench, self.last_answer, self.outstanding, self.unanswered = bench, bench.now, False, False
-        patch.setattr(deadlines, "pulse", self.pulse)
+        patch.setattr(deadlines, "tcp_liveness", self.tcp_liveness)
 
-    def pulse(self, _sock: object) -> Pulse:
-        return Pulse(self.bench.now - self.last_answer, self.outstanding, self.unanswered)
+    def tcp_liveness(self, _sock: object) -> TcpLiveness:
+        return TcpLiveness(self.bench.now - self.last_answer, self.outstanding, self.unanswered)
