@@ -10,7 +10,7 @@ Importing it patches nothing: it uses gevent.socket by name. Only `geventecho.lo
 
 from geventecho._version import __version__
 from geventecho.address import Address
-from geventecho.client import Client, connect
+from geventecho.client import Client, ClientConfig, connect
 from geventecho.errors import (
     AddressError,
     ClosedByPeer,
@@ -55,6 +55,7 @@ __all__ = [
     "Address",
     "AddressError",
     "Client",
+    "ClientConfig",
     "ClosedByPeer",
     "ClosedLocally",
     "ConfigError",

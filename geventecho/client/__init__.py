@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geventecho.client.client import Client, Payload, connect
-from geventecho.client.config import check_timeout
+from geventecho.client.config import ClientConfig, check_timeout
 from geventecho.client.dial import check_target
 from geventecho.client.ping import DEFAULT_SIZE, MAX_SIZE, SAMPLES_NEEDED, Ping, Summary, pings
 from geventecho.client.reply import SAMPLE_SIZE, with_sample
@@ -14,6 +14,7 @@ __all__ = [
     "SAMPLES_NEEDED",
     "SAMPLE_SIZE",
     "Client",
+    "ClientConfig",
     "Payload",
     "Ping",
     "Summary",
