@@ -19,11 +19,22 @@ __all__ = ["SOURCES", "Parser", "add_command"]
 SOURCES: Final = ("command_line", "environment_variables", "config_file")
 """Where the value of an option can come from, in ConfigArgParse's words; an earlier source wins over a later one."""
 
+OTHER_SOURCES: Final = """\
+environment and files: --some-option VALUE can also be written
+  in the environment   {prefix}SOME_OPTION=VALUE
+  in a file            some-option = VALUE
+                       --config FILE or {prefix}CONFIG=FILE names the file
+The command line wins over the environment, the environment over the file."""
+
 
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
     """A parser whose errors are one line and a hint, without the usage block, which would hide them."""
 
     def error(self, message: str) -> NoReturn:
+        for action in self._actions:
+            if message.startswith(f"argument {'/'.join(action.option_strings)}: "):
+                origin = self.origin(action.dest)[1]
+                message += f" (from {origin})" if origin else ""
         self.exit(2, f"{self.prog}: error: {message}\nTry '{self.prog} --help'.\n")
         raise AssertionError("exit() returned")
 
@@ -41,12 +52,14 @@ class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
                     return namespace, []
         return namespace, unknown
 
-    def source(self, name: str) -> str:
-        """Return which of `SOURCES` the value of an option or argument came from; call it for one that was given."""
+    def origin(self, name: str) -> tuple[str, str]:
+        """Return which of `SOURCES` the value of a given option came from, and the variable or the file."""
         for source, settings in self.get_source_to_settings_dict().items():
-            if any(action is not None and action.dest == name for action, _ in settings.values()):
-                return str(source).partition("|")[0]
-        return SOURCES[0]
+            for key, (action, _) in settings.items():
+                if action is not None and action.dest == name:
+                    kind, _, path = str(source).partition("|")
+                    return kind, path or key
+        return SOURCES[0], ""
 
 
 def add_command(
@@ -91,8 +104,7 @@ def add_command(
         name,
         help=summary,
         description=description,
-        epilog=f"{epilog}\n\nEvery option can also stand in a --config file (`name = value` lines) or in the "
-        f"environment as {prefix}NAME;\nthe command line wins over the environment, the environment over the file.",
+        epilog=f"{epilog}\n\n{OTHER_SOURCES.format(prefix=prefix)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         auto_env_var_prefix=prefix,
         add_env_var_help=False,

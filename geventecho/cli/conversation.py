@@ -1,4 +1,4 @@
-"""A message sent and whatever comes back, both as they come, until the peer closes."""
+"""A conversation: a message is sent and the reply is read at the same time, until the peer closes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from geventecho.errors import ClosedByPeer, GeventechoError, NetworkError, ReadT
 
 __all__ = ["Conversation"]
 
-LOOKS: Final = 10
-"""How often, in the time after which it gives up, it looks whether the peer has taken anything."""
+CHECKS_PER_TIMEOUT: Final = 10
+"""How often, within the timeout, it checks whether the peer has taken anything."""
 
 
 class Conversation:
-    """Iterates over what comes back while a greenlet of its own sends; the message may wait for its source for ever.
+    """Iterates over the reply while a greenlet sends. The message's source may take any time.
 
     Args:
         client: is half-closed after the message; the caller closes it.
         message: the chunks to send; may switch greenlets to wait for more.
-        timeout: seconds in which nothing moves either way before it gives up. Waiting for `message`, and the time the
-            caller takes over a chunk, do not count.
+        timeout: it gives up when no byte has moved either way for so many seconds. The time it waits for `message`, and
+            the time the caller takes over a chunk, do not count.
 
     Raises:
         ReadTimeout, WriteTimeout: nothing moved for `timeout`.
@@ -76,7 +76,7 @@ class Conversation:
         while True:
             left = self._moved + self._timeout - time.monotonic()
             try:
-                return self._client.recv(timeout=max(0.0, min(left, self._timeout / LOOKS)))
+                return self._client.recv(timeout=max(0.0, min(left, self._timeout / CHECKS_PER_TIMEOUT)))
             except ReadTimeout:
                 if self._waits_for_message or self._client.bytes_sent > self._taken:
                     self._note_movement()

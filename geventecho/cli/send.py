@@ -36,8 +36,8 @@ DESCRIPTION = """\
 Send a message, then FIN, and print what comes back until the server closes. Without a MESSAGE, standard input is sent
 as it comes; nothing is held in memory, and input and output may be of any size and any bytes.
 
-A single argument is the TARGET when it can be read as one (host:port, tcp://…, unix:…), else the MESSAGE, which goes to
-the default target. What looks like a target but is not one is refused: give both.
+A single argument is the TARGET when it can be read as one (host:port, tcp://…, unix:…). Otherwise it is the MESSAGE for
+the default target. If it only looks like a target, such as localhost:99999, it is refused: give both then.
 
 Exit codes: 0 the server closed (or the reply was complete), 1 a network failure, a timeout, or a reply that --expect
 does not match, 2 usage."""
@@ -77,19 +77,20 @@ def add_to(commands: Commands) -> None:
     )  # fmt: skip
     reply = parser.add_argument_group(
         "where the reply ends (default: where the server closes)",
-        f"The connection is then closed without waiting for the server; no FIN is sent before. A reply has at most "
-        f"{DEFAULT_MAX_SIZE // 2**20} MiB, and so has standard input.",
+        f"The connection is then closed without waiting for the server, and no FIN is sent before.\n"
+        f"  A reply has at most {DEFAULT_MAX_SIZE // 2**20} MiB, and so has standard input.",
     )
-    reply.add_argument("--reply-until", metavar="DELIMITER", help="with a delimiter; C escapes are understood")
-    reply.add_argument("--reply-exactly", metavar="BYTES", type=whole_number(0, LARGEST), help="after so many bytes")
+    reply.add_argument("--reply-until", metavar="DELIMITER", help="after this delimiter; C escapes are understood")
+    reply.add_argument("--reply-exactly", metavar="BYTES", type=whole_number(0, LARGEST), help="after this many bytes")
     reply.add_argument(
         "--reply-length-prefix", metavar=LENGTH_PREFIX_FORM,
-        help="where its length says: a struct format such as >I, the bytes before it, and whether it counts itself",
+        help="where its length field says: a struct format such as >I, how many bytes stand before the field, and self "
+        "when the length counts these bytes too",
     )  # fmt: skip
     reply.add_argument(
-        "--reply-quiet", metavar="SECONDS", type=seconds_above_zero, help="when nothing more has come for this long"
+        "--reply-quiet", metavar="SECONDS", type=seconds_above_zero, help="once nothing more has come for this long"
     )
-    reply.add_argument("--reply-none", action="store_true", help="there is none: done as soon as all is sent")
+    reply.add_argument("--reply-none", action="store_true", help="at once: no reply is expected")
     parser.add_argument("--expect", metavar="REGEX", help="exit 1 unless this matches somewhere in the reply")
 
 

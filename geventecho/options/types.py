@@ -31,16 +31,16 @@ def seconds_above_zero(text: str) -> float:
     return value
 
 
-def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A type for whole numbers from `least` to `most`, both included."""
-    bounds = f"{least} or more" if most is None else f"{least} to {most}"
+def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
+    """Return a type for whole numbers from `minimum` to `maximum`, both included."""
+    bounds = f"{minimum} or more" if maximum is None else f"{minimum} to {maximum}"
 
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
-            value = least - 1
-        if value < least or (most is not None and value > most):
+            value = minimum - 1
+        if value < minimum or (maximum is not None and value > maximum):
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {bounds}")
         return value
 

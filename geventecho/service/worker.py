@@ -17,14 +17,14 @@ EXIT_LOST: Final = 3
 """The exit code when bytes that were owed could not be delivered."""
 
 
-def serve(server: TcpServer, say: Callable[[str], None], log_dropped: Callable[[], int]) -> int:
+def serve(server: TcpServer, print_line: Callable[[str], None], log_dropped: Callable[[], int]) -> int:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once with 128 + its number.
 
-    SIGUSR1 tells the counters.
+    SIGUSR1 prints the counters.
 
     Args:
         server: not started yet.
-        say: takes the counters in a line, and the last line, which tells how the stop went.
+        print_line: prints the line with the counters, and the last line, the report of the stop.
         log_dropped: how many log lines were dropped so far.
 
     Returns:
@@ -34,28 +34,28 @@ def serve(server: TcpServer, say: Callable[[str], None], log_dropped: Callable[[
         ListenError: the server could not listen.
     """
 
-    def tell_counters() -> None:
+    def print_counters() -> None:
         counts = server.counters | {"log_dropped": log_dropped()}
-        say("counters: " + " ".join(f"{name}={count}" for name, count in counts.items() if count))
+        print_line("counters: " + " ".join(f"{name}={count}" for name, count in counts.items() if count))
 
     def on_signal(number: int) -> None:
         # libev calls this in a greenlet within a millisecond; a Python signal handler would run up to 300 ms later,
         # whenever gevent's loop next returns to the interpreter.
         if stopping:
-            tell_counters()
-            say(f"stopped: {server.report_now()}")
+            print_counters()
+            print_line(f"stopped: {server.report_now()}")
             os._exit(128 + number)
         stopping.append(number)
         server.stop()
 
     stopping: list[int] = []
     watchers = [gevent.signal_handler(number, on_signal, number) for number in (signal.SIGTERM, signal.SIGINT)]
-    watchers.append(gevent.signal_handler(signal.SIGUSR1, tell_counters))
+    watchers.append(gevent.signal_handler(signal.SIGUSR1, print_counters))
     try:
         report = server.serve_forever()
     finally:
         for watcher in watchers:
             watcher.cancel()
-    tell_counters()
-    say(f"stopped: {report}")
+    print_counters()
+    print_line(f"stopped: {report}")
     return EXIT_LOST if report.bytes_lost else 0

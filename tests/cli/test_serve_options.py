@@ -31,7 +31,19 @@ def test_the_environment_carries_the_command_in_its_names() -> None:
 def test_a_wrong_value_in_the_environment_is_a_usage_error() -> None:
     done = command(["serve", "--port", "0"], names={"GEVENTECHO_SERVE_IDLE_TIMEOUT": "soon"})
     assert done.returncode == 2
-    assert b"--idle-timeout" in done.stderr
+    (error, _) = done.stderr.decode().splitlines()
+    assert error.startswith("geventecho serve: error: argument --idle-timeout: 'soon' is not a number of seconds")
+    assert error.endswith(" (from GEVENTECHO_SERVE_IDLE_TIMEOUT)")
+
+
+def test_a_wrong_value_in_a_file_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "serve.conf"
+    file.write_text("idle-timeout = soon\n")
+    done = command(["serve", "--config", str(file)])
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines()[0].endswith(f"of 0 or more (from {file})")
+    done = command(["serve", "--config", str(file), "--idle-timeout", "later"])
+    assert done.stderr.decode().splitlines()[0].endswith("'later' is not a number of seconds of 0 or more")
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:

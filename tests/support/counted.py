@@ -14,7 +14,7 @@ import sys
 import gevent
 import greenlet
 
-from geventecho.cli.serve import say
+from geventecho.cli.serve import print_line
 from geventecho.server import deadlines, listener
 from geventecho.server.tcp_server import EchoServer, TcpServer
 from geventecho.service import logs
@@ -46,18 +46,18 @@ def main() -> int:
     address = options.pop("address", "127.0.0.1:0")
     log = logs.configure(options.pop("log_level", "warning"), "text")
     logs.report_hub_errors()
-    options["on_listening"] = lambda server: say(f"listening on {server.address}")
+    options["on_listening"] = lambda server: print_line(f"listening on {server.address}")
     server = TcpServer(address, handler, **options) if handler else EchoServer(address, **options)
 
     def tell() -> None:
         gc.collect()
         greenlets = sum(isinstance(found, greenlet.greenlet) and not found.dead for found in gc.get_objects())
         state = {"greenlets": greenlets, "descriptors": len(os.listdir("/proc/self/fd")), "log_dropped": log.dropped}
-        say(json.dumps(server.counters | state))
+        print_line(json.dumps(server.counters | state))
 
     gevent.signal_handler(signal.SIGUSR2, tell)
     try:
-        return serve(server, say, lambda: log.dropped)
+        return serve(server, print_line, lambda: log.dropped)
     finally:
         tell()
         log.close()
