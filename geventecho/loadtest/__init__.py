@@ -1,18 +1,17 @@
 """TCP load tests in Locust: subclass `TcpUser`, write tasks, run `locust -f`.
 
-Importing it imports Locust, which monkey-patches the process; adds our arguments, checks and reporting to Locust; and
-raises the soft descriptor limit to the hard one, since Locust itself stops at 10,000.
+Importing it imports Locust, which monkey-patches the process, and listens to Locust's events; it changes nothing else.
+What must change changes at Locust's `init` event, and only when a `TcpUser` is among the user classes of the run: see
+`install`, which does the same for programs that use Locust as a library.
 """
 
 from __future__ import annotations
 
 from geventecho.loadtest.measure import Account, Failed, account_of
-from geventecho.loadtest.run import install
+from geventecho.loadtest.run import install, listen
 from geventecho.loadtest.settings import option_check
 from geventecho.loadtest.users import Caught, Request, TcpSession, TcpUser
-from geventecho.net import raise_descriptor_limit
 
-__all__ = ["Account", "Caught", "Failed", "Request", "TcpSession", "TcpUser", "account_of", "option_check"]
+__all__ = ["Account", "Caught", "Failed", "Request", "TcpSession", "TcpUser", "account_of", "install", "option_check"]
 
-raise_descriptor_limit()
-install()
+listen()

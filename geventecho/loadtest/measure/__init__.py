@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of, leaves_task
-from geventecho.loadtest.measure.precision import install as install_precision
-from geventecho.loadtest.measure.reporter import TRANSACTION, Reporter
-from geventecho.loadtest.measure.tally import install as install_tally
+from geventecho.loadtest.measure.precision import keep_microseconds
+from geventecho.loadtest.measure.reporter import TCP, TRANSACTION, Reporter
 
 __all__ = [
     "ABORTS",
+    "TCP",
     "TRANSACTION",
     "Account",
     "Failed",
     "Reporter",
     "account_of",
-    "install_precision",
-    "install_tally",
+    "keep_microseconds",
     "leaves_task",
 ]

@@ -17,7 +17,7 @@ from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImm
 
 from geventecho.errors import GeventechoError
 
-__all__ = ["ABORTS", "Account", "Failed", "account_of", "leaves_task"]
+__all__ = ["ABORTS", "Account", "Failed", "account_of", "leaves_task", "without_traceback"]
 
 ABORTS: Final = (GreenletExit, StopUser, StopTest, KeyboardInterrupt, SystemExit)
 """What ends an operation without its being anybody's failure; with the first three Locust ends users."""
@@ -52,6 +52,22 @@ class Failed(RescheduleTask):
 def leaves_task(error: BaseException) -> bool:
     """Whether a task raised it to go on elsewhere, as Locust's `interrupt` does; that is not a failure."""
     return isinstance(error, LEAVES) and not isinstance(error, Failed)
+
+
+def without_traceback(error: BaseException) -> BaseException:
+    """A copy of an error that keeps no frame alive: without traceback, cause and context."""
+    kind = type(error)
+    try:
+        copied = kind.__new__(kind, *error.args)  # not __init__, whose arguments are not known
+        copied.args = error.args
+        vars(copied).update(vars(error))
+        if isinstance(error, OSError) and isinstance(copied, OSError):
+            for name in ("errno", "strerror", "filename", "filename2"):  # kept outside of vars()
+                if (value := getattr(error, name)) is not None:
+                    setattr(copied, name, value)
+    except Exception:  # a class of the tester's may forbid any of this
+        return GeventechoError(str(error))
+    return copied
 
 
 class Account:

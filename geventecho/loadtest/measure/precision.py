@@ -1,23 +1,36 @@
 """Response times in microseconds through Locust's own statistics.
 
-Locust keeps a count per rounded response time, and rounds to whole milliseconds below 100 ms: an echo on a LAN takes
-none at all. Its `locust.stats.bucket_response_time` is made to be replaced; ours keeps three significant digits
-(0.5 % at worst) in at most 900 buckets a decade, which travel from worker to master and merge there as they are.
+Locust keeps a count per rounded response time. Below 100 ms it rounds to whole milliseconds, and an echo on a LAN
+takes less than one. Ours rounds to three significant digits (0.5 % at worst), in at most 900 buckets a decade. They
+travel from worker to master and merge there as they are.
 
-Some outputs cut off the fraction again, without a hook: the printed tables, CSV percentiles, and minimum and maximum in
-the web UI and HTML. Their formatting is replaced as well. (The UI's script still shows the median with two decimals.)
+Some outputs cut off the fraction again: the printed tables, the percentiles in CSV files, and minimum and maximum in
+the web UI and the HTML report. Their formatting is replaced as well. The script of the web UI still shows the median
+with two decimals.
+
+All of it holds for the whole process: a run with a `TcpUser` shows the times of its other users like that, too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from locust import stats
 from locust.stats import StatsCSV, StatsEntry
 
-__all__ = ["bucket", "install"]
+from geventecho.loadtest.locust_internals import (
+    BUCKET,
+    CONSOLE_PERCENTILES,
+    CONSOLE_ROW,
+    CSV_PERCENTILES,
+    NAME_WIDTH,
+    ROW,
+    TYPE_WIDTH,
+    replace,
+)
 
-_to_dict = StatsEntry.to_dict
+__all__ = ["bucket", "keep_microseconds"]
 
 
 def bucket(milliseconds: float) -> float:
@@ -40,46 +53,50 @@ def bucket(milliseconds: float) -> float:
     return float(int(milliseconds / unit + 0.5) * unit)
 
 
-def install() -> None:
-    """Make this process's Locust use it."""
-    stats.bucket_response_time = bucket  # type: ignore[assignment]
-    StatsEntry.to_dict = to_dict  # type: ignore[method-assign]
-    StatsEntry.to_string = to_string  # type: ignore[method-assign]
-    StatsEntry.percentile = percentile  # type: ignore[method-assign]
-    StatsCSV._percentile_fields = percentile_fields  # type: ignore[method-assign, assignment]
+def keep_microseconds() -> None:
+    """Have this process's Locust count and show them."""
+    replace(BUCKET, lambda _: bucket)
+    replace(ROW, with_fractions)
+    replace(CONSOLE_ROW, lambda _: console_row)
+    replace(CONSOLE_PERCENTILES, lambda _: console_percentiles)
+    replace(CSV_PERCENTILES, lambda _: csv_percentiles)
 
 
-def to_dict(self: StatsEntry, escape_string_values: bool = False) -> dict[str, int | float | str]:
+def with_fractions(to_dict: Callable[..., dict[str, int | float | str]]) -> Callable[..., dict[str, int | float | str]]:
     """A row for the web UI and the HTML report."""
-    row = _to_dict(self, escape_string_values)
-    row["min_response_time"] = bucket(self.min_response_time or 0)
-    row["max_response_time"] = bucket(self.max_response_time)
+
+    def row(self: StatsEntry, escape_string_values: bool = False) -> dict[str, int | float | str]:
+        shown = to_dict(self, escape_string_values)
+        shown["min_response_time"] = bucket(self.min_response_time or 0)
+        shown["max_response_time"] = bucket(self.max_response_time)
+        return shown
+
     return row
 
 
-def to_string(self: StatsEntry, current: bool = True) -> str:
+def console_row(self: StatsEntry, current: bool = True) -> str:
     """A row of the printed table of requests, under Locust's own head."""
-    name_width = stats.STATS_NAME_WIDTH - stats.STATS_TYPE_WIDTH + 4
+    name_width = max(NAME_WIDTH - TYPE_WIDTH + 4, 0)  # as Locust has it, and never below 0: terminals may be narrow
     method = self.method + " " if self.method else ""
     failures = f"{self.num_failures}({self.fail_ratio * 100:.2f}%)"
     times = (self.avg_response_time, self.min_response_time or 0, self.max_response_time, self.median_response_time)
-    average, least, most, median = (f"{bucket(time):g}" for time in times)
+    average, minimum, maximum, median = (f"{bucket(time):g}" for time in times)
     rate = self.current_rps if current else self.total_rps
     failure_rate = self.current_fail_per_sec if current else self.total_fail_per_sec
     return (
-        f"{method:<{stats.STATS_TYPE_WIDTH}} {self.name:<{name_width}} {self.num_requests:7d} {failures:>12} "
-        f"|{average:>7} {least:>7} {most:>7}{median:>7} | {rate:7.2f} {failure_rate:11.2f}"
+        f"{method:<{TYPE_WIDTH}} {self.name:<{name_width}} {self.num_requests:7d} {failures:>12} "
+        f"|{average:>7} {minimum:>7} {maximum:>7}{median:>7} | {rate:7.2f} {failure_rate:11.2f}"
     )
 
 
-def percentile(self: StatsEntry) -> str:
+def console_percentiles(self: StatsEntry) -> str:
     """A row of the printed table of percentiles."""
     times = [f"{self.get_response_time_percentile(part):g}" for part in stats.PERCENTILES_TO_REPORT]
     columns = f"{times[0]:>8} " + " ".join(f"{time:>6}" for time in [*times[1:], f"{self.num_requests}"])
-    return f"{self.method or '':<{stats.STATS_TYPE_WIDTH}} {self.name:<{stats.STATS_NAME_WIDTH}} {columns}"
+    return f"{self.method or '':<{TYPE_WIDTH}} {self.name:<{max(NAME_WIDTH, 0)}} {columns}"
 
 
-def percentile_fields(self: StatsCSV, entry: StatsEntry, use_current: bool = False) -> list[Any]:
+def csv_percentiles(self: StatsCSV, entry: StatsEntry, use_current: bool = False) -> list[Any]:
     """The percentiles of a CSV row."""
     if not entry.num_requests:
         return self.percentiles_na

@@ -10,8 +10,9 @@ from locust import User
 
 from geventecho.client import Payload
 from geventecho.errors import NetworkError
-from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of
-from geventecho.loadtest.measure.tally import counter_of
+from geventecho.loadtest.locust_internals import listeners_of
+from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of, without_traceback
+from geventecho.loadtest.measure.tally import counter_of, log_request
 
 __all__ = ["TCP", "TRANSACTION", "Reporter"]
 
@@ -22,31 +23,41 @@ TRANSACTION: Final = "TRANSACTION"
 class Reporter:
     """Counts a user's operations, and fires Locust's `request` event for each that was not aborted.
 
-    While nobody listens to it but Locust's own count, a success is counted without the event: to pass eight things by
-    name through two functions took as long as to count them.
+    While nobody but Locust's own count listens to the event, a success is counted without it. To pass eight arguments
+    by name through two functions took as long as the count.
 
     Args:
-        user: whose they are.
-        lose: is called with what ended an operation of `perform`, before it is reported: a listener may raise.
+        user: does the operations.
+        succeeded: is called after each success.
+        lose: is called with the error that ended an operation of `perform`, before that is reported: a listener may
+            raise.
 
     Attributes:
-        account: the process's; whoever starts an operation adds it to `started` and ends it by `ok` or `ended`.
-        answered: whether an operation succeeded since somebody made this False.
+        account: the process's. The caller adds an operation to `started` and ends it by `ok` or `ended`.
     """
 
-    __slots__ = ("_count", "_counter", "_fire", "_has_context", "_listeners", "_lose", "_user", "account", "answered")
+    __slots__ = (
+        "_counter",
+        "_environment",
+        "_fire",
+        "_has_context",
+        "_listeners",
+        "_lose",
+        "_succeeded",
+        "_user",
+        "account",
+    )
 
-    def __init__(self, user: User, lose: Callable[[BaseException], None]) -> None:
+    def __init__(self, user: User, succeeded: Callable[[], None], lose: Callable[[BaseException], None]) -> None:
         self._user = user
+        self._succeeded = succeeded
         self._lose = lose
-        self.answered = False
         self._has_context = type(user).context is not User.context
-        environment = user.environment
+        environment = self._environment = user.environment
         self._fire: Callable[..., None] = environment.events.request.fire
-        self._listeners: list[Any] = environment.events.request._handlers
+        self._listeners: list[Any] = listeners_of(environment.events.request)
         self._counter = counter_of(environment)
-        self._count: Callable[..., None] = environment.stats.log_request
-        self.account: Account = account_of(user.environment)
+        self.account: Account = account_of(environment)
 
     def perform(
         self, name: str, context: dict[str, Any] | None, operation: Callable[[Any], Payload], argument: Any
@@ -90,10 +101,10 @@ class Reporter:
         """
         elapsed = ((perf_counter() if over is None else over) - begun) * 1000.0
         self.account.ok += 1
-        self.answered = True
+        self._succeeded()
         listeners = self._listeners
         if len(listeners) == 1 and listeners[0] is self._counter:
-            self._count(kind, name, elapsed, len(reply))
+            log_request(self._environment.stats, kind, name, elapsed, len(reply))
             return
         self._fire(
             request_type=kind,
@@ -114,9 +125,10 @@ class Reporter:
             self.account.aborted += 1
             return
         self.account.failed += 1
-        # A fresh one, without traceback: Locust keeps the first of each kind for the whole test.
-        failure = Failed(error.error, error.kind) if isinstance(error, Failed) else Failed(error)
-        failure.error.with_traceback(None)
+        failed = error if isinstance(error, Failed) else Failed(error)
+        # A copy, because Locust keeps the first of each kind for the whole test. The error itself goes on to the task,
+        # and its traceback shows the tester where it was raised.
+        failure = Failed(without_traceback(failed.error), failed.kind)
         self._fire(
             request_type=kind,
             name=name,

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from geventecho.loadtest.run.plugin import install
+from geventecho.loadtest.run.plugin import install, listen
 
-__all__ = ["install"]
+__all__ = ["install", "listen"]

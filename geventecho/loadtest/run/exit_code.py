@@ -1,7 +1,8 @@
-"""The balance of a headless run: the accounts of all its processes in one line, and whether it may look like success.
+"""The last lines of a run, and its exit code.
 
-What was under way at the end is aborted and in no table, so a server that never answers would leave a run without
-requests and without failures, which Locust takes for success.
+Locust takes a run without failures for a success. But an operation that was under way at the end is aborted, and in no
+table: a run against a server that never answers has no requests and no failures. And a run that lost a worker has fewer
+requests, and no failure either.
 """
 
 from __future__ import annotations
@@ -13,36 +14,41 @@ from typing import Any, Final
 from locust.env import Environment
 from locust.runners import Runner, WorkerRunner
 
-from geventecho.loadtest.measure import account_of
+from geventecho.loadtest.measure import TCP, account_of
+from geventecho.loadtest.run.final_reports import MasterReports
 from geventecho.loadtest.users import TcpUser
 
-__all__ = ["Balance"]
+__all__ = ["USAGE_ERROR", "RunSummary"]
 
 logger = logging.getLogger("geventecho.loadtest")
 
+USAGE_ERROR: Final = 2
+INCOMPLETE: Final = 6
 # A worker's numbers, in each of its reports.
 FIELD: Final = "geventecho_operations"
 
 
-class Balance:
-    """Adds up the accounts; on a worker, sends its own. Make it before what stops the users at `quitting`.
+class RunSummary:
+    """Adds up the accounts of all processes. On a worker it sends the worker's own.
 
-    It logs the sums at the end, and sets the exit code when no operation other than a connect was answered.
+    Args:
+        environment: the run's.
+        runner: its runner.
+        reports: knows which workers did not send their last report; None without workers.
     """
 
-    def __init__(self, environment: Environment, runner: Runner) -> None:
+    def __init__(self, environment: Environment, runner: Runner, reports: MasterReports | None) -> None:
         self._environment = environment
+        self._master_reports = reports
         self._account = account_of(environment)
         self._reports: dict[str, dict[str, int]] = {}
+        self._logged = False
         events = environment.events
         if isinstance(runner, WorkerRunner):
             events.report_to_master.add_listener(self.on_report_to_master)
-            return
-        events.test_start.add_listener(lambda **_: self._reports.clear())
-        events.worker_report.add_listener(self.on_worker_report)
-        options = environment.parsed_options
-        if options is not None and options.headless and any(issubclass(c, TcpUser) for c in environment.user_classes):
-            events.quitting.add_listener(self.on_quitting)
+        else:
+            events.test_start.add_listener(lambda **_: self._reports.clear())
+            events.worker_report.add_listener(self.on_worker_report)
 
     def on_report_to_master(self, data: dict[str, Any], **_: Any) -> None:
         """A worker reports."""
@@ -52,22 +58,64 @@ class Balance:
         """A worker has reported; its numbers are those since the test's start."""
         self._reports[client_id] = data.get(FIELD, {})
 
-    def on_quitting(self, **_: Any) -> None:
-        """Every user has stopped and every worker has reported."""
+    def judge(self) -> None:
+        """Set the exit code, once every user has stopped and every worker has reported."""
+        environment, options = self._environment, self._environment.parsed_options
+        if environment.process_exit_code == USAGE_ERROR:
+            return
+        if self._lacking():
+            environment.process_exit_code = INCOMPLETE
+        elif environment.process_exit_code is None and self._is_unattended() and self._nothing_answered():
+            environment.process_exit_code = getattr(options, "exit_code_on_error", 1)
+
+    def log(self) -> None:
+        """Print the last lines, once."""
+        if self._logged:
+            return
+        self._logged = True
+        if self._is_unattended():
+            sums = self._sums()
+            names = ("started", "ok", "failed", "aborted")
+            logger.info("operations: %s", ", ".join(f"{name} {sums[name]}" for name in names))
+            # Of several processes the sum of the peaks: no second had more.
+            logger.info("connects: %d, at most %d in one second", sums["connects"], sums["peak"])
+            if reason := self._nothing_answered():
+                logger.error("%s", reason)
+        for worker, why in self._lacking().items():
+            logger.error("incomplete: the last report of worker %s is missing: %s", worker, why)
+        if self._lacking():
+            logger.error("incomplete: the numbers lack what these workers did last (exit code %d)", INCOMPLETE)
+
+    def _lacking(self) -> dict[str, str]:
+        return self._master_reports.lacking if self._master_reports is not None else {}
+
+    def _is_unattended(self) -> bool:
+        options = self._environment.parsed_options
+        return bool(getattr(options, "headless", False) or getattr(options, "autostart", False))
+
+    def _sums(self) -> Counter[str]:
         sums = Counter(self._account.numbers())
         for report in self._reports.values():
             sums.update(report)
-        names = ("started", "ok", "failed", "aborted")
-        logger.info("operations: %s", ", ".join(f"{name} {sums[name]}" for name in names))
-        # Of several processes the sum of the peaks: no second had more.
-        logger.info("connects: %d, at most %d in one second", sums["connects"], sums["peak"])
-        if sums["started"] == 0:
-            self._fail("no operation was started: the run ended before a user came to one")
-        elif sums["ok"] == 0 or (sums["ok"] == sums["connected"] and sums["started"] > sums["connects"]):
-            self._fail("nothing was answered: only connects ended well; see --run-time and --tcp-request-timeout")
+        return sums
 
-    def _fail(self, why: str) -> None:
-        logger.error("%s", why)
-        options = self._environment.parsed_options
-        if self._environment.process_exit_code is None and options is not None:
-            self._environment.process_exit_code = options.exit_code_on_error
+    def _nothing_answered(self) -> str:
+        """Why this run may not look like a success; "" where it may."""
+        sums = self._sums()
+        if sums["started"] == 0:
+            return "no operation was started: the run ended before a user came to one"
+        if sums["ok"] and (sums["ok"] != sums["connected"] or sums["started"] == sums["connects"]):
+            return ""
+        happened = f"{sums['failed']} operations failed, {sums['aborted']} were under way at the end"
+        errors = [error for error in self._environment.stats.errors.values() if error.method == TCP]
+        if errors:
+            worst = max(errors, key=lambda error: error.occurrences)
+            happened += f"; most frequent failure: {worst.name}: {worst.error}, {worst.occurrences} times"
+        else:
+            happened += "; see --run-time and --tcp-request-timeout"
+        return f"nothing was answered by {self._target()}: {happened}"
+
+    def _target(self) -> str:
+        environment = self._environment
+        hosts = {user_class.host for user_class in environment.user_classes if issubclass(user_class, TcpUser)}
+        return environment.host or " or ".join(sorted(filter(None, hosts)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from functools import partial
 from typing import Any, Final, NoReturn
 
 import gevent
-import locust.main
-from locust.argument_parser import LocustArgumentParser, get_empty_argument_parser, setup_parser_arguments
+import locust
+from locust.argument_parser import LocustArgumentParser
 
+from geventecho.loadtest.locust_internals import locust_main, locust_parser
 from geventecho.loadtest.run.processes import die_with_parent
 
 __all__ = ["OwnServer", "main"]
@@ -75,6 +77,7 @@ def main() -> NoReturn:
     arguments = sys.argv[1:]
     sys.argv[0] = PROGRAM  # whose name usage errors begin with
     locust.events.init_command_line_parser.add_listener(_set_up)
+    locust.events.init.add_listener(_interrupt_main_greenlet)
     options = _parse(arguments)
     if _conducts(options, arguments):
         _check_web_port(options)
@@ -89,10 +92,16 @@ def main() -> NoReturn:
             arguments = ["--host", target, *arguments]
     sys.argv[1:] = arguments
     try:
-        locust.main.main()
+        locust_main()
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _interrupt_main_greenlet(**_: Any) -> None:
+    """Have Ctrl-C end the main greenlet. Python would raise it in any: a user's, or one where Locust ignores it."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        gevent.signal_handler(signal.SIGINT, gevent.kill, gevent.get_hub().parent, KeyboardInterrupt)
 
 
 def _set_up(parser: LocustArgumentParser, **_: Any) -> None:
@@ -107,9 +116,8 @@ def _set_up(parser: LocustArgumentParser, **_: Any) -> None:
 
 def _parse(arguments: list[str]) -> Namespace:
     """Locust's options from command line, environment and files; those of the locustfile are not known yet."""
-    parser = get_empty_argument_parser(add_help=False)
+    parser = locust_parser()
     parser.allow_abbrev = False  # an option of the locustfile's would be taken for a short form of Locust's
-    setup_parser_arguments(parser)
     _set_up(parser)
     options: Namespace = parser.parse_known_args(arguments)[0]
     return options

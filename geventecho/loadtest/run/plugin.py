@@ -1,76 +1,160 @@
-"""What importing geventecho.loadtest adds to Locust."""
+"""What `geventecho.loadtest` adds to Locust: at its import listeners, at Locust's `init` all the rest."""
 
 from __future__ import annotations
 
 import inspect
 import sys
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gevent
 import locust
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
-from locust.runners import Runner, WorkerRunner
+from locust.runners import MasterRunner, Runner, WorkerRunner
 from locust.web import WebUI
 
 from geventecho.errors import AddressError, ConfigError
 from geventecho.loadtest import settings
-from geventecho.loadtest.measure import install_precision, install_tally
-from geventecho.loadtest.run import final_reports
+from geventecho.loadtest.measure import keep_microseconds
+from geventecho.loadtest.run.exit_code import USAGE_ERROR, RunSummary
+from geventecho.loadtest.run.final_reports import MasterReports, WorkerReports
 from geventecho.loadtest.run.processes import Workers
-from geventecho.loadtest.run.stock_files import replace_csv
-from geventecho.loadtest.users import TcpUser, install_task_loop
+from geventecho.loadtest.run.stock_files import watch_csv_writer, write_files
+from geventecho.loadtest.users import CROWD, TcpUser
 from geventecho.loadtest.web import Form, Guard
+from geventecho.net import raise_descriptor_limit
 
-__all__ = ["install"]
+__all__ = ["install", "listen"]
 
-USAGE_ERROR = 2
+# Seconds for the worker processes to exit once they were told to.
+EXIT_PATIENCE = 5.0
+
+_workers = Workers()
 
 
-def install() -> None:
-    """Hook into this process's Locust, before it parses its command line: a locustfile is imported in time."""
-    workers = Workers()
-    install_precision()
-    install_tally()
-    install_task_loop()
-    replace_csv()
+class Installed:
+    """What was installed for an environment, so that nothing is installed twice."""
 
-    def on_parser(parser: LocustArgumentParser, **_: Any) -> None:
-        settings.add_arguments(parser)
-        parser.add_argument(
-            "--tcp-web-allowed-host",
-            metavar="NAME",
-            action="append",
-            default=[],
-            include_in_web_ui=False,
-            help="A further `Host` the web UI answers to, as name or name:port: that of a proxy or a forwarded port. "
-            "May be repeated.",
-            env_var="GEVENTECHO_LOADTEST_WEB_ALLOWED_HOST",
-        )
-        workers.watch_forks(parser)
+    def __init__(self) -> None:
+        self.summary: RunSummary | None = None
+        self.has_web_ui = False
 
-    def on_init(environment: Environment, runner: Runner, web_ui: WebUI | None, **_: Any) -> None:
-        workers.settle()
-        # Locust looks at its own call stack when a test stops, and the first time that reads all its source: 30 ms at
-        # the start instead of 30 ms in the last response times.
-        inspect.stack()
-        if not isinstance(runner, WorkerRunner):
-            _check_command_line(environment)
-        final_reports.install(environment, runner, workers)
-        if web_ui is not None:
-            allowed = tuple(environment.parsed_options.tcp_web_allowed_host) if environment.parsed_options else ()
-            Guard(web_ui.host, allowed).protect(web_ui)
-            Form(
-                web_ui,
-                lambda host: _check_users(environment, host),
-                lambda: settings.class_values(_user_classes(environment)),
-            )
-        # --run-time begins now. A timer counts from the time the loop last saw, which is that of the imports: a run of
-        # two seconds could end in its first.
-        gevent.get_hub().loop.update_now()
 
-    locust.events.init_command_line_parser.add_listener(on_parser)
-    locust.events.init.add_listener(on_init)
+_installed: WeakKeyDictionary[Environment, Installed] = WeakKeyDictionary()
+
+
+def listen() -> None:
+    """Listen to this process's Locust. It has not read its command line yet: a locustfile is imported before."""
+    locust.events.init_command_line_parser.add_listener(_on_parser)
+    locust.events.init.add_listener(_on_init)
+    # `quitting` calls its listeners in reverse order: this one is the last, so that it knows what others decided.
+    locust.events.quitting.add_listener(_on_quitting)
+
+
+def install(environment: Environment) -> None:
+    """Do for an environment what Locust's `init` event does for that of the command `locust`.
+
+    A program that uses Locust as a library calls it once the environment has its runner, and its web UI if there is to
+    be one. Without this call a `TcpUser` works on Locust as it is. Without a `TcpUser` in `environment.user_classes` it
+    does nothing. A second call does only what the first could not do yet.
+
+    Args:
+        environment: Locust's.
+    """
+    if not _user_classes(environment):
+        return
+    raise_descriptor_limit()
+    keep_microseconds()
+    watch_csv_writer()
+    CROWD.freeze()
+    installed = _installed.setdefault(environment, Installed())
+    if environment.runner is not None and installed.summary is None:
+        installed.summary = _finish(environment, environment.runner)
+    if environment.web_ui is not None and not installed.has_web_ui:
+        installed.has_web_ui = True
+        _protect(environment, environment.web_ui)
+
+
+def _finish(environment: Environment, runner: Runner) -> RunSummary:
+    """Install what happens at the end of a test."""
+    events = environment.events
+    # Locust looks at its own call stack when a test stops, and the first time that reads all its source: 30 ms at the
+    # start instead of 30 ms in the last response times.
+    inspect.stack()
+    if isinstance(runner, WorkerRunner):
+        summary = RunSummary(environment, runner, None)
+        WorkerReports(runner)
+        return summary
+    reports = MasterReports(runner) if isinstance(runner, MasterRunner) else None
+    summary = RunSummary(environment, runner, reports)
+    if events is not locust.events:
+        events.quitting.add_listener(_on_quitting)
+
+    def on_quitting(**_: Any) -> None:
+        # Before the exit code is made up, so that a failure in the users' last moments counts.
+        if isinstance(runner, MasterRunner):
+            runner.stop(send_stop_to_client=False)
+        else:
+            runner.stop()
+
+    def on_quit(**_: Any) -> None:
+        _workers.wait(EXIT_PATIENCE)
+        write_files(environment)
+        summary.log()
+
+    events.quitting.add_listener(on_quitting)
+    events.quit.add_listener(on_quit)
+    return summary
+
+
+def _protect(environment: Environment, web_ui: WebUI) -> None:
+    """Have the web UI refuse foreign requests and check its form."""
+    allowed = tuple(getattr(environment.parsed_options, "tcp_web_allowed_host", None) or ())
+    Guard(web_ui.host, allowed).protect(web_ui)
+    Form(
+        web_ui,
+        lambda host: _check_users(environment, host),
+        lambda: settings.class_values(_user_classes(environment)),
+    )
+
+
+def _on_parser(parser: LocustArgumentParser, **_: Any) -> None:
+    settings.add_arguments(parser)
+    parser.add_argument(
+        "--tcp-web-allowed-host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        include_in_web_ui=False,
+        help="A further `Host` the web UI answers to, as name or name:port: that of a proxy or a forwarded port. "
+        "May be repeated.",
+        env_var="GEVENTECHO_LOADTEST_WEB_ALLOWED_HOST",
+    )
+    _workers.watch_forks(parser)
+
+
+def _on_init(environment: Environment, runner: Runner | None, **_: Any) -> None:
+    has_tcp_users = bool(_user_classes(environment))
+    _workers.settle(has_tcp_users)
+    if not has_tcp_users:
+        return
+    if not isinstance(runner, WorkerRunner):
+        _check_command_line(environment)
+    install(environment)
+    # --run-time begins now. A timer counts from the time the loop last saw, which is that of the imports: a run of two
+    # seconds could end in its first.
+    gevent.get_hub().loop.update_now()
+
+
+def _on_quitting(environment: Environment, **_: Any) -> None:
+    installed = _installed.get(environment)
+    if installed is not None and installed.summary is not None:
+        installed.summary.judge()
+
+
+def _user_classes(environment: Environment) -> list[type[TcpUser]]:
+    return [user_class for user_class in environment.user_classes if issubclass(user_class, TcpUser)]
 
 
 def _check_users(environment: Environment, host: str | None) -> None:
@@ -87,10 +171,6 @@ def _check_users(environment: Environment, host: str | None) -> None:
     for user_class in _user_classes(environment):
         settings.target_of(host or user_class.host)
         settings.Settings.of({}, user_class)
-
-
-def _user_classes(environment: Environment) -> list[type[TcpUser]]:
-    return [user_class for user_class in environment.user_classes if issubclass(user_class, TcpUser)]
 
 
 def _check_command_line(environment: Environment) -> None:

@@ -9,6 +9,10 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
+from locust import User
+
+from geventecho.loadtest.users import TcpUser
+
 if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
 
@@ -20,7 +24,7 @@ LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
-    """Ask the kernel to end this process when its parent is gone, SIGKILL of the parent included.
+    """Ask the kernel to end this process when its parent has ended, even by SIGKILL.
 
     Args:
         parent: the pid of the parent; this process ends at once when it is gone already.
@@ -31,16 +35,21 @@ def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
         os._exit(1)
 
 
-class Workers:
-    """The worker processes that `locust --processes` forks.
+def outlive_parent() -> None:
+    """Take that back."""
+    LIBC.prctl(PR_SET_PDEATHSIG, 0)
 
-    Locust's own end of them has gaps: Ctrl-C reaches master and workers alike, and a worker whose master is gone goes
-    on for up to a minute. Here the kernel ends a worker with its master; a worker of a master ignores SIGINT, so that
-    the master alone conducts the end; and each worker holds the write end of a pipe: when the master reads its end, the
+
+class Workers:
+    """The worker processes that `locust --processes` forks, where they have a `TcpUser` to run.
+
+    Locust ends them with gaps: Ctrl-C reaches master and workers alike, and a worker whose master is gone goes on for
+    up to a minute. Here the kernel ends a worker with its master. A worker of a master ignores SIGINT, so that the
+    master alone conducts the end. Each worker holds the write end of a pipe: when the master reads the end of it, the
     last worker is gone.
 
-    `watch_forks` is called while the command line is parsed and `settle` when Locust is set up: what is forked in
-    between are Locust's workers.
+    Call `watch_forks` while the command line is parsed and `settle` when Locust is set up: Locust forks its workers in
+    between.
     """
 
     def __init__(self) -> None:
@@ -48,6 +57,7 @@ class Workers:
         self._parent = 0
         self._reader = -1
         self._writer = -1
+        self._has_master = False
 
     def watch_forks(self, parser: LocustArgumentParser) -> None:
         """Be ready for the forks to come. Locust makes a parser for each page it shows, too: the first one counts."""
@@ -58,14 +68,24 @@ class Workers:
         self._reader, self._writer = os.pipe()
         os.register_at_fork(after_in_child=self._born)
 
-    def settle(self) -> None:
-        """No more workers will be forked by this process."""
-        if self._parser is not None and os.getpid() == self._parent:
+    def settle(self, has_tcp_users: bool) -> None:
+        """Locust is set up, and this process will fork no more workers.
+
+        Args:
+            has_tcp_users: whether a `TcpUser` is among the classes of this run.
+        """
+        parser, self._parser = self._parser, None
+        if parser is None:
+            return
+        if os.getpid() == self._parent:
             os.close(self._writer)
-        self._parser = None
+        elif self._has_master and has_tcp_users:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        elif not has_tcp_users:
+            outlive_parent()
 
     def wait(self, seconds: float) -> None:
-        """Wait until every worker has ended; after `seconds` the rest is killed."""
+        """Wait until every worker has ended. Those that are left after `seconds` are killed."""
         if os.getpid() != self._parent:
             return
         end = time.monotonic() + seconds
@@ -82,14 +102,15 @@ class Workers:
                 pass
 
     def _born(self) -> None:
-        if self._parser is None:
+        if self._parser is None or not _has_subclass(TcpUser):
             return
         options, _ = self._parser.parse_known_args()
-        if options.worker:
-            # `--worker --processes N`: this parent only waits; the master, elsewhere, is to get our last report.
-            die_with_parent(self._parent, signal.SIGTERM)
-        else:
-            die_with_parent(self._parent)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # With `--worker --processes N` the parent only waits. The master is elsewhere, and gets our last report.
+        self._has_master = not options.worker
+        die_with_parent(self._parent, signal.SIGKILL if self._has_master else signal.SIGTERM)
         os.close(self._reader)
         os.write(self._writer, os.getpid().to_bytes(4, "little"))
+
+
+def _has_subclass(user_class: type[User]) -> bool:
+    return any(not found.abstract or _has_subclass(found) for found in user_class.__subclasses__())

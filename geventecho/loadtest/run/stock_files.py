@@ -1,56 +1,77 @@
-"""Locust's CSV files and HTML report, written once more at the end: without that they lack the last numbers."""
+"""Locust's CSV files and HTML report, written once more at the end: Locust's own lack the last numbers.
+
+Locust writes its CSV files every second in a greenlet that it never ends, and closes them under it. So the greenlet is
+ended first.
+"""
 
 from __future__ import annotations
 
+import csv
+import logging
 import os
-import time
+from collections.abc import Callable
+from typing import Any, TextIO
 
 import gevent
+from greenlet import greenlet
 from locust import stats
 from locust.env import Environment
-from locust.html import get_html_report, process_html_filename
+from locust.stats import StatsCSVFileWriter
 
-__all__ = ["CompleteCsv", "replace_csv", "write_html"]
+from geventecho.loadtest.locust_internals import CSV_WRITER, html_report, replace
 
+__all__ = ["watch_csv_writer", "write_files"]
 
-class CompleteCsv(stats.StatsCSVFileWriter):
-    """Locust's CSV files, with the final numbers in them."""
+logger = logging.getLogger("geventecho.loadtest")
 
-    _writer: gevent.Greenlet | None = None
-
-    def stats_writer(self) -> None:
-        """Write every second; Locust runs it in a greenlet that it never ends."""
-        self._writer = gevent.getcurrent()
-        super().stats_writer()
-
-    def close_files(self) -> None:
-        """Write the tables once more and close. A second call does nothing: after SIGTERM Locust may close twice."""
-        if self.requests_csv_filehandle.closed:
-            return
-        if self._writer is not None:
-            self._writer.kill()
-        for write, writer, file in (
-            (self.requests_csv, self.requests_csv_writer, self.requests_csv_filehandle),
-            (self.failures_csv, self.failures_csv_writer, self.failures_csv_filehandle),
-            (self.exceptions_csv, self.exceptions_csv_writer, self.exceptions_csv_filehandle),
-        ):
-            file.seek(0)
-            write(writer)
-            file.truncate()
-        self._stats_history_data_rows(self.stats_history_csv_writer, time.time())
-        super().close_files()
+_writers: list[greenlet] = []
 
 
-def replace_csv() -> None:
-    """Have Locust write its CSV files by `CompleteCsv`."""
-    stats.StatsCSVFileWriter = CompleteCsv  # type: ignore[misc]
+def watch_csv_writer() -> None:
+    """Remember the greenlet in which Locust writes its CSV files."""
+
+    def watched(stats_writer: Callable[[StatsCSVFileWriter], None]) -> Callable[[StatsCSVFileWriter], None]:
+        def write(self: StatsCSVFileWriter) -> None:
+            _writers.append(gevent.getcurrent())
+            stats_writer(self)
+
+        return write
+
+    replace(CSV_WRITER, watched)
 
 
-def write_html(environment: Environment) -> None:
+def write_files(environment: Environment) -> None:
+    """Write what --csv and --html asked for. Call it when all numbers are there.
+
+    The history of --csv stays as Locust wrote it: its last row is up to a second old.
+    """
     options = environment.parsed_options
-    if options is None or not options.html_file:
-        return
-    process_html_filename(options)
-    os.makedirs(os.path.dirname(options.html_file) or ".", exist_ok=True)
-    with open(options.html_file, "w", encoding="utf-8") as file:
-        file.write(get_html_report(environment, show_download_link=False))
+    while _writers:
+        gevent.kill(_writers.pop())
+    try:
+        if prefix := getattr(options, "csv_prefix", None):
+            _write_csv(environment, prefix)
+        if getattr(options, "html_file", None) and (html := html_report(environment)):
+            path, report = html
+            _write(path, lambda file: file.write(report))
+    except OSError as error:
+        logger.error("cannot write the final report %s: %s", error.filename, error.strerror)
+
+
+def _write_csv(environment: Environment, prefix: str) -> None:
+    table = stats.StatsCSV(environment, stats.PERCENTILES_TO_REPORT)
+    for name, rows in (
+        ("stats", table.requests_csv),
+        ("failures", table.failures_csv),
+        ("exceptions", table.exceptions_csv),
+    ):
+        _write(f"{prefix}_{name}.csv", lambda file, rows=rows: rows(csv.writer(file)))  # type: ignore[misc]
+
+
+def _write(path: str, write: Callable[[TextIO], Any]) -> None:
+    """Write a file under another name and rename it: Locust may still have the old one open, and write at its close."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    beside = f"{path}.{os.getpid()}"
+    with open(beside, "w", encoding="utf-8", newline="") as file:
+        write(file)
+    os.replace(beside, path)

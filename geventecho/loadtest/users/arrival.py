@@ -31,20 +31,30 @@ class Burst:
 class Crowd:
     """The users of this process.
 
-    Each is there to stay until the test ends, and the cycle collector would go through all of them again and again:
-    with 10,000 for half a second at a time, in which nobody sends or receives. So before more users come, those that
-    are there are taken out of its sight (gc.freeze), and given back when the last one has gone.
+    Each stays until the test ends, and the cycle collector would go through all of them again and again: with 10,000
+    users for half a second at a time, in which no user sends or receives. So before more users come, those that are
+    there are hidden from it (gc.freeze). When the last one has gone, they are shown to it again.
     """
 
     def __init__(self) -> None:
         self._users = 0
         self._burst: Burst | None = None
+        self._freezes = False
+        self._frozen_before = False
+
+    def freeze(self) -> None:
+        """Hide users from the cycle collector from now on. Without this call it is left alone."""
+        if not self._freezes:
+            self._freezes = True
+            # `locust --processes` freezes what its workers share with it, to keep them small.
+            self._frozen_before = gc.get_freeze_count() > 0
 
     def arrive(self) -> Burst:
         """A user was made; returns the burst it belongs to."""
         self._users += 1
         if self._burst is None:
-            gc.freeze()
+            if self._freezes:
+                gc.freeze()
             self._burst = Burst()
         self._burst.size += 1
         return self._burst
@@ -56,8 +66,11 @@ class Crowd:
     def leave(self) -> None:
         """A user has gone."""
         self._users -= 1
-        if self._users == 0:
+        if self._users == 0 and self._freezes:
             gc.unfreeze()
+            if self._frozen_before:
+                gc.collect()
+                gc.freeze()
 
 
 CROWD: Final = Crowd()

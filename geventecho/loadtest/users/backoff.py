@@ -6,22 +6,22 @@ import random
 
 import gevent
 from locust import User
-from locust.exception import StopUser
-from locust.user.task import LOCUST_STATE_RUNNING, LOCUST_STATE_STOPPING, LOCUST_STATE_WAITING
 
-__all__ = ["Backoff", "rest"]
+from geventecho.loadtest.locust_internals import begin_wait, end_wait
+
+__all__ = ["Backoff", "pause"]
 
 
 class Backoff:
     """A user's pauses between one connect and the next.
 
-    They grow with each failure in a row and are random all over their length ("full jitter"), so that the users of a
-    server that went away do not come back in step.
+    They grow with each failure in a row, and each is drawn from the whole of its length ("full jitter"): the users of a
+    server that was restarted do not come back in step.
 
     Args:
-        user: whose.
-        base: seconds that the pause after a first failure has at most; they double with each more.
-        cap: seconds that a pause never exceeds.
+        user: the user.
+        base: the longest pause after a first failure, in seconds. It doubles with each further failure.
+        cap: the longest pause of all, in seconds.
 
     Attributes:
         failures: in a row, so far.
@@ -33,19 +33,23 @@ class Backoff:
         self._cap = cap
         self.failures = 0
 
+    def succeeded(self) -> None:
+        """An operation was answered: the next failure is the first of its row."""
+        self.failures = 0
+
+    def failed(self) -> None:
+        """An operation failed."""
+        self.failures += 1
+
     def pause(self) -> None:
         """Wait as the failures so far demand; not at all when there is none."""
         if self.failures:
             ceiling = min(self._cap, self._base * 2.0 ** min(self.failures - 1, 32))
-            rest(self._user, random.random() * ceiling)  # noqa: S311
+            pause(self._user, random.random() * ceiling)  # noqa: S311
 
 
-def rest(user: User, seconds: float) -> None:
+def pause(user: User, seconds: float) -> None:
     """Sleep as Locust's own `wait` does: a user that is stopped meanwhile ends at once, whatever the stop timeout."""
-    if user._state == LOCUST_STATE_STOPPING:
-        raise StopUser
-    user._state = LOCUST_STATE_WAITING
+    begin_wait(user)
     gevent.sleep(seconds)
-    if user._state == LOCUST_STATE_STOPPING:
-        raise StopUser
-    user._state = LOCUST_STATE_RUNNING
+    end_wait(user)

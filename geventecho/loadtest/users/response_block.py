@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from time import perf_counter
-from typing import Any
+from geventecho.errors import GeventechoError
+from geventecho.loadtest.measure import Failed
 
-from geventecho.client import Client
-from geventecho.errors import GeventechoError, NetworkError
-from geventecho.loadtest.measure import Failed, Reporter, leaves_task
-
-__all__ = ["Caught", "catching"]
+__all__ = ["Caught"]
 
 
 class Caught:
@@ -44,47 +38,3 @@ class Caught:
         if self._verdict is True:
             return None
         return self._verdict or self.error
-
-
-@contextmanager
-def catching(
-    reporter: Reporter,
-    ready: Callable[[], Client],
-    lose: Callable[[BaseException], None],
-    exchange: Callable[[Client], bytes],
-    name: str,
-    context: dict[str, Any] | None,
-) -> Iterator[Caught]:
-    """Do a request, give its reply to the block, and report it once by what the block said of it.
-
-    An exception that leaves the block is a failure too, and goes on.
-    """
-    client = ready()
-    caught = Caught()
-    reporter.account.started += 1
-    begun = perf_counter()
-    try:
-        caught.data = exchange(client)
-    except NetworkError as error:
-        caught.error = Failed(error)
-        lose(caught.error)
-    except BaseException as error:
-        lose(error)
-        reporter.ended(name, context, begun, error)
-        raise
-    over = perf_counter()
-    try:
-        yield caught
-    except BaseException as error:
-        if not leaves_task(error):
-            reporter.ended(name, context, begun, error)
-            raise
-        left: BaseException | None = error
-    else:
-        left = None
-    if caught.outcome is None:
-        reporter.ok(name, context, begun, caught.data, over=over)
-    else:
-        reporter.ended(name, context, begun, caught.outcome)
-    if left is not None:
-        raise left

@@ -13,13 +13,13 @@ from locust import User
 
 from geventecho.address import Address
 from geventecho.client import Client, Payload, check_timeout, connect
-from geventecho.errors import ClosedLocally, UnexpectedReply
+from geventecho.errors import ClosedLocally, NetworkError, UnexpectedReply
 from geventecho.framing import Framing, UntilClosed, Verdict
 from geventecho.loadtest.measure import ABORTS, TRANSACTION, Failed, Reporter, leaves_task
 from geventecho.loadtest.users.backoff import Backoff
 from geventecho.loadtest.users.expect import Expectation, check
 from geventecho.loadtest.users.pipeline import Pipeline, Request
-from geventecho.loadtest.users.response_block import Caught, catching
+from geventecho.loadtest.users.response_block import Caught
 
 __all__ = ["TcpSession"]
 
@@ -68,7 +68,7 @@ class TcpSession:
         self._on_connect = on_connect
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
-        self._reporter = Reporter(user, self._lose)
+        self._reporter = Reporter(user, backoff.succeeded, self._lose)
         self._perform = self._reporter.perform
         self._client: Client | None = None
         self._connecting = False
@@ -82,7 +82,7 @@ class TcpSession:
         """Connect now, and log in (`TcpUser.on_connect`). Reported as `connect`; an open connection is closed first."""
         self.close()
         self._connecting = True
-        failures = 0 if self._reporter.answered else self._backoff.failures
+        failures = self._backoff.failures
         try:
             self._reporter.account.begin_connect()
             self._perform("connect", None, self._open, self.target)
@@ -94,9 +94,8 @@ class TcpSession:
             raise
         finally:
             self._connecting = False
-            # That it accepts connections does not make the server well: what it answers later ends a row of failures.
+            # A server that only accepts connections may still be ill: what it answers later ends a row of failures.
             self._backoff.failures = failures
-            self._reporter.answered = False
 
     def echo(self, payload: Payload, *, name: str = "echo", timeout: Seconds = ..., context: Context = None) -> Payload:
         """Send a payload, compare every byte that comes back, and return the payload."""
@@ -163,7 +162,7 @@ class TcpSession:
             return got if expect is None else check(got, expect, self.target)
 
         if catch_response:
-            return catching(self._reporter, self._ready, self._lose, exchange, name, context)
+            return self._catch(exchange, name, context)
         return bytes(self._perform(name, context, exchange, self._client or self._reconnect()))
 
     def send(self, payload: Payload, *, name: str = "send", timeout: Seconds = ..., context: Context = None) -> None:
@@ -243,8 +242,7 @@ class TcpSession:
             error = error.error
         if isinstance(error, UnexpectedReply):
             return
-        self._backoff.failures = 1 if self._reporter.answered else self._backoff.failures + 1
-        self._reporter.answered = False
+        self._backoff.failed()
         self.close()
 
     def _open(self, target: Address) -> bytes:
@@ -262,15 +260,47 @@ class TcpSession:
             self._reporter.ended("on_connect", None, perf_counter(), error)
             raise Failed(error) from error
 
-    def _ready(self) -> Client:
-        return self._client or self._reconnect()
+    @contextmanager
+    def _catch(self, exchange: Callable[[Client], bytes], name: str, context: Context) -> Iterator[Caught]:
+        """Do a request, give its reply to the block, and report it once by what the block said of it.
+
+        An exception that leaves the block is a failure too, and goes on.
+        """
+        client = self._client or self._reconnect()
+        reporter = self._reporter
+        caught = Caught()
+        reporter.account.started += 1
+        begun = perf_counter()
+        try:
+            caught.data = exchange(client)
+        except NetworkError as error:
+            caught.error = Failed(error)
+            self._lose(error)
+        except BaseException as error:
+            self._lose(error)
+            reporter.ended(name, context, begun, error)
+            raise
+        over = perf_counter()
+        left: BaseException | None = None
+        try:
+            yield caught
+        except BaseException as error:
+            if not leaves_task(error):
+                reporter.ended(name, context, begun, error)
+                raise
+            left = error
+        if caught.outcome is None:
+            reporter.ok(name, context, begun, caught.data, over=over)
+        else:
+            reporter.ended(name, context, begun, caught.outcome)
+        if left is not None:
+            raise left
 
     def _reconnect(self) -> Client:
         if self._connecting:
             lost = ClosedLocally("the connection was lost during the login", address=self.target, phase="write")
             raise Failed(lost)
-        if not self._reporter.answered:
-            self._backoff.pause()
+        self._backoff.pause()
         self.connect()
         if self._client is None:
             raise Failed(ClosedLocally("on_connect closed the connection", address=self.target, phase="write"))

@@ -1,102 +1,57 @@
-"""Locust's task loop, cheaper.
+"""The task loop of a `TcpUser`: Locust's own, with two savings.
 
-After each task Locust lets a user wait, if only for 0 seconds: with gevent's sleep, which lets everybody else run. A
-task that waited for a reply has done that already, and the second time was an eighth of a flat-out user's cost. And
-from one task to the next Locust takes nine calls; where there is but one task, they were another tenth.
+After each task Locust lets a user wait, if only for 0 seconds, by gevent's sleep: all other greenlets run. A task that
+waited for a reply has let them run already. The second sleep was an eighth of the cost of a flat-out user.
 
-The state machine (running, waiting, stopping) stays Locust's own, so a user is stopped where it always was.
+Between two tasks Locust makes nine calls. A user with one task needs none of them but two; the others were a tenth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
-
+import gevent
 from gevent import get_hub
-from locust.exception import RescheduleTaskImmediately, StopUser
-from locust.user.task import (
-    LOCUST_STATE_RUNNING,
-    LOCUST_STATE_STOPPING,
-    LOCUST_STATE_WAITING,
-    DefaultTaskSet,
-    TaskSet,
-)
+from locust import User
+from locust.exception import RescheduleTaskImmediately
 
-from geventecho.loadtest.users.tcp_user import TcpUser
+from geventecho.loadtest.locust_internals import DefaultTaskSet, begin_wait, end_wait, queue_of
 
-__all__ = ["install"]
-
-_sleep: Final[Callable[[TaskSet, float], None]] = TaskSet._sleep
-_get_next_task: Final[Callable[[DefaultTaskSet], Any]] = DefaultTaskSet.get_next_task
-_execute_next_task: Final[Callable[[DefaultTaskSet], None]] = DefaultTaskSet.execute_next_task
-_execute_task: Final[Callable[..., None]] = DefaultTaskSet.execute_task
-_wait: Final[Callable[..., None]] = DefaultTaskSet.wait
-_wait_time: Final[Callable[..., float]] = DefaultTaskSet.wait_time
+__all__ = ["TaskLoop"]
 
 
-def install() -> None:
-    """Make this process's Locust use it."""
-    TaskSet._sleep = sleep  # type: ignore[method-assign]
-    DefaultTaskSet.get_next_task = get_next_task  # type: ignore[method-assign]
-    DefaultTaskSet.execute_next_task = execute_next_task  # type: ignore[method-assign, assignment]
+class TaskLoop(DefaultTaskSet):  # type: ignore[misc]  # which a new Locust may lack
+    """Executes the tasks of `User.tasks`."""
 
+    def __init__(self, parent: User) -> None:
+        super().__init__(parent)
+        self._turn = -1  # of the event loop, when this user last let the others run
 
-def sleep(self: TaskSet, seconds: float) -> None:
-    """As Locust's own, but 0 seconds are over for a user of ours that has let the others run since it last came here.
+    def wait(self) -> None:
+        """Wait as `wait_time` says. A wait of 0 seconds is over if the event loop has turned since the last one.
 
-    While a greenlet runs the loop stands still: where it has turned meanwhile, everybody who was ready has had a turn.
-    """
-    user = self.user
-    if not isinstance(user, TcpUser):
-        _sleep(self, seconds)
-        return
-    loop = get_hub().loop
-    turn = loop.iteration
-    if seconds > 0 or user.last_turn == turn:
-        _sleep(self, seconds)
-        turn = loop.iteration
-    user.last_turn = turn
+        While a greenlet runs, the event loop stands still. If it has turned, every greenlet that was ready has run.
+        """
+        user = self.user
+        begin_wait(user)
+        seconds = self.wait_time()  # may itself wait
+        loop = get_hub().loop
+        if seconds > 0 or self._turn == loop.iteration:
+            gevent.sleep(seconds)
+        self._turn = loop.iteration
+        end_wait(user)
 
+    def execute_next_task(self) -> None:
+        """Execute the next task; a user's only one again and again, until there is something else to do.
 
-def get_next_task(self: DefaultTaskSet) -> Any:
-    """As Locust's own, but throws no dice where there is one task."""
-    tasks = self.user.tasks
-    return tasks[0] if len(tasks) == 1 else _get_next_task(self)
-
-
-def execute_next_task(self: DefaultTaskSet) -> None:
-    """As Locust's own, but the only task of a user of ours is done again and again until something else is up.
-
-    What a task or a wait raises ends this, and Locust's loop, which called it, does with that what it always does.
-    """
-    user, queue = self.user, self._task_queue
-    task = queue[0]
-    if not isinstance(user, TcpUser) or user.tasks != [task] or hasattr(task, "tasks") or not _usual(self):
-        _execute_next_task(self)
-        return
-    del queue[0]
-    tasks = user.tasks
-    loop = get_hub().loop
-    while True:
-        task(user)
-        if user._state == LOCUST_STATE_STOPPING:
-            raise StopUser
-        # Before wait_time, which may itself wait: a user that is stopped there ends there.
-        user._state = LOCUST_STATE_WAITING
-        seconds = user.wait_time()
-        if seconds <= 0 and user.last_turn != loop.iteration:  # `sleep`, in place, for the many who need none
-            user.last_turn = loop.iteration
-        else:
-            self._sleep(seconds)
-        if user._state == LOCUST_STATE_STOPPING:
-            raise StopUser
-        user._state = LOCUST_STATE_RUNNING
-        if queue or user.tasks is not tasks or len(tasks) != 1 or tasks[0] is not task:
-            raise RescheduleTaskImmediately
-
-
-def _usual(taskset: DefaultTaskSet) -> bool:
-    """Whether the steps that the loop above leaves out are Locust's: plugins replace them, to limit iterations say."""
-    kind = type(taskset)
-    steps = (kind.get_next_task, kind.execute_task, kind.wait, kind.wait_time)
-    return steps == (get_next_task, _execute_task, _wait, _wait_time) and taskset.user.wait_time is not None
+        What a task or a wait raises ends this. Locust's loop, which called it, handles that as always.
+        """
+        user, queue = self.user, queue_of(self)
+        task = queue.popleft()
+        tasks = user.tasks
+        if len(tasks) != 1 or tasks[0] is not task:
+            self.execute_task(task)
+            return
+        while True:
+            self.execute_task(task)
+            self.wait()
+            if queue or user.tasks is not tasks or len(tasks) != 1 or tasks[0] is not task:
+                raise RescheduleTaskImmediately

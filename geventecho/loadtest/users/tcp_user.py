@@ -15,12 +15,14 @@ from locust.env import Environment
 from locust.exception import StopTest
 
 from geventecho.errors import GeventechoError
+from geventecho.loadtest.locust_internals import run_user
 from geventecho.loadtest.measure import Failed, account_of
 from geventecho.loadtest.settings import Settings, target_of
 from geventecho.loadtest.users.arrival import CROWD, Burst
-from geventecho.loadtest.users.backoff import Backoff, rest
+from geventecho.loadtest.users.backoff import Backoff, pause
 from geventecho.loadtest.users.payloads import distinct_payloads
 from geventecho.loadtest.users.session import TcpSession
+from geventecho.loadtest.users.task_loop import TaskLoop
 
 __all__ = ["TcpUser"]
 
@@ -75,7 +77,6 @@ class TcpUser(User):
         )
         self.number = _number(environment)
         self._burst = Burst()  # of its own, where nobody calls `start`: locust.run_single_user
-        self.last_turn = -1  # of the loop, for the task loop
 
     def start(self, group: Group) -> Greenlet:
         """Start the user; Locust calls it."""
@@ -85,6 +86,11 @@ class TcpUser(User):
         greenlet.link(self._gone)
         return greenlet
 
+    def run(self) -> None:  # type: ignore[misc]  # final, and Locust's own PytestUser overrides it, too
+        """Run the user, in a task loop of ours where this Locust allows one; Locust calls it."""
+        if not run_user(self, TaskLoop):
+            super().run()  # type: ignore[no-untyped-call]
+
     def _gone(self, _: Greenlet) -> None:
         self.client.close()
         CROWD.leave()
@@ -92,7 +98,7 @@ class TcpUser(User):
     def on_start(self) -> None:
         """Connect. A failure is reported as any other, and the first task tries again."""
         CROWD.begin()
-        rest(self, self._burst.delay())
+        pause(self, self._burst.delay())
         try:
             self.client.connect()
         except Failed:

@@ -1,0 +1,296 @@
+"""The private parts of Locust that the load test uses. No other file names one.
+
+A part is private when Locust's documentation does not describe it: a new release may rename or remove it without
+notice. So each is read with a fallback. With the fallback the load test is slower or its output is plainer; its numbers
+stay right. `tests/loadtest/test_locust_internals.py` reads each name of this file in the installed Locust, and takes
+each one away.
+
+======================================================  ==============================================================
+missing                                                 then
+======================================================  ==============================================================
+`DefaultTaskSet`, `LOCUST_STATE_*`, `User._state`,      users run Locust's own task loop, and a stopped user ends its
+`User._taskset_instance`, `TaskSet._task_queue`         pauses only with the stop timeout
+`EventHook._handlers`, `_cache_response_times`          every operation fires Locust's event
+`bucket_response_time`                                  response times are rounded as Locust rounds them
+`to_dict`, `to_string`, `percentile`,                   that output shows whole milliseconds
+`_percentile_fields`
+`stats_writer`                                          Locust may log at the end that it wrote to a closed CSV file
+`STATS_TYPE_WIDTH`, `STATS_NAME_WIDTH`                   the printed tables have columns of 8 and 60 characters
+`last_received_spawn_timestamp`, `spawning_greenlet`    users that a ramp-up starts after the last report are not in it
+`MasterRunner.clients`                                  a lost worker is waited for as long as a slow one
+`get_html_report`, `process_html_filename`              the HTML report lacks what came after Locust wrote it
+`locust.main.main`                                      the launcher runs `python -m locust` in its own process
+`get_empty_argument_parser`, `setup_parser_arguments`   the launcher reads its command line, no environment and no file
+======================================================  ==============================================================
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import runpy
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, Final
+
+from gevent import GreenletExit
+from locust import User, stats
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.event import EventHook
+from locust.exception import StopTest, StopUser
+from locust.runners import MasterRunner, WorkerRunner
+from locust.stats import StatsCSV, StatsCSVFileWriter, StatsEntry
+from locust.user.task import TaskSet
+
+__all__ = [
+    "BUCKET",
+    "CONSOLE_PERCENTILES",
+    "CONSOLE_ROW",
+    "CSV_PERCENTILES",
+    "CSV_WRITER",
+    "NAME_WIDTH",
+    "ROW",
+    "TYPE_WIDTH",
+    "DefaultTaskSet",
+    "Part",
+    "begin_wait",
+    "cache_response_times",
+    "end_wait",
+    "forget_spawn_orders",
+    "html_report",
+    "ignore_spawn_orders",
+    "is_missing",
+    "kill_spawning",
+    "listeners_of",
+    "locust_main",
+    "locust_parser",
+    "participants",
+    "queue_of",
+    "replace",
+    "run_user",
+]
+
+logger = logging.getLogger(__name__)
+
+# --- the task loop -----------------------------------------------------------------------------------------------
+
+# The name `locust.user.task` is that of a function, too.
+_task: Final = importlib.import_module("locust.user.task")
+_RUNNING: Final = getattr(_task, "LOCUST_STATE_RUNNING", None)
+_WAITING: Final = getattr(_task, "LOCUST_STATE_WAITING", None)
+_STOPPING: Final = getattr(_task, "LOCUST_STATE_STOPPING", None)
+
+DefaultTaskSet: Final[Any] = getattr(_task, "DefaultTaskSet", TaskSet)
+"""The base of our task loop."""
+
+# The steps that our task loop does itself. A plugin may have replaced one, to limit iterations say.
+_STEPS: Final = ("run", "wait", "execute_next_task", "get_next_task", "schedule_task")
+
+
+def run_user(user: User, loop: Callable[[User], Any]) -> bool:
+    """Run a user as `User.run` does, with a task loop of ours.
+
+    Returns:
+        False when this Locust has no place for one, or when a plugin has replaced a step of the loop. Nothing was done.
+    """
+    if _loop_is_replaced() or None in (_RUNNING, _WAITING, _STOPPING):
+        return False
+    if not (hasattr(user, "_state") and hasattr(user, "_taskset_instance")):
+        return False
+    taskset = loop(user)
+    if not hasattr(taskset, "_task_queue"):
+        return False
+    user._state = _RUNNING
+    user._taskset_instance = taskset
+    try:
+        try:
+            user.on_start()
+        except Exception as error:
+            logger.error("%s\n%s", error, traceback.format_exc())
+            if not isinstance(error, (StopUser, StopTest)):
+                user.environment.events.user_error.fire(user_instance=user, exception=error, tb=error.__traceback__)
+            raise
+        taskset.run()
+    except (GreenletExit, StopUser, StopTest):
+        user.on_stop()
+    return True
+
+
+def _loop_is_replaced() -> bool:
+    return DefaultTaskSet is TaskSet or any(
+        getattr(getattr(DefaultTaskSet, step, None), "__module__", None) != _task.__name__ for step in _STEPS
+    )
+
+
+def queue_of(taskset: TaskSet) -> Any:
+    """The tasks that were scheduled and not yet begun, a deque."""
+    return taskset._task_queue
+
+
+def begin_wait(user: User) -> None:
+    """Before a pause: a user that is stopped while it waits ends at once, whatever the stop timeout.
+
+    Raises:
+        StopUser: it is stopped already.
+    """
+    state = getattr(user, "_state", None)
+    if state is None:  # not running yet, or another Locust
+        return
+    if state == _STOPPING:
+        raise StopUser
+    if _WAITING is not None:
+        user._state = _WAITING
+
+
+def end_wait(user: User) -> None:
+    """After a pause.
+
+    Raises:
+        StopUser: the user was stopped meanwhile.
+    """
+    state = getattr(user, "_state", None)
+    if state is None:
+        return
+    if state == _STOPPING:
+        raise StopUser
+    if _RUNNING is not None:
+        user._state = _RUNNING
+
+
+# --- the count of requests ---------------------------------------------------------------------------------------
+
+cache_response_times: Final[Callable[[StatsEntry, int], None] | None] = getattr(
+    StatsEntry, "_cache_response_times", None
+)
+"""Keeps a row's response times as they were at that second; None where Locust has none."""
+
+
+def listeners_of(event: EventHook) -> list[Any]:
+    """The event's listeners: the list itself, which changes with them. An empty one when it cannot be read."""
+    listeners = getattr(event, "_handlers", None)
+    fires_as_ever = getattr(event.fire, "__module__", None) == EventHook.__module__
+    return listeners if isinstance(listeners, list) and fires_as_ever else []
+
+
+# --- the precision of its numbers --------------------------------------------------------------------------------
+
+Part = tuple[Any, str]
+"""An attribute of Locust: its owner and its name."""
+
+BUCKET: Final[Part] = (stats, "bucket_response_time")
+"""Rounds a response time, in milliseconds. Locust documents that it may be replaced."""
+ROW: Final[Part] = (StatsEntry, "to_dict")
+"""A row for the web UI and the HTML report."""
+CONSOLE_ROW: Final[Part] = (StatsEntry, "to_string")
+"""A row of the printed table of requests."""
+CONSOLE_PERCENTILES: Final[Part] = (StatsEntry, "percentile")
+"""A row of the printed table of percentiles."""
+CSV_PERCENTILES: Final[Part] = (StatsCSV, "_percentile_fields")
+"""The percentiles of a CSV row."""
+CSV_WRITER: Final[Part] = (StatsCSVFileWriter, "stats_writer")
+"""Writes the CSV files every second, in a greenlet of its own."""
+
+
+TYPE_WIDTH: Final[int] = getattr(stats, "STATS_TYPE_WIDTH", 8)
+NAME_WIDTH: Final[int] = getattr(stats, "STATS_NAME_WIDTH", 60)
+"""Columns of the printed tables. Locust takes the second from the terminal's width; it may be below 0."""
+
+
+def replace(part: Part, make: Callable[[Any], Callable[..., Any]]) -> None:
+    """Put a function of ours in the place of one of Locust's, once, unless this Locust has no such part.
+
+    Args:
+        part: which.
+        make: is given Locust's function and returns ours.
+    """
+    owner, name = part
+    stock = getattr(owner, name, None)
+    if stock is not None and not stock.__module__.startswith("geventecho."):
+        setattr(owner, name, make(stock))
+
+
+# --- the end of a distributed run --------------------------------------------------------------------------------
+
+
+def ignore_spawn_orders(runner: WorkerRunner) -> None:
+    """Ignore orders to spawn users: a worker ignores those that are older than the last one it obeyed."""
+    runner.last_received_spawn_timestamp = sys.maxsize
+
+
+def forget_spawn_orders(runner: WorkerRunner) -> None:
+    """Obey orders again."""
+    runner.last_received_spawn_timestamp = 0
+
+
+def kill_spawning(runner: WorkerRunner) -> None:
+    """End the greenlet that makes users. It may not have run yet, and would make them after the stop."""
+    spawning = getattr(runner, "spawning_greenlet", None)
+    if spawning is not None:
+        spawning.kill()
+
+
+def participants(runner: MasterRunner) -> set[str]:
+    """The ids of the workers that a test started now would use."""
+    clients = getattr(runner, "clients", None)
+    if clients is None:
+        return set()
+    return {client.id for client in (*clients.ready, *clients.spawning, *clients.running)}
+
+
+def is_missing(runner: MasterRunner, worker: str) -> bool:
+    """Whether a worker sends no heartbeats, as far as Locust knows."""
+    clients = getattr(runner, "clients", None)
+    if clients is None:
+        return False
+    client = clients.get(worker)
+    return client is None or client.state == "missing"
+
+
+# --- files and command line --------------------------------------------------------------------------------------
+
+
+def html_report(environment: Environment) -> tuple[str, str] | None:
+    """The path that --html asked for and the report of now; None where Locust has no such function."""
+    html = importlib.import_module("locust.html")
+    try:
+        html.process_html_filename(environment.parsed_options)
+        report = html.get_html_report(environment, show_download_link=False)
+    except AttributeError:
+        return None
+    options = environment.parsed_options
+    return (options.html_file, report) if options is not None else None
+
+
+def locust_main() -> None:
+    """Run Locust with this process's arguments, as the command `locust` does."""
+    try:
+        main = importlib.import_module("locust.main").main
+    except (ImportError, AttributeError):
+        runpy.run_module("locust", run_name="__main__", alter_sys=True)
+    else:
+        main()
+
+
+def locust_parser() -> LocustArgumentParser:
+    """A parser of Locust's own options, from command line, environment and files, without --help."""
+    parsing = importlib.import_module("locust.argument_parser")
+    try:
+        parser: LocustArgumentParser = parsing.get_empty_argument_parser(add_help=False)
+        parsing.setup_parser_arguments(parser)
+    except AttributeError:
+        return _plain_parser()
+    return parser
+
+
+def _plain_parser() -> LocustArgumentParser:
+    """What the launcher needs to know, from the command line alone."""
+    parser = LocustArgumentParser(add_help=False)
+    parser.add_argument("-H", "--host")
+    parser.add_argument("--web-host", default="")
+    parser.add_argument("-P", "--web-port", type=int, default=8089)
+    parser.add_argument("-l", "--list", action="store_true", dest="list_commands")
+    for name in ("--headless", "--worker", "--show-task-ratio", "--show-task-ratio-json"):
+        parser.add_argument(name, action="store_true")
+    return parser
