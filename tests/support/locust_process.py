@@ -61,6 +61,7 @@ class LocustRun:
         web_port: of the web UI; a free one when left out.
         master_port: where the workers find the master; a free one when left out.
         descriptors: a soft limit to start with, as `ulimit -Sn` sets it.
+        without: a name that this run's Locust lacks, see renamed_locust.py.
         extra: environment variables.
 
     Attributes:
@@ -78,6 +79,7 @@ class LocustRun:
         web_port: int | None = None,
         master_port: int | None = None,
         descriptors: int | None = None,
+        without: str | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
@@ -93,10 +95,11 @@ class LocustRun:
             if descriptors is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
+        renamed = ("-m", "tests.support.renamed_locust", without) if without else ()
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 [
-                    sys.executable, "-m", module, "-f", str(locustfile), *arguments,
+                    sys.executable, *renamed, "-m", module, "-f", str(locustfile), *arguments,
                     "--web-port", str(self.port),
                     "--master-port", str(self.master_port), "--master-bind-port", str(self.master_port),
                 ],

@@ -48,7 +48,8 @@ class RunSummary:
             events.report_to_master.add_listener(self.on_report_to_master)
         else:
             events.test_start.add_listener(lambda **_: self._reports.clear())
-            events.worker_report.add_listener(self.on_worker_report)
+            if reports is not None:
+                events.worker_report.add_listener(self.on_worker_report)
 
     def on_report_to_master(self, data: dict[str, Any], **_: Any) -> None:
         """A worker reports."""

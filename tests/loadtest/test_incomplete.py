@@ -1,0 +1,83 @@
+"""A worker that dies or does not answer: the run goes to its end, and is not a success."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support import peers
+from tests.support.locust_process import EchoServerProcess, LocustRun
+from tests.support.timing import SCALE
+
+BUSY = ("--headless", "-u", "20", "-r", "20", "--tcp-think-time", "0.1")
+PLAIN_WORKER = """\
+import locust
+class EchoUser(locust.User):
+    wait_time = locust.constant(0.1)
+    @locust.task
+    def fire(self):
+        self.environment.events.request.fire(
+            request_type="PLAIN", name="fire", response_time=1, response_length=0, exception=None, context={}
+        )
+"""
+
+
+def workers_of(run: LocustRun) -> list[psutil.Process]:
+    """The worker processes, which are Locust's forks; the echo server is not one."""
+    return [child for child in run.family() if child.pid != run.process.pid and "serve" not in child.cmdline()]
+
+
+def last_lines(run: LocustRun, number: int) -> str:
+    return "\n".join(run.log.rstrip().splitlines()[-number:])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, tmp_path: Path) -> None:
+    with LocustRun(tmp_path, *BUSY, "--processes", "2", "-t", "6") as run:
+        run.wait_for_log(r"TCP +echo +[1-9]\d\d")
+        worker = workers_of(run)[0]
+        worker.send_signal(number)
+        assert run.wait(60 * SCALE) == 6, run.log
+        assert run.family() == []
+    assert "Traceback" not in run.log
+    # Both kinds look the same from here: no heartbeat, no answer.
+    assert re.search(r"incomplete: the last report of worker \S+ is missing: it was lost", last_lines(run, 3)), run.log
+    assert "exit code 6" in last_lines(run, 1)
+    started, ok, failed, aborted = map(
+        int, re.findall(r"operations: started (\d+), ok (\d+), failed (\d+), aborted (\d+)\n", run.log)[0]
+    )
+    assert started >= ok + failed + aborted > 100
+
+
+def test_a_worker_without_the_package_makes_the_run_incomplete_and_is_not_waited_for(tmp_path: Path) -> None:
+    (there := tmp_path / "there").mkdir()
+    (plain := tmp_path / "plain.py").write_text(PLAIN_WORKER)
+    with (
+        EchoServerProcess() as server,
+        LocustRun(
+            tmp_path, "--master", "--expect-workers", "2", "--host", server.target, "-t", "4", *BUSY, module="locust"
+        ) as master,
+        LocustRun(there, "--worker", master_port=master.master_port, module="locust"),
+        LocustRun(there, "--worker", master_port=master.master_port, module="locust", locustfile=plain),
+    ):
+        assert master.wait(20 * SCALE) == 6, master.log
+    assert "Traceback" not in master.log
+    assert re.search(r"PLAIN +fire", master.log), "its requests are counted as ever"
+    found = re.findall(r"incomplete: the last report of worker \S+ is missing: (.*)\n", master.log)
+    assert found == ["it runs without geventecho.loadtest, or without a TcpUser"]
+
+
+def test_nothing_answered_names_the_target_and_the_most_frequent_failure(tmp_path: Path) -> None:
+    with peers.refuses() as target, LocustRun(tmp_path, *BUSY, "-t", "2", "--host", target) as run:
+        assert run.wait() == 1, run.log
+    failed = re.findall(r"operations: started \d+, ok 0, failed (\d+), aborted \d+\n", run.log)
+    assert failed
+    assert re.search(
+        rf"nothing was answered by {re.escape(target)}: {failed[0]} operations failed, \d+ were under way at the end; "
+        rf"most frequent failure: connect: refused, {failed[0]} times$",
+        last_lines(run, 1),
+    ), run.log

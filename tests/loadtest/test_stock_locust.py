@@ -1,0 +1,60 @@
+"""Locust stays as it is: at the import of geventecho.loadtest always, and at `init` without a TcpUser."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.support.locust_process import ROOT, environment
+
+SCRIPT = Path(__file__).parent / "scripts" / "changes.py"
+
+
+def changes(moment: str, kind: str) -> dict[str, Any]:
+    def lower_limit() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), moment, kind],
+        capture_output=True, text=True, cwd=ROOT, env=environment(), preexec_fn=lower_limit, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert found.pop("attributes") > 1000
+    return found
+
+
+def test_the_import_changes_nothing_and_registers_listeners() -> None:
+    assert changes("import", "tcp") == {
+        "changed": [],
+        "new": [],
+        "contents": [],
+        "listeners": {"init": 1, "init_command_line_parser": 1, "quitting": 1},
+        "process": [],
+    }
+
+
+def test_a_run_without_a_tcp_user_runs_on_locust_as_it_is() -> None:
+    assert changes("init", "http") == {"changed": [], "new": [], "contents": [], "listeners": {}, "process": []}
+
+
+def test_a_run_with_a_tcp_user_changes_what_the_docs_say() -> None:
+    found = changes("init", "tcp")
+    assert found == {
+        "changed": [
+            "locust.stats.StatsCSV._percentile_fields",
+            "locust.stats.StatsCSVFileWriter.stats_writer",
+            "locust.stats.StatsEntry.percentile",
+            "locust.stats.StatsEntry.to_dict",
+            "locust.stats.StatsEntry.to_string",
+            "locust.stats.bucket_response_time",
+        ],
+        "new": [],
+        "contents": [],
+        "listeners": {"quit": 1, "quitting": 1, "test_start": 2},
+        "process": ["descriptors"],
+    }

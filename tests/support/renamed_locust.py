@@ -1,0 +1,64 @@
+"""Runs a program on a Locust in which one name is another: a new release may rename what it does not document.
+
+    python -m tests.support.renamed_locust NAME -m MODULE ARGUMENT...
+    python -m tests.support.renamed_locust NAME SCRIPT ARGUMENT...
+
+Locust's own modules use the new name, so it works as ever.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import re
+import runpy
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+# As a whole word; `main` is also the name of a module.
+PATTERNS = {"main": r"(?<=def )main\b|(?<=import )main\b|(?<!\.)\bmain(?=\(\))"}
+
+
+class Renaming(importlib.machinery.SourceFileLoader):
+    """Loads a module with the name replaced in its source."""
+
+    name_taken_away = ""
+
+    def get_code(self, fullname: str) -> object:
+        source = self.get_source(fullname) or ""
+        pattern = PATTERNS.get(self.name_taken_away, rf"\b{re.escape(self.name_taken_away)}\b")
+        return compile(re.sub(pattern, f"{self.name_taken_away}_renamed", source), self.path, "exec")
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Finds Locust's modules for that loader."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname.split(".", maxsplit=1)[0] != "locust":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = Renaming(spec.loader.name, spec.loader.path)
+        return spec
+
+
+def main() -> None:
+    name, program, *arguments = sys.argv[1:]
+    Renaming.name_taken_away = name
+    sys.meta_path.insert(0, Finder())
+    sys.path.insert(0, os.getcwd())
+    if program == "-m":
+        sys.argv = arguments
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = [program, *arguments]
+        runpy.run_path(program, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
