@@ -16,7 +16,7 @@ from tests.support.locust_script import run_script
 from tests.support.timing import SCALE
 
 LOADTEST = ROOT / "geventecho" / "loadtest"
-SMALL_RUN = Path(__file__).parent / "scripts" / "small_run.py"
+SMALL_RUN = Path(__file__).parent / "programs" / "small_run.py"
 
 QUICK = ("DefaultTaskSet", "_state", "_handlers", "_cache_response_times", "bucket_response_time")
 IN_ONE_PROCESS = (
@@ -48,36 +48,11 @@ IN_A_WHOLE_RUN = (
 UNDERSCORED = re.compile(r"\b(?!self\b)\w+(?:\.\w+)*\.(_(?!_)\w+)")
 
 
-def test_every_private_name_is_there(tmp_path: Path) -> None:
+def test_every_private_name_is_there() -> None:
     """A canary: this Locust has all that the load test is quick and exact with."""
-    text = """
-import locust.main, locust.html, locust.argument_parser
-from locust import stats
-from locust.env import Environment
-from locust.runners import WorkerRunner
-from geventecho.loadtest import locust_internals as internals
-from geventecho.loadtest.measure.tally import counter_of, counts_as_locust_does
-run = Run(EchoUser, target, heard=False)
-run.wait(lambda: run.environment.stats.total.num_requests >= 5)
-user = next(iter(run.runner.user_greenlets)).args[0]
-import inspect
-answer({
-    "loop": type(user._taskset_instance).__name__,
-    "count": counter_of(run.environment) is not None and counts_as_locust_does(),
-    "parts": [name for owner, name in (
-        internals.BUCKET, internals.ROW, internals.CONSOLE_ROW, internals.CONSOLE_PERCENTILES,
-        internals.CSV_PERCENTILES, internals.CSV_WRITER, (stats, "STATS_TYPE_WIDTH"), (stats, "STATS_NAME_WIDTH"),
-        (locust.main, "main"), (locust.html, "get_html_report"), (locust.html, "process_html_filename"),
-        (locust.argument_parser, "get_empty_argument_parser"), (locust.argument_parser, "setup_parser_arguments"),
-    ) if not hasattr(owner, name)],
-    "worker": all(name in inspect.getsource(locust.runners)
-        for name in ("self.last_received_spawn_timestamp", "self.spawning_greenlet", "self.clients")),
-})
-run.finish()
-"""
     with peers.echoes() as peer:
-        found = run_script("target = sys.argv[1]\n" + text, peer.target, directory=tmp_path)
-    assert found == {"loop": "TaskLoop", "count": True, "parts": [], "worker": True}
+        found = run_script("internals.present", peer.target)
+    assert found == {"loop": "TaskLoop", "count": True, "missing": [], "runners": True}
 
 
 def test_no_other_file_uses_a_private_name() -> None:

@@ -16,7 +16,6 @@ def test_buckets_keep_three_digits() -> None:
         "rising": True,
         "floats": True,
         "zero": 0.0,
-        "installed": True,
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support.locust_process import ROOT, environment
 
-SCRIPT = Path(__file__).parent / "scripts" / "changes.py"
+PROGRAM = Path(__file__).parent / "programs" / "changes.py"
 
 
 def changes(moment: str, kind: str) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def changes(moment: str, kind: str) -> dict[str, Any]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), moment, kind],
+        [sys.executable, str(PROGRAM), moment, kind],
         capture_output=True, text=True, cwd=ROOT, env=environment(), preexec_fn=lower_limit, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

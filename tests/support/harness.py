@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from locust.runners import LocalRunner
 
 from geventecho.framing import Until
 from geventecho.loadtest import TcpUser, account_of
-from geventecho.loadtest.users import task_loop
 from tests.support.timing import UNIT
 
 
@@ -167,11 +167,12 @@ def task_user(task: Callable[[Any], object], base: type[TcpUser] = BusyUser) -> 
 def count_sleeps() -> list[float]:
     """From now on keep what users sleep between their tasks, in seconds."""
     sleeps: list[float] = []
-    original = task_loop._sleep
+    original = gevent.sleep
 
-    def count(taskset: locust.TaskSet, seconds: float) -> None:
-        sleeps.append(seconds)
-        original(taskset, seconds)
+    def count(seconds: float = 0, ref: bool = True) -> None:
+        if sys._getframe(1).f_code.co_filename.endswith(("/task_loop.py", "/locust/user/task.py")):
+            sleeps.append(seconds)
+        original(seconds, ref)
 
-    task_loop._sleep = count  # type: ignore[misc]
+    gevent.sleep = count
     return sleeps

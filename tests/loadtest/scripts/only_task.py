@@ -161,5 +161,5 @@ def single_user(target: str) -> list[Any]:
 
     environment = Environment(user_classes=[User])
     environment.events.request.add_listener(lambda name, exception, **_: events.append([name, exception]))
-    User(environment).run()  # type: ignore[no-untyped-call]
+    User(environment).run()
     return events

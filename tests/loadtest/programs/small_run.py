@@ -30,8 +30,8 @@ class Only(BusyUser):
         self.client.echo(self.next_payload())
 
 
-def measure(user_class: type[BusyUser], heard: bool) -> dict[str, object]:
-    run = Run(user_class, sys.argv[1], 20, heard=heard)
+def measure(user_class: type[BusyUser], listen: bool) -> dict[str, object]:
+    run = Run(user_class, sys.argv[1], 20, listen=listen)
     install(run.environment)
     run.wait(lambda: account_of(run.environment).ok >= 500)
     total = run.environment.stats.total
@@ -51,4 +51,4 @@ def measure(user_class: type[BusyUser], heard: bool) -> dict[str, object]:
     return result
 
 
-print(json.dumps([measure(User, heard=True), measure(Only, heard=False)]))
+print(json.dumps([measure(User, listen=True), measure(Only, listen=False)]))

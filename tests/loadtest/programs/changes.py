@@ -70,7 +70,7 @@ def process() -> dict[str, Any]:
         "collector": (gc.isenabled(), gc.get_threshold()),
         "signals": {number.name: str(signal.getsignal(number)) for number in signal.valid_signals()
                     if isinstance(number, signal.Signals)},
-        "atexit": atexit._ncallbacks(),  # type: ignore[attr-defined]
+        "atexit": atexit._ncallbacks(),
         "excepthook": repr(sys.excepthook),
     }  # fmt: skip
 

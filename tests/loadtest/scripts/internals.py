@@ -1,0 +1,48 @@
+"""Scripts of test_locust_internals.py."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import locust.argument_parser
+import locust.html
+import locust.main
+import locust.runners
+from locust import stats
+
+from geventecho.loadtest import locust_internals as internals
+from geventecho.loadtest.measure.tally import counter_of, counts_as_locust_does
+from tests.support.harness import EchoUser, Run
+
+PARTS: tuple[tuple[Any, str], ...] = (
+    internals.BUCKET,
+    internals.ROW,
+    internals.CONSOLE_ROW,
+    internals.CONSOLE_PERCENTILES,
+    internals.CSV_PERCENTILES,
+    internals.CSV_WRITER,
+    (stats, "STATS_TYPE_WIDTH"),
+    (stats, "STATS_NAME_WIDTH"),
+    (locust.main, "main"),
+    (locust.html, "get_html_report"),
+    (locust.html, "process_html_filename"),
+    (locust.argument_parser, "get_empty_argument_parser"),
+    (locust.argument_parser, "setup_parser_arguments"),
+)
+OF_RUNNERS = ("self.last_received_spawn_timestamp", "self.spawning_greenlet", "self.clients")
+
+
+def present(target: str) -> dict[str, Any]:
+    """What this Locust has of the private parts that the load test uses, and whether users run on them."""
+    run = Run(EchoUser, target, listen=False)
+    run.wait(lambda: run.environment.stats.total.num_requests >= 5)
+    user = next(iter(run.runner.user_greenlets)).args[0]
+    found = {
+        "loop": type(user._taskset_instance).__name__,
+        "count": counter_of(run.environment) is not None and counts_as_locust_does(),
+        "missing": [name for owner, name in PARTS if not hasattr(owner, name)],
+        "runners": all(name in inspect.getsource(locust.runners) for name in OF_RUNNERS),
+    }
+    run.finish()
+    return found
