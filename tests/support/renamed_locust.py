@@ -16,7 +16,7 @@ import re
 import runpy
 import sys
 from collections.abc import Sequence
-from types import ModuleType
+from types import CodeType, ModuleType
 
 # As a whole word; `main` is also the name of a module.
 PATTERNS = {"main": r"(?<=def )main\b|(?<=import )main\b|(?<!\.)\bmain(?=\(\))"}
@@ -27,10 +27,11 @@ class Renaming(importlib.machinery.SourceFileLoader):
 
     name_taken_away = ""
 
-    def get_code(self, fullname: str) -> object:
+    def get_code(self, fullname: str) -> CodeType | None:
         source = self.get_source(fullname) or ""
         pattern = PATTERNS.get(self.name_taken_away, rf"\b{re.escape(self.name_taken_away)}\b")
-        return compile(re.sub(pattern, f"{self.name_taken_away}_renamed", source), self.path, "exec")
+        code: CodeType = compile(re.sub(pattern, f"{self.name_taken_away}_renamed", source), self.path, "exec")
+        return code
 
 
 class Finder(importlib.abc.MetaPathFinder):
