@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support import peers
-from tests.support.locust_process import ROOT, environment
+from tests.support import ROOT, peers
+from tests.support.locust_process import environment
 from tests.support.locust_script import run_script, run_users
 from tests.support.timing import SCALE
 

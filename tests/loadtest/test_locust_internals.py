@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import peers
-from tests.support.locust_process import ROOT, LocustRun, environment
+from tests.support import ROOT, peers
+from tests.support.locust_process import LocustRun, environment
 from tests.support.locust_script import run_script
 from tests.support.timing import SCALE
 

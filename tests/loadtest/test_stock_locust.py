@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support.locust_process import ROOT, environment
+from tests.support import ROOT
+from tests.support.locust_process import environment
 
 PROGRAM = Path(__file__).parent / "programs" / "changes.py"
 

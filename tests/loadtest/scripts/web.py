@@ -13,6 +13,7 @@ from locust.argument_parser import get_parser
 from locust.env import Environment
 
 from geventecho.loadtest.web import Guard
+from tests.support.harness import EchoUser
 
 
 def warnings_without_the_route_of_the_form() -> list[str]:
@@ -23,7 +24,7 @@ def warnings_without_the_route_of_the_form() -> list[str]:
             records.append(record.getMessage())
 
     logging.getLogger("geventecho.loadtest").addHandler(Records())
-    environment = Environment(user_classes=[])
+    environment = Environment(user_classes=[EchoUser])
     runner = environment.create_local_runner()
     ui = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
     assert ui.app is not None
@@ -34,7 +35,7 @@ def warnings_without_the_route_of_the_form() -> list[str]:
 
 def client_with_old_routes() -> FlaskClient:
     """Asks a web UI whose /stop and /stats/reset answer to GET, as they do up to Locust 2.46."""
-    environment = Environment(user_classes=[])
+    environment = Environment(user_classes=[EchoUser])
     runner = environment.create_local_runner()
     ui = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
     assert ui.app is not None
