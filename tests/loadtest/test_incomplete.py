@@ -10,20 +10,10 @@ import psutil
 import pytest
 
 from tests.support import peers
-from tests.support.locust_process import EchoServerProcess, LocustRun
+from tests.support.locust_process import LOCUSTFILES, EchoServerProcess, LocustRun
 from tests.support.timing import SCALE
 
 BUSY = ("--headless", "-u", "20", "-r", "20", "--tcp-think-time", "0.1")
-PLAIN_WORKER = """\
-import locust
-class EchoUser(locust.User):
-    wait_time = locust.constant(0.1)
-    @locust.task
-    def fire(self):
-        self.environment.events.request.fire(
-            request_type="PLAIN", name="fire", response_time=1, response_length=0, exception=None, context={}
-        )
-"""
 
 
 def workers_of(run: LocustRun) -> list[psutil.Process]:
@@ -55,14 +45,15 @@ def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, 
 
 def test_a_worker_without_the_package_makes_the_run_incomplete_and_is_not_waited_for(tmp_path: Path) -> None:
     (there := tmp_path / "there").mkdir()
-    (plain := tmp_path / "plain.py").write_text(PLAIN_WORKER)
     with (
         EchoServerProcess() as server,
         LocustRun(
             tmp_path, "--master", "--expect-workers", "2", "--host", server.target, "-t", "4", *BUSY, module="locust"
         ) as master,
         LocustRun(there, "--worker", master_port=master.master_port, module="locust"),
-        LocustRun(there, "--worker", master_port=master.master_port, module="locust", locustfile=plain),
+        LocustRun(
+            there, "--worker", master_port=master.master_port, module="locust", locustfile=LOCUSTFILES / "plain_user.py"
+        ),
     ):
         assert master.wait(20 * SCALE) == 6, master.log
     assert "Traceback" not in master.log
