@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from gevent import get_hub, socket, spawn_raw
 from gevent.server import StreamServer
@@ -14,8 +14,9 @@ from geventecho.address import SockAddr
 from geventecho.net import queue_drops
 from geventecho.server.counters import Refusal
 from geventecho.server.listener import ACCEPT_NO_DESCRIPTOR, ACCEPT_PEER_GONE
+from geventecho.server.registry import Registry
 
-__all__ = ["Acceptor", "Admission"]
+__all__ = ["Acceptor"]
 
 PAUSE: Final = 0.1
 """Seconds without accepting when the kernel is out of memory: nothing else can be done, and spinning makes it worse."""
@@ -31,28 +32,6 @@ SWEEP_SECONDS: Final = 0.04
 """The longest the last sweep of the queue may take: closing the listener is promised within 50 ms."""
 
 Accepted = tuple[socket.socket, SockAddr]
-
-
-class Admission(Protocol):
-    """What the acceptor needs of the registry. It calls all of this in the hub, where nothing may block."""
-
-    def free_slots(self) -> int:
-        """How many more connections may be open."""
-
-    def admit(self, sockaddr: SockAddr) -> Refusal | None:
-        """Take a peer in, to be given to `add`; or say why not."""
-
-    def add(self, sock: socket.socket, sockaddr: SockAddr) -> None:
-        """Serve an accepted socket."""
-
-    def refused(self, sockaddr: SockAddr, refusal: Refusal) -> None:
-        """Count a peer that was accepted and closed at once."""
-
-    def accept_failed(self, error: OSError) -> None:
-        """Count an error of accept(2) that is not a peer's."""
-
-    def dropped(self, count: int) -> None:
-        """Count connects that the kernel dropped because the accept queue was full."""
 
 
 class Acceptor(StreamServer):  # type: ignore[misc]
@@ -72,7 +51,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
     """How many are given to the registry in one turn, 2 ms of work. With gevent's 100 the connections that are open
     wait longer: beside 10,000 connects their p99 was 15.4 ms, and is 8.7."""
 
-    def __init__(self, listener: socket.socket, registry: Admission, socket_class: type[socket.socket]) -> None:
+    def __init__(self, listener: socket.socket, registry: Registry, socket_class: type[socket.socket]) -> None:
         super().__init__(listener, handle=registry.add, spawn=spawn_raw)
         self._wrapper = listener
         self._kind = listener.family, listener.type, listener.proto  # asked once: each makes an enum of its answer

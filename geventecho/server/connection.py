@@ -80,37 +80,21 @@ class Connection:
         sock: its gevent socket; only the connection's own greenlet reads, writes or closes it.
         sockaddr: the peer, as accept(2) named it.
         greenlet: the greenlet that serves it, once that runs.
-        began: when it was accepted; `progress`: when it last carried a byte (monotonic seconds).
+        accepted_at, last_byte_at: when it was accepted, and when it last carried a byte (monotonic seconds).
         clock, traffic: the server's; `traffic` adds up the bytes of all its connections.
         echoed: bytes that were read and at once sent; `read`, `written`: those that were read or sent otherwise.
-        discarded: bytes that were read after our FIN.
-        heard: when it last sent something after our FIN (monotonic seconds); 0 is never.
-        meter: how much it may still receive and how fast, or None; `pace`: how fast it has to be, or None.
-        look: when to ask the kernel whether its peer is still there (monotonic seconds).
-        pending: what is read but not yet sent, while the peer takes nothing; else None.
-        verdict: why it was told to end, or None.
+        discarded: bytes that were read after our FIN; `discarded_at`: when the last of them came, 0 is never.
+        meter: how much it may still receive and how fast, or None.
+        pace: how fast it has to be, or None.
+        check_peer_at: when to ask the kernel whether its peer is still there (monotonic seconds).
+        pending: what was read and is not sent yet, while the peer takes nothing; else None.
+        end_reason: why it was told to end, or None.
         due: the tick it is filed under in the deadlines, or None.
     """
 
     __slots__ = (
-        "accepted_at",
-        "check_peer_at",
-        "clock",
-        "discarded",
-        "discarded_at",
-        "due",
-        "echoed",
-        "end_reason",
-        "greenlet",
-        "last_byte_at",
-        "meter",
-        "pace",
-        "pending",
-        "phase",
-        "read",
-        "sock",
-        "sockaddr",
-        "traffic",
+        "accepted_at", "check_peer_at", "clock", "discarded", "discarded_at", "due", "echoed", "end_reason",
+        "greenlet", "last_byte_at", "meter", "pace", "pending", "phase", "read", "sock", "sockaddr", "traffic",
         "written",
     )  # fmt: skip
 
@@ -189,7 +173,7 @@ class Connection:
     def _throw(self, kind: type[Ended]) -> None:
         # In the hub, so that its greenlet is surely suspended: throwing from another greenlet would make that one
         # wait for the hub instead of coming back (a raw greenlet's parent is the hub). One that has not begun reads
-        # its verdict when it does; thrown into, it would die without closing its socket.
+        # its end reason when it does; thrown into, it would die without closing its socket.
         wanted = (Phase.OPEN,) if kind is Ended else (Phase.OPEN, Phase.ENDING)
         if self.greenlet is not None and self.phase in wanted:
             self.greenlet.throw(kind)
@@ -221,15 +205,10 @@ class Connection:
         self.last_byte_at = self.clock.now
 
     def count_written(self, size: int) -> None:
-        """Count bytes that the kernel took."""
+        """Count bytes that the kernel took; less than 0 are those that it will not deliver, and are owed again."""
         self.written += size
         self.traffic.written += size
         self.last_byte_at = self.clock.now
-
-    def count_destroyed(self, size: int) -> None:
-        """Count bytes that the kernel took and will not deliver: they are owed again."""
-        self.written -= size
-        self.traffic.written -= size
 
     def count_discarded(self, size: int) -> None:
         """Count bytes that were read after our FIN."""

@@ -192,7 +192,7 @@ class Registry:
                     self._hooks.call("connection", connection.info())
                 ending = self._handle(connection, self._deadlines)
         except Ended:
-            pass  # for the reason its verdict gives
+            pass  # for its end reason
         except KeyboardInterrupt:  # Ctrl-C strikes whatever runs, and is for the process: the hub hands it on
             self._settle(connection, Ending.FAILURE)
             raise
@@ -226,7 +226,7 @@ class Registry:
         if connection.end_reason in (Ending.WRITE_STALL, Ending.VANISHED):
             # It has had its time. After close() the kernel would go on trying for minutes, and keep what was queued.
             if self._echoes:
-                connection.count_destroyed(destroyed_by_close(connection, reset=True))
+                connection.count_written(-destroyed_by_close(connection, reset=True))
             abort(connection.sock)
             return
         try:
@@ -243,7 +243,7 @@ class Registry:
             return
         connection.phase = Phase.CLOSED
         if self._echoes and ending is not Ending.PEER:
-            connection.count_destroyed(destroyed_by_close(connection, reset=False))
+            connection.count_written(-destroyed_by_close(connection, reset=False))
         try:
             connection.sock.close()
         except OSError:

@@ -280,8 +280,8 @@ class EchoServer(TcpServer):
 
     Attributes:
         in_hub: True, the default: the event loop's hub returns whole messages, and wakes a connection's greenlet for
-            all else. False: the greenlet does everything, in five times the CPU time. Peers see no difference. A class
-            or an instance may set it; it holds for the connections that are accepted later.
+            all else. False: the greenlet does everything, which costs more CPU time (docs/performance.md has both).
+            Peers see no difference. A class or an instance may set it; it holds for connections accepted later.
     """
 
     in_hub: bool = True

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 import gevent
 import pytest
@@ -22,6 +23,7 @@ from geventecho.net.tcp_info import queue_drops
 from geventecho.server.acceptor import PAUSE, Acceptor
 from geventecho.server.counters import Refusal
 from geventecho.server.listener import listen
+from geventecho.server.registry import Registry
 from tests.support.servers import is_refused
 from tests.support.timing import PATIENCE, UNIT, wait_until
 
@@ -63,7 +65,7 @@ class Accepting:
 
     def __post_init__(self) -> None:
         listener, self.address = listen(Address.parse("127.0.0.1:0"), backlog=self.backlog)
-        self.acceptor = Acceptor(listener, self, socket.socket)
+        self.acceptor = Acceptor(listener, cast(Registry, self), socket.socket)
         self.acceptor.start()
         self.listener = self.acceptor.socket = Flaky(self.acceptor.socket)
         self.closed = False
