@@ -15,10 +15,14 @@ import greenlet
 import locust
 from locust.env import Environment
 from locust.runners import LocalRunner
+from locust.stats import StatsError
 
 from geventecho.framing import Until
 from geventecho.loadtest import TcpUser, account_of
 from tests.support.timing import UNIT
+
+SAMPLE = ", first seen: "
+"""Begins, in the text of a failure, what a wrong reply looked like."""
 
 
 class BusyUser(TcpUser):
@@ -128,9 +132,11 @@ class Run:
         left = sockets()
         self.runner.quit()
         account = account_of(self.environment)
+        errors = {f"{e.name}: {StatsError.parse_error(e.error)}": e for e in self.environment.stats.errors.values()}
         result = {
             "rows": self.rows(),
-            "errors": {f"{e.name}: {e.error!r}": e.occurrences for e in self.environment.stats.errors.values()},
+            "errors": {text.split(SAMPLE)[0]: error.occurrences for text, error in errors.items()},
+            "samples": [text for text in errors if SAMPLE in text],
             "account": {name: getattr(account, name) for name in ("started", "ok", "failed", "aborted")},
             "fired": len(self.events),
             "timed_failures": sum(e["exception"] is not None and e["response_time"] is not None for e in self.events),

@@ -12,6 +12,7 @@ from geventecho.client import Payload
 from geventecho.errors import NetworkError
 from geventecho.loadtest.locust_internals import listeners_of
 from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of, without_traceback
+from geventecho.loadtest.measure.samples import samples_of
 from geventecho.loadtest.measure.tally import counter_of, log_request
 
 __all__ = ["TCP", "TRANSACTION", "Reporter"]
@@ -34,6 +35,7 @@ class Reporter:
 
     Attributes:
         account: the process's. The caller adds an operation to `started` and ends it by `ok` or `ended`.
+        connected_at: when the last connection was made, as time.perf_counter() has it.
     """
 
     __slots__ = (
@@ -43,9 +45,11 @@ class Reporter:
         "_has_context",
         "_listeners",
         "_lose",
+        "_samples",
         "_succeeded",
         "_user",
         "account",
+        "connected_at",
     )
 
     def __init__(self, user: User, succeeded: Callable[[], None], lose: Callable[[BaseException], None]) -> None:
@@ -57,7 +61,9 @@ class Reporter:
         self._fire: Callable[..., None] = environment.events.request.fire
         self._listeners: list[Any] = listeners_of(environment.events.request)
         self._counter = counter_of(environment)
+        self._samples = samples_of(environment)
         self.account: Account = account_of(environment)
+        self.connected_at = perf_counter()
 
     def perform(
         self, name: str, context: dict[str, Any] | None, operation: Callable[[Any], Payload], argument: Any
@@ -140,6 +146,7 @@ class Reporter:
             exception=failure,
             start_time=_wall(begun),
         )
+        self._samples.show(self._environment.stats.errors, (kind, name), failure, perf_counter() - self.connected_at)
 
     def _context(self, extra: dict[str, Any] | None) -> dict[str, Any]:
         own: dict[str, Any] = self._user.context() if self._has_context else {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from geventecho.errors import GeventechoError
+from geventecho.address import Address
+from geventecho.client import with_sample
+from geventecho.errors import UnexpectedReply
 from geventecho.loadtest.measure import Failed
 
 __all__ = ["Caught"]
@@ -11,12 +13,16 @@ __all__ = ["Caught"]
 class Caught:
     """A request within its `with` block; it is reported when the block ends.
 
+    Args:
+        target: where the reply came from, for the error.
+
     Attributes:
         data: the reply; b"" when there is none.
         error: why the request failed, or None. It is reported as that, unless the block says otherwise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, target: Address | None = None) -> None:
+        self._target = target
         self.data = b""
         self.error: Failed | None = None
         self._verdict: bool | Failed | None = None
@@ -30,7 +36,8 @@ class Caught:
         if isinstance(reason, Exception):
             self._verdict = reason if isinstance(reason, Failed) else Failed(reason)
         else:
-            self._verdict = Failed(GeventechoError(reason), reason)
+            error = UnexpectedReply(reason, address=self._target, phase="read")
+            self._verdict = Failed(with_sample(error, self.data), reason)
 
     @property
     def outcome(self) -> Failed | None:

@@ -247,6 +247,7 @@ class TcpSession:
 
     def _open(self, target: Address) -> bytes:
         self._client = connect(target, timeout=self._request_timeout, connect_timeout=self._connect_timeout)
+        self._reporter.connected_at = perf_counter()
         return b""
 
     def _log_in(self) -> None:
@@ -268,7 +269,7 @@ class TcpSession:
         """
         client = self._client or self._reconnect()
         reporter = self._reporter
-        caught = Caught()
+        caught = Caught(self.target)
         reporter.account.started += 1
         begun = perf_counter()
         try:

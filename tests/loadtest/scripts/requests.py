@@ -10,7 +10,7 @@ import gevent
 from locust.exception import RescheduleTask
 
 from geventecho.framing import Exactly, Until, UntilClosed
-from geventecho.loadtest import Request, TcpUser
+from geventecho.loadtest import Failed, Request, TcpUser
 from tests.support.harness import BusyUser, LoginUser, run_task
 
 LINE = Until(b"\r\n")
@@ -156,3 +156,18 @@ def wrong_arguments(target: str) -> dict[str, Any]:
             raised.append(repr(error))
 
     return run_task(act, target, lambda _: len(raised) >= 9, users=1) | {"raised": raised}
+
+
+def wrong_replies(target: str) -> dict[str, Any]:
+    def act(user: TcpUser) -> None:
+        turn = user.turn = getattr(user, "turn", 0) + 1  # type: ignore[attr-defined]
+        for size in (3, 200):
+            name = f"{size} bytes"
+            try:
+                user.client.request(b"%d" % (turn % 10) * size, Exactly(size), name=name, expect=b"something else")
+            except Failed:
+                pass
+        with user.client.request(b"%05d" % turn, Exactly(5), name="judged", catch_response=True) as reply:
+            reply.failure("no good")
+
+    return run_task(act, target, lambda run: run.count("judged") >= 20)

@@ -1,0 +1,66 @@
+"""One sample of each kind of wrong reply: in the log, and in the text of its failures.
+
+Locust groups failures by what they print, so a failure prints its kind alone: a thousand wrong replies are one row. The
+text of that row is replaced when the row is new. Its key stays that of the kind, so the rows of all workers merge, and
+the master keeps the text that came first.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from locust.env import Environment
+
+from geventecho.loadtest.measure.account import Failed
+
+__all__ = ["Samples", "samples_of"]
+
+logger = logging.getLogger("geventecho.loadtest")
+
+
+class Samples:
+    """The samples of one process in one test, a sample for each row and kind of failure."""
+
+    def __init__(self) -> None:
+        self._texts: dict[tuple[str, str, str], str] = {}
+
+    def clear(self) -> None:
+        """Begin anew."""
+        self._texts.clear()
+
+    def show(self, errors: dict[Any, Any], row: tuple[str, str], failure: Failed, age: float) -> None:
+        """Show the sample of a wrong reply. Does nothing for a failure of another kind.
+
+        Args:
+            errors: Locust's table of failures. The failure is already in it.
+            row: type and name of the row that the operation is reported in.
+            failure: what was reported.
+            age: of the connection, in seconds.
+        """
+        sample: bytes = getattr(failure.error, "sample", b"")
+        if not sample:
+            return
+        key = (*row, failure.kind)
+        text = self._texts.get(key)
+        if text is None:
+            address = getattr(failure.error, "address", None)
+            text = f"{failure.kind}, first seen: {sample!r} from {address}, {age:.3g} s after its connect"
+            self._texts[key] = text
+            logger.warning("%s %s: %s", *row, text)
+        # A row that this failure made is the last one, and holds it.
+        if errors and (made := next(reversed(errors.values()))).error is failure:
+            made.error = text
+
+
+_samples: Final[WeakKeyDictionary[Environment, Samples]] = WeakKeyDictionary()
+
+
+def samples_of(environment: Environment) -> Samples:
+    """The samples of this process's users in an environment; each test begins them anew."""
+    samples = _samples.get(environment)
+    if samples is None:
+        samples = _samples[environment] = Samples()
+        environment.events.test_start.add_listener(lambda **_: _samples[environment].clear())
+    return samples

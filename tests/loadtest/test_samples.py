@@ -1,0 +1,48 @@
+"""A wrong reply shows itself once for each row and kind, in the log and in the text of its failures."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from tests.support import peers
+from tests.support.locust_process import ROOT, LocustRun
+from tests.support.locust_script import run_users
+
+ANY_TCP = ROOT / "loadtests" / "any_tcp.py"
+
+
+def test_a_wrong_reply_shows_itself_in_its_row() -> None:
+    """Each reply is another one, and there is one row for all."""
+    with peers.echoes() as peer:
+        result = run_users("requests.wrong_replies", peer.target)
+    rows = result["rows"]
+    assert result["errors"] == {
+        "3 bytes: unexpected reply": rows["3 bytes"][1],
+        "200 bytes: unexpected reply": rows["200 bytes"][1],
+        "judged: no good": rows["judged"][1],
+    }
+    where = rf"from {re.escape(peer.target)}, [\d.e-]+ s after its connect"
+    samples = sorted(result["samples"])
+    assert re.fullmatch(rf"200 bytes: unexpected reply, first seen: b'1{{80}}' {where}", samples[0]), samples
+    assert re.fullmatch(rf"3 bytes: unexpected reply, first seen: b'111' {where}", samples[1]), samples
+    assert re.fullmatch(rf"judged: no good, first seen: b'00001' {where}", samples[2]), samples
+
+
+def test_the_samples_of_two_workers_are_one_row(tmp_path: Path) -> None:
+    options = ("--send", r"{user} \xff{message}\r\n", "--reply-until", r"\r\n", "--expect", "^no")
+    with peers.echoes() as peer, LocustRun(
+        tmp_path, "--headless", "-u", "4", "-r", "4", "-t", "8", "--tcp-think-time", "0.05", "--processes", "2",
+        "--csv", str(tmp_path / "run"), "--host", peer.target, *options, locustfile=ANY_TCP,
+    ) as run:  # fmt: skip
+        assert run.wait() == 1, run.log
+    with (tmp_path / "run_failures.csv").open() as file:
+        (failure,) = csv.DictReader(file)
+    with (tmp_path / "run_stats.csv").open() as file:
+        rows = {row["Name"]: row for row in csv.DictReader(file)}
+    assert failure["Occurrences"] == rows["request"]["Failure Count"] == rows["request"]["Request Count"]
+    assert int(failure["Occurrences"]) > 100
+    shown = rf"unexpected reply, first seen: b'\d+ \\xff\d+\\r\\n' from {re.escape(peer.target)}, [\d.e-]+ s after"
+    assert re.match(shown, failure["Error"]), failure
+    assert len(re.findall(rf"WARNING/geventecho.loadtest: TCP request: {shown}", run.log)) == 2, "one for each worker"
