@@ -14,6 +14,7 @@ missing                                                 then
 `bucket_response_time`                                  response times are rounded as Locust rounds them
 `to_dict`, `to_string`, `percentile`,                   that output shows whole milliseconds
 `_percentile_fields`
+`_requests_data_rows`                                   a CSV row without times has times of 0
 `stats_writer`                                          Locust may log at the end that it wrote to a closed CSV file
 `STATS_TYPE_WIDTH`, `STATS_NAME_WIDTH`                   the printed tables have columns of 8 and 60 characters
 `last_received_spawn_timestamp`, `spawning_greenlet`    users that a ramp-up starts after the last report are not in it
@@ -49,10 +50,9 @@ __all__ = [
     "CONSOLE_PERCENTILES",
     "CONSOLE_ROW",
     "CSV_PERCENTILES",
+    "CSV_ROWS",
     "CSV_WRITER",
-    "NAME_WIDTH",
     "ROW",
-    "TYPE_WIDTH",
     "DefaultTaskSet",
     "Part",
     "begin_wait",
@@ -70,6 +70,7 @@ __all__ = [
     "queue_of",
     "replace",
     "run_user",
+    "table_widths",
 ]
 
 logger = logging.getLogger(__name__)
@@ -189,13 +190,18 @@ CONSOLE_PERCENTILES: Final[Part] = (StatsEntry, "percentile")
 """A row of the printed table of percentiles."""
 CSV_PERCENTILES: Final[Part] = (StatsCSV, "_percentile_fields")
 """The percentiles of a CSV row."""
+CSV_ROWS: Final[Part] = (StatsCSV, "_requests_data_rows")
+"""Writes the rows of the CSV file of requests."""
 CSV_WRITER: Final[Part] = (StatsCSVFileWriter, "stats_writer")
 """Writes the CSV files every second, in a greenlet of its own."""
 
 
-TYPE_WIDTH: Final[int] = getattr(stats, "STATS_TYPE_WIDTH", 8)
-NAME_WIDTH: Final[int] = getattr(stats, "STATS_NAME_WIDTH", 60)
-"""Columns of the printed tables. Locust takes the second from the terminal's width; it may be below 0."""
+def table_widths() -> tuple[int, int]:
+    """Return the widths of the columns Type and Name in the printed table of percentiles, as they are now.
+
+    Locust takes the second from the terminal's width, and again when that changes.
+    """
+    return getattr(stats, "STATS_TYPE_WIDTH", 8), getattr(stats, "STATS_NAME_WIDTH", 60)
 
 
 def replace(part: Part, make: Callable[[Any], Callable[..., Any]]) -> None:

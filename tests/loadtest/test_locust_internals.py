@@ -26,6 +26,7 @@ IN_ONE_PROCESS = (
     "_taskset_instance",
     "_task_queue",
     "_percentile_fields",
+    "_requests_data_rows",
     "to_dict",
     "to_string",
     "percentile",

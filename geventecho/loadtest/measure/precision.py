@@ -13,7 +13,7 @@ All of it holds for the whole process: a run with a `TcpUser` shows the times of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from locust import stats
@@ -24,10 +24,10 @@ from geventecho.loadtest.locust_internals import (
     CONSOLE_PERCENTILES,
     CONSOLE_ROW,
     CSV_PERCENTILES,
-    NAME_WIDTH,
+    CSV_ROWS,
     ROW,
-    TYPE_WIDTH,
     replace,
+    table_widths,
 )
 
 __all__ = ["bucket", "keep_microseconds"]
@@ -60,13 +60,21 @@ def keep_microseconds() -> None:
     replace(CONSOLE_ROW, lambda _: console_row)
     replace(CONSOLE_PERCENTILES, lambda _: console_percentiles)
     replace(CSV_PERCENTILES, lambda _: csv_percentiles)
+    replace(CSV_ROWS, with_blanks)
 
 
-def with_fractions(to_dict: Callable[..., dict[str, int | float | str]]) -> Callable[..., dict[str, int | float | str]]:
-    """A row for the web UI and the HTML report."""
+def has_no_times(entry: StatsEntry) -> bool:
+    """Whether a row has requests and no response time, because all of them failed. 0 would be a very good time."""
+    return entry.num_requests > 0 and not entry.response_times
 
-    def row(self: StatsEntry, escape_string_values: bool = False) -> dict[str, int | float | str]:
+
+def with_fractions(to_dict: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """A row for the web UI and the HTML report. Their script shows an empty median and average as 0."""
+
+    def row(self: StatsEntry, escape_string_values: bool = False) -> dict[str, Any]:
         shown = to_dict(self, escape_string_values)
+        if has_no_times(self):
+            return shown | {name: None for name in shown if "response_time" in name}
         shown["min_response_time"] = bucket(self.min_response_time or 0)
         shown["max_response_time"] = bucket(self.max_response_time)
         return shown
@@ -76,30 +84,67 @@ def with_fractions(to_dict: Callable[..., dict[str, int | float | str]]) -> Call
 
 def console_row(self: StatsEntry, current: bool = True) -> str:
     """A row of the printed table of requests, under Locust's own head."""
-    name_width = max(NAME_WIDTH - TYPE_WIDTH + 4, 0)  # as Locust has it, and never below 0: terminals may be narrow
+    type_width, name_width = table_widths()
+    # Locust writes its head with "%-*s". In a narrow terminal the width is below 0, of which that takes the amount.
+    name_width = abs(name_width - type_width + 4)
     method = self.method + " " if self.method else ""
     failures = f"{self.num_failures}({self.fail_ratio * 100:.2f}%)"
     times = (self.avg_response_time, self.min_response_time or 0, self.max_response_time, self.median_response_time)
-    average, minimum, maximum, median = (f"{bucket(time):g}" for time in times)
+    average, minimum, maximum, median = ("" if has_no_times(self) else f"{bucket(time):g}" for time in times)
     rate = self.current_rps if current else self.total_rps
     failure_rate = self.current_fail_per_sec if current else self.total_fail_per_sec
     return (
-        f"{method:<{TYPE_WIDTH}} {self.name:<{name_width}} {self.num_requests:7d} {failures:>12} "
+        f"{method:<{type_width}} {self.name:<{name_width}} {self.num_requests:7d} {failures:>12} "
         f"|{average:>7} {minimum:>7} {maximum:>7}{median:>7} | {rate:7.2f} {failure_rate:11.2f}"
     )
 
 
 def console_percentiles(self: StatsEntry) -> str:
-    """A row of the printed table of percentiles."""
+    """A row of the printed table of percentiles. Locust prints none for a row without times."""
+    type_width, name_width = table_widths()
     times = [f"{self.get_response_time_percentile(part):g}" for part in stats.PERCENTILES_TO_REPORT]
     columns = f"{times[0]:>8} " + " ".join(f"{time:>6}" for time in [*times[1:], f"{self.num_requests}"])
-    return f"{self.method or '':<{TYPE_WIDTH}} {self.name:<{max(NAME_WIDTH, 0)}} {columns}"
+    return f"{self.method or '':<{type_width}} {self.name:<{abs(name_width)}} {columns}"
 
 
 def csv_percentiles(self: StatsCSV, entry: StatsEntry, use_current: bool = False) -> list[Any]:
     """The percentiles of a CSV row."""
     if not entry.num_requests:
         return self.percentiles_na
+    if has_no_times(entry):
+        return [""] * len(self.percentiles_to_report)
     current = use_current and entry.use_response_times_cache
     read = entry.get_current_response_time_percentile if current else entry.get_response_time_percentile
     return [read(part) or 0 for part in self.percentiles_to_report]
+
+
+class BlankTimes:
+    """Writes CSV rows of requests, with empty times where a row has none.
+
+    Args:
+        table: whose rows they are.
+        writer: takes the rows.
+    """
+
+    def __init__(self, table: StatsCSV, writer: Any) -> None:
+        self._stats = table.environment.stats
+        self._times = [column for column, name in enumerate(table.requests_csv_columns) if name.endswith("Time")]
+        self._writer = writer
+
+    def writerow(self, columns: Iterable[Any]) -> None:
+        """Write one row, which begins with type and name."""
+        row = list(columns)
+        entry = self._stats.entries.get((row[1], row[0]), self._stats.total)
+        if has_no_times(entry):
+            for column in self._times:
+                row[column] = ""
+        self._writer.writerow(row)
+
+
+def with_blanks(rows: Callable[[StatsCSV, Any], None]) -> Callable[[StatsCSV, Any], None]:
+    """The rows of the CSV file of requests."""
+
+    def write(self: StatsCSV, csv_writer: Any) -> None:
+        rows(self, BlankTimes(self, csv_writer))
+
+    return write

@@ -21,6 +21,7 @@ PARTS: tuple[tuple[Any, str], ...] = (
     internals.CONSOLE_ROW,
     internals.CONSOLE_PERCENTILES,
     internals.CSV_PERCENTILES,
+    internals.CSV_ROWS,
     internals.CSV_WRITER,
     (stats, "STATS_TYPE_WIDTH"),
     (stats, "STATS_NAME_WIDTH"),

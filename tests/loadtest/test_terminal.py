@@ -1,0 +1,65 @@
+"""Locust's tables in terminals of any width, narrower than its own columns too."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from tests.support import peers
+from tests.support.locust_process import COUNTING_USER, ROOT, environment
+from tests.support.timing import SCALE
+
+
+def run_in_terminal(columns: int, directory: Path, *arguments: str) -> tuple[int, str]:
+    """Run a headless Locust in a terminal of that width; returns its exit code and what it printed there."""
+    master, slave = pty.openpty()
+    try:
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        command = [sys.executable, "-m", "locust", "-f", str(COUNTING_USER), "--headless", *arguments]
+        process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, cwd=ROOT, start_new_session=True,
+            env=environment(FIRED=str(directory)),
+        )  # fmt: skip
+    finally:
+        os.close(slave)
+    printed = b""
+    try:
+        signal.alarm(int(60 * SCALE))  # ends a read that waits for ever
+        while True:
+            try:
+                chunk = os.read(master, 65536)
+            except OSError:  # EIO: the last process has closed the terminal
+                break
+            if not chunk:
+                break
+            printed += chunk
+    finally:
+        signal.alarm(0)
+        os.close(master)
+        process.kill()
+    return process.wait(), printed.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("columns", [0, 60, 80, 100, 200])
+def test_the_tables_in_a_terminal(columns: int, tmp_path: Path) -> None:
+    arguments = ("-u", "2", "-r", "2", "-t", "2", "--tcp-think-time", "0.1")
+    with peers.echoes() as peer:
+        code, printed = run_in_terminal(columns, tmp_path, *arguments, "--host", peer.target)
+    assert "Traceback" not in printed, printed
+    assert code == 0, printed
+    lines = printed.splitlines()
+    heads = [line for line in lines if re.match("Type +Name +# reqs", line)]
+    rows = [line for line in lines if re.match(r"TCP +echo +\d+ +0\(0\.00%\) ", line)]
+    assert heads[-1].index("|") == rows[-1].index("|"), "the columns stand under their heads"
+    assert [line for line in lines if re.match(r"TCP +connect +2 +0\(0\.00%\) ", line)], printed
+    assert [line for line in lines if re.match(r"TCP +connect( +[\d.]+){11} +2$", line)], printed
