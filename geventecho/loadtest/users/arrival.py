@@ -8,23 +8,30 @@ from typing import Final
 
 __all__ = ["CROWD", "Burst", "Crowd"]
 
-# Connects a second that one spawn may cause, see `Burst`.
 BURST_RATE: Final = 1000.0
+"""Connects a second that the users of one burst may cause."""
 
 
 class Burst:
-    """The users that were spawned at one stroke.
+    """The users that Locust spawned together.
 
-    Locust spawns floor(rate) users at once, then waits: at 1,000 a second, a thousand connects in the same millisecond.
-    They would queue behind each other in this process, measure that queue as connect time, and go on in step. So each
-    user waits first, for a random time within that which its burst takes at 1,000 a second, a second at most.
+    Locust spawns floor(rate) users in one instant, then waits a second: at a rate of 1,000 there are a thousand
+    connects in the same millisecond. They queue behind each other in this process, and their connect times measure
+    that queue. So each user first waits for a random part of the time that the burst takes at 1,000 connects a
+    second, or of one second if that is less.
+
+    This keeps connects apart. Tasks are kept apart by `TcpUser.wait_time`: after one random wait the users of a
+    burst are spread evenly over the think time.
+
+    Attributes:
+        size: users in it.
     """
 
     def __init__(self) -> None:
         self.size = 0
 
     def delay(self) -> float:
-        """Seconds for one of its users to wait before it connects."""
+        """Return the seconds that one of its users waits before it connects."""
         return random.random() * min(1.0, self.size / BURST_RATE)  # noqa: S311
 
 
@@ -50,7 +57,7 @@ class Crowd:
             self._frozen_before = gc.get_freeze_count() > 0
 
     def arrive(self) -> Burst:
-        """A user was made; returns the burst it belongs to."""
+        """Count a user that was made, and return the burst it belongs to."""
         self._users += 1
         if self._burst is None:
             if self._freezes:
@@ -60,11 +67,11 @@ class Crowd:
         return self._burst
 
     def begin(self) -> None:
-        """A user runs: no more will join its burst."""
+        """End the burst: one of its users runs, so Locust has spawned all of them."""
         self._burst = None
 
     def leave(self) -> None:
-        """A user has gone."""
+        """Count a user that has ended."""
         self._users -= 1
         if self._users == 0 and self._freezes:
             gc.unfreeze()
@@ -74,4 +81,4 @@ class Crowd:
 
 
 CROWD: Final = Crowd()
-"""All of them."""
+"""All users of this process."""

@@ -12,7 +12,7 @@ from geventecho.errors import UnexpectedReply
 __all__ = ["Expectation", "check"]
 
 Expectation = bytes | re.Pattern[bytes] | Callable[[bytes], object]
-"""These bytes, something in which this pattern is found, or something that this calls true."""
+"""The reply must be these bytes, or contain the pattern, or make the function return something true."""
 
 
 def check(reply: bytes, expect: Expectation, target: Address) -> bytes:

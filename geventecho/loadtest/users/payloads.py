@@ -1,4 +1,4 @@
-"""Payloads to echo, no two alike, made at the cost of a copy."""
+"""Payloads to echo. No two are alike, and each costs no more than a copy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Final
 
 __all__ = ["distinct_payloads"]
 
-# The filler is read from a different offset each time, so that a reply to another message differs all over.
 OFFSETS: Final = 251
+"""The filler is read from another offset for each message, so that the replies to two messages differ in every part."""
 SMALL: Final = 4096
-"""Bytes up to which all the tails there are, a megabyte of them, are kept for all users: cutting one out costs more."""
+"""Up to this size all tails are kept for all users, a megabyte: to cut one out for each message takes longer."""
 LARGE: Final = 65536
-"""Bytes from which a second copy costs more than a view that saves it."""
+"""From this size on a view of the filler is used: a second copy takes longer than to make the view."""
 
 
 @lru_cache(maxsize=4)
@@ -33,16 +33,16 @@ def _tails(size: int) -> list[bytes]:
 def distinct_payloads(size: int) -> Iterator[bytes]:
     """Yield payloads for one user for ever.
 
-    A payload begins with 8 bytes of sequence number, counted from a random start, and 8 bytes that name the user;
-    random filler follows. Shorter ones are cut after the byte that changes fastest, which is the first: even single
-    bytes differ from message to message, as far as 256 values go.
+    A payload begins with a sequence number of 8 bytes, counted from a random start. 8 bytes that name the user follow,
+    then random filler. A shorter payload is the beginning of that. The first byte changes with each message, so that
+    even payloads of one byte differ, as far as 256 values go.
 
     Args:
         size: bytes of each, 1 or more.
     """
     user = os.urandom(8)
     head = Struct("<Q8s").pack
-    # From less than 2**56, so that adding ones for years never makes more than 8 bytes of it.
+    # It starts below 2**56, so that it fits into 8 bytes for years.
     numbers = count(int.from_bytes(os.urandom(7), "little"))
     tail = size - 16
     if tail <= 0:

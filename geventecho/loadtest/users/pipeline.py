@@ -45,9 +45,10 @@ class Sent(NamedTuple):
 
 
 class Pipeline:
-    """Sends ahead of the replies, in a greenlet of its own: a server that is busy answering may not read.
+    """Sends requests without waiting for the replies to earlier ones.
 
-    What was sent and not answered when the connection fails, fails with it; what was not sent was no operation.
+    A greenlet of its own sends, because a server that writes replies may not read meanwhile. When the connection fails,
+    the requests under way fail with it. A request that was not sent yet is no operation.
 
     Args:
         reporter: reports each request when its reply is there.
@@ -95,7 +96,7 @@ class Pipeline:
             if self._send_error is not None:
                 raise self._send_error
         except BaseException as error:
-            # Nothing may wait here: a second exception, the end of the test, would lose what is under way.
+            # Nothing may wait here: a second exception, such as the end of the test, would lose the requests under way.
             self._over = True
             sender.kill(block=False)
             error = self._send_error or error
@@ -118,7 +119,7 @@ class Pipeline:
         return reply
 
     def _leave_queue(self) -> None:
-        # Before the report: where a listener raises, it was reported all the same.
+        # Before the report: when a listener raises, the request was reported all the same.
         self._sent.get()
         self._free.release()
 

@@ -30,17 +30,18 @@ Seconds = float | EllipsisType | None
 
 
 class TcpSession:
-    """One user's connection, and the reporting of what is done with it.
+    """One user's connection. It reports each operation to Locust.
 
-    It connects when it is first needed and again after a loss. A lost connection is the failure of the operation that
-    met it; the next operation connects anew, after a pause.
+    It connects when it is first needed and again after a loss. When a connection is lost during an operation, that
+    operation fails. The next operation connects anew, after a pause.
 
-    All operations take `name`, the row they are reported in; `timeout`, seconds for the whole of it (None is no limit,
-    the session's own when left out); and `context`, added to the event's context. They raise `Failed` when they failed
-    and that was reported; its `error` says what happened. Not caught, it ends the task.
+    All operations take `name`, the row they are reported in; `timeout`, seconds for the whole operation (None is no
+    limit, and without it the session's own applies); and `context`, added to the event's context. An operation that
+    failed was reported, and raises `Failed`; its `error` says what happened. `Failed` ends the task unless it is
+    caught.
 
     Args:
-        user: whose it is.
+        user: the user that it belongs to.
         target: where to connect.
         connect_timeout: seconds to resolve the name and connect; None is no limit.
         request_timeout: seconds for one operation; None is no limit.
@@ -184,7 +185,7 @@ class TcpSession:
         timeout: Seconds = ...,
         context: Context = None,
     ) -> bytes:
-        """Wait for what the server sends by itself, and return it. The row's time is that of the wait."""
+        """Wait for a message that the server sends by itself, and return it. The row's time is that of the wait."""
 
         def receive(client: Client) -> bytes:
             got = client.receive(reply, timeout=timeout)
@@ -215,7 +216,7 @@ class TcpSession:
 
     @contextmanager
     def transaction(self, name: str, *, context: Context = None) -> Iterator[None]:
-        """Report the block as a row of its own, of type TRANSACTION. It fails when the block raises."""
+        """Report the block as one operation, in a row of type TRANSACTION. It fails when the block raises."""
         self._reporter.account.started += 1
         begun = perf_counter()
         left: BaseException | None = None
@@ -237,7 +238,7 @@ class TcpSession:
             client.close()
 
     def _lose(self, error: BaseException) -> None:
-        """Close after what ended an operation midway; only an unexpected reply leaves the connection in step."""
+        """Close after an error that ended an operation midway. An unexpected reply leaves the connection usable."""
         if isinstance(error, Failed):
             error = error.error
         if isinstance(error, UnexpectedReply):
@@ -256,7 +257,7 @@ class TcpSession:
         except (Failed, *ABORTS):
             raise
         except Exception as error:
-            # Nothing has reported it: a row of its own, as every failure is.
+            # Nothing has reported it yet, and every failure is in a row.
             self._reporter.account.started += 1
             self._reporter.ended("on_connect", None, perf_counter(), error)
             raise Failed(error) from error

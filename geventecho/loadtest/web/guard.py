@@ -1,9 +1,9 @@
-"""Refuses requests to the web UI that come from somebody else's page.
+"""Refuses requests to the web UI that come from another site's page.
 
-Locust's UI has no login, starts load against any target, and answers every `Origin`: any page open in the tester's
-browser could start a swarm, loopback or not, and with DNS rebinding also read the answers. A browser says truthfully
-which site a request comes from (`Origin`, `Sec-Fetch-Site`) and which name it was sent to (`Host`); programs such as
-curl, which no page can steer, send no `Origin`.
+Locust's UI has no login, starts load against any target and answers requests of every `Origin`. Any page that is
+open in the tester's browser could start a test, and with DNS rebinding read the answers too, even of a UI on
+loopback. A browser says truthfully which site a request comes from (`Origin`, `Sec-Fetch-Site`) and which name it
+was sent to (`Host`). Programs such as curl, which no page can steer, send no `Origin`.
 """
 
 from __future__ import annotations
