@@ -6,8 +6,8 @@ import csv
 import re
 from pathlib import Path
 
-from tests.support import peers
-from tests.support.locust_process import ROOT, LocustRun
+from tests.support import ROOT, peers
+from tests.support.locust_process import LocustRun
 from tests.support.locust_script import run_users
 
 ANY_TCP = ROOT / "loadtests" / "any_tcp.py"

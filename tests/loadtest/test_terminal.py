@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import peers
-from tests.support.locust_process import COUNTING_USER, ROOT, environment
+from tests.support import ROOT, peers
+from tests.support.locust_process import COUNTING_USER, environment
 from tests.support.timing import SCALE
 
 
