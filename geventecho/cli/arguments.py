@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import configargparse
 
+from geventecho.cli.standard_io import print_error
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
 
@@ -35,8 +37,8 @@ class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
             if message.startswith(f"argument {'/'.join(action.option_strings)}: "):
                 origin = self.origin(action.dest)[1]
                 message += f" (from {origin})" if origin else ""
-        self.exit(2, f"{self.prog}: error: {message}\nTry '{self.prog} --help'.\n")
-        raise AssertionError("exit() returned")
+        print_error(f"{self.prog}: error: {message}\nTry '{self.prog} --help'.")
+        raise SystemExit(2)
 
     def parse_known_args(self, *args: Any, **options: Any) -> tuple[argparse.Namespace, list[str]]:
         """Parse, and accept the last positional argument after an option too: ``send TARGET --timeout 1 MESSAGE``.

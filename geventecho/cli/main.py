@@ -11,6 +11,7 @@ import gevent
 from geventecho._version import __version__
 from geventecho.cli import ping, send, serve
 from geventecho.cli.arguments import Parser
+from geventecho.cli.standard_io import occupy_standard_descriptors, print_error
 from geventecho.errors import AddressError, ConfigError, GeventechoError
 
 __all__ = ["main"]
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: with 2 after a usage error, with 0 after --help and --version.
     """
+    occupy_standard_descriptors()
     parser = Parser(
         prog="geventecho",
         description="A TCP echo server and client. `geventecho COMMAND --help` explains a command, with examples.",
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (AddressError, ConfigError) as error:
         command_parser.error(str(error))
     except GeventechoError as error:
-        print(f"geventecho {options.command}: {error}", file=sys.stderr)
+        print_error(f"geventecho {options.command}: {error}")
         return 1
     except KeyboardInterrupt:
         return 130

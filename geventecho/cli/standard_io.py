@@ -19,12 +19,30 @@ from gevent import get_hub
 from geventecho.errors import GeventechoError
 from geventecho.net import wait_ready
 
-__all__ = ["Output", "chunks_of"]
+__all__ = ["Output", "chunks_of", "occupy_standard_descriptors", "print_error"]
 
 READABLE: Final = 1
 WRITABLE: Final = 2
 READ_SIZE: Final = 65536
 STDERR: Final = 2
+
+
+def occupy_standard_descriptors() -> None:
+    """Open /dev/null as standard input, output and error where they are closed.
+
+    The next socket would get the number otherwise, and a log line for standard error would go to a peer.
+    """
+    for descriptor in range(STDERR + 1):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # open(2) gives the lowest number that is free
+
+
+def print_error(text: str) -> None:
+    """Print on standard error, and nowhere when that was closed; print() would take standard output then."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr)
 
 
 def chunks_of(descriptor: int) -> Iterator[bytes]:

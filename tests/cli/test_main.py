@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ import geventecho
 from geventecho.cli.main import main
 from geventecho.errors import AddressError, ConfigError, GeventechoError
 from tests.support import peers
-from tests.support.commands import command, environment
+from tests.support.commands import COMMAND, SECONDS, command, environment
 from tests.support.servers import Process, capacity
+from tests.support.timing import wait_until
 
 
 def test_version() -> None:
@@ -117,10 +119,36 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         main(["fails"])
 
 
+# Standard streams -----------------------------------------------------------------------------------------------------
+
+
+def closed(streams: str, *arguments: str) -> list[str]:
+    """A command line that runs `geventecho ARGUMENTS` with some of the standard streams closed."""
+    return ["/bin/sh", "-c", f'exec "$@" {streams}', "sh", *COMMAND, *arguments]
+
+
+def test_no_socket_takes_the_place_of_a_closed_standard_stream(tmp_path: Path) -> None:
+    path = tmp_path / "echo.sock"
+    arguments = closed("<&- >&- 2>&-", "serve", f"unix:{path}", "--log-level", "debug")
+    with subprocess.Popen(arguments, env=environment()) as process:
+        try:
+            wait_until(path.exists)
+            found = [os.readlink(f"/proc/{process.pid}/fd/{descriptor}") for descriptor in range(3)]
+            assert found == [os.devnull] * 3
+        finally:
+            process.terminate()
+        assert process.wait(SECONDS) == 0
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("send", "--nonsense"), 2), (("serve", "fd:99"), 1)])
+def test_an_error_does_not_go_to_standard_output(arguments: tuple[str, ...], code: int) -> None:
+    done = subprocess.run(closed("2>&-", *arguments), capture_output=True, check=False, env=environment())
+    assert (done.returncode, done.stdout) == (code, b"")
+
+
 # The config file ------------------------------------------------------------------------------------------------------
 
 RIGHT = {"serve": "port = 0\nmax-connections = 7\n", "send": "reply-exactly = 3\n", "ping": "count = 2\n"}
-COMMANDS = tuple(RIGHT)
 
 
 def refused(name: str, *arguments: str, names: dict[str, str] | None = None) -> str:
@@ -132,7 +160,7 @@ def refused(name: str, *arguments: str, names: dict[str, str] | None = None) -> 
     return error.removeprefix(f"geventecho {name}: error: ")
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", RIGHT)
 @pytest.mark.parametrize("is_directory", [False, True])
 def test_a_config_file_that_cannot_be_read_is_named_with_its_source(
     name: str, is_directory: bool, tmp_path: Path
@@ -144,7 +172,7 @@ def test_a_config_file_that_cannot_be_read_is_named_with_its_source(
     assert refused(name, "--config", str(path)) == f"--config: the file {path} cannot be read: {reason}"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", RIGHT)
 def test_the_file_on_the_command_line_stands_instead_of_that_in_the_environment(name: str, tmp_path: Path) -> None:
     missing, wrong = tmp_path / "missing.conf", tmp_path / "wrong.conf"
     wrong.write_text("nonsense = 1\n")
@@ -152,14 +180,14 @@ def test_the_file_on_the_command_line_stands_instead_of_that_in_the_environment(
     assert error == f"unrecognized arguments, here or in {wrong}: --nonsense=1"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", RIGHT)
 def test_a_config_file_that_is_no_text(name: str, tmp_path: Path) -> None:
     path = tmp_path / "picture.conf"
     path.write_bytes(bytes(range(256)))
     assert "it is not UTF-8 text" in refused(name, "--config", str(path))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", RIGHT)
 def test_an_empty_name_of_a_config_file_is_none(name: str) -> None:
     names = {f"GEVENTECHO_{name.upper()}_CONFIG": ""}
     assert refused(name, "--nonsense", names=names) == "unrecognized arguments: --nonsense"
