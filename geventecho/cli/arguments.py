@@ -89,20 +89,7 @@ def add_command(
     """
     prefix = f"GEVENTECHO_{name.upper()}_"
     variable = f"{prefix}CONFIG"
-    file_from_environment = os.environ.get(variable, "")
-
-    def open_config_file(path: str) -> io.StringIO:
-        # Read at once: ConfigArgParse lets a failure of a later read end in a traceback.
-        try:
-            stream = io.StringIO(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            source = variable if path == os.path.expanduser(file_from_environment) else "--config"
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            parser.error(f"{source}: the file {path} cannot be read: {reason}")
-        stream.name = path  # for the messages about what the file holds
-        return stream
-
-    parser = commands.add_parser(
+    parser: Parser = commands.add_parser(
         name,
         help=summary,
         description=description,
@@ -111,13 +98,25 @@ def add_command(
         auto_env_var_prefix=prefix,
         add_env_var_help=False,
         add_config_file_help=False,
-        config_file_open_func=open_config_file,
+        config_file_open_func=lambda path: _config_file(parser, path, variable),
         allow_abbrev=False,
     )
     # ConfigArgParse takes a file's name from the command line and from the default, and not from the environment.
     parser.add_argument(
-        "--config", metavar="FILE", is_config_file=True, default=file_from_environment or None,
+        "--config", metavar="FILE", is_config_file=True, default=os.environ.get(variable) or None,
         help="read options from this file",
     )  # fmt: skip
     parser.set_defaults(run=run, parser=parser)
     return parser
+
+
+def _config_file(parser: Parser, path: str, variable: str) -> io.StringIO:
+    """Read a config file whole: ConfigArgParse lets a failure of a later read end in a traceback."""
+    try:
+        stream = io.StringIO(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        source = variable if path == os.path.expanduser(os.environ.get(variable, "")) else "--config"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        parser.error(f"{source}: the file {path} cannot be read: {reason}")
+    stream.name = path  # for the messages about what the file holds
+    return stream

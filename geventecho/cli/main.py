@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -46,13 +47,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         where = f", here or in {options.config}" if options.config else ""
         command_parser.error(f"unrecognized arguments{where}: {' '.join(unknown)}")
+    return _run(options, command_parser)
+
+
+def _run(options: argparse.Namespace, parser: Parser) -> int:
     # Ctrl-C reaches a waiting greenlet through the hub, which would print it on the way.
     hub = gevent.get_hub()
     hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
     try:
         return int(options.run(options))
     except (AddressError, ConfigError) as error:
-        command_parser.error(str(error))
+        parser.error(str(error))
     except GeventechoError as error:
         print_error(f"geventecho {options.command}: {error}")
         return 1

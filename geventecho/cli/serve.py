@@ -50,6 +50,26 @@ def add_to(commands: Commands) -> None:
     parser = add_command(
         commands, "serve", summary="run the echo server", description=DESCRIPTION, epilog=EPILOG, run=run
     )
+    _add_where(parser, defaults)
+    _add_limits(parser, defaults)
+    drain = parser.add_argument_group("stopping")
+    drain.add_argument(
+        "--drain-timeout", metavar="SECONDS", type=seconds, default=defaults.drain_timeout,
+        help="end what is still open this long after the signal (default %(default)s)",
+    )  # fmt: skip
+    drain.add_argument(
+        "--drain-idle", metavar="SECONDS", type=seconds, default=defaults.drain_idle,
+        help="after the signal, end a connection after this long without a byte (default %(default)s)",
+    )  # fmt: skip
+    log = parser.add_argument_group("logging, on standard error")
+    log.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="warning",
+        help="debug has a line for each connection; payload is never logged (default %(default)s)",
+    )  # fmt: skip
+    log.add_argument("--log-format", choices=("text", "json"), default="text", help="(default %(default)s)")
+
+
+def _add_where(parser: Parser, defaults: ServerConfig) -> None:
     default = Address.parse(DEFAULT_TARGET)
     where = parser.add_argument_group("where to listen")
     where.add_argument(
@@ -69,22 +89,6 @@ def add_to(commands: Commands) -> None:
         "--backlog", metavar="N", type=whole_number(1), default=defaults.backlog,
         help="accept queue to ask for; the kernel clamps it to net.core.somaxconn (default %(default)s)",
     )  # fmt: skip
-    _add_limits(parser, defaults)
-    drain = parser.add_argument_group("stopping")
-    drain.add_argument(
-        "--drain-timeout", metavar="SECONDS", type=seconds, default=defaults.drain_timeout,
-        help="end what is still open this long after the signal (default %(default)s)",
-    )  # fmt: skip
-    drain.add_argument(
-        "--drain-idle", metavar="SECONDS", type=seconds, default=defaults.drain_idle,
-        help="after the signal, end a connection after this long without a byte (default %(default)s)",
-    )  # fmt: skip
-    log = parser.add_argument_group("logging, on standard error")
-    log.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), default="warning",
-        help="debug has a line for each connection; payload is never logged (default %(default)s)",
-    )  # fmt: skip
-    log.add_argument("--log-format", choices=("text", "json"), default="text", help="(default %(default)s)")
 
 
 def _add_limits(parser: Parser, defaults: ServerConfig) -> None:
