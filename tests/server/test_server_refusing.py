@@ -16,7 +16,7 @@ from geventecho.server.tcp_server import EchoServer
 from tests.support.servers import assert_adds_up, dial, echo_server, ping
 from tests.support.timing import PATIENCE, SCALE, UNIT, wait_until
 
-pytestmark = pytest.mark.usefixtures("no_leaks")
+pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("no_leaks")]
 TURN = 0.005
 """Seconds that a turn of the loop takes: what some 500 busy connections cost."""
 PEERS = 200
