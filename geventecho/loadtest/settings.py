@@ -16,6 +16,7 @@ from geventecho.options import seconds, whole_number
 
 __all__ = [
     "CHECKS",
+    "DEFAULTS",
     "FIXED",
     "HELP",
     "PREFIX",
@@ -130,6 +131,8 @@ HELP: Final = {
     "request_timeout": "Seconds for a request and its whole reply",
 }
 METAVAR: Final = {"payload_size": "BYTES"}
+DEFAULTS: Final = {"payload_size": 1024, "think_time": 1.0, "connect_timeout": 5.0, "request_timeout": 5.0}
+"""The attributes of `TcpUser`, for --help."""
 
 Check = Callable[[Mapping[str, Any]], object]
 CHECKS: Final[list[Check]] = [check_options]
@@ -145,7 +148,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
             type=_checked(parse),
             default="",
             metavar=METAVAR.get(name, "SECONDS"),
-            help=f"{HELP[name]}. Without it the `{name}` of the user class applies.",
+            help=f"{HELP[name]}. Without it the `{name}` of the user class applies, by default {DEFAULTS[name]}.",
             env_var=f"GEVENTECHO_LOADTEST_{name.upper()}",
         )
 

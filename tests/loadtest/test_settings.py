@@ -24,6 +24,10 @@ def test_an_option_wins_over_the_class_and_the_class_over_the_defaults() -> None
     }
 
 
+def test_the_help_says_the_defaults() -> None:
+    assert run_script("settings.help_says_the_defaults")
+
+
 def test_without_a_command_line_the_class_applies() -> None:
     assert run_script("settings.without_a_command_line") == 2 * [[64, 0.02, 2.0, None]]
 

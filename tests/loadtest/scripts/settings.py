@@ -11,6 +11,7 @@ from locust.argument_parser import get_parser
 from locust.env import Environment
 
 from geventecho.loadtest import TcpUser
+from geventecho.loadtest.settings import DEFAULTS
 from tests.loadtest.locustfiles.two_classes import Own, Plain
 
 
@@ -38,3 +39,8 @@ def with_options() -> dict[str, Any]:
 
 def without_a_command_line() -> list[Any]:
     return [settings(Own, options) for options in (None, Namespace())]
+
+
+def help_says_the_defaults() -> bool:
+    text = " ".join(get_parser().format_help().split())
+    return all(f"`{name}` of the user class applies, by default {getattr(TcpUser, name)}." in text for name in DEFAULTS)
