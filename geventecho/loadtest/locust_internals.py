@@ -87,7 +87,7 @@ DefaultTaskSet: Final[Any] = getattr(_task, "DefaultTaskSet", TaskSet)
 """The base of our task loop."""
 
 # The steps that our task loop does itself. A plugin may have replaced one, to limit iterations say.
-_STEPS: Final = ("run", "wait", "execute_next_task", "get_next_task", "schedule_task")
+_STEPS: Final = ("run", "wait", "wait_time", "execute_next_task", "get_next_task", "schedule_task")
 
 
 def run_user(user: User, loop: Callable[[User], Any]) -> bool:
@@ -136,13 +136,15 @@ def begin_wait(user: User) -> None:
     Raises:
         StopUser: it is stopped already.
     """
-    state = getattr(user, "_state", None)
-    if state is None:  # not running yet, or another Locust
+    try:
+        state = user._state
+    except AttributeError:  # another Locust
+        return
+    if state is None or _WAITING is None:  # not running yet, or another Locust
         return
     if state == _STOPPING:
         raise StopUser
-    if _WAITING is not None:
-        user._state = _WAITING
+    user._state = _WAITING
 
 
 def end_wait(user: User) -> None:
@@ -151,13 +153,15 @@ def end_wait(user: User) -> None:
     Raises:
         StopUser: the user was stopped meanwhile.
     """
-    state = getattr(user, "_state", None)
-    if state is None:
+    try:
+        state = user._state
+    except AttributeError:
+        return
+    if state is None or _RUNNING is None:
         return
     if state == _STOPPING:
         raise StopUser
-    if _RUNNING is not None:
-        user._state = _RUNNING
+    user._state = _RUNNING
 
 
 # --- the count of requests ---------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ Between two tasks Locust makes nine calls. A user with one task needs none of th
 
 from __future__ import annotations
 
+from typing import Any
+
 import gevent
 from gevent import get_hub
 from locust import User
@@ -23,6 +25,7 @@ class TaskLoop(DefaultTaskSet):  # type: ignore[misc]  # which a new Locust may 
 
     def __init__(self, parent: User) -> None:
         super().__init__(parent)
+        self._owner: Any = parent  # `user` is a property, which costs a call
         self._turn = -1  # of the event loop, when this user last let the others run
 
     def wait(self) -> None:
@@ -30,9 +33,10 @@ class TaskLoop(DefaultTaskSet):  # type: ignore[misc]  # which a new Locust may 
 
         While a greenlet runs, the event loop stands still. If it has turned, every greenlet that was ready has run.
         """
-        user = self.user
+        user = self._owner
         begin_wait(user)
-        seconds = self.wait_time()  # may itself wait
+        wait_time = user.wait_time or self.wait_time  # a class with min_wait and max_wait has None
+        seconds = wait_time()  # may itself wait
         loop = get_hub().loop
         if seconds > 0 or self._turn == loop.iteration:
             gevent.sleep(seconds)
