@@ -299,6 +299,7 @@ def _plain_parser() -> LocustArgumentParser:
     parser = LocustArgumentParser(add_help=False)
     parser.add_argument("-H", "--host")
     parser.add_argument("--web-host", default="")
+    parser.add_argument("--html", dest="html_file")
     parser.add_argument("-P", "--web-port", type=int, default=8089)
     parser.add_argument("-l", "--list", action="store_true", dest="list_commands")
     for name in ("--headless", "--worker", "--show-task-ratio", "--show-task-ratio-json"):

@@ -18,8 +18,11 @@ import sys
 from collections.abc import Sequence
 from types import CodeType, ModuleType
 
-# As a whole word; `main` is also the name of a module.
-PATTERNS = {"main": r"(?<=def )main\b|(?<=import )main\b|(?<!\.)\bmain(?=\(\))"}
+# As a whole word; these two are also names of modules.
+PATTERNS = {
+    "clients": r"(?<=self\.)clients\b|(?<=runner\.)clients\b",
+    "main": r"(?<=def )main\b|(?<=import )main\b|(?<!\.)\bmain(?=\(\))",
+}
 
 
 class Renaming(importlib.machinery.SourceFileLoader):
