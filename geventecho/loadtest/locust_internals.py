@@ -35,7 +35,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
-from gevent import GreenletExit
+import gevent
+from gevent import GreenletExit, get_hub
 from locust import User, stats
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -68,6 +69,7 @@ __all__ = [
     "locust_parser",
     "participants",
     "queue_of",
+    "repeat_task",
     "replace",
     "run_user",
     "table_widths",
@@ -87,7 +89,7 @@ DefaultTaskSet: Final[Any] = getattr(_task, "DefaultTaskSet", TaskSet)
 """The base of our task loop."""
 
 # The steps that our task loop does itself. A plugin may have replaced one, to limit iterations say.
-_STEPS: Final = ("run", "wait", "wait_time", "execute_next_task", "get_next_task", "schedule_task")
+_STEPS: Final = ("run", "wait", "wait_time", "execute_task", "execute_next_task", "get_next_task", "schedule_task")
 
 
 def run_user(user: User, loop: Callable[[User], Any]) -> bool:
@@ -128,6 +130,33 @@ def _loop_is_replaced() -> bool:
 def queue_of(taskset: TaskSet) -> Any:
     """The tasks that were scheduled and not yet begun, a deque."""
     return taskset._task_queue
+
+
+def repeat_task(taskset: Any, user: Any, task: Callable[[User], None]) -> None:
+    """Execute a user's only task again and again, until there is something else to do.
+
+    It does what `execute_task` and `TaskLoop.wait` do, without their calls: those were a tenth of a flat-out user.
+
+    Args:
+        taskset: a `TaskLoop`.
+        user: its user, which has a `wait_time`.
+        task: the only element of `user.tasks`, a function.
+    """
+    tasks, queue, loop = user.tasks, taskset._task_queue, get_hub().loop
+    while True:
+        task(user)
+        if user._state == _STOPPING:
+            raise StopUser
+        user._state = _WAITING  # before wait_time, which may itself wait
+        seconds = user.wait_time()
+        if seconds > 0 or taskset.turn == loop.iteration:
+            gevent.sleep(seconds)
+        taskset.turn = loop.iteration
+        if user._state == _STOPPING:
+            raise StopUser
+        user._state = _RUNNING
+        if queue or user.tasks is not tasks or len(tasks) != 1 or tasks[0] is not task:
+            return
 
 
 def begin_wait(user: User) -> None:

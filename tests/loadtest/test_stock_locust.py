@@ -48,6 +48,7 @@ def test_a_run_with_a_tcp_user_changes_what_the_docs_say() -> None:
     assert found == {
         "changed": [
             "locust.stats.StatsCSV._percentile_fields",
+            "locust.stats.StatsCSV._requests_data_rows",
             "locust.stats.StatsCSVFileWriter.stats_writer",
             "locust.stats.StatsEntry.percentile",
             "locust.stats.StatsEntry.to_dict",

@@ -176,7 +176,7 @@ def count_sleeps() -> list[float]:
     original = gevent.sleep
 
     def count(seconds: float = 0, ref: bool = True) -> None:
-        if sys._getframe(1).f_code.co_filename.endswith(("/task_loop.py", "/locust/user/task.py")):
+        if sys._getframe(1).f_code.co_filename.endswith(("/task_loop.py", "/locust_internals.py", "/locust/user/task.py")):
             sleeps.append(seconds)
         original(seconds, ref)
 

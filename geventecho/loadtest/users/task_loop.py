@@ -8,14 +8,12 @@ Between two tasks Locust makes nine calls. A user with one task needs none of th
 
 from __future__ import annotations
 
-from typing import Any
-
 import gevent
 from gevent import get_hub
 from locust import User
 from locust.exception import RescheduleTaskImmediately
 
-from geventecho.loadtest.locust_internals import DefaultTaskSet, begin_wait, end_wait, queue_of
+from geventecho.loadtest.locust_internals import DefaultTaskSet, begin_wait, end_wait, queue_of, repeat_task
 
 __all__ = ["TaskLoop"]
 
@@ -25,22 +23,20 @@ class TaskLoop(DefaultTaskSet):  # type: ignore[misc]  # which a new Locust may 
 
     def __init__(self, parent: User) -> None:
         super().__init__(parent)
-        self._owner: Any = parent  # `user` is a property, which costs a call
-        self._turn = -1  # of the event loop, when this user last let the others run
+        self.turn = -1  # of the event loop, when this user last let the others run
 
     def wait(self) -> None:
         """Wait as `wait_time` says. A wait of 0 seconds is over if the event loop has turned since the last one.
 
         While a greenlet runs, the event loop stands still. If it has turned, every greenlet that was ready has run.
         """
-        user = self._owner
+        user = self.user
         begin_wait(user)
-        wait_time = user.wait_time or self.wait_time  # a class with min_wait and max_wait has None
-        seconds = wait_time()  # may itself wait
+        seconds = self.wait_time()  # may itself wait
         loop = get_hub().loop
-        if seconds > 0 or self._turn == loop.iteration:
+        if seconds > 0 or self.turn == loop.iteration:
             gevent.sleep(seconds)
-        self._turn = loop.iteration
+        self.turn = loop.iteration
         end_wait(user)
 
     def execute_next_task(self) -> None:
@@ -48,14 +44,11 @@ class TaskLoop(DefaultTaskSet):  # type: ignore[misc]  # which a new Locust may 
 
         What a task or a wait raises ends this. Locust's loop, which called it, handles that as always.
         """
-        user, queue = self.user, queue_of(self)
-        task = queue.popleft()
-        tasks = user.tasks
-        if len(tasks) != 1 or tasks[0] is not task:
+        user, tasks = self.user, self.user.tasks
+        task = queue_of(self).popleft()
+        # A nested TaskSet has `tasks`. A class with min_wait and max_wait has no `wait_time`.
+        if len(tasks) != 1 or tasks[0] is not task or hasattr(task, "tasks") or user.wait_time is None:
             self.execute_task(task)
             return
-        while True:
-            self.execute_task(task)
-            self.wait()
-            if queue or user.tasks is not tasks or len(tasks) != 1 or tasks[0] is not task:
-                raise RescheduleTaskImmediately
+        repeat_task(self, user, task)
+        raise RescheduleTaskImmediately
