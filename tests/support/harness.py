@@ -174,9 +174,10 @@ def count_sleeps() -> list[float]:
     """From now on keep what users sleep between their tasks, in seconds."""
     sleeps: list[float] = []
     original = gevent.sleep
+    loops = ("/task_loop.py", "/locust_internals.py", "/locust/user/task.py")
 
     def count(seconds: float = 0, ref: bool = True) -> None:
-        if sys._getframe(1).f_code.co_filename.endswith(("/task_loop.py", "/locust_internals.py", "/locust/user/task.py")):
+        if sys._getframe(1).f_code.co_filename.endswith(loops):
             sleeps.append(seconds)
         original(seconds, ref)
 
