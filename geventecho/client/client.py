@@ -235,7 +235,7 @@ class Client:
     def _check_idle(self) -> None:
         """Refuse to ask while something waits to be read, or may come: it would be taken for the reply."""
         if not self._leftover:
-            if self._in_step and self._wire.is_idle():
+            if self._in_step and not self._wire.poll(0):
                 return
             data = self._wire.read_now(RECEIVE_SIZE)
             if data == b"":

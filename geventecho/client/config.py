@@ -42,7 +42,5 @@ def check_timeout(name: str, value: object) -> None:
     """
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
         raise ConfigError(f"{name} is {value!r}; it must be a number of seconds above 0, or None for no limit")
-    if value == 0:
-        raise ConfigError(f"{name} is 0; give a number above 0, or None for no limit")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import gevent
 from gevent import socket
@@ -112,14 +113,18 @@ def _connect(
             sock.bind(source.sockaddr)
         # The raw socket: gevent's connect() asks the resolver thread about an address that is numeric already.
         raw = sock._sock
-        while not _begin(raw, sockaddr):
-            if family == socket.AF_UNIX:
-                _pause(deadline)
-            elif not wait_ready(sock._write_event, deadline.remaining()):
+        number = raw.connect_ex(sockaddr)
+        while number == errno.EAGAIN and family == socket.AF_UNIX:
+            if deadline.expired:
                 raise TimeoutError
-            else:
-                _finish(raw)
-                break
+            gevent.sleep(UNIX_RETRY)
+            number = raw.connect_ex(sockaddr)
+        if number == errno.EINPROGRESS:
+            if not wait_ready(sock._write_event, deadline.remaining()):
+                raise TimeoutError
+            number = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise OSError(number, os.strerror(number))
         # On loopback a port nobody listens on may be chosen as our own local port: TCP then connects the socket to
         # itself (simultaneous open, RFC 9293 3.5), and it echoes perfectly.
         if family != socket.AF_UNIX and raw.getsockname()[1] == sockaddr[1] and raw.getsockname() == raw.getpeername():
@@ -128,23 +133,3 @@ def _connect(
         sock.close()
         raise
     return sock
-
-
-def _begin(raw: Any, sockaddr: SockAddr) -> bool:
-    try:
-        raw.connect(sockaddr)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _pause(deadline: Deadline) -> None:
-    if deadline.expired:
-        raise TimeoutError
-    gevent.sleep(UNIX_RETRY)
-
-
-def _finish(raw: Any) -> None:
-    number = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if number:
-        raise OSError(number, os.strerror(number))

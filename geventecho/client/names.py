@@ -61,10 +61,6 @@ class Names:
         if key in self._known and time.monotonic() - self._known[key][0] > REFRESH_AFTER:
             del self._known[key]
 
-    def forget(self) -> None:
-        """Forget everything."""
-        self._known.clear()
-
 
 NAMES: Final = Names()
 

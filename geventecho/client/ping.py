@@ -144,6 +144,8 @@ def _series(
     target: Address, count: int | None, interval: float, size: int, timeout: float | None, deadline: float | None
 ) -> Iterator[Ping]:
     client: Client | None = None
+    connect_limit = math.inf if timeout is None else timeout
+    echo_limit = connect_limit + size / SLOWEST_ECHO
     due = time.monotonic()
     end = Deadline(deadline)
     any_answered = False
@@ -155,8 +157,8 @@ def _series(
             began = time.perf_counter()
             try:
                 if client is None:
-                    client = connect(target, timeout=timeout, connect_timeout=_connect_timeout(timeout, end))
-                limit = _echo_timeout(timeout, size, end)
+                    client = connect(target, timeout=timeout, connect_timeout=_limit(connect_limit, end))
+                limit = _limit(echo_limit, end)
                 began = time.perf_counter()
                 client.echo(payload, timeout=limit)
                 elapsed = time.perf_counter() - began
@@ -186,15 +188,9 @@ def _left(end: Deadline) -> float:
     return math.inf if left is None else max(left, MOMENT)
 
 
-def _connect_timeout(timeout: float | None, end: Deadline) -> float | None:
-    left = _left(end) if timeout is None else min(timeout, _left(end))
-    return None if left == math.inf else left
-
-
-def _echo_timeout(timeout: float | None, size: int, end: Deadline) -> Seconds:
+def _limit(own: float, end: Deadline) -> Seconds:
     """Return what is left until the end, or ``...`` when the client's own limit comes first: that costs less time."""
     left = _left(end)
-    own = math.inf if timeout is None else timeout + size / SLOWEST_ECHO
     return ... if own <= left else left
 
 

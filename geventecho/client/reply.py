@@ -89,9 +89,7 @@ class ReplyReader:
             ShortReply: it came before the reply ended.
         """
         if not self._framing.ends_at_close or (self._framing.quiet is not None and not self.received):
-            expected = None if self._missing is None else self.received + self._missing
-            if expected is None:
-                expected = self._framing.size
+            expected = self._framing.size if self._missing is None else self.received + self._missing
             raise with_sample(ShortReply(address=self._address, received=self.received, expected=expected), self.data)
         self.complete = True
 

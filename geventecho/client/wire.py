@@ -11,17 +11,17 @@ import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn
 
 from gevent import get_hub, monkey, socket
 from greenlet import getcurrent, greenlet
 
 from geventecho.address import Address
-from geventecho.client.reply import EchoReader
+from geventecho.client.reply import EchoReader, ReplyReader
 from geventecho.errors import NetworkError, ReadTimeout, WriteTimeout
 from geventecho.net import EXPIRED, QUIET, READY, check_free, make_timer, translate_io, woken_by
 
-__all__ = ["RECEIVE_SIZE", "Reader", "Wire"]
+__all__ = ["RECEIVE_SIZE", "Wire"]
 
 # The real one also in a monkey-patched process: asking with no time to wait never blocks.
 _poll: Final[Any] = monkey.get_original("select", "poll")
@@ -32,18 +32,7 @@ RECEIVE_SIZE: Final = 65536
 SEND_SIZE: Final = 256 * 1024
 """Bytes offered to the kernel at once: more would keep other greenlets waiting while it copies."""
 
-
-class Reader(Protocol):
-    """What `exchange` feeds: `reply.py` has two of them."""
-
-    complete: bool
-    received: int
-
-    def feed(self, chunk: bytes) -> bool:
-        """Take a chunk; returns whether the reply is complete."""
-
-    def end(self) -> None:
-        """Take the peer's FIN."""
+Reader = ReplyReader | EchoReader
 
 
 class Wire:
@@ -55,7 +44,8 @@ class Wire:
         timeout: seconds the calls take that are not given others; None is no limit.
 
     Attributes:
-        poll: poll(0) is true when there is something to read; what `is_idle` is made of.
+        poll: poll(0) is true when there is something to read: a byte, the FIN or an error. It costs a third of a
+            receive that fails.
         sent: bytes the kernel took from us.
         received: bytes we took from the kernel.
     """
@@ -81,10 +71,6 @@ class Wire:
         idle = _poll()
         idle.register(sock.fileno(), INCOMING)
         self.poll = idle.poll
-
-    def is_idle(self) -> bool:
-        """Whether there is nothing to read: no byte, no FIN, no error. Costs a third of a receive that fails."""
-        return not self.poll(0)
 
     def read(self, size: int, seconds: float | None) -> bytes:
         """Up to `size` bytes, as soon as there are any; b"" once the peer has closed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from geventecho.net.deadline import Deadline
 from geventecho.net.descriptors import descriptor_capacity, grow_descriptor_table, raise_descriptor_limit
-from geventecho.net.failures import abort, is_broken, is_given_up, translate_connect, translate_io
+from geventecho.net.failures import abort, is_broken, translate_connect, translate_io
 from geventecho.net.tcp_info import queue_drops, tcp_liveness, undelivered, unread, unsent
 from geventecho.net.wait import EXPIRED, QUIET, READY, check_free, make_timer, wait_ready, woken_by
 
@@ -18,7 +18,6 @@ __all__ = [
     "descriptor_capacity",
     "grow_descriptor_table",
     "is_broken",
-    "is_given_up",
     "make_timer",
     "queue_drops",
     "raise_descriptor_limit",

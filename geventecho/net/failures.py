@@ -11,7 +11,7 @@ from gevent import socket
 from geventecho import errors
 from geventecho.address import Address
 
-__all__ = ["abort", "is_broken", "is_given_up", "translate_connect", "translate_io"]
+__all__ = ["abort", "is_broken", "translate_connect", "translate_io"]
 
 UNREACHABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 # A connection that broke: by the peer (RST), by keep-alive or retransmission giving up, or by a router.
@@ -22,11 +22,6 @@ def is_broken(error: OSError) -> bool:
     """Whether an error of reading or writing means that the connection broke, rather than that something else did."""
     # A handler may raise its own, without a number.
     return error.errno in BROKEN or isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError)
-
-
-def is_given_up(error: OSError) -> bool:
-    """Whether the kernel gave up on a peer that answered nothing any more, or took nothing (tcp(7))."""
-    return error.errno == errno.ETIMEDOUT
 
 
 def abort(sock: socket.socket) -> None:
@@ -40,29 +35,30 @@ def abort(sock: socket.socket) -> None:
 
 def translate_connect(error: OSError, address: Address) -> errors.ConnectError:
     """Say what a failed resolve or connect means."""
-    number = error.errno
+    kind, reason = _failed_connect(error)
+    phase = "dns" if kind is errors.ResolveError else "connect"
+    return kind(reason, address=address, phase=phase, errno=error.errno)
+
+
+def _failed_connect(error: OSError) -> tuple[type[errors.ConnectError], str]:
+    reason = error.strerror or str(error)
     if isinstance(error, stdlib_socket.gaierror):
-        return errors.ResolveError(
-            f"the name cannot be resolved ({error.strerror})", address=address, phase="dns", errno=number
-        )
+        return errors.ResolveError, f"the name cannot be resolved ({error.strerror})"
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):  # a Unix server takes its path with it
-        what = "no such socket" if number == errno.ENOENT else "refused"
-        reason = f"{what}: nobody listens there; is the server running?"
-        return errors.ConnectRefused(reason, address=address, phase="connect", errno=number)
+        what = "no such socket" if error.errno == errno.ENOENT else "refused"
+        return errors.ConnectRefused, f"{what}: nobody listens there; is the server running?"
     if isinstance(error, ConnectionResetError):
-        reason = "reset as soon as it was made: the server may be full, or be stopping"
-        return errors.ConnectReset(reason, address=address, phase="connect", errno=number)
+        return errors.ConnectReset, "reset as soon as it was made: the server may be full, or be stopping"
     if isinstance(error, TimeoutError):
-        return errors.ConnectTimeout("no answer in time", address=address, phase="connect", errno=number)
-    if number in UNREACHABLE:
-        return errors.ConnectUnreachable(f"{error.strerror}", address=address, phase="connect", errno=number)
-    if number in (errno.EMFILE, errno.ENFILE):
-        reason = "no descriptor is left in this process; raise `ulimit -n`"
-        return errors.OutOfResources(reason, address=address, phase="connect", errno=number)
-    if number == errno.EADDRNOTAVAIL:
+        return errors.ConnectTimeout, "no answer in time"
+    if error.errno in UNREACHABLE:
+        return errors.ConnectUnreachable, reason
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return errors.OutOfResources, "no descriptor is left in this process; raise `ulimit -n`"
+    if error.errno == errno.EADDRNOTAVAIL:
         reason = "no local port is left (see net.ipv4.ip_local_port_range), or the address is not of this machine"
-        return errors.OutOfResources(reason, address=address, phase="connect", errno=number)
-    return errors.ConnectError(error.strerror or str(error), address=address, phase="connect", errno=number)
+        return errors.OutOfResources, reason
+    return errors.ConnectError, reason
 
 
 def translate_io(error: OSError, address: Address | None, phase: str) -> errors.NetworkError:

@@ -6,6 +6,7 @@ This file promises that whatever a handler did, its stream is ended, its socket 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from gevent import get_hub, socket
 from greenlet import greenlet
 
 from geventecho.address import Address, SockAddr
-from geventecho.net import abort, is_broken, is_given_up, tcp_liveness
+from geventecho.net import abort, is_broken, tcp_liveness
 from geventecho.server.admission import AddressLimits
 from geventecho.server.closing import LINGER_SECONDS, destroyed_by_close, finish
 from geventecho.server.config import ServerConfig
@@ -208,7 +209,8 @@ class Registry:
         """Tell a broken connection from a handler's timeout and from its failure."""
         with contextlib.suppress(Exception):  # a class of the handler's own may fail when it is asked for its number
             if isinstance(error, OSError) and is_broken(error):
-                return _given_up(connection) if is_given_up(error) else Ending.RESET
+                # ETIMEDOUT: the kernel gave up on the peer (tcp(7)).
+                return _given_up(connection) if error.errno == errno.ETIMEDOUT else Ending.RESET
         if not isinstance(error, gevent.GreenletExit) and connection.phase is not Phase.CLOSED:
             logger.error("a handler failed and lost its connection at %s: %s", locate(error), describe(error))
             logger.debug("a handler failed", exc_info=error)

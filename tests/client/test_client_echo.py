@@ -72,7 +72,7 @@ def test_sizes_at_the_edge_of_the_short_way(client: Client, size: int) -> None:
 def test_what_comes_after_an_echo_is_the_next_call_s(extra: bytes) -> None:
     with connected_to(peers.replies_with(PAYLOAD + extra)) as client:
         assert client.echo(PAYLOAD) is PAYLOAD
-        wait_until(lambda: not client._wire.is_idle() or client._leftover)
+        wait_until(lambda: client._wire.poll(0) or client._leftover)
         sent = client.bytes_sent
         fails(errors.UnsolicitedData, lambda: client.echo(PAYLOAD))
         assert client.bytes_sent == sent

@@ -56,7 +56,7 @@ def test_a_short_reply_says_how_short(count: int) -> None:
 def test_a_reply_that_is_too_long_spoils_the_next_exchange() -> None:
     with peers.replies_long(b"extra") as peer, connect(peer.target) as client:
         assert client.echo(b"hello") == b"hello"
-        wait_until(lambda: not client._wire.is_idle() or client._leftover)
+        wait_until(lambda: client._wire.poll(0) or client._leftover)
         fails(errors.UnsolicitedData, lambda: client.echo(b"again"))
         fails(errors.UnsolicitedData, lambda: client.request(b"again", Exactly(5)))
         assert client.bytes_sent == 5, "it refused before it sent"
@@ -142,7 +142,7 @@ def test_a_reset_in_the_middle(count: int) -> None:
 def test_a_close_between_requests_is_seen_before_anything_is_sent() -> None:
     with peers.closes_between_requests(5) as peer, connect(peer.target) as client:
         assert client.echo(b"hello") == b"hello"
-        wait_until(lambda: not client._wire.is_idle())
+        wait_until(lambda: client._wire.poll(0))
         error = fails(errors.ClosedByPeer, lambda: client.echo(b"again"))
         assert isinstance(error, EOFError)
         fails(errors.ClosedByPeer, lambda: client.request(b"again", Exactly(5)))
@@ -152,13 +152,13 @@ def test_a_close_between_requests_is_seen_before_anything_is_sent() -> None:
 
 def test_a_peer_that_accepts_and_closes() -> None:
     with peers.accepts_and_closes() as peer, connect(peer.target) as client:
-        wait_until(lambda: not client._wire.is_idle())
+        wait_until(lambda: client._wire.poll(0))
         fails(errors.ClosedByPeer, lambda: client.echo(b"x"))
 
 
 def test_unsolicited_data_is_not_taken_for_a_reply() -> None:
     with peers.sends_unsolicited(b"hello") as peer, connect(peer.target) as client:
-        wait_until(lambda: not client._wire.is_idle())
+        wait_until(lambda: client._wire.poll(0))
         fails(errors.UnsolicitedData, lambda: client.echo(b"hello"))
         assert client.bytes_sent == 0
         assert client.recv() == b"hello"

@@ -43,10 +43,10 @@ class FakeResolver:
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeResolver]:
     fake = FakeResolver()
-    names.NAMES.forget()
+    names.NAMES._known.clear()
     monkeypatch.setattr(gevent_socket, "getaddrinfo", fake.getaddrinfo)
     yield fake
-    names.NAMES.forget()
+    names.NAMES._known.clear()
 
 
 def address_of(peer: peers.Peer) -> tuple[str, int]:
