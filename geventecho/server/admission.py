@@ -29,15 +29,13 @@ class AddressLimits:
 
     Args:
         config: the limits.
-        table_size: addresses whose connect rate is remembered.
     """
 
-    def __init__(self, config: ServerConfig, table_size: int = TABLE_SIZE) -> None:
+    def __init__(self, config: ServerConfig) -> None:
         self._max_open = config.max_per_address
         self._rate = config.connect_rate
-        self._allow = _networks(config.allow)
-        self._deny = _networks(config.deny)
-        self._table_size = table_size
+        self._allow = [_network(text) for text in config.allow]
+        self._deny = [_network(text) for text in config.deny]
         self._open: dict[str, int] = {}
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._idle = not (self._allow or self._deny) and self._max_open is None and self._rate is None
@@ -84,13 +82,9 @@ class AddressLimits:
         tokens = min(capacity, tokens + (now - stamp) * rate)
         allowed = tokens >= 1
         self._buckets[key] = (tokens - 1 if allowed else tokens, now)
-        if len(self._buckets) > self._table_size:
+        if len(self._buckets) > TABLE_SIZE:
             self._buckets.popitem(last=False)
         return allowed
-
-
-def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
-    return tuple(_network(text) for text in texts)
 
 
 def _network(text: str) -> Network:

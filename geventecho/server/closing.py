@@ -12,7 +12,7 @@ from typing import Final
 import gevent
 from gevent import socket
 
-from geventecho.net import undelivered, unread, unsent
+from geventecho.net import undelivered, unread, unsent, wait_ready
 from geventecho.server.connection import RECEIVE_SIZE, Connection
 
 __all__ = ["LINGER_BYTES", "LINGER_MAX", "LINGER_SECONDS", "destroyed_by_close", "finish"]
@@ -92,7 +92,7 @@ def _discard(connection: Connection) -> None:
         try:
             data = sock._sock.recv(RECEIVE_SIZE)
         except BlockingIOError:
-            if left <= 0 or not _readable(sock, left):
+            if left <= 0 or not wait_ready(sock._read_event, left):
                 break
             continue
         if not data:
@@ -115,14 +115,6 @@ def _refuse_more(connection: Connection) -> None:
     sock.shutdown(socket.SHUT_RD)
     while data := sock.recv(RECEIVE_SIZE):
         connection.count_discarded(len(data))
-
-
-def _readable(sock: socket.socket, seconds: float) -> bool:
-    try:
-        socket.wait(sock._read_event, timeout=seconds)
-    except TimeoutError:
-        return False
-    return True
 
 
 def _await_acknowledgement(fd: int, waiting: int, end: float) -> None:

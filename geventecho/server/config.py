@@ -66,11 +66,10 @@ class ServerConfig:
             _check_integer(self, name, least=1)
         if self.min_rate is not None and self.max_rate is not None and self.min_rate > self.max_rate:
             raise ConfigError(f"min_rate is {self.min_rate} and max_rate {self.max_rate}: nobody could keep both")
-        for name in ("connect_rate", "idle_timeout", "first_byte_timeout", "lifetime"):
+        for name in ("connect_rate", "idle_timeout", "first_byte_timeout", "lifetime", "write_stall"):
             _check_seconds(self, name, above_zero=True)
         _check_networks(self, "allow")
         _check_networks(self, "deny")
-        _check_seconds(self, "write_stall", above_zero=True)
         _check_seconds(self, "drain_idle")
         _check_seconds(self, "drain_timeout")
 

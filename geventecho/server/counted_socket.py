@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from typing import Any, Final
 
 import gevent
 from gevent import socket
@@ -13,9 +14,6 @@ __all__ = ["CountedSocket"]
 
 TURN: Final = 65536
 """Bytes that a handler's socket carries before others have their turn."""
-Message = tuple[bytes, list[tuple[int, int, bytes]], int, object]
-MessageInto = tuple[int, list[tuple[int, int, bytes]], int, object]
-Result = TypeVar("Result")
 
 
 class CountedSocket(socket.socket):  # type: ignore[misc]
@@ -29,35 +27,23 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
     connection: Connection | None = None
     _carried = 0
 
-    def recv(self, *args: int) -> bytes:
-        self._share_reading()
-        data: bytes = super().recv(*args)
-        return data if _peeks(args, 1) else self._received(len(data), data)
+    def recv(self, *args: int) -> Any:
+        return self._receive(super().recv, args, flags_at=1)
 
-    def recv_into(self, *args: Any) -> int:
-        self._share_reading()
-        count: int = super().recv_into(*args)
-        return count if _peeks(args, 2) else self._received(count, count)
+    def recv_into(self, *args: Any) -> Any:
+        return self._receive(super().recv_into, args, flags_at=2)
 
-    def recvmsg(self, *args: int) -> Message:
-        self._share_reading()
-        message: Message = super().recvmsg(*args)
-        return message if _peeks(args, 2) else self._received(len(message[0]), message)
+    def recvmsg(self, *args: int) -> Any:
+        return self._receive(super().recvmsg, args, flags_at=2)
 
-    def recvmsg_into(self, *args: Any) -> MessageInto:
-        self._share_reading()
-        message: MessageInto = super().recvmsg_into(*args)
-        return message if _peeks(args, 2) else self._received(message[0], message)
+    def recvmsg_into(self, *args: Any) -> Any:
+        return self._receive(super().recvmsg_into, args, flags_at=2)
 
-    def recvfrom(self, *args: int) -> tuple[bytes, object]:
-        self._share_reading()
-        data: tuple[bytes, object] = super().recvfrom(*args)
-        return data if _peeks(args, 1) else self._received(len(data[0]), data)
+    def recvfrom(self, *args: int) -> Any:
+        return self._receive(super().recvfrom, args, flags_at=1)
 
-    def recvfrom_into(self, *args: Any) -> tuple[int, object]:
-        self._share_reading()
-        count: tuple[int, object] = super().recvfrom_into(*args)
-        return count if _peeks(args, 2) else self._received(count[0], count)
+    def recvfrom_into(self, *args: Any) -> Any:
+        return self._receive(super().recvfrom_into, args, flags_at=2)
 
     def send(self, data: bytes, flags: int = 0, **options: float) -> int:
         self._share_writing()
@@ -66,6 +52,18 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
     def sendmsg(self, *args: object) -> int:
         self._share_writing()
         return self._sent(super().sendmsg(*args))
+
+    def _receive(self, call: Callable[..., Any], args: tuple[Any, ...], *, flags_at: int) -> Any:
+        self._share_reading()
+        result = call(*args)
+        if len(args) <= flags_at or not args[flags_at] & socket.MSG_PEEK:  # else what was read stays in the queue
+            # The bytes, their number, or a tuple that begins with one of these.
+            data = result[0] if isinstance(result, tuple) else result
+            count = data if isinstance(data, int) else len(data)
+            self._carried += count
+            if count and self.connection is not None:
+                self.connection.count_read(count)
+        return result
 
     # These run before the call, not after it: a timeout that strikes in them costs no byte.
 
@@ -80,19 +78,8 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
             self._carried = 0
             gevent.sleep(0)
 
-    def _received(self, count: int, result: Result) -> Result:
-        self._carried += count
-        if count and self.connection is not None:
-            self.connection.count_read(count)
-        return result
-
     def _sent(self, count: int) -> int:
         self._carried += count
         if count and self.connection is not None:
             self.connection.count_written(count)
         return count
-
-
-def _peeks(args: tuple[Any, ...], at: int) -> bool:
-    """Whether the flags, the argument at that place, leave in the queue what is read."""
-    return len(args) > at and bool(args[at] & socket.MSG_PEEK)

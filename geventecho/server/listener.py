@@ -7,6 +7,8 @@ import math
 import os
 import socket as stdlib_socket
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from gevent import socket
@@ -56,16 +58,23 @@ def listen(address: Address, *, backlog: int, write_stall: float | None = None) 
             listener = _bind_unix(address)
         else:
             listener = _bind_tcp(address)
+        with _closed_on_error(listener):
+            if listener.family != socket.AF_UNIX:
+                _set_options(listener, write_stall)
+            listener.listen(min(backlog, MOST_INT))
     except OSError as error:
-        raise _listen_error(error, address) from error
-    try:
-        if listener.family != socket.AF_UNIX:
-            _set_options(listener, write_stall)
-        listener.listen(min(backlog, MOST_INT))
-    except OSError as error:
-        listener.close()
         raise _listen_error(error, address) from error
     return listener, Address.from_sockaddr(listener.getsockname())
+
+
+@contextmanager
+def _closed_on_error(listener: socket.socket) -> Iterator[None]:
+    """Close a listener when the block fails."""
+    try:
+        yield
+    except BaseException:
+        listener.close()
+        raise
 
 
 def _set_options(listener: socket.socket, write_stall: float | None) -> None:
@@ -87,22 +96,19 @@ def _bind_tcp(address: Address) -> socket.socket:
     found = resolve(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, proto, _, sockaddr = found[0]
     listener = socket.socket(family, kind, proto)
-    try:
+    with _closed_on_error(listener):
         # Without it a restart waits for the TIME_WAIT of its own last connections (socket(7)).
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             # Whether [::] takes IPv4 too is a sysctl (ipv6(7), bindv6only); here it does everywhere, as in Node.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(sockaddr)
-    except BaseException:
-        listener.close()
-        raise
     return listener
 
 
 def _bind_unix(address: Address) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with _closed_on_error(listener):
         try:
             listener.bind(address.sockaddr)
         except OSError as error:
@@ -110,9 +116,6 @@ def _bind_unix(address: Address) -> socket.socket:
                 raise
             os.unlink(address.path)
             listener.bind(address.sockaddr)
-    except BaseException:
-        listener.close()
-        raise
     return listener
 
 
@@ -126,19 +129,13 @@ def _is_stale(address: Address) -> bool:
 
 
 def _adopt(address: Address) -> socket.socket:
-    # A second descriptor of the same socket: close() is then ours alone, and whoever passed it keeps his.
-    duplicate = os.dup(address.fd)
-    try:
-        listener = socket.socket(fileno=duplicate)
-    except BaseException:
-        os.close(duplicate)
-        raise
-    try:
+    if not stat.S_ISSOCK(os.fstat(address.fd).st_mode):
+        raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
+    # A second descriptor of the same socket: our close() leaves the one that this process was given.
+    listener = socket.socket(fileno=os.dup(address.fd))
+    with _closed_on_error(listener):
         if listener.type != socket.SOCK_STREAM or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise OSError(errno.EINVAL, "it is not a listening stream socket")
-    except BaseException:
-        listener.close()
-        raise
     return listener
 
 

@@ -16,8 +16,8 @@ from tests.support.properties import given, st
 from tests.support.timing import ManualTime
 
 
-def limits(table_size: int = 100, **options: Any) -> AddressLimits:
-    return AddressLimits(ServerConfig(**options), table_size)
+def limits(**options: Any) -> AddressLimits:
+    return AddressLimits(ServerConfig(**options))
 
 
 def v4(host: str = "192.0.2.1") -> SockAddr:
@@ -137,8 +137,9 @@ def test_a_rate_below_one_a_second(clock: ManualTime) -> None:
     assert slow.admit(v4()) is None
 
 
-def test_the_table_forgets_who_was_not_seen_for_longest(clock: ManualTime) -> None:
-    small = limits(table_size=3, connect_rate=1)
+def test_the_table_forgets_who_was_not_seen_for_longest(clock: ManualTime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "TABLE_SIZE", 3)
+    small = limits(connect_rate=1)
     for number in range(1000):
         assert small.admit(v4(f"10.0.{number // 250}.{number % 250}")) is None
         assert len(small._buckets) <= 3
