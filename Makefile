@@ -50,7 +50,7 @@ help:
 # The environment is remade, not patched up, when what it is made from changes.
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geventecho needs Python 3.11 or later; set PYTHON=")'
-	@echo "making $(VENV): installing requirements.txt (about 20 seconds, once)" >&2
+	@echo "making $(VENV): installing requirements.txt (20 seconds or more; again when it changes)" >&2
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP_INSTALL) --requirement requirements.txt
@@ -59,7 +59,7 @@ $(READY): requirements.txt pyproject.toml
 
 # What tests, checks and builds need on top. Serving and load-testing do not wait for it.
 $(READY_DEV): $(READY) requirements-dev.txt
-	@echo "completing $(VENV): installing requirements-dev.txt (about 20 seconds, once)" >&2
+	@echo "completing $(VENV): installing requirements-dev.txt (20 seconds or more; again when it changes)" >&2
 	@$(PIP_INSTALL) --requirement requirements-dev.txt
 	@touch $@
 
@@ -69,10 +69,10 @@ serve: $(READY)
 loadtest: $(READY)
 	@exec $(LOADTEST) $(ARGS)
 
-# Each run has a folder of its own. `mkdir` without -p refuses a second run in the same second.
+# Each run has a folder of its own: its name ends with the shell's process id, because two may start in the same second.
 loadtest-headless: $(READY)
 	@mkdir -p $(REPORTS)
-	@folder=$$(date +%Y-%m-%d_%H%M%S) && mkdir $(REPORTS)/$$folder && ln -sfn $$folder $(REPORTS)/latest && \
+	@folder=$$(date +%Y-%m-%d_%H%M%S)_$$$$ && mkdir $(REPORTS)/$$folder && ln -sfn $$folder $(REPORTS)/latest && \
 	exec $(LOADTEST) --headless --run-time $(RUN_TIME) \
 		--html $(REPORTS)/$$folder/loadtest.html --csv $(REPORTS)/$$folder/loadtest $(ARGS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,21 @@ def test_headless_runs_keep_the_reports_of_earlier_ones(tmp_path: Path) -> None:
         assert done.stderr.count("report: ") == 1, "the workers say nothing"
         assert all((folder / "loadtest.html").stat().st_size for folder in folders)
         assert all((folder / "loadtest_stats.csv").stat().st_size for folder in folders)
+
+
+def test_two_headless_runs_in_the_same_second(tmp_path: Path) -> None:
+    """Each has a folder; `date` shows both the same time."""
+    reports = tmp_path / "reports"
+    (tmp_path / "date").write_text("#!/bin/sh\necho 2026-01-02_030405\n")
+    (tmp_path / "date").chmod(0o755)
+    for earlier in range(2):
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        done = make("loadtest-headless", f"REPORTS={reports}", "LOADTEST=true", f"PATH={path}")
+        assert done.returncode == 0, done.stderr
+        folders = {path.name for path in reports.iterdir() if not path.is_symlink()}
+        assert len(folders) == earlier + 1
+        assert all(name.startswith("2026-01-02_030405_") for name in folders)
+    assert (reports / "latest").resolve().is_dir()
 
 
 def test_serving_installs_no_more_than_it_needs() -> None:
