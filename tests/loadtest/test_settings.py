@@ -59,6 +59,16 @@ def test_a_wrong_class_attribute_ends_with_2(tmp_path: Path) -> None:
     assert "Traceback" not in run.log
 
 
+def test_a_wrong_host_of_a_class_ends_with_2_and_is_not_blamed_on_an_option(tmp_path: Path) -> None:
+    with LocustRun(
+        tmp_path, "--headless", "-t", "1", own_server=False, locustfile=LOCUSTFILES / "wrong_host.py"
+    ) as run:
+        assert run.wait() == 2
+    assert "locust: error: Wrong.host: 'localhost' is not a target: the port is missing" in run.log
+    assert "--host:" not in run.log
+    assert "Traceback" not in run.log
+
+
 def test_the_form_on_two_workers(tmp_path: Path) -> None:
     """Two classes: an empty field leaves to each its own payload size, a filled one sets that of both."""
     with peers.echoes() as peer, LocustRun(

@@ -165,11 +165,16 @@ def _check_users(environment: Environment, host: str | None) -> None:
         host: the target that was given; where it is empty, the `host` of the class applies.
 
     Raises:
-        AddressError: the target is wrong, or there is none.
-        ConfigError: an attribute such as `think_time` is wrong.
+        AddressError: the target that was given is wrong, or there is none.
+        ConfigError: an attribute of a class, such as `host` or `think_time`, is wrong.
     """
     for user_class in _user_classes(environment):
-        settings.target_of(host or user_class.host)
+        try:
+            settings.target_of(host or user_class.host)
+        except AddressError as error:
+            if host or not user_class.host:
+                raise
+            raise ConfigError(f"{user_class.__name__}.host: {error}") from None
         settings.Settings.of({}, user_class)
 
 
