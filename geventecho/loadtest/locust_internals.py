@@ -16,9 +16,11 @@ missing                                                 then
 `_percentile_fields`
 `_requests_data_rows`                                   a CSV row without times has times of 0
 `stats_writer`                                          Locust may log at the end that it wrote to a closed CSV file
+`get_stats_summary`, `get_percentile_stats_summary`      the printed tables have no name column in a narrow terminal
 `STATS_TYPE_WIDTH`, `STATS_NAME_WIDTH`                   the printed tables have columns of 8 and 60 characters
 `last_received_spawn_timestamp`, `spawning_greenlet`    users that a ramp-up starts after the last report are not in it
 `MasterRunner.clients`                                  a lost worker is waited for as long as a slow one
+`get_worker_index`                                      a lost worker is named by its id alone
 `get_html_report`, `process_html_filename`              the HTML report lacks what came after Locust wrote it
 `locust.main.main`                                      the launcher runs `python -m locust` in its own process
 `get_empty_argument_parser`, `setup_parser_arguments`   the launcher reads its command line, no environment and no file
@@ -32,7 +34,8 @@ import logging
 import runpy
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import gevent
@@ -49,7 +52,9 @@ from locust.user.task import TaskSet
 __all__ = [
     "BUCKET",
     "CONSOLE_PERCENTILES",
+    "CONSOLE_PERCENTILE_TABLE",
     "CONSOLE_ROW",
+    "CONSOLE_TABLE",
     "CSV_PERCENTILES",
     "CSV_ROWS",
     "CSV_WRITER",
@@ -58,6 +63,7 @@ __all__ = [
     "Part",
     "begin_wait",
     "cache_response_times",
+    "column_widths",
     "end_wait",
     "forget_spawn_orders",
     "html_report",
@@ -73,6 +79,7 @@ __all__ = [
     "replace",
     "run_user",
     "table_widths",
+    "worker_name",
 ]
 
 logger = logging.getLogger(__name__)
@@ -221,6 +228,10 @@ CONSOLE_ROW: Final[Part] = (StatsEntry, "to_string")
 """A row of the printed table of requests."""
 CONSOLE_PERCENTILES: Final[Part] = (StatsEntry, "percentile")
 """A row of the printed table of percentiles."""
+CONSOLE_TABLE: Final[Part] = (stats, "get_stats_summary")
+"""The lines of the printed table of requests."""
+CONSOLE_PERCENTILE_TABLE: Final[Part] = (stats, "get_percentile_stats_summary")
+"""The lines of the printed table of percentiles."""
 CSV_PERCENTILES: Final[Part] = (StatsCSV, "_percentile_fields")
 """The percentiles of a CSV row."""
 CSV_ROWS: Final[Part] = (StatsCSV, "_requests_data_rows")
@@ -235,6 +246,21 @@ def table_widths() -> tuple[int, int]:
     Locust takes the second from the terminal's width, and again when that changes.
     """
     return getattr(stats, "STATS_TYPE_WIDTH", 8), getattr(stats, "STATS_NAME_WIDTH", 60)
+
+
+@contextmanager
+def column_widths(type_width: int, name_width: int) -> Iterator[None]:
+    """Print the tables with other widths of the columns Type and Name, for as long as the block lasts."""
+    before = {name: getattr(stats, name, None) for name in ("STATS_TYPE_WIDTH", "STATS_NAME_WIDTH")}
+    try:
+        for name, width in zip(before, (type_width, name_width), strict=True):
+            if before[name] is not None:
+                setattr(stats, name, width)
+        yield
+    finally:
+        for name, old in before.items():
+            if old is not None:
+                setattr(stats, name, old)
 
 
 def replace(part: Part, make: Callable[[Any], Callable[..., Any]]) -> None:
@@ -285,6 +311,12 @@ def is_missing(runner: MasterRunner, worker: str) -> bool:
         return False
     client = clients.get(worker)
     return client is None or client.state == "missing"
+
+
+def worker_name(runner: MasterRunner, worker: str) -> str:
+    """A worker's index and id, as Locust's log has them."""
+    index = getattr(runner, "get_worker_index", None)
+    return worker if index is None else f"{index(worker)} ({worker})"
 
 
 # --- files and command line --------------------------------------------------------------------------------------

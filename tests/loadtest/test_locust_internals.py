@@ -30,6 +30,8 @@ IN_ONE_PROCESS = (
     "to_dict",
     "to_string",
     "percentile",
+    "get_stats_summary",
+    "get_percentile_stats_summary",
     "STATS_TYPE_WIDTH",
     "STATS_NAME_WIDTH",
 )
@@ -39,6 +41,7 @@ IN_A_WHOLE_RUN = (
     "last_received_spawn_timestamp",
     "spawning_greenlet",
     "clients",
+    "get_worker_index",
     "get_html_report",
     "process_html_filename",
     "main",

@@ -50,6 +50,22 @@ def run_in_terminal(columns: int, directory: Path, *arguments: str) -> tuple[int
     return process.wait(), printed.decode().replace("\r\n", "\n")
 
 
+def assert_aligned(lines: list[str], head: str) -> None:
+    """The last table with that head: every row stands under it and under the separator."""
+    start = max(number for number, line in enumerate(lines) if re.match(head, line))
+    table = lines[start : lines.index("", start)]
+    shown = "\n".join(table)
+    assert {len(line) for line in table} == {len(table[0])}, shown
+    name = table[0].index("Name")
+    assert sorted(line[name:].split(maxsplit=1)[0] for line in table if "-|-" not in line) == [
+        "Aggregated", "Name", "connect", "echo",
+    ], shown  # fmt: skip
+    separators = [line for line in table if "-|-" in line]
+    assert [line.split("|")[0] for line in separators] == ["-" * (name - 1)] * 2, shown
+    assert all(len(line.split("|")[1]) >= len("Aggregated") for line in separators), shown
+    assert all(line[name - 1] == " " for line in table if line not in separators), shown
+
+
 @pytest.mark.parametrize("columns", [0, 60, 80, 100, 200])
 def test_the_tables_in_a_terminal(columns: int, tmp_path: Path) -> None:
     arguments = ("-u", "2", "-r", "2", "-t", "2", "--tcp-think-time", "0.1")
@@ -58,8 +74,7 @@ def test_the_tables_in_a_terminal(columns: int, tmp_path: Path) -> None:
     assert "Traceback" not in printed, printed
     assert code == 0, printed
     lines = printed.splitlines()
-    heads = [line for line in lines if re.match("Type +Name +# reqs", line)]
-    rows = [line for line in lines if re.match(r"TCP +echo +\d+ +0\(0\.00%\) ", line)]
-    assert heads[-1].index("|") == rows[-1].index("|"), "the columns stand under their heads"
+    assert_aligned(lines, r"Type +Name +# reqs")
+    assert_aligned(lines, r"Type +Name +50%")
     assert [line for line in lines if re.match(r"TCP +connect +2 +0\(0\.00%\) ", line)], printed
     assert [line for line in lines if re.match(r"TCP +connect( +[\d.]+){11} +2$", line)], printed

@@ -14,23 +14,30 @@ All of it holds for the whole process: a run with a `TcpUser` shows the times of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from locust import stats
-from locust.stats import StatsCSV, StatsEntry
+from locust.stats import RequestStats, StatsCSV, StatsEntry
 
 from geventecho.loadtest.locust_internals import (
     BUCKET,
+    CONSOLE_PERCENTILE_TABLE,
     CONSOLE_PERCENTILES,
     CONSOLE_ROW,
+    CONSOLE_TABLE,
     CSV_PERCENTILES,
     CSV_ROWS,
     ROW,
+    column_widths,
     replace,
     table_widths,
 )
 
 __all__ = ["bucket", "keep_microseconds"]
+
+# Characters of the printed tables' column Name. The larger one is what Locust gives it in a wide terminal.
+NARROWEST: Final = 12
+WIDEST: Final = 80
 
 
 def bucket(milliseconds: float) -> float:
@@ -59,6 +66,8 @@ def keep_microseconds() -> None:
     replace(ROW, with_fractions)
     replace(CONSOLE_ROW, lambda _: console_row)
     replace(CONSOLE_PERCENTILES, lambda _: console_percentiles)
+    replace(CONSOLE_TABLE, with_name_column)
+    replace(CONSOLE_PERCENTILE_TABLE, with_name_column)
     replace(CSV_PERCENTILES, lambda _: csv_percentiles)
     replace(CSV_ROWS, with_blanks)
 
@@ -80,6 +89,24 @@ def with_fractions(to_dict: Callable[..., dict[str, Any]]) -> Callable[..., dict
         return shown
 
     return row
+
+
+def with_name_column(lines: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """The lines of a printed table, with columns wide enough for the types and names in it.
+
+    In a terminal of 80 columns or fewer Locust leaves nothing to the names, and no row stands under the head.
+    """
+
+    def table(counted: RequestStats, *arguments: Any, **named: Any) -> list[str]:
+        type_width, name_width = table_widths()
+        entries = counted.entries.values()
+        type_width = max([type_width, *(len(f"{entry.method} ") for entry in entries)])
+        longest = min(max([NARROWEST, *(len(entry.name) for entry in entries)]), WIDEST)
+        # The table of requests gives names 4 characters more than the width, less the types' width.
+        with column_widths(type_width, max(name_width, longest + type_width - 4)):
+            return lines(counted, *arguments, **named)
+
+    return table
 
 
 def console_row(self: StatsEntry, current: bool = True) -> str:

@@ -20,6 +20,8 @@ PARTS: tuple[tuple[Any, str], ...] = (
     internals.ROW,
     internals.CONSOLE_ROW,
     internals.CONSOLE_PERCENTILES,
+    internals.CONSOLE_TABLE,
+    internals.CONSOLE_PERCENTILE_TABLE,
     internals.CSV_PERCENTILES,
     internals.CSV_ROWS,
     internals.CSV_WRITER,
@@ -31,7 +33,7 @@ PARTS: tuple[tuple[Any, str], ...] = (
     (locust.argument_parser, "get_empty_argument_parser"),
     (locust.argument_parser, "setup_parser_arguments"),
 )
-OF_RUNNERS = ("self.last_received_spawn_timestamp", "self.spawning_greenlet", "self.clients")
+OF_RUNNERS = ("self.last_received_spawn_timestamp", "self.spawning_greenlet", "self.clients", "def get_worker_index")
 
 
 def present(target: str) -> dict[str, Any]:

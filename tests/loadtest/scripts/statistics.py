@@ -60,6 +60,19 @@ def outputs() -> dict[str, Any]:
     }
 
 
+def tables(name_width: int, names: list[str]) -> list[list[str]]:
+    """The printed tables of a transaction and requests with these names; and Locust's width of names afterwards."""
+    environment = Environment(user_classes=[EchoUser])
+    install(environment)
+    vars(stats)["STATS_NAME_WIDTH"] = name_width
+    counted: Any = environment.stats  # annotated for whole milliseconds
+    counted.log_request("TRANSACTION", "both", 1.5, 10)
+    for name in names:
+        counted.log_request("TCP", name, 0.1234, 10)
+    lines = [stats.get_stats_summary(environment.stats, False), stats.get_percentile_stats_summary(environment.stats)]
+    return [*lines, [str(vars(stats)["STATS_NAME_WIDTH"])]]
+
+
 def tally_and_locust() -> list[Any]:
     """Equal or not, requests and cached seconds of some rows that the tally and Locust counted."""
     clock = 1_000_000.0
