@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support import peers
+from tests.support import ROOT, peers
 from tests.support.locust_process import LOCUSTFILES, EchoServerProcess, LocustRun
 from tests.support.timing import SCALE
 
@@ -35,8 +35,12 @@ def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, 
         assert run.family() == []
     assert "Traceback" not in run.log
     # Both kinds look the same from here: no heartbeat, no answer.
-    assert re.search(r"incomplete: the last report of worker \S+ is missing: it was lost", last_lines(run, 3)), run.log
-    assert "exit code 6" in last_lines(run, 1)
+    assert re.search(
+        r"incomplete: worker [01] \(\S+\) was lost: no heartbeat\. "
+        r"What it did since its last report is not counted \(exit code 6\)$",
+        last_lines(run, 1),
+    ), run.log
+    assert run.log.count("incomplete: ") == 1
     started, ok, failed, aborted = map(
         int, re.findall(r"operations: started (\d+), ok (\d+), failed (\d+), aborted (\d+)\n", run.log)[0]
     )
@@ -58,8 +62,8 @@ def test_a_worker_without_the_package_makes_the_run_incomplete_and_is_not_waited
         assert master.wait(20 * SCALE) == 6, master.log
     assert "Traceback" not in master.log
     assert re.search(r"PLAIN +fire", master.log), "its requests are counted as ever"
-    found = re.findall(r"incomplete: the last report of worker \S+ is missing: (.*)\n", master.log)
-    assert found == ["it runs without geventecho.loadtest, or without a TcpUser"]
+    found = re.findall(r"incomplete: worker [01] \(\S+\) (.*?)\. What it did", master.log)
+    assert found == ["runs without geventecho.loadtest, or without a TcpUser"]
 
 
 def test_nothing_answered_names_the_target_and_the_most_frequent_failure(tmp_path: Path) -> None:
@@ -68,7 +72,22 @@ def test_nothing_answered_names_the_target_and_the_most_frequent_failure(tmp_pat
     failed = re.findall(r"operations: started \d+, ok 0, failed (\d+), aborted \d+\n", run.log)
     assert failed
     assert re.search(
-        rf"nothing was answered by {re.escape(target)}: {failed[0]} operations failed, \d+ were under way at the end; "
-        rf"most frequent failure: connect: refused, {failed[0]} times$",
+        rf"nothing was answered by {re.escape(target)}: {failed[0]} operations failed; "
+        rf"(\d+ operations were under way at the end; )?most frequent failure: connect: refused, {failed[0]} times$",
+        last_lines(run, 1),
+    ), run.log
+
+
+def test_nothing_answered_repeats_no_sample_and_leaves_out_what_did_not_happen(tmp_path: Path) -> None:
+    options = ("--send", r"hello\r\n", "--reply-until", r"\r\n", "--expect", "^no")
+    with peers.echoes() as peer, LocustRun(
+        tmp_path, "--headless", "-u", "1", "-r", "1", "-t", "2", "--tcp-think-time", "0.1", "--host", peer.target,
+        *options, locustfile=ROOT / "loadtests" / "any_tcp.py",
+    ) as run:  # fmt: skip
+        assert run.wait() == 1, run.log
+    assert "unexpected reply, first seen: b'hello" in run.log
+    assert re.search(
+        rf"nothing was answered by {re.escape(peer.target)}: (\d+) operations failed; "
+        r"most frequent failure: request: unexpected reply, \1 times$",
         last_lines(run, 1),
     ), run.log

@@ -5,6 +5,7 @@ from __future__ import annotations
 from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of, leaves_task
 from geventecho.loadtest.measure.precision import keep_microseconds
 from geventecho.loadtest.measure.reporter import TCP, TRANSACTION, Reporter
+from geventecho.loadtest.measure.samples import without_sample
 
 __all__ = [
     "ABORTS",
@@ -16,4 +17,5 @@ __all__ = [
     "account_of",
     "keep_microseconds",
     "leaves_task",
+    "without_sample",
 ]

@@ -15,9 +15,12 @@ from locust.env import Environment
 
 from geventecho.loadtest.measure.account import Failed
 
-__all__ = ["Samples", "samples_of"]
+__all__ = ["Samples", "samples_of", "without_sample"]
 
 logger = logging.getLogger("geventecho.loadtest")
+
+# Between the kind of a failure and its sample.
+BEFORE_SAMPLE: Final = ", first seen: "
 
 
 class Samples:
@@ -46,7 +49,7 @@ class Samples:
         text = self._texts.get(key)
         if text is None:
             address = getattr(failure.error, "address", None)
-            text = f"{failure.kind}, first seen: {sample!r} from {address}, {age:.3g} s after its connect"
+            text = f"{failure.kind}{BEFORE_SAMPLE}{sample!r} from {address}, {age:.3g} s after its connect"
             self._texts[key] = text
             logger.warning("%s %s: %s", *row, text)
         # A row that this failure made is the last one, and holds it.
@@ -64,3 +67,8 @@ def samples_of(environment: Environment) -> Samples:
         samples = _samples[environment] = Samples()
         environment.events.test_start.add_listener(lambda **_: _samples[environment].clear())
     return samples
+
+
+def without_sample(error: object) -> str:
+    """The kind of a failure in Locust's table: its text, less the sample."""
+    return str(error).partition(BEFORE_SAMPLE)[0]

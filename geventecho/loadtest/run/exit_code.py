@@ -14,7 +14,7 @@ from typing import Any, Final
 from locust.env import Environment
 from locust.runners import Runner, WorkerRunner
 
-from geventecho.loadtest.measure import TCP, account_of
+from geventecho.loadtest.measure import TCP, account_of, without_sample
 from geventecho.loadtest.run.final_reports import MasterReports
 from geventecho.loadtest.users import TcpUser
 
@@ -82,13 +82,15 @@ class RunSummary:
             logger.info("connects: %d, at most %d in one second", sums["connects"], sums["peak"])
             if reason := self._nothing_answered():
                 logger.error("%s", reason)
-        for worker, why in self._lacking().items():
-            logger.error("incomplete: the last report of worker %s is missing: %s", worker, why)
-        if self._lacking():
-            logger.error("incomplete: the numbers lack what these workers did last (exit code %d)", INCOMPLETE)
+        for worker in self._lacking():
+            logger.error(
+                "incomplete: worker %s. What it did since its last report is not counted (exit code %d)",
+                worker,
+                INCOMPLETE,
+            )
 
-    def _lacking(self) -> dict[str, str]:
-        return self._master_reports.lacking if self._master_reports is not None else {}
+    def _lacking(self) -> list[str]:
+        return self._master_reports.lacking if self._master_reports is not None else []
 
     def _is_unattended(self) -> bool:
         options = self._environment.parsed_options
@@ -107,14 +109,19 @@ class RunSummary:
             return "no operation was started: the run ended before a user came to one"
         if sums["ok"] and (sums["ok"] != sums["connected"] or sums["started"] == sums["connects"]):
             return ""
-        happened = f"{sums['failed']} operations failed, {sums['aborted']} were under way at the end"
+        happened = []
+        if sums["failed"]:
+            happened.append(f"{sums['failed']} operations failed")
+        if sums["aborted"]:
+            happened.append(f"{sums['aborted']} operations were under way at the end")
         errors = [error for error in self._environment.stats.errors.values() if error.method == TCP]
         if errors:
             worst = max(errors, key=lambda error: error.occurrences)
-            happened += f"; most frequent failure: {worst.name}: {worst.error}, {worst.occurrences} times"
+            kind = without_sample(worst.error)
+            happened.append(f"most frequent failure: {worst.name}: {kind}, {worst.occurrences} times")
         else:
-            happened += "; see --run-time and --tcp-request-timeout"
-        return f"nothing was answered by {self._target()}: {happened}"
+            happened.append("see --run-time and --tcp-request-timeout")
+        return f"nothing was answered by {self._target()}: {'; '.join(happened)}"
 
     def _target(self) -> str:
         environment = self._environment
