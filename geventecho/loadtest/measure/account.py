@@ -85,6 +85,9 @@ class Account:
     def __init__(self) -> None:
         self.clear()
 
+    def __repr__(self) -> str:
+        return f"Account(started={self.started}, ok={self.ok}, failed={self.failed}, aborted={self.aborted})"
+
     def clear(self) -> None:
         """Begin anew."""
         self.started = self.ok = self.failed = self.aborted = self.users = 0
@@ -109,7 +112,11 @@ _accounts: WeakKeyDictionary[Environment, Account] = WeakKeyDictionary()
 
 
 def account_of(environment: Environment) -> Account:
-    """The account of this process's users in an environment; each test begins it anew."""
+    """The account of this process's users in an environment; each test begins it anew.
+
+    In its attributes `started`, `ok`, `failed` and `aborted` the first is the sum of the others once every user has
+    stopped.
+    """
     account = _accounts.get(environment)
     if account is None:
         account = _accounts[environment] = Account()
