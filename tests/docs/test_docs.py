@@ -170,6 +170,13 @@ def test_locust_commands_run(command: list[str], tmp_path: Path) -> None:
     assert " 0(0.00%)" in printed
 
 
+@pytest.mark.parametrize("command", shell_commands(".venv/bin/python "))
+def test_commands_of_the_launcher_run(command: list[str]) -> None:
+    with redirected(shlex.join(command)) as line:
+        done = run([*shlex.split(line)[1:], "-u", "4", "-r", "4", "-t", "2"], ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("command", shell_commands("geventecho send ", "geventecho ping "))
 def test_geventecho_commands_run(command: list[str], tmp_path: Path) -> None:
     with redirected(shlex.join(command)) as line:
