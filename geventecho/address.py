@@ -96,13 +96,13 @@ class Address:
         raise AddressError(f"{value!r} is not a target: give {FORMS}, or a (host, port) pair")
 
     @classmethod
-    def from_sockaddr(cls, sockaddr: SockAddr, scheme: str = "tcp") -> Address:
+    def from_sockaddr(cls, sockaddr: SockAddr) -> Address:
         """Name what getsockname(2), getpeername(2) or accept(2) returned."""
         if isinstance(sockaddr, bytes):
             sockaddr = sockaddr.decode("utf-8", "backslashreplace")
         if isinstance(sockaddr, str):
             return cls("unix", path="@" + sockaddr[1:] if sockaddr.startswith("\0") else sockaddr)
-        return cls(scheme, host=canonical_ip(sockaddr[0]), port=sockaddr[1])
+        return cls("tcp", host=canonical_ip(sockaddr[0]), port=sockaddr[1])
 
     @property
     def sockaddr(self) -> SockAddr:

@@ -218,8 +218,8 @@ class CorruptReply(ReplyError):
 
     kind = "corrupt reply"
 
-    def __init__(self, *, address: Address | None, offset: int, reason: str = "") -> None:
-        super().__init__(reason or f"the reply differs from offset {offset}", address=address, phase="read")
+    def __init__(self, *, address: Address | None, offset: int) -> None:
+        super().__init__(f"the reply differs from offset {offset}", address=address, phase="read")
         self.offset = offset
 
 

@@ -145,8 +145,8 @@ def _summary(summary: Summary, target: Address) -> str:
         values = "/".join("-" if time is None else str(time) for time in times.values())
         lines.append(f"{'/'.join(times)} = {values} us")
         missing = {p: needed - summary.latency.count for p, needed in SAMPLES_NEEDED.items()}
-        short = [f"p{p:g} needs {count:,} more answers" for p, count in missing.items() if count > 0]
-        lines.extend([", ".join(short)] if short else [])
+        if short := [f"p{p:g} needs {count:,} more answers" for p, count in missing.items() if count > 0]:
+            lines.append(", ".join(short))
     return "\n".join(lines)
 
 

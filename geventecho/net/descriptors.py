@@ -24,8 +24,6 @@ def raise_descriptor_limit() -> tuple[int, int]:
         The soft limit before and the one in force now, in descriptors.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == hard:
-        return soft, soft
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return soft, hard
 

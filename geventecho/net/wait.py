@@ -13,6 +13,7 @@ is gevent's `Waiter` without the Waiter: nothing is allocated. What bites, and m
 
 from __future__ import annotations
 
+import enum
 from typing import Any, Final
 
 from gevent import get_hub
@@ -22,18 +23,15 @@ from greenlet import getcurrent
 __all__ = ["EXPIRED", "QUIET", "READY", "check_free", "make_timer", "wait_ready", "woken_by"]
 
 
-class Wakeup:
+class Wakeup(enum.Enum):
     """What a greenlet is woken with."""
 
-    __slots__ = ("name",)
+    READY = "ready"
+    EXPIRED = "expired"
+    QUIET = "quiet"
 
-    def __init__(self, name: str) -> None:
-        self.name = name
 
-
-READY: Final = Wakeup("ready")
-EXPIRED: Final = Wakeup("expired")
-QUIET: Final = Wakeup("quiet")
+READY, EXPIRED, QUIET = Wakeup
 NO_LIMIT: Final = 1e9  # seconds
 SOON: Final = 1e-6  # seconds; a timer that repeats after 0 is one that never fires
 

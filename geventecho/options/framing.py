@@ -9,16 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from geventecho.errors import ConfigError
-from geventecho.framing import (
-    DEFAULT_MAX_SIZE,
-    Exactly,
-    Framing,
-    LengthPrefixed,
-    NoReply,
-    Until,
-    UntilClosed,
-    UntilQuiet,
-)
+from geventecho.framing import Exactly, Framing, LengthPrefixed, NoReply, Until, UntilClosed, UntilQuiet
 from geventecho.options.encodings import as_bytes, decode
 
 __all__ = ["LENGTH_PREFIX_FORM", "from_options", "length_prefixed", "naming", "pattern"]
@@ -45,7 +36,6 @@ def from_options(
     quiet: float | None = None,
     close: bool = False,
     none: bool = False,
-    max_size: int = DEFAULT_MAX_SIZE,
 ) -> Framing | None:
     """The framing that one of the options asks for, or None when none does.
 
@@ -56,22 +46,21 @@ def from_options(
         quiet: seconds of silence.
         close: the peer's FIN.
         none: no reply is expected.
-        max_size: bytes a reply may have.
 
     Raises:
         ConfigError: more than one was given, or one is wrong; the message names them, as --reply-until and so on.
     """
     given: dict[str, Callable[[], Framing]] = {}
     if until is not None:
-        given["--reply-until"] = lambda: Until(decode(until), max_size=max_size)
+        given["--reply-until"] = lambda: Until(decode(until))
     if exactly is not None:
         given["--reply-exactly"] = lambda: Exactly(exactly)
     if length_prefix is not None:
-        given["--reply-length-prefix"] = lambda: length_prefixed(length_prefix, max_size=max_size)
+        given["--reply-length-prefix"] = lambda: length_prefixed(length_prefix)
     if quiet is not None:
-        given["--reply-quiet"] = lambda: UntilQuiet(quiet, max_size=max_size)
+        given["--reply-quiet"] = lambda: UntilQuiet(quiet)
     if close:
-        given["--reply-close"] = lambda: UntilClosed(max_size=max_size)
+        given["--reply-close"] = UntilClosed
     if none:
         given["--reply-none"] = NoReply
     if len(given) > 1:
@@ -82,7 +71,7 @@ def from_options(
     return None
 
 
-def length_prefixed(text: str, *, max_size: int = DEFAULT_MAX_SIZE) -> LengthPrefixed:
+def length_prefixed(text: str) -> LengthPrefixed:
     """Read `LENGTH_PREFIX_FORM`.
 
     Raises:
@@ -92,7 +81,7 @@ def length_prefixed(text: str, *, max_size: int = DEFAULT_MAX_SIZE) -> LengthPre
     if not found:
         raise ConfigError(f"{text!r} is not {LENGTH_PREFIX_FORM}; write it like >I or >I,1,self")
     struct_format, offset, itself = found.groups()
-    return LengthPrefixed(struct_format, int(offset or 0), includes_itself=bool(itself), max_size=max_size)
+    return LengthPrefixed(struct_format, int(offset or 0), includes_itself=bool(itself))
 
 
 def pattern(text: str) -> re.Pattern[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import Final
 
 from geventecho.address import SockAddr, canonical_ip
@@ -36,7 +36,7 @@ class AddressLimits:
         self._rate = config.connect_rate
         self._allow = [_network(text) for text in config.allow]
         self._deny = [_network(text) for text in config.deny]
-        self._open: dict[str, int] = {}
+        self._open: Counter[str] = Counter()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._idle = not (self._allow or self._deny) and self._max_open is None and self._rate is None
 
@@ -47,12 +47,12 @@ class AddressLimits:
         if not self._listed(sockaddr[0]):
             return Refusal.DENIED
         key = _key(sockaddr[0])
-        if self._max_open is not None and self._open.get(key, 0) >= self._max_open:
+        if self._max_open is not None and self._open[key] >= self._max_open:
             return Refusal.ADDRESS_FULL
         if self._rate is not None and not self._spend(key, self._rate):
             return Refusal.CONNECT_RATE
         if self._max_open is not None:
-            self._open[key] = self._open.get(key, 0) + 1
+            self._open[key] += 1
         return None
 
     def release(self, sockaddr: SockAddr) -> None:
@@ -60,10 +60,8 @@ class AddressLimits:
         if self._max_open is None or not isinstance(sockaddr, tuple):
             return
         key = _key(sockaddr[0])
-        left = self._open[key] - 1
-        if left:
-            self._open[key] = left
-        else:
+        self._open[key] -= 1
+        if not self._open[key]:
             del self._open[key]
 
     def _listed(self, host: str) -> bool:

@@ -9,6 +9,7 @@ import socket as stdlib_socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from gevent import socket
@@ -160,7 +161,4 @@ def _listen_error(error: OSError, address: Address) -> errors.ListenError:
 def remove_path(address: Address) -> None:
     """Remove the file of a Unix listener that was bound here; bind(2) makes it and close(2) leaves it."""
     if address.scheme == "unix" and not address.path.startswith("@"):
-        try:
-            os.unlink(address.path)
-        except FileNotFoundError:
-            pass
+        Path(address.path).unlink(missing_ok=True)

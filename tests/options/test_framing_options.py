@@ -19,9 +19,9 @@ from geventecho.options.framing import from_options, pattern
 
 def test_options_make_framings() -> None:
     assert from_options() is None
-    until = from_options(until=r"\r\n", max_size=100)
+    until = from_options(until=r"\r\n")
     assert isinstance(until, Until)
-    assert (until.delimiter, until.max_size) == (b"\r\n", 100)
+    assert until.delimiter == b"\r\n"
     exactly = from_options(exactly=0)
     assert isinstance(exactly, Exactly)
     quiet = from_options(quiet=0.5)
