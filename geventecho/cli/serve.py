@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from geventecho.address import DEFAULT_TARGET, Address, unsupported
 from geventecho.cli.arguments import SOURCES, add_command
@@ -151,14 +151,13 @@ def run(options: argparse.Namespace) -> int:
         if where is not None and not where.is_loopback:
             logger.warning("%s can be reached from other machines: an open echo returns whatever anybody sends", where)
 
-    max_connections = options.max_connections
-    if max_connections is not None and max_connections > capacity:
-        logger.warning(
-            "--max-connections %d is more than the descriptor limit allows: it is %d", max_connections, capacity
-        )
-        max_connections = capacity
+    asked = options.max_connections
+    if asked is not None and asked > capacity:
+        logger.warning("--max-connections %d is more than the descriptor limit allows: it is %d", asked, capacity)
+        options.max_connections = capacity
     try:
-        server = EchoServer(address, config=_config(options, max_connections), on_listening=announce)
+        config = ServerConfig(**{name: getattr(options, name) for name in ServerConfig.names()})
+        server = EchoServer(address, config=config, on_listening=announce)
         return serve(server, print_line, lambda: log.dropped)
     finally:
         log.close()
@@ -170,12 +169,6 @@ def print_line(line: str) -> None:
         print(line, flush=True)
     except OSError:
         pass
-
-
-def _config(options: argparse.Namespace, max_connections: int | None) -> ServerConfig:
-    given: dict[str, Any] = {name: getattr(options, name) for name in ServerConfig.names()}
-    networks = {"allow": tuple(options.allow), "deny": tuple(options.deny)}
-    return ServerConfig(**given | networks | {"max_connections": max_connections})
 
 
 def _address(options: argparse.Namespace) -> Address:

@@ -84,7 +84,7 @@ class Client:
         closed: whether it was closed on this side.
     """
 
-    __slots__ = ("_ended", "_in_step", "_leftover", "_local", "_peer", "_wire", "closed", "target")
+    __slots__ = ("_in_step", "_leftover", "_local", "_peer", "_wire", "closed", "target")
 
     def __init__(self, wire: Wire, target: Address, peer: SockAddr) -> None:
         self.target = target
@@ -92,7 +92,6 @@ class Client:
         self._wire = wire
         self._local: SockAddr = wire.sock.getsockname()
         self._peer = peer
-        self._ended = False
         self._in_step = True
         self._leftover = b""
 
@@ -259,25 +258,22 @@ class Client:
 
     def end(self) -> None:
         """Send FIN: the peer sees the end of what we send, and we go on receiving. Does nothing the second time."""
-        if not (self._ended or self.closed):
-            self._ended = True
+        if not self.closed:
             self._wire.stop_writing(partial(_refuse, "nothing can be sent after end()", self.target, "write"))
 
     def close(self) -> None:
         """Close; a greenlet that waits on this connection gets `ClosedLocally`. Does nothing the second time."""
-        if self._stop():
-            self._wire.sock.close()
+        self._stop()
+        self._wire.sock.close()
 
     def abort(self) -> None:
         """Close with RST: the peer sees the connection break, and what is still unsent is dropped."""
-        if self._stop():
-            abort(self._wire.sock)
+        self._stop()
+        abort(self._wire.sock)
 
-    def _stop(self) -> bool:
-        was_open = not self.closed
+    def _stop(self) -> None:
         self.closed = True
         self._wire.stop(partial(_refuse, "the connection is closed on this side", self.target))
-        return was_open
 
     @property
     def bytes_sent(self) -> int:

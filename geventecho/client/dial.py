@@ -55,7 +55,8 @@ def dial(
     """
     deadline = Deadline(timeout)
     failures: list[tuple[SockAddr, errors.ConnectError]] = []
-    addresses = _addresses(target, deadline)
+    family = target.family
+    addresses = NAMES.lookup(target, deadline) if family is None else [(family, target.sockaddr)]
     if source is not None:
         addresses = [(family, sockaddr) for family, sockaddr in addresses if family == source.family]
         if not addresses:
@@ -72,13 +73,6 @@ def dial(
         raise _last(failures)
     finally:
         failures.clear()  # it knows this frame, which would know it: only the cycle collector could free the callers'
-
-
-def _addresses(target: Address, deadline: Deadline) -> list[Found]:
-    family = target.family
-    if family is not None:
-        return [(family, target.sockaddr)]
-    return NAMES.lookup(target, deadline)
 
 
 def _shares(addresses: list[Found], deadline: Deadline) -> Iterator[tuple[Deadline, Found]]:

@@ -6,7 +6,6 @@ Rules for this file: it is pure.
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import re
 from typing import Final
@@ -46,7 +45,7 @@ def decode(text: str, encoding: str = "escapes") -> bytes:
     if encoding == "base64":
         try:
             return base64.b64decode("".join(text.split()), validate=True)
-        except (binascii.Error, ValueError) as error:
+        except ValueError as error:
             raise ConfigError(f"this is not base64: {error}") from None
     raise ConfigError(f"the encoding {encoding!r} is not known; it is one of {', '.join(ENCODINGS)}")
 

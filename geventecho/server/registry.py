@@ -20,7 +20,7 @@ from geventecho.net import abort, is_broken, tcp_liveness
 from geventecho.server.admission import AddressLimits
 from geventecho.server.closing import LINGER_SECONDS, destroyed_by_close, finish
 from geventecho.server.config import ServerConfig
-from geventecho.server.connection import RECEIVE_SIZE, Clock, Connection, ConnectionInfo, Ended, Phase
+from geventecho.server.connection import RECEIVE_SIZE, Clock, Connection, Ended, Phase
 from geventecho.server.counters import Counters, Ending, Refusal
 from geventecho.server.deadlines import Deadlines
 from geventecho.server.describe import describe, locate
@@ -58,6 +58,7 @@ class Registry:
         open: the connections.
         peak: the most there were at once.
         max_connections: as given.
+        refusals: the log of peers that were turned away.
         draining: set while a drain goes on: it, not a connection's end, bounds how long owed bytes may take.
     """
 
@@ -86,7 +87,7 @@ class Registry:
         self._clock = Clock()
         self._deadlines = Deadlines(config, self._clock)
         self._limits = AddressLimits(config)
-        self._refusals = RefusalLog()
+        self.refusals = RefusalLog()
 
     # Called by the acceptor in the hub, where nothing may block -------------------------------------------------------
 
@@ -122,30 +123,22 @@ class Registry:
     def refused(self, sockaddr: SockAddr, refusal: Refusal) -> None:
         """Count a peer that was accepted and closed at once."""
         self._counters.refuse(refusal)
-        self._refusals.add(refusal.value)
+        self.refusals.add(refusal.value)
         if self._hooks.refuse is not None:
             self._hooks.call_soon("refuse", Address.from_sockaddr(sockaddr), refusal)
 
     def accept_failed(self, error: OSError) -> None:
         """Count an error of accept(2) that is not a peer's."""
         self._counters.add("accept_errors")
-        self._refusals.add(f"accept failed ({describe(error)})")
+        self.refusals.add(f"accept failed ({describe(error)})")
         self._hooks.call_soon("error", error)
 
     def dropped(self, count: int) -> None:
         """Count connects that the kernel dropped because the accept queue was full."""
         self._counters.add("queue_drops", count)
-        self._refusals.add("accept queue full", count)
-
-    def log_refusals(self) -> None:
-        """Log the refusals of the last second now: nobody is accepted any more."""
-        self._refusals.write()
+        self.refusals.add("accept queue full", count)
 
     # What there is ----------------------------------------------------------------------------------------------------
-
-    def snapshot(self) -> list[ConnectionInfo]:
-        """What each connection looks like now."""
-        return [connection.info() for connection in self.open]
 
     def counts(self) -> dict[str, int]:
         """All counters by name, with the bytes of open connections, and how many are open and were at the most."""

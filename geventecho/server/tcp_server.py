@@ -153,7 +153,7 @@ class TcpServer:
         except OSError as error:
             logger.error("%s is no longer served, but its file stays: %s", self._target, describe(error))
         acceptor.shut()
-        self._registry.log_refusals()
+        self._registry.refusals.write()
         self._acceptor = None
         self._state = ServerState.DRAINING
         self._registry_emptied()
@@ -211,7 +211,7 @@ class TcpServer:
     @property
     def connections(self) -> list[ConnectionInfo]:
         """A snapshot of the open connections."""
-        return self._registry.snapshot()
+        return [connection.info() for connection in self._registry.open]
 
     @property
     def connection_count(self) -> int:

@@ -202,7 +202,7 @@ def test_the_counters_have_the_bytes_of_open_connections_and_ask_none_of_them() 
         others = [served.connect() for _ in range(499)]
         others[0].sendall(b"6789")
         wait_until(lambda: served.counts()["bytes_received"] == 9)
-        infos = served.registry.snapshot()
+        infos = [connection.info() for connection in served.registry.open]
         assert (len(infos), sum(info.bytes_received for info in infos)) == (500, 9)
         assert min(cost() for _ in range(20)) < 3 * with_one
         for other in others:
@@ -255,7 +255,7 @@ def test_refused_counts_and_tells_the_hook() -> None:
     wait_until(lambda: served.hooked)
     peer, why = served.hooked[0]
     assert (str(peer), why) == ("tcp://192.0.2.1:7", Refusal.DENIED)
-    served.registry.log_refusals()
+    served.registry.refusals.write()
 
 
 def test_it_says_how_many_slots_are_free_and_whom_it_admits() -> None:
@@ -279,7 +279,7 @@ def test_errors_of_accept_refusals_and_drops_are_told_in_one_line_a_second(caplo
         served.registry.refused(PEER, refusal)
     served.registry.dropped(3)
     assert caplog.records == []
-    served.registry.log_refusals()
+    served.registry.refusals.write()
     (line,) = (record.getMessage() for record in caplog.records)
     assert line == (
         "clients turned away within a second: accept failed (OSError: [Errno 24] Too many open files) 1, "
