@@ -4,8 +4,8 @@ One parser for the server, the client, the command line and Locust's host field.
 
     host:port   tcp://host:port   tls://host:port   unix:/path   unix:@name   fd:N
 
-An IPv6 address stands in brackets: ``tcp://[::1]:8090``. ``unix:@name`` is Linux's abstract namespace (unix(7));
-``fd:N`` is a listening socket this process inherited.
+Schemes may be written in capitals (RFC 3986, 3.1). An IPv6 address stands in brackets: ``tcp://[::1]:8090``.
+``unix:@name`` is Linux's abstract namespace (unix(7)); ``fd:N`` is a listening socket this process inherited.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ DEFAULT_TARGET: Final = "tcp://127.0.0.1:8090"
 """Where to listen and to connect when nobody says otherwise: the port of Node's tutorial, on this machine only."""
 FORMS: Final = "host:port, tcp://host:port, unix:/path or unix:@name"
 """What messages recommend: the forms that both a server and a client of this version take."""
+NO_TLS: Final = "this version has no TLS yet"
+# What people write when they want TLS: tls://, ssl://, tcp+tls://, https://.
+TLS_SCHEME: Final = re.compile(r"tls|ssl|https|wss")
 # sun_path is 108 bytes, one of them for the final NUL (unix(7)); an abstract name spends it on the leading one.
 MAX_UNIX_PATH: Final = 107
 # A name of RFC 1123 with underscores, which real zones contain; international names are left to the resolver.
 HOST_NAME: Final = re.compile(r"[\w](?:[\w.-]*[\w.])?\Z")
 # int() takes other digits than these, and fails on thousands of them.
 NUMBER: Final = re.compile(r"[0-9]{1,9}\Z")
+IPV6_CHARACTERS: Final = re.compile(r"[0-9A-Fa-f:.]+(%\w+)?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class Address:
         Raises:
             AddressError: the text is no target; the message says what is wrong and shows the forms.
         """
-        scheme, colon, rest = text.partition(":")
+        written, colon, rest = text.partition(":")
+        scheme = written.lower()
         if any(char == " " or not char.isprintable() for char in text):
             raise _bad(text, "it contains a space or a character that cannot be printed")
         if scheme == "unix":
@@ -70,14 +75,28 @@ class Address:
                 raise _bad(text, "the descriptor is not a number from 0 to 999999999")
             return cls("fd", fd=int(rest))
         if rest.startswith("//"):
-            if scheme not in ("tcp", "tls"):
-                raise _bad(text, f"the scheme {scheme + '://'!r} is not known")
-            host, port = _host_port(text, rest[2:].removesuffix("/"))
-            return cls(scheme, host=host, port=port)
+            return cls._with_slashes(text, scheme, rest[2:].removesuffix("/"))
         if not colon:
             raise _bad(text, "the port is missing")
+        if not NUMBER.match(rest):  # a host may have the name of a scheme: tls:443
+            if TLS_SCHEME.fullmatch(scheme):
+                raise _bad(text, NO_TLS)
+            if scheme == "tcp":
+                raise _bad(text, "two slashes stand after the scheme")
         host, port = _host_port(text, text)
         return cls("tcp", host=host, port=port)
+
+    @classmethod
+    def _with_slashes(cls, text: str, scheme: str, rest: str) -> Address:
+        try:
+            if scheme not in ("tcp", "tls"):
+                raise _bad(text, f"the scheme {scheme + '://'!r} is not known")
+            host, port = _host_port(text, rest)
+        except AddressError:
+            if TLS_SCHEME.search(scheme):  # a target that is mended otherwise would still be refused
+                raise _bad(text, NO_TLS) from None
+            raise
+        return cls(scheme, host=host, port=port)
 
     @classmethod
     def of(cls, value: AddressLike) -> Address:
@@ -92,7 +111,8 @@ class Address:
             return cls.parse(value)
         match value:
             case (str(host), int(port), *_):
-                return cls.parse(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+                shown = f"[{host}]" if ":" in host else host
+                return cls.parse(f"tcp://{shown}:{port}")  # a host may have the name of a scheme
         raise AddressError(f"{value!r} is not a target: give {FORMS}, or a (host, port) pair")
 
     @classmethod
@@ -151,7 +171,7 @@ def unsupported(address: Address, *, to_listen: bool = False) -> str:
         to_listen: whether it is for a server, which also takes `fd:N`.
     """
     if address.scheme == "tls":
-        return "this version has no TLS yet; use tcp://host:port or unix:/path"
+        return f"{NO_TLS}; use tcp://host:port or unix:/path"
     if address.scheme == "fd" and not to_listen:
         return "fd:N is for a server to listen on; a client connects to tcp://host:port or unix:/path"
     return ""
@@ -189,7 +209,9 @@ def _host_port(text: str, rest: str) -> tuple[str, int]:
             raise _bad(text, "the address in brackets is not IPv6") from None
         return host, int(port)
     if ":" in host:
-        raise _bad(text, "an IPv6 address stands in brackets, as in [::1]:8090")
+        if IPV6_CHARACTERS.match(host):
+            raise _bad(text, "an IPv6 address stands in brackets, as in [::1]:8090")
+        raise _bad(text, "there is a colon too many")
     if not host:
         raise _bad(text, "the host is missing (127.0.0.1 is this machine only, 0.0.0.0 every IPv4 interface)")
     if not HOST_NAME.match(host) or not _is_encodable(host):

@@ -43,6 +43,13 @@ ADDRESSES = (
         ("unix:/run/echo.sock", Address("unix", path="/run/echo.sock")),
         ("unix:@echo", Address("unix", path="@echo")),
         ("fd:3", Address("fd", fd=3)),
+        ("TCP://127.0.0.1:1", Address("tcp", host="127.0.0.1", port=1)),
+        ("Tls://Example.org:443", Address("tls", host="Example.org", port=443)),
+        ("UNIX:/Run/Echo", Address("unix", path="/Run/Echo")),
+        ("FD:3", Address("fd", fd=3)),
+        ("tls:443", Address("tcp", host="tls", port=443)),
+        ("tcp:80", Address("tcp", host="tcp", port=80)),
+        ("my-tls:80", Address("tcp", host="my-tls", port=80)),
     ],
 )
 def test_forms(text: str, address: Address) -> None:
@@ -65,6 +72,20 @@ def test_forms(text: str, address: Address) -> None:
         ("host:٣", "not a number from 0 to 65535"),
         ("host:" + "9" * 5000, "not a number from 0 to 65535"),
         ("::1:8090", "brackets"),
+        ("::1", "brackets"),
+        ("fe80::1%eth0:80", "brackets"),
+        ("http:127.0.0.1:80", "a colon too many"),
+        ("my-tls:x", "not a number from 0 to 65535"),
+        ("tcp:127.0.0.1:80", "two slashes"),
+        ("TCP:/127.0.0.1:80", "two slashes"),
+        ("tls://", "no TLS"),
+        ("tls://127.0.0.1", "no TLS"),
+        ("TLS://:80", "no TLS"),
+        ("tls:127.0.0.1:80", "no TLS"),
+        ("ssl:127.0.0.1:80", "no TLS"),
+        ("ssl://127.0.0.1:80", "no TLS"),
+        ("tcp+tls://127.0.0.1:80", "no TLS"),
+        ("HTTPS://127.0.0.1", "no TLS"),
         ("[127.0.0.1]:80", "not IPv6"),
         ("[:80", "not a host name"),
         ("a..b:80", "not a host name"),
@@ -133,6 +154,7 @@ def test_of_takes_an_address_a_text_or_a_pair() -> None:
     assert Address.of(("::1", 80)) == address
     assert Address.of(("::1", 80, 0, 0)) == address  # type: ignore[arg-type]
     assert Address.of(("127.0.0.1", 80)) == Address("tcp", host="127.0.0.1", port=80)
+    assert Address.of(("fd", 80)) == Address("tcp", host="fd", port=80)
 
 
 @pytest.mark.parametrize("value", [None, 8090, b"127.0.0.1:80", (), ("127.0.0.1",), ("127.0.0.1", "80"), (80, "a")])
