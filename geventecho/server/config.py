@@ -121,4 +121,4 @@ def _check_seconds(config: object, name: str, *, above_zero: bool = False) -> No
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise ConfigError(f"{name} is {value!r}; it must be a number of 0 or more")
     if above_zero and value == 0:
-        raise ConfigError(f"{name} is 0; give a number above 0, or leave it out to switch it off")
+        raise ConfigError(f"{name} is 0; give a number above 0, or None for no limit")

@@ -205,7 +205,7 @@ class Registry:
                 # ETIMEDOUT: the kernel gave up on the peer (tcp(7)).
                 return _given_up(connection) if error.errno == errno.ETIMEDOUT else Ending.RESET
         if not isinstance(error, gevent.GreenletExit) and connection.phase is not Phase.CLOSED:
-            logger.error("a handler failed and lost its connection at %s: %s", locate(error), describe(error))
+            logger.error("a handler failed at %s, its connection is closed: %s", locate(error), describe(error))
             logger.debug("a handler failed", exc_info=error)
             self._hooks.call_soon("error", error)
         return Ending.TIMEOUT if isinstance(error, TimeoutError | gevent.Timeout) else Ending.FAILURE

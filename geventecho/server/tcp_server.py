@@ -7,6 +7,7 @@ WARNING for what a handler lets pass. Nothing a peer sent is ever logged.
 from __future__ import annotations
 
 import enum
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any, Self
@@ -61,7 +62,8 @@ class TcpServer:
 
     Raises:
         AddressError: the target cannot be parsed.
-        ConfigError: an option is out of range, or both `config` and options are given.
+        ConfigError: an option is out of range, both `config` and options are given, or the handler cannot be called
+            with a socket and an address.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class TcpServer:
         **options: Any,
     ) -> None:
         self._target = Address.of(address)
+        _check_handler(handler)
         self._handler = handler
         self.config = ServerConfig.of(config, options)
         self._hooks = ServerHooks(on_listening, on_connection, on_refuse, on_close, on_error)
@@ -299,6 +302,20 @@ class EchoServer(TcpServer):
     def _make_registry(self, max_connections: int) -> Registry:
         self._buffers = SharedBuffers()
         return super()._make_registry(max_connections)
+
+
+def _check_handler(handler: object) -> None:
+    if not callable(handler):
+        raise ConfigError(f"handler is {handler!r}; it must be a function of a socket and an address")
+    try:
+        # A decorator's function may take other arguments than the one that it wraps.
+        signature = inspect.signature(handler, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return  # some built-in functions have none
+    try:
+        signature.bind(None, None)
+    except TypeError as error:
+        raise ConfigError(f"handler {handler!r} cannot be called with a socket and an address: {error}") from None
 
 
 def _no_handler(_sock: socket.socket, _sockaddr: SockAddr) -> None:

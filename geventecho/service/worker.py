@@ -36,7 +36,8 @@ def serve(server: TcpServer, print_line: Callable[[str], None], log_dropped: Cal
 
     def print_counters() -> None:
         counts = server.counters | {"log_dropped": log_dropped()}
-        print_line("counters: " + " ".join(f"{name}={count}" for name, count in counts.items() if count))
+        shown = " ".join(f"{name}={count}" for name, count in counts.items() if count)
+        print_line(f"counters: {shown or 'none'}")
 
     def on_signal(number: int) -> None:
         # libev calls this in a greenlet within a millisecond; a Python signal handler would run up to 300 ms later,

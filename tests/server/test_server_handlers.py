@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import logging
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -48,6 +50,51 @@ def test_a_handler_of_ones_own_gets_a_gevent_socket_and_the_peer() -> None:
         assert seen == [(True, name, 1)]
         assert server.counters["ended_handler"] == 1
         assert_adds_up(server.counters, echoes=False)
+
+
+@pytest.mark.parametrize("handler", [None, 5, "echo"])
+def test_a_handler_that_cannot_be_called_is_refused(handler: Any) -> None:
+    with pytest.raises(ConfigError, match=f"handler is {handler!r}; it must be a function of a socket and an address"):
+        TcpServer(LOCAL, handler)
+
+
+class Handlers:
+    """Methods as handlers."""
+
+    def one(self, _sock: object) -> None:
+        """Take the socket alone."""
+
+    def two(self, _sock: object, _peer: object) -> None:
+        """Take both."""
+
+
+def takes_the_socket_alone(function: Callable[[object], object]) -> Callable[[object, object], object]:
+    """A decorator; inspect.signature() would say that its result takes what `function` takes."""
+
+    @functools.wraps(function)
+    def wrapper(sock: object, _peer: object) -> object:
+        return function(sock)
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [lambda: None, lambda _sock: None, lambda _sock, _peer, _more: None, lambda _sock, _peer, *, more: more,
+     Handlers().one, Handlers.two, functools.partial(upper, None)],
+)  # fmt: skip
+def test_a_handler_of_other_parameters_is_refused(handler: Any) -> None:
+    with pytest.raises(ConfigError, match=r"handler .* cannot be called with a socket and an address: "):
+        TcpServer(LOCAL, handler)
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [lambda *_: None, lambda _sock, _peer, _more=None: None, print, max, dict, Handlers().two,
+     takes_the_socket_alone(Handlers().one), functools.partial(lambda _more, _sock, _peer: None, None)],
+)  # fmt: skip
+def test_a_handler_that_can_take_both_is_accepted(handler: Any) -> None:
+    TcpServer(LOCAL, handler)
 
 
 class NoNumber(OSError):
@@ -160,7 +207,7 @@ def test_the_log_says_at_which_line_a_handler_failed(level: int, caplog: pytest.
         assert read_to_end(client) == b""
     (line,) = (record for record in caplog.records if record.levelno == logging.ERROR)
     number = test_the_log_says_at_which_line_a_handler_failed.__code__.co_firstlineno + 4
-    assert f" at {__file__}:{number}: JSONDecodeError: Expecting" in line.getMessage()
+    assert f" at {__file__}:{number}, its connection is closed: JSONDecodeError: Expecting" in line.getMessage()
     assert line.exc_info is None
     traces = [record.exc_info for record in caplog.records if record.exc_info]
     assert len(traces) == (1 if level == logging.DEBUG else 0)

@@ -62,9 +62,15 @@ def test_a_signal_ends_it_with_0_and_a_last_line(number: int) -> None:
 
 
 def counters_in(line: str) -> dict[str, int]:
-    found = re.fullmatch(r"counters:((?: \w+=\d+)*)", line)
+    found = re.fullmatch(r"counters: (?:none|((?:\w+=\d+ ?)*))", line)
     assert found, line
-    return {name: int(count) for name, _, count in (pair.partition("=") for pair in found[1].split())}
+    return {name: int(count) for name, _, count in (pair.partition("=") for pair in (found[1] or "").split())}
+
+
+def test_counters_that_are_all_0() -> None:
+    with serve() as server:
+        assert server.stop() == 0
+        assert server.lines[-2] == "counters: none"
 
 
 def test_the_counters_are_told_at_the_end_and_when_asked() -> None:
