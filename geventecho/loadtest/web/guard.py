@@ -52,7 +52,7 @@ class Guard:
             return _refuse(
                 421,
                 f"The web UI does not answer to the host {host!r}. Open the address that Locust printed, or start the "
-                f"load test with --tcp-web-allowed-host {_name_of(host) or 'NAME'}.",
+                f"load test with this option: --tcp-web-allowed-host {_name_of(host) or 'NAME'}",
             )
         origin = request.headers.get("Origin")
         foreign_origin = origin is not None and _host_of(origin) != host
