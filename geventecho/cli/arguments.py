@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 import configargparse
 
@@ -26,7 +26,21 @@ environment and files: --some-option VALUE can also be written
   in the environment   {prefix}SOME_OPTION=VALUE
   in a file            some-option = VALUE
                        --config FILE or {prefix}CONFIG=FILE names the file
-The command line wins over the environment, the environment over the file."""
+The command line wins over the environment, the environment over the file.
+Arguments without dashes stand on the command line only."""
+
+
+class ConfigFileParser(configargparse.DefaultConfigFileParser):  # type: ignore[misc]
+    """A parser of config files that refuses `config`: ConfigArgParse would leave the line out without a word."""
+
+    def parse(self, stream: TextIO) -> dict[str, Any]:
+        settings: dict[str, Any] = super().parse(stream)
+        for key in ("config", "--config"):
+            if key in settings:
+                raise configargparse.ConfigFileParserException(
+                    f"{stream.name}: a config file cannot name another one: {key} = {settings[key]}"
+                )
+        return settings
 
 
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
@@ -98,6 +112,7 @@ def add_command(
         auto_env_var_prefix=prefix,
         add_env_var_help=False,
         add_config_file_help=False,
+        config_file_parser_class=ConfigFileParser,
         config_file_open_func=lambda path: _config_file(parser, path, variable),
         allow_abbrev=False,
     )

@@ -46,7 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     command_parser: Parser = options.parser
     if unknown:
         where = f", here or in {options.config}" if options.config else ""
-        command_parser.error(f"unrecognized arguments{where}: {' '.join(unknown)}")
+        hint = ""
+        if (
+            options.command == "send"
+            and options.first is not None
+            and options.second is None
+            and unknown[0].startswith("-")
+        ):
+            hint = f"; if it is the MESSAGE, write -- {unknown[0]}"
+        command_parser.error(f"unrecognized arguments{where}: {' '.join(unknown)}{hint}")
     return _run(options, command_parser)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,20 +13,21 @@ from geventecho.address import DEFAULT_TARGET, Address
 from geventecho.cli.arguments import add_command
 from geventecho.cli.standard_io import Output
 from geventecho.client import DEFAULT_SIZE, MAX_SIZE, SAMPLES_NEEDED, Ping, Summary, pings
-from geventecho.options import seconds, seconds_above_zero, whole_number
+from geventecho.options import limit, seconds, seconds_above_zero, whole_number
 
 if TYPE_CHECKING:
     from geventecho.cli.arguments import Commands
 
 __all__ = ["add_to", "run"]
 
-DESCRIPTION = """\
+DESCRIPTION = f"""\
 Send echoes to a server, one every INTERVAL on one connection, and print how long each took in microseconds. At the end,
-at the deadline or at Ctrl-C print how many were sent and lost, and the times: min, avg, percentiles, max, and mdev,
-their standard deviation as in ping(8). Every byte that comes back is compared.
+at the deadline, at Ctrl-C or at SIGTERM print how many were sent and lost, and the times: min, avg, percentiles, max,
+and mdev, their standard deviation as in ping(8). Every byte that comes back is compared.
 
 A lost echo prints why (refused, connect timeout, read timeout, reset, short reply, corrupt reply, …) and costs the
-connection; the next echo makes a new one. A percentile that too few answers support is a dash.
+connection; the next echo makes a new one. A percentile that too few answers support is a dash:
+p99 needs {SAMPLES_NEEDED[99.0]} answers, p99.9 {SAMPLES_NEEDED[99.9]}.
 
 The times include the client's own: on the machine of docs/performance.md about 35 us of a local echo, of some 100. That
 is how much more the median is than that of a C program which only calls send(2) and recv(2); both measured in turn
@@ -44,7 +46,7 @@ and one at the end,
 where a time is null when no echo was answered, and a percentile also when too few were.
 
 examples:
-  geventecho ping                                  until Ctrl-C
+  geventecho ping                                  until Ctrl-C or SIGTERM
   geventecho ping 192.0.2.7:7 -c 10 -i 0.2
   geventecho ping 192.0.2.7:7 -q -w 60 -i 0.01     a minute, only the summary
   geventecho ping unix:/run/echo.sock -c 4000 -i 0 -s 1024 --json"""
@@ -57,7 +59,7 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument(
         "target", metavar="TARGET", nargs="?", default=DEFAULT_TARGET,
-        help="host:port, tcp://host:port, unix:/path or unix:@name (default %(default)s)",
+        help="host:port, tcp://host:port, unix:/path or unix:@name, on the command line only (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "-c", "--count", metavar="COUNT", type=whole_number(1), help="how many echoes (default: until Ctrl-C)"
@@ -75,7 +77,7 @@ def add_to(commands: Commands) -> None:
         help="for connecting, and for each echo (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "-w", "--deadline", metavar="SECONDS", type=seconds_above_zero,
+        "-w", "--deadline", metavar="SECONDS", type=limit,
         help="end the whole run after this long. The echo under way then counts as lost if it has waited a second, or "
         "if none was answered before it, and is left out otherwise (default: none)",
     )  # fmt: skip
@@ -84,7 +86,7 @@ def add_to(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ping until the count, the deadline or Ctrl-C, and return the exit code.
+    """Ping until the count, the deadline, Ctrl-C or SIGTERM, and return the exit code.
 
     Raises:
         AddressError, ConfigError: the target is wrong.
@@ -100,6 +102,7 @@ def run(options: argparse.Namespace) -> int:
     )
     print_line = _line_printer()
     summary = Summary()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as docker stop and timeout(1) end it
     try:
         for ping in series:
             summary.add(ping)
@@ -107,6 +110,8 @@ def run(options: argparse.Namespace) -> int:
                 print_line(_as_json(ping) if options.json else _as_text(ping, target))
     except KeyboardInterrupt:
         pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print_line(json.dumps(_figures(summary, target, options.size)) if options.json else _summary(summary, target))
     is_short = options.deadline is not None and summary.sent < (options.count or 0)
     return 0 if summary.sent and not summary.lost and not is_short else 1
@@ -144,9 +149,6 @@ def _summary(summary: Summary, target: Address) -> str:
         times = _times(summary)
         values = "/".join("-" if time is None else str(time) for time in times.values())
         lines.append(f"{'/'.join(times)} = {values} us")
-        missing = {p: needed - summary.latency.count for p, needed in SAMPLES_NEEDED.items()}
-        if short := [f"p{p:g} needs {count:,} more answers" for p, count in missing.items() if count > 0]:
-            lines.append(", ".join(short))
     return "\n".join(lines)
 
 

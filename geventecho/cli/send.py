@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ipaddress
 import re
 import sys
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ Send a message, then FIN, and print what comes back until the server closes. Wit
 as it comes; nothing is held in memory, and input and output may be of any size and any bytes.
 
 A single argument is the TARGET when it can be read as one (host:port, tcp://…, unix:…). Otherwise it is the MESSAGE for
-the default target. If it only looks like a target, such as localhost:99999, it is refused: give both then.
+the default target. If it only looks like a target, such as localhost:99999 or 127.0.0.1, it is refused: give both then.
 
 Exit codes: 0 the server closed (or the reply was complete), 1 a network failure, a timeout, or a reply that --expect
 does not match, 2 usage."""
@@ -50,8 +51,8 @@ examples:
   geventecho send 127.0.0.1:6379 'PING\\r\\n' --reply-until '\\r\\n' --expect '^\\+PONG'
   geventecho send 127.0.0.1:5432 0000000804d2162f --encoding hex --reply-exactly 1"""
 
-# What begins or ends like a target: a scheme, or a port.
-LOOKS_LIKE_TARGET: Final = re.compile(r"(tcp|tls|unix|fd):|\S*://|\S+:\d+\Z")
+# What begins or ends like a target: a scheme, or a port; and the one host name that every machine has.
+LOOKS_LIKE_TARGET: Final = re.compile(r"(tcp|tls|unix|fd):|\S*://|\S+:\d+\Z|localhost\Z", re.IGNORECASE)
 
 
 def add_to(commands: Commands) -> None:
@@ -64,7 +65,12 @@ def add_to(commands: Commands) -> None:
         epilog=EPILOG,
         run=run,
     )
-    parser.add_argument("first", metavar="TARGET", nargs="?", help=f"where to connect (default {DEFAULT_TARGET})")
+    parser.add_argument(
+        "first",
+        metavar="TARGET",
+        nargs="?",
+        help=f"where to connect, on the command line only (default {DEFAULT_TARGET})",
+    )
     parser.add_argument("second", metavar="MESSAGE", nargs="?", help="what to send (default: standard input)")
     parser.add_argument(
         "--encoding", choices=ENCODINGS, default="escapes",
@@ -141,9 +147,17 @@ def _positionals(first: str | None, second: str | None, encoding: str) -> tuple[
     try:
         return Address.parse(first), None
     except AddressError as error:
-        if LOOKS_LIKE_TARGET.match(first):
+        if LOOKS_LIKE_TARGET.match(first) or _is_ip_address(first):
             raise AddressError(f"{error}. If it is the message, give the target before it") from None
     return Address.parse(DEFAULT_TARGET), _message(first, encoding)
+
+
+def _is_ip_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _message(text: str, encoding: str) -> bytes:

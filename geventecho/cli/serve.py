@@ -11,7 +11,7 @@ from geventecho.address import DEFAULT_TARGET, Address, unsupported
 from geventecho.cli.arguments import SOURCES, add_command
 from geventecho.errors import AddressError, ConfigError
 from geventecho.net import descriptor_capacity, raise_descriptor_limit
-from geventecho.options import seconds, seconds_above_zero, target, whole_number
+from geventecho.options import limit, seconds, seconds_above_zero, target, whole_number
 from geventecho.server import EchoServer, ServerConfig, TcpServer
 from geventecho.service import configure_logs, report_hub_errors, serve
 
@@ -78,7 +78,7 @@ def _add_where(parser: Parser, defaults: ServerConfig) -> None:
     )  # fmt: skip
     where.add_argument(
         "--listen", metavar="TARGET", type=target,
-        help="the same as TARGET, for the environment and for --config files",
+        help="the same as TARGET, which cannot stand in the environment or in a --config file",
     )  # fmt: skip
     where.add_argument("--host", metavar="HOST", help=f"instead: address or name to bind (default {default.host})")
     where.add_argument(
@@ -98,7 +98,7 @@ def _add_limits(parser: Parser, defaults: ServerConfig) -> None:
         ("--first-byte-timeout", "end a connection that has sent nothing at all for this long"),
         ("--lifetime", "end a connection that is this old"),
     ):
-        times.add_argument(name, metavar="SECONDS", type=seconds_above_zero, help=text)
+        times.add_argument(name, metavar="SECONDS", type=limit, help=text)
     times.add_argument(
         "--write-stall", metavar="SECONDS", type=seconds_above_zero, default=defaults.write_stall,
         help="end a connection whose peer has taken no byte for this long while one was owed (default %(default)s)",
@@ -113,7 +113,7 @@ def _add_limits(parser: Parser, defaults: ServerConfig) -> None:
     ):  # fmt: skip
         amounts.add_argument(name, metavar=metavar, type=whole_number(minimum), help=text)
     amounts.add_argument(
-        "--connect-rate", metavar="N", type=seconds_above_zero, help="connections a second from one address",
+        "--connect-rate", metavar="N", type=limit, help="connections a second from one address",
     )  # fmt: skip
     peers = parser.add_argument_group("who may connect (default: everybody who can reach the address)")
     peers.add_argument(

@@ -172,6 +172,9 @@ def _series(
                 is_cut_off = isinstance(error, TimeoutError) and end.remaining() == 0
                 if is_cut_off and any_answered and time.perf_counter() - began < SURELY_LOST:
                     return
+                if is_cut_off and deadline is not None:
+                    reason = f"not answered before the deadline of {deadline:g} s"
+                    error = type(error)(reason, address=target, phase=error.phase)
                 ping = Ping(sequence, size, error=error)
             yield ping
             if sequence != count:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from geventecho.options.encodings import ENCODINGS, decode
 from geventecho.options.framing import LENGTH_PREFIX_FORM, from_options, naming, pattern
-from geventecho.options.types import seconds, seconds_above_zero, target, whole_number
+from geventecho.options.types import limit, seconds, seconds_above_zero, target, whole_number
 
 __all__ = [
     "ENCODINGS",
     "LENGTH_PREFIX_FORM",
     "decode",
     "from_options",
+    "limit",
     "naming",
     "pattern",
     "seconds",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from geventecho.address import Address
 from geventecho.errors import AddressError
 
-__all__ = ["seconds", "seconds_above_zero", "target", "whole_number"]
+__all__ = ["limit", "seconds", "seconds_above_zero", "target", "whole_number"]
 
 
 def seconds(text: str) -> float:
@@ -27,7 +27,15 @@ def seconds_above_zero(text: str) -> float:
     """A number of seconds above 0."""
     value = seconds(text)
     if value == 0:
-        raise argparse.ArgumentTypeError("it must be above 0 seconds; leave the option out to switch it off")
+        raise argparse.ArgumentTypeError("it must be above 0 seconds")
+    return value
+
+
+def limit(text: str) -> float:
+    """A number above 0, for an option that sets no limit when it is left out."""
+    value = seconds(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("it must be above 0; leave the option out for no limit")
     return value
 
 

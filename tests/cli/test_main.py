@@ -207,6 +207,22 @@ def test_the_config_file_named_in_the_environment_is_read(honest: peers.Peer, tm
     assert b"3 sent, 3 answered" in done.stdout, "the command line wins over the file"
 
 
+@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("line", ["config = other.conf", "--config=other.conf"])
+def test_a_config_file_does_not_name_another_one(name: str, line: str, tmp_path: Path) -> None:
+    path = tmp_path / "first.conf"
+    path.write_text(RIGHT[name] + line + "\n")
+    error = refused(name, "--config", str(path))
+    assert error.startswith(f"{path}: a config file cannot name another one: ")
+    assert error.endswith("config = other.conf")
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_help_says_what_the_environment_cannot_set(name: str) -> None:
+    text = command([name, "--help"]).stdout.decode()
+    assert "Arguments without dashes stand on the command line only." in text
+
+
 # Targets --------------------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +246,38 @@ def test_tls_is_not_there_yet(arguments: list[str]) -> None:
     assert error == "tls://127.0.0.1:1: this version has no TLS yet; use tcp://host:port or unix:/path"
 
 
+@pytest.mark.parametrize("arguments", TAKES_A_TARGET)
+@pytest.mark.parametrize("target", ["tls://127.0.0.1", "tls://", "ssl://127.0.0.1:1", "https://a:1", "tls:127.0.0.1:1"])
+def test_tls_is_said_first(arguments: list[str], target: str) -> None:
+    assert f"{target!r} is not a target: this version has no TLS yet; " in refused(arguments[0], *arguments[1:], target)
+
+
 @pytest.mark.parametrize("name", ["send", "ping"])
 def test_a_client_does_not_connect_to_a_descriptor(name: str) -> None:
     assert refused(name, "fd:3").startswith("fd:3: fd:N is for a server to listen on; a client connects to ")
+
+
+# Advice ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("ping", "--timeout"), ("send", "--timeout"), ("send", "--reply-quiet"), ("serve", "--write-stall")],
+)
+def test_zero_for_an_option_with_a_default(name: str, option: str) -> None:
+    error = refused(name, option, "0")
+    assert error == f"argument {option}: it must be above 0 seconds"
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("ping", "--deadline"), ("serve", "--idle-timeout"), ("serve", "--connect-rate")]
+)
+def test_zero_for_an_option_that_sets_no_limit_when_left_out(name: str, option: str) -> None:
+    assert "it must be above 0; leave the option out for no limit" in refused(name, option, "0")
+
+
+def test_a_message_that_begins_with_a_dash() -> None:
+    error = refused("send", "127.0.0.1:1", "-x")
+    assert error == "unrecognized arguments: -x; if it is the MESSAGE, write -- -x"
+    assert "MESSAGE" not in refused("send", "127.0.0.1:1", "hello", "--nonsense")
+    assert "MESSAGE" not in refused("ping", "127.0.0.1:1", "-x")

@@ -113,7 +113,20 @@ class TestPositionals:
         assert send(f"127.0.0.1:{honest.port}", given=b"from stdin").stdout == b"from stdin"
 
     @pytest.mark.parametrize(
-        "argument", ["localhost:99999", "tcp://localhost", "unix:relative", "udp://127.0.0.1:1", "::1:8090", "fd:x"]
+        "argument",
+        [
+            "localhost:99999",
+            "tcp://localhost",
+            "unix:relative",
+            "udp://127.0.0.1:1",
+            "::1:8090",
+            "fd:x",
+            "TCP://localhost",
+            "127.0.0.1",
+            "::1",
+            "[::1]",
+            "LocalHost",
+        ],
     )
     def test_what_looks_like_a_target_but_is_none_is_refused(self, argument: str) -> None:
         done = send(argument)
@@ -145,7 +158,7 @@ class TestPositionals:
             (["127.0.0.1:1", "x", "--reply-none", "--reply-exactly", "1"], "one way"),
             (["127.0.0.1:1", "x", "--reply-length-prefix", ">f"], "not one integer"),
             (["127.0.0.1:1", "x", "--reply-exactly", "-1"], "0 to 1073741824"),
-            (["127.0.0.1:1", "x", "--timeout", "0"], "above 0"),
+            (["127.0.0.1:1", "x", "--timeout", "0"], "it must be above 0 seconds"),
         ],
     )
     def test_usage_errors(self, arguments: list[str], words: str) -> None:
