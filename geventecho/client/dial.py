@@ -78,8 +78,7 @@ def dial(
 def _shares(addresses: list[Found], deadline: Deadline) -> Iterator[tuple[Deadline, Found]]:
     """Each address with its share of the time: a first one that never answers must leave some for the next."""
     for tried, found in enumerate(addresses):
-        remaining = deadline.remaining()
-        yield Deadline(None if remaining is None else remaining / (len(addresses) - tried)), found
+        yield Deadline(deadline.remaining() / (len(addresses) - tried)), found
 
 
 def _timed_out(error: TimeoutError, target: Address, timeout: float | None) -> errors.ConnectError:

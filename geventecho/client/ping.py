@@ -187,8 +187,7 @@ def _series(
 
 def _left(end: Deadline) -> float:
     """Seconds until the end, and a moment when that has just passed: a timeout is above 0."""
-    left = end.remaining()
-    return math.inf if left is None else max(left, MOMENT)
+    return max(end.remaining(), MOMENT)
 
 
 def _limit(own: float, end: Deadline) -> Seconds:

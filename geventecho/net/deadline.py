@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 __all__ = ["Deadline"]
@@ -17,15 +18,13 @@ class Deadline:
     __slots__ = ("when",)
 
     def __init__(self, seconds: float | None) -> None:
-        self.when: float | None = None if seconds is None else time.monotonic() + seconds
+        self.when = math.inf if seconds is None else time.monotonic() + seconds
 
-    def remaining(self) -> float | None:
-        """Seconds left, never below 0; None when there is no end."""
-        if self.when is None:
-            return None
+    def remaining(self) -> float:
+        """Seconds left, never below 0; infinite when there is no end."""
         return max(0.0, self.when - time.monotonic())
 
     @property
     def expired(self) -> bool:
         """Whether the budget is used up."""
-        return self.when is not None and time.monotonic() >= self.when
+        return time.monotonic() >= self.when

@@ -63,16 +63,12 @@ def _failed_connect(error: OSError) -> tuple[type[errors.ConnectError], str]:
 
 def translate_io(error: OSError, address: Address | None, phase: str) -> errors.NetworkError:
     """Say what a failed read or write means. `phase` is "read" or "write"."""
-    number = error.errno
     if isinstance(error, errors.NetworkError):
         return error
-    if number == errno.EBADF:
+    kind, reason = errors.NetworkError, error.strerror or str(error)
+    if error.errno == errno.EBADF:
         # gevent's close() wakes a waiter with EBADF: it means we closed it, not that we lost count.
-        return errors.ClosedLocally("the connection is closed on this side", address=address, phase=phase, errno=number)
-    if number in BROKEN:
-        reason = error.strerror or "the connection broke"
-        return errors.PeerReset(reason, address=address, phase=phase, errno=number)
-    if isinstance(error, TimeoutError):
-        kind = errors.ReadTimeout if phase == "read" else errors.WriteTimeout
-        return kind("timed out", address=address, phase=phase, errno=number)
-    return errors.NetworkError(error.strerror or str(error), address=address, phase=phase, errno=number)
+        kind, reason = errors.ClosedLocally, "the connection is closed on this side"
+    elif error.errno in BROKEN:
+        kind = errors.PeerReset
+    return kind(reason, address=address, phase=phase, errno=error.errno)

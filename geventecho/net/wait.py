@@ -37,8 +37,8 @@ SOON: Final = 1e-6  # seconds; a timer that repeats after 0 is one that never fi
 
 
 def make_timer(seconds: float | None) -> Any:
-    """A timer of this hub, for `again(..., update=True)` and `stop()`. For None it fires in 31 years."""
-    after = NO_LIMIT if seconds is None else max(seconds, SOON)
+    """A timer of this hub, for `again(..., update=True)` and `stop()`. For None, or infinity, it fires in 31 years."""
+    after = NO_LIMIT if seconds is None else min(max(seconds, SOON), NO_LIMIT)
     return get_hub().loop.timer(after, repeat=after)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
@@ -14,9 +15,8 @@ from tests.support.timing import UNIT, ManualTime, wait_until
 
 def test_no_budget_never_ends() -> None:
     deadline = Deadline(None)
-    assert deadline.remaining() is None
+    assert deadline.remaining() == math.inf
     assert not deadline.expired
-    assert deadline.when is None
 
 
 def test_it_runs_down_on_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +42,4 @@ def test_it_expires_in_real_time_and_not_before() -> None:
 @given(st.floats(-1e6, 1e6))
 def test_what_is_left_is_never_negative(seconds: float) -> None:
     deadline = Deadline(seconds)
-    left = deadline.remaining()
-    assert left is not None
-    assert 0 <= left <= max(0.0, seconds) + 1e-3
+    assert 0 <= deadline.remaining() <= max(0.0, seconds) + 1e-3

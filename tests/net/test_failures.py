@@ -60,8 +60,6 @@ def test_what_a_failed_connect_means(error: OSError, kind: type[errors.ConnectEr
 @pytest.mark.parametrize(
     ("error", "phase", "kind"),
     [
-        (TimeoutError("timed out"), "read", errors.ReadTimeout),
-        (TimeoutError("timed out"), "write", errors.WriteTimeout),
         (OSError(errno.EBADF, "x"), "read", errors.ClosedLocally),
         (OSError(errno.EINVAL, "x"), "read", errors.NetworkError),
     ],
