@@ -17,7 +17,7 @@ import errno
 import fcntl
 import os
 import weakref
-from collections.abc import Callable
+from os import SPLICE_F_NONBLOCK, splice
 from typing import Any, Final
 
 from gevent import socket
@@ -28,10 +28,6 @@ PIPE_SIZE: Final = 1 << 20
 """Bytes asked for, and what an unprivileged process may have: each piece from the network takes up a page of it."""
 REFUSED: Final = frozenset((errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP))
 """What splice(2) says where it is missing, forbidden (seccomp(2)), or cannot do it with this kind of socket."""
-
-# Linux only; elsewhere messages are copied.
-_splice: Final[Callable[..., int] | None] = getattr(os, "splice", None)
-_AT_ONCE: Final[int] = getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 
 class Pipe:
@@ -49,7 +45,7 @@ class Pipe:
         self.inlet = self.outlet = -1
         self.clean = True
         self._inside = 0
-        self._refused = _splice is None
+        self._refused = False
 
     def enter(self, sock: socket.socket) -> SplicedSocket:
         """Let a socket's messages through, until it leaves; where there can be no pipe they are copied."""
@@ -144,7 +140,7 @@ class SplicedSocket:
             return int(self._sock.recv_into(buffer))
         pipe.clean = False
         try:
-            size = _splice(self._fd, pipe.inlet, len(buffer), None, None, _AT_ONCE)  # type: ignore[misc]
+            size = splice(self._fd, pipe.inlet, len(buffer), None, None, SPLICE_F_NONBLOCK)
             pipe.clean = not size
             return size
         except BlockingIOError:
@@ -165,7 +161,7 @@ class SplicedSocket:
             return int(self._sock.send(message))
         refusal = None
         try:
-            sent = _splice(pipe.outlet, self._fd, len(message), None, None, _AT_ONCE)  # type: ignore[misc]
+            sent = splice(pipe.outlet, self._fd, len(message), None, None, SPLICE_F_NONBLOCK)
         except BlockingIOError:
             sent = 0
         except OSError as error:
