@@ -189,6 +189,19 @@ def test_a_run_that_ends_before_its_first_operation_is_no_success(tmp_path: Path
     assert "no operation was started" in run.log
 
 
+@pytest.mark.parametrize("workers", [(), WORKERS], ids=["1 process", "2 workers"])
+def test_a_run_whose_users_are_all_of_other_classes_is_judged_by_locust(
+    workers: tuple[str, ...], tmp_path: Path
+) -> None:
+    with LocustRun(
+        tmp_path, "--headless", "-u", "1", "-t", "3", *workers,
+        locustfile=LOCUSTFILES / "plain_beside.py", own_server=False,
+    ) as run:  # fmt: skip
+        assert run.wait() == 0, run.log
+    assert re.search(r"PLAIN +fire +[1-9]", run.log), run.log
+    assert "no operation was started" not in run.log
+
+
 @pytest.mark.long
 def test_a_worker_that_died_does_not_hold_up_the_end(tmp_path: Path) -> None:
     with LocustRun(tmp_path, "--headless", *BUSY, *WORKERS, *outputs(tmp_path)) as run:

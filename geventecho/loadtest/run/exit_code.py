@@ -105,6 +105,8 @@ class RunSummary:
     def _nothing_answered(self) -> str:
         """Why this run may not look like a success; "" where it may."""
         sums = self._sums()
+        if not sums["users"] and self._environment.stats.num_requests:
+            return ""  # all users of this run are of other classes
         if sums["started"] == 0:
             return "no operation was started: the run ended before a user came to one"
         if sums["ok"] and (sums["ok"] != sums["connected"] or sums["started"] == sums["connects"]):
