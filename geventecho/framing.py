@@ -1,6 +1,6 @@
 """Where a reply ends.
 
-A stream has no messages: who reads a reply must know where it stops. A framing says so::
+A stream has no messages: a reader must know where a reply stops. A framing says so::
 
     Exactly(1024)                      a fixed number of bytes
     Until(b"\\r\\n")                     up to and including a delimiter

@@ -22,7 +22,7 @@ class Histogram:
     """Counts of times, in seconds.
 
     `count`, `min`, `max` and `mean` are exact to the nanosecond; percentiles are within 1 % from 1 µs to 100 s and
-    beyond. Of no times at all, `min`, `max`, `mean` and the percentiles are None.
+    beyond. `min`, `max`, `mean` and the percentiles are None while nothing is counted.
     """
 
     __slots__ = ("_buckets", "_max", "_min", "_total", "count")

@@ -22,7 +22,7 @@ Found = tuple[int, SockAddr]
 class Names:
     """What the resolver said, once per process: thousands of clients must not measure the resolver.
 
-    gevent resolves in ten threads; those who ask for the same name while it is being looked up share the one answer.
+    gevent resolves in ten threads. Greenlets that ask for the same name while it is being looked up share one answer.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """The armed wait: how a client's greenlet sleeps until its socket is ready or its time is over.
 
 A watcher and a timer are started with the greenlet's own `switch` as callback, and the greenlet switches to the hub. It
-is gevent's `Waiter` without the Waiter: nothing is allocated. What bites, and must hold wherever this is done:
+is gevent's `Waiter` without the Waiter: nothing is allocated. These rules must hold wherever this is done:
 
 - everything that was started is stopped again under `finally`: a greenlet that dies armed spins at 100 % CPU, and one
   that waits for something else while armed is woken by the wrong event;

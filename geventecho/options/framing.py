@@ -85,10 +85,10 @@ def length_prefixed(text: str) -> LengthPrefixed:
 
 
 def pattern(text: str) -> re.Pattern[bytes]:
-    """Compile a regular expression for bytes, whoever wrote it.
+    """Compile a regular expression that a user wrote, for bytes.
 
     Raises:
-        ConfigError: it is none, or one beyond what the re module can take.
+        ConfigError: it is not a regular expression, or the re module cannot take it.
     """
     try:
         with warnings.catch_warnings():

@@ -104,7 +104,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         """One turn: the registry gets up to `max_accept` peers. The others wait here, not in the kernel's queue.
 
         Serving a peer costs six times what accept(2) does, and the kernel's queue is short (net.core.somaxconn). In a
-        burst of 10,000 connects it overflowed, and a client that falls out of it tries again a second later.
+        burst of 10,000 connects it overflowed. A client whose connect is dropped tries again a second later.
         """
         self._count_drops()
         if self._watcher is not None:  # gevent's; None while a pause goes on

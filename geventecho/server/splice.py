@@ -7,8 +7,8 @@ connections: 20 us of CPU each where copying takes 29, and the same in C takes 2
 The pipe is everybody's, so a byte left in it would reach somebody else. Therefore:
 
 - what a turn brings in leaves in the same turn: to the peer, or into memory;
-- whoever comes next trusts nobody: unless the last turn got to its end, the pipe is emptied first;
-- a forked process (fork(2)) lets go of it, and opens one of its own when somebody enters.
+- a turn empties the pipe first, unless the last turn got to its end;
+- a forked process (fork(2)) closes it, and opens one of its own when a connection enters.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REFUSED: Final = frozenset((errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNO
 
 
 class Pipe:
-    """One pipe for all connections of a server. It takes its two descriptors when somebody enters, till all have left.
+    """One pipe for all connections of a server. It has two descriptors while connections use it.
 
     Attributes:
         inlet, outlet: its descriptors, -1 while it has none.

@@ -39,6 +39,7 @@ class LogHandler(QueueHandler):
         fd: descriptor to write to.
 
     Attributes:
+        fd: as given.
         dropped: lines that were lost: the queue was full, they could not be formatted, or the descriptor took none.
     """
 
@@ -46,7 +47,7 @@ class LogHandler(QueueHandler):
 
     def __init__(self, fd: int) -> None:
         super().__init__(SimpleQueue())
-        self._fd = fd
+        self.fd = fd
         self.start()
 
     def start(self) -> None:
@@ -55,7 +56,7 @@ class LogHandler(QueueHandler):
         # for itself. SimpleQueue has no limit of its own.
         self.queue = SimpleQueue()
         self.dropped = 0
-        self._writer = LogWriter(self.queue, self._fd, self)
+        self._writer = LogWriter(self)
         self._writer.start()
 
     def enqueue(self, record: logging.LogRecord) -> None:
@@ -81,27 +82,25 @@ class LogWriter(QueueListener):
     """The thread, which writes each line to a descriptor.
 
     Args:
-        lines: where the records come from.
-        fd: descriptor to write to. A file object has a lock, which a blocked write would hold at the process's end.
-        handler: has the count of dropped lines. Both threads add to it: CPython does not switch within ``+= 1``.
+        handler: has the queue, the descriptor, and the count of dropped lines. Both threads add to the count: CPython
+            does not switch within ``+= 1``.
     """
 
-    def __init__(self, lines: SimpleQueue[Any], fd: int, handler: LogHandler) -> None:
-        super().__init__(lines)
-        self._fd = fd
-        self._count = handler
+    def __init__(self, handler: LogHandler) -> None:
+        super().__init__(handler.queue)
+        self._handler = handler
         self._reported = 0
 
     def handle(self, record: logging.LogRecord) -> None:
         """Write a record, after a line about those that were dropped before it."""
-        dropped = self._count.dropped  # it goes on growing while this is written
+        dropped = self._handler.dropped  # it goes on growing while this is written
         try:
             if dropped > self._reported:
                 self._write(f"{dropped - self._reported} log lines were dropped")
                 self._reported = dropped
             self._write(record.msg)
         except OSError:
-            self._count.dropped += 1  # /dev/full, or a reader that has gone: the service goes on
+            self._handler.dropped += 1  # /dev/full, or a reader that has gone: the service goes on
 
     def stop(self) -> None:
         """End after the lines that are queued, or leave the thread alone after FLUSH_SECONDS (the base waits on)."""
@@ -111,9 +110,10 @@ class LogWriter(QueueListener):
             thread.join(FLUSH_SECONDS)
 
     def _write(self, line: str) -> None:
+        # Not to a file object: it has a lock, which a blocked write would hold at the process's end.
         data = line.encode("utf-8", "backslashreplace") + b"\n"
         while data:
-            data = data[os.write(self._fd, data) :]
+            data = data[os.write(self._handler.fd, data) :]
 
 
 class OncePerSecond(logging.Filter):
