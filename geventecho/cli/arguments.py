@@ -128,7 +128,7 @@ def add_command(
 def _config_file(parser: Parser, path: str, variable: str) -> io.StringIO:
     """Read a config file whole: ConfigArgParse lets a failure of a later read end in a traceback."""
     try:
-        stream = io.StringIO(Path(path).read_text(encoding="utf-8"))
+        stream = io.StringIO(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         source = variable if path == os.path.expanduser(os.environ.get(variable, "")) else "--config"
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

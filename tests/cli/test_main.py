@@ -207,6 +207,12 @@ def test_the_config_file_named_in_the_environment_is_read(honest: peers.Peer, tm
     assert b"3 sent, 3 answered" in done.stdout, "the command line wins over the file"
 
 
+def test_a_config_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "windows.conf"
+    path.write_text("count = none\r\n", encoding="utf-8-sig", newline="")
+    assert refused("ping", "--config", str(path)).startswith("argument -c/--count: 'none' is not a whole number")
+
+
 @pytest.mark.parametrize("name", RIGHT)
 @pytest.mark.parametrize("line", ["config = other.conf", "--config=other.conf"])
 def test_a_config_file_does_not_name_another_one(name: str, line: str, tmp_path: Path) -> None:
