@@ -63,6 +63,7 @@ def _run(options: argparse.Namespace, parser: Parser) -> int:
     hub = gevent.get_hub()
     hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
     try:
+        gevent.sleep(0)  # Ctrl-C ends a hub that is just beginning, and then nothing could be printed.
         return int(options.run(options))
     except (AddressError, ConfigError) as error:
         parser.error(str(error))

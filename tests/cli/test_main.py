@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import gevent
@@ -110,6 +111,23 @@ def test_a_wrong_argument_that_a_command_finds_is_a_usage_error(
         main(["fails"])
     assert ended.value.code == 2
     assert capsys.readouterr().err == "geventecho fails: error: no good\nTry 'geventecho fails --help'.\n"
+
+
+def test_the_hub_runs_when_a_command_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends a hub that is just beginning, and nothing can be written without one."""
+    running: list[bool] = []
+
+    def run(_options: object) -> int:
+        running.append(bool(gevent.get_hub()))
+        return 0
+
+    command = Fails(0)
+    monkeypatch.setattr(command, "run", run)
+    monkeypatch.setattr(sys.modules[main.__module__], "COMMANDS", (command,))
+    thread = threading.Thread(target=main, args=(["fails"],))  # with a hub of its own
+    thread.start()
+    thread.join()
+    assert running == [True]
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
