@@ -205,10 +205,15 @@ class Connection:
         self.last_byte_at = self.clock.now
 
     def count_written(self, size: int) -> None:
-        """Count bytes that the kernel took; less than 0 are those that it will not deliver, and are owed again."""
+        """Count bytes that the kernel took."""
         self.written += size
         self.traffic.written += size
         self.last_byte_at = self.clock.now
+
+    def count_destroyed(self, size: int) -> None:
+        """Count bytes that the kernel took and will not deliver: they are owed again."""
+        self.written -= size
+        self.traffic.written -= size
 
     def count_discarded(self, size: int) -> None:
         """Count bytes that were read after our FIN."""

@@ -221,7 +221,7 @@ class Registry:
         if connection.end_reason in (Ending.WRITE_STALL, Ending.VANISHED):
             # It has had its time. After close() the kernel would go on trying for minutes, and keep what was queued.
             if self._echoes:
-                connection.count_written(-destroyed_by_close(connection, reset=True))
+                connection.count_destroyed(destroyed_by_close(connection, reset=True))
             abort(connection.sock)
             return
         try:
@@ -238,7 +238,7 @@ class Registry:
             return
         connection.phase = Phase.CLOSED
         if self._echoes and ending is not Ending.PEER:
-            connection.count_written(-destroyed_by_close(connection, reset=False))
+            connection.count_destroyed(destroyed_by_close(connection, reset=False))
         try:
             connection.sock.close()
         except OSError:

@@ -54,6 +54,8 @@ def test_a_run_with_a_tcp_user_changes_what_the_docs_say() -> None:
             "locust.stats.StatsEntry.to_dict",
             "locust.stats.StatsEntry.to_string",
             "locust.stats.bucket_response_time",
+            "locust.stats.get_percentile_stats_summary",
+            "locust.stats.get_stats_summary",
         ],
         "new": [],
         "contents": [],
