@@ -78,7 +78,7 @@ def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuf
     route, spliced = copied, None  # spliced from the first large message on
     try:
         while True:
-            watcher.start(return_message, connection, route)
+            watcher.start(return_message, connection, *route)
             size = wait()
             watcher.stop()
             if not size:
@@ -103,9 +103,18 @@ def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuf
             spliced.leave()
 
 
-def _return_message(owner: greenlet, connection: Connection, route: Route) -> None:
+def _return_message(
+    owner: greenlet,
+    connection: Connection,
+    receive: Callable[[memoryview], int],
+    send: Callable[[memoryview], int],
+    least: int,
+    below: int,
+    buffer: memoryview,
+    clock: Clock,
+    traffic: Traffic,
+) -> None:
     """Return one message, in the hub. Wake the owner with its size when that is not all there is to do."""
-    receive, send, least, below, buffer, clock, traffic = route
     try:
         size = receive(buffer)
         if size:

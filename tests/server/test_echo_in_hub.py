@@ -34,7 +34,7 @@ def test_what_strikes_in_the_hub_s_part_is_thrown_into_the_connection_s_greenlet
 
     owner = greenlet.greenlet(own)
     owner.switch()
-    _return_message(owner, None, (receive, len, 1, 9, memoryview(bytearray(8)), Clock(), Traffic()))  # type: ignore[arg-type]
+    _return_message(owner, None, receive, len, 1, 9, memoryview(bytearray(8)), Clock(), Traffic())  # type: ignore[arg-type]
     assert seen == [error]
 
 
