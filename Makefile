@@ -38,7 +38,7 @@ help:
 	@echo "make serve               the echo server on tcp://$(HOST):$(PORT)          HOST= PORT= ARGS="
 	@echo "make loadtest            Locust's web UI on http://127.0.0.1:8089        TARGET= USERS= SPAWN_RATE= PROCESSES="
 	@echo "make loadtest-headless   the same without a browser; HTML and CSV        RUN_TIME= REPORTS="
-	@echo "make test                the tests, under five minutes                   TESTS= ARGS="
+	@echo "make test                the tests, about seven minutes                  TESTS= ARGS="
 	@echo "make test-all            all of them, the long ones too"
 	@echo "make test-oldest         the load-test tests on the oldest supported versions of gevent and Locust"
 	@echo "make coverage            branch coverage of the package, at least 95 %"
