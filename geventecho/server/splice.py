@@ -141,13 +141,15 @@ class SplicedSocket:
         pipe.clean = False
         try:
             size = splice(self._fd, pipe.inlet, len(buffer), None, None, SPLICE_F_NONBLOCK)
-            pipe.clean = not size
-            return size
+            if size:
+                return size
         except BlockingIOError:
-            pipe.clean = True
+            pass
         except OSError as error:
             pipe.refuse(error)
-        # Also where nothing seems to be there: splice(2) stops before an urgent byte for ever, recv(2) steps over it.
+        pipe.clean = True
+        # splice(2) stops before an urgent byte for ever: nothing is there, or, after a FIN, the stream is at its end.
+        # recv(2) steps over the byte.
         return int(self._sock.recv_into(buffer))
 
     def send(self, message: memoryview) -> int:

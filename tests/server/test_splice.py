@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import resource
@@ -31,7 +32,7 @@ from tests.support.servers import (
     serve,
     stuff,
 )
-from tests.support.timing import wait_until
+from tests.support.timing import PATIENCE, wait_until
 
 LARGE = 256 << 10
 Pair = tuple[socket.socket, socket.socket]
@@ -175,13 +176,16 @@ def test_nothing_to_read_and_the_end_are_told_as_recv_tells_them(pair: Pair) -> 
     spliced.leave()
 
 
-def test_an_urgent_byte_does_not_stop_the_stream(pair: Pair) -> None:
+@pytest.mark.parametrize("half_closes", [True, False], ids=["FIN", "open"])
+def test_an_urgent_byte_does_not_stop_the_stream(pair: Pair, half_closes: bool) -> None:
     client, server = pair
     spliced, buffer, returned = Pipe().enter(server), memoryview(bytearray(64)), bytearray()
     client.settimeout(0.05)
     client.sendall(b"before")
     client.send(b"!", socket.MSG_OOB)
     client.sendall(b"after")
+    if half_closes:
+        client.shutdown(socket.SHUT_WR)
 
     def turn() -> bool:
         try:
@@ -193,6 +197,36 @@ def test_an_urgent_byte_does_not_stop_the_stream(pair: Pair) -> None:
 
     wait_until(turn)
     spliced.leave()
+
+
+@pytest.mark.parametrize("urgent_at", [[0], [100_000], [199_990], [200_000], [70_000, 70_000, 140_000]], ids=str)
+@pytest.mark.parametrize("half_closes", [True, False], ids=["FIN", "open"])
+def test_urgent_bytes_cost_no_byte_of_the_stream(urgent_at: list[int], half_closes: bool) -> None:
+    """An urgent byte itself is not part of the stream. An earlier one becomes part of it when another follows soon."""
+    data = bytes(200_000)
+    with running(EchoServer(LOCAL)) as server, dial(server) as client:
+        returned = bytearray()
+
+        def read() -> None:
+            while chunk := client.recv(65536):
+                returned.extend(chunk)
+
+        reading = gevent.spawn(read)
+        for begin, end in itertools.pairwise([0, *urgent_at]):
+            client.sendall(data[begin:end])
+            client.send(b"!", socket.MSG_OOB)
+        client.sendall(data[urgent_at[-1] :])
+        if half_closes:
+            client.shutdown(socket.SHUT_WR)
+            reading.get(timeout=PATIENCE)
+            wait_until(lambda: not server.connection_count)
+            assert_adds_up(server.counters)
+            assert (server.counters["ended_peer"], server.counters["bytes_lost"]) == (1, 0)
+        else:
+            wait_until(lambda: returned.count(0) == len(data))
+            reading.kill()
+        assert returned.replace(b"!", b"") == data
+        assert server.counters["bytes_sent"] == len(returned)
 
 
 def test_without_descriptors_for_a_pipe_it_copies_and_tries_again(pair: Pair) -> None:
