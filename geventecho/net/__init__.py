@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from geventecho.net.accept_queue import QueueDrops
 from geventecho.net.deadline import Deadline
 from geventecho.net.descriptors import descriptor_capacity, grow_descriptor_table, raise_descriptor_limit
 from geventecho.net.failures import abort, is_broken, translate_connect, translate_io
-from geventecho.net.tcp_info import queue_drops, tcp_liveness, undelivered, unread, unsent
+from geventecho.net.tcp_info import tcp_liveness, undelivered, unread, unsent
 from geventecho.net.wait import EXPIRED, QUIET, READY, check_free, make_timer, wait_ready, woken_by
 
 __all__ = [
@@ -13,13 +14,13 @@ __all__ = [
     "QUIET",
     "READY",
     "Deadline",
+    "QueueDrops",
     "abort",
     "check_free",
     "descriptor_capacity",
     "grow_descriptor_table",
     "is_broken",
     "make_timer",
-    "queue_drops",
     "raise_descriptor_limit",
     "tcp_liveness",
     "translate_connect",

@@ -9,13 +9,10 @@ from typing import Final, NamedTuple
 
 from gevent import socket
 
-__all__ = ["TcpLiveness", "queue_drops", "tcp_liveness", "undelivered", "unread", "unsent"]
+__all__ = ["TcpLiveness", "tcp_liveness", "undelivered", "unread", "unsent"]
 
 # Linux 5.x, linux/sockios.h: bytes in the send queue that the peer has not acknowledged.
 SIOCOUTQ: Final = 0x5411
-# asm-generic/socket.h: SO_MEMINFO, nine numbers, of which the last counts what was dropped (linux/sock_diag.h).
-SO_MEMINFO: Final = 55
-MEMINFO: Final = struct.Struct("=9I")
 # linux/tcp.h, struct tcp_info: retransmits, probes; unacked; last_data_recv, last_ack_recv; notsent_bytes.
 TCP_INFO: Final = struct.Struct("=2x2B20xI24x2I84xI")
 
@@ -72,16 +69,3 @@ def undelivered(sock: socket.socket) -> int:
     if state in (CLOSE_WAIT, LAST_ACK, CLOSING):
         return 0
     return max(0, unsent(sock.fileno()) - int(state == FIN_WAIT1))
-
-
-def queue_drops(listener: socket.socket) -> int:
-    """Connects that the kernel has dropped on this listener, nearly always because its accept queue was full.
-
-    ListenOverflows of netstat(8) is the sum over all listeners; this is the listener's own (Linux 4.12). 0 where the
-    kernel does not tell.
-    """
-    try:
-        answer = listener.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size)
-    except OSError:
-        return 0
-    return int(MEMINFO.unpack(answer)[-1]) if len(answer) == MEMINFO.size else 0

@@ -11,7 +11,7 @@ from gevent import get_hub, socket, spawn_raw
 from gevent.server import StreamServer
 
 from geventecho.address import SockAddr
-from geventecho.net import queue_drops
+from geventecho.net import QueueDrops
 from geventecho.server.counters import Refusal
 from geventecho.server.listener import ACCEPT_NO_DESCRIPTOR, ACCEPT_PEER_GONE
 from geventecho.server.registry import Registry
@@ -57,7 +57,8 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self._kind = listener.family, listener.type, listener.proto  # asked once: each makes an enum of its answer
         self._registry = registry
         self._socket_class = socket_class
-        self._drops = queue_drops(listener)
+        self._drops = QueueDrops(listener)
+        self._taken = 0  # from the queue, since its drops were counted
         # Admitted peers that the registry does not have yet. Each has a free slot, so there are never more than those.
         self._waiting: deque[tuple[int, SockAddr]] = deque()
         self._again = get_hub().loop.timer(0)
@@ -75,7 +76,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
             except OSError as error:
                 if error.errno not in ACCEPT_PEER_GONE:
                     break
-        self._count_drops()
+        self._count_drops(self._taken + len(queue))
         self._wrapper.close()
         self.close()
         self._release_reserve()
@@ -106,17 +107,20 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         Serving a peer costs six times what accept(2) does, and the kernel's queue is short (net.core.somaxconn). In a
         burst of 10,000 connects it overflowed. A client whose connect is dropped tries again a second later.
         """
-        self._count_drops()
-        if self._watcher is not None:  # gevent's; None while a pause goes on
-            self._accept()
+        self._count_drops(self._taken)
+        # The watcher is gevent's; None while a pause goes on.
+        self._taken = self._accept() if self._watcher is not None else 0
         super()._do_read()
         if self._waiting and not self._again.active:
             self._again.start(self._do_read)
 
-    def _accept(self) -> None:
+    def _accept(self) -> int:
         """Empty the kernel's queue: admit the peers that there are slots for, and refuse the others.
 
         A full server does not ask who a peer is.
+
+        Returns:
+            How many have left the queue, at most.
         """
         if self._reserve is None:  # it was spent, and there was no descriptor for a new one
             self._reserve = _open_reserve()
@@ -126,41 +130,40 @@ class Acceptor(StreamServer):  # type: ignore[misc]
             self._turns_full = 0
         elif self._turns_full < TURNS:
             self._turns_full += 1
-            return
+            return 0
         accept, admit, refused = self.socket._accept, self._registry.admit, 0
-        for _ in range(SWEEP):
+        for taken in range(SWEEP):
             try:
                 fd, sockaddr = accept()
             except BlockingIOError:
                 self._turns_full = 0
-                return
+                return taken
             except OSError as error:
                 if error.errno in ACCEPT_PEER_GONE:
                     continue
                 self._accept_failed(error)
-                return
+                return taken + REFUSALS
             refusal = Refusal.FULL if is_full else admit(sockaddr)
             if refusal is None:
                 self._waiting.append((fd, sockaddr))
                 slots -= 1
                 if not slots:
-                    return
+                    return taken + 1
             else:
                 self._refuse(fd, sockaddr, refusal)
                 refused += 1
                 if refused == REFUSALS:
-                    return
+                    return taken + 1
+        return SWEEP
 
     def _refuse(self, fd: int, sockaddr: SockAddr, refusal: Refusal) -> None:
         os.close(fd)
         self._registry.refused(sockaddr, refusal)
 
-    def _count_drops(self) -> None:
+    def _count_drops(self, taken: int) -> None:
         """A full queue makes the listener readable, so asking in each turn misses no drop."""
-        drops = queue_drops(self._wrapper)
-        if drops != self._drops:
-            self._registry.dropped((drops - self._drops) & 0xFFFFFFFF)
-            self._drops = drops
+        if drops := self._drops.count(taken):
+            self._registry.dropped(drops)
 
     def _accept_failed(self, error: OSError) -> None:
         no_descriptor = error.errno in ACCEPT_NO_DESCRIPTOR

@@ -71,7 +71,8 @@ COUNTERS: Final[tuple[str, ...]] = (
     "bytes_lost",
 )
 """The names, in the block's order. `accepted` includes the refused, so accepted = refused + ended + open. `queue_drops`
-are connects that the kernel dropped because the accept queue was full: they were never accepted, and most try again."""
+are connects that the kernel dropped because this listener's accept queue was full: they were never accepted, and most
+clients try again."""
 
 INDEX: Final = {name: index for index, name in enumerate(COUNTERS)}
 REFUSED: Final = {refusal: INDEX[f"refused_{refusal.value}"] for refusal in Refusal}

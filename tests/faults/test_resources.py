@@ -12,6 +12,7 @@ from pathlib import Path
 import gevent
 import pytest
 
+from tests.support.dropping import reset_handshake
 from tests.support.servers import Process, ping, read_exactly, serve
 from tests.support.timing import PATIENCE, UNIT, figure, median_of, wait_until
 from tests.support.watch import MIB, ask, counted, witness
@@ -146,6 +147,17 @@ def test_a_full_queue_of_the_kernel() -> None:
         drops = server.wait_for(open=0)["queue_drops"]
         assert server.stop() == 0
         assert sum_of(server, "accept queue full") == drops
+
+
+def test_health_checks_that_reset_the_handshake_are_no_drops() -> None:
+    with counted() as server:
+        for _ in range(50):
+            reset_handshake((server.address.host, server.address.port))
+        with server.connect() as client:
+            ping(client)
+        assert server.wait_for(open=0)["queue_drops"] == 0
+        assert server.stop() == 0
+        assert server.errors == ""
 
 
 def sendable(client: socket.socket) -> bool:

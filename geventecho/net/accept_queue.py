@@ -1,0 +1,90 @@
+"""Connects that the kernel drops because a listener's accept queue is full."""
+
+from __future__ import annotations
+
+import struct
+import time
+from pathlib import Path
+from typing import Final
+
+from gevent import socket
+
+__all__ = ["QueueDrops"]
+
+# asm-generic/socket.h: SO_MEMINFO, nine numbers; the last is sk_drops (linux/sock_diag.h).
+SO_MEMINFO: Final = 55
+MEMINFO: Final = struct.Struct("=9I")
+# linux/tcp.h, struct tcp_info: of a listener, tcpi_unacked is the queue's length and tcpi_sacked its limit.
+QUEUE: Final = struct.Struct("=24x2I")
+NETSTAT: Final = Path("/proc/net/netstat")
+PAUSE: Final = 0.1
+"""Seconds between two looks at ListenOverflows while the queue has room. A look takes 100 us."""
+
+
+class QueueDrops:
+    """Counts the drops of one listener.
+
+    No counter of the kernel has this number. The listener's own counter, sk_drops (Linux 4.12), counts handshakes that
+    the client resets, too: HAProxy's health check and SYN scans do that. ListenOverflows of netstat(8) counts full
+    queues only, but those of all listeners in the network namespace of this process. A drop counts if both counters
+    rose and this listener's queue can have been full. Where ListenOverflows cannot be read, the other two decide.
+
+    Args:
+        listener: a listening socket. One that is not TCP has no drops.
+    """
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._drops = _socket_drops(listener)
+        self._overflows = _overflows()
+        self._read_at = time.monotonic()
+
+    def count(self, taken: int) -> int:
+        """How many there were since the last call.
+
+        Args:
+            taken: how many connections have left the queue since then, at most.
+        """
+        drops = _socket_drops(self._listener)
+        rose = (drops - self._drops) & 0xFFFFFFFF
+        self._drops = drops
+        if not rose:
+            return 0
+        full, now = self._can_have_been_full(taken), time.monotonic()
+        if not full and now < self._read_at + PAUSE:
+            return 0
+        overflows, before, self._read_at = _overflows(), self._overflows, now
+        if overflows is None or before is None:
+            return rose if full else 0
+        confirmed = min(rose, overflows - before) if full else 0
+        # The kernel counts the overflow first. Those of drops that came after the first look are for the next call.
+        later = (_socket_drops(self._listener) - drops) & 0xFFFFFFFF
+        self._overflows = overflows - min(later, overflows - before - confirmed)
+        return confirmed
+
+    def _can_have_been_full(self, taken: int) -> bool:
+        """Only accept(2) shortens the queue, so it was never longer than it is, and what was taken."""
+        try:
+            answer = self._listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, QUEUE.size)
+        except OSError:
+            return False
+        length, limit = QUEUE.unpack(answer)
+        return bool(length + taken > limit)
+
+
+def _socket_drops(listener: socket.socket) -> int:
+    """sk_drops; 0 where the kernel does not tell."""
+    try:
+        answer = listener.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size)
+    except OSError:
+        return 0
+    return int(MEMINFO.unpack(answer)[-1]) if len(answer) == MEMINFO.size else 0
+
+
+def _overflows() -> int | None:
+    """ListenOverflows of this network namespace; None where it cannot be read."""
+    try:
+        lines = [line.split() for line in NETSTAT.read_text().splitlines() if line.startswith("TcpExt:")]
+        return int(lines[1][lines[0].index("ListenOverflows")])
+    except (OSError, ValueError, IndexError):
+        return None
