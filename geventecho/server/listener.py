@@ -9,15 +9,15 @@ import socket as stdlib_socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 from gevent import socket
 
 from geventecho import errors
 from geventecho.address import Address, unsupported
+from geventecho.server.socket_file import SocketFile
 
-__all__ = ["ACCEPT_NO_DESCRIPTOR", "ACCEPT_PEER_GONE", "listen", "remove_path"]
+__all__ = ["ACCEPT_NO_DESCRIPTOR", "ACCEPT_PEER_GONE", "listen"]
 
 # accept(2): Linux hands pending network errors of the new socket to accept; the peer is gone, the listener is well.
 ACCEPT_PEER_GONE: Final = frozenset({
@@ -35,7 +35,9 @@ NOT_SENT: Final = 65536
 KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
 
-def listen(address: Address, *, backlog: int, write_stall: float | None = None) -> tuple[socket.socket, Address]:
+def listen(
+    address: Address, *, backlog: int, write_stall: float | None = None
+) -> tuple[socket.socket, Address, SocketFile | None]:
     """Open a listener, or adopt one for an `fd:N` target.
 
     Args:
@@ -45,27 +47,30 @@ def listen(address: Address, *, backlog: int, write_stall: float | None = None) 
             its way to it (tcp(7), TCP_USER_TIMEOUT); None leaves that to tcp_retries2, some 15 minutes.
 
     Returns:
-        The listening socket and the address it is bound to.
+        The listening socket, the address it is bound to, and the file to remove when it is closed.
 
     Raises:
         ListenError: in use, no permission, no such address, or not a listening socket.
     """
     if reason := unsupported(address, to_listen=True):
         raise errors.ListenError(reason, address=address, phase="listen")
+    backlog, file = min(backlog, MOST_INT), None
     try:
         if address.scheme == "fd":
             listener = _adopt(address)
         elif address.scheme == "unix":
-            listener = _bind_unix(address)
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         else:
             listener = _bind_tcp(address)
         with _closed_on_error(listener):
             if listener.family != socket.AF_UNIX:
                 _set_options(listener, write_stall)
-            listener.listen(min(backlog, MOST_INT))
+            elif address.scheme == "unix":
+                file = _bind_unix(listener, address, backlog)
+            listener.listen(backlog)
     except OSError as error:
         raise _listen_error(error, address) from error
-    return listener, Address.from_sockaddr(listener.getsockname())
+    return listener, Address.from_sockaddr(listener.getsockname()), file
 
 
 @contextmanager
@@ -107,26 +112,11 @@ def _bind_tcp(address: Address) -> socket.socket:
     return listener
 
 
-def _bind_unix(address: Address) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _closed_on_error(listener):
-        try:
-            listener.bind(address.sockaddr)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or not _is_stale(address):
-                raise
-            os.unlink(address.path)
-            listener.bind(address.sockaddr)
-    return listener
-
-
-def _is_stale(address: Address) -> bool:
-    """Whether a Unix socket was left behind by a process that died: it exists, and nobody listens on it."""
-    if address.path.startswith("@") or not stat.S_ISSOCK(os.lstat(address.path).st_mode):
-        return False
-    with stdlib_socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # a listener whose queue is full is alive, too, and would keep gevent waiting
-        return probe.connect_ex(address.sockaddr) == errno.ECONNREFUSED
+def _bind_unix(listener: socket.socket, address: Address, backlog: int) -> SocketFile | None:
+    if not address.path.startswith("@"):
+        return SocketFile.bind(listener, address.path, backlog)
+    listener.bind(address.sockaddr)  # a name without a file
+    return None
 
 
 def _adopt(address: Address) -> socket.socket:
@@ -156,9 +146,3 @@ def _listen_error(error: OSError, address: Address) -> errors.ListenError:
     else:
         reason = advice.get(error.errno or 0) or error.strerror or str(error)
     return errors.ListenError(reason, address=address, phase="listen", errno=error.errno)
-
-
-def remove_path(address: Address) -> None:
-    """Remove the file of a Unix listener that was bound here; bind(2) makes it and close(2) leaves it."""
-    if address.scheme == "unix" and not address.path.startswith("@"):
-        Path(address.path).unlink(missing_ok=True)

@@ -29,8 +29,9 @@ from geventecho.server.drain import Drain, StopReport
 from geventecho.server.echo import echo
 from geventecho.server.echo_in_hub import SharedBuffers, echo_in_hub
 from geventecho.server.hooks import ServerHooks
-from geventecho.server.listener import listen, remove_path
+from geventecho.server.listener import listen
 from geventecho.server.registry import Registry
+from geventecho.server.socket_file import SocketFile
 
 __all__ = ["EchoServer", "ServerState", "StopReport", "TcpServer"]
 
@@ -88,6 +89,7 @@ class TcpServer:
         self._registry = self._make_registry(0)
         self._acceptor: Acceptor | None = None
         self._address: Address | None = None
+        self._file: SocketFile | None = None
         self._state = ServerState.NEW
         self._stop_requested = False
         self._closed = Event()
@@ -108,7 +110,7 @@ class TcpServer:
             raise ServerStateError(f"the server is {self._state.value}; stop() it before it is started again")
         try:
             backlog, write_stall = self.config.backlog, self.config.write_stall
-            listener, self._address = listen(self._target, backlog=backlog, write_stall=write_stall)
+            listener, self._address, self._file = listen(self._target, backlog=backlog, write_stall=write_stall)
         except ListenError as error:
             self._hooks.call("error", error)
             raise
@@ -152,7 +154,8 @@ class TcpServer:
             return
         self._drain = Drain(self._registry, self._counters, self._closed)
         try:
-            remove_path(self._target)  # first: the path of a closed listener may be another server's already
+            if self._file is not None:
+                self._file.remove()  # while the listener is open: another file may get its inode later
         except OSError as error:
             logger.error("%s is no longer served, but its file stays: %s", self._target, describe(error))
         acceptor.shut()

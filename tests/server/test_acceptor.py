@@ -64,7 +64,7 @@ class Accepting:
     backlog: int = 100
 
     def __post_init__(self) -> None:
-        listener, self.address = listen(Address.parse("127.0.0.1:0"), backlog=self.backlog)
+        listener, self.address, _ = listen(Address.parse("127.0.0.1:0"), backlog=self.backlog)
         self.acceptor = Acceptor(listener, cast(Registry, self), socket.socket)
         self.acceptor.start()
         self.listener = self.acceptor.socket = Flaky(self.acceptor.socket)

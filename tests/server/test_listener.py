@@ -18,7 +18,7 @@ from geventecho import errors
 from geventecho.address import Address
 from geventecho.net import descriptors
 from geventecho.net.failures import abort
-from geventecho.server.listener import listen, remove_path
+from geventecho.server.listener import listen
 from tests.support.servers import read_to_end, serve
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -38,7 +38,7 @@ def pair() -> Iterator[tuple[plain.socket, plain.socket]]:
 
 
 def test_port_0_gives_the_bound_one() -> None:
-    listener, address = listen(LOCAL, backlog=5)
+    listener, address, _ = listen(LOCAL, backlog=5)
     with listener:
         assert address == Address("tcp", host="127.0.0.1", port=listener.getsockname()[1])
         assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -46,7 +46,7 @@ def test_port_0_gives_the_bound_one() -> None:
 
 @pytest.mark.parametrize("where", ["127.0.0.1:0", "[::1]:0"])
 def test_accepted_sockets_inherit_the_options(where: str) -> None:
-    listener, _ = listen(Address.parse(where), backlog=5, write_stall=2.5)
+    listener, _, _ = listen(Address.parse(where), backlog=5, write_stall=2.5)
     with listener, plain.socket(listener.family) as client:
         client.connect(listener.getsockname())
         accepted, _ = listener.accept()
@@ -61,7 +61,7 @@ def test_accepted_sockets_inherit_the_options(where: str) -> None:
 
 
 def test_without_a_write_stall_the_kernel_keeps_its_own_patience() -> None:
-    listener, _ = listen(LOCAL, backlog=5, write_stall=None)
+    listener, _, _ = listen(LOCAL, backlog=5, write_stall=None)
     with listener:
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 0
 
@@ -72,7 +72,7 @@ def test_any_backlog_is_taken_and_clamped(number: int) -> None:
 
 
 def test_a_restart_need_not_wait_for_time_wait() -> None:
-    listener, address = listen(LOCAL, backlog=5)
+    listener, address, _ = listen(LOCAL, backlog=5)
     client = plain.create_connection(listener.getsockname())
     accepted, _ = listener.accept()
     accepted.close()  # the server closes first: TIME_WAIT is on its side
@@ -105,14 +105,14 @@ def test_listen_errors_say_what_and_where(target: str, reason: str, capfd: pytes
 
 
 def test_a_port_in_use() -> None:
-    listener, address = listen(LOCAL, backlog=5)
+    listener, address, _ = listen(LOCAL, backlog=5)
     with listener, pytest.raises(errors.ListenError, match="another process has this address") as caught:
         listen(address, backlog=5)
     assert caught.value.errno == errno.EADDRINUSE
 
 
 def test_a_name_is_resolved() -> None:
-    listener, address = listen(Address.parse("localhost:0"), backlog=5)
+    listener, address, _ = listen(Address.parse("localhost:0"), backlog=5)
     with listener:
         assert address.is_loopback
 
@@ -130,14 +130,14 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_stale_path_is_taken_over_and_a_live_one_is_not(tmp_path: Path) -> None:
     address = Address.parse(f"unix:{tmp_path / 'socket'}")
-    first, bound = listen(address, backlog=5)
+    first, bound, _ = listen(address, backlog=5)
     assert bound == address
     inode = os.lstat(address.path).st_ino
     with pytest.raises(errors.ListenError, match="a process that listens there"):
         listen(address, backlog=5)
     assert os.lstat(address.path).st_ino == inode
     first.close()
-    second, _ = listen(address, backlog=5)
+    second, _, _ = listen(address, backlog=5)
     with second, plain.socket(socket.AF_UNIX) as client:
         client.connect(address.path)
 
@@ -151,15 +151,6 @@ def test_a_live_path_with_a_full_queue_is_not_taken_over(tmp_path: Path) -> None
         with pytest.raises(errors.ListenError, match="a process that listens there"):
             listen(Address.parse(f"unix:{path}"), backlog=5)
         assert stat.S_ISSOCK(os.lstat(path).st_mode)
-
-
-def test_remove_path_removes_only_what_is_in_the_file_system(tmp_path: Path) -> None:
-    path = tmp_path / "socket"
-    path.touch()
-    remove_path(Address.parse(f"unix:{path}"))
-    assert not path.exists()
-    for target in (f"unix:{path}", "unix:@name", "127.0.0.1:1", "fd:3"):
-        remove_path(Address.parse(target))
 
 
 # Inherited ------------------------------------------------------------------------------------------------------------
@@ -179,7 +170,7 @@ def test_an_inherited_descriptor_must_be_a_listening_stream_socket() -> None:
 
 def test_an_adopted_listener_is_a_descriptor_of_its_own() -> None:
     with plain.create_server(("127.0.0.1", 0)) as owner:
-        listener, address = listen(Address("fd", fd=owner.fileno()), backlog=5)
+        listener, address, _ = listen(Address("fd", fd=owner.fileno()), backlog=5)
         assert address == Address("tcp", host="127.0.0.1", port=owner.getsockname()[1])
         assert listener.fileno() != owner.fileno()
         listener.close()
@@ -191,7 +182,7 @@ def test_a_unix_listener_can_be_inherited(tmp_path: Path) -> None:
     with plain.socket(socket.AF_UNIX) as owner:
         owner.bind(str(tmp_path / "socket"))
         owner.listen()
-        listener, address = listen(Address("fd", fd=owner.fileno()), backlog=5)
+        listener, address, _ = listen(Address("fd", fd=owner.fileno()), backlog=5)
         listener.close()
         assert str(address) == f"unix:{tmp_path / 'socket'}"
 
@@ -200,7 +191,7 @@ def test_a_unix_listener_can_be_inherited(tmp_path: Path) -> None:
 
 
 def test_abort_resets() -> None:
-    listener, _ = listen(LOCAL, backlog=5)
+    listener, _, _ = listen(LOCAL, backlog=5)
     with listener:
         near = socket.create_connection(listener.getsockname())
         far, _ = listener.accept()
