@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,44 @@ def test_our_own_requests_pass(ui: LocustRun, headers: dict[str, str]) -> None:
     assert ui.request("/stats/requests", None, filled)[0] == 200
 
 
+def answer_to(port: int, *headers: str, request: str = "GET /logs") -> str:
+    """The web UI's answer to headers that no HTTP library would send."""
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        lines = [f"{request} HTTP/1.1", *headers, "Connection: close", "", ""]
+        client.sendall("\r\n".join(lines).encode("latin-1"))
+        return client.makefile("rb").read().decode("latin-1")
+
+
+MALFORMED = (
+    "http://[", "http://[::1", "http://]", "http://127.0.0.1:99999", "http://127.0.0.1:port", "garbage", "", "null",
+    "http://\xff", "//127.0.0.1:{port}", "http://127.0.0.1:{port}/", "http://127.0.0.1:{port} x",
+    "http://127.0.0.1:{port}\r\n x", "http://127.0.0.1:{port}\r\nOrigin: null",
+)  # fmt: skip
+
+
+def test_malformed_origins_and_hosts_are_refused_and_no_error(ui: LocustRun) -> None:
+    ours = f"Host: 127.0.0.1:{ui.port}"
+    assert answer_to(ui.port, ours, f"Origin: http://127.0.0.1:{ui.port}").startswith("HTTP/1.1 200 ")
+    for value in MALFORMED:
+        malformed = value.format(port=ui.port)
+        assert answer_to(ui.port, ours, f"Origin: {malformed}").startswith("HTTP/1.1 403 "), malformed
+    for host in ("[", "[::1", "]", "127.0.0.1:99999", "127.0.0.1:-1", "garbage", "", "\xff", "127.0.0.1\r\n x"):
+        for origin in ("null", f"http://{host}"):
+            answer = answer_to(ui.port, f"Host: {host}", f"Origin: {origin}")
+            assert answer.startswith("HTTP/1.1 421 "), (host, answer)
+    assert "Traceback" not in ui.log
+
+
+def test_no_other_site_may_show_it_in_a_frame(ui: LocustRun) -> None:
+    ours = f"Host: 127.0.0.1:{ui.port}"
+    answers = [answer_to(ui.port, ours, request=f"GET {path}") for path in (*PATHS, "/nothing", "/stats/requests")]
+    answers += [answer_to(ui.port, ours, "Origin: null"), answer_to(ui.port, "Host: evil.example")]
+    assert {answer.split()[1] for answer in answers} == {"200", "403", "404", "405", "421"}
+    for answer in answers:
+        assert answer.count("X-Frame-Options: SAMEORIGIN\r\n") == 1, answer
+        assert answer.count("Content-Security-Policy: frame-ancestors 'self'\r\n") == 1, answer
+
+
 def test_a_link_on_another_site_opens_the_front_page_only(ui: LocustRun) -> None:
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     assert ui.request("/", None, headers)[0] == 200
@@ -113,6 +152,11 @@ def test_a_refused_name_is_told_the_option_that_admits_it(ui: LocustRun) -> None
     assert message.endswith("--tcp-web-allowed-host load.example\n"), "a full stop would be part of the name"
 
 
+def test_the_fields_are_those_that_this_locust_reads() -> None:
+    """A canary: a field that a later Locust adds to its form would be refused."""
+    assert run_script("web.fields_that_are_read") == {"locust": [], "ours": ["shape_class"]}
+
+
 def test_a_locust_without_the_route_of_the_form_is_named() -> None:
     """The options are then checked when users start."""
     (record,) = run_script("web.warnings_without_the_route_of_the_form")
@@ -122,6 +166,36 @@ def test_a_locust_without_the_route_of_the_form_is_named() -> None:
 def test_a_get_that_changes_something_is_ours_alone() -> None:
     """Up to 2.46 Locust stops a test and resets its numbers on a GET: an image on any page could send one."""
     assert run_script("web.guarded_gets") == 2 * [[403, 403, 403, 403, 200, 200, 200]]
+
+
+def test_a_form_sets_only_the_fields_that_it_shows(ui: LocustRun, tmp_path: Path) -> None:
+    hidden = dict.fromkeys(("html_file", "csv_prefix", "json_file"), str(tmp_path / "x"))
+    hidden |= {"num_users": "7", "processes": "9", "headless": "true", "stop_timeout": "99", "web_host": "0.0.0.0"}
+    hidden |= {"tcp_web_allowed_host": "evil.example", "own_server": "true", "exit_code_on_error": "0"}
+    before = ui.request("/")[1]
+    for name, value in hidden.items():
+        status, body = ui.request("/swarm", FORM | {"tcp_payload_size": "77", name: value})
+        assert status == 400, name
+        assert json.loads(body)["success"] is False
+        assert json.loads(body)["message"] == f"the form has no such field: {name}"
+    both = json.loads(ui.request("/swarm", FORM | {"json_file": "x", "csv_prefix": "x"})[1])
+    assert both["message"] == "the form has no such field: csv_prefix, json_file"
+    assert ui.stats()["state"] == "ready"
+    assert ui.request("/")[1] == before
+    assert ui.request("/", None, {"Host": "evil.example"})[0] == 421
+
+
+def test_the_dialog_of_a_user_class_sets_only_the_fields_that_it_shows(ui: LocustRun) -> None:
+    def post(**settings: Any) -> tuple[int, str]:
+        return ui.request("/user", json.dumps(settings).encode(), {"Content-Type": "application/json"})
+
+    status, body = post(user_class_name="EchoUser", payload_size=7, weight=2)
+    assert (status, json.loads(body)["message"]) == (400, "the form has no such field: payload_size")
+    status, body = post(user_class_name="Nobody", weight=2)
+    assert (status, json.loads(body)["message"]) == (400, "user_class_name: there is no user class 'Nobody'")
+    assert ui.request("/user", b"[")[0] == ui.request("/user", b"[1]")[0] == post(weight=2)[0] == 400
+    shown = {"host": None, "weight": 1, "fixed_count": 0, "tasks": ["echo"]}
+    assert post(user_class_name="EchoUser", **shown)[0] == 201
 
 
 @pytest.mark.parametrize(

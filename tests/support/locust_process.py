@@ -160,10 +160,10 @@ class LocustRun:
         os.killpg(self.process.pid, number)
 
     def request(
-        self, path: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self, path: str, form: Mapping[str, str] | bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, str]:
         """Ask the web UI; returns status and body."""
-        data = urllib.parse.urlencode(form).encode() if form is not None else None
+        data = urllib.parse.urlencode(form).encode() if isinstance(form, Mapping) else form
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, dict(headers or {}))
         try:
             with urllib.request.urlopen(request, timeout=10) as reply:

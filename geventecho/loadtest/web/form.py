@@ -1,10 +1,14 @@
-"""The web UI's form: its values are checked before Locust takes any of them, and it shows those that apply."""
+"""The web UI's form: its fields are checked before Locust takes any of them, and it shows the values that apply.
+
+Locust's form sets every option whose name is posted: with `html_file` a stranger has the process write a file anywhere.
+Here a form sets the fields that it shows and nothing else.
+"""
 
 from __future__ import annotations
 
 import logging
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from flask import Response, before_render_template, jsonify, request
@@ -19,6 +23,10 @@ logger = logging.getLogger("geventecho.loadtest")
 
 SWARM: Final = "locust.swarm"
 """The route that the form is sent to."""
+USER: Final = "locust.update_user"
+"""The route of the dialog that edits a user class, as JSON."""
+FIELDS: Final = frozenset({"user_count", "spawn_rate", "host", "run_time", "profile", "user_classes", "shape_class"})
+"""The fields that every form has, beside those of the custom parameters."""
 KEPT: Final = "Users that run keep the value they started with."
 """Said in the label of a field: the dialog *Edit* closes before it could show an answer."""
 
@@ -35,6 +43,7 @@ class Form:
     def __init__(
         self, web_ui: WebUI, check_users: Callable[[str | None], None], class_values: Callable[[], Mapping[str, str]]
     ) -> None:
+        self._web_ui = web_ui
         self._environment = web_ui.environment
         self._check_users = check_users
         self._class_values = class_values
@@ -46,10 +55,15 @@ class Form:
         before_render_template.connect(self.show, app, weak=False)
 
     def check(self) -> Response | None:
-        """Return the answer to a form with a wrong value, or None to let the request pass."""
+        """Return the answer to a form with a foreign field or a wrong value, or None to let the request pass."""
+        if request.endpoint == USER:
+            return self._check_user_class(request.get_json(force=True, silent=True))
         if request.endpoint != SWARM:
             return None
         now = self._options()
+        custom = self._web_ui.template_args.get("extra_options", {})
+        if foreign := (request.form.keys() & now.keys()) - FIELDS - custom.keys():
+            return self._refuse(_no_field(foreign), 400)
         sent = {
             name: text == "true" if isinstance(now.get(name), bool) else text for name, text in request.form.items()
         }
@@ -58,8 +72,22 @@ class Form:
                 function(now | sent)
             self._check_users(request.form.get("host", self._environment.host))
         except (ConfigError, AddressError) as error:
-            return jsonify({"success": False, "message": str(error), "host": self._environment.host})
+            return self._refuse(str(error), 200)  # the page shows the message of an answer with this status alone
         return None
+
+    def _check_user_class(self, sent: Any) -> Response | None:
+        """Locust sets each attribute that is sent, and has the workers do so."""
+        name = sent.get("user_class_name") if isinstance(sent, dict) else None
+        user_class: Any = (self._environment.available_user_classes or {}).get(str(name))
+        if user_class is None:
+            return self._refuse(f"user_class_name: there is no user class {name!r}", 400)
+        foreign = sent.keys() - user_class.json().keys() - {"user_class_name"}
+        return self._refuse(_no_field(foreign), 400) if foreign else None
+
+    def _refuse(self, message: str, status: int) -> Response:
+        answer = jsonify({"success": False, "message": message, "host": self._environment.host})
+        answer.status_code = status
+        return answer
 
     def show(self, *_: object, context: dict[str, Any], **__: object) -> None:
         """Fill in the values that apply now. Locust fills in those of the command line, whatever was changed since."""
@@ -75,3 +103,7 @@ class Form:
 
     def _options(self) -> dict[str, Any]:
         return dict(vars(self._environment.parsed_options or Namespace()))
+
+
+def _no_field(names: Collection[str]) -> str:
+    return f"the form has no such field: {', '.join(sorted(names))}"

@@ -3,7 +3,8 @@
 Locust's UI has no login, starts load against any target and answers requests of every `Origin`. Any page that is
 open in the tester's browser could start a test, and with DNS rebinding read the answers too, even of a UI on
 loopback. A browser says truthfully which site a request comes from (`Origin`, `Sec-Fetch-Site`) and which name it
-was sent to (`Host`). Programs such as curl, which no page can steer, send no `Origin`.
+was sent to (`Host`). Programs such as curl, which no page can steer, send no `Origin`. No other site may show the UI in
+a frame: a click there could be meant for something else.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from flask import Response, request
 from locust.web import WebUI
 
 __all__ = ["Guard"]
-
 
 FRONT_PAGE: Final = "locust.index"
 """The one page that a link on another site may open."""
@@ -41,9 +41,10 @@ class Guard:
             self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     def protect(self, web_ui: WebUI) -> None:
-        """Check every request, whatever its route."""
+        """Check every request, whatever its route, and mark every answer."""
         assert web_ui.app is not None  # noqa: S101
         web_ui.app.before_request(self.check)
+        web_ui.app.after_request(_forbid_frames)
 
     def check(self) -> Response | None:
         """Return the answer to a foreign request, or None to let the request pass."""
@@ -54,9 +55,8 @@ class Guard:
                 f"The web UI does not answer to the host {host!r}. Open the address that Locust printed, or start the "
                 f"load test with this option: --tcp-web-allowed-host {_name_of(host) or 'NAME'}",
             )
-        origin = request.headers.get("Origin")
-        foreign_origin = origin is not None and _host_of(origin) != host
-        if foreign_origin or self._is_cross_site(host):
+        origin = request.headers.get("Origin", "").lower()
+        if ("Origin" in request.headers and origin not in _origins(host)) or self._is_cross_site(host):
             return _refuse(403, "Requests from other sites are refused.")
         return None
 
@@ -67,8 +67,8 @@ class Guard:
         if site is None:
             # A browser leaves it out where the UI is neither https nor on loopback.
             is_browser = request.headers.get("User-Agent", "").startswith("Mozilla/")
-            referer = _host_of(request.headers.get("Referer", ""))
-            return request.method == "GET" and request.endpoint in CHANGING and is_browser and referer != host
+            is_ours = request.headers.get("Referer", "").lower().startswith(tuple(f"{url}/" for url in _origins(host)))
+            return request.method == "GET" and request.endpoint in CHANGING and is_browser and not is_ours
         opens_front_page = request.endpoint == FRONT_PAGE and request.headers.get("Sec-Fetch-Dest") == "document"
         return site not in ("none", "same-origin") and not opens_front_page
 
@@ -97,12 +97,18 @@ def _name_of(host: str) -> str:
     return (parts.hostname or "") if parts.netloc == host and "@" not in host else ""
 
 
-def _host_of(url: str) -> str:
-    try:
-        return urlsplit(url).netloc.lower()
-    except ValueError:
-        return ""
+def _origins(host: str) -> tuple[str, str]:
+    """How a browser writes the UI's own origin: alone in `Origin`, and before the path in `Referer`."""
+    return f"http://{host}", f"https://{host}"
 
 
 def _refuse(status: int, text: str) -> Response:
+    # Locust's CORS extension copies the origin into the answer, and fails on one that goes over two lines.
+    request.environ.pop("HTTP_ORIGIN", None)
     return Response(text + "\n", status, content_type="text/plain")
+
+
+def _forbid_frames(response: Response) -> Response:
+    response.headers.setdefault("X-Frame-Options", "SAMEORIGIN")
+    response.headers.setdefault("Content-Security-Policy", "frame-ancestors 'self'")
+    return response

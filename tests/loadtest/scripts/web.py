@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
+import re
 from typing import Any
 
 import locust
@@ -12,8 +14,17 @@ from flask.testing import FlaskClient
 from locust.argument_parser import get_parser
 from locust.env import Environment
 
-from geventecho.loadtest.web import Guard
+from geventecho.loadtest.web import Guard, form
 from tests.support.harness import EchoUser
+
+
+def fields_that_are_read() -> dict[str, list[str]]:
+    """Those that Locust alone knows, and those that only we know, in Locust's function for the route."""
+    ui = Environment(user_classes=[EchoUser]).create_web_ui("127.0.0.1", 0, delayed_start=True)
+    assert ui.app is not None
+    read = set(re.findall(r'case "(\w+)"|key == "(\w+)"', inspect.getsource(ui.app.view_functions[form.SWARM])))
+    named = {first or second for first, second in read}
+    return {"locust": sorted(named - form.FIELDS), "ours": sorted(form.FIELDS - named)}
 
 
 def warnings_without_the_route_of_the_form() -> list[str]:
