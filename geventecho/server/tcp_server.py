@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from gevent import socket, spawn
 from gevent.event import Event
+from gevent.monkey import get_original
 
 from geventecho.address import DEFAULT_TARGET, Address, AddressLike, SockAddr
 from geventecho.errors import ConfigError, ListenError, ServerStateError
@@ -37,6 +38,9 @@ __all__ = ["EchoServer", "ServerState", "StopReport", "TcpServer"]
 
 logger = logging.getLogger("geventecho.server")
 
+get_ident: Callable[[], int] = get_original("_thread", "get_ident")
+"""The thread that runs; patched by gevent, the function would tell greenlets apart."""
+
 Handler = Callable[[socket.socket, SockAddr], object]
 
 
@@ -51,6 +55,10 @@ class ServerState(enum.Enum):
 
 class TcpServer:
     """A TCP (or Unix) server with a greenlet per connection around `gevent.server.StreamServer`.
+
+    Until it is stopped, only the thread that started it may call `start`, `serve_forever`, `close`, `join` and `stop`.
+    From others, ``hub.loop.run_callback_threadsafe(gevent.spawn, server.stop)`` has it stopped there; `hub` is what
+    `gevent.get_hub()` returned in the server's thread.
 
     Args:
         address: a target; port 0 lets the kernel choose, and `address` tells.
@@ -94,6 +102,7 @@ class TcpServer:
         self._stop_requested = False
         self._closed = Event()
         self._closed.set()
+        self._thread = get_ident()
         self._drain: Drain | None = None
         self._report = StopReport()
 
@@ -106,6 +115,7 @@ class TcpServer:
             ListenError: the address is in use, not permitted, or not of this machine.
             ServerStateError: the server is listening or draining.
         """
+        self._check_thread()
         if self._state in (ServerState.LISTENING, ServerState.DRAINING):
             raise ServerStateError(f"the server is {self._state.value}; stop() it before it is started again")
         try:
@@ -119,7 +129,7 @@ class TcpServer:
         grow_descriptor_table(listener, self._registry.max_connections)
         self._acceptor = Acceptor(listener, self._registry, self._socket_class)
         self._stop_requested = False
-        self._closed = Event()
+        self._closed, self._thread = Event(), get_ident()
         self._state = ServerState.LISTENING
         self._acceptor.start()
         logger.info("listening on %s", self._address)
@@ -133,6 +143,7 @@ class TcpServer:
         Raises:
             ListenError, ServerStateError: as start() does.
         """
+        self._check_thread()
         if not self._stop_requested:
             if self._state is not ServerState.LISTENING:
                 self.start()
@@ -148,7 +159,11 @@ class TcpServer:
         """Stop accepting: what the kernel has queued is still served, later connects are refused. Connections go on.
 
         Idempotent; join() waits for the connections.
+
+        Raises:
+            ServerStateError: another thread started the server.
         """
+        self._check_thread()
         acceptor = self._acceptor
         if acceptor is None:
             return
@@ -172,7 +187,11 @@ class TcpServer:
 
         Returns:
             Whether that came true in time.
+
+        Raises:
+            ServerStateError: another thread started the server.
         """
+        self._check_thread()
         return bool(self._closed.wait(timeout))
 
     def stop(self, timeout: float | None = None) -> StopReport:
@@ -183,7 +202,11 @@ class TcpServer:
 
         Args:
             timeout: in seconds; None is `drain_timeout`.
+
+        Raises:
+            ServerStateError: another thread started the server; nothing is stopped.
         """
+        self._check_thread()
         self._stop_requested = True
         self.close()
         if self._state is ServerState.NEW:
@@ -244,6 +267,14 @@ class TcpServer:
     def report_now(self) -> StopReport:
         """The report of a stop as it would be if the process ended at this moment."""
         return self._report if self._drain is None else self._drain.report()
+
+    def _check_thread(self) -> None:
+        """A hub's watchers and events are of its own thread: used from another one, they break both or do nothing."""
+        if not self._closed.is_set() and self._thread != get_ident():
+            raise ServerStateError(
+                "another thread runs this server, and has to make the call itself: "
+                "its_hub.loop.run_callback_threadsafe(gevent.spawn, server.stop)"
+            )
 
     def _registry_emptied(self) -> None:
         """Report once the server is closed and empty. The hook may block, in its greenlet; join() waits for it."""

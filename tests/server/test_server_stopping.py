@@ -10,17 +10,20 @@ import socket as blocking_socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar, cast
 
 import gevent
 import pytest
 from gevent import socket
 
+from geventecho.errors import ServerStateError
 from geventecho.server.drain import StopReport
 from geventecho.server.socket_file import SocketFile
 from geventecho.server.tcp_server import EchoServer, ServerState, TcpServer
 from tests.support.servers import LOCAL, assert_adds_up, dial, is_refused, ping, read_to_end
 from tests.support.timing import PATIENCE, UNIT, wait_until
 
+Result = TypeVar("Result")
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
@@ -222,6 +225,36 @@ def test_a_handler_that_swallows_its_end_does_not_hold_up_the_stop() -> None:
         assert read_to_end(client) == b""
     assert server.state is ServerState.CLOSED
     assert_adds_up(server.counters, echoes=False)
+
+
+@pytest.mark.parametrize("method", ["start", "serve_forever", "close", "join", "stop"])
+def test_another_thread_cannot_run_its_life(method: str) -> None:
+    with EchoServer(LOCAL) as server, dial(server) as client:
+        ping(client)
+        with pytest.raises(ServerStateError, match="another thread runs this server"):
+            in_thread(getattr(server, method))
+        assert server.state is ServerState.LISTENING
+        ping(client)
+        with dial(server) as second:
+            ping(second)
+        report = server.stop(timeout=0)
+        assert report.cut >= 1
+    assert in_thread(server.stop) == report, "a stopped server belongs to no thread"
+
+
+def test_another_thread_can_have_it_stopped() -> None:
+    with EchoServer(LOCAL) as server:
+        with dial(server) as client:
+            ping(client)
+        hub = gevent.get_hub()
+        in_thread(lambda: hub.loop.run_callback_threadsafe(gevent.spawn, server.stop))
+        assert server.join(PATIENCE)
+        assert server.state is ServerState.CLOSED
+
+
+def in_thread(function: Callable[[], Result]) -> Result:
+    """Call it in another thread while this one's hub runs."""
+    return cast(Result, gevent.get_hub().threadpool.apply(function))
 
 
 def to_a_file(folder: Path) -> None:
