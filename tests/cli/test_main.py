@@ -15,7 +15,7 @@ import geventecho
 from geventecho.cli.main import main
 from geventecho.errors import AddressError, ConfigError, GeventechoError
 from tests.support import peers
-from tests.support.commands import COMMAND, SECONDS, command, environment
+from tests.support.commands import COMMAND, SECONDS, command, environment, usage_error
 from tests.support.servers import Process, capacity
 from tests.support.timing import wait_until
 
@@ -169,15 +169,6 @@ def test_an_error_does_not_go_to_standard_output(arguments: tuple[str, ...], cod
 RIGHT = {"serve": "port = 0\nmax-connections = 7\n", "send": "reply-exactly = 3\n", "ping": "count = 2\n"}
 
 
-def refused(name: str, *arguments: str, names: dict[str, str] | None = None) -> str:
-    """The one line of a usage error, without the hint."""
-    done = command([name, *arguments], names=names)
-    assert (done.returncode, done.stdout) == (2, b"")
-    error, hint = done.stderr.decode().splitlines()
-    assert hint == f"Try 'geventecho {name} --help'."
-    return error.removeprefix(f"geventecho {name}: error: ")
-
-
 @pytest.mark.parametrize("name", RIGHT)
 @pytest.mark.parametrize("is_directory", [False, True])
 def test_a_config_file_that_cannot_be_read_is_named_with_its_source(
@@ -186,15 +177,15 @@ def test_a_config_file_that_cannot_be_read_is_named_with_its_source(
     path = tmp_path if is_directory else tmp_path / "missing.conf"
     reason = "Is a directory" if is_directory else "No such file or directory"
     variable = f"GEVENTECHO_{name.upper()}_CONFIG"
-    assert refused(name, names={variable: str(path)}) == f"{variable}: the file {path} cannot be read: {reason}"
-    assert refused(name, "--config", str(path)) == f"--config: the file {path} cannot be read: {reason}"
+    assert usage_error(name, names={variable: str(path)}) == f"{variable}: the file {path} cannot be read: {reason}"
+    assert usage_error(name, "--config", str(path)) == f"--config: the file {path} cannot be read: {reason}"
 
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_the_file_on_the_command_line_stands_instead_of_that_in_the_environment(name: str, tmp_path: Path) -> None:
     missing, wrong = tmp_path / "missing.conf", tmp_path / "wrong.conf"
     wrong.write_text("nonsense = 1\n")
-    error = refused(name, "--config", str(wrong), names={f"GEVENTECHO_{name.upper()}_CONFIG": str(missing)})
+    error = usage_error(name, "--config", str(wrong), names={f"GEVENTECHO_{name.upper()}_CONFIG": str(missing)})
     assert error == f"unrecognized arguments, here or in {wrong}: --nonsense=1"
 
 
@@ -202,13 +193,13 @@ def test_the_file_on_the_command_line_stands_instead_of_that_in_the_environment(
 def test_a_config_file_that_is_no_text(name: str, tmp_path: Path) -> None:
     path = tmp_path / "picture.conf"
     path.write_bytes(bytes(range(256)))
-    assert "it is not UTF-8 text" in refused(name, "--config", str(path))
+    assert "it is not UTF-8 text" in usage_error(name, "--config", str(path))
 
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_an_empty_name_of_a_config_file_is_none(name: str) -> None:
     names = {f"GEVENTECHO_{name.upper()}_CONFIG": ""}
-    assert refused(name, "--nonsense", names=names) == "unrecognized arguments: --nonsense"
+    assert usage_error(name, "--nonsense", names=names) == "unrecognized arguments: --nonsense"
 
 
 def test_the_config_file_named_in_the_environment_is_read(honest: peers.Peer, tmp_path: Path) -> None:
@@ -228,7 +219,7 @@ def test_the_config_file_named_in_the_environment_is_read(honest: peers.Peer, tm
 def test_a_config_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "windows.conf"
     path.write_text("count = none\r\n", encoding="utf-8-sig", newline="")
-    assert refused("ping", "--config", str(path)).startswith("argument -c/--count: 'none' is not a whole number")
+    assert usage_error("ping", "--config", str(path)).startswith("argument -c/--count: 'none' is not a whole number")
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -236,7 +227,7 @@ def test_a_config_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 def test_a_config_file_does_not_name_another_one(name: str, line: str, tmp_path: Path) -> None:
     path = tmp_path / "first.conf"
     path.write_text(RIGHT[name] + line + "\n")
-    error = refused(name, "--config", str(path))
+    error = usage_error(name, "--config", str(path))
     assert error.startswith(f"{path}: a config file cannot name another one: ")
     assert error.endswith("config = other.conf")
 
@@ -257,8 +248,8 @@ TAKES_A_TARGET = (["serve"], ["serve", "--listen"], ["send"], ["ping"])
 @pytest.mark.parametrize(
     "target", ["127.0.0.1:99999", "http://127.0.0.1:80", "tls://nowhere", "unix:relative", "fd:x", "::1"]
 )
-def test_what_an_error_recommends_is_not_refused(arguments: list[str], target: str) -> None:
-    error = refused(arguments[0], *arguments[1:], target)
+def test_what_an_error_recommends_is_not_usage_error(arguments: list[str], target: str) -> None:
+    error = usage_error(*arguments, target)
     assert "host:port, tcp://host:port, unix:/path or unix:@name" in error
     assert "tls://host" not in error
     assert "fd:N" not in error
@@ -266,19 +257,19 @@ def test_what_an_error_recommends_is_not_refused(arguments: list[str], target: s
 
 @pytest.mark.parametrize("arguments", TAKES_A_TARGET)
 def test_tls_is_not_there_yet(arguments: list[str]) -> None:
-    error = refused(arguments[0], *arguments[1:], "tls://127.0.0.1:1")
+    error = usage_error(arguments[0], *arguments[1:], "tls://127.0.0.1:1")
     assert error == "tls://127.0.0.1:1: this version has no TLS yet; use tcp://host:port or unix:/path"
 
 
 @pytest.mark.parametrize("arguments", TAKES_A_TARGET)
 @pytest.mark.parametrize("target", ["tls://127.0.0.1", "tls://", "ssl://127.0.0.1:1", "https://a:1", "tls:127.0.0.1:1"])
 def test_tls_is_said_first(arguments: list[str], target: str) -> None:
-    assert f"{target!r} is not a target: this version has no TLS yet; " in refused(arguments[0], *arguments[1:], target)
+    assert f"{target!r} is not a target: this version has no TLS yet; " in usage_error(*arguments, target)
 
 
 @pytest.mark.parametrize("name", ["send", "ping"])
 def test_a_client_does_not_connect_to_a_descriptor(name: str) -> None:
-    assert refused(name, "fd:3").startswith("fd:3: fd:N is for a server to listen on; a client connects to ")
+    assert usage_error(name, "fd:3").startswith("fd:3: fd:N is for a server to listen on; a client connects to ")
 
 
 # Advice ---------------------------------------------------------------------------------------------------------------
@@ -289,7 +280,7 @@ def test_a_client_does_not_connect_to_a_descriptor(name: str) -> None:
     [("ping", "--timeout"), ("send", "--timeout"), ("send", "--reply-quiet"), ("serve", "--write-stall")],
 )
 def test_zero_for_an_option_with_a_default(name: str, option: str) -> None:
-    error = refused(name, option, "0")
+    error = usage_error(name, option, "0")
     assert error == f"argument {option}: it must be above 0 seconds"
 
 
@@ -297,11 +288,11 @@ def test_zero_for_an_option_with_a_default(name: str, option: str) -> None:
     ("name", "option"), [("ping", "--deadline"), ("serve", "--idle-timeout"), ("serve", "--connect-rate")]
 )
 def test_zero_for_an_option_that_sets_no_limit_when_left_out(name: str, option: str) -> None:
-    assert "it must be above 0; leave the option out for no limit" in refused(name, option, "0")
+    assert "it must be above 0; leave the option out for no limit" in usage_error(name, option, "0")
 
 
 def test_a_message_that_begins_with_a_dash() -> None:
-    error = refused("send", "127.0.0.1:1", "-x")
+    error = usage_error("send", "127.0.0.1:1", "-x")
     assert error == "unrecognized arguments: -x; if it is the MESSAGE, write -- -x"
-    assert "MESSAGE" not in refused("send", "127.0.0.1:1", "hello", "--nonsense")
-    assert "MESSAGE" not in refused("ping", "127.0.0.1:1", "-x")
+    assert "MESSAGE" not in usage_error("send", "127.0.0.1:1", "hello", "--nonsense")
+    assert "MESSAGE" not in usage_error("ping", "127.0.0.1:1", "-x")

@@ -19,7 +19,7 @@ from geventecho.client.ping import SAMPLES_NEEDED, SURELY_LOST, Ping, Summary, p
 from geventecho.errors import AddressError, ConfigError, ConnectRefused
 from tests.support import peers
 from tests.support.clients import SLACK
-from tests.support.commands import SECONDS, command, started
+from tests.support.commands import SECONDS, command, started, usage_error
 from tests.support.timing import UNIT, wait_until
 
 ANSWER = re.compile(r"64 bytes from tcp://127\.0\.0\.1:\d+: seq=(\d+) time=(\d+\.\d) us")
@@ -345,11 +345,7 @@ class TestCommand:
         ],
     )
     def test_usage_errors(self, arguments: list[str], words: str) -> None:
-        done = command(["ping", *arguments])
-        assert (done.returncode, done.stdout) == (2, b"")
-        error, hint = done.stderr.decode().splitlines()
-        assert words in error
-        assert hint == "Try 'geventecho ping --help'."
+        assert words in usage_error("ping", *arguments)
 
     def test_options_from_the_environment(self, honest: peers.Peer) -> None:
         names = {"GEVENTECHO_PING_COUNT": "2", "GEVENTECHO_PING_INTERVAL": "0", "GEVENTECHO_PING_SIZE": "10"}

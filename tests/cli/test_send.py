@@ -13,7 +13,7 @@ import pytest
 
 from tests.support import peers
 from tests.support.clients import MIB
-from tests.support.commands import COMMAND, SECONDS, environment, failed, send, started
+from tests.support.commands import COMMAND, SECONDS, environment, failed, send, started, usage_error
 from tests.support.servers import resident
 from tests.support.timing import UNIT
 
@@ -129,9 +129,7 @@ class TestPositionals:
         ],
     )
     def test_what_looks_like_a_target_but_is_none_is_refused(self, argument: str) -> None:
-        done = send(argument)
-        assert (done.returncode, done.stdout) == (2, b"")
-        assert b"If it is the message, give the target before it" in done.stderr
+        assert "If it is the message, give the target before it" in usage_error("send", argument)
 
     def test_with_a_target_before_it_anything_is_a_message(self, honest: peers.Peer) -> None:
         assert send(honest.target, "tcp://localhost").stdout == b"tcp://localhost"
@@ -162,11 +160,7 @@ class TestPositionals:
         ],
     )
     def test_usage_errors(self, arguments: list[str], words: str) -> None:
-        done = send(*arguments)
-        assert (done.returncode, done.stdout) == (2, b"")
-        error, hint = done.stderr.decode().splitlines()
-        assert words in error
-        assert hint == "Try 'geventecho send --help'."
+        assert words in usage_error("send", *arguments)
 
     @pytest.mark.parametrize(
         "arguments",

@@ -8,7 +8,7 @@ import gevent
 import pytest
 
 from tests.support.servers import ping
-from tests.support.timing import UNIT, best_of, figure, wait_until
+from tests.support.timing import UNIT, figure, median_of, wait_until
 from tests.support.watch import MIB, Counted, ask, counted, program, witness
 
 pytestmark = pytest.mark.faults
@@ -74,13 +74,13 @@ def test_fairness_beside_floods(handler: str | None, floods: int) -> None:
                 wait_until(lambda: server.counters()["bytes_received"] > 10 * MIB)
                 before, began = server.counters()["bytes_received"], time.monotonic()
                 with witness(server) as sight:
-                    gevent.sleep(20 * UNIT)
+                    gevent.sleep(10 * UNIT)
                 passed = server.counters()["bytes_received"] - before
                 rate = passed / (time.monotonic() - began) / 1e6
             server.wait_for(open=0)
         what = f"{floods} floods, {handler or 'echo'}"
         figure(f"witness p50/p95/p99/max beside {what}, ms", f"{sight.p50}/{sight.p95}/{sight.p99}/{sight.max}")
         figure(f"MB a second beside {what}", round(rate))
-        return sight.p99
+        return sight.p95  # the last few pings of a hundred meet time slices of the floods themselves
 
-    best_of(4, once, 15, f"witness p99 beside {floods} floods, {handler or 'echo'}, ms")
+    median_of(3, once, 15, f"witness p95 beside {floods} floods, {handler or 'echo'}, ms")

@@ -73,7 +73,7 @@ def test_sigterm_during_bulk_transfers() -> None:
             assert server.wait() == 0
             ended = time.monotonic()
             assert [received for received, _ in done] == [size] * 20
-            found = server.reports()[-1]
+            found = server.last_report()
             assert found["bytes_lost"] == 0
             figure("bytes returned of bytes owed", found["bytes_sent"] / found["bytes_received"])
         return ended - max(last for _, last in done)
@@ -95,7 +95,7 @@ def test_sigterm_with_a_stuck_peer() -> None:
         server.signal()
         assert server.wait() == 3
         took = time.monotonic() - began
-        found = server.reports()[-1]
+        found = server.last_report()
         assert last_line(server) == f"stopped: drained 0, cut 1, bytes lost {found['bytes_lost']}"
         assert found["bytes_lost"] > 0
         assert found["bytes_received"] == found["bytes_sent"] + found["bytes_discarded"] + found["bytes_lost"]

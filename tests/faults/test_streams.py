@@ -77,7 +77,7 @@ def test_a_close_by_the_server_loses_nothing_that_is_owed(limit: dict[str, Any])
             assert server.wait() == 0
         done = clients.get(timeout=PATIENCE)
         complete = sum(fin for fin, _ in done)
-        found = server.wait_for(open=0) if server.popen.poll() is None else server.reports()[-1]
+        found = server.wait_for(open=0) if server.popen.poll() is None else server.last_report()
         assert complete == 20
         assert sum(received for _, received in done) == found["bytes_sent"] - 4
         assert found["bytes_lost"] == 0

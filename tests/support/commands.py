@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import os
+import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from unittest import mock
 
+import gevent
+import pytest
+
+from geventecho.cli.main import main
 from tests.support.timing import SCALE
 
 COMMAND = (sys.executable, "-W", "error", "-m", "geventecho")
@@ -31,6 +40,44 @@ def command(
         check=False,
         env=environment(**names or {}),
     )
+
+
+@contextlib.contextmanager
+def in_this_process(**names: str) -> Iterator[None]:
+    """Lets a command run here, with that environment, and undoes what it does to the process."""
+    hub, root = gevent.get_hub(), logging.getLogger()
+    handlers, level, limit = root.handlers[:], root.level, resource.getrlimit(resource.RLIMIT_NOFILE)
+    with (
+        mock.patch.dict(os.environ, environment(**names), clear=True),
+        mock.patch.object(hub, "NOT_ERROR", hub.NOT_ERROR),
+        mock.patch.object(hub, "print_exception", hub.print_exception),
+        mock.patch.object(logging, "raiseExceptions", logging.raiseExceptions),
+    ):
+        yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def usage_error(*arguments: str, names: dict[str, str] | None = None) -> str:
+    """Run `geventecho ARGUMENTS` in this process: a new one takes a third of a second.
+
+    It must end with 2 and print an error and a hint; returns the error without the command's name.
+    """
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        in_this_process(**names or {}),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main(arguments)
+    assert (ended.value.code, output.getvalue()) == (2, "")
+    error, hint = errors.getvalue().splitlines()
+    command_name = f"geventecho {arguments[0]}"
+    assert hint == f"Try '{command_name} --help'."
+    assert error.startswith(f"{command_name}: error: ")
+    return error.removeprefix(f"{command_name}: error: ")
 
 
 def started(arguments: Sequence[str]) -> subprocess.Popen[bytes]:

@@ -40,14 +40,18 @@ class Counted(Process):
 
     def counters(self) -> dict[str, int]:
         """As they are now, with greenlets, descriptors and dropped log lines."""
-        told = len(self.reports())
+        told = len(self._reports())
         self.signal(signal.SIGUSR2)
-        wait_until(lambda: len(self.reports()) > told, what="the server's counters")
-        return self.reports()[-1]
+        wait_until(lambda: len(self._reports()) > told, what="the server's counters")
+        return self.last_report()
 
-    def reports(self) -> list[dict[str, int]]:
-        """All the counters it has printed; the last are the final ones once it has ended."""
-        return [json.loads(line) for line in self.lines if line.startswith("{")]
+    def last_report(self) -> dict[str, int]:
+        """The counters it has printed last: the final ones once it has ended."""
+        counters: dict[str, int] = json.loads(self._reports()[-1])
+        return counters
+
+    def _reports(self) -> list[str]:
+        return [line for line in self.lines if line.startswith("{")]
 
     def wait_for(self, **counters: int) -> dict[str, int]:
         """Wait until the counters have these values; returns them all."""
@@ -84,7 +88,7 @@ def counted(popen: dict[str, Any] | None = None, *, witnesses: int = 0, **option
             assert after["greenlets"] <= base["greenlets"] + witnesses, (base, after)
             assert_adds_up(after, echoes=options.get("handler") is None)
             assert server.stop() == 0
-        assert_adds_up(server.reports()[-1], echoes=options.get("handler") is None)
+        assert_adds_up(server.last_report(), echoes=options.get("handler") is None)
         assert "Traceback" not in server.errors, server.errors
 
 
