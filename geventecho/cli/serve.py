@@ -25,8 +25,9 @@ Serve TCP echo (RFC 862): every byte that a client sends comes back to it, for a
 
 The first line on standard output is `listening on TARGET`, once connects succeed. SIGTERM or Ctrl-C drains: no new
 clients, idle ones are ended, active ones may finish until --drain-timeout. The last line then says how many connections
-finished (drained), how many were cut, and how many bytes owed to them were lost; the line before it has the counters,
-which SIGUSR1 prints too. A second signal ends at once.
+finished (drained), how many were cut, how many bytes owed to them were lost, and how many came after the server's FIN
+and were discarded, if any (--max-rate causes that). The line before it has the counters, which SIGUSR1 prints
+too. A second signal ends at once.
 
 Exit codes: 0 nothing owed was lost, 1 it could not listen, 2 usage, 3 bytes owed were lost, 128 + N by a second
 signal."""

@@ -29,14 +29,18 @@ class StopReport:
         drained: connections that ended in time.
         cut: connections that were still open at the drain timeout and were ended by it.
         bytes_lost: bytes received from these connections that could not be returned.
+        bytes_discarded: bytes that came from them after the server's FIN, and were read and not returned. A connection
+            slowed by `max_rate` has often sent more than the server has read by then.
     """
 
     drained: int = 0
     cut: int = 0
     bytes_lost: int = 0
+    bytes_discarded: int = 0
 
     def __str__(self) -> str:
-        return f"drained {self.drained}, cut {self.cut}, bytes lost {self.bytes_lost}"
+        text = f"drained {self.drained}, cut {self.cut}, bytes lost {self.bytes_lost}"
+        return f"{text}, bytes discarded {self.bytes_discarded}" if self.bytes_discarded else text
 
 
 class Drain:
@@ -52,7 +56,7 @@ class Drain:
         self._registry = registry
         self._counters = counters
         self._closed = closed
-        self._before = self._endings()
+        self._before = self._sums()
 
     def run(self, idle: float, timeout: float) -> None:
         """Let the connections finish, and end the rest.
@@ -78,15 +82,16 @@ class Drain:
 
     def report(self) -> StopReport:
         """How it went, or would have gone if the process ended at this moment."""
-        (ended, cut, lost), (ended_before, cut_before, lost_before) = self._endings(), self._before
-        cut -= cut_before
+        ended, cut, lost, discarded = (now - then for now, then in zip(self._sums(), self._before, strict=True))
         return StopReport(
-            drained=ended - ended_before - cut,
+            drained=ended - cut,
             cut=cut + len(self._registry.open),
-            bytes_lost=lost - lost_before + self._registry.owed(),
+            bytes_lost=lost + self._registry.owed(),
+            bytes_discarded=discarded,
         )
 
-    def _endings(self) -> tuple[int, int, int]:
-        """Connections ended so far, those cut among them, and bytes lost so far."""
-        ended = sum(self._counters[f"ended_{ending.value}"] for ending in Ending)
-        return ended, self._counters["ended_cut"], self._counters["bytes_lost"]
+    def _sums(self) -> tuple[int, int, int, int]:
+        """Connections ended so far, those cut among them, and bytes lost and discarded so far."""
+        counts = self._counters.as_dict()
+        ended = sum(counts[f"ended_{ending.value}"] for ending in Ending)
+        return ended, counts["ended_cut"], counts["bytes_lost"], counts["bytes_discarded"]

@@ -103,7 +103,8 @@ def test_at_the_timeout_the_rest_is_cut_with_all_it_is_owed() -> None:
         took = time.monotonic() - began
         talking.kill()
         client.close()
-        assert stopping.get(timeout=PATIENCE) == StopReport(cut=1)
+        report = stopping.get(timeout=PATIENCE)
+        assert report == StopReport(cut=1, bytes_discarded=server.counters["bytes_discarded"])
         assert 5 * UNIT <= took <= 5 * UNIT + 0.5
     assert received == server.counters["bytes_sent"] - 4
     assert server.counters["ended_cut"] == 1
@@ -142,8 +143,26 @@ def test_in_the_last_second_a_reader_still_gets_all() -> None:
         received = len(read_to_end(client))
         client.close()
         report = stopping.get(timeout=PATIENCE)
-    assert report == StopReport(cut=1)
+    assert report == StopReport(cut=1, bytes_discarded=server.counters["bytes_discarded"])
     assert received == server.counters["bytes_sent"]
+    assert_adds_up(server.counters)
+
+
+def test_what_is_discarded_of_a_rated_transfer_is_in_the_report() -> None:
+    """The client has sent all of it; the server, which has read some, reads the rest after its FIN."""
+    size = 300_000
+    server = started(max_rate=100_000)
+    with dial(server) as client, dial(server) as earlier:
+        ping(earlier)
+        earlier.close()
+        client.sendall(b"x" * size)
+        client.shutdown(socket.SHUT_WR)
+        stopping = finishing(server, 3 * UNIT)
+        received = len(read_to_end(client))
+        report = stopping.get(timeout=PATIENCE)
+    assert 0 < received < size / 2
+    assert (report.cut, report.bytes_lost, report.bytes_discarded) == (1, 0, size - received)
+    assert str(report).endswith(f", cut 1, bytes lost 0, bytes discarded {size - received}")
     assert_adds_up(server.counters)
 
 
@@ -228,6 +247,7 @@ def test_what_a_killed_peer_was_owed_is_in_the_report() -> None:
 
 def test_the_report_reads_as_one_line() -> None:
     assert str(StopReport(drained=3, cut=2, bytes_lost=1)) == "drained 3, cut 2, bytes lost 1"
+    assert str(StopReport(cut=2, bytes_discarded=7)) == "drained 0, cut 2, bytes lost 0, bytes discarded 7"
 
 
 def test_echoes_go_on_unharmed_while_others_are_ended() -> None:

@@ -22,7 +22,8 @@ MIB = 1 << 20
 
 def last_line(server: Process) -> tuple[int, ...]:
     """Drained, cut and bytes lost; a probe of is_refused() that still got in counts as drained."""
-    found = re.fullmatch(r"stopped: drained (\d+), cut (\d+), bytes lost (\d+)", server.lines[-1])
+    pattern = r"stopped: drained (\d+), cut (\d+), bytes lost (\d+)(?:, bytes discarded \d+)?"
+    found = re.fullmatch(pattern, server.lines[-1])
     assert found, server.lines
     return tuple(int(count) for count in found.groups())
 
