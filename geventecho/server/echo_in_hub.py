@@ -70,16 +70,16 @@ def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuf
     sock, watcher = connection.sock, connection.sock._read_event
     hub, owner = get_hub(), getcurrent()
     assert hub is buffers.hub, "another hub's connections use these buffers"  # noqa: S101
-    wait, return_message = hub.switch, MethodType(_return_message, owner)
+    return_message = MethodType(_return_message, owner)
     meter = connection.meter
     buffer = buffers.buffer if meter is None else buffers.buffer[: meter.window]
-    shared = connection.clock, connection.traffic
-    copied: Route = (sock._sock.recv_into, sock._sock.send, 1, LARGE if meter is None else 1, buffer, *shared)
+    below, clock, traffic = LARGE if meter is None else 1, connection.clock, connection.traffic
+    copied: Route = (sock._sock.recv_into, sock._sock.send, 1, below, buffer, clock, traffic)
     route, spliced = copied, None  # spliced from the first large message on
     try:
         while True:
             watcher.start(return_message, connection, *route)
-            size = wait()
+            size = hub.switch()
             watcher.stop()
             if not size:
                 return Ending.PEER
@@ -90,13 +90,13 @@ def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuf
                 pause = meter.spend(size)
                 if not meter.window:
                     return Ending.BYTES
-                route = (*copied[:4], buffers.buffer[: meter.window], *shared)
+                route = (*copied[:4], buffers.buffer[: meter.window], clock, traffic)
                 gevent.sleep(pause)
             elif size < LARGE // 2:
                 route = copied
             elif size >= LARGE and route is copied:
                 spliced = spliced or buffers.pipe.enter(sock)
-                route = (spliced.receive, spliced.send, LARGE // 2, RECEIVE_SIZE + 1, buffer, *shared)
+                route = (spliced.receive, spliced.send, LARGE // 2, RECEIVE_SIZE + 1, buffer, clock, traffic)
     finally:
         watcher.stop()
         if spliced is not None:

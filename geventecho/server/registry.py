@@ -114,7 +114,8 @@ class Registry:
 
     def _begin(self, connection: Connection) -> None:
         try:
-            _Serving(self._serve, get_hub()).switch(connection)
+            # A bound method would be an object more for each connection, in memory and for the cycle collector.
+            _Serving(Registry._serve, get_hub()).switch(self, connection)
         except MemoryError:
             # There was no room for its greenlet: nobody else would ever end it.
             logger.warning("a connection was lost for want of memory")

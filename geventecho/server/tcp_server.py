@@ -296,7 +296,10 @@ class TcpServer:
 
     def _handle(self, connection: Connection, _deadlines: Deadlines) -> Ending:
         connection.sock.connection = connection
-        self._handler(connection.sock, connection.sockaddr)
+        try:
+            self._handler(connection.sock, connection.sockaddr)
+        finally:
+            connection.sock.connection = None  # the two hold each other: only the cycle collector would free them
         return Ending.HANDLER
 
     def _make_registry(self, max_connections: int) -> Registry:
