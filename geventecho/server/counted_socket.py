@@ -1,4 +1,8 @@
-"""The socket that a handler of one's own gets: it counts bytes and shares the hub."""
+"""The socket that a handler of one's own gets: it counts bytes, shares the event loop and never holds it up.
+
+It costs less CPU time than gevent's own. That one tries to read, takes an exception, and waits, for every message; this
+one waits first when its last read took all there was. `sendall` is one send(2) as long as the peer takes its bytes.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,36 @@ from typing import Any, Final
 import gevent
 from gevent import socket
 
+from geventecho.net import never_linger
 from geventecho.server.connection import Connection
 
 __all__ = ["CountedSocket"]
 
 TURN: Final = 65536
 """Bytes that a handler's socket carries before others have their turn."""
+OVERDUE: Final = -3 * TURN
+"""The same for a handler that reads little, or never: what is left of its turn then."""
+
+
+def _receiving(name: str, flags_at: int) -> Callable[..., Any]:
+    """A rarer call of gevent's socket, with the bytes counted; `flags_at` is the position of its flags."""
+    receive = getattr(socket.socket, name)
+
+    def call(self: CountedSocket, *args: Any) -> Any:
+        if self._left < 0:
+            self._await_turn()
+        result = receive(self, *args)
+        if len(args) <= flags_at or not args[flags_at] & socket.MSG_PEEK:  # else what was read stays in the queue
+            # The bytes, their number, or a tuple that begins with one of these.
+            data = result[0] if isinstance(result, tuple) else result
+            self._count_read(data if isinstance(data, int) else len(data))
+        return result
+
+    return call
 
 
 class CountedSocket(socket.socket):  # type: ignore[misc]
-    """The ordinary gevent socket a handler gets; it counts what passes, so that idle limits see progress.
+    """The ordinary gevent socket a handler gets; it counts what passes, so that limits see progress.
 
     It also shares the hub. gevent's own socket waits only when there is nothing to read or no room to write; a peer
     that is fast enough would be the only one served.
@@ -25,61 +49,88 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
 
     # None in a copy that dup() makes: no connection counts its bytes.
     connection: Connection | None = None
-    _carried = 0
+    # Bytes until others have their turn. 0 also when the last read took all there was.
+    _left = TURN
 
-    def recv(self, *args: int) -> Any:
-        return self._receive(super().recv, args, flags_at=1)
+    def recv(self, size: int, flags: int = 0) -> Any:
+        if flags:
+            return self._recv(size, flags)
+        # The turn of others comes before the call, not after it: a timeout that strikes in it costs no byte.
+        if self._left <= 0 and size > 0:
+            self._await_turn()
+        try:
+            data = self._sock.recv(size)
+        except BlockingIOError:
+            data = super().recv(size)
+        self._count_read(len(data), size)
+        return data
 
-    def recv_into(self, *args: Any) -> Any:
-        return self._receive(super().recv_into, args, flags_at=2)
+    def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> Any:
+        if flags:
+            return self._recv_into(buffer, size, flags)
+        size = size or memoryview(buffer).nbytes
+        if self._left <= 0 and size > 0:
+            self._await_turn()
+        try:
+            count = self._sock.recv_into(buffer, size)
+        except BlockingIOError:
+            count = super().recv_into(buffer, size)
+        self._count_read(count, size)
+        return count
 
-    def recvmsg(self, *args: int) -> Any:
-        return self._receive(super().recvmsg, args, flags_at=2)
+    _recv = _receiving("recv", 1)
+    _recv_into = _receiving("recv_into", 2)
+    recvfrom = _receiving("recvfrom", 1)
+    recvfrom_into = _receiving("recvfrom_into", 2)
+    recvmsg = _receiving("recvmsg", 2)
+    recvmsg_into = _receiving("recvmsg_into", 2)
 
-    def recvmsg_into(self, *args: Any) -> Any:
-        return self._receive(super().recvmsg_into, args, flags_at=2)
-
-    def recvfrom(self, *args: int) -> Any:
-        return self._receive(super().recvfrom, args, flags_at=1)
-
-    def recvfrom_into(self, *args: Any) -> Any:
-        return self._receive(super().recvfrom_into, args, flags_at=2)
-
-    def send(self, data: bytes, flags: int = 0, **options: float) -> int:
-        self._share_writing()
-        return self._sent(super().send(data, flags, **options))
+    def send(self, data: Any, flags: int = 0, **options: float) -> int:
+        self._let_others_write()
+        return self._count_written(super().send(data, flags, **options))
 
     def sendmsg(self, *args: object) -> int:
-        self._share_writing()
-        return self._sent(super().sendmsg(*args))
+        self._let_others_write()
+        return self._count_written(super().sendmsg(*args))
 
-    def _receive(self, call: Callable[..., Any], args: tuple[Any, ...], *, flags_at: int) -> Any:
-        self._share_reading()
-        result = call(*args)
-        if len(args) <= flags_at or not args[flags_at] & socket.MSG_PEEK:  # else what was read stays in the queue
-            # The bytes, their number, or a tuple that begins with one of these.
-            data = result[0] if isinstance(result, tuple) else result
-            count = data if isinstance(data, int) else len(data)
-            self._carried += count
-            if count and self.connection is not None:
-                self.connection.count_read(count)
-        return result
+    def sendto(self, *args: object) -> int:
+        self._let_others_write()
+        return self._count_written(super().sendto(*args))
 
-    # These run before the call, not after it: a timeout that strikes in them costs no byte.
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        if self._left <= OVERDUE:
+            self._let_others_write()
+        view = memoryview(data)
+        try:
+            sent = self._count_written(self._sock.send(view, flags))
+        except BlockingIOError:
+            sent = 0
+        if sent < view.nbytes:
+            super().sendall(view.cast("B")[sent:], flags)
 
-    def _share_reading(self) -> None:
-        if self._carried >= TURN and self.timeout != 0 and not self.closed:
-            self._carried = 0
-            # Wait in the event loop, as if there were nothing to read: each ready connection gets one turn in a round.
-            socket.wait(self._read_event, timeout=self.timeout)
+    def close(self) -> None:
+        # close(2) would wait, in the kernel and with the whole process, for as long as SO_LINGER says (socket(7)).
+        never_linger(self)
+        super().close()
 
-    def _share_writing(self) -> None:
-        if self._carried >= 4 * TURN and self.timeout != 0:  # it reads little, or never
-            self._carried = 0
+    def _await_turn(self) -> None:
+        # As if there were nothing to read: each ready connection gets one turn in a round of the event loop.
+        if self.timeout != 0 and self._read_event is not None:
+            self._wait(self._read_event)
+            self._left = TURN
+
+    def _let_others_write(self) -> None:
+        if self._left <= OVERDUE and self.timeout != 0:
+            self._left = 0
             gevent.sleep(0)
 
-    def _sent(self, count: int) -> int:
-        self._carried += count
+    def _count_read(self, count: int, size: int = 0) -> None:
+        self._left = 0 if count < size else self._left - count
+        if count and self.connection is not None:
+            self.connection.count_read(count)
+
+    def _count_written(self, count: int) -> int:
+        self._left -= count
         if count and self.connection is not None:
             self.connection.count_written(count)
         return count

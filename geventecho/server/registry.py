@@ -16,7 +16,7 @@ from gevent import get_hub, socket
 from greenlet import greenlet
 
 from geventecho.address import Address, SockAddr
-from geventecho.net import abort, is_broken, tcp_liveness
+from geventecho.net import abort, is_broken, linger_time, tcp_liveness
 from geventecho.server.admission import AddressLimits
 from geventecho.server.closing import LINGER_SECONDS, destroyed_by_close, finish
 from geventecho.server.config import ServerConfig
@@ -226,7 +226,8 @@ class Registry:
             abort(connection.sock)
             return
         try:
-            finish(connection, flush_seconds=None if self.draining else LINGER_SECONDS)
+            if self._echoes or linger_time(connection.sock) != 0:  # else the handler wants RST, which close(2) sends
+                finish(connection, flush_seconds=None if self.draining else LINGER_SECONDS)
         except KeyboardInterrupt:
             raise
         except BaseException as error:

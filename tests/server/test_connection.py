@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 from collections.abc import Callable, Iterator
 
 import gevent
@@ -172,7 +173,9 @@ def peek(sock: socket.socket) -> None:
         (receive_messages_into, b"x" * 95, b"", (95, 0)),
         (read_lines, b"one\ntwo\n", b"ONE\nTWO\n", (8, 8)),
         (peek, b"abc", b"", (3, 0)),
+        (lambda sock: sock.sendto(sock.recv(100), sock.getpeername()), b"abc", b"abc", (3, 3)),
         (lambda sock: sock.sendall(b"y" * (4 << 20)), b"", b"y" * (4 << 20), (0, 4 << 20)),
+        (lambda sock: sock.sendall(array.array("q", [-1]) * (1 << 19)), b"", b"\xff" * (4 << 20), (0, 4 << 20)),
     ],
     ids=[
         "recv",
@@ -185,7 +188,9 @@ def peek(sock: socket.socket) -> None:
         "recvmsg_into",
         "makefile",
         "peek",
+        "sendto",
         "much",
+        "much that is no bytes",
     ],
 )
 def test_whatever_way_a_handler_reads_and_writes_it_is_counted(
@@ -286,6 +291,17 @@ def test_a_socket_that_does_not_wait_does_not_wait_for_others_either(
     with pytest.raises(BlockingIOError):
         ours.recv(1)
     assert turns_of_others(lambda: [ours.send(b"y" * 4096) for _ in range(100)]) == 0
+
+
+def test_who_asks_for_nothing_or_for_urgent_data_does_not_wait(counted: tuple[CountedSocket, socket.socket]) -> None:
+    ours, _ = counted
+    read_exactly(ours, 3 * TURN - 1)
+    assert ours.recv(10) == b"x"
+    with gevent.Timeout(PATIENCE):
+        assert ours.recv(0) == b""
+        assert ours.recv_into(bytearray()) == 0
+        with pytest.raises(OSError, match="Invalid argument"):
+            ours.recv(1, socket.MSG_OOB)
 
 
 def test_a_closed_one_fails_as_any_other(counted: tuple[CountedSocket, socket.socket]) -> None:

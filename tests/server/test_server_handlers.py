@@ -9,8 +9,10 @@ import json
 import logging
 import os
 import signal
+import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -264,6 +266,64 @@ def test_a_handler_may_close_its_socket_itself() -> None:
         assert read_to_end(client) == b""
         wait_until(lambda: not server.connection_count)
         assert server.counters["ended_handler"] == 1
+
+
+def closes_itself(sock: socket.socket) -> None:
+    sock.close()
+
+
+def closes_its_file_last(sock: socket.socket) -> None:
+    with sock.makefile("rb"):
+        sock.close()
+
+
+def closes_a_copy(sock: socket.socket) -> None:
+    copy = sock.dup()
+    sock.close()
+    copy.close()
+
+
+@pytest.mark.parametrize("close", [lambda _: None, closes_itself, closes_its_file_last, closes_a_copy])
+def test_a_handlers_so_linger_holds_nobody_up(close: Callable[[socket.socket], object]) -> None:
+    """With SO_LINGER close(2) waits in the kernel until the peer has taken all; this peer takes nothing."""
+
+    def handler(sock: socket.socket, _peer: object) -> None:
+        if sock.recv(10) != b"linger":
+            return
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 5))
+        sock.settimeout(UNIT)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                sock.send(b"x" * 65536)
+        close(sock)
+
+    with running(TcpServer(LOCAL, handler)) as server, dial(server) as stuck, dial(server) as neighbour:
+        stuck.sendall(b"linger")
+        pauses = [0.0]
+        while server.counters["ended_handler"] == 0:
+            before = time.monotonic()
+            gevent.sleep(0.01)
+            pauses.append(time.monotonic() - before)
+        assert max(pauses) < 2.5
+        assert server.connection_count == 1
+        neighbour.sendall(b"end")
+        assert read_to_end(neighbour) == b""
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["ended_handler"] == 2
+
+
+def test_a_handlers_wish_to_reset_is_granted() -> None:
+    def handler(sock: socket.socket, _peer: object) -> None:
+        sock.recv(10)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with running(TcpServer(LOCAL, handler)) as server, dial(server) as client:
+        client.sendall(b"x")
+        with pytest.raises(ConnectionResetError):
+            client.recv(10)
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["ended_handler"] == 1
+        assert_adds_up(server.counters, echoes=False)
 
 
 def test_a_thousand_failures_leave_nothing_behind() -> None:
