@@ -122,7 +122,7 @@ class Client:
             elif timeout is ... and seconds is not None:
                 seconds += len(data) / SLOWEST_ECHO
         if self._leftover or not self._in_step or wire.poll(0):
-            self._check_idle()
+            self.check_idle()
         if data:
             self._in_step = False
             self._leftover = wire.echo(data, seconds)
@@ -154,7 +154,7 @@ class Client:
         framing = as_framing(reply)
         if not data:
             return self.receive(framing, timeout=timeout)
-        self._check_idle()
+        self.check_idle()
         if framing.size == 0:
             self._wire.write(data, self._seconds(timeout))
             return b""
@@ -231,8 +231,12 @@ class Client:
         while chunk := self.recv():
             yield chunk
 
-    def _check_idle(self) -> None:
-        """Refuse to ask while something waits to be read, or may come: it would be taken for the reply."""
+    def check_idle(self) -> None:
+        """Refuse to ask while something waits to be read, or may come: it would be taken for the reply.
+
+        Raises:
+            UnsolicitedData, ClosedByPeer: as for `request`.
+        """
         if not self._leftover:
             if self._in_step and not self._wire.poll(0):
                 return
@@ -242,7 +246,7 @@ class Client:
                 raise errors.ClosedByPeer(reason, address=self.target, phase="read")
             self._leftover = data or b""
         if self._leftover:
-            reason = f"{len(self._leftover)} bytes that nobody asked for came before the request"
+            reason = f"{len(self._leftover)} bytes came that nobody had asked for"
         elif self._in_step:
             return
         else:

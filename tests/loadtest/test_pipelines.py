@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import random
 import socket
+import time
+from collections.abc import Callable
+
+import pytest
 
 from tests.support import peers
 from tests.support.line_protocol import lines
 from tests.support.locust_script import run_users
+from tests.support.timing import UNIT
 
 
 def test_a_pipeline() -> None:
@@ -52,13 +58,97 @@ def test_what_is_under_way_fails_with_a_pipelines_connection() -> None:
     assert 3 * 1 <= result["rows"]["request"][1] <= 4 * 5
 
 
-def test_an_unexpected_reply_in_a_pipeline() -> None:
+def test_an_unexpected_reply_ends_a_pipeline() -> None:
+    """What comes after it may be the reply to any request: the others fail, and the next operation connects anew."""
     with peers.Peer(lines) as peer:
         result = run_users("pipelines.unexpected_reply", peer.target)
-        assert peer.accepted == 1
+        pipelines = peer.accepted
     assert result["exceptions"] == []
-    assert result["errors"] == {"line: unexpected reply": result["rows"]["line"][1]}
-    assert abs(result["rows"]["line"][0] - 3 * result["rows"]["line"][1]) <= 3
+    assert result["errors"].keys() == {"line: unexpected reply", "line: closed locally"}
+    assert result["errors"]["line: unexpected reply"] in (pipelines, pipelines - 1)
+
+
+def doubled(connection: socket.socket, pause: float = 0.0) -> None:
+    """Sends each reply twice, the second one perhaps later."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    while request := connection.recv(8, socket.MSG_WAITALL):
+        reply = b"\0\0\0\4" + request[4:]
+        if pause:
+            connection.sendall(reply)
+            time.sleep(pause)
+            connection.sendall(reply)
+        else:
+            connection.sendall(reply * 2)
+
+
+def doubled_later(connection: socket.socket) -> None:
+    doubled(connection, UNIT / 10)
+
+
+def garbage(connection: socket.socket) -> None:
+    """Random bytes for ever, asked or not."""
+    source = random.Random(1)
+    while True:
+        connection.sendall(source.randbytes(4096))
+
+
+@pytest.mark.parametrize(
+    ("behave", "framing", "depth"),
+    [
+        (garbage, "until", 1),
+        (garbage, "exactly", 5),
+        (doubled, "exactly", 1),
+        (doubled, "length", 3),
+        (doubled, "none", 1),
+        (doubled_later, "until", 1),
+        (doubled_later, "exactly", 4),
+    ],
+)
+def test_a_surplus_reply_is_a_failure(behave: Callable[[socket.socket], None], framing: str, depth: int) -> None:
+    """Taken for the reply to the next request, it would make that one look fast, and all later ones too."""
+    with peers.Peer(behave) as peer:
+        result = run_users("pipelines.numbered", peer.target, framing=framing, depth=depth)
+        connections = peer.accepted
+    assert result["exceptions"] == []
+    assert result["errors"].keys() <= {"request: unsolicited data", "request: closed locally"}
+    # Each connection is given up at its first surplus reply, and at the latest when the pipeline ends.
+    assert connections - 2 <= result["errors"]["request: unsolicited data"] <= connections
+    if framing != "none":
+        assert result["rows"]["request"][0] <= connections * 20
+
+
+@pytest.mark.parametrize("operation", ["pipeline", "echo", "request", "receive"])
+def test_what_comes_after_a_pipeline_is_not_the_next_reply(operation: str) -> None:
+    def late(connection: socket.socket) -> None:
+        while connection.recv(16, socket.MSG_WAITALL):
+            connection.sendall(b"one\r\ntwo\r\n")
+            time.sleep(UNIT / 5)
+            connection.sendall(b"surplus\r\n")
+
+    with peers.Peer(late) as peer:
+        result = run_users("pipelines.then", peer.target, operation=operation)
+    failed = {} if operation == "receive" else {"then: unsolicited data": result["rows"]["then"][0]}
+    assert result["errors"] == failed
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_reply_may_come_while_its_request_is_still_written(depth: int) -> None:
+    def hasty(connection: socket.socket) -> None:
+        while connection.recv(1):
+            connection.sendall(b"01234567")
+            missing = (1 << 20) - 1
+            while missing and (data := connection.recv(min(missing, 65536))):
+                missing -= len(data)
+
+    with peers.Peer(hasty) as peer:
+        result = run_users("pipelines.early_replies", peer.target, depth=depth)
+    assert result["errors"] == {}
+
+
+def test_a_request_without_a_reply_is_over_once_it_is_sent() -> None:
+    with peers.never_reads() as peer:
+        result = run_users("pipelines.never_taken", peer.target)
+    assert result["errors"] == {"request: write timeout": result["rows"]["request"][0]}
 
 
 def test_stop_in_the_midst_of_a_pipeline() -> None:

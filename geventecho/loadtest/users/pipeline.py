@@ -12,8 +12,8 @@ from gevent.lock import Semaphore
 from gevent.queue import Queue
 
 from geventecho.client import Client, Payload
-from geventecho.errors import ConfigError, NetworkError, UnexpectedReply
-from geventecho.framing import Framing, Verdict
+from geventecho.errors import ClosedLocally, ConfigError, NetworkError, ReplyError, UnsolicitedData
+from geventecho.framing import Framing, Verdict, as_framing
 from geventecho.loadtest.measure import Failed, Reporter
 from geventecho.loadtest.users.expect import Expectation, check
 
@@ -38,17 +38,28 @@ class Request:
 
 
 class Sent(NamedTuple):
-    """A request under way."""
+    """A request under way.
+
+    Attributes:
+        request: what was sent.
+        begun: when its sending began, as time.perf_counter() has it.
+        received: the bytes that had been read from the connection by then. Its reply is not among them.
+    """
 
     request: Request
     begun: float
+    received: int
 
 
 class Pipeline:
     """Sends requests without waiting for the replies to earlier ones.
 
-    A greenlet of its own sends, because a server that writes replies may not read meanwhile. When the connection fails,
-    the requests under way fail with it. A request that was not sent yet is no operation.
+    A greenlet of its own sends, because a server that writes replies may not read meanwhile. The first failure ends the
+    pipeline, and the requests under way fail with it. A request that was not sent yet is no operation.
+
+    Replies have no numbers: a surplus one would be taken for the reply to the next request, and each later one too. A
+    reply is refused if a byte of it was read before its request was sent, or if something follows it while no other
+    request is under way.
 
     Args:
         reporter: reports each request when its reply is there.
@@ -72,6 +83,9 @@ class Pipeline:
         self._context = context
         self._free = Semaphore(depth)
         self._sent: Queue[Sent | None] = Queue()
+        self._unanswerable: Sent | None = None
+        self._under_way = 0
+        self._taken = client.bytes_received  # the bytes up to the end of the last reply
         self._send_error: BaseException | None = None
         self._over = False
 
@@ -79,65 +93,81 @@ class Pipeline:
         """Send all, and return the replies.
 
         Raises:
-            Failed: the connection failed; or it did not, and a reply was not what was expected.
+            Failed: a request failed. The connection is then out of step or broken: the caller closes it.
         """
         replies: list[bytes] = []
-        unexpected: UnexpectedReply | None = None
         sender = gevent.spawn(self._send, requests)
         try:
             # An entry stays in the queue until it is about to be reported.
             while (sent := self._sent.peek()) is not None:
-                try:
-                    replies.append(self._receive(sent))
-                except UnexpectedReply as error:
-                    self._leave_queue()
-                    self._reporter.ended(sent.request.name, self._context, sent.begun, error)
-                    unexpected = unexpected or error
+                if isinstance(self._send_error, ReplyError):  # of check_idle: this request was not sent
+                    raise self._send_error
+                replies.append(self._receive(sent))
             if self._send_error is not None:
                 raise self._send_error
         except BaseException as error:
             # Nothing may wait here: a second exception, such as the end of the test, would lose the requests under way.
             self._over = True
             sender.kill(block=False)
-            error = self._send_error or error
+            if not is_of_one_reply(error):
+                error = self._send_error or error
             self._end_all(error)
             if isinstance(error, NetworkError):
                 raise Failed(error) from error
             raise error from None
-        if unexpected is not None:
-            raise Failed(unexpected)
         return replies
 
     def _receive(self, sent: Sent) -> bytes:
         request = sent.request
+        if sent.received > self._taken:
+            self._client.check_idle()  # it refuses what is left over
         reply = self._client.receive(request.reply, timeout=self._timeout)
         over = perf_counter()
+        self._taken += len(reply)
+        if self._under_way == 1:
+            try:
+                self._client.check_idle()
+            except UnsolicitedData:
+                raise
+            except NetworkError:
+                pass  # the reply came before the connection ended; the next request meets the end
         if request.expect is not None:
             check(reply, request.expect, self._client.target)
-        self._leave_queue()
-        self._reporter.ok(request.name, self._context, sent.begun, reply, over=over)
-        return reply
-
-    def _leave_queue(self) -> None:
         # Before the report: when a listener raises, the request was reported all the same.
         self._sent.get()
+        self._under_way -= 1
         self._free.release()
+        self._reporter.ok(request.name, self._context, sent.begun, reply, over=over)
+        return reply
 
     def _send(self, requests: Iterable[Request]) -> None:
         try:
             for request in requests:
+                has_reply = as_framing(request.reply).size != 0
                 self._free.acquire()
                 if self._over:
                     return
                 self._reporter.account.started += 1
-                self._sent.put(Sent(request, perf_counter()))
+                self._under_way += 1
+                sent = Sent(request, perf_counter(), self._client.bytes_received)
+                if has_reply:
+                    self._sent.put(sent)
+                else:
+                    self._unanswerable = sent
+                if self._under_way == 1:
+                    self._client.check_idle()
                 self._client.send(request.payload, timeout=self._timeout)
+                if not has_reply:  # it is over once it is sent
+                    self._unanswerable = None
+                    self._sent.put(sent)
         except Exception as error:  # of the connection, or of the caller's iterable: `run` raises it
             self._send_error = error
         self._sent.put(None)
 
     def _end_all(self, error: BaseException) -> None:
         by_listener: BaseException | None = None
+        if self._unanswerable is not None:
+            self._sent.put(self._unanswerable)
         while not self._sent.empty():
             sent = self._sent.get()
             if sent is None:
@@ -146,5 +176,13 @@ class Pipeline:
                 self._reporter.ended(sent.request.name, self._context, sent.begun, error)
             except BaseException as raised:  # the others are reported all the same
                 by_listener = raised
+            if is_of_one_reply(error):
+                reason = "closed, because the reply to an earlier request of the pipeline was wrong"
+                error = ClosedLocally(reason, address=self._client.target, phase="read")
         if by_listener is not None:
             raise by_listener
+
+
+def is_of_one_reply(error: BaseException) -> bool:
+    """Whether one reply was wrong, rather than the connection broken for all."""
+    return isinstance(error, ReplyError) and not isinstance(error, EOFError)

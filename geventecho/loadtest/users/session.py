@@ -198,6 +198,9 @@ class TcpSession:
     ) -> list[bytes]:
         """Send requests without waiting for each reply, and return the replies; each is reported when it is there.
 
+        After a failure, an unexpected reply among them, the replies are out of step: the connection is closed, and the
+        other requests under way fail too.
+
         Args:
             requests: what to send, in order; see `Request`.
             depth: requests that may be under way at once, 1 or more.
@@ -208,11 +211,11 @@ class TcpSession:
         limit = self._request_timeout if isinstance(timeout, EllipsisType) else timeout
         pipeline = Pipeline(self._reporter, client, depth, limit, context)
         try:
-            replies = pipeline.run(requests)
-        except BaseException as error:
-            self._lose(error)
+            return pipeline.run(requests)
+        except BaseException:
+            self._backoff.failed()
+            self.close()
             raise
-        return replies
 
     @contextmanager
     def transaction(self, name: str, *, context: Context = None) -> Iterator[None]:

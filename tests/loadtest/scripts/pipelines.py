@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import locust
 import pytest
 
-from geventecho.framing import Exactly, Until
+from geventecho.framing import Exactly, Framing, LengthPrefixed, NoReply, Until
 from geventecho.loadtest import Failed, Request, TcpUser
 from tests.support.harness import BusyUser, LoginUser, run_task
+from tests.support.timing import UNIT, wait_until
 
 LINE = Until(b"\r\n")
+FRAMINGS: dict[str, Framing] = {
+    "exactly": Exactly(8),
+    "until": Until(b"\n"),
+    "length": LengthPrefixed(">I"),
+    "none": NoReply(),
+}
 
 
 def pings(target: str) -> dict[str, Any]:
@@ -52,9 +60,59 @@ def unexpected_reply(target: str) -> dict[str, Any]:
             Request(text, LINE, name="line", expect=b"+PONG\r\n") for text in (b"PING\r\n", b"WHAT\r\n")
         )  # fmt: skip
         with pytest.raises(Failed, match="unexpected reply"):
-            user.client.pipeline([ping, what, ping], depth=2)
+            user.client.pipeline([ping, what, ping, ping, ping], depth=3)
+        assert not user.client.connected
 
-    return run_task(act, target, lambda run: run.count("line") >= 30, users=1, base=LoginUser)
+    return run_task(act, target, lambda run: run.count("line", failed=True) >= 30, users=1, base=LoginUser)
+
+
+def numbered(target: str, framing: str, depth: int) -> dict[str, Any]:
+    """Pipelines of 20 requests, each 8 bytes long with a number of its own, until a failure was seen five times."""
+    numbers = count()
+
+    def act(user: TcpUser) -> None:
+        requests = (Request(b"x%06d\n" % next(numbers), FRAMINGS[framing]) for _ in range(20))
+        user.client.pipeline(requests, depth=depth)
+
+    return run_task(act, target, lambda run: run.count("request", failed=True) >= 5)
+
+
+def then(target: str, operation: str) -> dict[str, Any]:
+    """A pipeline, and when a surplus reply has come, something else."""
+
+    def act(user: TcpUser) -> None:
+        client = user.client
+        client.pipeline([Request(b"x000000\n", LINE)] * 2, depth=2)
+        connection = client._client
+        assert connection is not None
+        wait_until(lambda: connection._wire.poll(0))
+        if operation == "pipeline":
+            client.pipeline([Request(b"x000000\n", LINE, name="then")], depth=1)
+        elif operation == "echo":
+            client.echo(b"x", name="then")
+        elif operation == "request":
+            client.request(b"x000000\n", LINE, name="then")
+        else:
+            assert client.receive(LINE, name="then") == b"surplus\r\n"
+            client.close()
+
+    return run_task(act, target, lambda run: run.count("then") >= 3, users=1)
+
+
+def early_replies(target: str, depth: int) -> dict[str, Any]:
+    """Requests so large that their replies come while they are still written."""
+
+    def act(user: TcpUser) -> None:
+        user.client.pipeline([Request(bytes(1 << 20), Exactly(8))] * 10, depth=depth)
+
+    return run_task(act, target, lambda run: run.count("request") >= 10, users=1)
+
+
+def never_taken(target: str) -> dict[str, Any]:
+    def act(user: TcpUser) -> None:
+        user.client.pipeline([Request(bytes(32 << 20), NoReply())] * 5, depth=3, timeout=UNIT)
+
+    return run_task(act, target, lambda run: run.count("request") >= 2, users=1)
 
 
 def stopped(target: str) -> dict[str, Any]:
