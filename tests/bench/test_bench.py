@@ -14,7 +14,7 @@ import pytest
 from gevent import get_hub, socket
 from gevent.server import StreamServer
 
-from tests.support import ROOT
+from tests.support import ROOT, peers
 from tests.support.timing import PATIENCE, UNIT
 
 BUILD = ROOT / "bench" / "build"
@@ -91,18 +91,8 @@ def test_counts_add_up(mode: str, size: str) -> None:
 
 
 def test_flipped_byte_is_found_where_it_is() -> None:
-    def flipping(connection: socket.socket, _address: object) -> None:
-        position, wrong = 0, 100_007
-        while data := connection.recv(65536):
-            if position <= wrong < position + len(data):
-                spoilt = bytearray(data)
-                spoilt[wrong - position] ^= 1
-                data = bytes(spoilt)
-            position += len(data)
-            connection.sendall(data)
-
-    with serving(flipping) as port:
-        status, result = drive(port, "--connections", "1", "--size", "1000")
+    with peers.corrupts(100_007) as peer:
+        status, result = drive(peer.port, "--connections", "1", "--size", "1000")
     assert status == 1
     assert result["failures"]["corrupt"] == 1
     assert "message 100, byte 100007 of its stream: this byte differs" in result["first_failure"]

@@ -35,9 +35,9 @@ def compare(
     output: Path, *arguments: str, script: str = "", environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """One short comparison in a process of its own, by `bench.run` or by a script that runs it."""
-    short = ["quick", "--rounds", "1", "--duration", "0.1", "--repeats", "0", "--output", str(output), *arguments]
+    short = ["quick", "--rounds", "1", "--duration", "0.1", "--warmup", "0", "--repeats", "0", "--output", str(output)]
     return subprocess.run(
-        [sys.executable, "-m", f"tests.bench.scripts.{script}" if script else "bench.run", *short],
+        [sys.executable, "-m", f"tests.bench.scripts.{script}" if script else "bench.run", *short, *arguments],
         cwd=ROOT,
         env={**os.environ, **(environment or {})},
         capture_output=True,
@@ -187,7 +187,9 @@ def test_interrupt_leaves_results_and_no_process(tmp_path: Path, number: signal.
         "quick",
         *few,
         "--duration",
-        "0.5",
+        "0.3",
+        "--warmup",
+        "0",
         "--repeats",
         "0",
         "--output",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import threading
 import time
@@ -12,7 +11,7 @@ import pytest
 
 from tests.support.servers import Process, is_refused, ping, read_to_end
 from tests.support.timing import PATIENCE, UNIT, figure, median_of, wait_until
-from tests.support.watch import MIB, Counted, counted, in_threads, send_until_full
+from tests.support.watch import MIB, Counted, counted, in_threads
 
 pytestmark = pytest.mark.faults
 
@@ -79,43 +78,6 @@ def test_sigterm_during_bulk_transfers() -> None:
         return ended - max(last for _, last in done)
 
     median_of(3, once, 0.1 + 2 * UNIT, "exit after the last byte of 20 transfers, s")
-
-
-def stuck(server: Counted) -> socket.socket:
-    """A client that is owed bytes and never reads."""
-    client = server.plain_connect()
-    send_until_full(client, 2 * UNIT)
-    return client
-
-
-def test_sigterm_with_a_stuck_peer() -> None:
-    timeout = 5 * UNIT
-    with counted(drain_timeout=timeout) as server, stuck(server):
-        began = time.monotonic()
-        server.signal()
-        assert server.wait() == 3
-        took = time.monotonic() - began
-        found = server.last_report()
-        assert last_line(server) == f"stopped: drained 0, cut 1, bytes lost {found['bytes_lost']}"
-        assert found["bytes_lost"] > 0
-        assert found["bytes_received"] == found["bytes_sent"] + found["bytes_discarded"] + found["bytes_lost"]
-    figure(f"exit with a stuck peer after, drain timeout {timeout:g} s and 1 s to flush", round(took, 2))
-    assert timeout + 1 <= took <= timeout + 1 + 0.3 + 5 * UNIT
-
-
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal(second: int) -> None:
-    with counted() as server, stuck(server):
-        server.signal()
-        wait_until(lambda: is_refused(server.address))
-        began = time.monotonic()
-        server.signal(second)
-        code = server.wait()
-        took = time.monotonic() - began
-        assert code == 128 + second
-        assert last_line(server).startswith("stopped: drained ")
-    figure("exit after a second signal, s", round(took, 3))
-    assert took <= 1
 
 
 def test_a_handler_that_swallows_its_end() -> None:

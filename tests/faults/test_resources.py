@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import signal
 import socket
@@ -182,5 +183,6 @@ def test_memory_of_a_connection_is_given_back() -> None:
             server.wait_for(open=0)
             grown.append((full, server.memory))
         figure("leak: memory after each of three crowds of 2,000, MiB", [round(after / MIB, 1) for _, after in grown])
-        assert grown[2][1] <= grown[0][1] + 2 * MIB
-        assert grown[2][0] <= grown[0][0] + 2 * MIB
+        if "COVERAGE_PROCESS_CONFIG" not in os.environ:  # coverage runs in the server too, and what it notes grows
+            assert grown[2][1] <= grown[0][1] + 2 * MIB
+            assert grown[2][0] <= grown[0][0] + 2 * MIB

@@ -16,7 +16,7 @@ from tests.support.timing import wait_until
 def test_the_tables_and_files_of_a_run(tmp_path: Path) -> None:
     outputs = ("--csv", str(tmp_path / "run"), "--html", str(tmp_path / "run.html"))
     with peers.refuses() as target, LocustRun(
-        tmp_path, "--headless", "-u", "2", "-r", "2", "-t", "3", "--host", target, *outputs
+        tmp_path, "--headless", "-u", "2", "-r", "2", "-t", "2", "--host", target, *outputs
     ) as run:  # fmt: skip
         assert run.wait() == 1, run.log
     printed = re.findall(r"^(?:TCP +connect|  +Aggregated) +(\d+) +\1\(100.00%\) \|(.{31})\|", run.log, re.MULTILINE)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -59,9 +58,9 @@ def outputs(directory: Path) -> tuple[str, ...]:
 
 
 BUSY = ("-u", "20", "-r", "20", "--tcp-think-time", "0.1")
-RUN_TIME = (*BUSY, "-t", "5")
+RUN_TIME = (*BUSY, "-t", "3")
 # The master still sends spawn orders while the workers report: they must not start users again.
-RAMP_UP = ("-u", "500", "-r", "30", "-t", "10", "-s", "3", "--tcp-think-time", "0.1")
+RAMP_UP = ("-u", "500", "-r", "30", "-t", "6", "-s", "3", "--tcp-think-time", "0.1")
 # What ends the run; arguments, processes that fire, and what to do once they do.
 ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | None]] = {
     "run time": (RUN_TIME, 1, None),
@@ -75,35 +74,22 @@ ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | Non
 }
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, LocustRun]]:
-    """One run for each ending, all at once: one after the other they take a minute."""
-    with contextlib.ExitStack() as stack:
-        started = {}
-        for name, (arguments, processes, _) in ENDINGS.items():
-            directory = tmp_path_factory.mktemp("run")
-            workers = WORKERS if processes == 2 else ()
-            run = LocustRun(directory, "--headless", *arguments, *workers, *outputs(directory))
-            started[name] = stack.enter_context(run)
-        yield started
-
-
 def wait_for_echoes(run: LocustRun) -> None:
     """Now it could lose some."""
     run.wait_for_log(r"TCP +echo +[1-9]\d\d")
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_the_numbers_are_complete_at_the_end(runs: dict[str, LocustRun], ending: str) -> None:
-    _, processes, end = ENDINGS[ending]
-    run = runs[ending]
-    if end is not None:
-        wait_for_echoes(run)
-        assert len(run.family()) == {1: 2, 2: 4}[processes], "master, workers, the echo server"
-        end(run)
-    assert run.wait() == 0, run.log
-    assert_complete(run, processes)
+def test_the_numbers_are_complete_at_the_end(ending: str, tmp_path: Path) -> None:
+    arguments, processes, end = ENDINGS[ending]
+    workers = WORKERS if processes == 2 else ()
+    with LocustRun(tmp_path, "--headless", *arguments, *workers, *outputs(tmp_path)) as run:
+        if end is not None:
+            wait_for_echoes(run)
+            assert len(run.family()) == {1: 2, 2: 4}[processes], "master, workers, the echo server"
+            end(run)
+        assert run.wait() == 0, run.log
+        assert_complete(run, processes)
 
 
 def test_the_server_saw_what_was_counted(tmp_path: Path) -> None:
@@ -155,7 +141,7 @@ def test_nobody_outlives_a_killed_master(tmp_path: Path, early: bool) -> None:
 
 def test_failures_give_exit_code_1(tmp_path: Path) -> None:
     with LocustRun(
-        tmp_path, "--headless", "--host", "tcp://127.0.0.1:1", "-t", "4", *BUSY, *WORKERS, *outputs(tmp_path)
+        tmp_path, "--headless", "--host", "tcp://127.0.0.1:1", "-t", "2", *BUSY, *WORKERS, *outputs(tmp_path)
     ) as run:  # fmt: skip
         assert run.wait() == 1
         assert run.counted()["failures"] == run.counted()["requests"] == fired(run) > 0
@@ -167,7 +153,7 @@ def test_failures_give_exit_code_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [(), WORKERS], ids=["1 process", "2 workers"])
 def test_a_run_in_which_nothing_is_answered_is_no_success(workers: tuple[str, ...], tmp_path: Path) -> None:
     with peers.never_replies() as peer, LocustRun(
-        tmp_path, "--headless", "--host", peer.target, "-t", "3", *BUSY, *workers
+        tmp_path, "--headless", "--host", peer.target, "-t", "2", *BUSY, *workers
     ) as run:  # fmt: skip
         assert run.wait() == 1, run.log
     found = re.search(r"operations: started (\d+), ok (\d+), failed 0, aborted (\d+)\n", run.log)
@@ -194,7 +180,7 @@ def test_a_run_whose_users_are_all_of_other_classes_is_judged_by_locust(
     workers: tuple[str, ...], tmp_path: Path
 ) -> None:
     with LocustRun(
-        tmp_path, "--headless", "-u", "1", "-t", "3", *workers,
+        tmp_path, "--headless", "-u", "1", "-t", "2", *workers,
         locustfile=LOCUSTFILES / "plain_beside.py", own_server=False,
     ) as run:  # fmt: skip
         assert run.wait() == 0, run.log

@@ -33,7 +33,7 @@ def test_a_wrong_reply_shows_itself_in_its_row() -> None:
 def test_the_samples_of_two_workers_are_one_row(tmp_path: Path) -> None:
     options = ("--send", r"{user} \xff{message}\r\n", "--reply-until", r"\r\n", "--expect", "^no")
     with peers.echoes() as peer, LocustRun(
-        tmp_path, "--headless", "-u", "4", "-r", "4", "-t", "8", "--tcp-think-time", "0.05", "--processes", "2",
+        tmp_path, "--headless", "-u", "4", "-r", "4", "-t", "6", "--tcp-think-time", "0.05", "--processes", "2",
         "--csv", str(tmp_path / "run"), "--host", peer.target, *options, locustfile=ANY_TCP,
     ) as run:  # fmt: skip
         assert run.wait() == 1, run.log
@@ -42,7 +42,7 @@ def test_the_samples_of_two_workers_are_one_row(tmp_path: Path) -> None:
     with (tmp_path / "run_stats.csv").open() as file:
         rows = {row["Name"]: row for row in csv.DictReader(file)}
     assert failure["Occurrences"] == rows["request"]["Failure Count"] == rows["request"]["Request Count"]
-    assert int(failure["Occurrences"]) > 100
+    assert int(failure["Occurrences"]) > 50
     shown = rf"unexpected reply, first seen: b'\d+ \\xff\d+\\r\\n' from {re.escape(peer.target)}, [\d.e-]+ s after"
     assert re.match(shown, failure["Error"]), failure
     assert len(re.findall(rf"WARNING/geventecho.loadtest: TCP request: {shown}", run.log)) == 2, "one for each worker"

@@ -14,7 +14,7 @@ import pytest
 from gevent import socket
 
 from tests.support.commands import COMMAND, environment
-from tests.support.servers import Process, is_refused, ping, read_to_end, serve, time_until_refused, transfer
+from tests.support.servers import Process, is_refused, ping, read_to_end, serve, time_until_refused
 from tests.support.timing import PATIENCE, UNIT, median_of, wait_until
 
 MIB = 1 << 20
@@ -198,22 +198,6 @@ def test_who_was_queued_is_served() -> None:
         assert server.lines[-1] == "stopped: drained 50, cut 0, bytes lost 0"
 
 
-def test_idle_clients_get_a_fin_and_the_process_ends_early() -> None:
-    with serve("--drain-idle", str(2 * UNIT), "--drain-timeout", "30") as server:
-        clients = [server.connect() for _ in range(20)]
-        for client in clients:
-            ping(client)
-        gevent.sleep(3 * UNIT)
-        began = time.monotonic()
-        server.signal()
-        for client in clients:
-            assert read_to_end(client) == b""
-            client.close()
-        assert server.wait() == 0
-        assert time.monotonic() - began < 15 * UNIT
-        assert server.lines[-1] == "stopped: drained 20, cut 0, bytes lost 0"
-
-
 def test_bytes_lost_are_exit_code_3() -> None:
     with serve("--drain-timeout", str(3 * UNIT), "--drain-idle", "0") as server, server.connect() as client:
         stuff_blindly(client)
@@ -224,7 +208,9 @@ def test_bytes_lost_are_exit_code_3() -> None:
         assert 3 * UNIT + 1.0 <= took <= 3 * UNIT + 1.0 + 0.5 + 10 * UNIT
         head, lost = server.lines[-1].rsplit(" ", 1)
         assert head == "stopped: drained 0, cut 1, bytes lost"
-        assert int(lost) > 0
+        found = counters_in(server.lines[-2])
+        assert int(lost) == found["bytes_lost"] > 0
+        assert found["bytes_received"] == found["bytes_sent"] + found.get("bytes_discarded", 0) + found["bytes_lost"]
         assert server.errors == ""
 
 
@@ -255,23 +241,6 @@ def test_a_second_signal_ends_it_while_an_idle_client_is_waited_for() -> None:
         server.signal()
         assert server.wait() == 143
         assert last_line(server)[1:] == (1, 0)
-
-
-def test_transfers_under_way_finish() -> None:
-    with serve() as server:
-        address, size = server.address, 8 * MIB
-
-        def once() -> int:
-            with server.connect() as client:
-                return transfer(client, size, 65536, UNIT / 50)
-
-        transfers = [gevent.spawn(once) for _ in range(20)]
-        gevent.sleep(2 * UNIT)
-        server.signal()
-        assert time_until_refused(address) < PATIENCE
-        assert [one.get(timeout=PATIENCE) for one in transfers] == [size] * 20
-        assert server.wait() == 0
-        assert last_line(server)[1:] == (0, 0)
 
 
 def test_a_reader_of_its_output_that_has_gone_costs_nothing() -> None:

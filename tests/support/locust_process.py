@@ -128,7 +128,12 @@ class LocustRun:
         with contextlib.suppress(psutil.NoSuchProcess):
             master = psutil.Process(self.process.pid)
             self._seen |= {master, *master.children(recursive=True)}
-        return [process for process in self._seen if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+        living = []
+        for process in self._seen:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ends between the two questions
+                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    living.append(process)
+        return living
 
     def wait_for_log(self, pattern: str, seconds: float = 30.0 * SCALE) -> None:
         """Wait until it has printed something that the pattern matches; a failure shows what it did print."""
