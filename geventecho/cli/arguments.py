@@ -30,6 +30,14 @@ The command line wins over the environment, the environment over the file.
 Arguments without dashes stand on the command line only."""
 
 
+BLANK: Final = " "
+"""Stands for an empty `allow`: ConfigArgParse would leave the option out, and everybody would be admitted."""
+
+
+def _is_empty_allow(name: str, value: object) -> bool:
+    return name.lstrip("-").lower().endswith("allow") and not str(value).strip("[]\"' ")
+
+
 class ConfigFileParser(configargparse.DefaultConfigFileParser):  # type: ignore[misc]
     """A parser of config files that refuses `config`: ConfigArgParse would leave the line out without a word."""
 
@@ -40,7 +48,7 @@ class ConfigFileParser(configargparse.DefaultConfigFileParser):  # type: ignore[
                 raise configargparse.ConfigFileParserException(
                     f"{stream.name}: a config file cannot name another one: {key} = {settings[key]}"
                 )
-        return settings
+        return {key: BLANK if _is_empty_allow(key, value) else value for key, value in settings.items()}
 
 
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
@@ -59,7 +67,8 @@ class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
 
         argparse fills all positional arguments where it meets the first one, and leaves later ones over.
         """
-        namespace, unknown = super().parse_known_args(*args, **options)
+        names = {key: BLANK if _is_empty_allow(key, value) else value for key, value in os.environ.items()}
+        namespace, unknown = super().parse_known_args(*args, **{"env_vars": names, **options})
         words = unknown[1:] if unknown[:1] == ["--"] else [word for word in unknown if not word.startswith("-")]
         if len(words) == 1 and unknown in (words, ["--", *words]):
             for action in self._get_positional_actions():

@@ -123,10 +123,13 @@ def _add_limits(parser: Parser, defaults: ServerConfig) -> None:
         "--allow",
         metavar="NETWORK",
         nargs="+",
-        default=(),
-        help="only these, as 192.0.2.0/24 2001:db8::/32; TARGET stands before this option, not after it",
+        help="only these, as 192.0.2.0/24 2001:db8::/32; an empty one ('') admits nobody; "
+        "TARGET stands before this option, not after it",
     )
-    peers.add_argument("--deny", metavar="NETWORK", nargs="+", default=(), help="not these; wins over --allow")
+    peers.add_argument(
+        "--deny", metavar="NETWORK", nargs="+", default=(),
+        help="not these; wins over --allow; 0.0.0.0/0 is all of IPv4 and ::/0 all of IPv6, and [::] takes both",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
@@ -137,6 +140,8 @@ def run(options: argparse.Namespace) -> int:
         ListenError: it could not listen.
     """
     address = _address(options)
+    if options.allow is not None and not "".join(options.allow).strip():
+        options.allow = ()
     before, limit = raise_descriptor_limit()
     capacity = descriptor_capacity()
     log = configure_logs(options.log_level, options.log_format)

@@ -16,7 +16,7 @@ from geventecho.address import SockAddr, canonical_ip
 from geventecho.server.config import ServerConfig
 from geventecho.server.counters import Refusal
 
-__all__ = ["TABLE_SIZE", "AddressLimits"]
+__all__ = ["TABLE_SIZE", "AddressLimits", "surprise"]
 
 TABLE_SIZE: Final = 65536
 """Addresses whose connect rate is remembered."""
@@ -25,7 +25,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class AddressLimits:
-    """Decides about each peer by its address; Unix peers have none and are always admitted.
+    """Decides about each peer by its address. Unix peers have none: only an empty allow list keeps them out.
 
     Args:
         config: the limits.
@@ -34,16 +34,19 @@ class AddressLimits:
     def __init__(self, config: ServerConfig) -> None:
         self._max_open = config.max_per_address
         self._rate = config.connect_rate
-        self._allow = [_network(text) for text in config.allow]
+        self._allow = None if config.allow is None else [_network(text) for text in config.allow]
         self._deny = [_network(text) for text in config.deny]
+        self._has_lists = self._allow is not None or bool(self._deny)
         self._open: Counter[str] = Counter()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._idle = not (self._allow or self._deny) and self._max_open is None and self._rate is None
+        self._idle = not self._has_lists and self._max_open is None and self._rate is None
 
     def admit(self, sockaddr: SockAddr) -> Refusal | None:
         """Take a peer in, to be given back to `release`; or say why not."""
-        if self._idle or not isinstance(sockaddr, tuple):
+        if self._idle:
             return None
+        if not isinstance(sockaddr, tuple):
+            return Refusal.DENIED if self._allow == [] else None
         if not self._listed(sockaddr[0]):
             return Refusal.DENIED
         key = _key(sockaddr[0])
@@ -66,12 +69,12 @@ class AddressLimits:
 
     def _listed(self, host: str) -> bool:
         """Deny wins over allow. With an allow list, only the addresses on it are admitted."""
-        if not (self._allow or self._deny):
+        if not self._has_lists:
             return True
         address = ipaddress.ip_address(canonical_ip(host).partition("%")[0])
         if any(address in network for network in self._deny):
             return False
-        return not self._allow or any(address in network for network in self._allow)
+        return self._allow is None or any(address in network for network in self._allow)
 
     def _spend(self, key: str, rate: float) -> bool:
         """Take a token from the address's bucket, which holds one second's worth and at least one."""
@@ -83,6 +86,27 @@ class AddressLimits:
         if len(self._buckets) > TABLE_SIZE:
             self._buckets.popitem(last=False)
         return allowed
+
+
+def surprise(config: ServerConfig, versions: frozenset[int]) -> str | None:
+    """What the allow and deny lists do that whoever wrote them may not expect, as a sentence; None if there is nothing.
+
+    Args:
+        config: has the lists.
+        versions: of IP, of the clients that can reach the listener; none for a Unix socket.
+    """
+    allow, deny = config.allow, config.deny
+    if allow is None and not deny:
+        return None
+    if allow is not None and not allow:
+        return "the allow list is empty: nobody is admitted"
+    if not versions:
+        return "clients of a Unix socket have no address: the allow and deny lists do not concern them"
+    missing = versions - {_network(text).version for text in (deny if allow is None else allow)}
+    clients = " and ".join(f"IPv{version}" for version in sorted(missing))
+    if allow is None and missing:
+        return f"the deny list names no {clients} network: all {clients} clients are admitted"
+    return f"the allow list names no {clients} network: nobody is admitted" if missing == versions else None
 
 
 def _network(text: str) -> Network:

@@ -26,7 +26,7 @@ class ServerConfig:
             None is the process's descriptor limit less 64.
         max_per_address: open connections of one address at once; an IPv6 address counts by its /64.
         connect_rate: connections a second of one address, over a burst of one second's worth.
-        allow: networks (``192.0.2.0/24``, ``2001:db8::/32``) that may connect; empty is all.
+        allow: networks (``192.0.2.0/24``, ``2001:db8::/32``) that may connect; None is all, an empty list nobody.
         deny: networks that may not; wins over `allow`.
         idle_timeout: end a connection after this long without a byte in either direction.
         first_byte_timeout: end a connection that has sent nothing at all for this long.
@@ -44,7 +44,7 @@ class ServerConfig:
     max_connections: int | None = None
     max_per_address: int | None = None
     connect_rate: float | None = None
-    allow: tuple[str, ...] = ()
+    allow: tuple[str, ...] | None = None
     deny: tuple[str, ...] = ()
     idle_timeout: float | None = None
     first_byte_timeout: float | None = None
@@ -68,7 +68,8 @@ class ServerConfig:
             raise ConfigError(f"min_rate is {self.min_rate} and max_rate {self.max_rate}: nobody could keep both")
         for name in ("connect_rate", "idle_timeout", "first_byte_timeout", "lifetime", "write_stall"):
             _check_seconds(self, name, above_zero=True)
-        _check_networks(self, "allow")
+        if self.allow is not None:
+            _check_networks(self, "allow")
         _check_networks(self, "deny")
         _check_seconds(self, "drain_idle")
         _check_seconds(self, "drain_timeout")
@@ -107,11 +108,13 @@ def _check_networks(config: object, name: str) -> None:
     networks = getattr(config, name)
     if isinstance(networks, str) or not isinstance(networks, Iterable):
         raise ConfigError(f"{name} is {networks!r}; it must be a tuple of networks such as 192.0.2.0/24")
+    networks = tuple(networks)
     for network in networks:
         try:
             ipaddress.ip_network(network, strict=False)
         except ValueError as error:
             raise ConfigError(f"{name} has {network!r}: {error}; write a network as 192.0.2.0/24") from None
+    object.__setattr__(config, name, networks)  # a list can change later, a generator is empty by now
 
 
 def _check_seconds(config: object, name: str, *, above_zero: bool = False) -> None:

@@ -14,10 +14,10 @@ from typing import Final
 from gevent import socket
 
 from geventecho import errors
-from geventecho.address import Address, unsupported
+from geventecho.address import Address, canonical_ip, unsupported
 from geventecho.server.socket_file import SocketFile
 
-__all__ = ["ACCEPT_NO_DESCRIPTOR", "ACCEPT_PEER_GONE", "listen"]
+__all__ = ["ACCEPT_NO_DESCRIPTOR", "ACCEPT_PEER_GONE", "ip_versions", "listen"]
 
 # accept(2): Linux hands pending network errors of the new socket to accept; the peer is gone, the listener is well.
 ACCEPT_PEER_GONE: Final = frozenset({
@@ -71,6 +71,16 @@ def listen(
     except OSError as error:
         raise _listen_error(error, address) from error
     return listener, Address.from_sockaddr(listener.getsockname()), file
+
+
+def ip_versions(listener: socket.socket) -> frozenset[int]:
+    """The versions of IP that a listener takes clients of: 4, 6 or both; none for a Unix socket."""
+    if listener.family == socket.AF_UNIX:
+        return frozenset()
+    host = canonical_ip(listener.getsockname()[0])
+    if host == "::" and not listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        return frozenset((4, 6))  # IPv4 clients come as ::ffff:192.0.2.1 (ipv6(7))
+    return frozenset((6 if ":" in host else 4,))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from geventecho.address import DEFAULT_TARGET, Address, AddressLike, SockAddr
 from geventecho.errors import ConfigError, ListenError, ServerStateError
 from geventecho.net import descriptor_capacity, grow_descriptor_table
 from geventecho.server.acceptor import Acceptor
+from geventecho.server.admission import surprise
 from geventecho.server.config import ServerConfig
 from geventecho.server.connection import Connection, ConnectionInfo
 from geventecho.server.counted_socket import CountedSocket
@@ -30,7 +31,7 @@ from geventecho.server.drain import Drain, StopReport
 from geventecho.server.echo import echo
 from geventecho.server.echo_in_hub import SharedBuffers, echo_in_hub
 from geventecho.server.hooks import ServerHooks
-from geventecho.server.listener import listen
+from geventecho.server.listener import ip_versions, listen
 from geventecho.server.registry import Registry
 from geventecho.server.socket_file import SocketFile
 
@@ -133,6 +134,8 @@ class TcpServer:
         self._state = ServerState.LISTENING
         self._acceptor.start()
         logger.info("listening on %s", self._address)
+        if text := surprise(self.config, ip_versions(listener)):
+            logger.warning("%s: %s", self._address, text)
         self._hooks.call("listening", self)
 
     def serve_forever(self) -> StopReport:

@@ -12,8 +12,8 @@ from gevent import socket
 from geventecho.cli.serve import DESCRIPTION
 from geventecho.server.config import ServerConfig
 from tests.support.commands import command, environment, usage_error
-from tests.support.servers import Process, capacity, read_to_end, serve
-from tests.support.timing import UNIT
+from tests.support.servers import Process, capacity, ping, read_to_end, serve
+from tests.support.timing import PATIENCE, UNIT
 
 
 def test_the_environment_carries_the_command_in_its_names() -> None:
@@ -123,6 +123,52 @@ def test_flags_that_end_a_silent_client(flags: list[str]) -> None:
         began = time.monotonic()
         assert read_to_end(client) == b""
         assert time.monotonic() - began < 2 * UNIT + 10 * UNIT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "line"),
+    [
+        (["--allow", ""], None, ""),
+        ([], "", ""),
+        ([], "[]", ""),
+        ([], None, "allow ="),
+        ([], None, "allow = []"),
+        ([], "", "allow = 127.0.0.1"),
+    ],
+)
+def test_an_empty_allow_list_admits_nobody(
+    arguments: list[str], variable: str | None, line: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "serve.conf"
+    file.write_text(f"{line}\n")
+    names = environment() | ({} if variable is None else {"GEVENTECHO_SERVE_ALLOW": variable})
+    with serve(*arguments, "--config", str(file), env=names) as server, server.connect() as client:
+        assert read_to_end(client) == b""
+        assert "WARNING geventecho.server: " in server.errors
+        assert f"{server.target}: the allow list is empty: nobody is admitted" in server.errors
+
+
+def test_an_empty_allow_list_in_the_environment_gives_way_to_the_command_line() -> None:
+    names = environment(GEVENTECHO_SERVE_ALLOW="")
+    with serve("--allow", "127.0.0.1", env=names) as server, server.connect() as client:
+        ping(client)
+
+
+@pytest.mark.parametrize("line", ["allow", "allow = none", "allow = ,", "allow = 10.0.0.0/8 ::/0"])
+def test_what_is_no_list_of_networks_is_an_error(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "serve.conf"
+    file.write_text(f"{line}\n")
+    assert "write a network as 192.0.2.0/24" in usage_error("serve", "--port", "0", "--config", str(file))
+
+
+def test_a_deny_list_of_ipv6_alone_on_a_listener_for_both_is_told_of() -> None:
+    with serve("--listen", "[::]:0", "--deny", "::/0") as server:
+        port = server.address.port
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+            ping(client)
+        with socket.create_connection(("::1", port), PATIENCE) as refused:
+            assert refused.recv(1) == b""
+        assert "the deny list names no IPv4 network: all IPv4 clients are admitted" in server.errors
 
 
 def test_flags_that_count() -> None:

@@ -20,7 +20,7 @@ OPTIONAL_AMOUNTS = ["max_per_address", "max_bytes", "max_rate", "min_rate"]
 def test_the_defaults_are_the_documented_ones() -> None:
     assert DEFAULT_TARGET == "tcp://127.0.0.1:8090"
     assert dataclasses.asdict(ServerConfig()) == {
-        "backlog": 65535, "max_connections": None, "max_per_address": None, "connect_rate": None, "allow": (),
+        "backlog": 65535, "max_connections": None, "max_per_address": None, "connect_rate": None, "allow": None,
         "deny": (), "idle_timeout": None, "first_byte_timeout": None, "lifetime": None, "max_bytes": None,
         "max_rate": None, "min_rate": None, "write_stall": 60.0, "drain_idle": 1.0, "drain_timeout": 30.0,
     }  # fmt: skip
@@ -64,7 +64,7 @@ def test_zero_is_a_value_where_it_means_something(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["allow", "deny"])
-@pytest.mark.parametrize("value", [("nonsense",), ("192.0.2.0/33",), ("10.0.0.1", ""), "192.0.2.0/24", None, 5])
+@pytest.mark.parametrize("value", [("nonsense",), ("192.0.2.0/33",), ("10.0.0.1", ""), "192.0.2.0/24", 5])
 def test_networks(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"{name} .*192.0.2.0/24"):
         ServerConfig(**{name: value})
@@ -77,7 +77,23 @@ def test_a_rate_that_nobody_could_keep() -> None:
 
 
 def test_a_network_may_be_an_address_or_have_host_bits() -> None:
-    assert ServerConfig(allow=("192.0.2.7", "192.0.2.7/24", "2001:db8::/32")).allow[1] == "192.0.2.7/24"
+    networks = ("192.0.2.7", "192.0.2.7/24", "2001:db8::/32")
+    assert ServerConfig(allow=networks).allow == networks
+
+
+@pytest.mark.parametrize("empty", [(), [], iter(())])
+def test_an_empty_allow_list_is_not_the_same_as_none(empty: Any) -> None:
+    assert ServerConfig().allow is None
+    assert ServerConfig(allow=empty).allow == ()
+
+
+def test_networks_are_read_once() -> None:
+    networks = ["192.0.2.7"]
+    config = ServerConfig(allow=networks, deny=(text for text in networks))  # type: ignore[arg-type]
+    networks.clear()
+    assert config.allow == config.deny == ("192.0.2.7",)
+    with pytest.raises(ConfigError, match="deny is None"):
+        ServerConfig(deny=None)  # type: ignore[arg-type]
 
 
 @given(

@@ -42,26 +42,28 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ManualTime:
 @pytest.mark.parametrize(
     ("allow", "deny", "host", "admitted"),
     [
-        ((), (), "192.0.2.1", True),
+        (None, (), "192.0.2.1", True),
         (("192.0.2.0/24",), (), "192.0.2.1", True),
         (("192.0.2.0/24",), (), "192.0.3.1", False),
         (("192.0.2.0/24",), ("192.0.2.1",), "192.0.2.1", False),
         (("192.0.2.0/24",), ("192.0.2.1",), "192.0.2.2", True),
-        ((), ("192.0.2.0/24",), "192.0.2.1", False),
-        ((), ("192.0.2.0/24",), "198.51.100.1", True),
-        ((), ("192.0.2.0/24",), "::ffff:192.0.2.1", False),
-        ((), ("::ffff:192.0.2.0/120",), "192.0.2.1", False),
-        ((), ("::ffff:192.0.2.0/120",), "::ffff:192.0.3.1", True),
-        ((), ("::ffff:0:0/96",), "203.0.113.9", False),
-        ((), ("::/0",), "203.0.113.9", True),
+        (None, ("192.0.2.0/24",), "192.0.2.1", False),
+        (None, ("192.0.2.0/24",), "198.51.100.1", True),
+        (None, ("192.0.2.0/24",), "::ffff:192.0.2.1", False),
+        (None, ("::ffff:192.0.2.0/120",), "192.0.2.1", False),
+        (None, ("::ffff:192.0.2.0/120",), "::ffff:192.0.3.1", True),
+        (None, ("::ffff:0:0/96",), "203.0.113.9", False),
+        (None, ("::/0",), "203.0.113.9", True),
         (("2001:db8::/32",), (), "2001:db8:1::1", True),
         (("2001:db8::/32",), (), "2001:db9::1", False),
         (("2001:db8::/32",), (), "192.0.2.1", False),
-        ((), ("fe80::/10",), "fe80::1%eth0", False),
+        (None, ("fe80::/10",), "fe80::1%eth0", False),
         (("0.0.0.0/0", "::/0"), (), "203.0.113.9", True),
+        ((), (), "192.0.2.1", False),
+        ((), (), "2001:db8::1", False),
     ],
 )
-def test_deny_wins_over_allow(allow: tuple[str, ...], deny: tuple[str, ...], host: str, admitted: bool) -> None:
+def test_deny_wins_over_allow(allow: tuple[str, ...] | None, deny: tuple[str, ...], host: str, admitted: bool) -> None:
     sockaddr = v6(host) if ":" in host else v4(host)
     assert limits(allow=allow, deny=deny).admit(sockaddr) is (None if admitted else Refusal.DENIED)
 
@@ -72,6 +74,34 @@ def test_unix_peers_have_no_address(peer: SockAddr) -> None:
     for _ in range(5):
         assert strict.admit(peer) is None
     strict.release(peer)
+    assert limits(allow=()).admit(peer) is Refusal.DENIED
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "versions", "what"),
+    [
+        (None, (), {4, 6}, None),
+        (None, ("::/0",), {4, 6}, "names no IPv4 network: all IPv4 clients are admitted"),
+        (None, ("0.0.0.0/0",), {4, 6}, "names no IPv6 network: all IPv6 clients are admitted"),
+        (None, ("::ffff:0:0/96",), {4, 6}, "names no IPv6 network"),
+        (None, ("::/0",), {4}, "names no IPv4 network"),
+        (None, ("::/0",), {6}, None),
+        (None, ("::/0", "0.0.0.0/0"), {4, 6}, None),
+        (("192.0.2.0/24",), ("::/0",), {4, 6}, None),
+        (("192.0.2.0/24",), (), {4, 6}, None),
+        (("2001:db8::/32",), (), {4}, "names no IPv4 network: nobody is admitted"),
+        ((), (), {4, 6}, "is empty: nobody is admitted"),
+        ((), (), set(), "is empty: nobody is admitted"),
+        (("192.0.2.0/24",), (), set(), "have no address"),
+        (None, ("192.0.2.0/24",), set(), "have no address"),
+        (None, (), set(), None),
+    ],
+)
+def test_what_the_lists_do_unexpectedly(
+    allow: tuple[str, ...] | None, deny: tuple[str, ...], versions: set[int], what: str | None
+) -> None:
+    text = admission.surprise(ServerConfig(allow=allow, deny=deny), frozenset(versions))
+    assert text is None if what is None else what in str(text)
 
 
 # How many -------------------------------------------------------------------------------------------------------------

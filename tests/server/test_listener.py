@@ -18,7 +18,7 @@ from geventecho import errors
 from geventecho.address import Address
 from geventecho.net import descriptors
 from geventecho.net.failures import abort
-from geventecho.server.listener import listen
+from geventecho.server.listener import ip_versions, listen
 from tests.support.servers import read_to_end, serve
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -115,6 +115,26 @@ def test_a_name_is_resolved() -> None:
     listener, address, _ = listen(Address.parse("localhost:0"), backlog=5)
     with listener:
         assert address.is_loopback
+
+
+@pytest.mark.parametrize(
+    ("target", "versions"),
+    [
+        ("127.0.0.1:0", {4}), ("0.0.0.0:0", {4}), ("[::1]:0", {6}), ("[::]:0", {4, 6}),
+        ("[::ffff:127.0.0.1]:0", {4}), ("unix:@geventecho-versions", set()),
+    ],
+)  # fmt: skip
+def test_whose_clients_it_takes(target: str, versions: set[int]) -> None:
+    with listen(Address.parse(target), backlog=5)[0] as listener:
+        assert ip_versions(listener) == versions
+
+
+def test_an_inherited_listener_may_be_for_ipv6_alone() -> None:
+    with (
+        plain.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=False) as owner,
+        listen(Address("fd", fd=owner.fileno()), backlog=5)[0] as listener,
+    ):
+        assert ip_versions(listener) == {6}
 
 
 # Unix -----------------------------------------------------------------------------------------------------------------
