@@ -9,12 +9,14 @@ from typing import Final, NamedTuple
 
 from gevent import socket
 
-__all__ = ["TcpLiveness", "tcp_liveness", "undelivered", "unread", "unsent"]
+__all__ = ["TcpLiveness", "TcpTraffic", "tcp_liveness", "tcp_traffic", "undelivered", "unread", "unsent"]
 
 # Linux 5.x, linux/sockios.h: bytes in the send queue that the peer has not acknowledged.
 SIOCOUTQ: Final = 0x5411
 # linux/tcp.h, struct tcp_info: retransmits, probes; unacked; last_data_recv, last_ack_recv; notsent_bytes.
 TCP_INFO: Final = struct.Struct("=2x2B20xI24x2I84xI")
+# The same: retransmits; last_data_sent; last_data_recv; bytes_acked, bytes_received.
+TCP_TRAFFIC: Final = struct.Struct("=2xB41xI4xI64x2Q")
 
 
 # net/tcp_states.h: our FIN is not acknowledged yet; the peer has sent its own.
@@ -46,6 +48,32 @@ def tcp_liveness(sock: socket.socket) -> TcpLiveness:
     # An older kernel tells less; what it leaves out reads as zero.
     retransmits, probes, unacked, data, ack, waiting = TCP_INFO.unpack(answer.ljust(TCP_INFO.size, b"\0"))
     return TcpLiveness(min(data, ack) / 1000, bool(unacked or waiting), retransmits > 0 or probes > 1)
+
+
+class TcpTraffic(NamedTuple):
+    """What a connection has carried, whoever read and wrote it.
+
+    Attributes:
+        quiet: seconds since it carried anything new.
+        received: bytes that have come in, those that nobody has read yet included.
+        acknowledged: bytes that the peer has acknowledged; the SYN of a connect(2) is one.
+    """
+
+    quiet: float
+    received: int
+    acknowledged: int
+
+
+def tcp_traffic(sock: socket.socket) -> TcpTraffic:
+    """Ask what a TCP connection has carried.
+
+    Raises:
+        OSError: the socket is closed, or is not TCP.
+    """
+    answer = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_TRAFFIC.size)
+    retransmits, sent, came, acknowledged, received = TCP_TRAFFIC.unpack(answer.ljust(TCP_TRAFFIC.size, b"\0"))
+    # What is sent again is nothing new: a peer that has vanished would look busy.
+    return TcpTraffic((came if retransmits else min(sent, came)) / 1000, received, acknowledged)
 
 
 def unsent(fd: int) -> int:

@@ -5,6 +5,7 @@ Rules for this file: it knows one socket; never the server, never another connec
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import math
 import time
@@ -16,6 +17,7 @@ from gevent import get_hub, getcurrent, socket
 from greenlet import greenlet
 
 from geventecho.address import Address, SockAddr
+from geventecho.net import tcp_traffic
 from geventecho.server.counters import Ending, Traffic
 from geventecho.server.rates import Meter, Pace
 
@@ -87,6 +89,8 @@ class Connection:
         meter: how much it may still receive and how fast, or None.
         pace: how fast it has to be, or None.
         check_peer_at: when to ask the kernel whether its peer is still there (monotonic seconds).
+        passed: bytes that came in and bytes that the peer acknowledged, as the kernel last said. A handler may read and
+            write past its socket object. None for an echo connection: all its bytes are counted.
         pending: what was read and is not sent yet, while the peer takes nothing; else None.
         end_reason: why it was told to end, or None.
         due: the tick it is filed under in the deadlines, or None.
@@ -94,8 +98,8 @@ class Connection:
 
     __slots__ = (
         "accepted_at", "check_peer_at", "clock", "discarded", "discarded_at", "due", "echoed", "end_reason",
-        "greenlet", "last_byte_at", "meter", "pace", "pending", "phase", "read", "sock", "sockaddr", "traffic",
-        "written",
+        "greenlet", "last_byte_at", "meter", "pace", "passed", "pending", "phase", "read", "sock", "sockaddr",
+        "traffic", "written",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, sockaddr: SockAddr, clock: Clock, traffic: Traffic) -> None:
@@ -110,6 +114,7 @@ class Connection:
         self.meter: Meter | None = None
         self.pace: Pace | None = None
         self.check_peer_at = math.inf
+        self.passed: tuple[int, int] | None = None
         self.pending: memoryview | None = None
         self.end_reason: Ending | None = None
         self.phase = Phase.NEW
@@ -189,6 +194,16 @@ class Connection:
         return self.echoed + self.read
 
     @property
+    def has_spoken(self) -> bool:
+        """Whether its peer has sent anything, as far as is known."""
+        return bool(self.received or (self.passed and self.passed[0]))
+
+    @property
+    def carried(self) -> int:
+        """Bytes in both directions, as far as is known."""
+        return max(self.received + self.sent, sum(self.passed or ()))
+
+    @property
     def sent(self) -> int:
         """Bytes that were handed to the kernel."""
         return self.echoed + self.written
@@ -209,6 +224,13 @@ class Connection:
         self.written += size
         self.traffic.written += size
         self.last_byte_at = self.clock.now
+
+    def ask_kernel(self, now: float) -> None:
+        """Learn what it has carried past a handler's socket object: through TLS, a copy of it, or its descriptor."""
+        with contextlib.suppress(OSError):  # it is closed, or a Unix socket
+            traffic = tcp_traffic(self.sock)
+            self.passed = traffic.received, traffic.acknowledged
+            self.last_byte_at = max(self.last_byte_at, now - traffic.quiet)
 
     def count_destroyed(self, size: int) -> None:
         """Count bytes that the kernel took and will not deliver: they are owed again."""

@@ -6,6 +6,10 @@ one waits first when its last read took all there was. `sendall` is one send(2) 
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import socket as stdlib_socket
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,6 +23,8 @@ __all__ = ["CountedSocket"]
 
 TURN: Final = 65536
 """Bytes that a handler's socket carries before others have their turn."""
+SO_COOKIE: Final = 57
+"""asm-generic/socket.h: a number that no other socket has or will have (Linux 4.6)."""
 OVERDUE: Final = -3 * TURN
 """The same for a handler that reads little, or never: what is left of its turn then."""
 
@@ -51,6 +57,8 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
     connection: Connection | None = None
     # Bytes until others have their turn. 0 also when the last read took all there was.
     _left = TURN
+    # The descriptor that was given away by detach(), and the cookie of its socket.
+    _detached: tuple[int, bytes] | None = None
 
     def recv(self, size: int, flags: int = 0) -> Any:
         if flags:
@@ -112,6 +120,25 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
         # close(2) would wait, in the kernel and with the whole process, for as long as SO_LINGER says (socket(7)).
         never_linger(self)
         super().close()
+
+    def detach(self) -> int:
+        # wrap_socket() of ssl makes a new socket of it. For the server's limits, getsockopt() still answers.
+        with contextlib.suppress(OSError):
+            never_linger(self)
+            self._detached = self.fileno(), self.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8)
+        return int(super().detach())
+
+    def getsockopt(self, *args: int) -> Any:
+        if self._detached is None:
+            return super().getsockopt(*args)
+        fd, cookie = self._detached
+        borrowed = stdlib_socket.socket(fileno=fd)
+        try:
+            if borrowed.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8) != cookie:  # closed, and its number is another's
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            return borrowed.getsockopt(*args)
+        finally:
+            borrowed.detach()
 
     def _await_turn(self) -> None:
         # As if there were nothing to read: each ready connection gets one turn in a round of the event loop.

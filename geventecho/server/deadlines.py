@@ -114,7 +114,7 @@ class Deadlines:
         found: list[tuple[float, Ending]] = [(connection.check_peer_at, Ending.VANISHED)]
         if connection.pace is not None:
             found.append((connection.pace.due, Ending.SLOW))
-        if self._first_byte is not None and not connection.received:
+        if self._first_byte is not None and not connection.has_spoken:
             found.append((connection.accepted_at + self._first_byte, Ending.FIRST_BYTE))
         if self._lifetime is not None:
             found.append((connection.accepted_at + self._lifetime, Ending.LIFETIME))
@@ -147,6 +147,9 @@ class Deadlines:
         if connection.end_reason is not None or connection.phase in (Phase.ENDING, Phase.CLOSED):
             return
         due = self._due(connection)
+        if due is not None and due[0] + TICK <= now and connection.passed is not None:
+            connection.ask_kernel(now)
+            due = self._due(connection)
         if due is not None and due[0] + TICK <= now and self._is_over(connection, due[1], now):
             connection.end(due[1])
         else:
@@ -158,7 +161,7 @@ class Deadlines:
         if ending is Ending.VANISHED:
             return self._has_vanished(connection, now)
         if ending is Ending.SLOW and connection.pace is not None:
-            carried, owed = connection.received + connection.sent, connection.pending is not None
+            carried, owed = connection.carried, connection.pending is not None
             return connection.pace.is_slow(carried, now - connection.last_byte_at, now, owed=owed)
         return True
 

@@ -95,3 +95,20 @@ def test_no_pulse_of_what_is_not_tcp() -> None:
         tcp_info.tcp_liveness(near)
     with pytest.raises(OSError, match="Bad file descriptor"):
         tcp_info.tcp_liveness(near)
+
+
+def test_traffic_is_what_a_connection_has_carried_whoever_read_it(pair: tuple[socket.socket, plain.socket]) -> None:
+    near, far = pair
+    assert tcp_info.tcp_traffic(near)[1:] == (0, 1)
+    time.sleep(2 * UNIT)
+    assert tcp_info.tcp_traffic(near).quiet > UNIT
+    far.sendall(b"x" * 1000)
+    near.sendall(b"y" * 2000)
+    wait_until(lambda: tcp_info.tcp_traffic(near)[1:] == (1000, 2001))
+    assert tcp_info.tcp_traffic(near).quiet < UNIT
+
+
+def test_a_unix_socket_does_not_tell_what_it_has_carried() -> None:
+    near, far = socket.socketpair()
+    with near, far, pytest.raises(OSError, match="not supported"):
+        tcp_info.tcp_traffic(near)
