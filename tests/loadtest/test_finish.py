@@ -58,9 +58,9 @@ def outputs(directory: Path) -> tuple[str, ...]:
 
 
 BUSY = ("-u", "20", "-r", "20", "--tcp-think-time", "0.1")
-RUN_TIME = (*BUSY, "-t", "3")
+RUN_TIME = (*BUSY, "-t", "5")
 # The master still sends spawn orders while the workers report: they must not start users again.
-RAMP_UP = ("-u", "500", "-r", "30", "-t", "6", "-s", "3", "--tcp-think-time", "0.1")
+RAMP_UP = ("-u", "500", "-r", "30", "-t", "10", "-s", "3", "--tcp-think-time", "0.1")
 # What ends the run; arguments, processes that fire, and what to do once they do.
 ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | None]] = {
     "run time": (RUN_TIME, 1, None),
@@ -141,7 +141,7 @@ def test_nobody_outlives_a_killed_master(tmp_path: Path, early: bool) -> None:
 
 def test_failures_give_exit_code_1(tmp_path: Path) -> None:
     with LocustRun(
-        tmp_path, "--headless", "--host", "tcp://127.0.0.1:1", "-t", "2", *BUSY, *WORKERS, *outputs(tmp_path)
+        tmp_path, "--headless", "--host", "tcp://127.0.0.1:1", "-t", "4", *BUSY, *WORKERS, *outputs(tmp_path)
     ) as run:  # fmt: skip
         assert run.wait() == 1
         assert run.counted()["failures"] == run.counted()["requests"] == fired(run) > 0
@@ -153,7 +153,7 @@ def test_failures_give_exit_code_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [(), WORKERS], ids=["1 process", "2 workers"])
 def test_a_run_in_which_nothing_is_answered_is_no_success(workers: tuple[str, ...], tmp_path: Path) -> None:
     with peers.never_replies() as peer, LocustRun(
-        tmp_path, "--headless", "--host", peer.target, "-t", "2", *BUSY, *workers
+        tmp_path, "--headless", "--host", peer.target, "-t", "3", *BUSY, *workers
     ) as run:  # fmt: skip
         assert run.wait() == 1, run.log
     found = re.search(r"operations: started (\d+), ok (\d+), failed 0, aborted (\d+)\n", run.log)
@@ -180,7 +180,7 @@ def test_a_run_whose_users_are_all_of_other_classes_is_judged_by_locust(
     workers: tuple[str, ...], tmp_path: Path
 ) -> None:
     with LocustRun(
-        tmp_path, "--headless", "-u", "1", "-t", "2", *workers,
+        tmp_path, "--headless", "-u", "1", "-t", "3", *workers,
         locustfile=LOCUSTFILES / "plain_beside.py", own_server=False,
     ) as run:  # fmt: skip
         assert run.wait() == 0, run.log
