@@ -21,6 +21,7 @@ missing                                                 then
 `last_received_spawn_timestamp`, `spawning_greenlet`    users that a ramp-up starts after the last report are not in it
 `MasterRunner.clients`                                  a lost worker is waited for as long as a slow one
 `get_worker_index`                                      a lost worker is named by its id alone
+`master_host`, `master_port`                            a master that is busy for 7 seconds is taken for a dead one
 `get_html_report`, `process_html_filename`              the HTML report lacks what came after Locust wrote it
 `locust.main.main`                                      the launcher runs `python -m locust` in its own process
 `get_empty_argument_parser`, `setup_parser_arguments`   the launcher reads its command line, no environment and no file
@@ -73,6 +74,7 @@ __all__ = [
     "listeners_of",
     "locust_main",
     "locust_parser",
+    "master_address",
     "participants",
     "queue_of",
     "repeat_task",
@@ -311,6 +313,14 @@ def is_missing(runner: MasterRunner, worker: str) -> bool:
         return False
     client = clients.get(worker)
     return client is None or client.state == "missing"
+
+
+def master_address(runner: WorkerRunner) -> tuple[str, int] | None:
+    """Where a worker's master listens; None where the runner does not say so."""
+    try:
+        return runner.master_host, runner.master_port
+    except AttributeError:
+        return None
 
 
 def worker_name(runner: MasterRunner, worker: str) -> str:

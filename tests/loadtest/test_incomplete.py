@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import ROOT, peers
 from tests.support.locust_process import LOCUSTFILES, EchoServerProcess, LocustRun
-from tests.support.timing import SCALE
+from tests.support.timing import SCALE, wait_until
 
 BUSY = ("--headless", "-u", "20", "-r", "20", "--tcp-think-time", "0.1")
 
@@ -25,7 +25,7 @@ def last_lines(run: LocustRun, number: int) -> str:
     return "\n".join(run.log.rstrip().splitlines()[-number:])
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)])
 def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, tmp_path: Path) -> None:
     with LocustRun(tmp_path, *BUSY, "--processes", "2", "-t", "6") as run:
         run.wait_for_log(r"TCP +echo +[1-9]\d\d")
@@ -37,7 +37,7 @@ def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, 
     # Both kinds look the same from here: no heartbeat, no answer.
     assert re.search(
         r"incomplete: worker [01] \(\S+\) was lost: no heartbeat\. "
-        r"What it did since its last report is not counted \(exit code 6\)$",
+        r"Operations since the last report are not counted \(exit code 6\)$",
         last_lines(run, 1),
     ), run.log
     assert run.log.count("incomplete: ") == 1
@@ -45,6 +45,21 @@ def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, 
         int, re.findall(r"operations: started (\d+), ok (\d+), failed (\d+), aborted (\d+)\n", run.log)[0]
     )
     assert started >= ok + failed + aborted > 100
+
+
+def test_nothing_is_said_about_what_lost_workers_did(tmp_path: Path) -> None:
+    """They were killed before their first report, and their users had begun."""
+    with peers.echoes() as peer, LocustRun(
+        tmp_path, *BUSY, "--processes", "2", "-t", "5", "--host", peer.target
+    ) as run:  # fmt: skip
+        wait_until(lambda: peer.open == 20, 20 * SCALE, "20 connections")
+        for worker in workers_of(run):
+            worker.kill()
+        assert run.wait() == 6, run.log
+    assert "operations: started 0, ok 0, failed 0, aborted 0\n" in run.log
+    assert run.log.count("incomplete: worker ") == 2
+    assert "no operation was started" not in run.log
+    assert "nothing was answered" not in run.log
 
 
 def test_a_worker_without_the_package_makes_the_run_incomplete_and_is_not_waited_for(tmp_path: Path) -> None:
@@ -62,7 +77,7 @@ def test_a_worker_without_the_package_makes_the_run_incomplete_and_is_not_waited
         assert master.wait(20 * SCALE) == 6, master.log
     assert "Traceback" not in master.log
     assert re.search(r"PLAIN +fire", master.log), "its requests are counted as ever"
-    found = re.findall(r"incomplete: worker [01] \(\S+\) (.*?)\. What it did", master.log)
+    found = re.findall(r"incomplete: worker [01] \(\S+\) (.*?)\. Operations", master.log)
     assert found == ["runs without geventecho.loadtest, or without a TcpUser"]
 
 

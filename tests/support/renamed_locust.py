@@ -18,8 +18,9 @@ import sys
 from collections.abc import Sequence
 from types import CodeType, ModuleType
 
-# As a whole word; these two are also names of modules.
+# As a whole word; these are also names of modules and options.
 PATTERNS = {
+    "master_host": r"(?<=self\.)master_host\b",
     "clients": r"(?<=self\.)clients\b|(?<=runner\.)clients\b",
     "main": r"(?<=def )main\b|(?<=import )main\b|(?<!\.)\bmain(?=\(\))",
 }

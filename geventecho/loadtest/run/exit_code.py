@@ -1,8 +1,8 @@
 """The last lines of a run, and its exit code.
 
 Locust takes a run without failures for a success. But an operation that was under way at the end is aborted, and in no
-table: a run against a server that never answers has no requests and no failures. And a run that lost a worker has fewer
-requests, and no failure either.
+table: a run against a server that never answers has no requests and no failures. And a run that lost a worker or its
+master has fewer requests, and no failure either.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from locust.runners import Runner, WorkerRunner
 
 from geventecho.loadtest.measure import TCP, account_of, without_sample
 from geventecho.loadtest.run.final_reports import MasterReports
+from geventecho.loadtest.run.master_watch import MasterWatch
 from geventecho.loadtest.users import TcpUser
 
 __all__ = ["USAGE_ERROR", "RunSummary"]
@@ -34,12 +35,13 @@ class RunSummary:
     Args:
         environment: the run's.
         runner: its runner.
-        reports: knows which workers did not send their last report; None without workers.
+        others: knows which workers did not send their last report, or on a worker that the master is gone; None in a
+            run of one process.
     """
 
-    def __init__(self, environment: Environment, runner: Runner, reports: MasterReports | None) -> None:
+    def __init__(self, environment: Environment, runner: Runner, others: MasterReports | MasterWatch | None) -> None:
         self._environment = environment
-        self._master_reports = reports
+        self._others = others
         self._account = account_of(environment)
         self._reports: dict[str, dict[str, int]] = {}
         self._logged = False
@@ -48,7 +50,7 @@ class RunSummary:
             events.report_to_master.add_listener(self.on_report_to_master)
         else:
             events.test_start.add_listener(lambda **_: self._reports.clear())
-            if reports is not None:
+            if others is not None:
                 events.worker_report.add_listener(self.on_worker_report)
 
     def on_report_to_master(self, data: dict[str, Any], **_: Any) -> None:
@@ -74,23 +76,22 @@ class RunSummary:
         if self._logged:
             return
         self._logged = True
-        if self._is_unattended():
+        lacking = self._lacking()
+        if lacking or self._is_unattended():
             sums = self._sums()
             names = ("started", "ok", "failed", "aborted")
             logger.info("operations: %s", ", ".join(f"{name} {sums[name]}" for name in names))
             # Of several processes the sum of the peaks: no second had more.
             logger.info("connects: %d, at most %d in one second", sums["connects"], sums["peak"])
-            if reason := self._nothing_answered():
+            if not lacking and (reason := self._nothing_answered()):
                 logger.error("%s", reason)
-        for worker in self._lacking():
+        for reason in lacking:
             logger.error(
-                "incomplete: worker %s. What it did since its last report is not counted (exit code %d)",
-                worker,
-                INCOMPLETE,
+                "incomplete: %s. Operations since the last report are not counted (exit code %d)", reason, INCOMPLETE
             )
 
     def _lacking(self) -> list[str]:
-        return self._master_reports.lacking if self._master_reports is not None else []
+        return self._others.lacking if self._others is not None else []
 
     def _is_unattended(self) -> bool:
         options = self._environment.parsed_options

@@ -128,7 +128,7 @@ class MasterReports:
                 break
             gevent.sleep(0.01)
         lacking = self._expected - self._drained
-        self.lacking = sorted(f"{worker_name(runner, worker)} {self._why(worker)}" for worker in lacking)
+        self.lacking = sorted(f"worker {worker_name(runner, worker)} {self._why(worker)}" for worker in lacking)
 
     def _why(self, worker: str) -> str:
         if worker not in self._ready:

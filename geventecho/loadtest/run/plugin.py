@@ -19,6 +19,7 @@ from geventecho.loadtest import settings
 from geventecho.loadtest.measure import keep_microseconds
 from geventecho.loadtest.run.exit_code import USAGE_ERROR, RunSummary
 from geventecho.loadtest.run.final_reports import MasterReports, WorkerReports
+from geventecho.loadtest.run.master_watch import MasterWatch
 from geventecho.loadtest.run.processes import Workers
 from geventecho.loadtest.run.stock_files import watch_csv_writer, write_files
 from geventecho.loadtest.users import CROWD, TcpUser
@@ -83,8 +84,10 @@ def _finish(environment: Environment, runner: Runner) -> RunSummary:
     # start instead of 30 ms in the last response times.
     inspect.stack()
     if isinstance(runner, WorkerRunner):
-        summary = RunSummary(environment, runner, None)
         WorkerReports(runner)
+        watch = MasterWatch(runner)
+        summary = RunSummary(environment, runner, watch)
+        events.quit.add_listener(lambda **_: summary.log() if watch.lacking else None)
         return summary
     reports = MasterReports(runner) if isinstance(runner, MasterRunner) else None
     summary = RunSummary(environment, runner, reports)

@@ -13,6 +13,7 @@ from locust import stats
 
 from geventecho.loadtest import locust_internals as internals
 from geventecho.loadtest.measure.tally import counter_of, counts_as_locust_does
+from geventecho.loadtest.run import master_watch
 from tests.support.harness import EchoUser, Run
 
 PARTS: tuple[tuple[Any, str], ...] = (
@@ -33,7 +34,14 @@ PARTS: tuple[tuple[Any, str], ...] = (
     (locust.argument_parser, "get_empty_argument_parser"),
     (locust.argument_parser, "setup_parser_arguments"),
 )
-OF_RUNNERS = ("self.last_received_spawn_timestamp", "self.spawning_greenlet", "self.clients", "def get_worker_index")
+OF_RUNNERS = (
+    "self.last_received_spawn_timestamp",
+    "self.spawning_greenlet",
+    "self.clients",
+    "def get_worker_index",
+    "self.master_host = ",
+    "self.master_port = ",
+)
 
 
 def present(target: str) -> dict[str, Any]:
@@ -49,3 +57,7 @@ def present(target: str) -> dict[str, Any]:
     }
     run.finish()
     return found
+
+
+def patience() -> int:
+    return master_watch.PATIENCE

@@ -1,0 +1,65 @@
+"""A worker whose master is gone stops its users: nobody would count what they do, or end them.
+
+Locust's worker sends a heartbeat every second and the master answers it. Locust itself waits a minute for an answer. A
+master that is busy, in a listener of the locustfile's say, sends none either. But the thread in which ZeroMQ does its
+input and output goes on then, and greets each new connection.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import Final
+
+import gevent
+from locust.runners import WorkerRunner
+
+from geventecho.loadtest.locust_internals import master_address
+
+__all__ = ["MasterWatch"]
+
+logger = logging.getLogger("geventecho.loadtest")
+
+# Seconds without a heartbeat until the master is asked for a greeting, and seconds that this may take. With the second
+# in which a heartbeat may just have come, a worker notices within 9 seconds that the master is gone.
+PATIENCE: Final = 7
+GREETING_TIMEOUT: Final = 1.0
+
+
+class MasterWatch:
+    """Ends the runner of a worker when the master is gone.
+
+    Attributes:
+        lacking: says that the master is gone; empty while it is there.
+    """
+
+    def __init__(self, runner: WorkerRunner) -> None:
+        self.lacking: list[str] = []
+        self._runner = runner
+        self._silent = 0
+        runner.environment.events.heartbeat_received.add_listener(self.on_heartbeat)
+        runner.greenlet.spawn(self._watch)
+
+    def on_heartbeat(self, **_: object) -> None:
+        """The master has answered a heartbeat."""
+        self._silent = 0
+
+    def _watch(self) -> None:
+        # Seconds are counted, not read from a clock: in a pause of this process the heartbeats wait to be read.
+        while self._silent < PATIENCE or _greets(master_address(self._runner)):
+            gevent.sleep(1)
+            self._silent += 1
+        self.lacking = [f"the master is gone: no heartbeat for {self._silent} seconds"]
+        logger.error("%s; the users are stopped", self.lacking[0])
+        self._runner.quit()
+
+
+def _greets(address: tuple[str, int] | None) -> bool:
+    """Whether a ZeroMQ socket is alive there: it sends 10 bytes of its own accord (ZMTP 3.1, greeting)."""
+    if address is None:
+        return False
+    try:
+        with gevent.Timeout(GREETING_TIMEOUT, TimeoutError), socket.create_connection(address) as probe:
+            return bool(probe.recv(1))
+    except OSError:
+        return False

@@ -1,0 +1,17 @@
+"""EchoUser of counting.py. A worker asks for its master after PATIENCE seconds; SIGUSR1 holds the process for BUSY."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import gevent
+from gevent import monkey
+
+from geventecho.loadtest.run import master_watch
+from tests.loadtest.locustfiles.counting import EchoUser
+
+__all__ = ["EchoUser"]
+
+master_watch.PATIENCE = int(os.environ["PATIENCE"])  # type: ignore[misc]
+gevent.signal_handler(signal.SIGUSR1, monkey.get_original("time", "sleep"), float(os.environ["BUSY"]))
