@@ -48,7 +48,7 @@ class Twin:
         return self.popen.stdout.readline().strip()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def twins() -> Iterator[list[Twin]]:
     with ExitStack() as stack:
         yield [Twin(stack) for _ in range(2)]
