@@ -96,12 +96,10 @@ def surprise(config: ServerConfig, versions: frozenset[int]) -> str | None:
         versions: of IP, of the clients that can reach the listener; none for a Unix socket.
     """
     allow, deny = config.allow, config.deny
-    if allow is None and not deny:
-        return None
     if allow is not None and not allow:
         return "the allow list is empty: nobody is admitted"
-    if not versions:
-        return "clients of a Unix socket have no address: the allow and deny lists do not concern them"
+    if not versions or (allow is None and not deny):
+        return None
     missing = versions - {_network(text).version for text in (deny if allow is None else allow)}
     clients = " and ".join(f"IPv{version}" for version in sorted(missing))
     if allow is None and missing:
