@@ -93,7 +93,7 @@ def test_the_counters_are_told_at_the_end_and_when_asked() -> None:
         assert re.fullmatch(r"\S+ WARNING geventecho.server: clients turned away.*: full 3\n", server.errors)
 
 
-def test_a_second_signal_tells_them_too() -> None:
+def test_a_second_signal_while_an_idle_client_is_waited_for_tells_them_too() -> None:
     with serve("--drain-idle", "30") as server, server.connect() as client:
         ping(client)
         server.signal()
@@ -102,6 +102,7 @@ def test_a_second_signal_tells_them_too() -> None:
         assert server.wait() == 143
         found = counters_in(server.lines[-2])
         assert (found["open"], found["bytes_received"]) == (1, 4)
+        assert last_line(server)[1:] == (1, 0)
 
 
 def test_dropped_log_lines_are_among_them() -> None:
@@ -231,16 +232,6 @@ def test_a_second_signal_ends_it_at_once(first: int, second: int, code: int) -> 
         assert cut == 1
         assert lost > 0
         assert server.errors == ""
-
-
-def test_a_second_signal_ends_it_while_an_idle_client_is_waited_for() -> None:
-    with serve("--drain-idle", "30") as server, server.connect() as client:
-        ping(client)
-        server.signal()
-        wait_until(lambda: is_refused(server.address))
-        server.signal()
-        assert server.wait() == 143
-        assert last_line(server)[1:] == (1, 0)
 
 
 def test_a_reader_of_its_output_that_has_gone_costs_nothing() -> None:
