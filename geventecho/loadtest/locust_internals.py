@@ -67,6 +67,7 @@ __all__ = [
     "column_widths",
     "end_wait",
     "forget_spawn_orders",
+    "forget_tasks",
     "html_report",
     "ignore_spawn_orders",
     "is_missing",
@@ -166,6 +167,12 @@ def repeat_task(taskset: Any, user: Any, task: Callable[[User], None]) -> None:
         user._state = _RUNNING
         if queue or user.tasks is not tasks or len(tasks) != 1 or tasks[0] is not task:
             return
+
+
+def forget_tasks(user: User) -> None:
+    """After a user's end: it and its task loop hold each other, and only the cycle collector would free them."""
+    if hasattr(user, "_taskset_instance"):
+        user._taskset_instance = None
 
 
 def begin_wait(user: User) -> None:

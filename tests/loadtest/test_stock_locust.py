@@ -60,5 +60,5 @@ def test_a_run_with_a_tcp_user_changes_what_the_docs_say() -> None:
         "new": [],
         "contents": [],
         "listeners": {"quit": 1, "quitting": 1, "test_start": 2},
-        "process": ["descriptors"],
+        "process": ["descriptors", "frozen"],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import perf_counter, time
 from typing import Any, Final
+from weakref import WeakMethod
 
 from locust import User
 
@@ -52,11 +53,13 @@ class Reporter:
         "connected_at",
     )
 
-    def __init__(self, user: User, succeeded: Callable[[], None], lose: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, user: User, succeeded: Callable[[], None], lose: WeakMethod[Callable[[BaseException], None]]
+    ) -> None:
         self._user = user
         self._succeeded = succeeded
         self._lose = lose
-        self._has_context = type(user).context is not User.context
+        self._has_context = user.__class__.context is not User.context  # its class also if it is a proxy
         environment = self._environment = user.environment
         self._fire: Callable[..., None] = environment.events.request.fire
         self._listeners: list[Any] = listeners_of(environment.events.request)
@@ -78,7 +81,8 @@ class Reporter:
         try:
             reply = operation(argument)
         except BaseException as error:
-            self._lose(error)
+            if lose := self._lose():
+                lose(error)
             self.ended(name, context, begun, error)
             if isinstance(error, NetworkError):
                 raise Failed(error) from error

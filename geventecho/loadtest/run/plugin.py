@@ -68,7 +68,7 @@ def install(environment: Environment) -> None:
     raise_descriptor_limit()
     keep_microseconds()
     watch_csv_writer()
-    CROWD.freeze()
+    CROWD.tune_collector()
     installed = _installed.setdefault(environment, Installed())
     if environment.runner is not None and installed.summary is None:
         installed.summary = _finish(environment, environment.runner)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import gc
 import random
 from typing import Final
+from weakref import WeakSet
+
+from locust import User
 
 __all__ = ["CROWD", "Burst", "Crowd"]
 
 BURST_RATE: Final = 1000.0
 """Connects a second that the users of one burst may cause."""
+MANY: Final = 500
+"""Users that the cycle collector goes through in a few milliseconds."""
+NEVER: Final = 1_000_000
+"""Times that it looks at young objects before it looks at all: after 7 billion new ones."""
 
 
 class Burst:
@@ -38,30 +45,32 @@ class Burst:
 class Crowd:
     """The users of this process.
 
-    Each stays until the test ends, and the cycle collector would go through all of them again and again: with 10,000
-    users for half a second at a time, in which no user sends or receives. So before more users come, those that are
-    there are hidden from it (gc.freeze). When the last one has gone, they are shown to it again.
+    The cycle collector would go through all of them again and again: with 10,000 users for half a second at a time, in
+    which no user sends or receives. Reference counting frees a user that has ended, so while there are many it looks at
+    new objects only. A user class may have cycles of its own, such as a helper that knows its user. So when more of
+    those who left are still in memory than there are users, it looks at all once.
     """
 
     def __init__(self) -> None:
         self._users = 0
         self._burst: Burst | None = None
-        self._freezes = False
-        self._frozen_before = False
+        self._tunes = False
+        self._thresholds: tuple[int, int, int] | None = None
+        self._left: WeakSet[User] = WeakSet()
 
-    def freeze(self) -> None:
-        """Hide users from the cycle collector from now on. Without this call it is left alone."""
-        if not self._freezes:
-            self._freezes = True
-            # `locust --processes` freezes what its workers share with it, to keep them small.
-            self._frozen_before = gc.get_freeze_count() > 0
+    def tune_collector(self) -> None:
+        """Keep the cycle collector's pauses short from now on. Without this call it is left alone."""
+        if not self._tunes:
+            self._tunes = True
+            gc.freeze()  # what was imported stays: 50,000 objects
 
     def arrive(self) -> Burst:
         """Count a user that was made, and return the burst it belongs to."""
         self._users += 1
+        if self._tunes and self._users > MANY and self._thresholds is None:
+            self._thresholds = gc.get_threshold()
+            gc.set_threshold(*self._thresholds[:2], NEVER)
         if self._burst is None:
-            if self._freezes:
-                gc.freeze()
             self._burst = Burst()
         self._burst.size += 1
         return self._burst
@@ -70,14 +79,17 @@ class Crowd:
         """End the burst: one of its users runs, so Locust has spawned all of them."""
         self._burst = None
 
-    def leave(self) -> None:
+    def leave(self, user: User) -> None:
         """Count a user that has ended."""
         self._users -= 1
-        if self._users == 0 and self._freezes:
-            gc.unfreeze()
-            if self._frozen_before:
-                gc.collect()
-                gc.freeze()
+        self._left.add(user)
+        if self._thresholds is None:
+            return
+        if self._users <= MANY:
+            gc.set_threshold(*self._thresholds)
+            self._thresholds = None
+        elif len(self._left) > self._users:
+            gc.collect()
 
 
 CROWD: Final = Crowd()

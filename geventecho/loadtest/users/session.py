@@ -8,6 +8,7 @@ from functools import partial
 from time import perf_counter
 from types import EllipsisType
 from typing import Any, Literal, overload
+from weakref import WeakMethod
 
 from locust import User
 
@@ -69,7 +70,8 @@ class TcpSession:
         self._on_connect = on_connect
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
-        self._reporter = Reporter(user, backoff.succeeded, self._lose)
+        # A plain bound method would make a cycle of references.
+        self._reporter = Reporter(user, backoff.succeeded, WeakMethod(self._lose))
         self._perform = self._reporter.perform
         self._client: Client | None = None
         self._connecting = False

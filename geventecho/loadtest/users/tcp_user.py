@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import weakref
 from argparse import Namespace
 from collections.abc import Iterator
 from functools import cached_property
@@ -15,7 +16,7 @@ from locust.env import Environment
 from locust.exception import StopTest
 
 from geventecho.errors import GeventechoError
-from geventecho.loadtest.locust_internals import run_user
+from geventecho.loadtest.locust_internals import forget_tasks, run_user
 from geventecho.loadtest.measure import Failed, account_of
 from geventecho.loadtest.settings import Settings, target_of
 from geventecho.loadtest.users.arrival import CROWD, Burst
@@ -67,13 +68,15 @@ class TcpUser(User):
         except GeventechoError as error:
             environment.process_exit_code = USAGE_ERROR
             raise StopTest(str(error)) from None
+        # The session gets a proxy of the user that holds it: only the cycle collector could free a cycle of references.
+        me = weakref.proxy(self)
         self.client = TcpSession(
-            self,
+            me,
             target,
             connect_timeout=self.settings.connect_timeout,
             request_timeout=self.settings.request_timeout,
-            backoff=Backoff(self, self.backoff_base, self.backoff_cap),
-            on_connect=self.on_connect,
+            backoff=Backoff(me, self.backoff_base, self.backoff_cap),
+            on_connect=lambda: me.on_connect(),  # noqa: PLW0108  (a bound method would hold the user)
         )
         self.number = _number(environment)
         self._burst = Burst()  # of its own, where nobody calls `start`: locust.run_single_user
@@ -93,7 +96,8 @@ class TcpUser(User):
 
     def _gone(self, _: Greenlet) -> None:
         self.client.close()
-        CROWD.leave()
+        forget_tasks(self)
+        CROWD.leave(self)
 
     def on_start(self) -> None:
         """Connect. A failure is reported as any other, and the first task tries again."""
