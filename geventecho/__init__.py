@@ -6,50 +6,56 @@
         client.echo(b"hello")
 
 Importing it patches nothing: it uses gevent.socket by name. Only `geventecho.loadtest` imports Locust, which patches.
+A name is imported when it is first used: the command line can then prepare for signals before gevent is imported.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from geventecho._version import __version__
-from geventecho.address import Address
-from geventecho.client import Client, ClientConfig, connect
-from geventecho.errors import (
-    AddressError,
-    ClosedByPeer,
-    ClosedLocally,
-    ConfigError,
-    ConnectError,
-    ConnectRefused,
-    ConnectReset,
-    ConnectTimeout,
-    ConnectUnreachable,
-    CorruptReply,
-    GeventechoError,
-    ListenError,
-    NetworkError,
-    OutOfResources,
-    PeerReset,
-    ReadTimeout,
-    ReplyError,
-    ReplyTooLong,
-    ResolveError,
-    ServerStateError,
-    ShortReply,
-    UnexpectedReply,
-    UnsolicitedData,
-    WriteTimeout,
-)
-from geventecho.framing import Exactly, Framing, LengthPrefixed, NoReply, Parser, Until, UntilClosed, UntilQuiet
-from geventecho.server import (
-    ConnectionInfo,
-    EchoServer,
-    Ended,
-    Ending,
-    Refusal,
-    ServerConfig,
-    ServerHooks,
-    ServerState,
-    StopReport,
-    TcpServer,
-)
+
+if TYPE_CHECKING:
+    from geventecho.address import Address
+    from geventecho.client import Client, ClientConfig, connect
+    from geventecho.errors import (
+        AddressError,
+        ClosedByPeer,
+        ClosedLocally,
+        ConfigError,
+        ConnectError,
+        ConnectRefused,
+        ConnectReset,
+        ConnectTimeout,
+        ConnectUnreachable,
+        CorruptReply,
+        GeventechoError,
+        ListenError,
+        NetworkError,
+        OutOfResources,
+        PeerReset,
+        ReadTimeout,
+        ReplyError,
+        ReplyTooLong,
+        ResolveError,
+        ServerStateError,
+        ShortReply,
+        UnexpectedReply,
+        UnsolicitedData,
+        WriteTimeout,
+    )
+    from geventecho.framing import Exactly, Framing, LengthPrefixed, NoReply, Parser, Until, UntilClosed, UntilQuiet
+    from geventecho.server import (
+        ConnectionInfo,
+        EchoServer,
+        Ended,
+        Ending,
+        Refusal,
+        ServerConfig,
+        ServerHooks,
+        ServerState,
+        StopReport,
+        TcpServer,
+    )
 
 __all__ = [
     "Address",
@@ -100,3 +106,19 @@ __all__ = [
     "__version__",
     "connect",
 ]
+
+ROOMS = ("address", "client", "errors", "framing", "server")
+"""The modules that have the names of `__all__`."""
+
+if not TYPE_CHECKING:  # A type checker would take any name for one of the package.
+
+    def __getattr__(name: str) -> object:
+        """Import one of `ROOMS`, or a name of `__all__` from one of them (PEP 562)."""
+        if name in ROOMS:
+            return importlib.import_module(f"geventecho.{name}")
+        if name in __all__:
+            for room in ROOMS:
+                module = importlib.import_module(f"geventecho.{room}")
+                if name in module.__all__:
+                    return globals().setdefault(name, getattr(module, name))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

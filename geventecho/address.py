@@ -11,6 +11,7 @@ Schemes may be written in capitals (RFC 3986, 3.1). An IPv6 address stands in br
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ NO_TLS: Final = "this version has no TLS yet"
 TLS_SCHEME: Final = re.compile(r"tls|ssl|https|wss")
 # sun_path is 108 bytes, one of them for the final NUL (unix(7)); an abstract name spends it on the leading one.
 MAX_UNIX_PATH: Final = 107
+NO_TEXT: Final = re.compile("[\udc80-\udcff]")
 # A name of RFC 1123 with underscores, which real zones contain; international names are left to the resolver.
 HOST_NAME: Final = re.compile(r"[\w](?:[\w.-]*[\w.])?\Z")
 # int() takes other digits than these, and fails on thousands of them.
@@ -66,7 +68,9 @@ class Address:
         """
         written, colon, rest = text.partition(":")
         scheme = written.lower()
-        if any(char == " " or not char.isprintable() for char in text):
+        # Bytes that are no text are allowed in a path; Python has them as lone surrogates (PEP 383).
+        visible = NO_TEXT.sub("", text) if scheme == "unix" else text
+        if " " in visible or not visible.isprintable():
             raise _bad(text, "it contains a space or a character that cannot be printed")
         if scheme == "unix":
             return cls("unix", path=_unix_path(text, rest))
@@ -154,7 +158,7 @@ class Address:
 
     def __str__(self) -> str:
         if self.scheme == "unix":
-            return f"unix:{self.path}"
+            return f"unix:{NO_TEXT.sub(lambda found: ascii(found[0])[1:-1], self.path)}"
         if self.scheme == "fd":
             return f"fd:{self.fd}"
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -190,7 +194,11 @@ def _bad(text: str, why: str) -> AddressError:
 def _unix_path(text: str, path: str) -> str:
     if not path.startswith(("/", "@")) or path == "@":
         raise _bad(text, "a Unix socket needs an absolute path or @name")
-    if len(path.encode()) > MAX_UNIX_PATH:
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise _bad(text, f"{error.encoding}, the encoding of this locale, cannot write the path") from None
+    if len(encoded) > MAX_UNIX_PATH:
         raise _bad(text, f"the path is longer than {MAX_UNIX_PATH} bytes")
     return path
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
+import stat
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 import configargparse
 
-from geventecho.cli.standard_io import print_error
+from geventecho.cli.standard_io import print_all, print_error
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
@@ -30,6 +31,8 @@ The command line wins over the environment, the environment over the file.
 Arguments without dashes stand on the command line only."""
 
 
+MOST_CONFIG: Final = 2**20
+"""Bytes of a config file."""
 BLANK: Final = " "
 """Stands for an empty `allow`: ConfigArgParse would leave the option out, and everybody would be admitted."""
 
@@ -61,6 +64,10 @@ class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
                 message += f" (from {origin})" if origin else ""
         print_error(f"{self.prog}: error: {message}\nTry '{self.prog} --help'.")
         raise SystemExit(2)
+
+    def _print_message(self, message: str, _file: object = None) -> None:
+        """Print --help or --version; errors do not come here."""
+        print_all(message)
 
     def parse_known_args(self, *args: Any, **options: Any) -> tuple[argparse.Namespace, list[str]]:
         """Parse, and accept the last positional argument after an option too: ``send TARGET --timeout 1 MESSAGE``.
@@ -137,10 +144,21 @@ def add_command(
 def _config_file(parser: Parser, path: str, variable: str) -> io.StringIO:
     """Read a config file whole: ConfigArgParse lets a failure of a later read end in a traceback."""
     try:
-        stream = io.StringIO(Path(path).read_text(encoding="utf-8-sig"))
+        stream = io.StringIO(_content(path).decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         source = variable if path == os.path.expanduser(os.environ.get(variable, "")) else "--config"
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         parser.error(f"{source}: the file {path} cannot be read: {reason}")
     stream.name = path  # for the messages about what the file holds
     return stream
+
+
+def _content(path: str) -> bytes:
+    # Not blocking: to open a FIFO would wait for its writer.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")  # it may never end
+        content = file.read(MOST_CONFIG + 1)
+    if len(content) > MOST_CONFIG:
+        raise OSError(errno.EFBIG, f"it is longer than {MOST_CONFIG // 2**20} MiB")
+    return content

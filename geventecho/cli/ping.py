@@ -6,12 +6,13 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+import gevent
 
 from geventecho.address import DEFAULT_TARGET, Address
 from geventecho.cli.arguments import add_command
-from geventecho.cli.standard_io import Output
+from geventecho.cli.standard_io import Output, encoding_of
 from geventecho.client import DEFAULT_SIZE, MAX_SIZE, SAMPLES_NEEDED, Ping, Summary, pings
 from geventecho.options import limit, seconds, seconds_above_zero, whole_number
 
@@ -20,10 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to", "run"]
 
+FLUSH_SECONDS: Final = 0.5
+"""How long the summary waits for a reader."""
+
 DESCRIPTION = f"""\
 Send echoes to a server, one every INTERVAL on one connection, and print how long each took in microseconds. At the end,
 at the deadline, at Ctrl-C or at SIGTERM print how many were sent and lost, and the times: min, avg, percentiles, max,
-and mdev, their standard deviation as in ping(8). Every byte that comes back is compared.
+and mdev, their standard deviation as in ping(8). Every byte that comes back is compared. The echo that is under way at
+the deadline or the signal counts as lost if it has waited a second, or if none was answered before it; otherwise it is
+left out.
 
 A lost echo prints why (refused, connect timeout, read timeout, reset, short reply, corrupt reply, …) and costs the
 connection; the next echo makes a new one. A percentile that too few answers support is a dash:
@@ -78,8 +84,7 @@ def add_to(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument(
         "-w", "--deadline", metavar="SECONDS", type=limit,
-        help="end the whole run after this long. The echo under way then counts as lost if it has waited a second, or "
-        "if none was answered before it, and is left out otherwise (default: none)",
+        help="end the whole run after this long (default: none)",
     )  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="print only the summary at the end")
     parser.add_argument("--json", action="store_true", help="print JSON lines, see below")
@@ -100,9 +105,14 @@ def run(options: argparse.Namespace) -> int:
         timeout=options.timeout,
         deadline=options.deadline,
     )
-    print_line = _line_printer()
+    output = Output()
+    encoding = encoding_of(sys.stdout)
+
+    def print_line(line: str, timeout: float | None = None) -> None:
+        output.write(f"{line}\n".encode(encoding, "backslashreplace"), timeout)
+
     summary = Summary()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as docker stop and timeout(1) end it
+    _interrupt_at_signals()
     try:
         for ping in series:
             summary.add(ping)
@@ -110,19 +120,21 @@ def run(options: argparse.Namespace) -> int:
                 print_line(_as_json(ping) if options.json else _as_text(ping, target))
     except KeyboardInterrupt:
         pass
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    print_line(json.dumps(_figures(summary, target, options.size)) if options.json else _summary(summary, target))
+    text = json.dumps(_figures(summary, target, options.size)) if options.json else _summary(summary, target)
+    print_line(text, FLUSH_SECONDS)
     is_short = options.deadline is not None and summary.sent < (options.count or 0)
     return 0 if summary.sent and not summary.lost and not is_short else 1
 
 
-def _line_printer() -> Callable[[str], None]:
-    """Return what prints a line at once; it prints nothing when standard output is closed."""
-    if sys.stdout is None:
-        return lambda _: None
-    output = Output(sys.stdout.fileno())
-    return lambda text: output.write(f"{text}\n".encode(errors="backslashreplace"))
+def _interrupt_at_signals() -> None:
+    """Raise KeyboardInterrupt at Ctrl-C and SIGTERM, which docker stop and timeout(1) send, where this greenlet waits.
+
+    A Python signal handler would raise it anywhere: between a connect and the client that is to close the socket, or in
+    a destructor, which would swallow it.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            gevent.signal_handler(number, gevent.kill, gevent.getcurrent(), KeyboardInterrupt)
 
 
 def _as_text(ping: Ping, target: Address) -> str:

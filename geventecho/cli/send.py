@@ -120,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
         expect = None if options.expect is None else pattern(options.expect)
     if sys.stdout is None:
         raise GeventechoError("standard output is closed")
-    output = Output(sys.stdout.fileno())
+    output = Output()
     if message is not None:
         chunks = iter((message,))
     else:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import sys
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from geventecho.address import DEFAULT_TARGET, Address, unsupported
 from geventecho.cli.arguments import SOURCES, add_command
+from geventecho.cli.standard_io import STDOUT, encoding_of
 from geventecho.errors import AddressError, ConfigError
 from geventecho.net import descriptor_capacity, raise_descriptor_limit
 from geventecho.options import limit, seconds, seconds_above_zero, target, whole_number
 from geventecho.server import EchoServer, ServerConfig, TcpServer
-from geventecho.service import configure_logs, report_hub_errors, serve
+from geventecho.service import LineWriter, configure_logs, report_hub_errors, serve
 
 if TYPE_CHECKING:
     from geventecho.cli.arguments import Commands, Parser
@@ -23,11 +26,11 @@ __all__ = ["add_to", "run"]
 DESCRIPTION = """\
 Serve TCP echo (RFC 862): every byte that a client sends comes back to it, for as many clients as there are descriptors.
 
-The first line on standard output is `listening on TARGET`, once connects succeed. SIGTERM or Ctrl-C drains: no new
-clients, idle ones are ended, active ones may finish until --drain-timeout. The last line then says how many connections
-finished (drained), how many were cut, how many bytes owed to them were lost, and how many came after the server's FIN
-and were discarded, if any (--max-rate causes that). The line before it has the counters, which SIGUSR1 prints
-too. A second signal ends at once.
+The first line on standard output is `listening on TARGET`, once connects succeed. SIGTERM, SIGHUP or Ctrl-C drains: no
+new clients, idle ones are ended, active ones may finish until --drain-timeout. The last line then says how many
+connections finished (drained), how many were cut, how many bytes owed to them were lost, and how many came after the
+server's FIN and were discarded, if any (--max-rate causes that). The line before it has the counters, which SIGUSR1
+prints too. A second SIGTERM or Ctrl-C ends at once. Under nohup(1) SIGHUP does nothing.
 
 Exit codes: 0 nothing owed was lost, 1 it could not listen, 2 usage, 3 bytes owed were lost, 128 + N by a second
 signal."""
@@ -147,15 +150,16 @@ def run(options: argparse.Namespace) -> int:
     log = configure_logs(options.log_level, options.log_format)
     report_hub_errors()
     logger = logging.getLogger("geventecho.serve")
+    output = LineWriter(STDOUT, encoding_of(sys.stdout), partial(logger.error, "lines of standard output are lost: %s"))
     # The collector looks at new objects only. What is imported by now stays, and a pass over all objects of 19,000
     # connections would hold the hub for 55 ms. It would find nothing: a connection leaves no cycle of references.
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], NEVER)
 
     def announce(server: TcpServer) -> None:
-        print_line(f"listening on {server.address}")
+        output.write(f"listening on {server.address}")
         raised = f", raised from {before}" if limit != before else ""
-        print_line(f"capacity {server.max_connections} connections (descriptor limit {limit}{raised})")
+        output.write(f"capacity {server.max_connections} connections (descriptor limit {limit}{raised})")
         where = server.address
         if where is not None and not where.is_loopback:
             logger.warning("%s can be reached from other machines: an open echo returns whatever anybody sends", where)
@@ -167,17 +171,10 @@ def run(options: argparse.Namespace) -> int:
     try:
         config = ServerConfig(**{name: getattr(options, name) for name in ServerConfig.names()})
         server = EchoServer(address, config=config, on_listening=announce)
-        return serve(server, print_line, lambda: log.dropped)
+        return serve(server, output, log)
     finally:
+        output.close()
         log.close()
-
-
-def print_line(line: str) -> None:
-    """Print a line at once; a reader that has gone is no reason to stop serving."""
-    try:
-        print(line, flush=True)
-    except OSError:
-        pass
 
 
 def _address(options: argparse.Namespace) -> Address:

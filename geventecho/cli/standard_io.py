@@ -1,8 +1,8 @@
 """Standard input and output without blocking the hub.
 
-The descriptors stay in blocking mode: they may be shared with a shell or another process. To wait until one is ready,
-and to write no more than a ready pipe takes (PIPE_BUF, pipe(7)), keeps the hub free all the same. Files on disk are
-always ready.
+The inherited descriptors stay in blocking mode: they may be shared with a shell or another process. To wait until one
+is ready, and to write no more than a ready pipe takes (PIPE_BUF, pipe(7)), keeps the hub free all the same. Files on
+disk are always ready.
 """
 
 from __future__ import annotations
@@ -10,20 +10,23 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import stat
 import sys
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TextIO
 
 from gevent import get_hub
 
 from geventecho.errors import GeventechoError
 from geventecho.net import wait_ready
+from geventecho.service import LineWriter
 
-__all__ = ["Output", "chunks_of", "occupy_standard_descriptors", "print_error"]
+__all__ = ["STDOUT", "Output", "chunks_of", "encoding_of", "occupy_standard_descriptors", "print_all", "print_error"]
 
 READABLE: Final = 1
 WRITABLE: Final = 2
 READ_SIZE: Final = 65536
+STDOUT: Final = 1
 STDERR: Final = 2
 
 
@@ -39,10 +42,31 @@ def occupy_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # open(2) gives the lowest number that is free
 
 
+def encoding_of(stream: TextIO | None) -> str:
+    """The encoding of a standard stream; UTF-8 when that was closed."""
+    return "utf-8" if stream is None else stream.encoding
+
+
 def print_error(text: str) -> None:
-    """Print on standard error, and nowhere when that was closed; print() would take standard output then."""
-    if sys.stderr is not None:
-        print(text, file=sys.stderr)
+    """Print on standard error. Where that takes nothing, the exit code must do: it must not change, nor come late."""
+    writer = LineWriter(STDERR, encoding_of(sys.stderr))
+    writer.write(text)
+    writer.close()
+
+
+def print_all(text: str) -> None:
+    """Print on standard output; not by print(), whose rest Python would write again at exit, and then fail with 120.
+
+    Raises:
+        SystemExit: with 1, after an error: it cannot be written.
+    """
+    data = text.encode(encoding_of(sys.stdout), "backslashreplace")
+    try:
+        while data:
+            data = data[os.write(STDOUT, data) :]
+    except OSError as error:
+        print_error(f"geventecho: standard output cannot be written: {error.strerror}")
+        raise SystemExit(1) from None
 
 
 def chunks_of(descriptor: int) -> Iterator[bytes]:
@@ -69,15 +93,15 @@ def chunks_of(descriptor: int) -> Iterator[bytes]:
 
 
 class Output:
-    """A descriptor to write to.
+    """Standard output.
 
-    Args:
-        descriptor: stays open.
+    The descriptor that it writes to never blocks where the kernel allows a second opening (a pipe or a terminal of this
+    user): a terminal that is stopped by Ctrl-S, or is about to be full, is writable and blocks nevertheless.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._watcher = get_hub().loop.io(descriptor, WRITABLE)
+    def __init__(self) -> None:
+        self._descriptor = _opened_again(STDOUT)
+        self._watcher = get_hub().loop.io(self._descriptor, WRITABLE)
         self._at_line_start = True
 
     def end_line_for_errors(self) -> None:
@@ -87,23 +111,29 @@ class Output:
                 os.write(STDERR, b"\n")
             self._at_line_start = True
 
-    def write(self, data: bytes) -> None:
-        """Write all of it.
+    def write(self, data: bytes, timeout: float | None = None) -> None:
+        """Write all of it; the reader may take `timeout` seconds over each part, or any time.
 
         Raises:
-            BrokenPipeError: the reader has gone.
-            GeventechoError: it cannot be written.
+            GeventechoError: it cannot be written, the reader has gone, or it took too long.
         """
         if data:
             self._at_line_start = data.endswith(b"\n")
         unsent = memoryview(data)
         while unsent:
-            wait_ready(self._watcher, None)
+            if not wait_ready(self._watcher, timeout):
+                raise GeventechoError("standard output cannot be written: nobody reads it")
             try:
                 unsent = unsent[os.write(self._descriptor, unsent[: select.PIPE_BUF]) :]
             except BlockingIOError:
                 continue
-            except BrokenPipeError:
-                raise
             except OSError as error:
                 raise GeventechoError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def _opened_again(descriptor: int) -> int:
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
+        with contextlib.suppress(OSError):
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    return descriptor

@@ -15,7 +15,7 @@ import gevent
 from geventecho.address import DEFAULT_TARGET, Address, AddressLike
 from geventecho.client.client import SLOWEST_ECHO, Client, Seconds, connect
 from geventecho.client.dial import check_target
-from geventecho.errors import ConfigError, NetworkError, UnsolicitedData
+from geventecho.errors import ConfigError, ConnectTimeout, NetworkError, ReadTimeout, UnsolicitedData
 from geventecho.histogram import Histogram
 from geventecho.net import Deadline
 
@@ -128,7 +128,8 @@ def pings(
             it has waited a second, or when none was answered before it. Otherwise it is left out.
 
     Yields:
-        Each echo, answered or lost, when it is over.
+        Each echo, answered or lost, when it is over. A KeyboardInterrupt comes after the echo that it cut off, which is
+        lost or left out as at the deadline.
 
     Raises:
         AddressError, ConfigError: before the first echo, when an argument is wrong.
@@ -176,6 +177,10 @@ def _series(
                     reason = f"not answered before the deadline of {deadline:g} s"
                     error = type(error)(reason, address=target, phase=error.phase)
                 ping = Ping(sequence, size, error=error)
+            except KeyboardInterrupt:
+                if not any_answered or time.perf_counter() - began >= SURELY_LOST:
+                    yield Ping(sequence, size, error=_interrupted(target, is_connected=client is not None))
+                raise
             yield ping
             if sequence != count:
                 due = _next(due, interval)
@@ -183,6 +188,11 @@ def _series(
     finally:
         if client is not None:
             client.close()
+
+
+def _interrupted(target: Address, *, is_connected: bool) -> NetworkError:
+    kind, phase = (ReadTimeout, "read") if is_connected else (ConnectTimeout, "connect")
+    return kind("not answered before the interrupt", address=target, phase=phase)
 
 
 def _left(end: Deadline) -> float:

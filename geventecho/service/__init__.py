@@ -1,9 +1,10 @@
-"""A server as a process: signals, logs, exit codes."""
+"""A server as a process: signals, standard output, logs, exit codes."""
 
 from __future__ import annotations
 
+from geventecho.service.lines import LineWriter
+from geventecho.service.logs import LogHandler, report_hub_errors
 from geventecho.service.logs import configure as configure_logs
-from geventecho.service.logs import report_hub_errors
 from geventecho.service.worker import serve
 
-__all__ = ["configure_logs", "report_hub_errors", "serve"]
+__all__ = ["LineWriter", "LogHandler", "configure_logs", "report_hub_errors", "serve"]

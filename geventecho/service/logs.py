@@ -1,8 +1,6 @@
-"""Log lines through a bounded queue to a real thread.
+"""Log lines: one line each, whatever they hold, through a thread.
 
-A write to standard error blocks when nobody reads the pipe behind it, and would stop the hub with every connection.
-Here the hub only queues; a full queue drops the line and counts it. Only the command line calls this: the library logs,
-and never configures logging.
+Only the command line calls this: the library logs, and never configures logging.
 """
 
 from __future__ import annotations
@@ -13,107 +11,57 @@ import math
 import os
 import time
 import traceback
-from logging.handlers import QueueHandler, QueueListener
-from queue import SimpleQueue
 from typing import Any, Final
 
 import gevent
 
+from geventecho.service.lines import LineWriter
+
 __all__ = ["LogHandler", "configure", "report_hub_errors"]
 
-QUEUE_LINES: Final = 1000
 KINDS: Final = 1000
 """How many kinds of warnings are remembered; beyond that the oldest one is forgotten, and passes again."""
 LINE_LENGTH: Final = 2000
 """Characters of a message that reach the log."""
 TRACEBACK_LENGTH: Final = 8000
 """Characters of a traceback that reach the log: its end, where the error is."""
-FLUSH_SECONDS: Final = 0.5
-"""How long the end of the process waits for the last lines."""
 
 
-class LogHandler(QueueHandler):
-    """A handler that formats in the caller and writes in a thread of its own.
+class LogHandler(logging.Handler):
+    """A handler that formats in the caller and writes in a thread.
 
     Args:
         fd: descriptor to write to.
-
-    Attributes:
-        fd: as given.
-        dropped: lines that were lost: the queue was full, they could not be formatted, or the descriptor took none.
     """
-
-    queue: SimpleQueue[Any]
 
     def __init__(self, fd: int) -> None:
-        super().__init__(SimpleQueue())
-        self.fd = fd
-        self.start()
+        super().__init__()
+        self._writer = LineWriter(fd)
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were lost: the queue was full, they could not be formatted, or the descriptor took none."""
+        return self._writer.dropped
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a line. Logging would print a traceback of a wrong one, on the stream that may block."""
+        try:
+            line = self.format(record)
+        except Exception:
+            self._writer.lose("it cannot be formatted")
+        else:
+            self._writer.write(line)
 
     def start(self) -> None:
-        """Start the thread, with an empty queue: a forked process has its parent's lines, but not its thread."""
-        # SimpleQueue and not Queue: the collector may run code that logs within put(), and Queue's lock would then wait
-        # for itself. SimpleQueue has no limit of its own.
-        self.queue = SimpleQueue()
-        self.dropped = 0
-        self._writer = LogWriter(self)
+        """Start again, in a process that was forked."""
         self._writer.start()
 
-    def enqueue(self, record: logging.LogRecord) -> None:
-        """Queue a formatted record, or drop it when the queue is full."""
-        if self.queue.qsize() < QUEUE_LINES:
-            super().enqueue(record)
-        else:
-            self.dropped += 1
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 (the names are logging's)
-        """Count a line that cannot be formatted. Logging would print a traceback, on the stream that may block."""
-        self.dropped += 1
-
     def close(self) -> None:
-        """Write what is queued and held back, for half a second at most: the reader may have stopped reading."""
+        """Write what is queued and held back, for FLUSH_SECONDS at most."""
         for record in [record for each in self.filters if isinstance(each, OncePerSecond) for record in each.release()]:
             self.emit(record)
-        self._writer.stop()
+        self._writer.close()
         super().close()
-
-
-class LogWriter(QueueListener):
-    """The thread, which writes each line to a descriptor.
-
-    Args:
-        handler: has the queue, the descriptor, and the count of dropped lines. Both threads add to the count: CPython
-            does not switch within ``+= 1``.
-    """
-
-    def __init__(self, handler: LogHandler) -> None:
-        super().__init__(handler.queue)
-        self._handler = handler
-        self._reported = 0
-
-    def handle(self, record: logging.LogRecord) -> None:
-        """Write a record, after a line about those that were dropped before it."""
-        dropped = self._handler.dropped  # it goes on growing while this is written
-        try:
-            if dropped > self._reported:
-                self._write(f"{dropped - self._reported} log lines were dropped")
-                self._reported = dropped
-            self._write(record.msg)
-        except OSError:
-            self._handler.dropped += 1  # /dev/full, or a reader that has gone: the service goes on
-
-    def stop(self) -> None:
-        """End after the lines that are queued, or leave the thread alone after FLUSH_SECONDS (the base waits on)."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self.enqueue_sentinel()
-            thread.join(FLUSH_SECONDS)
-
-    def _write(self, line: str) -> None:
-        # Not to a file object: it has a lock, which a blocked write would hold at the process's end.
-        data = line.encode("utf-8", "backslashreplace") + b"\n"
-        while data:
-            data = data[os.write(self._handler.fd, data) :]
 
 
 class OncePerSecond(logging.Filter):

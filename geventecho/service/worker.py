@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from typing import Final
 
 import gevent
 
-from geventecho.server import TcpServer
+from geventecho.server import ServerState, TcpServer
+from geventecho.service.lines import LineWriter
+from geventecho.service.logs import LogHandler
 
 __all__ = ["EXIT_LOST", "serve"]
 
@@ -17,15 +18,17 @@ EXIT_LOST: Final = 3
 """The exit code when bytes that were owed could not be delivered."""
 
 
-def serve(server: TcpServer, print_line: Callable[[str], None], log_dropped: Callable[[], int]) -> int:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once with 128 + its number.
+def serve(server: TcpServer, output: LineWriter, log: LogHandler) -> int:
+    """Serve until SIGTERM, SIGINT or SIGHUP, then drain; a second signal ends the process with 128 + its number.
 
-    SIGUSR1 prints the counters.
+    SIGUSR1 prints the counters. Before the server listens, SIGUSR1 and SIGHUP do nothing, and the others end the
+    process. A further SIGHUP does nothing: a terminal that closes sends several. SIGHUP stays ignored under nohup(1).
+    The process is expected to end on return: its signals stay as they are here.
 
     Args:
         server: not started yet.
-        print_line: prints the line with the counters, and the last line, the report of the stop.
-        log_dropped: how many log lines were dropped so far.
+        output: takes the line with the counters, and the last line, the report of the stop.
+        log: is closed with `output` when a second signal ends the process; its dropped lines are a counter.
 
     Returns:
         The exit code: 0, or 3 when bytes owed were lost.
@@ -34,29 +37,46 @@ def serve(server: TcpServer, print_line: Callable[[str], None], log_dropped: Cal
         ListenError: the server could not listen.
     """
 
+    def has_listened() -> bool:
+        return server.state is not ServerState.NEW
+
     def print_counters() -> None:
-        counts = server.counters | {"log_dropped": log_dropped()}
+        counts = server.counters | {"log_dropped": log.dropped, "output_dropped": output.dropped}
         shown = " ".join(f"{name}={count}" for name, count in counts.items() if count)
-        print_line(f"counters: {shown or 'none'}")
+        output.write(f"counters: {shown or 'none'}")
+
+    def on_usr1() -> None:
+        if has_listened():
+            print_counters()
 
     def on_signal(number: int) -> None:
         # libev calls this in a greenlet within a millisecond; a Python signal handler would run up to 300 ms later,
         # whenever gevent's loop next returns to the interpreter.
+        if number == signal.SIGHUP and (stopping or not has_listened()):
+            return
         if stopping:
             print_counters()
-            print_line(f"stopped: {server.report_now()}")
+            output.write(f"stopped: {server.report_now()}")
+        if stopping or not has_listened():
+            output.close()
+            log.close()
             os._exit(128 + number)
         stopping.append(number)
         server.stop()
 
     stopping: list[int] = []
-    watchers = [gevent.signal_handler(number, on_signal, number) for number in (signal.SIGTERM, signal.SIGINT)]
-    watchers.append(gevent.signal_handler(signal.SIGUSR1, print_counters))
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        gevent.signal_handler(number, on_signal, number)
+    gevent.signal_handler(signal.SIGUSR1, on_usr1)
     try:
         report = server.serve_forever()
     finally:
-        for watcher in watchers:
-            watcher.cancel()
+        # Not their default, which a watcher that is cancelled or Python's own end would bring back: it kills.
+        for ignored in (signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(ignored, signal.SIG_IGN)
     print_counters()
-    print_line(f"stopped: {report}")
+    output.write(f"stopped: {report}")
     return EXIT_LOST if report.bytes_lost else 0

@@ -12,7 +12,7 @@ import gevent
 import pytest
 
 import geventecho
-from geventecho.cli.main import main
+from geventecho.cli.commands import main
 from geventecho.errors import AddressError, ConfigError, GeventechoError
 from tests.support import peers
 from tests.support.commands import COMMAND, SECONDS, command, environment, usage_error
@@ -93,24 +93,24 @@ def test_how_a_command_ends(
     code: int,
     errors: str,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(gevent.get_hub(), "NOT_ERROR", gevent.get_hub().NOT_ERROR)
     monkeypatch.setattr(sys.modules[main.__module__], "COMMANDS", (Fails(outcome),))
     assert main(["fails"]) == code
-    assert capsys.readouterr().err == errors
+    assert capfd.readouterr().err == errors
 
 
 @pytest.mark.parametrize("error", [ConfigError("no good"), AddressError("no good")])
 def test_a_wrong_argument_that_a_command_finds_is_a_usage_error(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gevent.get_hub(), "NOT_ERROR", gevent.get_hub().NOT_ERROR)
     monkeypatch.setattr(sys.modules[main.__module__], "COMMANDS", (Fails(error),))
     with pytest.raises(SystemExit) as ended:
         main(["fails"])
     assert ended.value.code == 2
-    assert capsys.readouterr().err == "geventecho fails: error: no good\nTry 'geventecho fails --help'.\n"
+    assert capfd.readouterr().err == "geventecho fails: error: no good\nTry 'geventecho fails --help'.\n"
 
 
 def test_the_hub_runs_when_a_command_begins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +164,42 @@ def test_an_error_does_not_go_to_standard_output(arguments: tuple[str, ...], cod
     assert (done.returncode, done.stdout) == (code, b"")
 
 
+ASCII_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+ASCII_OUTPUT = {"PYTHONIOENCODING": "ascii"}
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"), [(ASCII_LOCALE, r"\udcc3\udcbcmlaut"), (ASCII_OUTPUT, r"\xfcmlaut"), ({}, "ümlaut")]
+)
+def test_a_path_that_the_locale_cannot_write_is_escaped(names: dict[str, str], shown: str, tmp_path: Path) -> None:
+    target = f"unix:{tmp_path}/ümlaut"
+    with Process("-m", "geventecho", "serve", target, env=environment(**names), encoding="utf-8") as server:
+        assert server.target == f"unix:{tmp_path}/{shown}"
+        done = command(["ping", target, "-c", "1"], names=names)
+        assert f"64 bytes from unix:{tmp_path}/{shown}: seq=1" in done.stdout.decode()
+        assert server.stop() == 0
+        assert server.errors == ""
+    done = command(["send", target], names=names)
+    assert done.returncode == 1
+    assert shown in done.stderr.decode()
+
+
+def test_a_path_of_bytes_that_are_no_text(tmp_path: Path) -> None:
+    target = b"unix:" + bytes(tmp_path) + b"/\xff\xfe"
+    with Process("-m", "geventecho", "serve", target) as server:  # type: ignore[arg-type]
+        assert server.target.endswith(r"/\udcff\udcfe")
+        assert os.listdir(bytes(tmp_path)) == [b"\xff\xfe"]
+
+
+def test_a_path_of_a_file_that_the_locale_cannot_write_is_a_usage_error(tmp_path: Path) -> None:
+    path = tmp_path / "serve.conf"
+    path.write_text("listen = unix:/tmp/ümlaut\n", encoding="utf-8")
+    done = command(["serve", "--config", str(path)], names=ASCII_LOCALE)
+    assert done.returncode == 2
+    error, _ = done.stderr.splitlines()
+    assert b"the encoding of this locale, cannot write the path" in error
+
+
 # The config file ------------------------------------------------------------------------------------------------------
 
 RIGHT = {"serve": "port = 0\nmax-connections = 7\n", "send": "reply-exactly = 3\n", "ping": "count = 2\n"}
@@ -194,6 +230,30 @@ def test_a_config_file_that_is_no_text(name: str, tmp_path: Path) -> None:
     path = tmp_path / "picture.conf"
     path.write_bytes(bytes(range(256)))
     assert "it is not UTF-8 text" in usage_error(name, "--config", str(path))
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/stdin", "FIFO"])
+def test_a_config_file_that_may_never_end(path: str, tmp_path: Path) -> None:
+    if path == "FIFO":
+        path = str(tmp_path / "fifo.conf")
+        os.mkfifo(path)
+    assert (
+        usage_error("ping", "--config", path) == f"--config: the file {path} cannot be read: it is not a regular file"
+    )
+
+
+def test_a_config_file_that_is_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "long.conf"
+    with path.open("wb") as file:
+        file.truncate(10 * 2**30)
+    assert usage_error("ping", "--config", str(path)).endswith("cannot be read: it is longer than 1 MiB")
+
+
+@pytest.mark.parametrize("content", ["count = 2\0\n", "count\n", "= 2\n", "count = 2\ncount = x\n", "count: [\n"])
+def test_a_config_file_with_nonsense_is_one_line(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "nonsense.conf"
+    path.write_text(content)
+    assert usage_error("ping", "--config", str(path))
 
 
 @pytest.mark.parametrize("name", RIGHT)

@@ -19,7 +19,7 @@ from geventecho.client.ping import SAMPLES_NEEDED, SURELY_LOST, Ping, Summary, p
 from geventecho.errors import AddressError, ConfigError, ConnectRefused
 from tests.support import peers
 from tests.support.clients import SLACK
-from tests.support.commands import SECONDS, command, started, usage_error
+from tests.support.commands import SECONDS, caught, command, started, usage_error
 from tests.support.timing import UNIT, wait_until
 
 ANSWER = re.compile(r"64 bytes from tcp://127\.0\.0\.1:\d+: seq=(\d+) time=(\d+\.\d) us")
@@ -318,16 +318,38 @@ class TestCommand:
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=SECONDS)
         assert (process.returncode, err) == (1, b"")
-        assert b"0 sent, 0 answered, 0 lost (0%)" in out
+        assert b"seq=1 lost: read timeout: " in out
+        assert b"1 sent, 0 answered, 1 lost (100%)\nlost: read timeout 1\n" in out
 
-    def test_a_reader_that_goes_away_is_no_traceback(self, honest: peers.Peer) -> None:
+    def test_ctrl_c_while_it_connects(self) -> None:
+        with peers.never_accepts() as target:
+            process = started(["ping", target, "--timeout", "60", "--json"])
+            wait_until(lambda: caught(process, signal.SIGTERM))
+            time.sleep(UNIT)  # nothing shows that the connect has begun
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=SECONDS)
+        assert (process.returncode, err) == (1, b"")
+        assert json.loads(out.splitlines()[-1])["losses"] == {"connect timeout": 1}
+
+    def test_a_signal_at_the_moment_of_the_connect_is_neither_lost_nor_leaks_a_socket(self, honest: peers.Peer) -> None:
+        for number in range(6):
+            process = started(["ping", honest.target, "-q", "-i", "0"])
+            wait_until(lambda: honest.open)
+            time.sleep(number / 1000)
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=SECONDS)
+            assert (process.returncode, err) in ((0, b""), (1, b""))
+            assert b" sent, " in out
+            wait_until(lambda: not honest.open)
+
+    def test_a_reader_that_goes_away_is_one_line(self, honest: peers.Peer) -> None:
         process = started(["ping", honest.target, "-i", "0"])
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()
         process.stdout.close()
         assert process.wait(timeout=SECONDS) == 1
-        assert process.stderr.read() == b""
+        assert process.stderr.read() == b"geventecho ping: standard output cannot be written: Broken pipe\n"
         process.communicate()
 
     @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from gevent.server import StreamServer
 
 import geventecho
 from geventecho import errors
+from tests.support import ROOT
 from tests.support.clients import run
 from tests.support.timing import UNIT
 
@@ -77,7 +80,7 @@ def test_the_package_shows_its_public_names() -> None:
     assert geventecho.__all__ == sorted(geventecho.__all__)
     for name in geventecho.__all__:
         assert getattr(geventecho, name) is not None
-    listed = {name for _, name in imported(PACKAGE / "__init__.py")}
+    listed = {name for module, name in imported(PACKAGE / "__init__.py") if module != "typing"}
     assert listed == set(geventecho.__all__)
     assert {"TcpServer", "EchoServer", "StopReport", "ServerConfig", "connect", "Client"} <= set(geventecho.__all__)
     # What the docstrings send people to: how a handler is ended, the hooks, and what a framing of one's own needs.
@@ -108,6 +111,12 @@ def test_kinds_tell_errors_apart() -> None:
 
 def test_importing_it_patches_nothing() -> None:
     assert run("tests.house.scripts.import_effects", *PLAIN) == "[] [] False 1 True\n"
+
+
+def test_the_command_line_does_not_import_gevent_before_it_has_prepared_for_signals() -> None:
+    program = "import sys, geventecho.cli; print('gevent' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "False\n"
 
 
 def test_the_tests_run_unpatched() -> None:

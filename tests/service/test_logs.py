@@ -15,6 +15,7 @@ import gevent
 import pytest
 
 from geventecho.service import logs
+from geventecho.service.lines import FLUSH_SECONDS, QUEUE_LINES
 from tests.support import ROOT
 from tests.support.properties import given, st
 from tests.support.timing import PATIENCE, UNIT, wait_until
@@ -112,7 +113,7 @@ def test_an_unread_pipe_holds_up_nobody_and_what_is_dropped_is_counted(pipe: tup
     def read_all() -> bool:
         nonlocal text
         text += read(pipe[0])
-        return log.queue.empty()
+        return log._writer._queue.empty()
 
     wait_until(read_all)
     log.handle(record("the last"))
@@ -120,7 +121,7 @@ def test_an_unread_pipe_holds_up_nobody_and_what_is_dropped_is_counted(pipe: tup
     log.close()
     text += read(pipe[0])
     lines = text.splitlines()
-    told = sum(int(line.split()[0]) for line in lines if line.endswith("log lines were dropped"))
+    told = sum(int(line.split()[0]) for line in lines if line.endswith("lines were dropped"))
     assert told == log.dropped
     assert sum("line" in line and "WARNING" in line for line in lines) == 20_000 - told
     assert lines[-1].endswith("the last")
@@ -134,9 +135,9 @@ def test_closing_does_not_wait_for_a_reader_that_has_stopped(pipe: tuple[int, in
         log.handle(record("x" * 100))
     began = time.monotonic()
     log.close()
-    assert time.monotonic() - began < logs.FLUSH_SECONDS + 5 * UNIT
+    assert time.monotonic() - began < FLUSH_SECONDS + 5 * UNIT
     log.close()
-    assert time.monotonic() - began < logs.FLUSH_SECONDS + 5 * UNIT, "the second close() waits for nothing"
+    assert time.monotonic() - began < FLUSH_SECONDS + 5 * UNIT, "the second close() waits for nothing"
     wait_until(lambda: read(pipe[0]) == "" and not thread.is_alive(), what="the thread ends once it can write")
 
 
@@ -165,9 +166,9 @@ def test_a_full_queue_and_a_wrong_format_print_nothing(
     logger = logging.getLogger("geventecho.test")
     logger.info("%d", "no number")
     assert log.dropped == 1
-    for number in range(4 * logs.QUEUE_LINES):
+    for number in range(4 * QUEUE_LINES):
         logger.info("line %d", number)
-    assert log.dropped > logs.QUEUE_LINES
+    assert log.dropped > QUEUE_LINES
     log.close()
     assert capfd.readouterr() == ("", "")
 
@@ -272,7 +273,7 @@ def test_any_number_of_kinds_of_any_type_is_told_apart_in_bounded_memory(pipe: t
     for message in ({"un": "hashable"}, ValueError("error"), None):
         log.handle(record(message))  # type: ignore[arg-type]
     assert len(once._passed) == logs.KINDS
-    wait_until(lambda: read(pipe[0]) == "" and log.queue.empty())
+    wait_until(lambda: read(pipe[0]) == "" and log._writer._queue.empty())
     log.close()
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import socket as plain
 import subprocess
+import sys
 import time
 
 import gevent
 import pytest
 from gevent import socket
 
-from tests.support.commands import COMMAND, environment
+from tests.support import ROOT
+from tests.support.commands import COMMAND, caught, environment
 from tests.support.servers import Process, is_refused, ping, read_to_end, serve, time_until_refused
 from tests.support.timing import PATIENCE, UNIT, median_of, wait_until
 
@@ -234,20 +235,61 @@ def test_a_second_signal_ends_it_at_once(first: int, second: int, code: int) -> 
         assert server.errors == ""
 
 
-def test_a_reader_of_its_output_that_has_gone_costs_nothing() -> None:
-    """As in `geventecho serve | head -1`."""
-    reader, writer = os.pipe()
-    with subprocess.Popen(
-        [*COMMAND, "serve", "--port", "0"], stdout=writer, stderr=subprocess.PIPE, env=environment()
-    ) as process:
-        os.close(writer)
-        with open(reader) as lines:
-            assert lines.readline().startswith("listening on ")
-            lines.readline()
+def test_sighup_drains_and_a_further_one_does_not_cut_the_drain_short() -> None:
+    """A terminal that closes sends several."""
+    with serve("--drain-idle", str(5 * UNIT)) as server, server.connect() as client:
+        ping(client)
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: is_refused(server.address))
+        server.signal(signal.SIGHUP)
+        ping(client)
+        assert read_to_end(client) == b""
+        client.close()
+        assert server.wait() == 0
+        assert last_line(server)[1:] == (0, 0)
+
+
+def test_nohup_keeps_sighup_ignored() -> None:
+    with serve(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as server, server.connect() as client:
+        server.signal(signal.SIGHUP)
+        gevent.sleep(UNIT)
+        ping(client)
+        assert not is_refused(server.address)
+
+
+def test_sighup_and_sigusr1_are_harmless_from_before_gevent_is_imported_until_the_process_has_ended() -> None:
+    arguments = [*COMMAND, "serve", "--port", "0"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
+        wait_until(lambda: caught(process, signal.SIGHUP) and caught(process, signal.SIGUSR1))
+        while not caught(process, signal.SIGTERM):
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGUSR1)
+            gevent.sleep(UNIT / 100)
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"listening on "), "and nothing is printed before"
         process.terminate()
+        while process.poll() is None:
+            process.send_signal(signal.SIGUSR1)
+            gevent.sleep(UNIT / 1000)
         _, errors = process.communicate(timeout=PATIENCE)
-    assert errors == b""
-    assert process.returncode == 0
+    assert (process.returncode, errors) == (0, b"")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_only_these_end_it_while_it_looks_its_name_up(number: int) -> None:
+    arguments = [sys.executable, "-m", "tests.service.scripts.slow_listen"]
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), cwd=ROOT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"looking up\n"
+        for harmless in (signal.SIGHUP, signal.SIGUSR1):
+            process.send_signal(harmless)
+        gevent.sleep(UNIT)
+        assert process.poll() is None
+        process.send_signal(number)
+        assert process.communicate(timeout=PATIENCE) == (b"", b"")
+    assert process.returncode == 128 + number
 
 
 def stuff_blindly(client: socket.socket) -> None:

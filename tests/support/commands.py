@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import os
 import resource
@@ -15,7 +14,8 @@ from unittest import mock
 import gevent
 import pytest
 
-from geventecho.cli.main import main
+from geventecho.cli import arguments as arguments_module
+from geventecho.cli.commands import main
 from tests.support.timing import SCALE
 
 COMMAND = (sys.executable, "-W", "error", "-m", "geventecho")
@@ -64,16 +64,15 @@ def usage_error(*arguments: str, names: dict[str, str] | None = None) -> str:
 
     It must end with 2 and print an error and a hint; returns the error without the command's name.
     """
-    output, errors = io.StringIO(), io.StringIO()
     with (
         in_this_process(**names or {}),
-        contextlib.redirect_stdout(output),
-        contextlib.redirect_stderr(errors),
+        mock.patch.object(arguments_module, "print_error") as print_error,
         pytest.raises(SystemExit) as ended,
     ):
         main(arguments)
-    assert (ended.value.code, output.getvalue()) == (2, "")
-    error, hint = errors.getvalue().splitlines()
+    assert ended.value.code == 2
+    text: str = print_error.call_args.args[0]
+    error, hint = text.splitlines()
     command_name = f"geventecho {arguments[0]}"
     assert hint == f"Try '{command_name} --help'."
     assert error.startswith(f"{command_name}: error: ")
@@ -89,6 +88,13 @@ def started(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         env=environment(),
     )
+
+
+def caught(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Whether the process has a handler for a signal by now (proc(5), SigCgt)."""
+    with open(f"/proc/{process.pid}/status") as status:
+        (mask,) = [int(line.split()[1], 16) for line in status if line.startswith("SigCgt:")]
+    return bool(mask & 1 << (number - 1))
 
 
 def send(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:

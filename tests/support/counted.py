@@ -14,10 +14,9 @@ import sys
 import gevent
 import greenlet
 
-from geventecho.cli.serve import print_line
 from geventecho.server import deadlines, listener
 from geventecho.server.tcp_server import EchoServer, TcpServer
-from geventecho.service import logs
+from geventecho.service import LineWriter, logs
 from geventecho.service.worker import serve
 
 
@@ -45,21 +44,23 @@ def main() -> int:
     deadlines.SILENCE = options.pop("silence", deadlines.SILENCE)  # type: ignore[misc]
     address = options.pop("address", "127.0.0.1:0")
     log = logs.configure(options.pop("log_level", "warning"), "text")
+    output = LineWriter(1)
     logs.report_hub_errors()
-    options["on_listening"] = lambda server: print_line(f"listening on {server.address}")
+    options["on_listening"] = lambda server: output.write(f"listening on {server.address}")
     server = TcpServer(address, handler, **options) if handler else EchoServer(address, **options)
 
     def tell() -> None:
         gc.collect()
         greenlets = sum(isinstance(found, greenlet.greenlet) and not found.dead for found in gc.get_objects())
         state = {"greenlets": greenlets, "descriptors": len(os.listdir("/proc/self/fd")), "log_dropped": log.dropped}
-        print_line(json.dumps(server.counters | state))
+        output.write(json.dumps(server.counters | state))
 
     gevent.signal_handler(signal.SIGUSR2, tell)
     try:
-        return serve(server, print_line, lambda: log.dropped)
+        return serve(server, output, log)
     finally:
         tell()
+        output.close()
         log.close()
 
 

@@ -9,8 +9,7 @@ import sys
 
 import gevent
 
-from geventecho.cli.main import main
-from geventecho.cli.serve import print_line
+from geventecho.cli.commands import main
 
 
 def make_objects() -> None:
@@ -23,7 +22,7 @@ def make_objects() -> None:
     kept: list[list[object]] = []
     kept.extend([] for _ in range(200_000))
     gc.callbacks.remove(count)
-    print_line(json.dumps(passes))
+    print(json.dumps(passes), flush=True)
 
 
 gevent.signal_handler(signal.SIGUSR2, make_objects)

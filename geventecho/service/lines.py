@@ -1,0 +1,92 @@
+"""Lines to a descriptor, through a bounded queue and a thread of its own.
+
+A write to a pipe or a terminal blocks when nobody reads, and would stop the hub with every connection. Here the hub
+only queues a line. A full queue drops it and counts it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Final
+
+__all__ = ["FLUSH_SECONDS", "QUEUE_LINES", "LineWriter"]
+
+QUEUE_LINES: Final = 1000
+FLUSH_SECONDS: Final = 0.25
+"""How long the end of the process waits for the last lines of each of its two outputs."""
+
+
+class LineWriter:
+    """Writes lines in a thread, in their order. The descriptor may also be a non-blocking one.
+
+    Args:
+        fd: descriptor to write to.
+        encoding: characters that it lacks are written as backslash escapes.
+        on_loss: is called with the reason when the first line is lost, by the thread or by who writes.
+
+    Attributes:
+        dropped: lines that were lost: the queue was full, or the descriptor took none.
+    """
+
+    def __init__(self, fd: int, encoding: str = "utf-8", on_loss: Callable[[str], object] = lambda _: None) -> None:
+        self._fd = fd
+        self._encoding = encoding
+        self._on_loss = on_loss
+        self.start()
+
+    def start(self) -> None:
+        """Start the thread, with an empty queue: a forked process has its parent's lines, but not its thread."""
+        # SimpleQueue and not Queue: the collector may run code that logs within put(), and Queue's lock would then wait
+        # for itself. SimpleQueue has no limit of its own.
+        self._queue: SimpleQueue[str | None] = SimpleQueue()
+        self.dropped = 0
+        # A daemon: one that is held by a write must not hold the interpreter's exit.
+        self._thread: threading.Thread | None = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """Queue a line, or drop it when the queue is full."""
+        if self._queue.qsize() < QUEUE_LINES:
+            self._queue.put(line)
+        else:
+            self.lose("nobody reads it")
+
+    def lose(self, reason: str, lines: int = 1) -> None:
+        """Count lost lines. Both threads do: CPython does not switch within ``+=`` of an attribute."""
+        self.dropped += lines
+        if self.dropped == lines:
+            self._on_loss(reason)
+
+    def close(self) -> None:
+        """Write what is queued, for FLUSH_SECONDS at most: the reader may have stopped reading. Idempotent."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._queue.put(None)
+            thread.join(FLUSH_SECONDS)
+            if unwritten := self._queue.qsize():  # the end mark stands for the line that is being written
+                self.lose("nobody reads it", unwritten)
+
+    def _run(self) -> None:
+        queue, told = self._queue, 0
+        while (line := queue.get()) is not None:
+            dropped = self.dropped  # it goes on growing while this is written
+            try:
+                if dropped > told:
+                    self._write_all(f"{dropped - told} lines were dropped")
+                    told = dropped
+                self._write_all(line)
+            except OSError as error:
+                self.lose(str(error.strerror))  # /dev/full, or a reader that has gone: the service goes on
+
+    def _write_all(self, line: str) -> None:
+        # Not to a file object: it has a lock, which a blocked write would hold at the process's end.
+        data = line.encode(self._encoding, "backslashreplace") + b"\n"
+        while data:
+            try:
+                data = data[os.write(self._fd, data) :]
+            except BlockingIOError:
+                select.select((), (self._fd,), ())

@@ -1,0 +1,23 @@
+"""`geventecho serve` where the name to listen on takes a minute to look up; "looking up" on standard output first."""
+
+from __future__ import annotations
+
+import os
+import sys
+from unittest import mock
+
+import gevent
+
+from geventecho.cli import main
+from geventecho.server import tcp_server
+
+
+def slow(*_: object, **__: object) -> None:
+    os.write(1, b"looking up\n")
+    gevent.sleep(60)
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = ["serve"]
+    with mock.patch.object(tcp_server, "listen", slow):
+        sys.exit(main())
