@@ -28,7 +28,8 @@ LOADTEST = $(BIN)/python -m geventecho.loadtest -f loadtests/locustfile.py --use
 
 # 5 is pytest's exit code for "none": what ARGS chooses may be all of one pass.
 CHOSEN = $(TESTS) $(if $(ARGS),$(ARGS) || test $$? -eq 5)
-PYTEST = $(BIN)/python -m pytest
+# Hundreds of processes import the package: they compile it once, also where the environment forbids to keep that.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # In the order of the folders: the many short files of tests/server come last, and no worker is left with a long one.
 TOGETHER = -m "not alone and not long" --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
