@@ -30,8 +30,7 @@ LOADTEST = $(BIN)/python -m geventecho.loadtest -f loadtests/locustfile.py --use
 CHOSEN = $(TESTS) $(if $(ARGS),$(ARGS) || test $$? -eq 5)
 # Hundreds of processes import the package: they compile it once, also where the environment forbids to keep that.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
-# In the order of the folders: the many short files of tests/server come last, and no worker is left with a long one.
-TOGETHER = -m "not alone and not long" --numprocesses 4 --dist loadfile --no-loadscope-reorder
+TOGETHER = -m "not alone and not long" --numprocesses 4 --dist loadfile
 
 .PHONY: help serve loadtest loadtest-headless test test-all test-oldest test-together test-alone test-long coverage \
 	check format bench bench-full build clean
