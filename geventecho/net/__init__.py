@@ -6,7 +6,7 @@ from geventecho.net.accept_queue import QueueDrops
 from geventecho.net.deadline import Deadline
 from geventecho.net.descriptors import descriptor_capacity, grow_descriptor_table, raise_descriptor_limit
 from geventecho.net.failures import abort, is_broken, linger_time, never_linger, translate_connect, translate_io
-from geventecho.net.tcp_info import tcp_liveness, tcp_traffic, undelivered, unread, unsent
+from geventecho.net.tcp_info import local_liveness, tcp_liveness, undelivered, unread, unsent
 from geventecho.net.wait import EXPIRED, QUIET, READY, check_free, make_timer, wait_ready, woken_by
 
 __all__ = [
@@ -21,11 +21,11 @@ __all__ = [
     "grow_descriptor_table",
     "is_broken",
     "linger_time",
+    "local_liveness",
     "make_timer",
     "never_linger",
     "raise_descriptor_limit",
     "tcp_liveness",
-    "tcp_traffic",
     "translate_connect",
     "translate_io",
     "undelivered",

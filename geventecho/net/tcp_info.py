@@ -9,33 +9,42 @@ from typing import Final, NamedTuple
 
 from gevent import socket
 
-__all__ = ["TcpLiveness", "TcpTraffic", "tcp_liveness", "tcp_traffic", "undelivered", "unread", "unsent"]
+__all__ = ["TcpLiveness", "local_liveness", "tcp_liveness", "undelivered", "unread", "unsent"]
 
 # Linux 5.x, linux/sockios.h: bytes in the send queue that the peer has not acknowledged.
 SIOCOUTQ: Final = 0x5411
-# linux/tcp.h, struct tcp_info: retransmits, probes; unacked; last_data_recv, last_ack_recv; notsent_bytes.
-TCP_INFO: Final = struct.Struct("=2x2B20xI24x2I84xI")
-# The same: retransmits; last_data_sent; last_data_recv; bytes_acked, bytes_received.
-TCP_TRAFFIC: Final = struct.Struct("=2xB41xI4xI64x2Q")
-
+# linux/tcp.h, struct tcp_info: ca_state, retransmits, probes; unacked; last_data_sent; last_data_recv, last_ack_recv;
+# bytes_acked, bytes_received; notsent_bytes; snd_wnd.
+TCP_INFO: Final = struct.Struct("=x3B20xI16xI4x2I60x2Q8xI80xI")
+# linux/tcp.h: bytes are being sent again.
+CA_RECOVERY: Final = 3
 
 # net/tcp_states.h: our FIN is not acknowledged yet; the peer has sent its own.
 FIN_WAIT1, CLOSE_WAIT, LAST_ACK, CLOSING = 4, 8, 9, 11
 
 
 class TcpLiveness(NamedTuple):
-    """Whether a peer's kernel still answers.
+    """Whether a peer's kernel still answers, and whether it takes what it is sent.
 
     Attributes:
         silence: seconds since anything came from it: data, or an acknowledgement (of a probe, too).
         outstanding: whether it was sent, or is about to be sent, what it has not acknowledged.
         unanswered: whether it was sent something again, or was asked twice, and has not answered. (Of one probe the
             kernel cannot be sure: an answer may come before it has counted the question.)
+        taken: bytes that it has acknowledged, and bytes that it has room for. The two stay as they are for as long as
+            it takes nothing, also while it answers the probes of its closed window.
+        stalled: seconds since it last took something. None: the kernel does not know, for it sends bytes again.
+        received: bytes that have come in, those that nobody has read yet included.
+        quiet: seconds since the connection carried anything new, whoever read or wrote it.
     """
 
     silence: float
     outstanding: bool
     unanswered: bool
+    taken: tuple[int, int]
+    stalled: float | None
+    received: int = 0
+    quiet: float = 0.0
 
 
 def tcp_liveness(sock: socket.socket) -> TcpLiveness:
@@ -46,34 +55,30 @@ def tcp_liveness(sock: socket.socket) -> TcpLiveness:
     """
     answer = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)
     # An older kernel tells less; what it leaves out reads as zero.
-    retransmits, probes, unacked, data, ack, waiting = TCP_INFO.unpack(answer.ljust(TCP_INFO.size, b"\0"))
-    return TcpLiveness(min(data, ack) / 1000, bool(unacked or waiting), retransmits > 0 or probes > 1)
+    answer = answer.ljust(TCP_INFO.size, b"\0")
+    state, again, probes, unacked, sent, data, ack, acked, received, waiting, room = TCP_INFO.unpack(answer)
+    # A window that was full lets bytes out as the peer makes room. A little room may have to wait for the next probe.
+    stalled = None if state >= CA_RECOVERY else 0.0 if room and not unacked else sent / 1000
+    return TcpLiveness(
+        silence=min(data, ack) / 1000,
+        outstanding=bool(unacked or waiting),
+        unanswered=again > 0 or probes > 1,
+        taken=(acked, room),
+        stalled=stalled,
+        received=received,
+        # What is sent again is nothing new: a peer that has vanished would look busy.
+        quiet=(data if again or stalled is None else min(sent, data)) / 1000,
+    )
 
 
-class TcpTraffic(NamedTuple):
-    """What a connection has carried, whoever read and wrote it.
-
-    Attributes:
-        quiet: seconds since it carried anything new.
-        received: bytes that have come in, those that nobody has read yet included.
-        acknowledged: bytes that the peer has acknowledged; the SYN of a connect(2) is one.
-    """
-
-    quiet: float
-    received: int
-    acknowledged: int
-
-
-def tcp_traffic(sock: socket.socket) -> TcpTraffic:
-    """Ask what a TCP connection has carried.
+def local_liveness(sock: socket.socket) -> TcpLiveness:
+    """The same of a connection over a Unix socket, whose peer cannot vanish.
 
     Raises:
-        OSError: the socket is closed, or is not TCP.
+        OSError: the socket is closed.
     """
-    answer = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_TRAFFIC.size)
-    retransmits, sent, came, acknowledged, received = TCP_TRAFFIC.unpack(answer.ljust(TCP_TRAFFIC.size, b"\0"))
-    # What is sent again is nothing new: a peer that has vanished would look busy.
-    return TcpTraffic((came if retransmits else min(sent, came)) / 1000, received, acknowledged)
+    waiting = unsent(sock.fileno())
+    return TcpLiveness(0.0, waiting > 0, False, (-waiting, 0), None)
 
 
 def unsent(fd: int) -> int:

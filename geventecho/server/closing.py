@@ -6,7 +6,6 @@ their way to it. So the server reads on for a while after its FIN, and throws aw
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 import gevent
@@ -26,22 +25,14 @@ LINGER_MAX: Final = 10.0
 POLL: Final = 0.01
 
 
-def finish(connection: Connection, *, flush_seconds: float | None) -> None:
+def finish(connection: Connection) -> None:
     """End the stream in order, from the connection's own greenlet; closing the socket is left to the caller.
 
-    Args:
-        connection: the connection.
-        flush_seconds: how long the peer may go without taking a byte that is owed, LINGER_MAX in all; None is until
-            it is cut.
-
     Raises:
-        OSError: the connection broke, or the peer took nothing in time.
-        Cut: it was told to go now.
+        OSError: the connection broke.
+        Cut: it was told to go now, by a drain or because the peer did not take in time what it is owed.
     """
-    if flush_seconds is None:
-        connection.flush()
-    else:
-        _deliver(connection, flush_seconds)
+    connection.flush()
     connection.sock._sock.shutdown(socket.SHUT_WR)
     _discard(connection)
 
@@ -66,43 +57,26 @@ def destroyed_by_close(connection: Connection, *, reset: bool) -> int:
     return 0
 
 
-def _deliver(connection: Connection, seconds: float) -> None:
-    """Flush for as long as the peer's kernel takes some of it every `seconds`.
-
-    SIOCOUTQ shrinks as soon as the peer acknowledges bytes. The socket becomes writable much later, when a third of
-    its send buffer is free.
-    """
-    fd, last = connection.sock.fileno(), time.monotonic() + LINGER_MAX
-    while connection.pending is not None:
-        waiting = unsent(fd) + connection.owed
-        with gevent.Timeout(min(seconds, last - time.monotonic()), False):
-            connection.flush()
-        stuck = unsent(fd) + connection.owed >= waiting
-        if connection.pending is not None and (stuck or time.monotonic() >= last):
-            raise TimeoutError("the peer took nothing")
-
-
 def _discard(connection: Connection) -> None:
     """Read until the peer's FIN, LINGER_SECONDS or LINGER_BYTES, then until it has acknowledged what is on its way."""
-    sock = connection.sock
-    end = time.monotonic() + LINGER_SECONDS
+    sock, clock = connection.sock, connection.clock
+    end = clock.now + LINGER_SECONDS
     waiting = unsent(sock.fileno())
     while connection.discarded < LINGER_BYTES:
-        left = end - time.monotonic()
         try:
             data = sock._sock.recv(RECEIVE_SIZE)
         except BlockingIOError:
-            if left <= 0 or not wait_ready(sock._read_event, left):
+            # The time is over once nothing is left to read: what came in a pause of the process came in time.
+            if clock.now >= end:
                 break
+            wait_ready(sock._read_event, max(POLL, end - clock.now))
             continue
         if not data:
             return
         connection.count_discarded(len(data))
-        if left <= 0:
-            break
     if connection.is_local:
         _refuse_more(connection)
-    _await_acknowledgement(sock.fileno(), waiting, end)
+    _await_acknowledgement(connection, waiting, end)
 
 
 def _refuse_more(connection: Connection) -> None:
@@ -117,17 +91,16 @@ def _refuse_more(connection: Connection) -> None:
         connection.count_discarded(len(data))
 
 
-def _await_acknowledgement(fd: int, waiting: int, end: float) -> None:
+def _await_acknowledgement(connection: Connection, waiting: int, end: float) -> None:
     """Wait until nothing is on its way, for as long as the peer acknowledges some of it every LINGER_SECONDS.
 
     Whether a FIN was acknowledged is no event that epoll(7) reports, so this asks. A peer that sends its own FIN in
     time never gets here.
     """
     last = end + LINGER_MAX - LINGER_SECONDS
-    while True:
-        now, still = time.monotonic(), unsent(fd)
+    while (still := unsent(connection.sock.fileno())) and connection.clock.now < last:
         if still < waiting:
-            waiting, end = still, now + LINGER_SECONDS
-        if not still or now >= min(end, last):
+            waiting, end = still, connection.clock.now + LINGER_SECONDS
+        elif connection.clock.now >= end:
             return
         gevent.sleep(POLL)

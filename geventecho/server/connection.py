@@ -5,7 +5,6 @@ Rules for this file: it knows one socket; never the server, never another connec
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import math
 import time
@@ -17,7 +16,6 @@ from gevent import get_hub, getcurrent, socket
 from greenlet import greenlet
 
 from geventecho.address import Address, SockAddr
-from geventecho.net import tcp_traffic
 from geventecho.server.counters import Ending, Traffic
 from geventecho.server.rates import Meter, Pace
 
@@ -25,6 +23,9 @@ __all__ = ["RECEIVE_SIZE", "Clock", "Connection", "ConnectionInfo", "Cut", "Ende
 
 RECEIVE_SIZE: Final = 65536
 """Bytes that one read takes at most, and so the most of a connection that this process holds."""
+LONGEST_STEP: Final = 0.2
+"""Seconds by which the clock moves at most. More between two ticks is a pause: something held the loop, or stopped the
+process."""
 
 
 class Ended(gevent.GreenletExit):  # type: ignore[misc]
@@ -45,15 +46,36 @@ class Phase(enum.Enum):
 
 
 class Clock:
-    """The monotonic time of the last tick, in seconds.
+    """Seconds for which the loop has run, as of the last tick. Limits on time are measured by it.
 
-    Reading it costs an attribute where time.monotonic() costs a call: every message stamps its connection with it.
+    A pause counts as LONGEST_STEP, however long it is: nobody can see what a peer does in it, and a peer in the same
+    process, or on the same stopped machine, does nothing. Reading the clock costs an attribute where time.monotonic()
+    costs a call: every message stamps its connection with it.
+
+    Attributes:
+        now: the time.
+        resumed_at: when the last pause ended, or when the clock was started.
     """
 
-    __slots__ = ("now",)
+    __slots__ = ("_read_at", "now", "resumed_at")
 
     def __init__(self) -> None:
-        self.now = time.monotonic()
+        self.start()
+
+    def start(self) -> None:
+        """Begin at the monotonic time."""
+        self.now = self.resumed_at = self._read_at = time.monotonic()
+
+    def move(self) -> None:
+        """Move on by the time since the last move."""
+        before, self._read_at = self._read_at, time.monotonic()
+        self.now += min(self._read_at - before, LONGEST_STEP)
+        if self._read_at - before > LONGEST_STEP:
+            self.resumed_at = self.now
+
+    def read(self) -> float:
+        """The time since the last tick included."""
+        return self.now + min(time.monotonic() - self._read_at, LONGEST_STEP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +84,7 @@ class ConnectionInfo:
 
     Attributes:
         peer: the other end.
-        age: seconds since it was accepted.
+        age: seconds since it was accepted, to within 0.05; a pause of the process counts as at most 0.2 s.
         bytes_received: bytes read from it.
         bytes_sent: bytes handed to the kernel for it.
         phase: where it is in its life.
@@ -82,24 +104,28 @@ class Connection:
         sock: its gevent socket; only the connection's own greenlet reads, writes or closes it.
         sockaddr: the peer, as accept(2) named it.
         greenlet: the greenlet that serves it, once that runs.
-        accepted_at, last_byte_at: when it was accepted, and when it last carried a byte (monotonic seconds).
+        accepted_at, last_byte_at: when it was accepted, and when it last carried a byte or its peer's kernel was last
+            seen to take one; times are the clock's.
         clock, traffic: the server's; `traffic` adds up the bytes of all its connections.
         echoed: bytes that were read and at once sent; `read`, `written`: those that were read or sent otherwise.
         discarded: bytes that were read after our FIN; `discarded_at`: when the last of them came, 0 is never.
         meter: how much it may still receive and how fast, or None.
         pace: how fast it has to be, or None.
-        check_peer_at: when to ask the kernel whether its peer is still there (monotonic seconds).
+        check_peer_at: when to ask the kernel whether its peer is still there.
         passed: bytes that came in and bytes that the peer acknowledged, as the kernel last said. A handler may read and
             write past its socket object. None for an echo connection: all its bytes are counted.
+        taken: what its peer's kernel had taken when ours was last asked, or None: nothing was on its way then.
+        took_at: when it was last seen to take something of that.
+        deliver_by: until when it may take what it is owed at its end.
         pending: what was read and is not sent yet, while the peer takes nothing; else None.
         end_reason: why it was told to end, or None.
         due: the tick it is filed under in the deadlines, or None.
     """
 
     __slots__ = (
-        "accepted_at", "check_peer_at", "clock", "discarded", "discarded_at", "due", "echoed", "end_reason",
-        "greenlet", "last_byte_at", "meter", "pace", "passed", "pending", "phase", "read", "sock", "sockaddr",
-        "traffic", "written",
+        "accepted_at", "check_peer_at", "clock", "deliver_by", "discarded", "discarded_at", "due", "echoed",
+        "end_reason", "greenlet", "last_byte_at", "meter", "pace", "passed", "pending", "phase", "read", "sock",
+        "sockaddr", "taken", "took_at", "traffic", "written",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, sockaddr: SockAddr, clock: Clock, traffic: Traffic) -> None:
@@ -108,13 +134,15 @@ class Connection:
         self.clock = clock
         self.traffic = traffic
         self.greenlet: greenlet | None = None
-        self.accepted_at = self.last_byte_at = time.monotonic()
+        self.accepted_at = self.last_byte_at = clock.now
         self.echoed = self.read = self.written = self.discarded = 0
         self.discarded_at = 0.0
         self.meter: Meter | None = None
         self.pace: Pace | None = None
-        self.check_peer_at = math.inf
+        self.check_peer_at = self.deliver_by = math.inf
         self.passed: tuple[int, int] | None = None
+        self.taken: tuple[int, int] | None = None
+        self.took_at = 0.0
         self.pending: memoryview | None = None
         self.end_reason: Ending | None = None
         self.phase = Phase.NEW
@@ -200,8 +228,10 @@ class Connection:
 
     @property
     def carried(self) -> int:
-        """Bytes in both directions, as far as is known."""
-        return max(self.received + self.sent, sum(self.passed or ()))
+        """Bytes in both directions. Those that the kernel is known to hold for the peer are not carried yet."""
+        if self.passed is not None and any(self.passed):
+            return sum(self.passed)
+        return self.received + (self.sent if self.taken is None or self.is_local else self.taken[0])
 
     @property
     def sent(self) -> int:
@@ -225,13 +255,6 @@ class Connection:
         self.traffic.written += size
         self.last_byte_at = self.clock.now
 
-    def ask_kernel(self, now: float) -> None:
-        """Learn what it has carried past a handler's socket object: through TLS, a copy of it, or its descriptor."""
-        with contextlib.suppress(OSError):  # it is closed, or a Unix socket
-            traffic = tcp_traffic(self.sock)
-            self.passed = traffic.received, traffic.acknowledged
-            self.last_byte_at = max(self.last_byte_at, now - traffic.quiet)
-
     def count_destroyed(self, size: int) -> None:
         """Count bytes that the kernel took and will not deliver: they are owed again."""
         self.written -= size
@@ -245,7 +268,7 @@ class Connection:
 
     def info(self) -> ConnectionInfo:
         """A snapshot."""
-        age = time.monotonic() - self.accepted_at
+        age = self.clock.read() - self.accepted_at
         return ConnectionInfo(
             Address.from_sockaddr(self.sockaddr), age, self.received + self.discarded, self.sent, self.phase
         )

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import random
-import time
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
 from gevent import get_hub
 
-from geventecho.net import tcp_liveness
+from geventecho.net import local_liveness, tcp_liveness, unread
+from geventecho.server.closing import LINGER_MAX, LINGER_SECONDS
 from geventecho.server.config import ServerConfig
 from geventecho.server.connection import Clock, Connection, Phase
 from geventecho.server.counters import Ending
@@ -28,12 +29,21 @@ TICK: Final = 0.05
 SILENCE: Final = 30.0
 """Seconds without anything from a peer that was sent something and ought to acknowledge it; then its host has vanished.
 
-The kernel's own limit (tcp(7), TCP_USER_TIMEOUT) cannot serve here: it also ends a peer that answers and has no room.
+The kernel's own limit (tcp(7), TCP_USER_TIMEOUT) serves neither here nor for stalled writes. It also ends peers that
+answer and have no room, and those that make room in pieces smaller than a packet (Linux 6.18).
 """
 QUIET: Final = 90.0
 """The same for a peer that was sent nothing: keep-alive asks it after 60 s."""
 SOONEST: Final = 1.0
 """The least time between two questions to the kernel about one peer, in seconds."""
+FIRST_LOOK: Final = 1 / 8
+"""When in its time a connection that is owed bytes is looked at first, to know later whether its peer took some."""
+
+Due = tuple[float, Ending | None]
+"""When to end a connection, and why; or, with None, when to look at its peer."""
+NEVER: Final[Due] = (math.inf, None)
+NEED_SILENCE: Final = frozenset((Ending.IDLE, Ending.FIRST_BYTE, Ending.DRAINED, Ending.SLOW))
+"""Reasons to end only a connection that has read what there is to read."""
 
 
 class Deadlines:
@@ -49,18 +59,19 @@ class Deadlines:
         self._first_byte = config.first_byte_timeout
         self._lifetime = config.lifetime
         self._idle = config.idle_timeout
-        self._write_stall = config.write_stall
+        self._write_stall = math.inf if config.write_stall is None else config.write_stall
         self._min_rate = config.min_rate
         self._drain_idle: float | None = None
+        self._look_every = min(SILENCE, max(SOONEST, self._write_stall))
+        self._first_look = FIRST_LOOK * min(self._write_stall, self._idle or math.inf)
         self._buckets: dict[int, set[Connection]] = {}
         self._seen = 0
-        self._late = False
         self._timer: Any = None
 
     def start(self) -> None:
         """Begin ticking, on the calling greenlet's hub."""
         if self._timer is None:
-            self.clock.now = time.monotonic()
+            self.clock.start()
             self._seen = int(self.clock.now / TICK)
             self._timer = get_hub().loop.timer(TICK, TICK)
             self._timer.start(self._tick)
@@ -74,30 +85,30 @@ class Deadlines:
     def drain(self, idle: float, connections: list[Connection]) -> None:
         """From now on, end connections after `idle` seconds without a byte."""
         self._drain_idle = idle
+        self._first_look = min(self._first_look, FIRST_LOOK * idle)
         for connection in connections:
-            self.watch(connection)
+            self._file(connection)
 
     def add(self, connection: Connection) -> None:
         """Watch a connection that was just accepted."""
         if not connection.is_local:
             # Peers that came together are not checked together. A check takes 7 us: 10,000 would hold up all others.
-            connection.check_peer_at = connection.accepted_at + SILENCE * (0.5 + random.random() / 2)  # noqa: S311
+            connection.check_peer_at = connection.accepted_at + self._look_every * (0.5 + random.random() / 2)  # noqa: S311
         if self._min_rate is not None:
             connection.pace = Pace(self._min_rate, connection.accepted_at)
-        self.watch(connection)
+        self._file(connection)
 
     def watch(self, connection: Connection) -> None:
-        """File a connection under its next check; call again when it begins to owe bytes."""
-        due = self._due(connection)
-        if due is None:
-            return
-        # The stamp may be a tick old: the extra tick keeps a limit from being early.
-        tick = max(int((due[0] + TICK) / TICK) + 1, self._seen + 1)
-        if connection.due is None or tick < connection.due:
-            if connection.due is not None:
-                self.forget(connection)
-            connection.due = tick
-            self._buckets.setdefault(tick, set()).add(connection)
+        """Watch that its peer takes what a connection has begun to owe."""
+        connection.taken = None
+        self._file(connection)
+
+    def limit_delivery(self, connection: Connection) -> None:
+        """Cut a connection that ends when its peer takes nothing for LINGER_SECONDS, and after LINGER_MAX."""
+        if connection.pending is not None:
+            connection.last_byte_at = self.clock.now
+            connection.deliver_by = self.clock.now + LINGER_MAX
+            self.watch(connection)
 
     def forget(self, connection: Connection) -> None:
         """Drop a connection that has ended, or is to be filed anew."""
@@ -109,71 +120,130 @@ class Deadlines:
                     del self._buckets[connection.due]
             connection.due = None
 
-    def _due(self, connection: Connection) -> tuple[float, Ending] | None:
-        """When to end the connection if it makes no more progress, and why."""
-        found: list[tuple[float, Ending]] = [(connection.check_peer_at, Ending.VANISHED)]
-        if connection.pace is not None:
-            found.append((connection.pace.due, Ending.SLOW))
-        if self._first_byte is not None and not connection.has_spoken:
-            found.append((connection.accepted_at + self._first_byte, Ending.FIRST_BYTE))
-        if self._lifetime is not None:
-            found.append((connection.accepted_at + self._lifetime, Ending.LIFETIME))
-        if self._idle is not None:
-            found.append((connection.last_byte_at + self._idle, Ending.IDLE))
-        if self._write_stall is not None and connection.pending is not None:
-            found.append((connection.last_byte_at + self._write_stall, Ending.WRITE_STALL))
-        if self._drain_idle is not None:
-            found.append((connection.last_byte_at + self._drain_idle, Ending.DRAINED))
-        due = found[0] if len(found) == 1 else min(found, key=itemgetter(0))
-        return due if due[0] < math.inf else None
+    def _file(self, connection: Connection) -> None:
+        """File a connection under its next check."""
+        due, _ = self._due(connection)
+        if due < math.inf:
+            self._file_under(connection, due)
+
+    def _file_under(self, connection: Connection, due: float) -> None:
+        """File a connection under the first tick after this time, unless it is filed under an earlier one."""
+        # The stamp may be a tick old: the extra tick keeps a limit from being early.
+        tick = max(int((due + TICK) / TICK) + 1, self._seen + 1)
+        if connection.due is None or tick < connection.due:
+            self.forget(connection)
+            connection.due = tick
+            self._buckets.setdefault(tick, set()).add(connection)
+
+    def _due(self, connection: Connection) -> Due:
+        """When to end the connection or to look at its peer, unless it makes progress."""
+        last, stall, first_look = connection.last_byte_at, self._write_stall, self._first_look
+        found: list[Due]
+        if connection.phase is Phase.ENDING:
+            if connection.pending is None or connection.deliver_by == math.inf:
+                return NEVER
+            stall, first_look = LINGER_SECONDS, FIRST_LOOK * LINGER_SECONDS
+            found = [(connection.deliver_by, Ending.CUT)]
+        else:
+            found = [(connection.check_peer_at, None)]
+            if connection.pace is not None:
+                found.append((connection.pace.due, Ending.SLOW))
+            if self._first_byte is not None and not connection.has_spoken:
+                found.append((connection.accepted_at + self._first_byte, Ending.FIRST_BYTE))
+            if self._lifetime is not None:
+                found.append((connection.accepted_at + self._lifetime, Ending.LIFETIME))
+            if self._idle is not None:
+                found.append((last + self._idle, Ending.IDLE))
+            if self._drain_idle is not None:
+                found.append((last + self._drain_idle, Ending.DRAINED))
+        if connection.taken is not None:
+            # What a peer sends to a handler says nothing about what it takes.
+            found.append(((connection.took_at if connection.pending is None else last) + stall, Ending.WRITE_STALL))
+        elif connection.pending is not None:
+            found.append((last + first_look, None))
+        return found[0] if len(found) == 1 else min(found, key=itemgetter(0))
 
     def _tick(self) -> None:
-        now = time.monotonic()
-        late = now - self.clock.now > 4 * TICK
-        self.clock.now = now
-        if late and not self._late:
-            # Something held the loop. Bytes that came meanwhile are not read yet: judge after they are.
-            self._late = True
-            return
-        self._late = False
+        before = self.clock.now
+        self.clock.move()
+        now = self.clock.now
+        if now - before > 2 * TICK:
+            self._stamp_again(before)
         tick = int(now / TICK)
-        for number in range(self._seen + 1, tick + 1):
+        seen, self._seen = self._seen, max(tick, self._seen)
+        for number in range(seen + 1, tick + 1):
             for connection in self._buckets.pop(number, ()):
                 connection.due = None
                 self._judge(connection, now)
-        self._seen = max(tick, self._seen)
+
+    def _stamp_again(self, stamp: float) -> None:
+        """Something held the loop. What was stamped meanwhile came at any time until now."""
+        for connection in chain.from_iterable(self._buckets.values()):
+            if connection.last_byte_at == stamp:
+                connection.last_byte_at = self.clock.now
+            if connection.accepted_at == stamp:
+                connection.accepted_at = self.clock.now
 
     def _judge(self, connection: Connection, now: float) -> None:
-        if connection.end_reason is not None or connection.phase in (Phase.ENDING, Phase.CLOSED):
+        is_ending = connection.phase is Phase.ENDING
+        if connection.phase is Phase.CLOSED or (connection.end_reason is not None and not is_ending):
             return
-        due = self._due(connection)
-        if due is not None and due[0] + TICK <= now and connection.passed is not None:
-            connection.ask_kernel(now)
-            due = self._due(connection)
-        if due is not None and due[0] + TICK <= now and self._is_over(connection, due[1], now):
-            connection.end(due[1])
+        latest = now - TICK
+        due, why = self._due(connection)
+        if due <= latest:
+            if why in NEED_SILENCE and _has_input(connection):
+                self._file_under(connection, latest)
+                return
+            due, why = self._ask_peer(connection, now)
+        if due > latest or why is None or (why is Ending.SLOW and not _is_slow(connection, now)):
+            self._file(connection)
+        elif is_ending:
+            connection.cut()
         else:
-            self.watch(connection)
+            connection.end(why)
 
-    def _is_over(self, connection: Connection, ending: Ending, now: float) -> bool:
-        """Whether the connection has to end. For VANISHED and SLOW the due time only says when to check; the check sets
-        the next one."""
-        if ending is Ending.VANISHED:
-            return self._has_vanished(connection, now)
-        if ending is Ending.SLOW and connection.pace is not None:
-            carried, owed = connection.carried, connection.pending is not None
-            return connection.pace.is_slow(carried, now - connection.last_byte_at, now, owed=owed)
-        return True
-
-    def _has_vanished(self, connection: Connection, now: float) -> bool:
+    def _ask_peer(self, connection: Connection, now: float) -> Due:
+        """Look whether the peer's kernel answers and takes what it is sent; say anew when to end the connection."""
         try:
-            silence, outstanding, unanswered = tcp_liveness(connection.sock)
-        except OSError:  # a handler has closed it
-            connection.check_peer_at = math.inf
-            return False
-        # The unacknowledged bytes may be a moment old, although the peer has been silent for long.
-        left = QUIET - silence
-        if outstanding:
-            left = min(left, SILENCE - min(silence, now - connection.last_byte_at))
-        connection.check_peer_at = now + min(SILENCE, max(SOONEST, left))
-        return unanswered and left <= 0
+            peer = (local_liveness if connection.is_local else tcp_liveness)(connection.sock)
+        except (OSError, ValueError):  # a handler has closed it
+            connection.check_peer_at, connection.taken = math.inf, None
+            return self._due(connection)
+        if not connection.is_local:
+            # The unacknowledged bytes may be a moment old, although the peer has been silent for long.
+            left = QUIET - peer.silence
+            if peer.outstanding:
+                left = min(left, SILENCE - min(peer.silence, now - connection.last_byte_at))
+            if peer.unanswered and left <= 0:
+                return -math.inf, Ending.VANISHED
+            connection.check_peer_at = now + min(self._look_every, max(SOONEST, left))
+            if connection.passed is not None:
+                connection.passed = peer.received, peer.taken[0]
+                connection.last_byte_at = max(connection.last_byte_at, now - peer.quiet)
+        if connection.pending is None and not peer.outstanding:
+            connection.taken = None
+        elif peer.taken != connection.taken:
+            stalled = peer.stalled
+            if stalled is None:
+                # At the first look there is nothing to compare with. The second one needs what is left of the limit.
+                stalled = (1 - FIRST_LOOK) * self._write_stall if connection.taken is None else 0.0
+            # The kernel's time goes on in a pause.
+            connection.took_at = max(now - stalled, self.clock.resumed_at)
+            connection.last_byte_at = max(connection.last_byte_at, connection.took_at)
+            connection.taken = peer.taken
+        due, why = self._due(connection)
+        return due, Ending.VANISHED if why is Ending.WRITE_STALL and peer.unanswered else why
+
+
+def _is_slow(connection: Connection, now: float) -> bool:
+    """Whether it carries less than its least rate. This sets the time of the next check."""
+    if connection.pace is None:
+        return False
+    silent, owed = now - connection.last_byte_at, connection.pending is not None
+    return connection.pace.is_slow(connection.carried, silent, now, owed=owed)
+
+
+def _has_input(connection: Connection) -> bool:
+    """Whether bytes have come that the loop has yet to hand to the greenlet that waits for them."""
+    watcher = connection.sock._read_event
+    return watcher is not None and watcher.active and unread(connection.sock.fileno()) > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import socket as stdlib_socket
 import stat
@@ -35,16 +34,12 @@ NOT_SENT: Final = 65536
 KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
 
-def listen(
-    address: Address, *, backlog: int, write_stall: float | None = None
-) -> tuple[socket.socket, Address, SocketFile | None]:
+def listen(address: Address, *, backlog: int) -> tuple[socket.socket, Address, SocketFile | None]:
     """Open a listener, or adopt one for an `fd:N` target.
 
     Args:
         address: where; port 0 lets the kernel choose.
         backlog: length asked for the accept queue; listen(2) clamps it to net.core.somaxconn.
-        write_stall: seconds, and one more, after which the kernel gives up on a peer that takes nothing of what is on
-            its way to it (tcp(7), TCP_USER_TIMEOUT); None leaves that to tcp_retries2, some 15 minutes.
 
     Returns:
         The listening socket, the address it is bound to, and the file to remove when it is closed.
@@ -64,7 +59,7 @@ def listen(
             listener = _bind_tcp(address)
         with _closed_on_error(listener):
             if listener.family != socket.AF_UNIX:
-                _set_options(listener, write_stall)
+                _set_options(listener)
             elif address.scheme == "unix":
                 file = _bind_unix(listener, address, backlog)
             listener.listen(backlog)
@@ -93,17 +88,13 @@ def _closed_on_error(listener: socket.socket) -> Iterator[None]:
         raise
 
 
-def _set_options(listener: socket.socket, write_stall: float | None) -> None:
+def _set_options(listener: socket.socket) -> None:
     """Linux copies these from the listener to what it accepts: some syscalls here instead of some for each client."""
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEPALIVE.items():
         listener.setsockopt(socket.IPPROTO_TCP, option, value)
-    if write_stall is not None:
-        # A second later than the server's own look at bytes that the kernel did not even take: that one has a name.
-        milliseconds = min(math.ceil(write_stall * 1000) + 1000, MOST_INT)
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
 
 
 def _bind_tcp(address: Address) -> socket.socket:

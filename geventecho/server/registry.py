@@ -16,9 +16,9 @@ from gevent import get_hub, socket
 from greenlet import greenlet
 
 from geventecho.address import Address, SockAddr
-from geventecho.net import abort, is_broken, linger_time, tcp_liveness
+from geventecho.net import abort, is_broken, linger_time
 from geventecho.server.admission import AddressLimits
-from geventecho.server.closing import LINGER_SECONDS, destroyed_by_close, finish
+from geventecho.server.closing import destroyed_by_close, finish
 from geventecho.server.config import ServerConfig
 from geventecho.server.connection import RECEIVE_SIZE, Clock, Connection, Ended, Phase
 from geventecho.server.counters import Counters, Ending, Refusal
@@ -203,8 +203,8 @@ class Registry:
         """Tell a broken connection from a handler's timeout and from its failure."""
         with contextlib.suppress(Exception):  # a class of the handler's own may fail when it is asked for its number
             if isinstance(error, OSError) and is_broken(error):
-                # ETIMEDOUT: the kernel gave up on the peer (tcp(7)).
-                return _given_up(connection) if error.errno == errno.ETIMEDOUT else Ending.RESET
+                # ETIMEDOUT: the peer answered neither what it was sent nor keep-alive (tcp(7)).
+                return Ending.VANISHED if error.errno == errno.ETIMEDOUT else Ending.RESET
         if not isinstance(error, gevent.GreenletExit) and connection.phase is not Phase.CLOSED:
             logger.error("a handler failed at %s, its connection is closed: %s", locate(error), describe(error))
             logger.debug("a handler failed", exc_info=error)
@@ -226,8 +226,10 @@ class Registry:
             abort(connection.sock)
             return
         try:
+            if not self.draining:
+                self._deadlines.limit_delivery(connection)
             if self._echoes or linger_time(connection.sock) != 0:  # else the handler wants RST, which close(2) sends
-                finish(connection, flush_seconds=None if self.draining else LINGER_SECONDS)
+                finish(connection)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -256,12 +258,3 @@ class Registry:
         if not self.open:
             self._deadlines.stop()
             self._emptied()
-
-
-def _given_up(connection: Connection) -> Ending:
-    """Why the kernel gave up on a peer: it answered, and had no room for what was sent, or it did not answer."""
-    with contextlib.suppress(OSError):
-        _, outstanding, unanswered = tcp_liveness(connection.sock)
-        if outstanding and not unanswered:
-            return Ending.WRITE_STALL
-    return Ending.VANISHED

@@ -120,8 +120,7 @@ class TcpServer:
         if self._state in (ServerState.LISTENING, ServerState.DRAINING):
             raise ServerStateError(f"the server is {self._state.value}; stop() it before it is started again")
         try:
-            backlog, write_stall = self.config.backlog, self.config.write_stall
-            listener, self._address, self._file = listen(self._target, backlog=backlog, write_stall=write_stall)
+            listener, self._address, self._file = listen(self._target, backlog=self.config.backlog)
         except ListenError as error:
             self._hooks.call("error", error)
             raise

@@ -73,7 +73,7 @@ def test_the_pulse_of_a_peer_that_has_nothing_to_say(pair: tuple[socket.socket, 
     began = time.monotonic()
     wait_until(lambda: tcp_info.tcp_liveness(near).silence >= 3 * UNIT)
     assert time.monotonic() - began >= 3 * UNIT - 0.02
-    assert tcp_info.tcp_liveness(near)[1:] == (False, False)
+    assert tcp_info.tcp_liveness(near)[1:3] == (False, False)
 
 
 def test_a_peer_that_takes_nothing_still_answers(pair: tuple[socket.socket, plain.socket]) -> None:
@@ -82,11 +82,44 @@ def test_a_peer_that_takes_nothing_still_answers(pair: tuple[socket.socket, plai
     fill(near)
     end = time.monotonic() + 15 * UNIT
     while time.monotonic() < end:
-        silence, outstanding, unanswered = tcp_info.tcp_liveness(near)
+        silence, outstanding, unanswered, *_ = tcp_info.tcp_liveness(near)
         assert outstanding
         assert not unanswered
         assert silence < 14 * UNIT
         time.sleep(0.01)
+
+
+def test_what_a_peer_takes_is_told_from_the_answers_of_one_that_takes_nothing(
+    pair: tuple[socket.socket, plain.socket],
+) -> None:
+    near, far = pair
+    fill(near)
+    wait_until(lambda: (tcp_info.tcp_liveness(near).stalled or 0) > 4 * UNIT)
+    full, probed = tcp_info.tcp_liveness(near), False
+    began = time.monotonic()
+    while not probed:
+        before, now = full.silence, tcp_info.tcp_liveness(near)
+        probed = now.silence < before
+        assert now.taken == full.taken, "it took nothing"
+        assert now.stalled is not None
+        assert now.stalled >= time.monotonic() - began - 0.02
+        full = now
+        time.sleep(0.005)
+    far.recv(1 << 20)
+    wait_until(lambda: tcp_info.tcp_liveness(near).taken > full.taken)
+    assert (tcp_info.tcp_liveness(near).stalled or 0) < 4 * UNIT
+
+
+def test_what_the_peer_of_a_unix_socket_takes() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        assert not tcp_info.local_liveness(near).outstanding
+        near.sendall(b"x" * 1000)
+        full = tcp_info.local_liveness(near)
+        assert full.outstanding
+        assert full == tcp_info.local_liveness(near)
+        assert len(far.recv(1000)) == 1000
+        assert tcp_info.local_liveness(near).taken > full.taken
 
 
 def test_no_pulse_of_what_is_not_tcp() -> None:
@@ -97,18 +130,17 @@ def test_no_pulse_of_what_is_not_tcp() -> None:
         tcp_info.tcp_liveness(near)
 
 
-def test_traffic_is_what_a_connection_has_carried_whoever_read_it(pair: tuple[socket.socket, plain.socket]) -> None:
+def test_it_tells_what_a_connection_has_carried_whoever_read_it(pair: tuple[socket.socket, plain.socket]) -> None:
     near, far = pair
-    assert tcp_info.tcp_traffic(near)[1:] == (0, 1)
+
+    def carried() -> tuple[int, int]:
+        peer = tcp_info.tcp_liveness(near)
+        return peer.received, peer.taken[0]
+
+    assert carried() == (0, 1)  # the SYN of a connect(2) is acknowledged like a byte
     time.sleep(2 * UNIT)
-    assert tcp_info.tcp_traffic(near).quiet > UNIT
+    assert tcp_info.tcp_liveness(near).quiet > UNIT
     far.sendall(b"x" * 1000)
     near.sendall(b"y" * 2000)
-    wait_until(lambda: tcp_info.tcp_traffic(near)[1:] == (1000, 2001))
-    assert tcp_info.tcp_traffic(near).quiet < UNIT
-
-
-def test_a_unix_socket_does_not_tell_what_it_has_carried() -> None:
-    near, far = socket.socketpair()
-    with near, far, pytest.raises(OSError, match="not supported"):
-        tcp_info.tcp_traffic(near)
+    wait_until(lambda: carried() == (1000, 2001))
+    assert tcp_info.tcp_liveness(near).quiet < UNIT

@@ -195,6 +195,30 @@ def test_what_a_cut_destroys_in_the_kernel_is_counted_as_lost() -> None:
         assert_adds_up(counters)
 
 
+@pytest.mark.parametrize("is_owed", [True, False], ids=["flush", "linger"])
+def test_a_pause_of_the_process_takes_no_time_from_a_peer(is_owed: bool) -> None:
+    """It is longer than the peer may take. What the peer sent is read before its time is over, or RST would follow."""
+    with echo_server(lifetime=2 * UNIT) as server, dial(server) as client:
+        if is_owed:
+            stuff(server, client)
+        else:
+            ping(client)
+        wait_until(lambda: server.connections[0].phase.value == "ending")
+        if not is_owed:
+            client.sendall(b"x" * 300 * KIB)
+        client.settimeout(PATIENCE)
+        time.sleep(LINGER_SECONDS + 2 * UNIT)  # not gevent's: nothing runs
+        gevent.sleep(UNIT)
+        received = len(read_to_end(client))
+        client.close()
+        wait_until(lambda: not server.connection_count)
+        counters = server.counters
+        assert counters["bytes_lost"] == 0
+        assert received == counters["bytes_sent"] - (0 if is_owed else 4)
+        assert counters["bytes_discarded"] >= (0 if is_owed else 300 * KIB)
+        assert_adds_up(counters)
+
+
 def test_a_reset_while_lingering_ends_it() -> None:
     with echo_server(lifetime=UNIT) as server:
         with dial(server) as client:

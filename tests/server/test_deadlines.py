@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from geventecho.server import deadlines
 from geventecho.server.connection import Phase
 from geventecho.server.counters import Ending
 from geventecho.server.deadlines import TICK
@@ -123,18 +124,122 @@ def test_what_is_forgotten_is_never_judged_and_leaves_nothing_behind(monkeypatch
     assert not bench.deadlines._buckets
 
 
-def test_a_loop_that_was_held_reads_before_it_judges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes that came meanwhile are in the kernel: the peer was not idle, the process was."""
+@pytest.mark.parametrize("limit", ["idle_timeout", "first_byte_timeout", "lifetime"])
+def test_a_pause_counts_as_a_fifth_of_a_second_however_often_it_comes(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(monkeypatch, **{limit: 1})
+    watched = bench.open()
+    bench.run(0.5)
+    for _ in range(2):
+        bench.now += 60
+        bench.deadlines._tick()
+        bench.deadlines._tick()
+    assert not watched.endings
+    bench.run(0.1 + 3 * TICK)
+    assert len(watched.endings) == 1
+
+
+def test_one_whose_input_the_loop_has_yet_to_read_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, idle_timeout=1)
-    watched, idle = bench.open(), bench.open()
+    watched = bench.open()
+    watched.sock._read_event.active = True
+    monkeypatch.setattr(deadlines, "unread", lambda _fd: 1)
+    bench.run(5)
+    assert not watched.endings
+    watched.sock._read_event.active = False  # nobody wants to read it
+    assert bench.until_ended(watched) - 1005 <= 2 * TICK
+
+
+def test_what_came_while_the_loop_was_held_is_stamped_with_the_time_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A callback holds the loop, and the next ones of the same turn read what came meanwhile."""
+    bench = Bench(monkeypatch, idle_timeout=1)
+    watched = bench.open()
     bench.run(0.5)
     bench.now += 60
-    bench.deadlines._tick()
-    assert not watched.endings
     bench.carry(watched)
-    bench.run(3 * TICK)
+    bench.deadlines._tick()
+    since = bench.now
+    assert 1 <= bench.until_ended(watched) - since <= 1 + 3 * TICK
+
+
+class Reader:
+    """A peer that is owed bytes, and whose kernel takes some of them whenever the test says so."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, **limits: float) -> None:
+        self.bench = Bench(patch, **limits)
+        self.peer = Peer(self.bench, patch)
+        self.peer.outstanding = True
+        self.watched = self.bench.accept()
+        self.bench.carry(self.watched)
+        self.watched.pending = memoryview(b"owed")
+        self.bench.deadlines.watch(self.watched)
+
+    def take(self) -> None:
+        self.peer.acknowledged += 1
+        self.peer.last_taken = self.bench.now
+
+
+@pytest.mark.parametrize("sends_again", [False, True])
+@pytest.mark.parametrize(
+    ("limit", "ending"), [("write_stall", Ending.WRITE_STALL), ("idle_timeout", Ending.IDLE), ("drain", Ending.DRAINED)]
+)
+def test_what_the_kernel_of_a_peer_takes_is_progress(
+    limit: str, ending: Ending, sends_again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long before the socket is writable again."""
+    reader = Reader(monkeypatch, **({} if limit == "drain" else {limit: 10}))
+    bench, watched = reader.bench, reader.watched
+    if limit == "drain":
+        bench.deadlines.drain(10, [watched])
+    reader.peer.sends_again = sends_again
+    for _ in range(10):
+        bench.run(7)
+        reader.take()
     assert not watched.endings
-    assert idle.endings == [Ending.IDLE]
+    last = bench.now
+    bench.until_ended(watched)
+    assert watched.endings == [ending]
+    # While it sends bytes again, the kernel does not tell when the peer took some: it did since the last look.
+    assert 10 <= bench.now - last <= (20 if sends_again else 10) + 3 * TICK
+
+
+@pytest.mark.parametrize("sends_again", [False, True])
+@pytest.mark.parametrize("limit", ["write_stall", "idle_timeout"])
+def test_a_peer_that_takes_nothing_is_ended_in_time(
+    limit: str, sends_again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader(monkeypatch, **{limit: 10})
+    reader.peer.sends_again = sends_again
+    assert 10 <= reader.bench.until_ended(reader.watched) - 1000 <= 10 + 3 * TICK
+
+
+@pytest.mark.parametrize("seconds", [4, 60])
+def test_what_the_kernel_holds_for_a_peer_is_watched_too(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a handler writes, and the end of an echo: nothing is pending here."""
+    bench = Bench(monkeypatch, write_stall=seconds)
+    peer = Peer(bench, monkeypatch)
+    watched = bench.accept()
+    bench.carry(watched)
+    peer.outstanding = True
+    for _ in range(5):
+        bench.run(seconds * 0.8)
+        peer.acknowledged += 1
+        peer.last_taken = bench.now
+    assert not watched.endings
+    last = bench.now
+    bench.until_ended(watched)
+    assert watched.endings == [Ending.WRITE_STALL]
+    assert seconds <= bench.now - last <= seconds + 3 * TICK
+
+
+def test_a_slow_trickle_of_acknowledgements_is_too_slow_for_a_least_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader(monkeypatch, write_stall=60, min_rate=100)
+    while not reader.watched.endings:
+        reader.bench.run(9)
+        reader.take()
+        assert reader.bench.now < 1100
+    assert reader.watched.endings == [Ending.SLOW]
 
 
 @given(

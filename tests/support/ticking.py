@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +24,9 @@ class Watched(Connection):
     """A connection without a socket. It keeps what it is told to end for."""
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(None, ("192.0.2.1", 7), clock, Traffic())
+        # Nobody waits for input; and the kernel does not know its descriptor.
+        sock = SimpleNamespace(_read_event=SimpleNamespace(active=False), fileno=lambda: -1)
+        super().__init__(sock, ("192.0.2.1", 7), clock, Traffic())
         self.phase = Phase.OPEN
         self.endings: list[Ending] = []
 
@@ -36,16 +40,20 @@ class Bench(ManualTime):
 
     def __init__(self, patch: pytest.MonkeyPatch, **limits: Any) -> None:
         super().__init__()
-        for module in (connection, deadlines):
-            patch.setattr(module, "time", self)
+        patch.setattr(connection, "time", self)
+        patch.setattr(deadlines, "tcp_liveness", self._tell_nothing)
         self.deadlines = Deadlines(ServerConfig(**{"write_stall": None, **limits}), Clock())
         self.deadlines.start()
         self.deadlines.stop()  # the ticks are the test's
 
+    def _tell_nothing(self, _sock: object) -> TcpLiveness:
+        """The kernel's answer where a test has no Peer: nothing is on its way."""
+        return TcpLiveness(0.0, False, False, (0, 0), math.inf)
+
     def open(self) -> Watched:
         """A connection that only its limits end, not the silence of its peer."""
         watched = Watched(self.deadlines.clock)
-        self.deadlines.watch(watched)
+        self.deadlines._file(watched)
         return watched
 
     def accept(self) -> Watched:
@@ -74,7 +82,12 @@ class Peer:
 
     def __init__(self, bench: Bench, patch: pytest.MonkeyPatch) -> None:
         self.bench, self.last_answer, self.outstanding, self.unanswered = bench, bench.now, False, False
+        self.acknowledged, self.room, self.last_taken = 0, 0, bench.now
+        self.sends_again = False
         patch.setattr(deadlines, "tcp_liveness", self.tcp_liveness)
 
     def tcp_liveness(self, _sock: object) -> TcpLiveness:
-        return TcpLiveness(self.bench.now - self.last_answer, self.outstanding, self.unanswered)
+        now = self.bench.now
+        stalled = None if self.sends_again else now - self.last_taken
+        taken = self.acknowledged, self.room
+        return TcpLiveness(now - self.last_answer, self.outstanding, self.unanswered, taken, stalled)

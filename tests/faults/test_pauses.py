@@ -1,0 +1,133 @@
+"""Scenarios of a process that stands still for longer than its limits: stopped and continued, or held by a handler."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from gevent import socket
+
+from geventecho.server.tcp_server import TcpServer
+from tests.support.servers import LOCAL, dial, ping, read_to_end, running
+from tests.support.timing import UNIT, wait_until
+from tests.support.watch import Counted, counted
+
+pytestmark = pytest.mark.faults
+
+
+class Busy:
+    """Clients that each send 8 bytes every so often, then half-close and read to the end."""
+
+    def __init__(self, server: Counted, count: int, every: float) -> None:
+        self._server, self._count, self._every = server, count, every
+        self._is_over = False
+        self.connected = 0
+        self._clients = [gevent.spawn(self._run, number / count * every) for number in range(count)]
+        wait_until(lambda: self.connected == count)
+
+    def _run(self, delay: float) -> bool:
+        """Whether every byte came back."""
+        sent = 0
+        with self._server.connect() as client:
+            self.connected += 1
+            reading = gevent.spawn(read_to_end, client)
+            gevent.sleep(delay)
+            while not self._is_over:
+                client.sendall(b"12345678")
+                sent += 8
+                gevent.sleep(self._every)
+            client.shutdown(socket.SHUT_WR)
+            return len(reading.get()) == sent
+
+    def cut_short(self) -> int:
+        """End them; returns how many were not served to their end."""
+        self._is_over = True
+        gevent.joinall(self._clients)
+        return sum(client.value is not True for client in self._clients)
+
+
+def pause(server: Counted, seconds: float, times: int = 1) -> None:
+    """Stop the process, and let it go on, for a moment only before the next time."""
+    for _ in range(times):
+        server.signal(signal.SIGSTOP)
+        gevent.sleep(seconds)
+        server.signal(signal.SIGCONT)
+        gevent.sleep(0.005)
+
+
+LIMIT, EVERY, PAUSE = 10 * UNIT, 3 * UNIT, 13 * UNIT
+
+
+@pytest.mark.parametrize(
+    ("options", "count", "times"),
+    [
+        ({"idle_timeout": LIMIT}, 500, 2),
+        pytest.param({"idle_timeout": LIMIT}, 2000, 2, marks=pytest.mark.long),
+        ({"first_byte_timeout": LIMIT}, 500, 1),
+        ({"idle_timeout": LIMIT, "handler": "plain"}, 100, 1),
+        ({"idle_timeout": LIMIT, "address": "unix:{folder}/socket"}, 100, 1),
+    ],
+    ids=["idle", "two thousand", "first byte", "handler", "unix"],
+)
+def test_a_pause_longer_than_a_limit_ends_no_busy_connection(
+    options: dict[str, Any], count: int, times: int, tmp_path: Path
+) -> None:
+    if "address" in options:
+        options = options | {"address": options["address"].format(folder=tmp_path)}
+    with counted(**options) as server:
+        busy = Busy(server, count, EVERY)
+        pause(server, PAUSE, times)
+        gevent.sleep(EVERY)
+        assert busy.cut_short() == 0
+        found = server.wait_for(open=0)
+        assert found["ended_idle"] == found["ended_first_byte"] == found["bytes_discarded"] == 0
+
+
+def test_a_pause_in_a_drain_cuts_no_active_client() -> None:
+    with counted(drain_idle=LIMIT) as server:
+        busy = Busy(server, 50, EVERY)
+        server.signal(signal.SIGTERM)
+        gevent.sleep(UNIT)
+        pause(server, PAUSE, times=2)
+        gevent.sleep(EVERY)
+        assert busy.cut_short() == 0
+        assert server.wait() == 0
+        assert server.last_report()["bytes_discarded"] == 0
+
+
+def test_one_that_is_silent_is_ended_after_the_pause() -> None:
+    with counted(idle_timeout=4 * UNIT) as server, server.connect() as client:
+        ping(client)
+        pause(server, 10 * UNIT)
+        began = time.monotonic()
+        assert read_to_end(client) == b""
+        assert time.monotonic() - began <= 4 * UNIT + 0.3
+
+
+def test_a_handler_that_holds_the_hub_ends_no_other() -> None:
+    """It runs in the turn of the loop in which the others are read: they are stamped with the time before it."""
+
+    def handler(sock: socket.socket, _peer: object) -> None:
+        while data := sock.recv(100):
+            if data == b"hold":
+                time.sleep(8 * UNIT)  # not gevent's
+            sock.sendall(data)
+
+    with running(TcpServer(LOCAL, handler, idle_timeout=5 * UNIT)) as server:
+        holder, *others = (dial(server) for _ in range(20))
+        for client in others:
+            ping(client)
+        for client in (holder, *others):
+            client.sendall(b"hold" if client is holder else b"more")
+        gevent.sleep(4 * UNIT)
+        for client in others:
+            assert client.recv(4) == b"more"
+            ping(client)
+            client.close()
+        holder.close()
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["ended_idle"] == 0
