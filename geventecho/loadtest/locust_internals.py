@@ -21,6 +21,7 @@ missing                                                 then
 `last_received_spawn_timestamp`, `spawning_greenlet`    users that a ramp-up starts after the last report are not in it
 `MasterRunner.clients`                                  a lost worker is waited for as long as a slow one
 `get_worker_index`                                      a lost worker is named by its id alone
+`default_args_dict`                                     each order to spawn users holds a worker for 0.2 seconds
 `master_host`, `master_port`                            a master that is busy for 7 seconds is taken for a dead one
 `get_html_report`, `process_html_filename`              the HTML report lacks what came after Locust wrote it
 `locust.main.main`                                      the launcher runs `python -m locust` in its own process
@@ -41,7 +42,7 @@ from typing import Any, Final
 
 import gevent
 from gevent import GreenletExit, get_hub
-from locust import User, stats
+from locust import User, argument_parser, stats
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.event import EventHook
@@ -59,6 +60,7 @@ __all__ = [
     "CSV_PERCENTILES",
     "CSV_ROWS",
     "CSV_WRITER",
+    "DEFAULT_OPTIONS",
     "ROW",
     "DefaultTaskSet",
     "Part",
@@ -288,6 +290,10 @@ def replace(part: Part, make: Callable[[Any], Callable[..., Any]]) -> None:
 # --- the end of a distributed run --------------------------------------------------------------------------------
 
 
+DEFAULT_OPTIONS: Final[Part] = (argument_parser, "default_args_dict")
+"""Makes a parser to list Locust's own options. A worker calls it for each option that comes with an order to spawn."""
+
+
 def ignore_spawn_orders(runner: WorkerRunner) -> None:
     """Ignore orders to spawn users: a worker ignores those that are older than the last one it obeyed."""
     runner.last_received_spawn_timestamp = sys.maxsize
@@ -363,10 +369,9 @@ def locust_main() -> None:
 
 def locust_parser() -> LocustArgumentParser:
     """A parser of Locust's own options, from command line, environment and files, without --help."""
-    parsing = importlib.import_module("locust.argument_parser")
     try:
-        parser: LocustArgumentParser = parsing.get_empty_argument_parser(add_help=False)
-        parsing.setup_parser_arguments(parser)
+        parser = argument_parser.get_empty_argument_parser(add_help=False)
+        argument_parser.setup_parser_arguments(parser)
     except AttributeError:
         return _plain_parser()
     return parser

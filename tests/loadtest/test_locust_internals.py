@@ -43,6 +43,7 @@ IN_A_WHOLE_RUN = (
     "clients",
     "get_worker_index",
     "master_host",
+    "default_args_dict",
     "get_html_report",
     "process_html_filename",
     "main",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,7 @@ from locust.web import WebUI
 
 from geventecho.errors import AddressError, ConfigError
 from geventecho.loadtest import settings
+from geventecho.loadtest.locust_internals import DEFAULT_OPTIONS, replace
 from geventecho.loadtest.measure import keep_microseconds
 from geventecho.loadtest.run.exit_code import USAGE_ERROR, RunSummary
 from geventecho.loadtest.run.final_reports import MasterReports, WorkerReports
@@ -84,6 +86,7 @@ def _finish(environment: Environment, runner: Runner) -> RunSummary:
     # start instead of 30 ms in the last response times.
     inspect.stack()
     if isinstance(runner, WorkerRunner):
+        replace(DEFAULT_OPTIONS, cache)
         WorkerReports(runner)
         watch = MasterWatch(runner)
         summary = RunSummary(environment, runner, watch)

@@ -12,13 +12,14 @@ from typing import Any
 
 import gevent
 import locust
-from locust import stats
+from locust import argument_parser, stats
 from locust.env import Environment
 from locust.stats import StatsEntry
 
 from geventecho.framing import Exactly
 from geventecho.loadtest import TcpUser, install
 from tests.support.harness import EchoUser, Run, task_user
+from tests.support.timing import wait_until
 
 EVENTS = ("quit", "quitting", "test_start")
 
@@ -50,6 +51,33 @@ def one_run(target: str, frozen: int, installs: int) -> list[dict[str, Any]]:
     result = run.finish()
     run.environment.events.quit.fire(exit_code=0)
     return [found, result]
+
+
+def parsers_made_by_spawn_orders(target: str) -> list[int]:
+    """How many parsers a worker makes when it is ordered to spawn its first user, and its second."""
+    options = argument_parser.get_parser().parse_args([])
+    ends = [Environment(user_classes=[EchoUser], host=target, parsed_options=options) for _ in range(2)]
+    master = ends[0].create_master_runner("127.0.0.1", 0)
+    install(ends[0])
+    worker = ends[1].create_worker_runner("127.0.0.1", master.server.port)
+    install(ends[1])
+    make = argument_parser.get_empty_argument_parser
+    made = []
+
+    def counted(**named: Any) -> argument_parser.LocustArgumentParser:
+        made.append(named)
+        return make(**named)
+
+    argument_parser.get_empty_argument_parser = counted  # type: ignore[assignment]
+    counts = []
+    for users in (1, 2):
+        master.start(users, 1)
+        wait_until(lambda users=users: worker.user_count == users)  # type: ignore[misc]
+        counts.append(len(made))
+        made.clear()
+    worker.quit()
+    master.quit()
+    return counts
 
 
 def in_steps(target: str) -> dict[str, Any]:

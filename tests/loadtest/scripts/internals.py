@@ -26,6 +26,7 @@ PARTS: tuple[tuple[Any, str], ...] = (
     internals.CSV_PERCENTILES,
     internals.CSV_ROWS,
     internals.CSV_WRITER,
+    internals.DEFAULT_OPTIONS,
     (stats, "STATS_TYPE_WIDTH"),
     (stats, "STATS_NAME_WIDTH"),
     (locust.main, "main"),
