@@ -16,7 +16,7 @@ def test_serve_looks_at_new_objects_only() -> None:
         with server.connect() as client:
             ping(client)
         server.signal(signal.SIGUSR2)
-        wait_until(lambda: server.lines[-1].startswith("["))
+        wait_until(lambda: server.lines and server.lines[-1].startswith("["))
         young, middle, everything = json.loads(server.lines[-1])
         assert server.stop() == 0
     assert everything == 0
