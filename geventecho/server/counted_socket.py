@@ -1,7 +1,8 @@
 """The socket that a handler of one's own gets: it counts bytes, shares the event loop and never holds it up.
 
 It costs less CPU time than gevent's own. That one tries to read, takes an exception, and waits, for every message; this
-one waits first when its last read took all there was. `sendall` is one send(2) as long as the peer takes its bytes.
+one waits first when its last read took all there was. `sendall` is one send(2) as long as the peer takes its bytes. And
+it reads few of its own attributes: a class with `__getattr__`, such as gevent's, looks each of them up at length.
 """
 
 from __future__ import annotations
@@ -29,18 +30,46 @@ OVERDUE: Final = -3 * TURN
 """The same for a handler that reads little, or never: what is left of its turn then."""
 
 
+class _Account:
+    """What a socket has carried.
+
+    Attributes:
+        connection: whose bytes they are; None in a copy that dup() makes: no connection counts its bytes.
+        left: bytes until others have their turn; 0 also when the last read took all there was.
+    """
+
+    __slots__ = ("connection", "left")
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        self.left = TURN
+
+    def read(self, count: int, size: int = 0) -> None:
+        """Count bytes that were read, of `size` that were asked for."""
+        self.left = 0 if count < size else self.left - count
+        if count and self.connection is not None:
+            self.connection.count_read(count)
+
+    def written(self, count: int) -> int:
+        """Count bytes that the kernel took."""
+        self.left -= count
+        if count and self.connection is not None:
+            self.connection.count_written(count)
+        return count
+
+
 def _receiving(name: str, flags_at: int) -> Callable[..., Any]:
     """A rarer call of gevent's socket, with the bytes counted; `flags_at` is the position of its flags."""
     receive = getattr(socket.socket, name)
 
     def call(self: CountedSocket, *args: Any) -> Any:
-        if self._left < 0:
+        if self.account.left < 0:
             self._await_turn()
         result = receive(self, *args)
         if len(args) <= flags_at or not args[flags_at] & socket.MSG_PEEK:  # else what was read stays in the queue
             # The bytes, their number, or a tuple that begins with one of these.
             data = result[0] if isinstance(result, tuple) else result
-            self._count_read(data if isinstance(data, int) else len(data))
+            self.account.read(data if isinstance(data, int) else len(data))
         return result
 
     return call
@@ -53,37 +82,39 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
     that is fast enough would be the only one served.
     """
 
-    # None in a copy that dup() makes: no connection counts its bytes.
-    connection: Connection | None = None
-    # Bytes until others have their turn. 0 also when the last read took all there was.
-    _left = TURN
     # The descriptor that was given away by detach(), and the cookie of its socket.
     _detached: tuple[int, bytes] | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.account = _Account()
 
     def recv(self, size: int, flags: int = 0) -> Any:
         if flags:
             return self._recv(size, flags)
         # The turn of others comes before the call, not after it: a timeout that strikes in it costs no byte.
-        if self._left <= 0 and size > 0:
+        account = self.account
+        if account.left <= 0 and size > 0:
             self._await_turn()
         try:
             data = self._sock.recv(size)
         except BlockingIOError:
             data = super().recv(size)
-        self._count_read(len(data), size)
+        account.read(len(data), size)
         return data
 
     def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> Any:
         if flags:
             return self._recv_into(buffer, size, flags)
         size = size or memoryview(buffer).nbytes
-        if self._left <= 0 and size > 0:
+        account = self.account
+        if account.left <= 0 and size > 0:
             self._await_turn()
         try:
             count = self._sock.recv_into(buffer, size)
         except BlockingIOError:
             count = super().recv_into(buffer, size)
-        self._count_read(count, size)
+        account.read(count, size)
         return count
 
     _recv = _receiving("recv", 1)
@@ -95,26 +126,28 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
 
     def send(self, data: Any, flags: int = 0, **options: float) -> int:
         self._let_others_write()
-        return self._count_written(super().send(data, flags, **options))
+        return self.account.written(super().send(data, flags, **options))
 
     def sendmsg(self, *args: object) -> int:
         self._let_others_write()
-        return self._count_written(super().sendmsg(*args))
+        return self.account.written(super().sendmsg(*args))
 
     def sendto(self, *args: object) -> int:
         self._let_others_write()
-        return self._count_written(super().sendto(*args))
+        return self.account.written(super().sendto(*args))
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        if self._left <= OVERDUE:
+        account = self.account
+        if account.left <= OVERDUE:
             self._let_others_write()
-        view = memoryview(data)
         try:
-            sent = self._count_written(self._sock.send(view, flags))
+            sent = account.written(self._sock.send(data, flags))
         except BlockingIOError:
             sent = 0
-        if sent < view.nbytes:
-            super().sendall(view.cast("B")[sent:], flags)
+        if type(data) is not bytes or sent < len(data):  # the length of others may be in larger items
+            rest = memoryview(data).cast("B")[sent:]
+            if rest:
+                super().sendall(rest, flags)
 
     def close(self) -> None:
         # close(2) would wait, in the kernel and with the whole process, for as long as SO_LINGER says (socket(7)).
@@ -142,22 +175,12 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
 
     def _await_turn(self) -> None:
         # As if there were nothing to read: each ready connection gets one turn in a round of the event loop.
-        if self.timeout != 0 and self._read_event is not None:
-            self._wait(self._read_event)
-            self._left = TURN
+        timeout, event = self.timeout, self._read_event
+        if timeout != 0 and event is not None:
+            socket.wait(event, timeout)
+            self.account.left = TURN
 
     def _let_others_write(self) -> None:
-        if self._left <= OVERDUE and self.timeout != 0:
-            self._left = 0
+        if self.account.left <= OVERDUE and self.timeout != 0:
+            self.account.left = 0
             gevent.sleep(0)
-
-    def _count_read(self, count: int, size: int = 0) -> None:
-        self._left = 0 if count < size else self._left - count
-        if count and self.connection is not None:
-            self.connection.count_read(count)
-
-    def _count_written(self, count: int) -> int:
-        self._left -= count
-        if count and self.connection is not None:
-            self.connection.count_written(count)
-        return count

@@ -297,7 +297,7 @@ class TcpServer:
     _echoes = False
 
     def _handle(self, connection: Connection, _deadlines: Deadlines) -> Ending:
-        connection.sock.connection, connection.passed = connection, (0, 0)
+        connection.sock.account.connection, connection.passed = connection, (0, 0)
         try:
             self._handler(connection.sock, connection.sockaddr)
         finally:

@@ -212,7 +212,7 @@ def test_it_is_an_ordinary_socket() -> None:
     with CountedSocket(fileno=near.detach()) as counted, far:
         far.sendall(b"x")
         assert counted.recv(1) == b"x"
-        assert counted.connection is None
+        assert counted.account.connection is None
         assert isinstance(counted, socket.socket)
 
 
