@@ -12,7 +12,7 @@ from locust.argument_parser import LocustArgumentParser
 
 from geventecho.address import Address, unsupported
 from geventecho.errors import AddressError, ConfigError
-from geventecho.options import seconds, whole_number
+from geventecho.options import one_of, rate_stages, seconds, whole_number
 
 __all__ = [
     "CHECKS",
@@ -20,9 +20,11 @@ __all__ = [
     "FIXED",
     "HELP",
     "PREFIX",
+    "RUN_TYPES",
     "Settings",
     "add_arguments",
     "class_values",
+    "given",
     "option_check",
     "target_of",
 ]
@@ -73,7 +75,7 @@ def given(options: Mapping[str, Any], name: str) -> Any:
 
     Args:
         options: by name; the values are text, as the command line, the environment and the web form give them.
-        name: a setting, such as "think_time".
+        name: of the option, such as "think_time".
 
     Raises:
         ConfigError: the value is wrong.
@@ -88,7 +90,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: a value is wrong.
     """
-    for name in TYPES:
+    for name in TYPES | RUN_TYPES:
         given(options, name)
 
 
@@ -105,7 +107,7 @@ def _default(name: str, value: Any, label: str) -> Any:
 
 def _parse(name: str, text: str, label: str) -> Any:
     try:
-        return TYPES[name](text)
+        return (TYPES | RUN_TYPES)[name](text)
     except argparse.ArgumentTypeError as error:
         raise ConfigError(f"{label}: {error}") from None
 
@@ -123,14 +125,27 @@ TYPES: Final[dict[str, Callable[[str], Any]]] = {
     "connect_timeout": _timeout,
     "request_timeout": _timeout,
 }
+RUN_TYPES: Final[dict[str, Callable[[str], Any]]] = {
+    "arrival_rate": rate_stages,
+    "arrivals": one_of("even", "poisson"),
+    "max_lateness": seconds,
+    "seed": whole_number(0, (1 << 63) - 1),
+}
+"""Options that hold for the whole test; no user class has them."""
 TIMEOUTS: Final = frozenset({"connect_timeout", "request_timeout"})
 HELP: Final = {
     "payload_size": "Bytes that each echo sends",
     "think_time": "Mean of the seconds that a user waits between two tasks; 0 is flat out",
     "connect_timeout": "Seconds to resolve the target's name and connect",
     "request_timeout": "Seconds for a request and its whole reply",
+    "arrival_rate": "Tasks a second of the whole test, begun at planned instants, whether or not earlier replies have "
+    "come; users then use no wait time. RATE, or stages such as 100:30s,500:1m",
+    "arrivals": "How the planned instants follow each other: even or poisson. Without it even",
+    "max_lateness": "A task for which no user is free so long after its instant is dropped. Without it the request "
+    "timeout applies",
+    "seed": "Makes Poisson arrivals the same in each test",
 }
-METAVAR: Final = {"payload_size": "BYTES"}
+METAVAR: Final = {"payload_size": "BYTES", "arrival_rate": "RATE", "arrivals": "KIND", "seed": "NUMBER"}
 DEFAULTS: Final = {"payload_size": 1024, "think_time": 1.0, "connect_timeout": 5.0, "request_timeout": 5.0}
 """The attributes of `TcpUser`, for --help."""
 
@@ -142,13 +157,14 @@ FIXED: Final = {PREFIX + name for name in TYPES}
 
 def add_arguments(parser: LocustArgumentParser) -> None:
     """Add our options to Locust's parser. Options in a group of their own would not show in the web UI."""
-    for name, parse in TYPES.items():
+    for name, parse in (TYPES | RUN_TYPES).items():
+        without = f" Without it the `{name}` of the user class applies, by default {DEFAULTS.get(name)}."
         parser.add_argument(
             option(name),
             type=_checked(parse),
             default="",
             metavar=METAVAR.get(name, "SECONDS"),
-            help=f"{HELP[name]}. Without it the `{name}` of the user class applies, by default {DEFAULTS[name]}.",
+            help=f"{HELP[name]}.{without if name in TYPES else ''}",
             env_var=f"GEVENTECHO_LOADTEST_{name.upper()}",
         )
 

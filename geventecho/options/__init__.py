@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from geventecho.options.encodings import ENCODINGS, decode
 from geventecho.options.framing import LENGTH_PREFIX_FORM, from_options, naming, pattern
-from geventecho.options.types import limit, seconds, seconds_above_zero, target, whole_number
+from geventecho.options.types import limit, one_of, rate_stages, seconds, seconds_above_zero, target, whole_number
 
 __all__ = [
     "ENCODINGS",
@@ -13,7 +13,9 @@ __all__ = [
     "from_options",
     "limit",
     "naming",
+    "one_of",
     "pattern",
+    "rate_stages",
     "seconds",
     "seconds_above_zero",
     "target",

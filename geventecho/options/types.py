@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
+from typing import Final
 
 from geventecho.address import Address
 from geventecho.errors import AddressError
 
-__all__ = ["limit", "seconds", "seconds_above_zero", "target", "whole_number"]
+__all__ = ["limit", "one_of", "rate_stages", "seconds", "seconds_above_zero", "target", "whole_number"]
+
+DURATION: Final = re.compile(r"(?=\d)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d+)?)s?)?", re.ASCII)
+HIGHEST_RATE: Final = 1e6
+MOST_STAGES: Final = 100
 
 
 def seconds(text: str) -> float:
@@ -53,6 +59,49 @@ def whole_number(minimum: int, maximum: int | None = None) -> Callable[[str], in
         return value
 
     return parse
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Return a type for one of these words."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def rate_stages(text: str) -> tuple[tuple[float, float], ...]:
+    """A rate, or stages of it: RATE:DURATION,RATE:DURATION and so on; the last duration may be left out.
+
+    Returns:
+        For each stage the rate a second and the seconds it lasts, math.inf where no duration was given.
+    """
+    stages = tuple(_stage(part.strip()) for part in text.split(","))
+    if len(stages) > MOST_STAGES:
+        raise argparse.ArgumentTypeError(f"these are {len(stages)} stages; at most {MOST_STAGES} are possible")
+    if math.inf in (lasts for _, lasts in stages[:-1]):
+        raise argparse.ArgumentTypeError(f"{text!r}: only the last stage may be without a duration")
+    return stages
+
+
+def _stage(text: str) -> tuple[float, float]:
+    rate_text, colon, duration_text = text.partition(":")
+    try:
+        rate = float(rate_text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate <= HIGHEST_RATE:
+        raise argparse.ArgumentTypeError(f"{rate_text!r} is not a rate a second above 0 and up to {HIGHEST_RATE:,.0f}")
+    if not colon:
+        return rate, math.inf
+    found = DURATION.fullmatch(duration_text.strip())
+    hours, minutes, rest = (float(part or 0) for part in found.groups()) if found else (0.0, 0.0, 0.0)
+    lasts = hours * 3600 + minutes * 60 + rest
+    if not lasts:
+        raise argparse.ArgumentTypeError(f"{duration_text!r} is not a duration; write it like 30s, 5m or 1h30m")
+    return rate, lasts
 
 
 def target(text: str) -> Address:

@@ -18,7 +18,7 @@ from locust.runners import LocalRunner
 from locust.stats import StatsError
 
 from geventecho.framing import Until
-from geventecho.loadtest import TcpUser, account_of
+from geventecho.loadtest import TcpUser, account_of, install
 from tests.support.timing import UNIT
 
 SAMPLE = ", first seen: "
@@ -100,6 +100,8 @@ class Run:
             self.environment.events.request.add_listener(self.on_request)
         self.environment.events.user_error.add_listener(lambda exception, **_: self.exceptions.append(repr(exception)))
         self.runner: LocalRunner = self.environment.create_local_runner()
+        if "arrival_rate" in options:
+            install(self.environment)
         self.runner.start(users, spawn_rate=users)
 
     def on_request(self, **event: Any) -> None:

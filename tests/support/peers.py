@@ -114,6 +114,17 @@ def echoes(*, port: int = 0) -> Peer:
     return Peer(_echo, port=port)
 
 
+def echoes_after(seconds: float) -> Peer:
+    """Echoes, each time after a pause."""
+
+    def serve(connection: socket.socket) -> None:
+        while data := connection.recv(CHUNK):
+            time.sleep(seconds)
+            connection.sendall(data)
+
+    return Peer(serve)
+
+
 def never_replies() -> Peer:
     """Reads everything and answers nothing, not even the FIN, until the block ends."""
     return Peer(_swallow_for_ever)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of, leaves_task
+from geventecho.loadtest.measure.arrivals import Arrivals
 from geventecho.loadtest.measure.precision import keep_microseconds
 from geventecho.loadtest.measure.reporter import TCP, TRANSACTION, Reporter
 from geventecho.loadtest.measure.samples import without_sample
@@ -12,6 +13,7 @@ __all__ = [
     "TCP",
     "TRANSACTION",
     "Account",
+    "Arrivals",
     "Failed",
     "Reporter",
     "account_of",

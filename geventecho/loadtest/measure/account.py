@@ -78,9 +78,14 @@ class Account:
         connects, connected: those among `started` and among `ok` that are connects.
         peak: the most connects that started within one second of the clock.
         users: how many there were.
+        planned, sent, late, dropped: tasks with a planned instant, see `Planner`; planned = sent + dropped. Those that
+            were sent late are among `sent`.
     """
 
-    __slots__ = ("_second", "_within", "aborted", "connected", "connects", "failed", "ok", "peak", "started", "users")
+    __slots__ = (
+        "_second", "_within", "aborted", "connected", "connects", "dropped", "failed", "late", "ok", "peak", "planned",
+        "sent", "started", "users",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.clear()
@@ -92,6 +97,7 @@ class Account:
         """Begin anew."""
         self.started = self.ok = self.failed = self.aborted = self.users = 0
         self.connects = self.connected = self.peak = 0
+        self.planned = self.sent = self.late = self.dropped = 0
         self._second = self._within = 0
 
     def begin_connect(self) -> None:

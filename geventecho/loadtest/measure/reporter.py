@@ -37,6 +37,8 @@ class Reporter:
     Attributes:
         account: the process's. The caller adds an operation to `started` and ends it by `ok` or `ended`.
         connected_at: when the last connection was made, as time.perf_counter() has it.
+        planned: when the task should have begun, as time.perf_counter() has it, until its first operation begins; None
+            without a plan, and after that operation.
     """
 
     __slots__ = (
@@ -51,6 +53,7 @@ class Reporter:
         "_user",
         "account",
         "connected_at",
+        "planned",
     )
 
     def __init__(
@@ -67,6 +70,16 @@ class Reporter:
         self._samples = samples_of(environment)
         self.account: Account = account_of(environment)
         self.connected_at = perf_counter()
+        self.planned: float | None = None
+
+    def begin(self) -> float:
+        """Count an operation as started, and return when: at the planned instant, where it is the task's first one."""
+        self.account.started += 1
+        planned = self.planned
+        if planned is None:
+            return perf_counter()
+        self.planned = None
+        return planned
 
     def perform(
         self, name: str, context: dict[str, Any] | None, operation: Callable[[Any], Payload], argument: Any
@@ -76,8 +89,7 @@ class Reporter:
         Raises:
             Failed: it failed by a `NetworkError`. Any other error is raised as it is.
         """
-        self.account.started += 1
-        begun = perf_counter()
+        begun = self.begin()
         try:
             reply = operation(argument)
         except BaseException as error:

@@ -81,6 +81,9 @@ class RunSummary:
             sums = self._sums()
             names = ("started", "ok", "failed", "aborted")
             logger.info("operations: %s", ", ".join(f"{name} {sums[name]}" for name in names))
+            if sums["planned"]:
+                text = "tasks: planned %(planned)d, sent %(sent)d (%(late)d of them late), dropped %(dropped)d"
+                logger.info(text, sums)
             # Of several processes the sum of the peaks: no second had more.
             logger.info("connects: %d, at most %d in one second", sums["connects"], sums["peak"])
             if not lacking and (reason := self._nothing_answered()):

@@ -19,6 +19,7 @@ from geventecho.errors import AddressError, ConfigError
 from geventecho.loadtest import settings
 from geventecho.loadtest.locust_internals import DEFAULT_OPTIONS, replace
 from geventecho.loadtest.measure import keep_microseconds
+from geventecho.loadtest.run.arrival_plan import ArrivalPlan
 from geventecho.loadtest.run.exit_code import USAGE_ERROR, RunSummary
 from geventecho.loadtest.run.final_reports import MasterReports, WorkerReports
 from geventecho.loadtest.run.master_watch import MasterWatch
@@ -41,6 +42,7 @@ class Installed:
 
     def __init__(self) -> None:
         self.summary: RunSummary | None = None
+        self.plan: ArrivalPlan | None = None
         self.has_web_ui = False
 
 
@@ -74,9 +76,10 @@ def install(environment: Environment) -> None:
     installed = _installed.setdefault(environment, Installed())
     if environment.runner is not None and installed.summary is None:
         installed.summary = _finish(environment, environment.runner)
+        installed.plan = ArrivalPlan(environment, environment.runner)
     if environment.web_ui is not None and not installed.has_web_ui:
         installed.has_web_ui = True
-        _protect(environment, environment.web_ui)
+        _protect(environment, environment.web_ui, installed)
 
 
 def _finish(environment: Environment, runner: Runner) -> RunSummary:
@@ -114,7 +117,7 @@ def _finish(environment: Environment, runner: Runner) -> RunSummary:
     return summary
 
 
-def _protect(environment: Environment, web_ui: WebUI) -> None:
+def _protect(environment: Environment, web_ui: WebUI, installed: Installed) -> None:
     """Have the web UI refuse foreign requests and check its form."""
     allowed = tuple(getattr(environment.parsed_options, "tcp_web_allowed_host", None) or ())
     Guard(web_ui.host, allowed).protect(web_ui)
@@ -122,6 +125,8 @@ def _protect(environment: Environment, web_ui: WebUI) -> None:
         web_ui,
         lambda host: _check_users(environment, host),
         lambda: settings.class_values(_user_classes(environment)),
+        lambda options: installed.plan and installed.plan.check(options),
+        lambda: installed.plan and installed.plan.update(),
     )
 
 

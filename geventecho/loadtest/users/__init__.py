@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from geventecho.loadtest.users.arrival import CROWD
 from geventecho.loadtest.users.pipeline import Request
+from geventecho.loadtest.users.planner import Planner, planner_of
 from geventecho.loadtest.users.response_block import Caught
 from geventecho.loadtest.users.session import TcpSession
 from geventecho.loadtest.users.tcp_user import TcpUser
 
-__all__ = ["CROWD", "Caught", "Request", "TcpSession", "TcpUser"]
+__all__ = ["CROWD", "Caught", "Planner", "Request", "TcpSession", "TcpUser", "planner_of"]

@@ -147,9 +147,8 @@ class Pipeline:
                 self._free.acquire()
                 if self._over:
                     return
-                self._reporter.account.started += 1
                 self._under_way += 1
-                sent = Sent(request, perf_counter(), self._client.bytes_received)
+                sent = Sent(request, self._reporter.begin(), self._client.bytes_received)
                 if has_reply:
                     self._sent.put(sent)
                 else:

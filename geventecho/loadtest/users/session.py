@@ -76,6 +76,14 @@ class TcpSession:
         self._client: Client | None = None
         self._connecting = False
 
+    def plan_task(self, instant: float | None) -> None:
+        """Say when the task that begins now should have begun; its first operation is measured from there.
+
+        Args:
+            instant: as time.perf_counter() has it; None at the end of the task.
+        """
+        self._reporter.planned = instant
+
     @property
     def connected(self) -> bool:
         """Whether there is a connection, as far as was noticed."""
@@ -86,6 +94,8 @@ class TcpSession:
         self.close()
         self._connecting = True
         failures = self._backoff.failures
+        # Connect and login are measured from their own beginning.
+        planned, self._reporter.planned = self._reporter.planned, None
         try:
             self._reporter.account.begin_connect()
             self._perform("connect", None, self._open, self.target)
@@ -97,6 +107,7 @@ class TcpSession:
             raise
         finally:
             self._connecting = False
+            self._reporter.planned = planned
             # A server that only accepts connections may still be ill: what it answers later ends a row of failures.
             self._backoff.failures = failures
 
@@ -223,7 +234,7 @@ class TcpSession:
     def transaction(self, name: str, *, context: Context = None) -> Iterator[None]:
         """Report the block as one operation, in a row of type TRANSACTION. It fails when the block raises."""
         self._reporter.account.started += 1
-        begun = perf_counter()
+        begun = self._reporter.planned or perf_counter()  # the first operation in it counts from there, too
         left: BaseException | None = None
         try:
             yield
@@ -276,8 +287,7 @@ class TcpSession:
         client = self._client or self._reconnect()
         reporter = self._reporter
         caught = Caught(self.target)
-        reporter.account.started += 1
-        begun = perf_counter()
+        begun = reporter.begin()
         try:
             caught.data = exchange(client)
         except NetworkError as error:

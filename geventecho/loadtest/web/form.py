@@ -38,20 +38,30 @@ class Form:
         web_ui: Locust's.
         check_users: takes the host field; raises AddressError or ConfigError.
         class_values: returns, for each of our settings, what the user classes say where the field is empty.
+        check_plan: takes the options; raises ConfigError where the test that runs cannot take them.
+        changed: is called once Locust has taken a form.
     """
 
     def __init__(
-        self, web_ui: WebUI, check_users: Callable[[str | None], None], class_values: Callable[[], Mapping[str, str]]
+        self,
+        web_ui: WebUI,
+        check_users: Callable[[str | None], None],
+        class_values: Callable[[], Mapping[str, str]],
+        check_plan: Callable[[Mapping[str, Any]], object],
+        changed: Callable[[], object],
     ) -> None:
         self._web_ui = web_ui
         self._environment = web_ui.environment
         self._check_users = check_users
         self._class_values = class_values
+        self._check_plan = check_plan
+        self._changed = changed
         app = web_ui.app
         assert app is not None  # noqa: S101
         if SWARM not in app.view_functions:
             logger.warning("this Locust has no route %s: wrong values in the form are found when users start", SWARM)
         app.before_request(self.check)
+        app.after_request(self.take)
         before_render_template.connect(self.show, app, weak=False)
 
     def check(self) -> Response | None:
@@ -70,6 +80,7 @@ class Form:
         try:
             for function in CHECKS:
                 function(now | sent)
+            self._check_plan(now | sent)
             self._check_users(request.form.get("host", self._environment.host))
         except (ConfigError, AddressError) as error:
             return self._refuse(str(error), 200)  # the page shows the message of an answer with this status alone
@@ -88,6 +99,12 @@ class Form:
         answer = jsonify({"success": False, "message": message, "host": self._environment.host})
         answer.status_code = status
         return answer
+
+    def take(self, response: Response) -> Response:
+        """Locust has taken the form, or refused it."""
+        if request.endpoint == SWARM:
+            self._changed()
+        return response
 
     def show(self, *_: object, context: dict[str, Any], **__: object) -> None:
         """Fill in the values that apply now. Locust fills in those of the command line, whatever was changed since."""

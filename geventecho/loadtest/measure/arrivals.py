@@ -1,0 +1,68 @@
+"""When tasks arrive in the open mode: a plan that is fixed ahead, and does not follow the server's pace.
+
+A user that waits for its reply before it sends again sends less while the server is slow, and measures the slow time
+with few requests (coordinated omission). Here each task has an instant that was planned before the test.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Arrivals"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """The arrivals of a whole test.
+
+    Attributes:
+        stages: tasks a second and for how many seconds, one after the other; math.inf for a stage without end.
+        kind: "even", the same distance between all; or "poisson", exponential distances.
+        seed: of the random distances.
+    """
+
+    stages: Sequence[tuple[float, float]]
+    kind: str
+    seed: int
+
+    @property
+    def seconds(self) -> float:
+        """How long the plan is; math.inf when it does not end."""
+        return sum(seconds for _, seconds in self.stages)
+
+    def instants(self, worker: int, workers: int) -> Iterator[float]:
+        """Yield the instants of one worker's tasks, in seconds from the start of the test.
+
+        Of even arrivals the first worker has the first instant, the second worker the second, and so on in turn. So
+        all workers together are as even as one. Poisson arrivals of several workers add up to Poisson arrivals.
+
+        Args:
+            worker: from 0.
+            workers: how many there are.
+        """
+        return self._poisson(worker, workers) if self.kind == "poisson" else self._even(worker, workers)
+
+    def _even(self, worker: int, workers: int) -> Iterator[float]:
+        begun, number = 0.0, 0  # of the stage, and of its first instant
+        for rate, seconds in self.stages:
+            first = (worker - number) % workers
+            if math.isinf(seconds):
+                yield from (begun + place / rate for place in itertools.count(first, workers))
+            count = math.ceil(rate * seconds - 1e-9)  # 0.1 * 30 is a little more than 3
+            yield from (begun + place / rate for place in range(first, count, workers))
+            begun, number = begun + seconds, number + count
+
+    def _poisson(self, worker: int, workers: int) -> Iterator[float]:
+        draw = random.Random(f"{self.seed}/{worker}").expovariate  # noqa: S311
+        begun = 0.0
+        for rate, seconds in self.stages:
+            # To draw anew at the start of a stage changes nothing: exponential distances have no memory.
+            at, end = begun + draw(rate / workers), begun + seconds
+            while at < end:
+                yield at
+                at += draw(rate / workers)
+            begun = end

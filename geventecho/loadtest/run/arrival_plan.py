@@ -1,0 +1,136 @@
+"""The plan of arrivals: who starts and ends it, and how each process gets its part of it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import gevent
+from gevent import Greenlet, getcurrent
+from locust.env import Environment
+from locust.runners import MasterRunner, Runner, WorkerRunner
+
+from geventecho.errors import ConfigError
+from geventecho.loadtest.locust_internals import participants
+from geventecho.loadtest.measure import Arrivals
+from geventecho.loadtest.settings import RUN_TYPES, Settings, given
+from geventecho.loadtest.users import TcpUser, planner_of
+
+__all__ = ["ArrivalPlan"]
+
+logger = logging.getLogger("geventecho.loadtest")
+
+PLAN: Final = "geventecho_plan"
+"""The master's message to a worker: its part of the plan, or None where there is none."""
+
+
+class ArrivalPlan:
+    """Starts and ends the plan in this process, and sends each worker its part.
+
+    The master sends one start to all, so that workers on one machine share the phase. A worker that is lost takes its
+    part with it, and one that comes later has none until the rate is changed.
+
+    Args:
+        environment: Locust's.
+        runner: its runner.
+    """
+
+    def __init__(self, environment: Environment, runner: Runner) -> None:
+        self._environment = environment
+        self._runner = runner
+        self._planner = planner_of(environment)
+        self._announced: dict[str, Any] = {}
+        self._end: Greenlet | None = None
+        environment.events.test_stopping.add_listener(self.on_test_stopping)
+        if isinstance(runner, WorkerRunner):
+            runner.register_message(PLAN, self.on_plan)
+        else:
+            environment.events.test_start.add_listener(lambda **_: self.announce())
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Check options that somebody wants to set.
+
+        Raises:
+            ConfigError: a test runs, and the options would have it begin or end to follow a plan.
+        """
+        if self._is_running() and (given(options, "arrival_rate") is None) != (not self._planned()):
+            raise ConfigError("--tcp-arrival-rate: stop the test first; its users cannot begin or end to follow a plan")
+
+    def update(self) -> None:
+        """Follow the options as they are now, if a test runs and they were changed."""
+        if self._is_running() and self._announced != self._options():
+            self.announce()
+
+    def announce(self) -> None:
+        """Begin the plan that the options ask for, in all processes."""
+        self._announced = options = self._options()
+        plan: dict[str, Any] | None = None
+        self._forget_end()
+        if stages := options["arrival_rate"]:
+            seed = random.SystemRandom().getrandbits(32) if options["seed"] is None else options["seed"]
+            plan = {"stages": stages, "kind": options["arrivals"] or "even", "seed": seed, "start": time.time()}
+            shown = ", ".join(f"{rate:g} a second" + ("" if s == math.inf else f" for {s:g} s") for rate, s in stages)
+            logger.info("tasks arrive by plan (%s, seed %d): %s; wait times are not used", plan["kind"], seed, shown)
+            if not math.isinf(seconds := sum(seconds for _, seconds in stages)):
+                self._end = gevent.spawn_later(seconds, self._on_end)
+        if not isinstance(self._runner, MasterRunner):
+            self._follow(plan)
+            return
+        workers = sorted(participants(self._runner))
+        for index, worker in enumerate(workers):
+            part = plan and plan | {"worker": index, "workers": len(workers)}
+            self._runner.send_message(PLAN, part, worker)
+
+    def on_plan(self, msg: Any, **_: Any) -> None:
+        """The master sends this worker's part."""
+        self._follow(msg.data)
+
+    def on_test_stopping(self, **_: Any) -> None:
+        """Whatever ends the test."""
+        self._forget_end()
+        self._planner.stop()
+
+    def _follow(self, plan: Mapping[str, Any] | None) -> None:
+        if plan is None:
+            self._planner.stop()
+            return
+        arrivals = Arrivals(plan["stages"], plan["kind"], plan["seed"])
+        start = time.perf_counter() + plan["start"] - time.time()
+        instants = arrivals.instants(plan.get("worker", 0), plan.get("workers", 1))
+        self._planner.follow(start, instants, self._max_lateness())
+
+    def _max_lateness(self) -> float:
+        options = vars(self._environment.parsed_options)
+        lateness: float | None = given(options, "max_lateness")
+        if lateness is not None:
+            return lateness
+        classes = [found for found in self._environment.user_classes if issubclass(found, TcpUser)]
+        limits = [Settings.of(options, found).request_timeout for found in classes]
+        return max((math.inf if limit is None else limit for limit in limits), default=math.inf)
+
+    def _on_end(self) -> None:
+        """The last stage is over: do as Locust does at the end of a shape."""
+        logger.info("the last stage of the arrival rate is over")
+        if getattr(self._environment.parsed_options, "headless", False):
+            self._runner.quit()
+        else:
+            self._runner.stop()
+
+    def _forget_end(self) -> None:
+        end, self._end = self._end, None
+        if end is not None and end is not getcurrent():
+            end.kill(block=False)
+
+    def _planned(self) -> bool:
+        return bool(self._announced.get("arrival_rate"))
+
+    def _is_running(self) -> bool:
+        return self._runner.state in ("spawning", "running")
+
+    def _options(self) -> dict[str, Any]:
+        options = vars(self._environment.parsed_options) if self._environment.parsed_options else {}
+        return {name: given(options, name) for name in RUN_TYPES}

@@ -1,0 +1,57 @@
+"""The task loop of a `TcpUser` in the open mode: each task begins at a planned instant, and no wait time is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import gevent
+from gevent import get_hub
+from locust.user.task import TaskSet
+
+from geventecho.loadtest.locust_internals import DefaultTaskSet, begin_wait, end_wait
+from geventecho.loadtest.users.planner import planner_of
+
+__all__ = ["PlannedLoop"]
+
+
+class Planned:
+    """What a task set does differently under a plan; mixed into Locust's root loop, and into nested task sets."""
+
+    user: Any
+    turn = -1  # of the event loop, when a task last began
+
+    def wait(self) -> None:
+        """Go on at once: the next task waits for its instant."""
+
+    def execute_task(self, task: Any) -> None:
+        """Begin a task at its instant; tasks of a nested task set have instants of their own."""
+        execute: Callable[[Any], None] = super().execute_task  # type: ignore[misc]
+        if isinstance(task, type) and issubclass(task, TaskSet):
+            execute(_planned(task))
+            return
+        user = self.user
+        begin_wait(user)
+        loop = get_hub().loop
+        if self.turn == loop.iteration:  # the last task has let nobody else run
+            gevent.sleep(0)
+        self.turn = loop.iteration
+        instant = planner_of(user.environment).take()
+        end_wait(user)
+        user.client.plan_task(instant)
+        try:
+            execute(task)
+        finally:
+            user.client.plan_task(None)
+
+
+class PlannedLoop(Planned, DefaultTaskSet):  # type: ignore[misc]  # which a new Locust may lack
+    """Executes the tasks of `User.tasks` at their instants."""
+
+
+@cache
+def _planned(task_set: type[TaskSet]) -> type[TaskSet]:
+    """A subclass that follows the plan. Not by its metaclass: those of Locust collect the tasks of a class anew."""
+    made: type[TaskSet] = type.__new__(type(task_set), task_set.__name__, (Planned, task_set), {})
+    return made

@@ -1,0 +1,163 @@
+"""The planner of one process: each planned instant goes to the user that has been idle longest.
+
+An instant that falls due while every user is busy waits. A user takes the oldest one that waits. After the maximal
+lateness it is dropped. No instant is ever moved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from gevent import get_hub, getcurrent
+from greenlet import greenlet
+from locust.env import Environment
+
+from geventecho.loadtest.measure import Account, account_of
+from geventecho.net import InstantTimer
+
+__all__ = ["Planner", "planner_of"]
+
+LATE: Final = 0.001
+"""Seconds after its instant from which a task counts as late."""
+
+
+class Planner:
+    """Has users wait for planned instants.
+
+    The account counts an instant as planned once it falls due, and as dropped until a user takes it. So planned = sent
+    + dropped at every moment, also in the last report of a process that is killed.
+
+    Args:
+        account: counts.
+
+    Attributes:
+        active: whether there is a plan.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self.active = False
+        self._account = account
+        self._idle: OrderedDict[greenlet, None] = OrderedDict()
+        self._waiting: deque[float] = deque()
+        self._start = 0.0
+        self._instants: Iterator[float] = iter(())
+        self._next = math.inf
+        self._max_lateness = math.inf
+        self._timer: InstantTimer | None = None
+
+    def follow(self, start: float, instants: Iterator[float], max_lateness: float) -> None:
+        """Follow a plan from now on. What the one before it left waiting goes on waiting.
+
+        The plan begins once a user waits for an instant: the earlier instants are not part of this process's test.
+
+        Args:
+            start: of the plan, as time.perf_counter() counts.
+            instants: seconds from the start, ascending.
+            max_lateness: seconds after which an instant that waits is dropped.
+        """
+        self._count_due()
+        self.active = True
+        self._start, self._instants, self._max_lateness = start, instants, max_lateness
+        self._next = math.inf
+        if self._timer is not None:
+            self._begin()
+
+    def stop(self) -> None:
+        """End the plan. The instants that fell due until now are counted, and those that wait are dropped."""
+        self._count_due()
+        self.active = False
+        self._next = math.inf
+        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+
+    def take(self) -> float:
+        """Wait for the next instant that is for the calling greenlet.
+
+        Returns:
+            The instant, as time.perf_counter() counts.
+        """
+        if self._timer is None and self.active:
+            self._timer = InstantTimer(self._fall_due)
+            self._begin()
+        oldest = perf_counter() - self._max_lateness
+        while self._waiting:
+            instant = self._waiting.popleft()
+            if instant >= oldest:
+                self._account.dropped -= 1
+                break
+        else:
+            instant = self._wait()
+        self._account.sent += 1
+        if perf_counter() > instant + LATE:
+            self._account.late += 1
+        return instant
+
+    def _wait(self) -> float:
+        user = getcurrent()
+        self._idle[user] = None
+        try:
+            instant: float = get_hub().switch()
+        except BaseException:
+            self._idle.pop(user, None)
+            raise
+        return instant
+
+    def _begin(self) -> None:
+        """Skip what is past, and wait for the rest."""
+        now = perf_counter()
+        self._advance()
+        while self._next < now:
+            self._advance()
+        if self._timer is not None:
+            self._timer.set(self._next)
+
+    def _advance(self) -> None:
+        self._next = self._start + next(self._instants, math.inf)
+
+    def _fall_due(self) -> None:
+        """Give out what has fallen due. Each user runs at once, until it waits for something."""
+        now = perf_counter()
+        while self._next <= now:
+            instant = self._next
+            self._advance()
+            self._account.planned += 1
+            if self._idle:
+                user, _ = self._idle.popitem(last=False)
+                user.switch(instant)
+            else:
+                self._leave_waiting(instant)
+        if self._timer is not None:  # else a user has stopped the test
+            self._timer.set(self._next)
+
+    def _count_due(self) -> None:
+        """Count what has fallen due since the timer last woke the hub."""
+        now = perf_counter()
+        while self._next <= now:
+            self._account.planned += 1
+            self._leave_waiting(self._next)
+            self._advance()
+
+    def _leave_waiting(self, instant: float) -> None:
+        waiting, oldest = self._waiting, instant - self._max_lateness
+        while waiting and waiting[0] < oldest:
+            waiting.popleft()
+        waiting.append(instant)
+        self._account.dropped += 1
+
+
+_planners: Final[WeakKeyDictionary[Environment, Planner]] = WeakKeyDictionary()
+
+
+def planner_of(environment: Environment) -> Planner:
+    """The planner of this process's users in an environment."""
+    planner = _planners.get(environment)
+    if planner is None:
+        planner = _planners[environment] = Planner(account_of(environment))
+    return planner

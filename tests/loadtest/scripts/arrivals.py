@@ -1,0 +1,206 @@
+"""Scripts of test_arrivals.py."""
+
+from __future__ import annotations
+
+import math
+import random
+from itertools import chain, pairwise
+from typing import Any
+
+import gevent
+import locust
+from locust import SequentialTaskSet, TaskSet
+from locust.exception import RescheduleTask
+
+from geventecho.framing import Exactly
+from geventecho.loadtest import TcpUser, account_of
+from geventecho.loadtest.measure import Arrivals
+from tests.support.harness import EchoUser, Run
+from tests.support.timing import UNIT
+
+ACCOUNT = ("planned", "sent", "late", "dropped")
+
+
+def plan(stages: list[tuple[float, float | None]], kind: str, workers: int, most: int = 1_000_000) -> list[list[float]]:
+    """The instants of each worker. A stage of None seconds has no end."""
+    arrivals = Arrivals([(rate, math.inf if seconds is None else seconds) for rate, seconds in stages], kind, 7)
+    return [
+        [instant for instant, _ in zip(arrivals.instants(worker, workers), range(most), strict=False)]
+        for worker in range(workers)
+    ]
+
+
+def exponential_distance(rate: float, workers: int, number: int) -> float:
+    """The greatest difference (KS) between the distances of Poisson arrivals and the exponential distribution."""
+    instants = sorted(chain.from_iterable(plan([(rate, number / rate)], "poisson", workers)))
+    distances = sorted(after - before for before, after in pairwise(instants))
+    expected = [1 - math.exp(-rate * distance) for distance in distances]
+    return max(
+        max(abs(share - place / len(distances)), abs(share - (place + 1) / len(distances)))
+        for place, share in enumerate(expected)
+    )
+
+
+class Waiting(TcpUser):
+    """Its wait time would let it do one task in a minute."""
+
+    abstract = True
+    wait_time = locust.constant(60)
+
+
+def finish(run: Run) -> dict[str, Any]:
+    """The result, with the numbers of the plan."""
+    result = run.finish()
+    numbers = account_of(run.environment).numbers()
+    return result | {name: numbers[name] for name in ACCOUNT}
+
+
+def wait_times(target: str) -> dict[str, Any]:
+    """Tasks of a class with a wait time of its own, of nested task sets of each kind, and of one that fails."""
+    done: list[str] = []
+
+    class Sequence(SequentialTaskSet):
+        wait_time = locust.constant(60)
+
+        @locust.task
+        def first(self) -> None:
+            done.append("first")
+            self.client.echo(self.user.next_payload())
+
+        @locust.task
+        def second(self) -> None:
+            done.append("second")
+            self.interrupt()
+
+    class Nested(TaskSet):
+        tasks = [Sequence]  # noqa: RUF012
+
+        @locust.task
+        def leave(self) -> None:
+            done.append("leave")
+            self.interrupt()
+
+    class User(Waiting):
+        tasks = [Nested]  # noqa: RUF012
+
+        @locust.task
+        def fail(self) -> None:
+            done.append("fail")
+            raise RescheduleTask
+
+    run = Run(User, target, 3, arrival_rate="200")
+    run.wait(lambda: len(done) >= 100 and len(set(done)) == 4)
+    result = finish(run)
+    return result | {"done": len(done), "sequence": [name for name in done if name in ("first", "second")]}
+
+
+def slow_server(target: str, users: int, rate: float, lateness: str) -> dict[str, Any]:
+    """One second of planned tasks."""
+    run = Run(EchoUser, target, users, arrival_rate=f"{rate}:1s", max_lateness=lateness, stop_timeout=10 * UNIT)
+    run.environment.parsed_options.headless = False
+    run.wait(lambda: run.runner.state == "stopped", 30)
+    times = [event["response_time"] for event in run.events if event["name"] == "echo" and not event["exception"]]
+    return finish(run) | {"times": sorted(times)}
+
+
+def beginnings(target: str) -> dict[str, Any]:
+    """What each operation of a task counts from, when the task begins late: the hub is held after its instant."""
+    seen: dict[str, list[float]] = {}
+
+    class User(Waiting):
+        @locust.task
+        def several(self) -> None:
+            held = 0.05
+            spin(held)
+            with self.client.transaction("outer"):
+                self.client.request(b"x", Exactly(1), name="first")
+                self.client.request(b"x", Exactly(1), name="second")
+            with self.client.transaction("later"):
+                pass
+            with self.client.request(b"x", Exactly(1), name="caught", catch_response=True):
+                pass
+            self.client.close()
+
+    run = Run(User, target, 1, arrival_rate="4")
+    run.wait(lambda: run.count("caught") >= 3)
+    for event in run.events:
+        seen.setdefault(event["name"], []).append(event["response_time"])
+    return finish(run) | {"fastest": {name: min(times) for name, times in seen.items()}}
+
+
+def spin(seconds: float) -> None:
+    """Hold the hub."""
+    end = gevent.get_hub().loop.now() + seconds
+    while True:
+        gevent.get_hub().loop.update_now()
+        if gevent.get_hub().loop.now() > end:
+            return
+
+
+def idle_longest(target: str) -> dict[str, Any]:
+    """In which order users begin."""
+    order: list[int] = []
+
+    class User(Waiting):
+        @locust.task
+        def note(self) -> None:
+            order.append(self.number)
+            gevent.sleep(random.random() * UNIT / 1000)
+
+    run = Run(User, target, 5, arrival_rate="100")
+    run.wait(lambda: len(order) >= 50)
+    return finish(run) | {"order": order[5:45]}
+
+
+def never_waits(target: str) -> dict[str, Any]:
+    """A task that waits for nothing, while more is planned than one user can do."""
+    done: list[int] = []
+    ticks: list[int] = []
+
+    class User(Waiting):
+        @locust.task
+        def hold(self) -> None:
+            spin(0.01)
+            done.append(self.number)
+
+    run = Run(User, target, 1, arrival_rate="1000", max_lateness="0.05")
+
+    def tick() -> None:
+        while True:
+            gevent.sleep(0)
+            ticks.append(1)
+
+    ticker = gevent.spawn(tick)
+    run.wait(lambda: len(done) >= 20)
+    ticker.kill()
+    return finish(run) | {"done": len(done), "ticks": len(ticks)}
+
+
+def stops(target: str, stop_timeout: float) -> dict[str, Any]:
+    """A test that is stopped in the middle of a plan, by one of its users."""
+
+    class User(EchoUser):
+        @locust.task
+        def leave(self) -> None:
+            if run.count("echo") >= 50 and run.runner.state == "running":
+                gevent.spawn(run.runner.stop)
+
+    run = Run(User, target, 10, arrival_rate="300", stop_timeout=stop_timeout)
+    run.wait(lambda: run.runner.state == "stopped")
+    return finish(run)
+
+
+def two_tests(target: str) -> list[dict[str, Any]]:
+    """A test with a plan, then one without, then one with, in one environment."""
+    run = Run(EchoUser, target, 3, arrival_rate="200")
+    results = []
+    for rate in ("200", "", "200"):
+        run.environment.parsed_options.tcp_arrival_rate = rate
+        if run.runner.state == "stopped":
+            run.runner.start(3, spawn_rate=3)
+        wanted = run.count("echo") + 50
+        run.wait(lambda wanted=wanted: run.count("echo") >= wanted)
+        run.runner.stop()
+        numbers = account_of(run.environment).numbers()
+        results.append({name: numbers[name] for name in (*ACCOUNT, "ok")})
+    return results

@@ -1,0 +1,212 @@
+"""The open mode: tasks begin at planned instants, whatever the server does, and every instant is accounted for."""
+
+from __future__ import annotations
+
+import re
+import signal
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support import peers
+from tests.support.locust_process import ECHO_USER, EchoServerProcess, LocustRun
+from tests.support.locust_script import run_script, run_users
+from tests.support.timing import SCALE, UNIT
+
+TASKS = re.compile(r"tasks: planned (\d+), sent (\d+) \((\d+) of them late\), dropped (\d+)\n")
+HEADLESS = ("--headless", "-u", "20", "-r", "20")
+
+
+def assert_balanced(result: dict[str, Any]) -> None:
+    """Every instant that fell due was sent or dropped."""
+    assert result["planned"] == result["sent"] + result["dropped"]
+    assert 0 <= result["late"] <= result["sent"]
+
+
+# The plan ---------------------------------------------------------------------------------------------------------
+
+
+def test_even_instants_are_those_of_the_rate_and_its_stages() -> None:
+    (instants,) = run_script("arrivals.plan", [[4.0, 1.0], [0.1, 30.0], [2.0, 1.0]], "even", 1)
+    assert instants == [0.0, 0.25, 0.5, 0.75, 1.0, 11.0, 21.0, 31.0, 31.5]
+
+
+@pytest.mark.parametrize("workers", [2, 3, 7])
+def test_even_workers_together_are_as_even_as_one(workers: int) -> None:
+    stages = [[100.0, 1.0], [33.0, 2.0], [10.0, 1.0]]
+    (one,) = run_script("arrivals.plan", stages, "even", 1)
+    parts = run_script("arrivals.plan", stages, "even", workers)
+    assert sorted(chain.from_iterable(parts)) == one
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_a_last_stage_without_a_duration_has_no_end() -> None:
+    parts = run_script("arrivals.plan", [[3.0, 1.0], [10.0, None]], "even", 2, 100)
+    assert [len(part) for part in parts] == [100, 100]
+    assert sorted(chain.from_iterable(parts))[:5] == [0.0, 1 / 3, 2 / 3, 1.0, 1.1]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_poisson_distances_are_exponential_for_all_workers_together(workers: int) -> None:
+    assert run_script("arrivals.exponential_distance", 100.0, workers, 20_000) <= 0.02
+
+
+def test_poisson_instants_are_those_of_the_seed_and_keep_to_their_stages() -> None:
+    stages = [[100.0, 10.0], [10.0, 100.0]]
+    (first,), (again,) = (run_script("arrivals.plan", stages, "poisson", 1) for _ in range(2))
+    assert first == again == sorted(first)
+    assert 880 <= sum(instant < 10 for instant in first) <= 1120
+    assert 880 <= sum(instant >= 10 for instant in first) <= 1120
+    assert first[-1] < 110
+
+
+# Users under a plan -----------------------------------------------------------------------------------------------
+
+
+def test_no_wait_time_is_used_and_tasks_of_nested_task_sets_count() -> None:
+    with peers.echoes() as peer:
+        result = run_users("arrivals.wait_times", peer.target)
+    assert_balanced(result)
+    assert result["sent"] - 3 <= result["done"] <= result["sent"], "one more may be under way for each user"
+    assert (result["errors"], result["exceptions"]) == ({}, [])
+    assert set(result["sequence"]) == {"first", "second"}
+
+
+def test_a_slow_server_does_not_change_the_plan() -> None:
+    with peers.echoes_after(UNIT / 10) as peer:
+        result = run_users("arrivals.slow_server", peer.target, users=40, rate=100, lateness="")
+    assert_balanced(result)
+    assert result["planned"] >= 90, "the plan begins when the first user is ready"
+    assert (result["dropped"], result["errors"]) == (0, {})
+    assert result["times"][0] >= 1000 * UNIT / 10
+
+
+def test_what_waits_for_a_user_is_measured_from_its_instant_and_dropped_when_it_is_too_late() -> None:
+    """One user, replies after 0.1 s, 50 tasks a second for a second: the n-th of them waits for those before it."""
+    pause = 0.1
+    with peers.echoes_after(pause) as peer:
+        waits = run_users("arrivals.slow_server", peer.target, users=1, rate=50, lateness="60")
+        drops = run_users("arrivals.slow_server", peer.target, users=1, rate=50, lateness="0.15")
+    for result in (waits, drops):
+        assert_balanced(result)
+        assert result["errors"] == {}
+        assert result["sent"] >= 5
+        assert result["dropped"] >= 10, "the plan is over before one user can do all of it"
+        assert result["late"] >= result["sent"] - 2
+    assert waits["times"][-1] >= 1000 * 5 * pause, "its queue counts"
+    assert drops["times"][-1] <= 1000 * (0.15 + pause + UNIT)
+
+
+def test_the_first_request_and_a_transaction_count_from_the_instant_and_all_else_from_its_call() -> None:
+    with peers.echoes() as peer:
+        result = run_users("arrivals.beginnings", peer.target)
+    assert_balanced(result)
+    fastest = result["fastest"]
+    for name in ("first", "outer"):
+        assert fastest[name] >= 50
+    for name in ("connect", "second", "later", "caught"):
+        assert fastest[name] < 50
+
+
+def test_an_instant_goes_to_the_user_that_has_been_idle_longest() -> None:
+    with peers.echoes() as peer:
+        result = run_users("arrivals.idle_longest", peer.target)
+    assert_balanced(result)
+    order = result["order"]
+    assert all(len(set(order[place : place + 4])) == 4 for place in range(len(order) - 4))
+
+
+def test_a_task_that_never_waits_lets_the_others_run() -> None:
+    with peers.echoes() as peer:
+        result = run_users("arrivals.never_waits", peer.target)
+    assert_balanced(result)
+    assert result["ticks"] >= result["done"] / 2
+    assert result["dropped"] > result["sent"]
+
+
+@pytest.mark.parametrize("stop_timeout", [0.0, 10 * UNIT])
+def test_a_user_may_stop_the_test(stop_timeout: float) -> None:
+    with peers.echoes() as peer:
+        result = run_users("arrivals.stops", peer.target, stop_timeout=stop_timeout)
+    assert_balanced(result)
+    assert result["dropped"] <= 20
+    assert (result["errors"], result["exceptions"]) == ({}, [])
+
+
+def test_each_test_has_the_plan_that_its_options_ask_for() -> None:
+    with peers.echoes() as peer:
+        first, none, last = run_script("arrivals.two_tests", peer.target)
+    for result in (first, last):
+        assert_balanced(result)
+        assert result["sent"] >= 50
+    assert (none["planned"], none["sent"]) == (0, 0)
+    assert none["ok"] >= 50
+
+
+# Whole runs -------------------------------------------------------------------------------------------------------
+
+
+def balanced(log: str) -> tuple[int, ...]:
+    """The account of the last lines, which adds up."""
+    (found,) = TASKS.findall(log)
+    planned, sent, late, dropped = map(int, found)
+    assert planned == sent + dropped, log
+    assert late <= sent
+    return planned, sent, late, dropped
+
+
+def test_workers_share_the_plan_and_the_run_ends_with_its_last_stage(tmp_path: Path) -> None:
+    options = ("--processes", "2", "--tcp-arrival-rate", "50:1s,200:2s", "--tcp-arrivals", "poisson", "--tcp-seed", "5")
+    with EchoServerProcess() as server, LocustRun(tmp_path, *HEADLESS, *options, "--host", server.target) as run:
+        assert run.wait() == 0, run.log
+        assert run.family() == []
+    assert "Traceback" not in run.log
+    assert "tasks arrive by plan (poisson, seed 5): 50 a second for 1 s, 200 a second for 2 s; wait times" in run.log
+    planned, sent, _, _ = balanced(run.log)
+    assert 300 <= planned <= 500
+    assert server.counters["bytes_received"] >= 1024 * (sent - 20)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_account_adds_up_when_a_signal_ends_the_run(number: signal.Signals, tmp_path: Path) -> None:
+    with LocustRun(tmp_path, *HEADLESS, "--tcp-arrival-rate", "500", locustfile=ECHO_USER) as run:
+        run.wait_for_log(r"TCP +echo +[1-9]\d\d")
+        run.process.send_signal(number)
+        run.wait()
+    assert balanced(run.log)[0] >= 100
+
+
+def test_a_killed_worker_counts_by_its_last_report(tmp_path: Path) -> None:
+    options = ("--processes", "2", "-t", "7", "--tcp-arrival-rate", "100")
+    with LocustRun(tmp_path, *HEADLESS, *options) as run:
+        run.wait_for_log(r"TCP +echo +[1-9]\d\d")
+        worker = next(c for c in run.family() if c.pid != run.process.pid and "serve" not in c.cmdline())
+        assert isinstance(worker, psutil.Process)
+        worker.kill()
+        assert run.wait(60 * SCALE) == 6, run.log
+    planned = balanced(run.log)[0]
+    assert 300 <= planned <= 650, "its part of the plan is nobody's"
+
+
+def test_the_web_ui_changes_the_rate_of_a_running_test_and_nothing_else(tmp_path: Path) -> None:
+    with LocustRun(tmp_path, "--tcp-arrival-rate", "10") as run:
+        run.wait_for_ui()
+        form = {"user_count": 10, "spawn_rate": 10, "host": run.server_target()}
+        wrong = run.swarm(**form, tcp_arrival_rate="10:")
+        assert (wrong["success"], wrong["message"]) == (
+            False, "--tcp-arrival-rate: '' is not a duration; write it like 30s, 5m or 1h30m",
+        )  # fmt: skip
+        assert run.swarm(**form, tcp_arrival_rate="10")["success"]
+        run.wait_for_log("All users spawned")
+        refused = run.swarm(**form, tcp_arrival_rate="")
+        assert refused["message"].startswith("--tcp-arrival-rate: stop the test first"), refused
+        assert run.swarm(**form, tcp_arrival_rate="400")["success"]
+        run.wait_for_log(r"tasks arrive by plan \(even, seed \d+\): 400 a second; wait times are not used\n")
+        assert run.log.count("tasks arrive by plan ") == 2
+        run.stop()
+        run.process.send_signal(signal.SIGTERM)
+        run.wait()
+    assert "Traceback" not in run.log

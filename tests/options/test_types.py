@@ -1,0 +1,58 @@
+"""Values of options that no other test reaches: rates and their stages."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+
+import pytest
+
+from geventecho.options import one_of, rate_stages
+
+
+@pytest.mark.parametrize(
+    ("text", "stages"),
+    [
+        ("100", ((100.0, math.inf),)),
+        ("0.5", ((0.5, math.inf),)),
+        ("1e3:90", ((1000.0, 90.0),)),
+        ("100:30s,500:60s", ((100.0, 30.0), (500.0, 60.0))),
+        (" 10 : 1h30m , 20:0.5s, 30", ((10.0, 5400.0), (20.0, 0.5), (30.0, math.inf))),
+        ("5:1m30s", ((5.0, 90.0),)),
+    ],
+)
+def test_a_rate_and_its_stages(text: str, stages: tuple[tuple[float, float], ...]) -> None:
+    assert rate_stages(text) == stages
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "'' is not a rate a second"),
+        ("fast", "'fast' is not a rate a second"),
+        ("0", "'0' is not a rate a second"),
+        ("-1", "'-1' is not a rate a second"),
+        ("nan", "'nan' is not a rate a second"),
+        ("inf", "'inf' is not a rate a second"),
+        ("1000001", "up to 1,000,000"),
+        ("10:", "'' is not a duration; write it like 30s, 5m or 1h30m"),
+        ("10:0s", "'0s' is not a duration"),
+        ("10:s", "'s' is not a duration"),
+        ("10:1d", "'1d' is not a duration"),
+        ("10:-5", "'-5' is not a duration"),
+        ("10:5:5", "'5:5' is not a duration"),
+        ("10,20:5s", "only the last stage may be without a duration"),
+        ("10:5s,", "'' is not a rate a second"),
+        (",".join(["1:1s"] * 101), "these are 101 stages; at most 100 are possible"),
+    ],
+)
+def test_what_is_no_rate_says_what_to_write(text: str, message: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=re.escape(message)):
+        rate_stages(text)
+
+
+def test_one_of_some_words() -> None:
+    assert one_of("even", "poisson")("poisson") == "poisson"
+    with pytest.raises(argparse.ArgumentTypeError, match="'Even' is not one of even, poisson"):
+        one_of("even", "poisson")("Even")
