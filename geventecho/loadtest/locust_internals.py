@@ -19,7 +19,8 @@ missing                                                 then
 `get_stats_summary`, `get_percentile_stats_summary`      the printed tables have no name column in a narrow terminal
 `STATS_TYPE_WIDTH`, `STATS_NAME_WIDTH`                   the printed tables have columns of 8 and 60 characters
 `last_received_spawn_timestamp`, `spawning_greenlet`    users that a ramp-up starts after the last report are not in it
-`MasterRunner.clients`                                  a lost worker is waited for as long as a slow one
+`MasterRunner.clients`                                  a lost worker is waited for as long as a slow one; no worker
+                                                        follows `--tcp-arrival-rate`, and an error says so
 `get_worker_index`                                      a lost worker is named by its id alone
 `default_args_dict`                                     each order to spawn users holds a worker for 0.2 seconds
 `master_host`, `master_port`                            a master that is busy for 7 seconds is taken for a dead one
@@ -70,6 +71,7 @@ __all__ = [
     "end_wait",
     "forget_spawn_orders",
     "forget_tasks",
+    "has_task_loop",
     "html_report",
     "ignore_spawn_orders",
     "is_missing",
@@ -110,7 +112,7 @@ def run_user(user: User, loop: Callable[[User], Any]) -> bool:
     Returns:
         False when this Locust has no place for one, or when a plugin has replaced a step of the loop. Nothing was done.
     """
-    if _loop_is_replaced() or None in (_RUNNING, _WAITING, _STOPPING):
+    if not has_task_loop():
         return False
     if not (hasattr(user, "_state") and hasattr(user, "_taskset_instance")):
         return False
@@ -133,9 +135,12 @@ def run_user(user: User, loop: Callable[[User], Any]) -> bool:
     return True
 
 
-def _loop_is_replaced() -> bool:
-    return DefaultTaskSet is TaskSet or any(
-        getattr(getattr(DefaultTaskSet, step, None), "__module__", None) != _task.__name__ for step in _STEPS
+def has_task_loop() -> bool:
+    """Whether users can run a task loop of ours: this Locust has a place for it, and no plugin has replaced a step."""
+    return (
+        DefaultTaskSet is not TaskSet
+        and None not in (_RUNNING, _WAITING, _STOPPING)
+        and all(getattr(getattr(DefaultTaskSet, step, None), "__module__", None) == _task.__name__ for step in _STEPS)
     )
 
 

@@ -100,6 +100,26 @@ def test_what_waits_for_a_user_is_measured_from_its_instant_and_dropped_when_it_
     assert drops["times"][-1] <= 1000 * (0.15 + pause + UNIT)
 
 
+@pytest.mark.alone
+def test_a_stopped_server_is_seen_to_its_full_extent() -> None:
+    """Of a test of T seconds with a stall of S, the p-th percentile is S - (1 - p) T: each task is planned anyway."""
+    seconds, stalled = 3.0, 0.9
+
+    def run(**plan: Any) -> dict[str, Any]:
+        with EchoServerProcess() as server:
+            return run_users(
+                "arrivals.stall", server.target, pid=server.pid, seconds_in_all=seconds, stalled=stalled, **plan
+            )
+
+    planned = run(users=200, arrival_rate="200")
+    assert_balanced(planned)
+    length = planned["planned"] / 200
+    for name, share in (("p80", 0.8), ("p90", 0.9)):
+        assert planned[name] == pytest.approx(1000 * (planned["stopped"] - (1 - share) * length), rel=0.2)
+    closed = run(users=20, think_time=0.1)
+    assert closed["p80"] < planned["p80"] / 3, "users that wait for replies send less meanwhile"
+
+
 def test_the_first_request_and_a_transaction_count_from_the_instant_and_all_else_from_its_call() -> None:
     with peers.echoes() as peer:
         result = run_users("arrivals.beginnings", peer.target)
@@ -144,6 +164,11 @@ def test_each_test_has_the_plan_that_its_options_ask_for() -> None:
         assert result["sent"] >= 50
     assert (none["planned"], none["sent"]) == (0, 0)
     assert none["ok"] >= 50
+
+
+def test_a_plugin_that_replaces_the_task_loop_and_a_rate_exclude_each_other() -> None:
+    (message,) = run_script("arrivals.replaced_loop")
+    assert message == "--tcp-arrival-rate: users cannot follow a plan: a plugin has replaced Locust's loop"
 
 
 # Whole runs -------------------------------------------------------------------------------------------------------

@@ -236,6 +236,7 @@ class EchoServerProcess:
         )  # fmt: skip
         assert self._process.stdout is not None
         self.target = self._process.stdout.readline().strip()
+        self.pid = self._process.pid
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,9 +15,9 @@ from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from geventecho.errors import ConfigError
-from geventecho.loadtest.locust_internals import participants
+from geventecho.loadtest.locust_internals import has_task_loop, participants
 from geventecho.loadtest.measure import Arrivals
-from geventecho.loadtest.settings import RUN_TYPES, Settings, given
+from geventecho.loadtest.settings import RUN_TYPES, Settings, given, option_check
 from geventecho.loadtest.users import TcpUser, planner_of
 
 __all__ = ["ArrivalPlan"]
@@ -26,6 +26,17 @@ logger = logging.getLogger("geventecho.loadtest")
 
 PLAN: Final = "geventecho_plan"
 """The master's message to a worker: its part of the plan, or None where there is none."""
+
+
+@option_check
+def check_task_loop(options: Mapping[str, Any]) -> None:
+    """Check that users can follow a plan, if the options ask for one.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    if given(options, "arrival_rate") and not has_task_loop():
+        raise ConfigError("--tcp-arrival-rate: users cannot follow a plan: a plugin has replaced Locust's loop")
 
 
 class ArrivalPlan:
@@ -81,6 +92,8 @@ class ArrivalPlan:
             self._follow(plan)
             return
         workers = sorted(participants(self._runner))
+        if plan and not workers:
+            logger.error("this Locust does not name its workers: they do not follow the arrival rate")
         for index, worker in enumerate(workers):
             part = plan and plan | {"worker": index, "workers": len(workers)}
             self._runner.send_message(PLAN, part, worker)

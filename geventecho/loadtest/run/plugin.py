@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -119,14 +120,23 @@ def _finish(environment: Environment, runner: Runner) -> RunSummary:
 
 def _protect(environment: Environment, web_ui: WebUI, installed: Installed) -> None:
     """Have the web UI refuse foreign requests and check its form."""
+
+    def check_plan(options: Mapping[str, Any]) -> None:
+        if installed.plan is not None:
+            installed.plan.check(options)
+
+    def changed() -> None:
+        if installed.plan is not None:
+            installed.plan.update()
+
     allowed = tuple(getattr(environment.parsed_options, "tcp_web_allowed_host", None) or ())
     Guard(web_ui.host, allowed).protect(web_ui)
     Form(
         web_ui,
         lambda host: _check_users(environment, host),
         lambda: settings.class_values(_user_classes(environment)),
-        lambda options: installed.plan and installed.plan.check(options),
-        lambda: installed.plan and installed.plan.update(),
+        check_plan,
+        changed,
     )
 
 

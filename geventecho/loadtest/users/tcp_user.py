@@ -92,18 +92,9 @@ class TcpUser(User):
         return greenlet
 
     def run(self) -> None:  # type: ignore[misc]  # final, and Locust's own PytestUser overrides it, too
-        """Run the user, in a task loop of ours where this Locust allows one; Locust calls it.
-
-        Raises:
-            StopTest: there is a plan of arrivals, and a plugin has replaced Locust's task loop.
-        """
-        is_planned = planner_of(self.environment).active
-        if run_user(self, PlannedLoop if is_planned else TaskLoop):
-            return
-        if is_planned:
-            self.environment.process_exit_code = USAGE_ERROR
-            raise StopTest("--tcp-arrival-rate does not work with a plugin that replaces Locust's task loop")
-        super().run()  # type: ignore[no-untyped-call]
+        """Run the user, in a task loop of ours where this Locust allows one; Locust calls it."""
+        if not run_user(self, PlannedLoop if planner_of(self.environment).active else TaskLoop):
+            super().run()  # type: ignore[no-untyped-call]
 
     def _gone(self, _: Greenlet) -> None:
         self.client.close()

@@ -47,8 +47,8 @@ class Form:
         web_ui: WebUI,
         check_users: Callable[[str | None], None],
         class_values: Callable[[], Mapping[str, str]],
-        check_plan: Callable[[Mapping[str, Any]], object],
-        changed: Callable[[], object],
+        check_plan: Callable[[Mapping[str, Any]], None],
+        changed: Callable[[], None],
     ) -> None:
         self._web_ui = web_ui
         self._environment = web_ui.environment

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
 import random
+import signal
+import time
 from itertools import chain, pairwise
 from typing import Any
 
 import gevent
 import locust
 from locust import SequentialTaskSet, TaskSet
-from locust.exception import RescheduleTask
+from locust.exception import InterruptTaskSet, RescheduleTask
+from locust.user.task import DefaultTaskSet
 
+from geventecho.errors import ConfigError
 from geventecho.framing import Exactly
 from geventecho.loadtest import TcpUser, account_of
 from geventecho.loadtest.measure import Arrivals
+from geventecho.loadtest.settings import CHECKS
 from tests.support.harness import EchoUser, Run
 from tests.support.timing import UNIT
 
@@ -65,12 +71,12 @@ def wait_times(target: str) -> dict[str, Any]:
         @locust.task
         def first(self) -> None:
             done.append("first")
-            self.client.echo(self.user.next_payload())
+            self.client.echo(b"first")
 
         @locust.task
         def second(self) -> None:
             done.append("second")
-            self.interrupt()
+            raise InterruptTaskSet
 
     class Nested(TaskSet):
         tasks = [Sequence]  # noqa: RUF012
@@ -78,7 +84,7 @@ def wait_times(target: str) -> dict[str, Any]:
         @locust.task
         def leave(self) -> None:
             done.append("leave")
-            self.interrupt()
+            raise InterruptTaskSet
 
     class User(Waiting):
         tasks = [Nested]  # noqa: RUF012
@@ -97,7 +103,7 @@ def wait_times(target: str) -> dict[str, Any]:
 def slow_server(target: str, users: int, rate: float, lateness: str) -> dict[str, Any]:
     """One second of planned tasks."""
     run = Run(EchoUser, target, users, arrival_rate=f"{rate}:1s", max_lateness=lateness, stop_timeout=10 * UNIT)
-    run.environment.parsed_options.headless = False
+    vars(run.environment.parsed_options)["headless"] = False
     run.wait(lambda: run.runner.state == "stopped", 30)
     times = [event["response_time"] for event in run.events if event["name"] == "echo" and not event["exception"]]
     return finish(run) | {"times": sorted(times)}
@@ -179,11 +185,13 @@ def never_waits(target: str) -> dict[str, Any]:
 def stops(target: str, stop_timeout: float) -> dict[str, Any]:
     """A test that is stopped in the middle of a plan, by one of its users."""
 
+    stopping: list[gevent.Greenlet] = []
+
     class User(EchoUser):
         @locust.task
         def leave(self) -> None:
-            if run.count("echo") >= 50 and run.runner.state == "running":
-                gevent.spawn(run.runner.stop)
+            if run.count("echo") >= 50 and not stopping:
+                stopping.append(gevent.spawn(run.runner.stop))
 
     run = Run(User, target, 10, arrival_rate="300", stop_timeout=stop_timeout)
     run.wait(lambda: run.runner.state == "stopped")
@@ -195,12 +203,49 @@ def two_tests(target: str) -> list[dict[str, Any]]:
     run = Run(EchoUser, target, 3, arrival_rate="200")
     results = []
     for rate in ("200", "", "200"):
-        run.environment.parsed_options.tcp_arrival_rate = rate
+        vars(run.environment.parsed_options)["tcp_arrival_rate"] = rate
         if run.runner.state == "stopped":
             run.runner.start(3, spawn_rate=3)
-        wanted = run.count("echo") + 50
-        run.wait(lambda wanted=wanted: run.count("echo") >= wanted)
+        run.events.clear()
+        run.wait(lambda: run.count("echo") >= 50)
         run.runner.stop()
         numbers = account_of(run.environment).numbers()
         results.append({name: numbers[name] for name in (*ACCOUNT, "ok")})
     return results
+
+
+class ThinkingUser(TcpUser):
+    """Waits for its think time between two echoes."""
+
+    @locust.task
+    def echo(self) -> None:
+        self.client.echo(self.next_payload())
+
+
+def stall(target: str, pid: int, seconds_in_all: float, stalled: float, users: int, **plan: Any) -> dict[str, Any]:
+    """A server process that is stopped for a while in the middle of a test."""
+    seconds = seconds_in_all
+    run = Run(ThinkingUser, target, users, request_timeout=60.0, stop_timeout=10 * UNIT, **plan)
+    gevent.sleep(seconds / 3)
+    os.kill(pid, signal.SIGSTOP)
+    stopped = time.monotonic()
+    gevent.sleep(stalled)
+    os.kill(pid, signal.SIGCONT)
+    stopped = time.monotonic() - stopped
+    gevent.sleep(seconds * 2 / 3 - stalled)
+    result = finish(run)
+    times = sorted(event["response_time"] for event in run.events if event["name"] == "echo")
+    return result | {"p80": times[len(times) * 8 // 10], "p90": times[len(times) * 9 // 10], "stopped": stopped}
+
+
+def replaced_loop() -> list[str]:
+    """What a rate is told before and after a plugin has replaced a step of Locust's loop."""
+    messages = []
+    for _ in range(2):
+        try:
+            for check in CHECKS:
+                check({"tcp_arrival_rate": "10"})
+        except ConfigError as error:
+            messages.append(str(error))
+        DefaultTaskSet.wait = lambda self: None  # type: ignore[method-assign]
+    return messages
