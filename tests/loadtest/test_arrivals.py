@@ -79,7 +79,7 @@ def test_a_slow_server_does_not_change_the_plan() -> None:
     with peers.echoes_after(UNIT / 10) as peer:
         result = run_users("arrivals.slow_server", peer.target, users=40, rate=100, lateness="")
     assert_balanced(result)
-    assert result["planned"] >= 90, "the plan begins when the first user is ready"
+    assert result["planned"] >= 60, "the plan begins when the first user is ready"
     assert result["errors"] == {}
     assert result["dropped"] <= 5, "some may wait when the plan is over"
     assert result["times"][0] >= 1000 * UNIT / 10

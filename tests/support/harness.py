@@ -61,6 +61,7 @@ def exists(fd: str) -> bool:
 
 def greenlets() -> int:
     """Greenlets of this process that have not ended."""
+    gc.unfreeze()  # `install` hides what is there from the collector
     gc.collect()
     return sum(1 for found in gc.get_objects() if isinstance(found, greenlet.greenlet) and not found.dead)
 

@@ -47,7 +47,6 @@ def one_run(target: str, frozen: int, installs: int) -> list[dict[str, Any]]:
         "frozen": gc.get_freeze_count() > frozen,
         "listeners": listeners(run.environment),
     }
-    gc.unfreeze()  # `finish` looks for greenlets, those that were there before included
     result = run.finish()
     run.environment.events.quit.fire(exit_code=0)
     return [found, result]
