@@ -59,6 +59,6 @@ def test_a_run_with_a_tcp_user_changes_what_the_docs_say() -> None:
         ],
         "new": [],
         "contents": [],
-        "listeners": {"quit": 1, "quitting": 1, "test_start": 2},
+        "listeners": {"quit": 1, "quitting": 1, "test_start": 3, "test_stopping": 1},
         "process": ["descriptors", "frozen"],
     }
