@@ -6,6 +6,7 @@
     ├── AddressError (ValueError)            a target that cannot be parsed
     ├── ConfigError (ValueError)             an option outside its range, or two that exclude each other
     ├── ServerStateError (RuntimeError)      a call the server's state does not allow
+    ├── ConcurrentUse (RuntimeError)         two greenlets read, or two write, on one connection
     └── NetworkError (OSError)               something failed on `address` in `phase`
         ├── ListenError                      listen: in use, no permission, no such address
         ├── ConnectError                     connect: anything not named below
@@ -17,6 +18,7 @@
         │   └── OutOfResources               connect: no descriptor or no local port left *here*
         ├── ReadTimeout                      read: nothing, or not enough, arrived in time (TimeoutError)
         ├── WriteTimeout                     write: the peer took no more bytes in time (TimeoutError)
+        ├── TornStream                       write: an earlier message was cut, the peer has a part of it
         ├── PeerReset                        read or write: the peer reset the connection (ConnectionResetError)
         ├── ClosedLocally                    read or write: used after our own close()
         └── ReplyError                       read: the peer answered, but not what was agreed
@@ -41,6 +43,7 @@ __all__ = [
     "AddressError",
     "ClosedByPeer",
     "ClosedLocally",
+    "ConcurrentUse",
     "ConfigError",
     "ConnectError",
     "ConnectRefused",
@@ -59,6 +62,7 @@ __all__ = [
     "ResolveError",
     "ServerStateError",
     "ShortReply",
+    "TornStream",
     "UnexpectedReply",
     "UnsolicitedData",
     "WriteTimeout",
@@ -87,6 +91,15 @@ class ServerStateError(GeventechoError, RuntimeError):
     """Raised when a server is asked for what its state does not allow."""
 
     kind = "server state"
+
+
+class ConcurrentUse(GeventechoError, RuntimeError):
+    """Raised when a greenlet would read, or write, on a connection while another one does; nothing was read or sent.
+
+    One greenlet may receive while another one sends.
+    """
+
+    kind = "concurrent use"
 
 
 class NetworkError(GeventechoError, OSError):
@@ -166,6 +179,12 @@ class WriteTimeout(NetworkError, TimeoutError):
     """Raised when the peer took no more bytes in time."""
 
     kind = "write timeout"
+
+
+class TornStream(NetworkError):
+    """Raised instead of sending after a part of an earlier message: the peer would take both for one."""
+
+    kind = "torn stream"
 
 
 class PeerReset(NetworkError, ConnectionResetError):

@@ -26,6 +26,7 @@ Payload = bytes | bytearray | memoryview
 Seconds = float | EllipsisType | None
 """The time limit of one call: seconds, None for no limit; ``...``, or nothing, for the client's own."""
 
+NOTHING_SENT: Final = (errors.ConcurrentUse, errors.TornStream)
 SLOWEST_ECHO: Final = 8 * 1024 * 1024
 """Bytes per second: an echo's default time limit is longer by what its payload takes at this rate."""
 
@@ -68,8 +69,12 @@ def connect(
 class Client:
     """An open connection; `connect` makes it. A context manager that closes it.
 
-    One greenlet uses it, or one that only receives and one that only sends. Any greenlet may close it: a greenlet that
-    waits on it then gets `ClosedLocally`. Every network failure is a `NetworkError` with the target and the phase.
+    One greenlet uses it, or one that only receives and one that only sends; another one that reads or sends meanwhile
+    gets `ConcurrentUse`, and the first goes on. Any greenlet may close it: a greenlet that waits on it then gets
+    `ClosedLocally`. Every network failure is a `NetworkError` with the target and the phase.
+
+    A message may be cut midway, by its time limit or by an exception from another greenlet. The peer would take the
+    next one for its rest: all later calls that send raise `TornStream`. What the peer sends can still be received.
 
     After an `echo` or `request` that failed, the connection is out of step: its reply may still come, and would be
     taken for the next one. The next `echo` or `request` says so (`UnsolicitedData`) instead; connect anew.
@@ -125,7 +130,11 @@ class Client:
             self.check_idle()
         if data:
             self._in_step = False
-            self._leftover = wire.echo(data, seconds)
+            try:
+                self._leftover = wire.echo(data, seconds)
+            except NOTHING_SENT:
+                self._in_step = True
+                raise
             self._in_step = True
         return payload
 
@@ -162,6 +171,9 @@ class Client:
         self._in_step = False
         try:
             self._wire.exchange(data, reader, self._seconds(timeout), framing.quiet)
+        except NOTHING_SENT:
+            self._in_step = True
+            raise
         except BaseException:
             self._leftover = reader.data
             raise
@@ -235,8 +247,9 @@ class Client:
         """Refuse to ask while something waits to be read, or may come: it would be taken for the reply.
 
         Raises:
-            UnsolicitedData, ClosedByPeer: as for `request`.
+            UnsolicitedData, ClosedByPeer, ConcurrentUse: as for `request`.
         """
+        self._wire.check_unread()
         if not self._leftover:
             if self._in_step and not self._wire.poll(0):
                 return

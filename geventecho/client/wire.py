@@ -18,7 +18,7 @@ from greenlet import getcurrent, greenlet
 
 from geventecho.address import Address
 from geventecho.client.reply import EchoReader, ReplyReader
-from geventecho.errors import NetworkError, ReadTimeout, WriteTimeout
+from geventecho.errors import ConcurrentUse, NetworkError, ReadTimeout, TornStream, WriteTimeout
 from geventecho.net import EXPIRED, QUIET, READY, check_free, make_timer, translate_io, woken_by
 
 __all__ = ["RECEIVE_SIZE", "Wire"]
@@ -74,6 +74,7 @@ class Wire:
 
     def read(self, size: int, seconds: float | None) -> bytes:
         """Up to `size` bytes, as soon as there are any; b"" once the peer has closed."""
+        self.check_unread()
         data = self.read_now(size)
         if data is not None:
             return data
@@ -92,11 +93,42 @@ class Wire:
             return
         unsent = memoryview(data)[sent:]
         timer = make_timer(seconds)  # not the shared one: another greenlet may be reading meanwhile
-        with self._armed(self._write_event, timer, "write"):
+        with self._armed(self._write_event, timer, "write"), self._writing(sent, len(data)):
             while unsent:
                 if woken_by(self._switch()) is EXPIRED:
                     raise self._not_taken(len(unsent), seconds)
                 unsent = unsent[self.write_now(unsent) :]
+
+    @contextmanager
+    def _writing(self, sent: int, size: int) -> Iterator[None]:
+        """Let only the calling greenlet write while the rest of a message is under way; nobody if it was cut midway.
+
+        Others would write into the midst of the message. `echo` calls `_send` itself, and is refused like the rest.
+        """
+        owner, before = getcurrent(), self.sent - sent
+        send: Callable[[bytes | memoryview], int] = self._send
+
+        def send_own(data: bytes | memoryview) -> int:
+            if getcurrent() is not owner:
+                raise ConcurrentUse("another greenlet is sending on this connection")
+            return send(data)
+
+        self._send = send_own
+        try:
+            yield
+        finally:
+            if self._send is send_own:  # else this side has closed meanwhile
+                taken = self.sent - before
+                self._send = send if taken in (0, size) else partial(_refuse_torn, self._target, taken, size)
+
+    def check_unread(self) -> None:
+        """Refuse to read while another greenlet does.
+
+        Raises:
+            ConcurrentUse: another greenlet does.
+        """
+        if self._read_event.callback is not None:
+            check_free(self._read_event)
 
     @contextmanager
     def _armed(self, event: Any, timer: Any, phase: str) -> Iterator[None]:
@@ -130,7 +162,8 @@ class Wire:
             quiet: seconds of silence that end a reply which has begun, or None.
         """
         event = self._read_event
-        check_free(event)
+        if event.callback is not None:
+            check_free(event)
         timer = self._timer if seconds == self.timeout else make_timer(seconds)
         switch = getcurrent().switch
         try:
@@ -142,7 +175,7 @@ class Wire:
             timer.again(switch, EXPIRED, update=True)
             event.start(switch, READY)
             if sent < len(payload):
-                self._write_and_feed(memoryview(payload)[sent:], reader, seconds)
+                self._write_and_feed(payload, sent, reader, seconds)
             if quiet is not None:
                 self._feed_until_quiet(reader, seconds, quiet)
             self._feed_until_complete(reader, seconds)
@@ -183,13 +216,15 @@ class Wire:
                         self.received += len(reply)
                         if reply == payload:
                             return b""
+                else:
+                    sent = self.write_now(payload)
             except BlockingIOError:
                 pass
             reader = EchoReader(payload, self._target)
             if reply:
                 reader.feed(reply)
             if sent < size:
-                self._write_and_feed(memoryview(payload)[sent:], reader, seconds)
+                self._write_and_feed(payload, sent, reader, seconds)
             self._feed_until_complete(reader, seconds)
             return reader.rest
         except NetworkError:
@@ -248,18 +283,19 @@ class Wire:
                 raise self._too_late(reader.received, seconds)
             self._feed(reader)
 
-    def _write_and_feed(self, unsent: memoryview, reader: Reader, seconds: float | None) -> None:
+    def _write_and_feed(self, payload: bytes | memoryview, sent: int, reader: Reader, seconds: float | None) -> None:
         event = self._write_event
-        check_free(event)
+        unsent = memoryview(payload)[sent:]
         try:
             event.start(getcurrent().switch, READY)
-            while unsent:
-                if woken_by(self._switch()) is EXPIRED:
-                    raise self._not_taken(len(unsent), seconds)
-                if not reader.complete and self._feed(reader):
-                    # Level-triggered: left armed, what comes after the reply would wake us all the time.
-                    self._read_event.stop()
-                unsent = unsent[self.write_now(unsent) :]
+            with self._writing(sent, len(payload)):
+                while unsent:
+                    if woken_by(self._switch()) is EXPIRED:
+                        raise self._not_taken(len(unsent), seconds)
+                    if not reader.complete and self._feed(reader):
+                        # Level-triggered: left armed, what comes after the reply would wake us all the time.
+                        self._read_event.stop()
+                    unsent = unsent[self.write_now(unsent) :]
         finally:
             event.stop()
 
@@ -289,3 +325,8 @@ class Wire:
     def _too_late(self, received: int, seconds: float | None) -> ReadTimeout:
         reason = f"the reply was not complete within {seconds:g} s, {received} bytes of it came"
         return ReadTimeout(reason, address=self._target, phase="read")
+
+
+def _refuse_torn(target: Address, taken: int, size: int, _data: object) -> NoReturn:
+    reason = f"an earlier message was cut after {taken} of its {size} bytes; connect anew"
+    raise TornStream(reason, address=target, phase="write")

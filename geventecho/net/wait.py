@@ -17,8 +17,10 @@ import enum
 from typing import Any, Final
 
 from gevent import get_hub
-from gevent.exceptions import BlockingSwitchOutError, ConcurrentObjectUseError, InvalidSwitchError
+from gevent.exceptions import BlockingSwitchOutError, InvalidSwitchError
 from greenlet import getcurrent
+
+from geventecho.errors import ConcurrentUse
 
 __all__ = ["EXPIRED", "QUIET", "READY", "check_free", "make_timer", "wait_ready", "woken_by"]
 
@@ -46,10 +48,10 @@ def check_free(watcher: Any) -> None:
     """Refuse to arm a watcher that another greenlet waits on.
 
     Raises:
-        ConcurrentObjectUseError: one reader and one writer are the most a connection can have.
+        ConcurrentUse: one reader and one writer are the most a connection can have.
     """
     if watcher.callback is not None:
-        raise ConcurrentObjectUseError("another greenlet waits for the same direction of this connection")
+        raise ConcurrentUse("another greenlet is using this direction of the connection")
 
 
 def woken_by(event: object) -> Wakeup:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+import socket
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import gevent
 import pytest
-from gevent.exceptions import ConcurrentObjectUseError
 
 from geventecho import errors
 from geventecho.client.client import Client, connect
-from geventecho.framing import Exactly, UntilQuiet
+from geventecho.framing import Exactly, NoReply, UntilQuiet
 from tests.support import peers
 from tests.support.clients import MIB, connected_to, fails, nothing_armed, run
 from tests.support.timing import PATIENCE, SCALE, UNIT, wait_until
@@ -63,19 +65,108 @@ def test_a_reader_does_not_disturb_a_writer_that_waits(client: Client, receive: 
     writer.get(timeout=PATIENCE)
 
 
-def test_two_readers_are_told_so_and_the_first_goes_on(client: Client) -> None:
-    first = gevent.spawn(client.recv)
-    gevent.sleep(0)
-    calls: tuple[Callable[[], object], ...] = (
-        client.recv,
-        lambda: client.echo(b"x"),
-        lambda: client.receive(Exactly(1)),
-    )
-    for call in calls:
-        with pytest.raises(ConcurrentObjectUseError):
-            call()
-    client.send(b"for the first")
-    assert first.get(timeout=PATIENCE) == b"for the first"
+READS: dict[str, Callable[[Client], object]] = {
+    "recv": lambda client: client.recv(),
+    "echo": lambda client: client.echo(b"x" * 10),
+    "large echo": lambda client: client.echo(bytes(MIB)),
+    "request": lambda client: client.request(b"x" * 10, Exactly(10)),
+    "receive": lambda client: client.receive(Exactly(10)),
+}
+
+
+@pytest.mark.parametrize("data_waits", [False, True], ids=["nothing", "data waits"])
+@pytest.mark.parametrize("second", READS)
+@pytest.mark.parametrize("first", READS)
+def test_a_second_reader_is_refused_before_it_reads(client: Client, first: str, second: str, data_waits: bool) -> None:
+    """The reply of the first one may be there already, and its greenlet not yet awake."""
+    reader = gevent.spawn(READS[first], client)
+    gevent.sleep(0)  # it runs until it waits
+    if first in ("recv", "receive"):
+        client.send(b"0123456789")
+    if data_waits:
+        time.sleep(UNIT / 10)  # the event loop does not run, and the echo arrives
+    sent, received = client.bytes_sent, client.bytes_received
+    with pytest.raises(errors.ConcurrentUse):
+        READS[second](client)
+    assert (client.bytes_sent, client.bytes_received) == (sent, received)
+    assert bytes(reader.get(timeout=PATIENCE) or b"")[:1] in (b"0", b"x", b"\0")
+    assert client.echo(b"in step") == b"in step"
+
+
+WRITES: tuple[Callable[[Client], object], ...] = (
+    lambda client: client.send(b"x"),
+    lambda client: client.echo(b"x"),
+    lambda client: client.echo(bytes(MIB)),
+    lambda client: client.request(b"x", Exactly(1)),
+    lambda client: client.request(b"x", NoReply()),
+)
+
+
+def test_a_second_writer_is_refused_before_it_writes() -> None:
+    with connected_to(peers.never_reads()) as client:
+        writer = gevent.spawn(client.send, bytes(64 * MIB))
+        wait_until(lambda: client._wire._write_event.callback is not None)
+        for second in WRITES:
+            sent = client.bytes_sent
+            with pytest.raises(errors.ConcurrentUse):
+                second(client)
+            assert client.bytes_sent == sent
+        assert not writer.dead
+        writer.kill()
+
+
+def test_a_writer_in_the_midst_of_an_echo_is_refused(client: Client) -> None:
+    payload = random.Random(9).randbytes(32 * MIB)
+    first = gevent.spawn(client.echo, payload, timeout=60 * SCALE)
+    wait_until(lambda: client._wire._write_event.callback is not None)
+    with pytest.raises(errors.ConcurrentUse):
+        client.send(b"x")
+    first.get(timeout=60 * SCALE)
+    client.send(b"after it")
+    assert client.recv_exactly(8) == b"after it"
+
+
+@pytest.mark.parametrize("cut", ["timeout", "gevent.Timeout", "kill"])
+def test_a_send_that_was_cut_leaves_a_torn_stream(cut: str) -> None:
+    size = 64 * MIB
+    with connected_to(peers.never_reads()) as client:
+        if cut == "timeout":
+            fails(errors.WriteTimeout, lambda: client.send(bytes(size), timeout=UNIT), after=UNIT)
+        elif cut == "gevent.Timeout":
+            with pytest.raises(gevent.Timeout), gevent.Timeout(UNIT):
+                client.send(bytes(size))
+        else:
+            sender = gevent.spawn(client.send, bytes(size))
+            wait_until(lambda: client._wire._write_event.callback is not None)
+            sender.kill()
+        sent = client.bytes_sent
+        assert 0 < sent < size
+        for write in WRITES:
+            error = fails(errors.TornStream, lambda: write(client))  # noqa: B023
+            assert f"cut after {sent} of its {size} bytes" in str(error)
+        fails(errors.ReadTimeout, lambda: client.recv(timeout=UNIT), after=UNIT)
+        assert client.bytes_sent == sent
+        client.close()
+        fails(errors.ClosedLocally, lambda: client.send(b"x"))
+
+
+def test_after_a_cut_send_the_rest_can_be_received(client: Client) -> None:
+    with pytest.raises(errors.WriteTimeout):
+        client.send(bytes(64 * MIB), timeout=UNIT)
+    assert client.recv_exactly(client.bytes_sent) == bytes(client.bytes_sent)
+    fails(errors.TornStream, lambda: client.echo(b"x"))
+
+
+def test_a_send_of_which_nothing_was_taken_tears_nothing(tmp_path: Path) -> None:
+    path = str(tmp_path / "peer")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        with connect(f"unix:{path}") as client:
+            while client._wire.write_now(bytes(4096)):
+                pass
+            for _ in range(2):
+                fails(errors.WriteTimeout, lambda: client.send(b"x", timeout=UNIT), after=UNIT)
 
 
 @pytest.mark.parametrize("killer", [gevent.GreenletExit, gevent.Timeout(1), KeyError("from outside")])

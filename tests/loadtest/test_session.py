@@ -44,6 +44,13 @@ def test_a_fault_is_one_named_failure(fault: str) -> None:
             wait_until(lambda: peer.open == 0, what="the peer sees every connection closed")
 
 
+def test_a_second_greenlet_is_refused_and_the_first_goes_on() -> None:
+    with peers.echoes() as peer:
+        result = run_users("session.two_greenlets", peer.target)
+        assert peer.accepted == 1, "the connection was kept"
+    assert result["errors"] == {"second: concurrent use": result["rows"]["second"][0]}
+
+
 def test_echoes() -> None:
     with peers.echoes() as peer:
         result = run_users("session.echoes", peer.target)

@@ -14,7 +14,7 @@ from locust import User
 
 from geventecho.address import Address
 from geventecho.client import Client, Payload, check_timeout, connect
-from geventecho.errors import ClosedLocally, NetworkError, UnexpectedReply
+from geventecho.errors import ClosedLocally, ConcurrentUse, NetworkError, UnexpectedReply
 from geventecho.framing import Framing, UntilClosed, Verdict
 from geventecho.loadtest.measure import ABORTS, TRANSACTION, Failed, Reporter, leaves_task
 from geventecho.loadtest.users.backoff import Backoff
@@ -254,10 +254,10 @@ class TcpSession:
             client.close()
 
     def _lose(self, error: BaseException) -> None:
-        """Close after an error that ended an operation midway. An unexpected reply leaves the connection usable."""
+        """Close after an error that ended an operation midway. These two leave the connection usable."""
         if isinstance(error, Failed):
             error = error.error
-        if isinstance(error, UnexpectedReply):
+        if isinstance(error, UnexpectedReply | ConcurrentUse):
             return
         self._backoff.failed()
         self.close()

@@ -8,11 +8,13 @@ from typing import Any
 
 import gevent
 import locust
+import pytest
 
-from geventecho.errors import CorruptReply
+from geventecho.errors import ConcurrentUse, CorruptReply
+from geventecho.framing import Exactly
 from geventecho.loadtest import Failed, TcpUser
 from geventecho.loadtest.users.payloads import distinct_payloads
-from tests.support.harness import BusyUser, EchoUser, Run, task_user
+from tests.support.harness import BusyUser, EchoUser, Run, run_task, task_user
 from tests.support.timing import UNIT
 
 
@@ -51,6 +53,21 @@ def echoes(target: str) -> dict[str, Any]:
         "floats": all(type(time) is float and time > 0 for time in times),
         "median": run.environment.stats.get("echo", "TCP").median_response_time,
     }
+
+
+def two_greenlets(target: str) -> dict[str, Any]:
+    """A second greenlet uses the session while a request is under way."""
+
+    def act(user: TcpUser) -> None:
+        first = gevent.spawn(user.client.request, b"x", Exactly(1), name="first")
+        gevent.sleep(0)  # it runs until it waits
+        try:
+            with pytest.raises(ConcurrentUse):
+                user.client.echo(b"y", name="second")
+        finally:
+            assert first.get() == b"x"
+
+    return run_task(act, target, lambda run: run.count("first") >= 20, users=1)
 
 
 def stop_in_mid_request(target: str, stop_timeout: float) -> dict[str, Any]:
