@@ -9,11 +9,9 @@ Importing it patches nothing: it uses gevent.socket by name. Only `geventecho.lo
 A name is imported when it is first used: the command line can then prepare for signals before gevent is imported.
 """
 
-import importlib
-from typing import TYPE_CHECKING
-
 from geventecho._version import __version__
 
+TYPE_CHECKING = False  # as in typing, whose import takes longer than all else here
 if TYPE_CHECKING:
     from geventecho.address import Address
     from geventecho.client import Client, ClientConfig, connect
@@ -118,6 +116,8 @@ if not TYPE_CHECKING:  # A type checker would take any name for one of the packa
 
     def __getattr__(name: str) -> object:
         """Import one of `ROOMS`, or a name of `__all__` from one of them (PEP 562)."""
+        import importlib  # noqa: PLC0415
+
         if name in ROOMS:
             return importlib.import_module(f"geventecho.{name}")
         if name in __all__:

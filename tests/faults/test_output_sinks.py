@@ -29,6 +29,11 @@ UNREAD = "nobody reads it"
 CTRL_S = b"\x13"
 
 
+def buffered() -> dict[str, str]:
+    """An environment in which Python buffers standard output, and flushes it when it ends."""
+    return {name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"}
+
+
 @contextlib.contextmanager
 def stalled_pipe() -> Iterator[int]:
     reader, writer = os.pipe()
@@ -75,7 +80,7 @@ def serving(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """`geventecho serve` on a Unix socket: it cannot say where it listens."""
     command = [*COMMAND, "serve", f"unix:{path}", *arguments]
-    with subprocess.Popen(command, stdout=stdout, stderr=stderr, env=environment()) as process:
+    with subprocess.Popen(command, stdout=stdout, stderr=stderr, env=buffered()) as process:
         try:
             wait_until(path.exists)
             yield process
@@ -197,7 +202,7 @@ def test_what_cannot_be_printed_is_one_line_and_1(name: str, arguments: list[str
         command.append(honest.target)
     with sink() as stdout:
         done = subprocess.run(
-            command, input=b"hello", stdout=stdout, stderr=subprocess.PIPE, env=environment(), check=False
+            command, input=b"hello", stdout=stdout, stderr=subprocess.PIPE, env=buffered(), check=False
         )
     (line,) = done.stderr.decode().splitlines()
     assert line.startswith("geventecho")
@@ -208,7 +213,7 @@ def test_what_cannot_be_printed_is_one_line_and_1(name: str, arguments: list[str
 @pytest.mark.parametrize("name", SINKS)
 def test_an_error_that_cannot_be_printed_keeps_its_code(name: str) -> None:
     with SINKS[name][0]() as stderr:
-        done = subprocess.run([*COMMAND, "serve", "--nonsense"], stderr=stderr, env=environment(), check=False)
+        done = subprocess.run([*COMMAND, "serve", "--nonsense"], stderr=stderr, env=buffered(), check=False)
     assert done.returncode == 2
 
 
@@ -227,7 +232,7 @@ def test_a_signal_ends_who_waits_for_its_reader(name: str, number: int, argument
         peer = flood if arguments == ["send"] else echo
         with subprocess.Popen(
             [*COMMAND, arguments[0], peer.target, *arguments[1:]],
-            stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, env=environment(),
+            stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, env=buffered(),
         ) as process:  # fmt: skip
             wait_until(lambda: peer.open)
             gevent.sleep(3 * UNIT)

@@ -1,0 +1,49 @@
+"""Lines to a descriptor through a thread."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from geventecho.service.lines import LineWriter
+from tests.support.timing import UNIT, wait_until
+
+
+def test_a_full_descriptor_that_does_not_block_is_waited_for() -> None:
+    """A parent such as Node or ssh may have made the pipe so."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    lines = LineWriter(writer)
+    for number in range(500):
+        lines.write(f"{number:05d} {'x' * 500}")
+    time.sleep(UNIT)  # nothing shows that the pipe is full
+    text = b""
+    while text.count(b"\n") < 500:
+        text += os.read(reader, 65536)
+    lines.close()
+    assert [int(line.split()[0]) for line in text.splitlines()] == list(range(500))
+    assert lines.dropped == 0
+    os.close(reader)
+    os.close(writer)
+
+
+def test_the_first_loss_is_told_once_with_its_reason() -> None:
+    reasons: list[str] = []
+    full = os.open("/dev/full", os.O_WRONLY)
+    lines = LineWriter(full, on_loss=reasons.append)
+    for _ in range(3):
+        lines.write("lost")
+    wait_until(lambda: lines.dropped == 3)
+    lines.close()
+    assert reasons == ["No space left on device"]
+    os.close(full)
+
+
+def test_characters_that_the_encoding_lacks_are_escaped() -> None:
+    reader, writer = os.pipe()
+    lines = LineWriter(writer, "ascii")
+    lines.write("ü \udcff \u20ac")
+    lines.close()
+    assert os.read(reader, 100) == rb"\xfc \udcff \u20ac" + b"\n"
+    os.close(reader)
+    os.close(writer)
