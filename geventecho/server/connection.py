@@ -19,7 +19,7 @@ from geventecho.address import Address, SockAddr
 from geventecho.server.counters import Ending, Traffic
 from geventecho.server.rates import Meter, Pace
 
-__all__ = ["RECEIVE_SIZE", "Clock", "Connection", "ConnectionInfo", "Cut", "Ended", "Phase"]
+__all__ = ["LONGEST_STEP", "RECEIVE_SIZE", "Clock", "Connection", "ConnectionInfo", "Cut", "Ended", "Phase"]
 
 RECEIVE_SIZE: Final = 65536
 """Bytes that one read takes at most, and so the most of a connection that this process holds."""

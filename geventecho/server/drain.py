@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import Final
 
 from gevent.event import Event
 
+from geventecho.server.connection import LONGEST_STEP
 from geventecho.server.counters import Counters, Ending
 from geventecho.server.registry import Registry
 
@@ -69,16 +71,24 @@ class Drain:
         """
         registry = self._registry
         registry.drain(idle)
-        if self._closed.wait(timeout):
+        if self._wait(timeout):
             return
         for end, seconds in ((registry.end, FLUSH_SECONDS), (registry.cut, KILL_SECONDS)):
             end()
-            if self._closed.wait(seconds):
+            if self._wait(seconds):
                 return
         registry.abandon()
-        if not self._closed.wait(KILL_SECONDS):
+        if not self._wait(KILL_SECONDS):
             logger.warning("the hook on_close has not returned; nobody waits for it any longer")
             self._closed.set()
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait for the end; a pause of the process counts as LONGEST_STEP, as it does for connections."""
+        while seconds > 0 and not self._closed.is_set():
+            began = time.monotonic()
+            self._closed.wait(min(seconds, LONGEST_STEP / 2))
+            seconds -= min(time.monotonic() - began, LONGEST_STEP)
+        return bool(self._closed.is_set())
 
     def report(self) -> StopReport:
         """How it went, or would have gone if the process ended at this moment."""

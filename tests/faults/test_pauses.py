@@ -13,8 +13,8 @@ from gevent import socket
 
 from geventecho.server.tcp_server import TcpServer
 from tests.support.servers import LOCAL, dial, ping, read_to_end, running
-from tests.support.timing import UNIT, wait_until
-from tests.support.watch import Counted, counted
+from tests.support.timing import PATIENCE, UNIT, wait_until
+from tests.support.watch import Counted, counted, send_until_full
 
 pytestmark = pytest.mark.faults
 
@@ -59,14 +59,14 @@ def pause(server: Counted, seconds: float, times: int = 1) -> None:
         gevent.sleep(0.005)
 
 
-LIMIT, EVERY, PAUSE = 10 * UNIT, 3 * UNIT, 13 * UNIT
+LIMIT = 10 * UNIT
 
 
 @pytest.mark.parametrize(
     ("options", "count", "times"),
     [
         ({"idle_timeout": LIMIT}, 500, 2),
-        pytest.param({"idle_timeout": LIMIT}, 2000, 2, marks=pytest.mark.long),
+        pytest.param({"idle_timeout": 3 * LIMIT}, 2000, 2, marks=pytest.mark.long),
         ({"first_byte_timeout": LIMIT}, 500, 1),
         ({"idle_timeout": LIMIT, "handler": "plain"}, 100, 1),
         ({"idle_timeout": LIMIT, "address": "unix:{folder}/socket"}, 100, 1),
@@ -78,10 +78,11 @@ def test_a_pause_longer_than_a_limit_ends_no_busy_connection(
 ) -> None:
     if "address" in options:
         options = options | {"address": options["address"].format(folder=tmp_path)}
+    limit = options.get("idle_timeout") or options["first_byte_timeout"]
     with counted(**options) as server:
-        busy = Busy(server, count, EVERY)
-        pause(server, PAUSE, times)
-        gevent.sleep(EVERY)
+        busy = Busy(server, count, 0.3 * limit)
+        pause(server, 1.3 * limit, times)
+        gevent.sleep(0.3 * limit)
         assert busy.cut_short() == 0
         found = server.wait_for(open=0)
         assert found["ended_idle"] == found["ended_first_byte"] == found["bytes_discarded"] == 0
@@ -89,14 +90,33 @@ def test_a_pause_longer_than_a_limit_ends_no_busy_connection(
 
 def test_a_pause_in_a_drain_cuts_no_active_client() -> None:
     with counted(drain_idle=LIMIT) as server:
-        busy = Busy(server, 50, EVERY)
+        busy = Busy(server, 50, 0.3 * LIMIT)
         server.signal(signal.SIGTERM)
         gevent.sleep(UNIT)
-        pause(server, PAUSE, times=2)
-        gevent.sleep(EVERY)
+        pause(server, 1.3 * LIMIT, times=2)
+        gevent.sleep(0.3 * LIMIT)
         assert busy.cut_short() == 0
         assert server.wait() == 0
         assert server.last_report()["bytes_discarded"] == 0
+
+
+def test_a_pause_longer_than_a_drain_leaves_clients_their_time() -> None:
+    """At first the drain goes on; then those that it ends have their second to take what they are owed."""
+    drain = 5 * UNIT
+    with counted(drain_idle=LIMIT, drain_timeout=drain) as server, server.connect() as client:
+        send_until_full(client)
+        server.signal(signal.SIGTERM)
+        gevent.sleep(UNIT)
+        pause(server, 2 * drain)
+        gevent.sleep(drain)
+        pause(server, 1.5)
+        client.settimeout(PATIENCE)
+        received = len(read_to_end(client))
+        client.close()
+        server.wait()
+        found = server.last_report()
+        assert found["bytes_lost"] == 0
+        assert received == found["bytes_sent"] - 4
 
 
 def test_one_that_is_silent_is_ended_after_the_pause() -> None:
