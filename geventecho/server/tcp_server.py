@@ -301,7 +301,7 @@ class TcpServer:
         try:
             self._handler(connection.sock, connection.sockaddr)
         finally:
-            connection.sock.connection = None  # the two hold each other: only the cycle collector would free them
+            connection.sock.account.connection = None  # a cycle: only the cycle collector would free the two
         return Ending.HANDLER
 
     def _make_registry(self, max_connections: int) -> Registry:
