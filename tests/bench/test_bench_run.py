@@ -224,7 +224,7 @@ def _session(leader: int) -> list[int]:
 
 def test_users_with_think_times_have_a_median_for_each_quarter(tmp_path: Path) -> None:
     """A short form of the minute that `make bench` has."""
-    task = replace(LOCKSTEP, users=5, spawn_rate=5, think_time=0.05, settle=0.1, window=4 * UNIT)
+    task = replace(LOCKSTEP, users=5, spawn_rate=5, think_time=0.05, settle=0.1, window=8 * UNIT)
     server_cpu, locust_cpu = sorted(os.sched_getaffinity(0))[:2]
     (run,) = LoadBench(server_cpu, locust_cpu, tmp_path / "errors").measure(task, 1)
     marks = run.raw["marks"]
