@@ -332,7 +332,7 @@ class TestCommand:
         assert json.loads(out.splitlines()[-1])["losses"] == {"connect timeout": 1}
 
     def test_a_signal_at_the_moment_of_the_connect_is_neither_lost_nor_leaks_a_socket(self, honest: peers.Peer) -> None:
-        for number in range(6):
+        for number in range(3):
             process = started(["ping", honest.target, "-q", "-i", "0"])
             wait_until(lambda: honest.open)
             time.sleep(number / 1000)
