@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Final
 
 import gevent
 
@@ -16,6 +17,8 @@ from geventecho.errors import AddressError, ConfigError, GeventechoError
 __all__ = ["main"]
 
 COMMANDS = (serve, send, ping)
+MOST_SHOWN: Final = 500
+"""Characters of wrong arguments that are shown: a file may be full of them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             and unknown[0].startswith("-")
         ):
             hint = f"; if it is the MESSAGE, write -- {unknown[0]}"
-        command_parser.error(f"unrecognized arguments{where}: {' '.join(unknown)}{hint}")
+        command_parser.error(f"unrecognized arguments{where}: {' '.join(unknown)[:MOST_SHOWN]}{hint}")
     return _run(options, command_parser)
 
 

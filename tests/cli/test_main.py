@@ -232,6 +232,12 @@ def test_a_config_file_that_is_no_text(name: str, tmp_path: Path) -> None:
     assert "it is not UTF-8 text" in usage_error(name, "--config", str(path))
 
 
+def test_a_config_file_full_of_nonsense_is_a_short_line(tmp_path: Path) -> None:
+    path = tmp_path / "long.conf"
+    path.write_text("nonsense = 1\n" + "".join(f"nonsense{number} = 1\n" for number in range(1000)))
+    assert len(usage_error("ping", "--config", str(path))) < 1000
+
+
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/stdin", "FIFO"])
 def test_a_config_file_that_may_never_end(path: str, tmp_path: Path) -> None:
     if path == "FIFO":
