@@ -221,14 +221,17 @@ class Deadlines:
                 connection.passed = peer.received, peer.taken[0]
                 connection.last_byte_at = max(connection.last_byte_at, now - peer.quiet)
         if connection.pending is None and not peer.outstanding:
-            connection.taken = None
+            connection.taken, connection.took_at = None, now
         elif peer.taken != connection.taken:
             stalled = peer.stalled
             if stalled is None:
                 # At the first look there is nothing to compare with. The second one needs what is left of the limit.
                 stalled = (1 - FIRST_LOOK) * self._write_stall if connection.taken is None else 0.0
+            elif connection.taken is None and now - stalled < connection.took_at:
+                # It had no room already when it was owed nothing. Nobody knows when it was written to.
+                stalled = 0.0
             # The kernel's time goes on in a pause.
-            connection.took_at = max(now - stalled, self.clock.resumed_at)
+            connection.took_at = max(now - stalled, self.clock.resumed_at, connection.took_at)
             connection.last_byte_at = max(connection.last_byte_at, connection.took_at)
             connection.taken = peer.taken
         due, why = self._due(connection)

@@ -7,7 +7,7 @@ import pytest
 from geventecho.server import deadlines
 from geventecho.server.connection import Phase
 from geventecho.server.counters import Ending
-from geventecho.server.deadlines import TICK
+from geventecho.server.deadlines import SILENCE, TICK
 from geventecho.server.rates import PACE_SECONDS
 from tests.support.properties import given, st
 from tests.support.ticking import LATE, Bench, Peer, Watched
@@ -231,6 +231,22 @@ def test_what_the_kernel_holds_for_a_peer_is_watched_too(seconds: float, monkeyp
     bench.until_ended(watched)
     assert watched.endings == [Ending.WRITE_STALL]
     assert seconds <= bench.now - last <= seconds + 3 * TICK
+
+
+def test_a_write_to_a_peer_that_has_no_room_and_was_owed_nothing_begins_a_new_stall(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel has sent it nothing for long. That it takes nothing is known only from now on."""
+    bench = Bench(monkeypatch, write_stall=60)
+    peer = Peer(bench, monkeypatch)
+    watched = bench.accept()
+    bench.run(200)
+    peer.outstanding = True
+    bench.carry(watched)
+    since = bench.now
+    bench.until_ended(watched)
+    assert watched.endings == [Ending.WRITE_STALL]
+    assert 60 <= bench.now - since <= 60 + SILENCE + 3 * TICK
 
 
 def test_a_slow_trickle_of_acknowledgements_is_too_slow_for_a_least_rate(monkeypatch: pytest.MonkeyPatch) -> None:
