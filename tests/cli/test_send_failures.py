@@ -29,7 +29,7 @@ class TestFailures:
         with peers.never_replies() as peer:
             began = time.monotonic()
             failed(send(peer.target, "hello", "--timeout", str(3 * UNIT), *options), f"read {peer.target}", "within")
-            assert 3 * UNIT <= time.monotonic() - began <= 3 * UNIT + SLACK + 2 * SCALE
+            assert 3 * UNIT <= time.monotonic() - began <= 3 * UNIT + SLACK + 4 * SCALE  # with the start of Python
 
     def test_a_peer_that_never_reads(self) -> None:
         with peers.never_reads() as peer:

@@ -20,6 +20,7 @@ def last_line(server: Process) -> str:
     return next(line for line in reversed(server.lines) if line.startswith("stopped: "))
 
 
+@pytest.mark.alone
 def test_sigterm_with_idle_clients() -> None:
     def once() -> float:
         with counted() as server:

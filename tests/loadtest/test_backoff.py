@@ -48,4 +48,4 @@ def test_failures_in_a_row_lengthen_the_back_off() -> None:
     first, last = result["pauses"][:3], result["pauses"][-20:]
     assert max(first[:1]) < UNIT
     assert sum(first) / 3 < sum(last) / 20
-    assert max(last) < 3 * UNIT, "the cap holds"
+    assert max(last) < 10 * UNIT, "without a cap of one unit the eighth pause is longer"

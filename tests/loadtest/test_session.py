@@ -71,7 +71,7 @@ def test_stop_in_mid_request_is_no_failure(stop_timeout: float) -> None:
     with peers.never_replies() as peer:
         result = run_users("session.stop_in_mid_request", peer.target, stop_timeout=stop_timeout)
     assert result["account"] == {"started": 400, "ok": 200, "failed": 0, "aborted": 200}
-    assert stop_timeout <= result["stop_seconds"] < stop_timeout + 10 * UNIT
+    assert stop_timeout <= result["stop_seconds"] < stop_timeout + 20 * UNIT
 
 
 def test_a_timeout_of_the_tasks_own_is_a_failure() -> None:
