@@ -14,6 +14,7 @@ from gevent import socket
 
 from geventecho import errors
 from geventecho.address import Address, canonical_ip, unsupported
+from geventecho.net import never_linger
 from geventecho.server.socket_file import SocketFile
 
 __all__ = ["ACCEPT_NO_DESCRIPTOR", "ACCEPT_PEER_GONE", "ip_versions", "listen"]
@@ -128,6 +129,7 @@ def _adopt(address: Address) -> socket.socket:
     with _closed_on_error(listener):
         if listener.type != socket.SOCK_STREAM or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise OSError(errno.EINVAL, "it is not a listening stream socket")
+        never_linger(listener)  # what it accepts has the same option, and would hold the process at each close(2)
     return listener
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from pathlib import Path
 
 import pytest
 from gevent import socket
 
 from geventecho.errors import ListenError
+from geventecho.net import linger_time
 from geventecho.server.tcp_server import EchoServer, ServerState
 from tests.support.servers import assert_adds_up, dial, echo_server, ping, read_to_end, running
 
@@ -100,3 +102,14 @@ def test_an_inherited_listener_stays_its_owner_s() -> None:
         with socket.create_connection(owner.getsockname()):
             accepted, _ = owner.accept()
             accepted.close()
+
+
+def test_the_so_linger_of_an_inherited_listener_holds_nobody_up() -> None:
+    with socket.socket() as owner:
+        owner.bind(("127.0.0.1", 0))
+        owner.listen()
+        owner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 5))
+        with running(EchoServer(f"fd:{owner.fileno()}")) as server, dial(server) as client:
+            ping(client)
+            (connection,) = server._registry.open
+            assert not linger_time(connection.sock)
