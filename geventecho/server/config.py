@@ -35,7 +35,7 @@ class ServerConfig:
         max_rate: bytes a second an echo connection may send; it is slowed down, not ended.
         min_rate: end a connection that is in use and carries fewer bytes a second than this, both directions taken
             together. It is judged every 10 seconds, and ended 20 to 30 seconds after it began to be too slow.
-        write_stall: end a connection whose peer has taken no byte for this long while one was owed.
+        write_stall: end a connection whose peer has taken no byte and made no room for this long while it was owed one.
         drain_idle: during a drain, end a connection after this long without a byte.
         drain_timeout: end whatever is still open this long after a drain began.
     """
