@@ -252,7 +252,8 @@ class ReplyTooLong(ReplyError):
     kind = "reply too long"
 
     def __init__(self, *, address: Address | None, limit: int) -> None:
-        super().__init__(f"the reply is longer than {limit} bytes", address=address, phase="read")
+        reason = f"the reply is longer than {limit} bytes; a larger max_size, or --reply-max, allows it"
+        super().__init__(reason, address=address, phase="read")
         self.limit = limit
 
 

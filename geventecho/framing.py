@@ -10,7 +10,8 @@ A stream has no messages: a reader must know where a reply stops. A framing says
     NoReply()                          there is none
 
 or any callable that is fed the chunks as they arrive, see `Parsed`. Every framing has a `max_size` in bytes, beyond
-which the reply fails with `ReplyTooLong`; bytes after a reply stay for the next one.
+which the reply fails with `ReplyTooLong`: 64 KiB by default for the three that begin with Until, 16 MiB for the others.
+Bytes after a reply stay for the next one.
 
 Rules for this file: it is pure. It never sees a socket or a clock, so that a stream can be cut anywhere in a test.
 
@@ -31,6 +32,7 @@ from geventecho.errors import ConfigError
 __all__ = [
     "DEFAULT_MAX_SIZE",
     "LARGEST",
+    "OPEN_MAX_SIZE",
     "Exactly",
     "Framing",
     "LengthPrefixed",
@@ -46,6 +48,9 @@ __all__ = [
 
 DEFAULT_MAX_SIZE: Final = 16 * 1024 * 1024
 """Bytes a reply may have when its framing does not say otherwise."""
+OPEN_MAX_SIZE: Final = 64 * 1024
+"""The same for a reply that does not begin with its length. If it never ends, each user of a load test holds so much:
+10,000 users hold 640 MiB."""
 LARGEST: Final = 1 << 30
 """Bytes of the largest reply of a fixed size: a reply is held in memory as a whole."""
 
@@ -109,7 +114,7 @@ class Until(Framing):
         max_size: bytes the reply may have, the delimiter included.
     """
 
-    def __init__(self, delimiter: bytes, *, max_size: int = DEFAULT_MAX_SIZE) -> None:
+    def __init__(self, delimiter: bytes, *, max_size: int = OPEN_MAX_SIZE) -> None:
         super().__init__(max_size=max_size)
         if not isinstance(delimiter, bytes) or not delimiter:
             raise ConfigError(f"delimiter is {delimiter!r}; it must be bytes, at least one")
@@ -192,7 +197,7 @@ class UntilQuiet(Framing):
 
     ends_at_close = True
 
-    def __init__(self, seconds: float, *, max_size: int = DEFAULT_MAX_SIZE) -> None:
+    def __init__(self, seconds: float, *, max_size: int = OPEN_MAX_SIZE) -> None:
         super().__init__(max_size=max_size)
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
             raise ConfigError(f"seconds is {seconds!r}; it must be a number above 0")
@@ -210,6 +215,9 @@ class UntilClosed(Framing):
     """
 
     ends_at_close = True
+
+    def __init__(self, *, max_size: int = OPEN_MAX_SIZE) -> None:
+        super().__init__(max_size=max_size)
 
     def parser(self) -> Parser:
         return lambda _chunk: None

@@ -15,7 +15,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from geventecho.errors import ConfigError
-from geventecho.framing import Framing
+from geventecho.framing import LARGEST, Framing
 from geventecho.loadtest import TcpUser, option_check
 from geventecho.options.encodings import ENCODINGS, decode
 from geventecho.options.framing import LENGTH_PREFIX_FORM, from_options, naming, pattern
@@ -27,6 +27,7 @@ TEXTS = {
     "reply_exactly": "The reply has this many bytes",
     "reply_length_prefix": f"The reply begins with its length: {LENGTH_PREFIX_FORM}, such as >I",
     "reply_quiet": "The reply ends when nothing more has come for this many seconds",
+    "reply_max": "Bytes the reply may have; without it 65536, or 16777216 with --reply-length-prefix",
     "expect": "A regular expression that must be found in the reply",
 }
 SWITCHES = {
@@ -38,7 +39,13 @@ SWITCHES = {
 def add_options(parser: LocustArgumentParser, **_: Any) -> None:
     # Empty texts and not None: the web UI gives a field's value the type it has now.
     for name, help_text in TEXTS.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", metavar="TEXT", default="", help=f"{help_text}.")
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            metavar="TEXT",
+            default="",
+            help=f"{help_text}.",
+            env_var=f"GEVENTECHO_LOADTEST_{name.upper()}",
+        )
     for name, help_text in SWITCHES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=f"{help_text}.")
     parser.add_argument("--encoding", choices=ENCODINGS, default="escapes", help="How --send is written.")
@@ -71,6 +78,7 @@ class Exchange:
             quiet=_number("--reply-quiet", float, given["reply_quiet"]),
             close=bool(given["reply_close"]),
             none=bool(given["reply_none"]),
+            max_size=_reply_max(given["reply_max"]),
         )
         if reply is None:
             raise ConfigError("say where the reply ends: give one of the reply options, such as --reply-until '\\r\\n'")
@@ -86,6 +94,13 @@ def _number(option: str, kind: type[int] | type[float], text: str | None) -> Any
         return None if text is None else kind(text)
     except ValueError:
         raise ConfigError(f"{option}: {text!r} is not a number") from None
+
+
+def _reply_max(text: str | None) -> int | None:
+    size: int | None = _number("--reply-max", int, text)
+    if size is not None and not 1 <= size <= LARGEST:
+        raise ConfigError(f"--reply-max: {size} is not a whole number of 1 to {LARGEST}")
+    return size
 
 
 option_check(Exchange.of, fixed=[*TEXTS, *SWITCHES, "encoding", "request_name"])

@@ -14,6 +14,7 @@ from geventecho.errors import ConfigError, ReplyError, ReplyTooLong, ShortReply
 from geventecho.framing import (
     DEFAULT_MAX_SIZE,
     LARGEST,
+    OPEN_MAX_SIZE,
     Exactly,
     Framing,
     LengthPrefixed,
@@ -170,7 +171,7 @@ def test_a_reply_beyond_its_limit_fails_at_once_and_one_at_its_limit_does_not(ma
     reader = ReplyReader(make(10), PEER)
     assert not reader.feed(b"12345")
     assert not reader.feed(b"67890")
-    with pytest.raises(ReplyTooLong, match="longer than 10 bytes") as caught:
+    with pytest.raises(ReplyTooLong, match="longer than 10 bytes; a larger max_size, or --reply-max,") as caught:
         reader.feed(b"x")
     assert (caught.value.limit, caught.value.address) == (10, PEER)
 
@@ -194,8 +195,10 @@ def test_a_length_beyond_the_limit_fails_with_its_header() -> None:
 def test_every_framing_has_a_limit() -> None:
     assert Exactly(5).max_size == 5
     assert NoReply().max_size == 0
-    for framing in (Until(b"x"), LengthPrefixed(">I"), UntilQuiet(1), UntilClosed(), as_framing(lambda chunk: None)):
+    for framing in (LengthPrefixed(">I"), as_framing(lambda chunk: None)):
         assert framing.max_size == DEFAULT_MAX_SIZE
+    for framing in (Until(b"x"), UntilQuiet(1), UntilClosed()):
+        assert framing.max_size == OPEN_MAX_SIZE, "a reply without end is held by each of thousands of users"
 
 
 @pytest.mark.parametrize(
@@ -252,7 +255,7 @@ def seconds_to_read(framing: Framing, reply: bytes, size: int) -> float:
 def replies(size: int) -> list[tuple[Framing, bytes]]:
     return [
         (Exactly(size), bytes(size)),
-        (Until(b"\r\n\r\n"), bytes(size - 4) + b"\r\n\r\n"),
+        (Until(b"\r\n\r\n", max_size=size), bytes(size - 4) + b"\r\n\r\n"),
         (LengthPrefixed(">I"), struct.pack(">I", size - 4) + bytes(size - 4)),
         (Parsed(lambda chunk: b"\1" in chunk), bytes(size - 1) + b"\1"),
     ]

@@ -84,7 +84,7 @@ def add_to(commands: Commands) -> None:
     reply = parser.add_argument_group(
         "where the reply ends (default: where the server closes)",
         f"The connection is then closed without waiting for the server, and no FIN is sent before.\n"
-        f"  A reply has at most {DEFAULT_MAX_SIZE // 2**20} MiB, and so has standard input.",
+        f"  Standard input has at most {DEFAULT_MAX_SIZE // 2**20} MiB.",
     )
     reply.add_argument("--reply-until", metavar="DELIMITER", help="after this delimiter; C escapes are understood")
     reply.add_argument("--reply-exactly", metavar="BYTES", type=whole_number(0, LARGEST), help="after this many bytes")
@@ -97,6 +97,10 @@ def add_to(commands: Commands) -> None:
         "--reply-quiet", metavar="SECONDS", type=seconds_above_zero, help="once nothing more has come for this long"
     )
     reply.add_argument("--reply-none", action="store_true", help="at once: no reply is expected")
+    reply.add_argument(
+        "--reply-max", metavar="BYTES", type=whole_number(1, LARGEST), default=DEFAULT_MAX_SIZE,
+        help="fail when the reply is longer; not used with --reply-exactly (default %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--expect", metavar="REGEX", help="exit 1 unless this matches somewhere in the reply")
 
 
@@ -115,6 +119,7 @@ def run(options: argparse.Namespace) -> int:
         length_prefix=options.reply_length_prefix,
         quiet=options.reply_quiet,
         none=options.reply_none,
+        max_size=options.reply_max,
     )
     with naming("--expect"):
         expect = None if options.expect is None else pattern(options.expect)
@@ -128,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         with connect(target, timeout=options.timeout) as client:
             if framing is None:
-                reply = _converse(client, chunks, output, options.timeout, keep=expect is not None)
+                reply = _converse(client, chunks, output, options.timeout, options.reply_max if expect else None)
             else:
                 reply = _request(client, chunks, output, framing)
         if expect is not None and not expect.search(reply):
@@ -165,14 +170,14 @@ def _message(text: str, encoding: str) -> bytes:
         return decode(text, encoding)
 
 
-def _converse(client: Client, chunks: Iterator[bytes], output: Output, timeout: float, *, keep: bool) -> bytes:
+def _converse(client: Client, chunks: Iterator[bytes], output: Output, timeout: float, keep: int | None) -> bytes:
     reply = bytearray()
     for chunk in Conversation(client, chunks, timeout):
         output.write(chunk)
-        if keep:
+        if keep is not None:
             reply += chunk
-            if len(reply) > DEFAULT_MAX_SIZE:
-                raise ReplyTooLong(address=client.target, limit=DEFAULT_MAX_SIZE)
+            if len(reply) > keep:
+                raise ReplyTooLong(address=client.target, limit=keep)
     return bytes(reply)
 
 
@@ -187,7 +192,7 @@ def _request(client: Client, chunks: Iterator[bytes], output: Output, framing: F
         reply = client.request(payload, framing)
     except NetworkError:
         with contextlib.suppress(NetworkError):
-            output.write(client.recv(DEFAULT_MAX_SIZE, timeout=0))  # what had come of it
+            output.write(client.recv(max(DEFAULT_MAX_SIZE, framing.max_size), timeout=0))  # what had come of it
         raise
     output.write(reply)
     return reply

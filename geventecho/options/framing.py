@@ -36,6 +36,7 @@ def from_options(
     quiet: float | None = None,
     close: bool = False,
     none: bool = False,
+    max_size: int | None = None,
 ) -> Framing | None:
     """The framing that one of the options asks for, or None when none does.
 
@@ -46,6 +47,7 @@ def from_options(
         quiet: seconds of silence.
         close: the peer's FIN.
         none: no reply is expected.
+        max_size: bytes the reply may have, where its size is not known beforehand; None for the framing's own default.
 
     Raises:
         ConfigError: more than one was given, or one is wrong; the message names them, as --reply-until and so on.
@@ -67,7 +69,10 @@ def from_options(
         raise ConfigError(f"{' and '.join(given)}: a reply ends in one way, give one of these")
     for option, make in given.items():
         with naming(option):
-            return make()
+            framing = make()
+            if max_size is not None and framing.size is None:
+                framing.max_size = max_size
+            return framing
     return None
 
 

@@ -208,5 +208,14 @@ class TestReplies:
         failed(done, "does not match '^-ERR'")
         assert done.stdout == b"+PONG\r\n", "the reply is printed all the same"
 
+    @pytest.mark.parametrize("options", [["--expect", "x"], ["--reply-until", r"\n"], ["--reply-quiet", "0.5"]])
+    def test_the_largest_reply(self, honest: peers.Peer, options: list[str]) -> None:
+        given = b"x" * 99_999 + b"\n"
+        done = send(honest.target, *options, "--reply-max", "100000", given=given)
+        assert (done.returncode, done.stdout, done.stderr) == (0, given, b"")
+        failed(
+            send(honest.target, *options, "--reply-max", "99999", given=given), "longer than 99999 bytes", "--reply-max"
+        )
+
     def test_nothing_is_taken_for_a_match_of_nothing(self, honest: peers.Peer) -> None:
         failed(send(honest.target, "--expect", "."), "does not match")

@@ -68,6 +68,10 @@ def test_redis_without_code(redis: str, tmp_path: Path) -> None:
         (["--send", "x", "--reply-none", "--expect", "(" * 6000], "--expect: "),
         (["--send", "x", "--reply-none", "--expect", "a{99999999999999}"], "--expect: "),
         (["--send", "x", "--reply-until", "x", "--reply-close"], "a reply ends in one way"),
+        (
+            ["--send", "x", "--reply-close", "--reply-max", "0"],
+            "--reply-max: 0 is not a whole number of 1 to 1073741824",
+        ),
         (["--send", "x", "--reply-exactly", "many"], "--reply-exactly: 'many' is not a number"),
         (["--send", "x", "--reply-none", "--expect", "("], "--expect: it is not a regular expression"),
         (["--send", "x", "--encoding", "hex", "--reply-none"], "--send: this is not hexadecimal"),
@@ -102,7 +106,7 @@ def test_the_same_as_fields_of_the_web_ui(tmp_path: Path) -> None:
             reply = run.swarm(**form, **wrong)
             assert reply["success"] is False
             assert message in reply["message"]
-        assert run.request("/")[1].count("Users that run keep the value they started with.") == 4 + 10
+        assert run.request("/")[1].count("Users that run keep the value they started with.") == 4 + 11
         good = {"send": r"LOGIN\r\n", "reply_until": r"\r\n", "expect": r"^\+LOGIN", "reply_none": "false"}
         assert run.swarm(**form, **good)["success"] is True
 

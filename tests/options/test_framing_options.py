@@ -8,6 +8,7 @@ import pytest
 
 from geventecho.errors import ConfigError
 from geventecho.framing import (
+    OPEN_MAX_SIZE,
     Exactly,
     LengthPrefixed,
     NoReply,
@@ -29,6 +30,20 @@ def test_options_make_framings() -> None:
     assert quiet.quiet == 0.5
     assert isinstance(from_options(none=True), NoReply)
     assert isinstance(from_options(close=True), UntilClosed)
+
+
+def test_the_largest_reply_is_an_option() -> None:
+    options: list[dict[str, Any]] = [{"until": "x"}, {"length_prefix": ">I"}, {"quiet": 1.0}, {"close": True}]
+    for given in options:
+        framing = from_options(**given, max_size=1000)
+        assert framing is not None
+        assert framing.max_size == 1000
+    exactly = from_options(exactly=5000, max_size=1000)
+    assert exactly is not None
+    assert exactly.max_size == 5000, "its size is known"
+    until = from_options(until="x")
+    assert until is not None
+    assert until.max_size == OPEN_MAX_SIZE
 
 
 @pytest.mark.parametrize(
