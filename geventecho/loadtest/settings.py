@@ -67,6 +67,11 @@ class Settings:
             values[name] = given(options, name)
             if values[name] is None:
                 values[name] = _default(name, getattr(defaults, name), f"{owner.__name__}.{name}")
+        for name in ("backoff_base", "backoff_cap"):  # they have no options
+            value = getattr(defaults, name, 0.0)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+                label = f"{owner.__name__}.{name}"
+                raise ConfigError(f"{label} is {value!r}; it must be a number of seconds of 0 or more")
         return cls(**values)
 
 

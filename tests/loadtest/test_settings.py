@@ -50,6 +50,12 @@ def test_options_of_a_locustfile_with_our_old_names(tmp_path: Path) -> None:
     assert "options: 0.5 yes 0.25" in run.log
 
 
+@pytest.mark.parametrize(("name", "value"), [("backoff_base", "1"), ("backoff_cap", None), ("backoff_cap", -1.0)])
+def test_a_wrong_backoff_is_refused(name: str, value: object) -> None:
+    message = run_script("settings.error_of", name, value)
+    assert message == f"Wrong.{name} is {value!r}; it must be a number of seconds of 0 or more"
+
+
 def test_a_wrong_class_attribute_ends_with_2(tmp_path: Path) -> None:
     with LocustRun(
         tmp_path, "--headless", "-t", "1", "--host", "127.0.0.1:1", locustfile=LOCUSTFILES / "wrong_attribute.py"

@@ -10,8 +10,9 @@ from typing import Any
 from locust.argument_parser import get_parser
 from locust.env import Environment
 
+from geventecho.errors import ConfigError
 from geventecho.loadtest import TcpUser
-from geventecho.loadtest.settings import DEFAULTS
+from geventecho.loadtest.settings import DEFAULTS, Settings
 from tests.loadtest.locustfiles.two_classes import Own, Plain
 
 
@@ -44,3 +45,12 @@ def without_a_command_line() -> list[Any]:
 def help_says_the_defaults() -> bool:
     text = " ".join(get_parser().format_help().split())
     return all(f"`{name}` of the user class applies, by default {getattr(TcpUser, name)}." in text for name in DEFAULTS)
+
+
+def error_of(name: str, value: Any) -> str:
+    """The message about a class whose attribute has this value."""
+    try:
+        Settings.of({}, type("Wrong", (TcpUser,), {name: value}))
+    except ConfigError as error:
+        return str(error)
+    return ""
