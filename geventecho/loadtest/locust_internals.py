@@ -39,6 +39,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
+from functools import partial
 from typing import Any, Final
 
 import gevent
@@ -51,43 +53,6 @@ from locust.exception import StopTest, StopUser
 from locust.runners import MasterRunner, WorkerRunner
 from locust.stats import StatsCSV, StatsCSVFileWriter, StatsEntry
 from locust.user.task import TaskSet
-
-__all__ = [
-    "BUCKET",
-    "CONSOLE_PERCENTILES",
-    "CONSOLE_PERCENTILE_TABLE",
-    "CONSOLE_ROW",
-    "CONSOLE_TABLE",
-    "CSV_PERCENTILES",
-    "CSV_ROWS",
-    "CSV_WRITER",
-    "DEFAULT_OPTIONS",
-    "ROW",
-    "DefaultTaskSet",
-    "Part",
-    "begin_wait",
-    "cache_response_times",
-    "column_widths",
-    "end_wait",
-    "forget_spawn_orders",
-    "forget_tasks",
-    "has_task_loop",
-    "html_report",
-    "ignore_spawn_orders",
-    "is_missing",
-    "kill_spawning",
-    "listeners_of",
-    "locust_main",
-    "locust_parser",
-    "master_address",
-    "participants",
-    "queue_of",
-    "repeat_task",
-    "replace",
-    "run_user",
-    "table_widths",
-    "worker_name",
-]
 
 logger = logging.getLogger(__name__)
 
@@ -182,38 +147,24 @@ def forget_tasks(user: User) -> None:
         user._taskset_instance = None
 
 
-def begin_wait(user: User) -> None:
-    """Before a pause: a user that is stopped while it waits ends at once, whatever the stop timeout.
+def _enter(state: Any, user: User) -> None:
+    """A user that is stopped while it waits ends at once, whatever the stop timeout.
 
     Raises:
-        StopUser: it is stopped already.
+        StopUser: it was stopped.
     """
-    try:
-        state = user._state
-    except AttributeError:  # another Locust
+    now = getattr(user, "_state", None)
+    if now is None or state is None:  # not running yet, or another Locust
         return
-    if state is None or _WAITING is None:  # not running yet, or another Locust
-        return
-    if state == _STOPPING:
+    if now == _STOPPING:
         raise StopUser
-    user._state = _WAITING
+    user._state = state
 
 
-def end_wait(user: User) -> None:
-    """After a pause.
-
-    Raises:
-        StopUser: the user was stopped meanwhile.
-    """
-    try:
-        state = user._state
-    except AttributeError:
-        return
-    if state is None or _RUNNING is None:
-        return
-    if state == _STOPPING:
-        raise StopUser
-    user._state = _RUNNING
+begin_wait: Final[Callable[[User], None]] = partial(_enter, _WAITING)
+"""Call it before a pause."""
+end_wait: Final[Callable[[User], None]] = partial(_enter, _RUNNING)
+"""Call it after a pause."""
 
 
 # --- the count of requests ---------------------------------------------------------------------------------------
@@ -233,27 +184,43 @@ def listeners_of(event: EventHook) -> list[Any]:
 
 # --- the precision of its numbers --------------------------------------------------------------------------------
 
-Part = tuple[Any, str]
-"""An attribute of Locust: its owner and its name."""
 
-BUCKET: Final[Part] = (stats, "bucket_response_time")
-"""Rounds a response time, in milliseconds. Locust documents that it may be replaced."""
-ROW: Final[Part] = (StatsEntry, "to_dict")
-"""A row for the web UI and the HTML report."""
-CONSOLE_ROW: Final[Part] = (StatsEntry, "to_string")
-"""A row of the printed table of requests."""
-CONSOLE_PERCENTILES: Final[Part] = (StatsEntry, "percentile")
-"""A row of the printed table of percentiles."""
-CONSOLE_TABLE: Final[Part] = (stats, "get_stats_summary")
-"""The lines of the printed table of requests."""
-CONSOLE_PERCENTILE_TABLE: Final[Part] = (stats, "get_percentile_stats_summary")
-"""The lines of the printed table of percentiles."""
-CSV_PERCENTILES: Final[Part] = (StatsCSV, "_percentile_fields")
-"""The percentiles of a CSV row."""
-CSV_ROWS: Final[Part] = (StatsCSV, "_requests_data_rows")
-"""Writes the rows of the CSV file of requests."""
-CSV_WRITER: Final[Part] = (StatsCSVFileWriter, "stats_writer")
-"""Writes the CSV files every second, in a greenlet of its own."""
+class Part(Enum):
+    """An attribute of Locust that `replace` replaces: its owner and its name."""
+
+    BUCKET = (stats, "bucket_response_time")
+    """Rounds a response time, in milliseconds. Locust documents that it may be replaced."""
+    ROW = (StatsEntry, "to_dict")
+    """A row for the web UI and the HTML report."""
+    CONSOLE_ROW = (StatsEntry, "to_string")
+    """A row of the printed table of requests."""
+    CONSOLE_PERCENTILES = (StatsEntry, "percentile")
+    """A row of the printed table of percentiles."""
+    CONSOLE_TABLE = (stats, "get_stats_summary")
+    """The lines of the printed table of requests."""
+    CONSOLE_PERCENTILE_TABLE = (stats, "get_percentile_stats_summary")
+    """The lines of the printed table of percentiles."""
+    CSV_PERCENTILES = (StatsCSV, "_percentile_fields")
+    """The percentiles of a CSV row."""
+    CSV_ROWS = (StatsCSV, "_requests_data_rows")
+    """Writes the rows of the CSV file of requests."""
+    CSV_WRITER = (StatsCSVFileWriter, "stats_writer")
+    """Writes the CSV files every second, in a greenlet of its own."""
+    DEFAULT_OPTIONS = (argument_parser, "default_args_dict")
+    """Makes a parser to list Locust's options. A worker calls it for each option that comes with an order to spawn."""
+
+
+def replace(part: Part, make: Callable[[Any], Callable[..., Any]]) -> None:
+    """Put a function of ours in the place of one of Locust's, once, unless this Locust has no such part.
+
+    Args:
+        part: which.
+        make: is given Locust's function and returns ours.
+    """
+    owner, name = part.value
+    stock = getattr(owner, name, None)
+    if stock is not None and not stock.__module__.startswith("geventecho."):
+        setattr(owner, name, make(stock))
 
 
 def table_widths() -> tuple[int, int]:
@@ -267,36 +234,15 @@ def table_widths() -> tuple[int, int]:
 @contextmanager
 def column_widths(type_width: int, name_width: int) -> Iterator[None]:
     """Print the tables with other widths of the columns Type and Name, for as long as the block lasts."""
-    before = {name: getattr(stats, name, None) for name in ("STATS_TYPE_WIDTH", "STATS_NAME_WIDTH")}
+    before = table_widths()
+    stats.STATS_TYPE_WIDTH, stats.STATS_NAME_WIDTH = type_width, name_width
     try:
-        for name, width in zip(before, (type_width, name_width), strict=True):
-            if before[name] is not None:
-                setattr(stats, name, width)
         yield
     finally:
-        for name, old in before.items():
-            if old is not None:
-                setattr(stats, name, old)
-
-
-def replace(part: Part, make: Callable[[Any], Callable[..., Any]]) -> None:
-    """Put a function of ours in the place of one of Locust's, once, unless this Locust has no such part.
-
-    Args:
-        part: which.
-        make: is given Locust's function and returns ours.
-    """
-    owner, name = part
-    stock = getattr(owner, name, None)
-    if stock is not None and not stock.__module__.startswith("geventecho."):
-        setattr(owner, name, make(stock))
+        stats.STATS_TYPE_WIDTH, stats.STATS_NAME_WIDTH = before
 
 
 # --- the end of a distributed run --------------------------------------------------------------------------------
-
-
-DEFAULT_OPTIONS: Final[Part] = (argument_parser, "default_args_dict")
-"""Makes a parser to list Locust's own options. A worker calls it for each option that comes with an order to spawn."""
 
 
 def ignore_spawn_orders(runner: WorkerRunner) -> None:
@@ -327,10 +273,7 @@ def participants(runner: MasterRunner) -> set[str]:
 def is_missing(runner: MasterRunner, worker: str) -> bool:
     """Whether a worker sends no heartbeats, as far as Locust knows."""
     clients = getattr(runner, "clients", None)
-    if clients is None:
-        return False
-    client = clients.get(worker)
-    return client is None or client.state == "missing"
+    return clients is not None and (worker not in clients or clients[worker].state == "missing")
 
 
 def master_address(runner: WorkerRunner) -> tuple[str, int] | None:

@@ -14,24 +14,13 @@ All of it holds for the whole process: a run with a `TcpUser` shows the times of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any, Final
 
 from locust import stats
 from locust.stats import RequestStats, StatsCSV, StatsEntry
 
-from geventecho.loadtest.locust_internals import (
-    BUCKET,
-    CONSOLE_PERCENTILE_TABLE,
-    CONSOLE_PERCENTILES,
-    CONSOLE_ROW,
-    CONSOLE_TABLE,
-    CSV_PERCENTILES,
-    CSV_ROWS,
-    ROW,
-    column_widths,
-    replace,
-    table_widths,
-)
+from geventecho.loadtest.locust_internals import Part, column_widths, replace, table_widths
 
 __all__ = ["bucket", "keep_microseconds"]
 
@@ -62,14 +51,14 @@ def bucket(milliseconds: float) -> float:
 
 def keep_microseconds() -> None:
     """Have this process's Locust count and show them."""
-    replace(BUCKET, lambda _: bucket)
-    replace(ROW, with_fractions)
-    replace(CONSOLE_ROW, lambda _: console_row)
-    replace(CONSOLE_PERCENTILES, lambda _: console_percentiles)
-    replace(CONSOLE_TABLE, with_name_column)
-    replace(CONSOLE_PERCENTILE_TABLE, with_name_column)
-    replace(CSV_PERCENTILES, lambda _: csv_percentiles)
-    replace(CSV_ROWS, with_blanks)
+    replace(Part.BUCKET, lambda _: bucket)
+    replace(Part.ROW, with_fractions)
+    replace(Part.CONSOLE_ROW, lambda _: console_row)
+    replace(Part.CONSOLE_PERCENTILES, lambda _: console_percentiles)
+    replace(Part.CONSOLE_TABLE, with_name_column)
+    replace(Part.CONSOLE_PERCENTILE_TABLE, with_name_column)
+    replace(Part.CSV_PERCENTILES, lambda _: csv_percentiles)
+    replace(Part.CSV_ROWS, with_blanks)
 
 
 def has_no_times(entry: StatsEntry) -> bool:
@@ -145,33 +134,19 @@ def csv_percentiles(self: StatsCSV, entry: StatsEntry, use_current: bool = False
     return [read(part) or 0 for part in self.percentiles_to_report]
 
 
-class BlankTimes:
-    """Writes CSV rows of requests, with empty times where a row has none.
-
-    Args:
-        table: whose rows they are.
-        writer: takes the rows.
-    """
-
-    def __init__(self, table: StatsCSV, writer: Any) -> None:
-        self._stats = table.environment.stats
-        self._times = [column for column, name in enumerate(table.requests_csv_columns) if name.endswith("Time")]
-        self._writer = writer
-
-    def writerow(self, columns: Iterable[Any]) -> None:
-        """Write one row, which begins with type and name."""
-        row = list(columns)
-        entry = self._stats.entries.get((row[1], row[0]), self._stats.total)
-        if has_no_times(entry):
-            for column in self._times:
-                row[column] = ""
-        self._writer.writerow(row)
-
-
 def with_blanks(rows: Callable[[StatsCSV, Any], None]) -> Callable[[StatsCSV, Any], None]:
-    """The rows of the CSV file of requests."""
+    """The rows of the CSV file of requests, with empty times where a row has none."""
 
     def write(self: StatsCSV, csv_writer: Any) -> None:
-        rows(self, BlankTimes(self, csv_writer))
+        times = [column for column, name in enumerate(self.requests_csv_columns) if name.endswith("Time")]
+        counted = self.environment.stats
+        written: list[Iterable[Any]] = []
+        rows(self, SimpleNamespace(writerow=written.append))
+        for columns in written:
+            row = list(columns)
+            if has_no_times(counted.entries.get((row[1], row[0]), counted.total)):
+                for column in times:
+                    row[column] = ""
+            csv_writer.writerow(row)
 
     return write

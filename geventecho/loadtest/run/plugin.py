@@ -18,7 +18,7 @@ from locust.web import WebUI
 
 from geventecho.errors import AddressError, ConfigError
 from geventecho.loadtest import settings
-from geventecho.loadtest.locust_internals import DEFAULT_OPTIONS, replace
+from geventecho.loadtest.locust_internals import Part, replace
 from geventecho.loadtest.measure import keep_microseconds
 from geventecho.loadtest.run.arrival_plan import ArrivalPlan
 from geventecho.loadtest.run.exit_code import USAGE_ERROR, RunSummary
@@ -90,7 +90,7 @@ def _finish(environment: Environment, runner: Runner) -> RunSummary:
     # start instead of 30 ms in the last response times.
     inspect.stack()
     if isinstance(runner, WorkerRunner):
-        replace(DEFAULT_OPTIONS, cache)
+        replace(Part.DEFAULT_OPTIONS, cache)
         WorkerReports(runner)
         watch = MasterWatch(runner)
         summary = RunSummary(environment, runner, watch)

@@ -18,7 +18,7 @@ from locust import stats
 from locust.env import Environment
 from locust.stats import StatsCSVFileWriter
 
-from geventecho.loadtest.locust_internals import CSV_WRITER, html_report, replace
+from geventecho.loadtest.locust_internals import Part, html_report, replace
 
 __all__ = ["watch_csv_writer", "write_files"]
 
@@ -37,7 +37,7 @@ def watch_csv_writer() -> None:
 
         return write
 
-    replace(CSV_WRITER, watched)
+    replace(Part.CSV_WRITER, watched)
 
 
 def write_files(environment: Environment) -> None:

@@ -17,16 +17,7 @@ from geventecho.loadtest.run import master_watch
 from tests.support.harness import EchoUser, Run
 
 PARTS: tuple[tuple[Any, str], ...] = (
-    internals.BUCKET,
-    internals.ROW,
-    internals.CONSOLE_ROW,
-    internals.CONSOLE_PERCENTILES,
-    internals.CONSOLE_TABLE,
-    internals.CONSOLE_PERCENTILE_TABLE,
-    internals.CSV_PERCENTILES,
-    internals.CSV_ROWS,
-    internals.CSV_WRITER,
-    internals.DEFAULT_OPTIONS,
+    *(part.value for part in internals.Part),
     (stats, "STATS_TYPE_WIDTH"),
     (stats, "STATS_NAME_WIDTH"),
     (locust.main, "main"),
