@@ -80,12 +80,14 @@ class Account:
         users: how many there were.
         planned, sent, late, dropped: tasks with a planned instant, see `Planner`; planned = sent + dropped. Those that
             were sent late are among `sent`.
+        samples: the wrong replies that were shown, see samples.py.
     """
 
-    __slots__ = (
-        "_second", "_within", "aborted", "connected", "connects", "dropped", "failed", "late", "ok", "peak", "planned",
-        "sent", "started", "users",
+    NUMBERS = (
+        "aborted", "connected", "connects", "dropped", "failed", "late", "ok", "peak", "planned", "sent", "started",
+        "users",
     )  # fmt: skip
+    __slots__ = (*NUMBERS, "_second", "_within", "samples")
 
     def __init__(self) -> None:
         self.clear()
@@ -99,6 +101,7 @@ class Account:
         self.connects = self.connected = self.peak = 0
         self.planned = self.sent = self.late = self.dropped = 0
         self._second = self._within = 0
+        self.samples: dict[tuple[str, str, str], str] = {}
 
     def begin_connect(self) -> None:
         """A connect starts."""
@@ -111,7 +114,7 @@ class Account:
 
     def numbers(self) -> dict[str, int]:
         """All of them, by name."""
-        return {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
+        return {name: getattr(self, name) for name in self.NUMBERS}
 
 
 _accounts: WeakKeyDictionary[Environment, Account] = WeakKeyDictionary()

@@ -13,7 +13,7 @@ from geventecho.client import Payload
 from geventecho.errors import NetworkError
 from geventecho.loadtest.locust_internals import listeners_of
 from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of, without_traceback
-from geventecho.loadtest.measure.samples import samples_of
+from geventecho.loadtest.measure.samples import show_sample
 from geventecho.loadtest.measure.tally import counter_of, log_request
 
 __all__ = ["TCP", "TRANSACTION", "Reporter"]
@@ -48,7 +48,6 @@ class Reporter:
         "_has_context",
         "_listeners",
         "_lose",
-        "_samples",
         "_succeeded",
         "_user",
         "account",
@@ -67,7 +66,6 @@ class Reporter:
         self._fire: Callable[..., None] = environment.events.request.fire
         self._listeners: list[Any] = listeners_of(environment.events.request)
         self._counter = counter_of(environment)
-        self._samples = samples_of(environment)
         self.account: Account = account_of(environment)
         self.connected_at = perf_counter()
         self.planned: float | None = None
@@ -162,7 +160,8 @@ class Reporter:
             exception=failure,
             start_time=_wall(begun),
         )
-        self._samples.show(self._environment.stats.errors, (kind, name), failure, perf_counter() - self.connected_at)
+        age = perf_counter() - self.connected_at
+        show_sample(self.account.samples, self._environment.stats.errors, (kind, name), failure, age)
 
     def _context(self, extra: dict[str, Any] | None) -> dict[str, Any]:
         own: dict[str, Any] = self._user.context() if self._has_context else {}

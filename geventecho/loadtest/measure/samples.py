@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import logging
 from typing import Any, Final
-from weakref import WeakKeyDictionary
-
-from locust.env import Environment
 
 from geventecho.loadtest.measure.account import Failed
 
-__all__ = ["Samples", "samples_of", "without_sample"]
+__all__ = ["show_sample", "without_sample"]
 
 logger = logging.getLogger("geventecho.loadtest")
 
@@ -23,50 +20,31 @@ logger = logging.getLogger("geventecho.loadtest")
 BEFORE_SAMPLE: Final = ", first seen: "
 
 
-class Samples:
-    """The samples of one process in one test, a sample for each row and kind of failure."""
+def show_sample(
+    samples: dict[tuple[str, str, str], str], errors: dict[Any, Any], row: tuple[str, str], failure: Failed, age: float
+) -> None:
+    """Show the sample of a wrong reply. Does nothing for a failure of another kind.
 
-    def __init__(self) -> None:
-        self._texts: dict[tuple[str, str, str], str] = {}
-
-    def clear(self) -> None:
-        """Begin anew."""
-        self._texts.clear()
-
-    def show(self, errors: dict[Any, Any], row: tuple[str, str], failure: Failed, age: float) -> None:
-        """Show the sample of a wrong reply. Does nothing for a failure of another kind.
-
-        Args:
-            errors: Locust's table of failures. The failure is already in it.
-            row: type and name of the row that the operation is reported in.
-            failure: what was reported.
-            age: of the connection, in seconds.
-        """
-        sample: bytes = getattr(failure.error, "sample", b"")
-        if not sample:
-            return
-        key = (*row, failure.kind)
-        text = self._texts.get(key)
-        if text is None:
-            address = getattr(failure.error, "address", None)
-            text = f"{failure.kind}{BEFORE_SAMPLE}{sample!r} from {address}, {age:.3g} s after its connect"
-            self._texts[key] = text
-            logger.warning("%s %s: %s", *row, text)
-        # A row that this failure made is the last one, and holds it.
-        if errors and (made := next(reversed(errors.values()))).error is failure:
-            made.error = text
-
-
-_samples: Final[WeakKeyDictionary[Environment, Samples]] = WeakKeyDictionary()
-
-
-def samples_of(environment: Environment) -> Samples:
-    """The samples of this process's users in an environment; each test begins them anew."""
-    samples = _samples.get(environment)
-    if samples is None:
-        samples = _samples[environment] = Samples()
-        environment.events.test_start.add_listener(lambda **_: _samples[environment].clear())
-    return samples
+    Args:
+        samples: what this process has shown in this test, by row and kind of failure. A new one is added.
+        errors: Locust's table of failures. The failure is already in it.
+        row: type and name of the row that the operation is reported in.
+        failure: what was reported.
+        age: of the connection, in seconds.
+    """
+    sample: bytes = getattr(failure.error, "sample", b"")
+    if not sample:
+        return
+    key = (*row, failure.kind)
+    text = samples.get(key)
+    if text is None:
+        address = getattr(failure.error, "address", None)
+        text = f"{failure.kind}{BEFORE_SAMPLE}{sample!r} from {address}, {age:.3g} s after its connect"
+        samples[key] = text
+        logger.warning("%s %s: %s", *row, text)
+    # A row that this failure made is the last one, and holds it.
+    if errors and (made := next(reversed(errors.values()))).error is failure:
+        made.error = text
 
 
 def without_sample(error: object) -> str:
