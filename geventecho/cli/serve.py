@@ -173,7 +173,7 @@ def run(options: argparse.Namespace) -> int:
         server = EchoServer(address, config=config, on_listening=announce)
         return serve(server, output, log)
     finally:
-        output.close()
+        output.stop()
         log.close()
 
 

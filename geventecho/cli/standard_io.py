@@ -51,7 +51,7 @@ def print_error(text: str) -> None:
     """Print on standard error. Where that takes nothing, the exit code must do: it must not change, nor come late."""
     writer = LineWriter(STDERR, encoding_of(sys.stderr))
     writer.write(text)
-    writer.close()
+    writer.stop()
 
 
 def print_all(text: str) -> None:

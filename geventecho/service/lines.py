@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 from collections.abc import Callable
+from logging.handlers import QueueListener
 from queue import SimpleQueue
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["FLUSH_SECONDS", "QUEUE_LINES", "LineWriter"]
 
@@ -20,7 +20,7 @@ FLUSH_SECONDS: Final = 0.25
 """How long the end of the process waits for the last lines of each of its two outputs."""
 
 
-class LineWriter:
+class LineWriter(QueueListener):
     """Writes lines in a thread, in their order. The descriptor may also be a non-blocking one.
 
     Args:
@@ -32,26 +32,30 @@ class LineWriter:
         dropped: lines that were lost: the queue was full, or the descriptor took none.
     """
 
+    queue: SimpleQueue[Any]
+
     def __init__(self, fd: int, encoding: str = "utf-8", on_loss: Callable[[str], object] = lambda _: None) -> None:
+        # SimpleQueue and not Queue: the collector may run code that logs within put(), and Queue's lock would then wait
+        # for itself. SimpleQueue has no limit of its own.
+        super().__init__(SimpleQueue())
         self._fd = fd
         self._encoding = encoding
         self._on_loss = on_loss
         self.start()
 
     def start(self) -> None:
-        """Start the thread, with an empty queue: a forked process has its parent's lines, but not its thread."""
-        # SimpleQueue and not Queue: the collector may run code that logs within put(), and Queue's lock would then wait
-        # for itself. SimpleQueue has no limit of its own.
-        self._queue: SimpleQueue[str | None] = SimpleQueue()
-        self.dropped = 0
-        # A daemon: one that is held by a write must not hold the interpreter's exit.
-        self._thread: threading.Thread | None = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        """Start the thread, with an empty queue: a forked process has its parent's lines, but not its thread.
+
+        The thread is a daemon: one that is held by a write must not hold the interpreter's exit.
+        """
+        self.queue, self._thread = SimpleQueue(), None
+        self.dropped = self._told = 0
+        super().start()
 
     def write(self, line: str) -> None:
         """Queue a line, or drop it when the queue is full."""
-        if self._queue.qsize() < QUEUE_LINES:
-            self._queue.put(line)
+        if self.queue.qsize() < QUEUE_LINES:
+            self.queue.put_nowait(line)
         else:
             self.lose("nobody reads it")
 
@@ -61,26 +65,25 @@ class LineWriter:
         if self.dropped == lines:
             self._on_loss(reason)
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Write what is queued, for FLUSH_SECONDS at most: the reader may have stopped reading. Idempotent."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._queue.put(None)
+            self.enqueue_sentinel()
             thread.join(FLUSH_SECONDS)
-            if unwritten := self._queue.qsize():  # the end mark stands for the line that is being written
+            if unwritten := self.queue.qsize():  # the end mark stands for the line that is being written
                 self.lose("nobody reads it", unwritten)
 
-    def _run(self) -> None:
-        queue, told = self._queue, 0
-        while (line := queue.get()) is not None:
-            dropped = self.dropped  # it goes on growing while this is written
-            try:
-                if dropped > told:
-                    self._write_all(f"{dropped - told} lines were dropped")
-                    told = dropped
-                self._write_all(line)
-            except OSError as error:
-                self.lose(str(error.strerror))  # /dev/full, or a reader that has gone: the service goes on
+    def handle(self, line: Any) -> None:
+        """Write a line, in the thread."""
+        dropped = self.dropped  # it goes on growing while this is written
+        try:
+            if dropped > self._told:
+                self._write_all(f"{dropped - self._told} lines were dropped")
+                self._told = dropped
+            self._write_all(line)
+        except OSError as error:
+            self.lose(str(error.strerror))  # /dev/full, or a reader that has gone: the service goes on
 
     def _write_all(self, line: str) -> None:
         # Not to a file object: it has a lock, which a blocked write would hold at the process's end.

@@ -11,6 +11,7 @@ import math
 import os
 import time
 import traceback
+from logging.handlers import QueueHandler
 from typing import Any, Final
 
 import gevent
@@ -27,7 +28,7 @@ TRACEBACK_LENGTH: Final = 8000
 """Characters of a traceback that reach the log: its end, where the error is."""
 
 
-class LogHandler(logging.Handler):
+class LogHandler(QueueHandler):
     """A handler that formats in the caller and writes in a thread.
 
     Args:
@@ -35,22 +36,25 @@ class LogHandler(logging.Handler):
     """
 
     def __init__(self, fd: int) -> None:
-        super().__init__()
         self._writer = LineWriter(fd)
+        super().__init__(self._writer.queue)
 
     @property
     def dropped(self) -> int:
         """Lines that were lost: the queue was full, they could not be formatted, or the descriptor took none."""
         return self._writer.dropped
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Queue a line. Logging would print a traceback of a wrong one, on the stream that may block."""
-        try:
-            line = self.format(record)
-        except Exception:
-            self._writer.lose("it cannot be formatted")
-        else:
-            self._writer.write(line)
+    def prepare(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        return self.format(record)
+
+    def enqueue(self, line: Any) -> None:
+        """Queue a line, or drop it when the queue is full."""
+        self._writer.write(line)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802
+        """Count a line that cannot be formatted. Logging would print a traceback, on the stream that may block."""
+        self._writer.lose("it cannot be formatted")
 
     def start(self) -> None:
         """Start again, in a process that was forked."""
@@ -60,7 +64,7 @@ class LogHandler(logging.Handler):
         """Write what is queued and held back, for FLUSH_SECONDS at most."""
         for record in [record for each in self.filters if isinstance(each, OncePerSecond) for record in each.release()]:
             self.emit(record)
-        self._writer.close()
+        self._writer.stop()
         super().close()
 
 

@@ -58,7 +58,7 @@ def serve(server: TcpServer, output: LineWriter, log: LogHandler) -> int:
             print_counters()
             output.write(f"stopped: {server.report_now()}")
         if stopping or not has_listened():
-            output.close()
+            output.stop()
             log.close()
             os._exit(128 + number)
         stopping.append(number)

@@ -20,7 +20,7 @@ def test_a_full_descriptor_that_does_not_block_is_waited_for() -> None:
     text = b""
     while text.count(b"\n") < 500:
         text += os.read(reader, 65536)
-    lines.close()
+    lines.stop()
     assert [int(line.split()[0]) for line in text.splitlines()] == list(range(500))
     assert lines.dropped == 0
     os.close(reader)
@@ -34,7 +34,7 @@ def test_the_first_loss_is_told_once_with_its_reason() -> None:
     for _ in range(3):
         lines.write("lost")
     wait_until(lambda: lines.dropped == 3)
-    lines.close()
+    lines.stop()
     assert reasons == ["No space left on device"]
     os.close(full)
 
@@ -43,7 +43,7 @@ def test_characters_that_the_encoding_lacks_are_escaped() -> None:
     reader, writer = os.pipe()
     lines = LineWriter(writer, "ascii")
     lines.write("ü \udcff \u20ac")
-    lines.close()
+    lines.stop()
     assert os.read(reader, 100) == rb"\xfc \udcff \u20ac" + b"\n"
     os.close(reader)
     os.close(writer)

@@ -113,7 +113,7 @@ def test_an_unread_pipe_holds_up_nobody_and_what_is_dropped_is_counted(pipe: tup
     def read_all() -> bool:
         nonlocal text
         text += read(pipe[0])
-        return log._writer._queue.empty()
+        return log._writer.queue.empty()
 
     wait_until(read_all)
     log.handle(record("the last"))
@@ -273,7 +273,7 @@ def test_any_number_of_kinds_of_any_type_is_told_apart_in_bounded_memory(pipe: t
     for message in ({"un": "hashable"}, ValueError("error"), None):
         log.handle(record(message))  # type: ignore[arg-type]
     assert len(once._passed) == logs.KINDS
-    wait_until(lambda: read(pipe[0]) == "" and log._writer._queue.empty())
+    wait_until(lambda: read(pipe[0]) == "" and log._writer.queue.empty())
     log.close()
 
 

@@ -60,7 +60,7 @@ def main() -> int:
         return serve(server, output, log)
     finally:
         tell()
-        output.close()
+        output.stop()
         log.close()
 
 
