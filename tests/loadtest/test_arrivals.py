@@ -75,6 +75,21 @@ def test_no_wait_time_is_used_and_tasks_of_nested_task_sets_count() -> None:
     assert set(result["sequence"]) == {"first", "second"}
 
 
+@pytest.mark.parametrize("why", ["error", "failure", "leaves", "at once"])
+def test_a_task_set_whose_on_start_ends_it_is_entered_at_the_planned_instants(why: str) -> None:
+    with peers.echoes() as peer:
+        result = run_users("arrivals.no_task_begins", peer.target, why=why)
+    assert_balanced(result)
+    assert result["sent"] - 2 <= result["entered"] <= result["sent"]
+
+
+def test_users_without_a_task_wait_before_they_look_again() -> None:
+    with peers.echoes() as peer:
+        result = run_users("arrivals.no_task_begins", peer.target, why="no task")
+    assert_balanced(result)
+    assert (result["sent"], len(result["exceptions"])) == (0, 4)
+
+
 def test_a_slow_server_does_not_change_the_plan() -> None:
     with peers.echoes_after(UNIT / 10) as peer:
         result = run_users("arrivals.slow_server", peer.target, users=40, rate=100, lateness="")

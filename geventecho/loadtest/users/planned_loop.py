@@ -21,16 +21,31 @@ class Planned:
 
     user: Any
     turn = -1  # of the event loop, when a task last began
+    entered = False  # at an instant for which no task has begun yet
+    has_begun = False  # a task, since the last wait
 
     def wait(self) -> None:
-        """Go on at once: the next task waits for its instant."""
+        """Go on at once: the next task waits for its instant. Where there is no task Locust waits, and tries again."""
+        if not self.has_begun:
+            super().wait()  # type: ignore[misc]
+        self.has_begun = False
 
     def execute_task(self, task: Any) -> None:
-        """Begin a task at its instant; tasks of a nested task set have instants of their own."""
+        """Begin a task at its instant. A nested task set is entered at the instant of its first task.
+
+        Its `on_start` may fail or leave it, each time, and then no task begins. Without an instant that would be an
+        endless loop.
+        """
         execute: Callable[[Any], None] = super().execute_task  # type: ignore[misc]
-        if isinstance(task, type) and issubclass(task, TaskSet):
-            execute(_planned(task))
-            return
+        if not self.entered:
+            self._take()
+        self.entered, self.has_begun = False, True
+        try:
+            execute(_planned(task) if isinstance(task, type) and issubclass(task, TaskSet) else task)
+        finally:
+            self.user.client.plan_task(None)
+
+    def _take(self) -> None:
         user = self.user
         begin_wait(user)
         loop = get_hub().loop
@@ -40,10 +55,6 @@ class Planned:
         instant = planner_of(user.environment).take()
         end_wait(user)
         user.client.plan_task(instant)
-        try:
-            execute(task)
-        finally:
-            user.client.plan_task(None)
 
 
 class PlannedLoop(Planned, DefaultTaskSet):  # type: ignore[misc]  # which a new Locust may lack
@@ -53,5 +64,5 @@ class PlannedLoop(Planned, DefaultTaskSet):  # type: ignore[misc]  # which a new
 @cache
 def _planned(task_set: type[TaskSet]) -> type[TaskSet]:
     """A subclass that follows the plan. Not by its metaclass: those of Locust collect the tasks of a class anew."""
-    made: type[TaskSet] = type.__new__(type(task_set), task_set.__name__, (Planned, task_set), {})
+    made: type[TaskSet] = type.__new__(type(task_set), task_set.__name__, (Planned, task_set), {"entered": True})
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import random
@@ -98,6 +99,29 @@ def wait_times(target: str) -> dict[str, Any]:
     run.wait(lambda: len(done) >= 100 and len(set(done)) == 4)
     result = finish(run)
     return result | {"done": len(done), "sequence": [name for name in done if name in ("first", "second")]}
+
+
+def no_task_begins(target: str, why: str) -> dict[str, Any]:
+    """Users that begin no task: the `on_start` of their nested task set ends it each time, or they have none."""
+    entered: list[int] = []
+
+    class Nested(TaskSet):
+        def on_start(self) -> None:
+            entered.append(1)
+            if why == "error":
+                raise KeyError("on_start")
+            if why == "failure":
+                self.client.request(b"x", Exactly(1), name="start", expect=b"y")
+            raise InterruptTaskSet(reschedule=why == "at once")
+
+    class User(TcpUser):
+        wait_time = locust.constant(UNIT)
+        tasks = [] if why == "no task" else [Nested]
+
+    logging.getLogger("locust.user.task").disabled = True  # it prints tracebacks
+    run = Run(User, target, 2, arrival_rate="50")
+    run.wait(lambda: len(entered) >= 10 or len(run.exceptions) >= 4)
+    return finish(run) | {"entered": len(entered)}
 
 
 def slow_server(target: str, users: int, rate: float, lateness: str) -> dict[str, Any]:
