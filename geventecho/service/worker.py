@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Final
 
 import gevent
@@ -16,6 +17,8 @@ __all__ = ["EXIT_LOST", "serve"]
 
 EXIT_LOST: Final = 3
 """The exit code when bytes that were owed could not be delivered."""
+TOGETHER: Final = 0.5
+"""Seconds in which SIGHUP and the next signal count as one: systemd sends SIGHUP with SIGTERM (SendSIGHUP=)."""
 
 
 def serve(server: TcpServer, output: LineWriter, log: LogHandler) -> int:
@@ -52,19 +55,21 @@ def serve(server: TcpServer, output: LineWriter, log: LogHandler) -> int:
     def on_signal(number: int) -> None:
         # libev calls this in a greenlet within a millisecond; a Python signal handler would run up to 300 ms later,
         # whenever gevent's loop next returns to the interpreter.
+        now = time.monotonic()
         if number == signal.SIGHUP and (stopping or not has_listened()):
             return
-        if stopping:
+        is_again = bool(stopping) and now >= stopping[-1]
+        if is_again:
             print_counters()
             output.write(f"stopped: {server.report_now()}")
-        if stopping or not has_listened():
+        if is_again or not has_listened():
             output.stop()
             log.close()
             os._exit(128 + number)
-        stopping.append(number)
+        stopping.append(now + TOGETHER if number == signal.SIGHUP else now)
         server.stop()
 
-    stopping: list[int] = []
+    stopping: list[float] = []  # from when on a further signal ends the process
     numbers = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)

@@ -235,13 +235,14 @@ def test_a_second_signal_ends_it_at_once(first: int, second: int, code: int) -> 
         assert server.errors == ""
 
 
-def test_sighup_drains_and_a_further_one_does_not_cut_the_drain_short() -> None:
-    """A terminal that closes sends several."""
+@pytest.mark.parametrize("further", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_sighup_drains_and_a_further_signal_does_not_cut_the_drain_short(further: int) -> None:
+    """A terminal that closes sends several, and systemd sends SIGTERM with SIGHUP (SendSIGHUP=)."""
     with serve("--drain-idle", str(5 * UNIT)) as server, server.connect() as client:
         ping(client)
         server.signal(signal.SIGHUP)
+        server.signal(further)
         wait_until(lambda: is_refused(server.address))
-        server.signal(signal.SIGHUP)
         ping(client)
         assert read_to_end(client) == b""
         client.close()
