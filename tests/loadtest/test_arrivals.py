@@ -232,6 +232,25 @@ def test_a_killed_worker_counts_by_its_last_report(tmp_path: Path) -> None:
     assert 300 <= planned <= 650, "its part of the plan is nobody's"
 
 
+def test_a_worker_that_comes_later_shares_the_rest_of_the_plan(tmp_path: Path) -> None:
+    plan = ("--tcp-arrival-rate", "100", "--tcp-think-time", "0.01")
+    (here := tmp_path / "here").mkdir()
+    (there := tmp_path / "there").mkdir()
+    master_only = ("--master", "--expect-workers", "1", "-t", "8")
+    with (
+        EchoServerProcess() as server,
+        LocustRun(tmp_path, *HEADLESS, *plan, *master_only, "--host", server.target) as master,
+        LocustRun(here, "--worker", master_port=master.master_port),
+    ):
+        master.wait_for_log(r"TCP +echo +[1-9]\d\d")
+        with LocustRun(there, "--worker", master_port=master.master_port):
+            assert master.wait() == 0, master.log
+    planned, sent, _, _ = balanced(master.log)
+    assert 600 <= planned <= 820
+    assert server.counters["bytes_received"] <= 1024 * sent, "nobody works beside the plan"
+    assert "had no user" not in master.log
+
+
 def test_the_web_ui_changes_the_rate_of_a_running_test_and_nothing_else(tmp_path: Path) -> None:
     with LocustRun(tmp_path, "--tcp-arrival-rate", "10") as run:
         run.wait_for_ui()

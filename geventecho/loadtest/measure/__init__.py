@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of, leaves_task
-from geventecho.loadtest.measure.arrivals import Arrivals
+from geventecho.loadtest.measure.arrivals import Arrivals, stages_after
 from geventecho.loadtest.measure.precision import keep_microseconds
 from geventecho.loadtest.measure.reporter import TCP, TRANSACTION, Reporter
 from geventecho.loadtest.measure.samples import without_sample
@@ -19,5 +19,6 @@ __all__ = [
     "account_of",
     "keep_microseconds",
     "leaves_task",
+    "stages_after",
     "without_sample",
 ]

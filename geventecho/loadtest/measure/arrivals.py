@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Arrivals"]
+__all__ = ["Arrivals", "stages_after"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,7 @@ class Arrivals:
 
     stages: Sequence[tuple[float, float]]
     kind: str
-    seed: int
-
-    @property
-    def seconds(self) -> float:
-        """How long the plan is; math.inf when it does not end."""
-        return sum(seconds for _, seconds in self.stages)
+    seed: int | str
 
     def instants(self, worker: int, workers: int) -> Iterator[float]:
         """Yield the instants of one worker's tasks, in seconds from the start of the test.
@@ -66,3 +61,13 @@ class Arrivals:
                 yield at
                 at += draw(rate / workers)
             begun = end
+
+
+def stages_after(stages: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
+    """Return what is left of stages, each a rate and the seconds it lasts, after so many seconds."""
+    left = []
+    for rate, lasts in stages:
+        if lasts > seconds:
+            left.append((rate, lasts - seconds))
+        seconds = max(0.0, seconds - lasts)
+    return left

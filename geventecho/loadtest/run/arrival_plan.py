@@ -16,7 +16,7 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from geventecho.errors import ConfigError
 from geventecho.loadtest.locust_internals import has_task_loop, participants
-from geventecho.loadtest.measure import Arrivals
+from geventecho.loadtest.measure import Arrivals, stages_after
 from geventecho.loadtest.settings import RUN_TYPES, Settings, given, option_check
 from geventecho.loadtest.users import TcpUser, planner_of
 
@@ -43,7 +43,7 @@ class ArrivalPlan:
     """Starts and ends the plan in this process, and sends each worker its part.
 
     The master sends one start to all, so that workers on one machine share the phase. A worker that is lost takes its
-    part with it, and one that comes later has none until the rate is changed.
+    part with it. When one comes later, all share the rest of the plan anew.
 
     Args:
         environment: Locust's.
@@ -55,12 +55,16 @@ class ArrivalPlan:
         self._runner = runner
         self._planner = planner_of(environment)
         self._announced: dict[str, Any] = {}
+        self._plan: Mapping[str, Any] | None = None
         self._end: Greenlet | None = None
         environment.events.test_stopping.add_listener(self.on_test_stopping)
         if isinstance(runner, WorkerRunner):
             runner.register_message(PLAN, self.on_plan)
+            runner.send_message(PLAN)
         else:
             environment.events.test_start.add_listener(lambda **_: self.announce())
+            if isinstance(runner, MasterRunner):
+                runner.register_message(PLAN, self.on_worker)
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Check options that somebody wants to set.
@@ -88,15 +92,28 @@ class ArrivalPlan:
             logger.info("tasks arrive by plan (%s, seed %d): %s; wait times are not used", plan["kind"], seed, shown)
             if not math.isinf(seconds := sum(seconds for _, seconds in stages)):
                 self._end = gevent.spawn_later(seconds, self._on_end)
-        if not isinstance(self._runner, MasterRunner):
+        self._plan = plan
+        if isinstance(self._runner, MasterRunner):
+            self._share(self._runner, plan)
+        else:
             self._follow(plan)
-            return
-        workers = sorted(participants(self._runner))
+
+    def _share(self, runner: MasterRunner, plan: Mapping[str, Any] | None) -> None:
+        workers = sorted(participants(runner))
         if plan and not workers:
             logger.error("this Locust does not name its workers: they do not follow the arrival rate")
         for index, worker in enumerate(workers):
-            part = plan and plan | {"worker": index, "workers": len(workers)}
-            self._runner.send_message(PLAN, part, worker)
+            part = {**plan, "worker": index, "workers": len(workers)} if plan else None
+            runner.send_message(PLAN, part, worker)
+
+    def on_worker(self, **_: Any) -> None:
+        """A worker is there. If a test runs, it has users already, and they wait for its part."""
+        if self._plan is not None and self._is_running() and isinstance(self._runner, MasterRunner):
+            now = time.time()
+            passed = now - self._plan["start"]
+            rest = {"stages": stages_after(self._plan["stages"], passed), "start": now}
+            # With the same seed the first distances would come again.
+            self._share(self._runner, {**self._plan, **rest, "seed": f"{self._plan['seed']}/{passed}"})
 
     def on_plan(self, msg: Any, **_: Any) -> None:
         """The master sends this worker's part."""

@@ -84,7 +84,7 @@ class RunSummary:
             if sums["planned"]:
                 text = "tasks: planned %(planned)d, sent %(sent)d (%(late)d of them late), dropped %(dropped)d"
                 logger.info(text, sums)
-                idle = [worker for worker, report in self._reports.items() if not report.get("planned")]
+                idle = [worker for worker, report in self._reports.items() if not report.get("users")]
                 if idle:
                     logger.warning("workers %s had no user: their part of the arrival rate is missing", ", ".join(idle))
             # Of several processes the sum of the peaks: no second had more.

@@ -7,6 +7,7 @@ lateness it is dropped. No instant is ever moved.
 from __future__ import annotations
 
 import math
+from argparse import Namespace
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from time import perf_counter
@@ -16,11 +17,13 @@ from weakref import WeakKeyDictionary
 from gevent import get_hub, getcurrent
 from greenlet import greenlet
 from locust.env import Environment
+from locust.runners import WorkerRunner
 
 from geventecho.loadtest.measure import Account, account_of
+from geventecho.loadtest.settings import given
 from geventecho.net import InstantTimer
 
-__all__ = ["Planner", "planner_of"]
+__all__ = ["Planner", "has_plan", "planner_of"]
 
 LATE: Final = 0.001
 """Seconds after its instant from which a task counts as late."""
@@ -64,7 +67,7 @@ class Planner:
         self.active = True
         self._start, self._instants, self._max_lateness = start, instants, max_lateness
         self._next = math.inf
-        if self._timer is not None:
+        if self._timer is not None or self._idle:
             self._begin()
 
     def stop(self) -> None:
@@ -84,7 +87,6 @@ class Planner:
             The instant, as time.perf_counter() counts.
         """
         if self._timer is None and self.active:
-            self._timer = InstantTimer(self._fall_due)
             self._begin()
         oldest = perf_counter() - self._max_lateness
         while self._waiting:
@@ -115,8 +117,8 @@ class Planner:
         self._advance()
         while self._next < now:
             self._advance()
-        if self._timer is not None:
-            self._timer.set(self._next)
+        self._timer = self._timer or InstantTimer(self._fall_due)
+        self._timer.set(self._next)
 
     def _advance(self) -> None:
         self._next = self._start + next(self._instants, math.inf)
@@ -161,3 +163,10 @@ def planner_of(environment: Environment) -> Planner:
     if planner is None:
         planner = _planners[environment] = Planner(account_of(environment))
     return planner
+
+
+def has_plan(environment: Environment) -> bool:
+    """Whether a user that starts now follows a plan. A worker may get its part of the plan after its users."""
+    options = vars(environment.parsed_options or Namespace())
+    awaits_part = isinstance(environment.runner, WorkerRunner) and given(options, "arrival_rate")
+    return planner_of(environment).active or bool(awaits_part)

@@ -23,7 +23,7 @@ from geventecho.loadtest.users.arrival import CROWD, Burst
 from geventecho.loadtest.users.backoff import Backoff, pause
 from geventecho.loadtest.users.payloads import distinct_payloads
 from geventecho.loadtest.users.planned_loop import PlannedLoop
-from geventecho.loadtest.users.planner import planner_of
+from geventecho.loadtest.users.planner import has_plan
 from geventecho.loadtest.users.session import TcpSession
 from geventecho.loadtest.users.task_loop import TaskLoop
 
@@ -93,7 +93,7 @@ class TcpUser(User):
 
     def run(self) -> None:  # type: ignore[misc]  # final, and Locust's own PytestUser overrides it, too
         """Run the user, in a task loop of ours where this Locust allows one; Locust calls it."""
-        if not run_user(self, PlannedLoop if planner_of(self.environment).active else TaskLoop):
+        if not run_user(self, PlannedLoop if has_plan(self.environment) else TaskLoop):
             super().run()  # type: ignore[no-untyped-call]
 
     def _gone(self, _: Greenlet) -> None:
