@@ -128,9 +128,9 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
         self._let_others_write()
         return self.account.written(super().send(data, flags, **options))
 
-    def sendmsg(self, *args: object) -> int:
+    def sendmsg(self, *args: object, **options: object) -> int:
         self._let_others_write()
-        return self.account.written(super().sendmsg(*args))
+        return self.account.written(super().sendmsg(*args, **options))
 
     def sendto(self, *args: object) -> int:
         self._let_others_write()

@@ -165,7 +165,7 @@ def peek(sock: socket.socket) -> None:
     [
         (lambda sock: sock.sendall(sock.recv(100)), b"abc", b"abc", (3, 3)),
         (lambda sock: sock.send(sock.recv(100)), b"abc", b"abc", (3, 3)),
-        (lambda sock: sock.sendmsg([sock.recv(100), b"more"]), b"abc", b"abcmore", (3, 7)),
+        (lambda sock: sock.sendmsg([sock.recv(100), b"more"], flags=0), b"abc", b"abcmore", (3, 7)),
         (receive_into, b"x" * 95, b"", (95, 0)),
         (receive_messages, b"x" * 95, b"", (95, 0)),
         (receive_from, b"x" * 95, b"", (95, 0)),
