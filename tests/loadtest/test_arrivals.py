@@ -155,6 +155,14 @@ def test_an_instant_goes_to_the_user_that_has_been_idle_longest() -> None:
     assert all(len(set(order[place : place + 4])) == 4 for place in range(len(order) - 4))
 
 
+def test_what_fell_due_before_a_change_of_the_plan_goes_to_idle_users() -> None:
+    with peers.echoes() as peer:
+        result = run_users("arrivals.changed_plan", peer.target)
+    assert_balanced(result)
+    assert result["waiting"] >= 20
+    assert result["dropped"] == 0
+
+
 def test_a_task_that_never_waits_lets_the_others_run() -> None:
     with peers.echoes() as peer:
         result = run_users("arrivals.never_waits", peer.target)

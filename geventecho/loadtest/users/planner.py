@@ -64,6 +64,8 @@ class Planner:
             max_lateness: seconds after which an instant that waits is dropped.
         """
         self._count_due()
+        if self._idle and self._waiting:
+            get_hub().loop.run_callback(self._give_out)
         self.active = True
         self._start, self._instants, self._max_lateness = start, instants, max_lateness
         self._next = math.inf
@@ -137,6 +139,13 @@ class Planner:
                 self._leave_waiting(instant)
         if self._timer is not None:  # else a user has stopped the test
             self._timer.set(self._next)
+
+    def _give_out(self) -> None:
+        """Give idle users what fell due just before the plan changed: nobody else would, while all are idle."""
+        while self._idle and self._waiting:
+            user, _ = self._idle.popitem(last=False)
+            self._account.dropped -= 1
+            user.switch(self._waiting.popleft())
 
     def _count_due(self) -> None:
         """Count what has fallen due since the timer last woke the hub."""

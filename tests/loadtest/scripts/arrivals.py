@@ -22,6 +22,7 @@ from geventecho.framing import Exactly
 from geventecho.loadtest import TcpUser, account_of
 from geventecho.loadtest.measure import Arrivals
 from geventecho.loadtest.settings import CHECKS
+from geventecho.loadtest.users import planner_of
 from tests.support.harness import EchoUser, Run
 from tests.support.timing import UNIT
 
@@ -180,6 +181,24 @@ def idle_longest(target: str) -> dict[str, Any]:
     run = Run(User, target, 5, arrival_rate="100")
     run.wait(lambda: len(order) >= 50)
     return finish(run) | {"order": order[5:45]}
+
+
+def changed_plan(target: str) -> dict[str, Any]:
+    """Instants that fall due while the hub is held, until the plan changes."""
+
+    class User(Waiting):
+        @locust.task
+        def nothing(self) -> None:
+            pass
+
+    run = Run(User, target, 3, arrival_rate="1000")
+    account = account_of(run.environment)
+    run.wait(lambda: account.sent >= 20)
+    spin(0.05)
+    planner_of(run.environment).follow(time.perf_counter(), iter(()), math.inf)
+    waiting = account.dropped
+    run.wait(lambda: account.dropped == 0)
+    return finish(run) | {"waiting": waiting}
 
 
 def never_waits(target: str) -> dict[str, Any]:
