@@ -135,6 +135,7 @@ def test_pings_go_on_beside_all_of_it_at_once() -> None:
             reset(server.plain_connect())
         half_close(server, MIB)
         assert read_to_end(silent) == b""
+        wait_until(lambda: server.counters()["ended_write_stall"] == 1)
         with pytest.raises(OSError, match="reset"):
             read_to_end_blocking(never)
         silent.close()
