@@ -19,9 +19,13 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run make without making an environment: what it would put there is this one."""
+    # `make test ARGS=…` hands its variables to every make that it starts.
+    variables = {
+        name: text for name, text in environment().items() if name not in ("MAKEFLAGS", "MAKEOVERRIDES", "ARGS")
+    }
     command = ["make", "--old-file", ".venv/.ready", f"BIN={Path(sys.executable).parent}", *arguments]
     return subprocess.run(
-        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60 * SCALE, check=False
+        command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60 * SCALE, check=False
     )
 
 

@@ -8,13 +8,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.support import peers
 from tests.support.locust_process import ECHO_USER, EchoServerProcess, LocustRun
 from tests.support.locust_script import run_script, run_users
-from tests.support.timing import SCALE, UNIT
+from tests.support.timing import UNIT
 
 TASKS = re.compile(r"tasks: planned (\d+), sent (\d+) \((\d+) of them late\), dropped (\d+)\n")
 HEADLESS = ("--headless", "-u", "20", "-r", "20")
@@ -226,18 +225,6 @@ def test_the_account_adds_up_when_a_signal_ends_the_run(number: signal.Signals, 
         run.process.send_signal(number)
         run.wait()
     assert balanced(run.log)[0] >= 100
-
-
-def test_a_killed_worker_counts_by_its_last_report(tmp_path: Path) -> None:
-    options = ("--processes", "2", "-t", "7", "--tcp-arrival-rate", "100")
-    with LocustRun(tmp_path, *HEADLESS, *options) as run:
-        run.wait_for_log(r"TCP +echo +[1-9]\d\d")
-        worker = next(c for c in run.family() if c.pid != run.process.pid and "serve" not in c.cmdline())
-        assert isinstance(worker, psutil.Process)
-        worker.kill()
-        assert run.wait(60 * SCALE) == 6, run.log
-    planned = balanced(run.log)[0]
-    assert 300 <= planned <= 650, "its part of the plan is nobody's"
 
 
 def test_a_worker_that_comes_later_shares_the_rest_of_the_plan(tmp_path: Path) -> None:

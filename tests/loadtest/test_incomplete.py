@@ -27,7 +27,7 @@ def last_lines(run: LocustRun, number: int) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)])
 def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, tmp_path: Path) -> None:
-    with LocustRun(tmp_path, *BUSY, "--processes", "2", "-t", "6") as run:
+    with LocustRun(tmp_path, *BUSY, "--processes", "2", "-t", "6", "--tcp-arrival-rate", "200") as run:
         run.wait_for_log(r"TCP +echo +[1-9]\d\d")
         worker = workers_of(run)[0]
         worker.send_signal(number)
@@ -45,6 +45,10 @@ def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, 
         int, re.findall(r"operations: started (\d+), ok (\d+), failed (\d+), aborted (\d+)\n", run.log)[0]
     )
     assert started >= ok + failed + aborted > 100
+    # The lost worker counts by its last report, which adds up. Its part of the plan is nobody's.
+    planned, sent, dropped = map(int, re.findall(r"tasks: planned (\d+), sent (\d+) .*dropped (\d+)\n", run.log)[0])
+    assert planned == sent + dropped
+    assert 500 <= planned <= 1150
 
 
 def test_nothing_is_said_about_what_lost_workers_did(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_what_comes_after_a_pipeline_is_not_the_next_reply(operation: str) -> No
     def late(connection: socket.socket) -> None:
         while connection.recv(16, socket.MSG_WAITALL):
             connection.sendall(b"one\r\ntwo\r\n")
-            time.sleep(UNIT / 5)
+            time.sleep(UNIT)
             connection.sendall(b"surplus\r\n")
 
     with peers.Peer(late) as peer:
