@@ -64,7 +64,7 @@ def ask_from(server: Counted, source: str) -> bool:
         return client.recv(4) == b"ping"
 
 
-@pytest.mark.parametrize("floods", [1, 8])
+@pytest.mark.parametrize("floods", [pytest.param(1, marks=pytest.mark.long), 8])
 @pytest.mark.alone
 @pytest.mark.parametrize("handler", [None, "plain"], ids=["echo", "a handler of one's own"])
 def test_fairness_beside_floods(handler: str | None, floods: int) -> None:

@@ -97,7 +97,7 @@ def test_connect_and_reset_before_accept() -> None:
     median_of(3, more, 10, "processor time more for 500 resets before the accept, ms")
 
 
-@pytest.mark.alone
+@pytest.mark.long
 def test_twenty_thousand_short_connections_leave_no_drift() -> None:
     """The client closes first, from several addresses: TIME_WAIT and the ports are its own."""
 

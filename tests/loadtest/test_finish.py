@@ -72,6 +72,7 @@ ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | Non
     "SIGTERM to all, 2 workers": (BUSY, 2, lambda run: run.signal_group(signal.SIGTERM)),
     "run time in the ramp-up, 2 workers": (RAMP_UP, 2, None),
 }
+LIKE_ANOTHER = ("run time, 2 workers", "SIGTERM to all, 2 workers")
 
 
 def wait_for_echoes(run: LocustRun) -> None:
@@ -79,7 +80,9 @@ def wait_for_echoes(run: LocustRun) -> None:
     run.wait_for_log(r"TCP +echo +[1-9]\d\d")
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize(
+    "ending", [pytest.param(name, marks=pytest.mark.long if name in LIKE_ANOTHER else ()) for name in ENDINGS]
+)
 def test_the_numbers_are_complete_at_the_end(ending: str, tmp_path: Path) -> None:
     arguments, processes, end = ENDINGS[ending]
     workers = WORKERS if processes == 2 else ()
@@ -150,7 +153,9 @@ def test_failures_give_exit_code_1(tmp_path: Path) -> None:
         assert [line.split(",")[:3] for line in errors] == [["TCP", "connect", "refused"]]
 
 
-@pytest.mark.parametrize("workers", [(), WORKERS], ids=["1 process", "2 workers"])
+@pytest.mark.parametrize(
+    "workers", [pytest.param((), id="1 process"), pytest.param(WORKERS, id="2 workers", marks=pytest.mark.long)]
+)
 def test_a_run_in_which_nothing_is_answered_is_no_success(workers: tuple[str, ...], tmp_path: Path) -> None:
     with peers.never_replies() as peer, LocustRun(
         tmp_path, "--headless", "--host", peer.target, "-t", "3", *BUSY, *workers
@@ -175,7 +180,9 @@ def test_a_run_that_ends_before_its_first_operation_is_no_success(tmp_path: Path
     assert "no operation was started" in run.log
 
 
-@pytest.mark.parametrize("workers", [(), WORKERS], ids=["1 process", "2 workers"])
+@pytest.mark.parametrize(
+    "workers", [pytest.param((), id="1 process"), pytest.param(WORKERS, id="2 workers", marks=pytest.mark.long)]
+)
 def test_a_run_whose_users_are_all_of_other_classes_is_judged_by_locust(
     workers: tuple[str, ...], tmp_path: Path
 ) -> None:

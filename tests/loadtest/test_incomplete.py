@@ -51,6 +51,7 @@ def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, 
     assert 500 <= planned <= 1150
 
 
+@pytest.mark.long
 def test_nothing_is_said_about_what_lost_workers_did(tmp_path: Path) -> None:
     """They were killed before their first report, and their users had begun."""
     with peers.echoes() as peer, LocustRun(

@@ -6,6 +6,8 @@ import csv
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.support import ROOT, peers
 from tests.support.locust_process import LocustRun
 from tests.support.locust_script import run_users
@@ -30,6 +32,7 @@ def test_a_wrong_reply_shows_itself_in_its_row() -> None:
     assert re.fullmatch(rf"judged: no good, first seen: b'00001' {where}", samples[2]), samples
 
 
+@pytest.mark.long
 def test_the_samples_of_two_workers_are_one_row(tmp_path: Path) -> None:
     options = ("--send", r"{user} \xff{message}\r\n", "--reply-until", r"\r\n", "--expect", "^no")
     with peers.echoes() as peer, LocustRun(

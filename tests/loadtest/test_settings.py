@@ -75,6 +75,7 @@ def test_a_wrong_host_of_a_class_ends_with_2_and_is_not_blamed_on_an_option(tmp_
     assert "Traceback" not in run.log
 
 
+@pytest.mark.long
 def test_the_form_on_two_workers(tmp_path: Path) -> None:
     """Two classes: an empty field leaves to each its own payload size, a filled one sets that of both."""
     with peers.echoes() as peer, LocustRun(
