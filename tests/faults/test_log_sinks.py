@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import gevent
 import pytest
 
 from tests.support.servers import ping
+from tests.support.sinks import closed_reader, full_device, unread_pipe
 from tests.support.timing import PATIENCE, figure, median_of, wait_until
 from tests.support.watch import attack, counted, witness
 
 pytestmark = pytest.mark.faults
-
-
-@contextlib.contextmanager
-def unread_pipe() -> Iterator[int]:
-    reader, writer = os.pipe()
-    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-    yield writer
-    os.close(reader)
-    os.close(writer)
-
-
-@contextlib.contextmanager
-def closed_reader() -> Iterator[int]:
-    reader, writer = os.pipe()
-    os.close(reader)
-    yield writer
-    os.close(writer)
-
-
-@contextlib.contextmanager
-def full_device() -> Iterator[int]:
-    fd = os.open("/dev/full", os.O_WRONLY)
-    yield fd
-    os.close(fd)
 
 
 @pytest.mark.parametrize("sink", [unread_pipe, closed_reader, full_device])

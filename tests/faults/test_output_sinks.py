@@ -20,6 +20,7 @@ from gevent import socket
 from tests.support import peers
 from tests.support.commands import COMMAND, SECONDS, environment
 from tests.support.servers import ping
+from tests.support.sinks import closed_reader, full_device, stopped_terminal, unread_pipe
 from tests.support.timing import SCALE, UNIT, wait_until
 
 pytestmark = pytest.mark.faults
@@ -27,7 +28,6 @@ pytestmark = pytest.mark.faults
 GONE = "Broken pipe"
 FULL = "No space left on device"
 UNREAD = "nobody reads it"
-CTRL_S = b"\x13"
 
 
 def buffered() -> dict[str, str]:
@@ -35,40 +35,8 @@ def buffered() -> dict[str, str]:
     return {name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"}
 
 
-@contextlib.contextmanager
-def stalled_pipe() -> Iterator[int]:
-    reader, writer = os.pipe()
-    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
-    yield writer
-    os.close(reader)
-    os.close(writer)
-
-
-@contextlib.contextmanager
-def stopped_terminal() -> Iterator[int]:
-    terminal, inner = os.openpty()
-    os.write(terminal, CTRL_S)
-    yield inner
-    os.close(terminal)
-    os.close(inner)
-
-
-@contextlib.contextmanager
-def closed_reader() -> Iterator[int]:
-    reader, writer = os.pipe()
-    os.close(reader)
-    yield writer
-    os.close(writer)
-
-
-@contextlib.contextmanager
-def full_device() -> Iterator[int]:
-    with open("/dev/full", "wb") as full:
-        yield full.fileno()
-
-
 SINKS = {
-    "stalled pipe": (stalled_pipe, UNREAD),
+    "stalled pipe": (unread_pipe, UNREAD),
     "stopped terminal": (stopped_terminal, UNREAD),
     "closed reader": (closed_reader, GONE),
     "full device": (full_device, FULL),
@@ -122,7 +90,7 @@ def test_serve_goes_on_and_ends_with_its_code_and_one_line(name: str, tmp_path: 
 
 def test_a_pipe_for_both_outputs_that_nobody_reads(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
-    with stalled_pipe() as pipe, serving(path, pipe, "--log-level", "debug", stderr=pipe) as process:
+    with unread_pipe() as pipe, serving(path, pipe, "--log-level", "debug", stderr=pipe) as process:
         for _ in range(100):
             process.send_signal(signal.SIGUSR1)
             with connected(path) as client:
@@ -132,7 +100,7 @@ def test_a_pipe_for_both_outputs_that_nobody_reads(tmp_path: Path) -> None:
 
 def test_a_second_signal_while_nobody_reads(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
-    with stalled_pipe() as pipe, serving(path, pipe, "--drain-idle", "60") as process, connected(path) as client:
+    with unread_pipe() as pipe, serving(path, pipe, "--drain-idle", "60") as process, connected(path) as client:
         for _ in range(300):
             process.send_signal(signal.SIGUSR1)
             ping(client)

@@ -10,6 +10,7 @@ from typing import Any
 import locust
 import pytest
 
+from geventecho.client import connect
 from geventecho.framing import Exactly, Framing, LengthPrefixed, NoReply, Until
 from geventecho.loadtest import Failed, Request, TcpUser
 from tests.support.harness import BusyUser, LoginUser, run_task
@@ -85,6 +86,8 @@ def then(target: str, operation: str) -> dict[str, Any]:
         client.pipeline([Request(b"x000000\n", LINE)] * 2, depth=2)
         connection = client._client
         assert connection is not None
+        with connect(target) as signal:
+            signal.send(b"now")
         wait_until(lambda: connection._wire.poll(0))
         if operation == "pipeline":
             client.pipeline([Request(b"x000000\n", LINE, name="then")], depth=1)
