@@ -5,8 +5,9 @@ from __future__ import annotations
 from geventecho.net.accept_queue import QueueDrops
 from geventecho.net.deadline import Deadline
 from geventecho.net.descriptors import descriptor_capacity, grow_descriptor_table, raise_descriptor_limit
-from geventecho.net.failures import abort, is_broken, linger_time, never_linger, translate_connect, translate_io
+from geventecho.net.failures import is_broken, translate_connect, translate_io
 from geventecho.net.instant_timer import InstantTimer
+from geventecho.net.linger import abort, linger_time, never_linger
 from geventecho.net.tcp_info import local_liveness, tcp_liveness, undelivered, unread, unsent
 from geventecho.net.wait import EXPIRED, QUIET, READY, check_free, make_timer, wait_ready, woken_by
 

@@ -4,56 +4,22 @@ from __future__ import annotations
 
 import errno
 import socket as stdlib_socket
-import struct
 from typing import Final
-
-from gevent import socket
 
 from geventecho import errors
 from geventecho.address import Address
 
-__all__ = ["abort", "is_broken", "linger_time", "never_linger", "translate_connect", "translate_io"]
+__all__ = ["is_broken", "translate_connect", "translate_io"]
 
 UNREACHABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
 # A connection that broke: by the peer (RST), by keep-alive or retransmission giving up, or by a router.
 BROKEN: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ETIMEDOUT, errno.ENOTCONN})
-
-# struct linger: whether, and for how many seconds.
-LINGER: Final = struct.Struct("=2i")
 
 
 def is_broken(error: OSError) -> bool:
     """Whether an error of reading or writing means that the connection broke, rather than that something else did."""
     # A handler may raise its own, without a number.
     return error.errno in BROKEN or isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError)
-
-
-def abort(sock: socket.socket) -> None:
-    """Close with RST instead of FIN and drop what is queued (socket(7), SO_LINGER with zero time)."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER.pack(1, 0))
-    except OSError:
-        pass  # the connection is gone already: closing is all that is left
-    sock.close()
-
-
-def linger_time(sock: socket.socket) -> int | None:
-    """Seconds that close(2) waits for the peer to take what it was sent, 0: it sends RST, None: neither (SO_LINGER).
-
-    Raises:
-        OSError: the socket is closed.
-    """
-    enabled, seconds = LINGER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER.size))
-    return seconds if enabled else None
-
-
-def never_linger(sock: socket.socket) -> None:
-    """Let close(2) return at once. With SO_LINGER it waits, although the socket does not block (socket(7))."""
-    try:
-        if linger_time(sock):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes(LINGER.size))
-    except OSError:
-        pass  # it is closed already
 
 
 def translate_connect(error: OSError, address: Address) -> errors.ConnectError:

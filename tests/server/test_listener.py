@@ -16,8 +16,7 @@ from gevent import socket
 
 from geventecho import errors
 from geventecho.address import Address
-from geventecho.net import descriptors
-from geventecho.net.failures import abort
+from geventecho.net import abort, descriptors
 from geventecho.server.listener import ip_versions, listen
 from tests.support.servers import read_to_end, serve
 
