@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ from gevent import get_hub, socket, spawn_raw
 from gevent.server import StreamServer
 
 from geventecho.address import SockAddr
-from geventecho.net import QueueDrops
+from geventecho.net import Deadline, QueueDrops
 from geventecho.server.counters import Refusal
 from geventecho.server.listener import ACCEPT_NO_DESCRIPTOR, ACCEPT_PEER_GONE
 from geventecho.server.registry import Registry
@@ -69,8 +68,8 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         """Serve the peers in the queue, then close the listener; the kernel refuses later connects."""
         self.stop_accepting()
         queue: list[tuple[int, SockAddr]] = []
-        end = time.monotonic() + SWEEP_SECONDS
-        while not self.closed and time.monotonic() < end:
+        deadline = Deadline(SWEEP_SECONDS)
+        while not self.closed and not deadline.expired:
             try:
                 queue.append(self.socket._accept())
             except OSError as error:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass
 from typing import Final
 
 from gevent.event import Event
 
-from geventecho.server.connection import LONGEST_STEP
+from geventecho.server.connection import LONGEST_STEP, Clock
 from geventecho.server.counters import Counters, Ending
 from geventecho.server.registry import Registry
 
@@ -83,11 +82,12 @@ class Drain:
             self._closed.set()
 
     def _wait(self, seconds: float) -> bool:
-        """Wait for the end; a pause of the process counts as LONGEST_STEP, as it does for connections."""
-        while seconds > 0 and not self._closed.is_set():
-            began = time.monotonic()
-            self._closed.wait(min(seconds, LONGEST_STEP / 2))
-            seconds -= min(time.monotonic() - began, LONGEST_STEP)
+        """Wait for the end, by a clock like that of the connections: a pause of the process counts as LONGEST_STEP."""
+        clock = Clock()
+        end = clock.now + seconds
+        while clock.now < end and not self._closed.is_set():
+            self._closed.wait(min(end - clock.now, LONGEST_STEP / 2))
+            clock.move()
         return bool(self._closed.is_set())
 
     def report(self) -> StopReport:

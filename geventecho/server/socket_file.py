@@ -7,7 +7,6 @@ import fcntl
 import os
 import socket as stdlib_socket
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Final
 
 import gevent
 from gevent import socket
+
+from geventecho.net import Deadline
 
 __all__ = ["SocketFile"]
 
@@ -95,8 +96,8 @@ def _locked(directory: str) -> Iterator[None]:
         yield
         return
     try:
-        end = time.monotonic() + LOCK_SECONDS
-        while not _try_lock(fd) and time.monotonic() < end:
+        deadline = Deadline(LOCK_SECONDS)
+        while not _try_lock(fd) and not deadline.expired:
             gevent.sleep(POLL)
         yield
     finally:
