@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geventecho.loadtest.users.arrival import CROWD
+from geventecho.loadtest.users.crowd import CROWD
 from geventecho.loadtest.users.pipeline import Request
 from geventecho.loadtest.users.planner import Planner, planner_of
 from geventecho.loadtest.users.response_block import Caught

@@ -19,8 +19,8 @@ from geventecho.errors import GeventechoError
 from geventecho.loadtest.locust_internals import forget_tasks, run_user
 from geventecho.loadtest.measure import Failed, account_of
 from geventecho.loadtest.settings import Settings, target_of
-from geventecho.loadtest.users.arrival import CROWD, Burst
 from geventecho.loadtest.users.backoff import Backoff, pause
+from geventecho.loadtest.users.crowd import CROWD, Burst
 from geventecho.loadtest.users.payloads import distinct_payloads
 from geventecho.loadtest.users.planned_loop import PlannedLoop
 from geventecho.loadtest.users.planner import has_plan

@@ -1,4 +1,4 @@
-"""Many users in one process: how they arrive, and what their number does to the cycle collector."""
+"""Many users in one process: they connect in bursts, and the cycle collector's pauses grow with their number."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["CROWD", "Burst", "Crowd"]
 BURST_RATE: Final = 1000.0
 """Connects a second that the users of one burst may cause."""
 MANY: Final = 500
-"""Users that the cycle collector goes through in a few milliseconds."""
+"""With so many users the cycle collector pauses for a few milliseconds at most."""
 NEVER: Final = 1_000_000
-"""Times that it looks at young objects before it looks at all: after 7 billion new ones."""
+"""The last threshold for `gc.set_threshold`: the collector looks at all objects after 7 billion new ones only."""
 
 
 class Burst:
@@ -45,10 +45,11 @@ class Burst:
 class Crowd:
     """The users of this process.
 
-    The cycle collector would go through all of them again and again: with 10,000 users for half a second at a time, in
-    which no user sends or receives. Reference counting frees a user that has ended, so while there are many it looks at
-    new objects only. A user class may have cycles of its own, such as a helper that knows its user. So when more of
-    those who left are still in memory than there are users, it looks at all once.
+    The cycle collector would go through all of them again and again. With 10,000 users this takes half a second each
+    time, and no user sends or receives meanwhile. Reference counting frees a user that has ended. So while there are
+    many users, the collector looks at new objects only. A user class may have cycles of its own, such as a helper that
+    knows its user. So the collector looks at all objects once when the memory holds more users that have ended than
+    there are users.
     """
 
     def __init__(self) -> None:
