@@ -17,8 +17,7 @@ from locust.env import Environment
 from geventecho.errors import ConfigError
 from geventecho.framing import LARGEST, Framing
 from geventecho.loadtest import TcpUser, option_check
-from geventecho.options.encodings import ENCODINGS, decode
-from geventecho.options.framing import LENGTH_PREFIX_FORM, from_options, naming, pattern
+from geventecho.options import ENCODINGS, LENGTH_PREFIX_FORM, decode, from_options, naming, pattern, whole_number
 from geventecho.payloads import Template
 
 TEXTS = {
@@ -71,6 +70,8 @@ class Exchange:
             raise ConfigError(r"--send: say what to send, such as 'PING\r\n'")
         if given["encoding"] not in ENCODINGS:
             raise ConfigError(f"--encoding: {given['encoding']!r} is not one of {', '.join(ENCODINGS)}")
+        with naming("--reply-max"):
+            reply_max = whole_number(1, LARGEST)(given["reply_max"]) if given["reply_max"] else None
         reply = from_options(
             until=given["reply_until"],
             exactly=_number("--reply-exactly", int, given["reply_exactly"]),
@@ -78,7 +79,7 @@ class Exchange:
             quiet=_number("--reply-quiet", float, given["reply_quiet"]),
             close=bool(given["reply_close"]),
             none=bool(given["reply_none"]),
-            max_size=_reply_max(given["reply_max"]),
+            max_size=reply_max,
         )
         if reply is None:
             raise ConfigError("say where the reply ends: give one of the reply options, such as --reply-until '\\r\\n'")
@@ -94,13 +95,6 @@ def _number(option: str, kind: type[int] | type[float], text: str | None) -> Any
         return None if text is None else kind(text)
     except ValueError:
         raise ConfigError(f"{option}: {text!r} is not a number") from None
-
-
-def _reply_max(text: str | None) -> int | None:
-    size: int | None = _number("--reply-max", int, text)
-    if size is not None and not 1 <= size <= LARGEST:
-        raise ConfigError(f"--reply-max: {size} is not a whole number of 1 to {LARGEST}")
-    return size
 
 
 option_check(Exchange.of, fixed=[*TEXTS, *SWITCHES, "encoding", "request_name"])

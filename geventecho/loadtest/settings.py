@@ -9,10 +9,11 @@ from functools import lru_cache
 from typing import Any, Final
 
 from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
 
 from geventecho.address import Address, unsupported
 from geventecho.errors import AddressError, ConfigError
-from geventecho.options import one_of, rate_stages, seconds, whole_number
+from geventecho.options import naming, one_of, rate_stages, seconds, whole_number
 
 __all__ = [
     "CHECKS",
@@ -26,6 +27,7 @@ __all__ = [
     "class_values",
     "given",
     "option_check",
+    "options_of",
     "target_of",
 ]
 
@@ -63,7 +65,7 @@ class Settings:
         """
         owner = defaults if isinstance(defaults, type) else type(defaults)
         values: dict[str, Any] = {}
-        for name in TYPES:
+        for name in CLASS_TYPES:
             values[name] = given(options, name)
             if values[name] is None:
                 values[name] = _default(name, getattr(defaults, name), f"{owner.__name__}.{name}")
@@ -73,6 +75,11 @@ class Settings:
                 label = f"{owner.__name__}.{name}"
                 raise ConfigError(f"{label} is {value!r}; it must be a number of seconds of 0 or more")
         return cls(**values)
+
+
+def options_of(environment: Environment) -> dict[str, Any]:
+    """Return Locust's options as they are now, by name; empty without a command line."""
+    return vars(environment.parsed_options or argparse.Namespace())
 
 
 def given(options: Mapping[str, Any], name: str) -> Any:
@@ -95,7 +102,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: a value is wrong.
     """
-    for name in TYPES | RUN_TYPES:
+    for name in TYPES:
         given(options, name)
 
 
@@ -111,10 +118,8 @@ def _default(name: str, value: Any, label: str) -> Any:
 
 
 def _parse(name: str, text: str, label: str) -> Any:
-    try:
-        return (TYPES | RUN_TYPES)[name](text)
-    except argparse.ArgumentTypeError as error:
-        raise ConfigError(f"{label}: {error}") from None
+    with naming(label):
+        return TYPES[name](text)
 
 
 def _timeout(text: str) -> float:
@@ -124,7 +129,7 @@ def _timeout(text: str) -> float:
     return value
 
 
-TYPES: Final[dict[str, Callable[[str], Any]]] = {
+CLASS_TYPES: Final[dict[str, Callable[[str], Any]]] = {
     "payload_size": whole_number(1, LARGEST_PAYLOAD),
     "think_time": seconds,
     "connect_timeout": _timeout,
@@ -137,6 +142,7 @@ RUN_TYPES: Final[dict[str, Callable[[str], Any]]] = {
     "seed": whole_number(0, (1 << 63) - 1),
 }
 """Options that hold for the whole test; no user class has them."""
+TYPES: Final = CLASS_TYPES | RUN_TYPES
 TIMEOUTS: Final = frozenset({"connect_timeout", "request_timeout"})
 HELP: Final = {
     "payload_size": "Bytes that each echo sends",
@@ -156,20 +162,20 @@ DEFAULTS: Final = {"payload_size": 1024, "think_time": 1.0, "connect_timeout": 5
 
 Check = Callable[[Mapping[str, Any]], object]
 CHECKS: Final[list[Check]] = [check_options]
-FIXED: Final = {PREFIX + name for name in TYPES}
+FIXED: Final = {PREFIX + name for name in CLASS_TYPES}
 """Names of the options that a user reads only when it starts."""
 
 
 def add_arguments(parser: LocustArgumentParser) -> None:
     """Add our options to Locust's parser. Options in a group of their own would not show in the web UI."""
-    for name, parse in (TYPES | RUN_TYPES).items():
+    for name, parse in TYPES.items():
         without = f" Without it the `{name}` of the user class applies, by default {DEFAULTS.get(name)}."
         parser.add_argument(
             option(name),
             type=_checked(parse),
             default="",
             metavar=METAVAR.get(name, "SECONDS"),
-            help=f"{HELP[name]}.{without if name in TYPES else ''}",
+            help=f"{HELP[name]}.{without if name in CLASS_TYPES else ''}",
             env_var=f"GEVENTECHO_LOADTEST_{name.upper()}",
         )
 
@@ -192,7 +198,7 @@ def _checked(parse: Callable[[str], Any]) -> Callable[[str], str]:
 def class_values(user_classes: Iterable[type]) -> dict[str, str]:
     """Return, for each setting, the value that user classes have for it; with their names where they differ."""
     values: dict[str, str] = {}
-    for name in TYPES:
+    for name in CLASS_TYPES:
         classes: dict[str, list[str]] = {}
         for user_class in user_classes:
             value = getattr(user_class, name)

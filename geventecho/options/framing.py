@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,10 +22,14 @@ LENGTH_PREFIX: Final = re.compile(r"\s*([^,]*?)\s*(?:,\s*(\d{1,18})\s*(?:,\s*(se
 
 @contextmanager
 def naming(option: str) -> Iterator[None]:
-    """Have the message of a ConfigError begin with the option it is about: in a web form nothing else says so."""
+    """Name the option in the message of a wrong value: in a web form nothing else does.
+
+    Raises:
+        ConfigError: the block raised one, or argparse.ArgumentTypeError.
+    """
     try:
         yield
-    except ConfigError as error:
+    except (ConfigError, argparse.ArgumentTypeError) as error:
         raise ConfigError(f"{option}: {error}") from None
 
 

@@ -70,7 +70,7 @@ def test_redis_without_code(redis: str, tmp_path: Path) -> None:
         (["--send", "x", "--reply-until", "x", "--reply-close"], "a reply ends in one way"),
         (
             ["--send", "x", "--reply-close", "--reply-max", "0"],
-            "--reply-max: 0 is not a whole number of 1 to 1073741824",
+            "--reply-max: '0' is not a whole number of 1 to 1073741824",
         ),
         (["--send", "x", "--reply-exactly", "many"], "--reply-exactly: 'many' is not a number"),
         (["--send", "x", "--reply-none", "--expect", "("], "--expect: it is not a regular expression"),

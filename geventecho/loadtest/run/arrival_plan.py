@@ -1,4 +1,4 @@
-"""The plan of arrivals: who starts and ends it, and how each process gets its part of it."""
+"""Starts and ends the plan of arrivals, and gives each process its part of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 from geventecho.errors import ConfigError
 from geventecho.loadtest.locust_internals import has_task_loop, participants
 from geventecho.loadtest.measure import Arrivals, stages_after
-from geventecho.loadtest.settings import RUN_TYPES, Settings, given, option_check
+from geventecho.loadtest.settings import RUN_TYPES, Settings, given, option_check, options_of
 from geventecho.loadtest.users import TcpUser, planner_of
 
 __all__ = ["ArrivalPlan"]
@@ -54,7 +54,7 @@ class ArrivalPlan:
         self._environment = environment
         self._runner = runner
         self._planner = planner_of(environment)
-        self._announced: dict[str, Any] = {}
+        self._announced: dict[str, Any] = {}  # the options of the plan
         self._plan: Mapping[str, Any] | None = None
         self._end: Greenlet | None = None
         environment.events.test_stopping.add_listener(self.on_test_stopping)
@@ -67,12 +67,12 @@ class ArrivalPlan:
                 runner.register_message(PLAN, self.on_worker)
 
     def check(self, options: Mapping[str, Any]) -> None:
-        """Check options that somebody wants to set.
+        """Check options that the web UI's form would set.
 
         Raises:
             ConfigError: a test runs, and the options would have it begin or end to follow a plan.
         """
-        if self._is_running() and (given(options, "arrival_rate") is None) != (not self._planned()):
+        if self._is_running() and (given(options, "arrival_rate") is None) != (self._plan is None):
             raise ConfigError("--tcp-arrival-rate: stop the test first; its users cannot begin or end to follow a plan")
 
     def update(self) -> None:
@@ -87,7 +87,10 @@ class ArrivalPlan:
         self._forget_end()
         if stages := options["arrival_rate"]:
             seed = random.SystemRandom().getrandbits(32) if options["seed"] is None else options["seed"]
-            plan = {"stages": stages, "kind": options["arrivals"] or "even", "seed": seed, "start": time.time()}
+            plan = {
+                "stages": stages, "kind": options["arrivals"] or "even", "seed": seed, "start": time.time(),
+                "worker": 0, "workers": 1,
+            }  # fmt: skip
             shown = ", ".join(f"{rate:g} a second" + ("" if s == math.inf else f" for {s:g} s") for rate, s in stages)
             logger.info("tasks arrive by plan (%s, seed %d): %s; wait times are not used", plan["kind"], seed, shown)
             if not math.isinf(seconds := sum(seconds for _, seconds in stages)):
@@ -107,7 +110,7 @@ class ArrivalPlan:
             runner.send_message(PLAN, part, worker)
 
     def on_worker(self, **_: Any) -> None:
-        """A worker is there. If a test runs, it has users already, and they wait for its part."""
+        """A worker has connected. If a test runs, the worker has users already, and they wait for its part."""
         if self._plan is not None and self._is_running() and isinstance(self._runner, MasterRunner):
             now = time.time()
             passed = now - self._plan["start"]
@@ -120,7 +123,7 @@ class ArrivalPlan:
         self._follow(msg.data)
 
     def on_test_stopping(self, **_: Any) -> None:
-        """Whatever ends the test."""
+        """The test ends, whether by its run time, its last stage, the web UI or a signal."""
         self._forget_end()
         self._planner.stop()
 
@@ -130,11 +133,11 @@ class ArrivalPlan:
             return
         arrivals = Arrivals(plan["stages"], plan["kind"], plan["seed"])
         start = time.perf_counter() + plan["start"] - time.time()
-        instants = arrivals.instants(plan.get("worker", 0), plan.get("workers", 1))
+        instants = arrivals.instants(plan["worker"], plan["workers"])
         self._planner.follow(start, instants, self._max_lateness())
 
     def _max_lateness(self) -> float:
-        options = vars(self._environment.parsed_options)
+        options = options_of(self._environment)
         lateness: float | None = given(options, "max_lateness")
         if lateness is not None:
             return lateness
@@ -143,7 +146,7 @@ class ArrivalPlan:
         return max((math.inf if limit is None else limit for limit in limits), default=math.inf)
 
     def _on_end(self) -> None:
-        """The last stage is over: do as Locust does at the end of a shape."""
+        """End the test after its last stage, as Locust does after the last step of a `LoadTestShape`."""
         logger.info("the last stage of the arrival rate is over")
         if getattr(self._environment.parsed_options, "headless", False):
             self._runner.quit()
@@ -155,12 +158,9 @@ class ArrivalPlan:
         if end is not None and end is not getcurrent():
             end.kill(block=False)
 
-    def _planned(self) -> bool:
-        return bool(self._announced.get("arrival_rate"))
-
     def _is_running(self) -> bool:
         return self._runner.state in ("spawning", "running")
 
     def _options(self) -> dict[str, Any]:
-        options = vars(self._environment.parsed_options) if self._environment.parsed_options else {}
+        options = options_of(self._environment)
         return {name: given(options, name) for name in RUN_TYPES}

@@ -7,7 +7,6 @@ lateness it is dropped. No instant is ever moved.
 from __future__ import annotations
 
 import math
-from argparse import Namespace
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from time import perf_counter
@@ -20,7 +19,7 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from geventecho.loadtest.measure import Account, account_of
-from geventecho.loadtest.settings import given
+from geventecho.loadtest.settings import given, options_of
 from geventecho.net import InstantTimer
 
 __all__ = ["Planner", "has_plan", "planner_of"]
@@ -54,7 +53,7 @@ class Planner:
         self._timer: InstantTimer | None = None
 
     def follow(self, start: float, instants: Iterator[float], max_lateness: float) -> None:
-        """Follow a plan from now on. What the one before it left waiting goes on waiting.
+        """Follow a plan from now on. Instants of the plan before it that wait go on waiting.
 
         The plan begins once a user waits for an instant: the earlier instants are not part of this process's test.
 
@@ -83,7 +82,7 @@ class Planner:
             self._timer = None
 
     def take(self) -> float:
-        """Wait for the next instant that is for the calling greenlet.
+        """Wait for an instant for the calling greenlet, and count it as sent.
 
         Returns:
             The instant, as time.perf_counter() counts.
@@ -114,7 +113,7 @@ class Planner:
         return instant
 
     def _begin(self) -> None:
-        """Skip what is past, and wait for the rest."""
+        """Skip the instants that are past, and set the timer for the next one."""
         now = perf_counter()
         self._advance()
         while self._next < now:
@@ -126,7 +125,7 @@ class Planner:
         self._next = self._start + next(self._instants, math.inf)
 
     def _fall_due(self) -> None:
-        """Give out what has fallen due. Each user runs at once, until it waits for something."""
+        """Give out the instants that have fallen due. Each user runs at once, until it waits for something."""
         now = perf_counter()
         while self._next <= now:
             instant = self._next
@@ -141,14 +140,14 @@ class Planner:
             self._timer.set(self._next)
 
     def _give_out(self) -> None:
-        """Give idle users what fell due just before the plan changed: nobody else would, while all are idle."""
+        """Give idle users the instants that fell due just before the plan changed: idle users take none themselves."""
         while self._idle and self._waiting:
             user, _ = self._idle.popitem(last=False)
             self._account.dropped -= 1
             user.switch(self._waiting.popleft())
 
     def _count_due(self) -> None:
-        """Count what has fallen due since the timer last woke the hub."""
+        """Count the instants that have fallen due since the timer last woke the hub."""
         now = perf_counter()
         while self._next <= now:
             self._account.planned += 1
@@ -176,6 +175,5 @@ def planner_of(environment: Environment) -> Planner:
 
 def has_plan(environment: Environment) -> bool:
     """Whether a user that starts now follows a plan. A worker may get its part of the plan after its users."""
-    options = vars(environment.parsed_options or Namespace())
-    awaits_part = isinstance(environment.runner, WorkerRunner) and given(options, "arrival_rate")
+    awaits_part = isinstance(environment.runner, WorkerRunner) and given(options_of(environment), "arrival_rate")
     return planner_of(environment).active or bool(awaits_part)

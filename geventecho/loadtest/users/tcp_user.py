@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import weakref
-from argparse import Namespace
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Final
@@ -18,7 +17,7 @@ from locust.exception import StopTest
 from geventecho.errors import GeventechoError
 from geventecho.loadtest.locust_internals import forget_tasks, run_user
 from geventecho.loadtest.measure import Failed, account_of
-from geventecho.loadtest.settings import Settings, target_of
+from geventecho.loadtest.settings import Settings, options_of, target_of
 from geventecho.loadtest.users.backoff import Backoff, pause
 from geventecho.loadtest.users.crowd import CROWD, Burst
 from geventecho.loadtest.users.payloads import distinct_payloads
@@ -66,11 +65,11 @@ class TcpUser(User):
         super().__init__(environment)
         try:
             target = target_of(self.host)
-            self.settings = Settings.of(vars(environment.parsed_options or Namespace()), self)
+            self.settings = Settings.of(options_of(environment), self)
         except GeventechoError as error:
             environment.process_exit_code = USAGE_ERROR
             raise StopTest(str(error)) from None
-        # The session gets a proxy of the user that holds it: only the cycle collector could free a cycle of references.
+        # The user holds the session. The session gets a proxy: only the cycle collector would free a cycle of both.
         me = weakref.proxy(self)
         self.client = TcpSession(
             me,

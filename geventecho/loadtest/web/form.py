@@ -1,13 +1,12 @@
 """The web UI's form: its fields are checked before Locust takes any of them, and it shows the values that apply.
 
-Locust's form sets every option whose name is posted: with `html_file` a stranger has the process write a file anywhere.
+Locust's form sets every option whose name is posted: with `html_file` a stranger could have the process write any file.
 Here a form sets the fields that it shows and nothing else.
 """
 
 from __future__ import annotations
 
 import logging
-from argparse import Namespace
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from flask import Response, before_render_template, jsonify, request
 from locust.web import WebUI
 
 from geventecho.errors import AddressError, ConfigError
-from geventecho.loadtest.settings import CHECKS, FIXED, HELP, PREFIX
+from geventecho.loadtest.settings import CHECKS, FIXED, HELP, PREFIX, options_of
 
 __all__ = ["Form"]
 
@@ -38,7 +37,7 @@ class Form:
         web_ui: Locust's.
         check_users: takes the host field; raises AddressError or ConfigError.
         class_values: returns, for each of our settings, what the user classes say where the field is empty.
-        check_plan: takes the options; raises ConfigError where the test that runs cannot take them.
+        check_plan: takes the options; raises ConfigError if a running test cannot take them.
         changed: is called once Locust has taken a form.
     """
 
@@ -70,7 +69,7 @@ class Form:
             return self._check_user_class(request.get_json(force=True, silent=True))
         if request.endpoint != SWARM:
             return None
-        now = self._options()
+        now = options_of(self._environment)
         custom = self._web_ui.template_args.get("extra_options", {})
         if foreign := (request.form.keys() & now.keys()) - FIELDS - custom.keys():
             return self._refuse(_no_field(foreign), 400)
@@ -87,7 +86,7 @@ class Form:
         return None
 
     def _check_user_class(self, sent: Any) -> Response | None:
-        """Locust sets each attribute that is sent, and has the workers do so."""
+        """Refuse attributes that the dialog does not show: Locust sets each one that is sent, on the workers too."""
         name = sent.get("user_class_name") if isinstance(sent, dict) else None
         user_class: Any = (self._environment.available_user_classes or {}).get(str(name))
         if user_class is None:
@@ -101,7 +100,7 @@ class Form:
         return answer
 
     def take(self, response: Response) -> Response:
-        """Locust has taken the form, or refused it."""
+        """Call `changed` after Locust has taken the form or refused it."""
         if request.endpoint == SWARM:
             self._changed()
         return response
@@ -109,7 +108,7 @@ class Form:
     def show(self, *_: object, context: dict[str, Any], **__: object) -> None:
         """Fill in the values that apply now. Locust fills in those of the command line, whatever was changed since."""
         fields = context.get("template_args", {}).get("extra_options", {})
-        for name, value in self._options().items():
+        for name, value in options_of(self._environment).items():
             if name in fields:
                 fields[name]["default_value"] = value
         for name, value in self._class_values().items():
@@ -117,9 +116,6 @@ class Form:
                 field["help_text"] = f"{HELP[name]}. Empty: {value}."
         for name in FIXED & fields.keys():
             fields[name]["help_text"] = f"{fields[name]['help_text']} {KEPT}"
-
-    def _options(self) -> dict[str, Any]:
-        return dict(vars(self._environment.parsed_options or Namespace()))
 
 
 def _no_field(names: Collection[str]) -> str:
