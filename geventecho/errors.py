@@ -94,9 +94,9 @@ class ServerStateError(GeventechoError, RuntimeError):
 
 
 class ConcurrentUse(GeventechoError, RuntimeError):
-    """Raised when a greenlet would read, or write, on a connection while another one does; nothing was read or sent.
+    """Raised in the second of two greenlets that would read, or write, on one connection at once.
 
-    One greenlet may receive while another one sends.
+    The second one has read or sent nothing. One greenlet may receive while another one sends.
     """
 
     kind = "concurrent use"
@@ -182,7 +182,7 @@ class WriteTimeout(NetworkError, TimeoutError):
 
 
 class TornStream(NetworkError):
-    """Raised instead of sending after a part of an earlier message: the peer would take both for one."""
+    """Raised when a part of an earlier message was sent. Nothing more is: the peer would take both for one message."""
 
     kind = "torn stream"
 

@@ -49,8 +49,8 @@ __all__ = [
 DEFAULT_MAX_SIZE: Final = 16 * 1024 * 1024
 """Bytes a reply may have when its framing does not say otherwise."""
 OPEN_MAX_SIZE: Final = 64 * 1024
-"""The same for a reply that does not begin with its length. If it never ends, each user of a load test holds so much:
-10,000 users hold 640 MiB."""
+"""Bytes a reply may have when it does not begin with its length and its framing does not say otherwise. If a reply
+never ends, each user of a load test holds so many: 10,000 users hold 640 MiB."""
 LARGEST: Final = 1 << 30
 """Bytes of the largest reply of a fixed size: a reply is held in memory as a whole."""
 

@@ -142,13 +142,13 @@ def repeat_task(taskset: Any, user: Any, task: Callable[[User], None]) -> None:
 
 
 def forget_tasks(user: User) -> None:
-    """After a user's end: it and its task loop hold each other, and only the cycle collector would free them."""
+    """Call it after a user's end: user and task loop hold each other, and only the cycle collector would free them."""
     if hasattr(user, "_taskset_instance"):
         user._taskset_instance = None
 
 
 def _enter(state: Any, user: User) -> None:
-    """A user that is stopped while it waits ends at once, whatever the stop timeout.
+    """Set a user's state. A user that is stopped while it waits ends at once, whatever the stop timeout.
 
     Raises:
         StopUser: it was stopped.

@@ -1,6 +1,6 @@
 """When tasks arrive in the open mode: a plan that is fixed ahead, and does not follow the server's pace.
 
-A user that waits for its reply before it sends again sends less while the server is slow, and measures the slow time
+A user that waits for its reply before it sends again sends less while the server is slow. So it measures the slow time
 with few requests (coordinated omission). Here each task has an instant that was planned before the test.
 """
 

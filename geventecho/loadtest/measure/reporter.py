@@ -31,14 +31,14 @@ class Reporter:
     Args:
         user: does the operations.
         succeeded: is called after each success.
-        lose: is called with the error that ended an operation of `perform`, before that is reported: a listener may
-            raise.
+        lose: a weak reference to a method. The method is called with the error that ended an operation of `perform`,
+            before the operation is reported, because a listener may raise.
 
     Attributes:
         account: the process's. The caller adds an operation to `started` and ends it by `ok` or `ended`.
         connected_at: when the last connection was made, as time.perf_counter() has it.
-        planned: when the task should have begun, as time.perf_counter() has it, until its first operation begins; None
-            without a plan, and after that operation.
+        planned: the instant at which the task should have begun, as time.perf_counter() has it. It is None without a
+            plan, and once the task's first operation has begun.
     """
 
     __slots__ = (
@@ -71,7 +71,7 @@ class Reporter:
         self.planned: float | None = None
 
     def begin(self) -> float:
-        """Count an operation as started, and return when: at the planned instant, where it is the task's first one."""
+        """Count an operation as started, and return its beginning, which may be the planned instant of the task."""
         self.account.started += 1
         planned = self.planned
         if planned is None:

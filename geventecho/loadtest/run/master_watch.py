@@ -1,8 +1,8 @@
-"""A worker whose master is gone stops its users: nobody would count what they do, or end them.
+"""A worker whose master is gone stops its users: nobody would count their operations or end them.
 
 Locust's worker sends a heartbeat every second and the master answers it. Locust itself waits a minute for an answer. A
-master that is busy, in a listener of the locustfile's say, sends none either. But the thread in which ZeroMQ does its
-input and output goes on then, and greets each new connection.
+busy master sends no answer either, for example while a listener of the locustfile works. But its ZeroMQ thread for
+input and output runs on, and greets each new connection.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ __all__ = ["MasterWatch"]
 
 logger = logging.getLogger("geventecho.loadtest")
 
-# Seconds without a heartbeat until the master is asked for a greeting, and seconds that this may take. With the second
-# in which a heartbeat may just have come, a worker notices within 9 seconds that the master is gone.
+# Seconds without a heartbeat until the worker asks the master for a greeting, and seconds that the greeting may take.
+# Heartbeats are looked for once a second. So a worker notices within 9 seconds that its master is gone.
 PATIENCE: Final = 7
 GREETING_TIMEOUT: Final = 1.0
 

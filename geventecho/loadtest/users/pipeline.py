@@ -130,7 +130,7 @@ class Pipeline:
             except UnsolicitedData:
                 raise
             except NetworkError:
-                pass  # the reply came before the connection ended; the next request meets the end
+                pass  # the reply came before the connection ended; the next request will fail
         if request.expect is not None:
             check(reply, request.expect, self._client.target)
         # Before the report: when a listener raises, the request was reported all the same.

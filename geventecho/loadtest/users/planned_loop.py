@@ -17,15 +17,15 @@ __all__ = ["PlannedLoop"]
 
 
 class Planned:
-    """What a task set does differently under a plan; mixed into Locust's root loop, and into nested task sets."""
+    """Has a task set follow the plan; mixed into Locust's root loop, and into nested task sets."""
 
     user: Any
-    turn = -1  # of the event loop, when a task last began
-    entered = False  # at an instant for which no task has begun yet
-    has_begun = False  # a task, since the last wait
+    turn = -1  # the event loop's iteration when a task last began
+    entered = False  # whether the set has taken an instant for which no task has begun yet
+    has_begun = False  # whether a task has begun since the last wait
 
     def wait(self) -> None:
-        """Go on at once: the next task waits for its instant. Where there is no task Locust waits, and tries again."""
+        """Go on at once: the next task waits for its instant. If there is no task, wait as Locust does."""
         if not self.has_begun:
             super().wait()  # type: ignore[misc]
         self.has_begun = False
@@ -33,8 +33,8 @@ class Planned:
     def execute_task(self, task: Any) -> None:
         """Begin a task at its instant. A nested task set is entered at the instant of its first task.
 
-        Its `on_start` may fail or leave it, each time, and then no task begins. Without an instant that would be an
-        endless loop.
+        The set's `on_start` may fail or leave the set, so that no task begins. If each entry did not take an instant,
+        that would be an endless loop.
         """
         execute: Callable[[Any], None] = super().execute_task  # type: ignore[misc]
         if not self.entered:
@@ -49,7 +49,7 @@ class Planned:
         user = self.user
         begin_wait(user)
         loop = get_hub().loop
-        if self.turn == loop.iteration:  # the last task has let nobody else run
+        if self.turn == loop.iteration:  # no other greenlet has run since the last task began
             gevent.sleep(0)
         self.turn = loop.iteration
         instant = planner_of(user.environment).take()
@@ -63,6 +63,6 @@ class PlannedLoop(Planned, DefaultTaskSet):  # type: ignore[misc]  # which a new
 
 @cache
 def _planned(task_set: type[TaskSet]) -> type[TaskSet]:
-    """A subclass that follows the plan. Not by its metaclass: those of Locust collect the tasks of a class anew."""
+    """Return a subclass that follows the plan; made by `type`, since Locust's metaclasses collect tasks anew."""
     made: type[TaskSet] = type.__new__(type(task_set), task_set.__name__, (Planned, task_set), {"entered": True})
     return made

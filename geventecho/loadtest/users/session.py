@@ -70,14 +70,14 @@ class TcpSession:
         self._on_connect = on_connect
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
-        # A plain bound method would make a cycle of references.
+        # A bound method would make a cycle of references.
         self._reporter = Reporter(user, backoff.succeeded, WeakMethod(self._lose))
         self._perform = self._reporter.perform
         self._client: Client | None = None
         self._connecting = False
 
     def plan_task(self, instant: float | None) -> None:
-        """Say when the task that begins now should have begun; its first operation is measured from there.
+        """Set the planned instant of the task that begins now; the task's first operation is measured from there.
 
         Args:
             instant: as time.perf_counter() has it; None at the end of the task.
@@ -254,7 +254,7 @@ class TcpSession:
             client.close()
 
     def _lose(self, error: BaseException) -> None:
-        """Close after an error that ended an operation midway. These two leave the connection usable."""
+        """Close after an error that ended an operation midway, except two that leave the connection usable."""
         if isinstance(error, Failed):
             error = error.error
         if isinstance(error, UnexpectedReply | ConcurrentUse):

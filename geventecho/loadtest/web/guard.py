@@ -98,7 +98,7 @@ def _name_of(host: str) -> str:
 
 
 def _origins(host: str) -> tuple[str, str]:
-    """How a browser writes the UI's own origin: alone in `Origin`, and before the path in `Referer`."""
+    """The UI's own origin as a browser writes it: alone in `Origin`, and before the path in `Referer`."""
     return f"http://{host}", f"https://{host}"
 
 
