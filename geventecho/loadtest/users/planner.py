@@ -89,12 +89,10 @@ class Planner:
         """
         if self._timer is None and self.active:
             self._begin()
-        oldest = perf_counter() - self._max_lateness
-        while self._waiting:
+        self._drop_late(perf_counter())
+        if self._waiting:
             instant = self._waiting.popleft()
-            if instant >= oldest:
-                self._account.dropped -= 1
-                break
+            self._account.dropped -= 1
         else:
             instant = self._wait()
         self._account.sent += 1
@@ -155,11 +153,14 @@ class Planner:
             self._advance()
 
     def _leave_waiting(self, instant: float) -> None:
-        waiting, oldest = self._waiting, instant - self._max_lateness
+        self._drop_late(instant)
+        self._waiting.append(instant)
+        self._account.dropped += 1
+
+    def _drop_late(self, now: float) -> None:
+        waiting, oldest = self._waiting, now - self._max_lateness
         while waiting and waiting[0] < oldest:
             waiting.popleft()
-        waiting.append(instant)
-        self._account.dropped += 1
 
 
 _planners: Final[WeakKeyDictionary[Environment, Planner]] = WeakKeyDictionary()

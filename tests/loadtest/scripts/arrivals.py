@@ -13,6 +13,7 @@ from typing import Any
 
 import gevent
 import locust
+from gevent import monkey
 from locust import SequentialTaskSet, TaskSet
 from locust.exception import InterruptTaskSet, RescheduleTask
 from locust.user.task import DefaultTaskSet
@@ -27,6 +28,7 @@ from tests.support.harness import EchoUser, Run
 from tests.support.timing import UNIT
 
 ACCOUNT = ("planned", "sent", "late", "dropped")
+hold_hub = monkey.get_original("time", "sleep")
 
 
 def plan(stages: list[tuple[float, float | None]], kind: str, workers: int, most: int = 1_000_000) -> list[list[float]]:
@@ -141,8 +143,7 @@ def beginnings(target: str) -> dict[str, Any]:
     class User(Waiting):
         @locust.task
         def several(self) -> None:
-            held = 0.05
-            spin(held)
+            hold_hub(0.05)
             with self.client.transaction("outer"):
                 self.client.request(b"x", Exactly(1), name="first")
                 self.client.request(b"x", Exactly(1), name="second")
@@ -157,15 +158,6 @@ def beginnings(target: str) -> dict[str, Any]:
     for event in run.events:
         seen.setdefault(event["name"], []).append(event["response_time"])
     return finish(run) | {"fastest": {name: min(times) for name, times in seen.items()}}
-
-
-def spin(seconds: float) -> None:
-    """Hold the hub."""
-    end = gevent.get_hub().loop.now() + seconds
-    while True:
-        gevent.get_hub().loop.update_now()
-        if gevent.get_hub().loop.now() > end:
-            return
 
 
 def idle_longest(target: str) -> dict[str, Any]:
@@ -194,7 +186,7 @@ def changed_plan(target: str) -> dict[str, Any]:
     run = Run(User, target, 3, arrival_rate="1000")
     account = account_of(run.environment)
     run.wait(lambda: account.sent >= 20)
-    spin(0.05)
+    hold_hub(0.05)
     planner_of(run.environment).follow(time.perf_counter(), iter(()), math.inf)
     waiting = account.dropped
     run.wait(lambda: account.dropped == 0)
@@ -209,7 +201,7 @@ def never_waits(target: str) -> dict[str, Any]:
     class User(Waiting):
         @locust.task
         def hold(self) -> None:
-            spin(0.01)
+            hold_hub(0.01)
             done.append(self.number)
 
     run = Run(User, target, 1, arrival_rate="1000", max_lateness="0.05")
@@ -257,18 +249,10 @@ def two_tests(target: str) -> list[dict[str, Any]]:
     return results
 
 
-class ThinkingUser(TcpUser):
-    """Waits for its think time between two echoes."""
-
-    @locust.task
-    def echo(self) -> None:
-        self.client.echo(self.next_payload())
-
-
 def stall(target: str, pid: int, seconds_in_all: float, stalled: float, users: int, **plan: Any) -> dict[str, Any]:
     """A server process that is stopped for a while in the middle of a test."""
     seconds = seconds_in_all
-    run = Run(ThinkingUser, target, users, request_timeout=60.0, stop_timeout=10 * UNIT, **plan)
+    run = Run(EchoUser, target, users, request_timeout=60.0, stop_timeout=10 * UNIT, **plan)
     gevent.sleep(seconds / 3)
     os.kill(pid, signal.SIGSTOP)
     stopped = time.monotonic()
