@@ -21,7 +21,7 @@
         ├── TornStream                       write: an earlier message was cut, the peer has a part of it
         ├── PeerReset                        read or write: the peer reset the connection (ConnectionResetError)
         ├── ClosedLocally                    read or write: used after our own close()
-        └── ReplyError                       read: the peer answered, but not what was agreed
+        └── ReplyError                       read: the peer's answer breaks the agreement
             ├── ShortReply                   the stream ended before the reply did (EOFError)
             ├── CorruptReply                 a byte differs, at `offset`
             ├── ReplyTooLong                 the reply passed the limit the framing sets
@@ -88,7 +88,7 @@ class ConfigError(GeventechoError, ValueError):
 
 
 class ServerStateError(GeventechoError, RuntimeError):
-    """Raised when a server is asked for what its state does not allow."""
+    """Raised at a call that the server's state does not allow."""
 
     kind = "server state"
 
@@ -200,10 +200,10 @@ class ClosedLocally(NetworkError):
 
 
 class ReplyError(NetworkError):
-    """Raised when the peer answered, but not what was agreed.
+    """Raised when the peer's answer breaks the agreement.
 
     Attributes:
-        sample: the first bytes of what came, at most 80; b"" where nothing came or nothing was kept. Of a
+        sample: the first bytes that came, at most 80; b"" where nothing came or nothing was kept. Of a
             `CorruptReply` whose first difference lies behind them, the bytes from there on.
     """
 
@@ -229,7 +229,7 @@ class ShortReply(ReplyError, EOFError):
 
 
 class CorruptReply(ReplyError):
-    """Raised when a byte of the reply differs from what was sent.
+    """Raised when a byte of the reply differs from the byte that was sent.
 
     Attributes:
         offset: position of the first difference, in bytes from the start of the payload.

@@ -18,7 +18,7 @@ Rules for this file: it is pure. It never sees a socket or a clock, so that a st
 A framing makes a new *parser* for each reply. The parser is called with each chunk of the reply (bytes, never empty) in
 order, each byte once. It returns None while it cannot tell where the reply ends; else how many bytes, from the start of
 this chunk, still belong to it: fewer than the chunk holds, all of them, or more (then it is not called again: the
-missing ones are counted). It raises ValueError for a reply that cannot be what was agreed.
+missing ones are counted). It raises ValueError for a reply that breaks the protocol.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ Verdict = int | bool | None
 
 
 class Framing:
-    """What all framings share; subclass it for a protocol whose parser needs a state of its own per reply.
+    """The base of all framings; subclass it for a protocol whose parser needs a state of its own per reply.
 
     Attributes:
         max_size: bytes the reply may have.
@@ -228,8 +228,9 @@ class Parsed(Framing):
 
     Args:
         function: is fed the chunks of every reply and returns None or False while the reply goes on, True when it ends
-            with this chunk, or a number of bytes as a parser does. What it remembers from one reply to the next is its
-            own business: a protocol that must start afresh with each reply is a subclass of `Framing`.
+            with this chunk, or a number of bytes as a parser does. It may
+            remember things from one reply to the next. A protocol that must start afresh with each reply is a subclass
+            of `Framing`.
         max_size: bytes the reply may have.
     """
 

@@ -1,4 +1,4 @@
-r"""Load-tests any TCP server, without code: what to send, where the reply ends and what it must be are options.
+r"""Load-tests any TCP server, without code: options give the request, the end of its reply and the expected reply.
 
     locust -f loadtests/any_tcp.py --host tcp://127.0.0.1:6379 --send 'PING\r\n' --reply-until '\r\n' --expect '^\+PONG'
 

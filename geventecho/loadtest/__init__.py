@@ -1,8 +1,8 @@
 """TCP load tests in Locust: subclass `TcpUser`, write tasks, run `locust -f`.
 
 Importing it imports Locust, which monkey-patches the process, and listens to Locust's events; it changes nothing else.
-What must change changes at Locust's `init` event, and only when a `TcpUser` is among the user classes of the run: see
-`install`, which does the same for programs that use Locust as a library.
+The other changes are made at Locust's `init` event, and only if a `TcpUser` is among the user classes of the run. For a
+program that uses Locust as a library `install` makes them.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def queue_of(taskset: TaskSet) -> Any:
 def repeat_task(taskset: Any, user: Any, task: Callable[[User], None]) -> None:
     """Execute a user's only task again and again, until there is something else to do.
 
-    It does what `execute_task` and `TaskLoop.wait` do, without their calls: those were a tenth of a flat-out user.
+    It does the same as `execute_task` and `TaskLoop.wait`, without their calls: those were a tenth of a flat-out user.
 
     Args:
         taskset: a `TaskLoop`.
@@ -326,7 +326,7 @@ def locust_parser() -> LocustArgumentParser:
 
 
 def _plain_parser() -> LocustArgumentParser:
-    """What the launcher needs to know, from the command line alone."""
+    """A parser of the options that the launcher reads, from the command line alone."""
     parser = LocustArgumentParser(add_help=False)
     parser.add_argument("-H", "--host")
     parser.add_argument("--web-host", default="")

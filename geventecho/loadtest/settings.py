@@ -1,4 +1,4 @@
-"""Our options of Locust, on the command line and as fields of the web UI, and what applies to a user."""
+"""Our options of Locust, on the command line and as fields of the web UI, and the settings of a user."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PREFIX: Final = "tcp_"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What applies to a user: an option that was given, otherwise the attribute of the user's class.
+    """The settings of a user: an option that was given, otherwise the attribute of the user's class.
 
     Attributes:
         payload_size: bytes of each payload of `TcpUser.next_payload`.

@@ -1,4 +1,4 @@
-"""What to send: payloads as people write them on a command line.
+"""Payloads as people write them on a command line.
 
 Rules for this file: it is pure.
 """
@@ -27,11 +27,11 @@ def decode(text: str, encoding: str = "escapes") -> bytes:
     r"""The bytes that `text` stands for.
 
     Args:
-        text: as it came from the command line; what is not an escape becomes UTF-8.
+        text: as it came from the command line; all but the escapes becomes UTF-8.
         encoding: one of `ENCODINGS`. The escapes are C's: ``\n \r \t \0 \\ \x1b \033`` and so on, and ``\u20ac``.
 
     Raises:
-        ConfigError: the text is none of that encoding; the message says what is wrong with it.
+        ConfigError: the text is not in that encoding; the message names the fault.
     """
     if encoding == "escapes":
         return ESCAPE.sub(_unescape, as_bytes(text))

@@ -1,4 +1,4 @@
-"""Replies as options write them, shared by the command line and the load tests: where they end, what they must be."""
+"""Options about replies, shared by the command line and the load tests: their ends, and the expected ones."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def pattern(text: str) -> re.Pattern[bytes]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a later Python may read otherwise, such as [[x]
+            warnings.simplefilter("ignore")  # of a pattern that a later Python may read otherwise, such as [[x]
             return re.compile(as_bytes(text))
     except (re.error, OverflowError) as error:
         raise ConfigError(f"it is not a regular expression: {error}") from None

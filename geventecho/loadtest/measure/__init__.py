@@ -1,4 +1,4 @@
-"""What is measured: one record per operation, counted once."""
+"""Measures each operation, and counts it once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of an operation, and the count of it.
+"""The three ends of an operation, and their count.
 
 An operation ends in one of three ways. It is *ok* or *failed*, and fires one `request` event; or it is *aborted*, cut
 off because the test or the user was stopped, and fires none: otherwise every stopped run would have failed. So
@@ -20,18 +20,18 @@ from geventecho.errors import GeventechoError
 __all__ = ["ABORTS", "Account", "Failed", "account_of", "leaves_task", "without_traceback"]
 
 ABORTS: Final = (GreenletExit, StopUser, StopTest, KeyboardInterrupt, SystemExit)
-"""What ends an operation without its being anybody's failure; with the first three Locust ends users."""
+"""Exceptions that abort an operation and are nobody's failure; with the first three Locust ends users."""
 LEAVES: Final = (RescheduleTask, RescheduleTaskImmediately, InterruptTaskSet)
 
 
 class Failed(RescheduleTask):
     """Raised when an operation failed and was reported; it ends the task, quietly, unless the task catches it.
 
-    It prints as the kind of the failure, without addresses and offsets, because Locust groups failures by what they
-    print: a thousand users who were refused are one line.
+    It prints as the kind of the failure, without addresses and offsets, because Locust groups failures by their
+    text: a thousand users who were refused are one line.
 
     Args:
-        error: what happened.
+        error: the error.
         kind: its name, where the error does not bring one.
 
     Attributes:
@@ -71,7 +71,7 @@ def without_traceback(error: BaseException) -> BaseException:
 
 
 class Account:
-    """What the users of one process did in the test so far; at rest, started = ok + failed + aborted.
+    """The operations of one process's users in the test so far; at rest, started = ok + failed + aborted.
 
     Attributes:
         started, ok, failed, aborted: operations.

@@ -64,7 +64,7 @@ class Arrivals:
 
 
 def stages_after(stages: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
-    """Return what is left of stages, each a rate and the seconds it lasts, after so many seconds."""
+    """Return the rest of stages, each a rate and the seconds it lasts, after so many seconds."""
     left = []
     for rate, lasts in stages:
         if lasts > seconds:

@@ -24,7 +24,7 @@ from geventecho.loadtest.locust_internals import Part, column_widths, replace, t
 
 __all__ = ["bucket", "keep_microseconds"]
 
-# Characters of the printed tables' column Name. The larger one is what Locust gives it in a wide terminal.
+# Characters of the printed tables' column Name. The larger one is Locust's own, in a wide terminal.
 NARROWEST: Final = 12
 WIDEST: Final = 80
 

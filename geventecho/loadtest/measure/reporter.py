@@ -82,7 +82,7 @@ class Reporter:
     def perform(
         self, name: str, context: dict[str, Any] | None, operation: Callable[[Any], Payload], argument: Any
     ) -> Payload:
-        """Do one and return what it returned. It is called with one argument: any number would cost twice the call.
+        """Do one operation and return its result. It is called with one argument: any number would cost twice the call.
 
         Raises:
             Failed: it failed by a `NetworkError`. Any other error is raised as it is.
@@ -113,9 +113,9 @@ class Reporter:
 
         Args:
             name: its row.
-            context: what the call adds to the user's context.
+            context: the call's addition to the user's context.
             begun: when it started, as time.perf_counter() has it.
-            reply: what came back.
+            reply: the bytes that came back.
             kind: the row's type.
             over: when it was over, where that is not now.
         """
@@ -140,7 +140,7 @@ class Reporter:
     def ended(
         self, name: str, context: dict[str, Any] | None, begun: float, error: BaseException, kind: str = TCP
     ) -> None:
-        """An error ended it: it failed, or it was aborted by what ends users."""
+        """An error ended it: it failed, or it was aborted by one of `ABORTS`."""
         if isinstance(error, ABORTS):
             self.account.aborted += 1
             return

@@ -1,6 +1,6 @@
 """One sample of each kind of wrong reply: in the log, and in the text of its failures.
 
-Locust groups failures by what they print, so a failure prints its kind alone: a thousand wrong replies are one row. The
+Locust groups failures by their text, so a failure prints its kind alone: a thousand wrong replies are one row. The
 text of that row is replaced when the row is new. Its key stays that of the kind, so the rows of all workers merge, and
 the master keeps the text that came first.
 """
@@ -26,10 +26,10 @@ def show_sample(
     """Show the sample of a wrong reply. Does nothing for a failure of another kind.
 
     Args:
-        samples: what this process has shown in this test, by row and kind of failure. A new one is added.
+        samples: the samples that this process has shown in this test, by row and kind of failure. A new one is added.
         errors: Locust's table of failures. The failure is already in it.
         row: type and name of the row that the operation is reported in.
-        failure: what was reported.
+        failure: the failure that was reported.
         age: of the connection, in seconds.
     """
     sample: bytes = getattr(failure.error, "sample", b"")

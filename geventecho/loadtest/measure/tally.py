@@ -20,9 +20,9 @@ from geventecho.loadtest.locust_internals import cache_response_times, listeners
 
 __all__ = ["counter_of", "log_request"]
 
-# What a request is counted by: a plugin may have replaced one.
+# The functions that count a request: a plugin may have replaced one.
 STEPS = ((RequestStats, "log_request"), (StatsEntry, "log"))
-# What a comparison leaves out: the link to the whole, and the times of the clock, which differ by microseconds.
+# Attributes that are not compared: the link to the whole, and the times of the clock, which differ by microseconds.
 NOT_COMPARED = frozenset({"stats", "start_time", "last_request_timestamp"})
 
 

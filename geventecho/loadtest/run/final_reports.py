@@ -1,4 +1,4 @@
-"""The last reports of the workers: the master counts what their users fired, all of it.
+"""The last reports of the workers: the master counts every event of their users.
 
 Locust's worker sends its last report only when the master tells it to quit, and the master waits half a second for it:
 a run that ends by `--run-time`, Ctrl-C or SIGTERM loses up to three seconds of requests, or all of them. Here the
@@ -116,7 +116,7 @@ class MasterReports:
         self._runner.send_message(RESUME)
 
     def on_test_stopping(self, **_: Any) -> None:
-        """Whatever ends the test: run time, the web UI, a signal, a shape. Two ends at once do no harm."""
+        """The test ends, by run time, the web UI, a signal or a shape. Two ends at once do no harm."""
         runner = self._runner
         runner.send_message(DRAIN)
         begun = time.monotonic()

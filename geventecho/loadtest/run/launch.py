@@ -130,11 +130,11 @@ def _conducts(options: Namespace, arguments: list[str]) -> bool:
 
 
 def _name_report(path: str, owner: int) -> None:
-    """Say at the end where the report is: Locust's tables have pushed what the start said off the screen.
+    """Say at the end where the report is: Locust's tables have pushed the first lines off the screen.
 
     Args:
         path: of the report; one that was not written is not named.
-        owner: the process that says so; workers are forked with this in their list of what to do at exit.
+        owner: the process that says so; forked workers have this function among their exit handlers, too.
     """
     if os.getpid() == owner and os.path.exists(path):
         print(f"report: {path}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What `geventecho.loadtest` adds to Locust: at its import listeners, at Locust's `init` all the rest."""
+"""Adds listeners to Locust when `geventecho.loadtest` is imported, and all the rest at Locust's `init` event."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _workers = Workers()
 
 
 class Installed:
-    """What was installed for an environment, so that nothing is installed twice."""
+    """The parts that were installed for an environment, so that none is installed twice."""
 
     def __init__(self) -> None:
         self.summary: RunSummary | None = None
@@ -54,16 +54,16 @@ def listen() -> None:
     """Listen to this process's Locust. It has not read its command line yet: a locustfile is imported before."""
     locust.events.init_command_line_parser.add_listener(_on_parser)
     locust.events.init.add_listener(_on_init)
-    # `quitting` calls its listeners in reverse order: this one is the last, so that it knows what others decided.
+    # `quitting` calls its listeners in reverse order: this one is the last, so it knows the exit code that others set.
     locust.events.quitting.add_listener(_on_quitting)
 
 
 def install(environment: Environment) -> None:
-    """Do for an environment what Locust's `init` event does for that of the command `locust`.
+    """Install all parts in an environment, as Locust's `init` event does in that of the command `locust`.
 
     A program that uses Locust as a library calls it once the environment has its runner, and its web UI if there is to
     be one. Without this call a `TcpUser` works on Locust as it is. Without a `TcpUser` in `environment.user_classes` it
-    does nothing. A second call does only what the first could not do yet.
+    does nothing. A second call installs the parts that the first could not install yet.
 
     Args:
         environment: Locust's.
@@ -84,7 +84,7 @@ def install(environment: Environment) -> None:
 
 
 def _finish(environment: Environment, runner: Runner) -> RunSummary:
-    """Install what happens at the end of a test."""
+    """Install the parts that work at the end of a test."""
     events = environment.events
     # Locust looks at its own call stack when a test stops, and the first time that reads all its source: 30 ms at the
     # start instead of 30 ms in the last response times.
@@ -203,7 +203,7 @@ def _check_command_line(environment: Environment) -> None:
     given = environment.parsed_options
     if given is None:
         return
-    starts_now = given.headless or given.autostart  # else what is missing can still be filled in
+    starts_now = given.headless or given.autostart  # else the form can still be filled in
     try:
         for check in settings.CHECKS if starts_now else ():
             check(vars(given))

@@ -41,7 +41,7 @@ def watch_csv_writer() -> None:
 
 
 def write_files(environment: Environment) -> None:
-    """Write what --csv and --html asked for. Call it when all numbers are there.
+    """Write the files of --csv and --html. Call it when all numbers are there.
 
     The history of --csv stays as Locust wrote it: its last row is up to a second old.
     """

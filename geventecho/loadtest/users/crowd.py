@@ -63,7 +63,7 @@ class Crowd:
         """Keep the cycle collector's pauses short from now on. Without this call it is left alone."""
         if not self._tunes:
             self._tunes = True
-            gc.freeze()  # what was imported stays: 50,000 objects
+            gc.freeze()  # the 50,000 objects of imported modules stay for good
 
     def arrive(self) -> Burst:
         """Count a user that was made, and return the burst it belongs to."""

@@ -1,4 +1,4 @@
-"""What a reply must be."""
+"""Checks that a reply is the expected one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check(reply: bytes, expect: Expectation, target: Address) -> bytes:
     """Return the reply.
 
     Raises:
-        UnexpectedReply: it is not what was expected.
+        UnexpectedReply: it is another one.
         TypeError: `expect` is a str, a pattern of str, or nothing that can be compared with bytes.
     """
     if isinstance(expect, bytes):

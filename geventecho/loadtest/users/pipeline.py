@@ -25,10 +25,10 @@ class Request:
     """One request of a pipeline.
 
     Attributes:
-        payload: what to send.
+        payload: the bytes to send.
         reply: where its reply ends, see geventecho.framing.
         name: the row it is reported in.
-        expect: what its reply must be, as in `TcpSession.request`.
+        expect: its expected reply, as in `TcpSession.request`.
     """
 
     payload: Payload
@@ -41,7 +41,7 @@ class Sent(NamedTuple):
     """A request under way.
 
     Attributes:
-        request: what was sent.
+        request: the request itself.
         begun: when its sending began, as time.perf_counter() has it.
         received: the bytes that had been read from the connection by then. Its reply is not among them.
     """
@@ -120,7 +120,7 @@ class Pipeline:
     def _receive(self, sent: Sent) -> bytes:
         request = sent.request
         if sent.received > self._taken:
-            self._client.check_idle()  # it refuses what is left over
+            self._client.check_idle()  # it refuses left-over bytes
         reply = self._client.receive(request.reply, timeout=self._timeout)
         over = perf_counter()
         self._taken += len(reply)

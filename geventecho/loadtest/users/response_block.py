@@ -18,7 +18,7 @@ class Caught:
 
     Attributes:
         data: the reply; b"" when there is none.
-        error: why the request failed, or None. It is reported as that, unless the block says otherwise.
+        error: the request's failure, or None. The request is reported with it, unless the block overrules it.
     """
 
     def __init__(self, target: Address | None = None) -> None:
@@ -28,7 +28,7 @@ class Caught:
         self._verdict: bool | Failed | None = None
 
     def success(self) -> None:
-        """Report it as a success, whatever came."""
+        """Report it as a success, even if it failed."""
         self._verdict = True
 
     def failure(self, reason: str | Exception) -> None:

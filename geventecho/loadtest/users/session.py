@@ -108,7 +108,7 @@ class TcpSession:
         finally:
             self._connecting = False
             self._reporter.planned = planned
-            # A server that only accepts connections may still be ill: what it answers later ends a row of failures.
+            # A server that only accepts connections may still be ill: only a later answer ends a row of failures.
             self._backoff.failures = failures
 
     def echo(self, payload: Payload, *, name: str = "echo", timeout: Seconds = ..., context: Context = None) -> Payload:
@@ -158,11 +158,11 @@ class TcpSession:
         """Send a payload and return the reply to it.
 
         Args:
-            payload: what to send.
+            payload: the bytes to send.
             reply: where the reply ends, see geventecho.framing. After one that the server's FIN ends, the next
                 operation makes a new connection.
             name: see the class.
-            expect: what the reply must be: bytes, a compiled pattern, or a predicate. Another reply is the failure
+            expect: the reply's bytes, a compiled pattern in it, or a predicate of it. Another reply is the failure
                 "unexpected reply"; the connection is kept.
             timeout: see the class.
             context: see the class.
@@ -215,7 +215,7 @@ class TcpSession:
         other requests under way fail too.
 
         Args:
-            requests: what to send, in order; see `Request`.
+            requests: the requests in their order; see `Request`.
             depth: requests that may be under way at once, 1 or more.
             timeout: seconds for each reply, from the one before it.
             context: see the class.
@@ -280,7 +280,7 @@ class TcpSession:
 
     @contextmanager
     def _catch(self, exchange: Callable[[Client], bytes], name: str, context: Context) -> Iterator[Caught]:
-        """Do a request, give its reply to the block, and report it once by what the block said of it.
+        """Do a request, give its reply to the block, and report the request once, by the block's verdict.
 
         An exception that leaves the block is a failure too, and goes on.
         """

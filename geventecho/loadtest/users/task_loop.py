@@ -42,7 +42,7 @@ class TaskLoop(DefaultTaskSet):  # type: ignore[misc]  # which a new Locust may 
     def execute_next_task(self) -> None:
         """Execute the next task; a user's only one again and again, until there is something else to do.
 
-        What a task or a wait raises ends this. Locust's loop, which called it, handles that as always.
+        An exception of a task or a wait ends this. Locust's loop, which called it, handles the exception as always.
         """
         user, tasks = self.user, self.user.tasks
         task = queue_of(self).popleft()

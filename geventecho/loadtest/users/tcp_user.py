@@ -46,11 +46,11 @@ class TcpUser(User):
         payload_size: bytes of each `next_payload()`.
         think_time: mean of the seconds between two tasks, see `wait_time`; 0 is no pause.
         connect_timeout: seconds to resolve the name and connect; None is no limit.
-        request_timeout: seconds for each operation that does not say otherwise; None is no limit.
-        settings: what applies to this user: each of the four above, or the option that was given instead of it
-            (--tcp-payload-size and so on).
-        backoff_base: after a first failure the next connect waits up to this many seconds; it doubles with each more.
-        backoff_cap: seconds it never exceeds.
+        request_timeout: seconds for each operation without a `timeout` of its own; None is no limit.
+        settings: the values that apply to this user: each of the four above, or the option that was given instead of
+            it (--tcp-payload-size and so on).
+        backoff_base: seconds that the next connect waits at most after a first failure; doubled with each further one.
+        backoff_cap: seconds that a connect waits at most, after any number of failures.
     """
 
     abstract = True

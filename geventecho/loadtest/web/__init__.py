@@ -1,4 +1,4 @@
-"""Locust's web UI: who may call it, and what its form may hold."""
+"""Locust's web UI: a guard against foreign requests, and the checks of its form."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Form:
     Args:
         web_ui: Locust's.
         check_users: takes the host field; raises AddressError or ConfigError.
-        class_values: returns, for each of our settings, what the user classes say where the field is empty.
+        class_values: returns, for each of our settings, the user classes' value, which applies if the field is empty.
         check_plan: takes the options; raises ConfigError if a running test cannot take them.
         changed: is called once Locust has taken a form.
     """
@@ -106,7 +106,7 @@ class Form:
         return response
 
     def show(self, *_: object, context: dict[str, Any], **__: object) -> None:
-        """Fill in the values that apply now. Locust fills in those of the command line, whatever was changed since."""
+        """Fill in the values that apply now. Locust fills in those of the command line, even after a change."""
         fields = context.get("template_args", {}).get("extra_options", {})
         for name, value in options_of(self._environment).items():
             if name in fields:

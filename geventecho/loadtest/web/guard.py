@@ -26,7 +26,7 @@ CHANGING: Final = frozenset({"locust.stop", "locust.reset_stats"})
 
 
 class Guard:
-    """Knows the names the UI answers to, whatever port they come with: a forwarded port has another number.
+    """Knows the names the UI answers to, with any port: a forwarded port has another number.
 
     Args:
         host: the address the UI listens on; "" is every one.
@@ -41,7 +41,7 @@ class Guard:
             self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     def protect(self, web_ui: WebUI) -> None:
-        """Check every request, whatever its route, and mark every answer."""
+        """Check every request of every route, and mark every answer."""
         assert web_ui.app is not None  # noqa: S101
         web_ui.app.before_request(self.check)
         web_ui.app.after_request(_forbid_frames)
