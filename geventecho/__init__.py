@@ -109,20 +109,20 @@ __all__ = [
     "connect",
 ]
 
-ROOMS = ("address", "client", "errors", "framing", "server")
-"""The modules that have the names of `__all__`."""
+MODULES = ("address", "client", "errors", "framing", "server")
+"""The modules that define the names of `__all__`."""
 
 if not TYPE_CHECKING:  # A type checker would take any name for one of the package.
 
     def __getattr__(name: str) -> object:
-        """Import one of `ROOMS`, or a name of `__all__` from one of them (PEP 562)."""
+        """Import one of `MODULES`, or a name of `__all__` from one of them (PEP 562)."""
         import importlib  # noqa: PLC0415
 
-        if name in ROOMS:
+        if name in MODULES:
             return importlib.import_module(f"geventecho.{name}")
         if name in __all__:
-            for room in ROOMS:
-                module = importlib.import_module(f"geventecho.{room}")
+            for submodule in MODULES:
+                module = importlib.import_module(f"geventecho.{submodule}")
                 if name in module.__all__:
                     return globals().setdefault(name, getattr(module, name))
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -27,6 +27,7 @@ Seconds = float | EllipsisType | None
 """The time limit of one call: seconds, None for no limit; ``...``, or nothing, for the client's own."""
 
 NOTHING_SENT: Final = (errors.ConcurrentUse, errors.TornStream)
+"""Errors that come before any byte of a message has been sent."""
 SLOWEST_ECHO: Final = 8 * 1024 * 1024
 """Bytes per second: an echo's default time limit is longer by what its payload takes at this rate."""
 
@@ -249,7 +250,7 @@ class Client:
         Raises:
             UnsolicitedData, ClosedByPeer, ConcurrentUse: as for `request`.
         """
-        self._wire.check_unread()
+        self._wire.check_no_reader()
         if not self._leftover:
             if self._in_step and not self._wire.poll(0):
                 return

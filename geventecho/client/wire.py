@@ -74,7 +74,7 @@ class Wire:
 
     def read(self, size: int, seconds: float | None) -> bytes:
         """Up to `size` bytes, as soon as there are any; b"" once the peer has closed."""
-        self.check_unread()
+        self.check_no_reader()
         data = self.read_now(size)
         if data is not None:
             return data
@@ -101,9 +101,9 @@ class Wire:
 
     @contextmanager
     def _writing(self, sent: int, size: int) -> Iterator[None]:
-        """Let only the calling greenlet write while the rest of a message is under way; nobody if it was cut midway.
+        """Let only the calling greenlet write the rest of a message, and nobody write after one that was cut midway.
 
-        Others would write into the midst of the message. `echo` calls `_send` itself, and is refused like the rest.
+        Bytes of other greenlets would come inside the message. `echo` calls `_send` itself and is refused, too.
         """
         owner, before = getcurrent(), self.sent - sent
         send: Callable[[bytes | memoryview], int] = self._send
@@ -121,7 +121,7 @@ class Wire:
                 taken = self.sent - before
                 self._send = send if taken in (0, size) else partial(_refuse_torn, self._target, taken, size)
 
-    def check_unread(self) -> None:
+    def check_no_reader(self) -> None:
         """Refuse to read while another greenlet does.
 
         Raises:

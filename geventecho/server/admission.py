@@ -1,8 +1,8 @@
 """Who may connect: allow and deny lists, caps per address, connect rates.
 
-What is kept for an address is bounded: open connections by `max_connections`, connect rates by a table that forgets
-the address it has not seen for longest, so that the defence is no memory hole of its own. An IPv6 client counts by its
-/64, which is what one customer has (RFC 6177).
+The memory for addresses is bounded, or a flood of clients could use it up: open connections by `max_connections`,
+connect rates by a table that forgets the address it has not seen for longest. An IPv6 client counts by its /64, which
+one customer has (RFC 6177).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from geventecho.address import SockAddr, canonical_ip
 from geventecho.server.config import ServerConfig
 from geventecho.server.counters import Refusal
 
-__all__ = ["TABLE_SIZE", "AddressLimits", "surprise"]
+__all__ = ["TABLE_SIZE", "AddressLimits", "unexpected_effect"]
 
 TABLE_SIZE: Final = 65536
 """Addresses whose connect rate is remembered."""
@@ -88,12 +88,12 @@ class AddressLimits:
         return allowed
 
 
-def surprise(config: ServerConfig, versions: frozenset[int]) -> str | None:
-    """What the allow and deny lists do that whoever wrote them may not expect, as a sentence; None if there is nothing.
+def unexpected_effect(config: ServerConfig, versions: frozenset[int]) -> str | None:
+    """Return a sentence about an effect of the allow and deny lists that their author may not expect, or None.
 
     Args:
         config: has the lists.
-        versions: of IP, of the clients that can reach the listener; none for a Unix socket.
+        versions: the IP versions of the clients that can reach the listener; empty for a Unix socket.
     """
     allow, deny = config.allow, config.deny
     if allow is not None and not allow:

@@ -20,7 +20,7 @@ from geventecho.address import DEFAULT_TARGET, Address, AddressLike, SockAddr
 from geventecho.errors import ConfigError, ListenError, ServerStateError
 from geventecho.net import descriptor_capacity, grow_descriptor_table
 from geventecho.server.acceptor import Acceptor
-from geventecho.server.admission import surprise
+from geventecho.server.admission import unexpected_effect
 from geventecho.server.config import ServerConfig
 from geventecho.server.connection import Connection, ConnectionInfo
 from geventecho.server.counted_socket import CountedSocket
@@ -133,7 +133,7 @@ class TcpServer:
         self._state = ServerState.LISTENING
         self._acceptor.start()
         logger.info("listening on %s", self._address)
-        if text := surprise(self.config, ip_versions(listener)):
+        if text := unexpected_effect(self.config, ip_versions(listener)):
             logger.warning("%s: %s", self._address, text)
         self._hooks.call("listening", self)
 

@@ -100,7 +100,7 @@ def test_unix_peers_have_no_address(peer: SockAddr) -> None:
 def test_what_the_lists_do_unexpectedly(
     allow: tuple[str, ...] | None, deny: tuple[str, ...], versions: set[int], what: str | None
 ) -> None:
-    text = admission.surprise(ServerConfig(allow=allow, deny=deny), frozenset(versions))
+    text = admission.unexpected_effect(ServerConfig(allow=allow, deny=deny), frozenset(versions))
     assert text is None if what is None else what in str(text)
 
 
