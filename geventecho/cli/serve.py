@@ -47,7 +47,7 @@ examples:
 WHERE: Final = {"target": "TARGET", "listen": "--listen", "host": "--host/--port", "port": "--host/--port"}
 """The options that say where to listen, by name; those with the same text go together."""
 NEVER: Final = 1_000_000
-"""Times that the cycle collector looks at young objects before it looks at all: after 7 billion new ones."""
+"""Passes of the cycle collector over young objects before it goes through all objects: some 7 billion new objects."""
 
 
 def add_to(commands: Commands) -> None:

@@ -1,8 +1,8 @@
 """Standard input and output without blocking the hub.
 
-The inherited descriptors stay in blocking mode: they may be shared with a shell or another process. To wait until one
-is ready, and to write no more than a ready pipe takes (PIPE_BUF, pipe(7)), keeps the hub free all the same. Files on
-disk are always ready.
+The inherited descriptors stay in blocking mode: they may be shared with a shell or another process. The hub stays free
+all the same: each call waits until the descriptor is ready, and writes no more than a ready pipe takes (PIPE_BUF,
+pipe(7)). Files on disk are always ready.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def encoding_of(stream: TextIO | None) -> str:
 
 
 def print_error(text: str) -> None:
-    """Print on standard error. Where that takes nothing, the exit code must do: it must not change, nor come late."""
+    """Print on standard error. Where that takes nothing, the exit code neither changes nor comes late."""
     writer = LineWriter(STDERR, encoding_of(sys.stderr))
     writer.write(text)
     writer.stop()
 
 
 def print_all(text: str) -> None:
-    """Print on standard output; not by print(), whose rest Python would write again at exit, and then fail with 120.
+    """Print on standard output. After a failed print() Python would write again at exit, and end with 120.
 
     Raises:
         SystemExit: with 1, after an error: it cannot be written.

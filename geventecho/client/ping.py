@@ -223,5 +223,5 @@ def _next(due: float, interval: float) -> float:
 
 
 def _payload(sequence: int, size: int) -> bytes:
-    # Pseudo-random, so that no two are alike for long; begun with the number, so that no two of 256 are for a byte.
+    # Pseudo-random, so that no two are alike for long. With the number first, 256 in a row differ even with one byte.
     return (sequence.to_bytes(8, "little") + Random(sequence).randbytes(max(0, size - 8)))[:size]  # noqa: S311

@@ -57,13 +57,14 @@ class QueueDrops:
         if overflows is None or before is None:
             return rose if full else 0
         confirmed = min(rose, overflows - before) if full else 0
-        # The kernel counts the overflow first. Those of drops that came after the first look are for the next call.
+        # The kernel counts an overflow before its drop. Where the drop came after the first look, both are left to the
+        # next call.
         later = (_socket_drops(self._listener) - drops) & 0xFFFFFFFF
         self._overflows = overflows - min(later, overflows - before - confirmed)
         return confirmed
 
     def _can_have_been_full(self, taken: int) -> bool:
-        """Only accept(2) shortens the queue, so it was never longer than it is, and what was taken."""
+        """Only accept(2) shortens the queue, so it was never longer than its length now and `taken` together."""
         try:
             answer = self._listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, QUEUE.size)
         except OSError:

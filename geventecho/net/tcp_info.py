@@ -35,7 +35,7 @@ class TcpLiveness(NamedTuple):
             it takes nothing, also while it answers the probes of its closed window.
         stalled: seconds since it last took something. None: the kernel does not know, for it sends bytes again.
         received: bytes that have come in, those that nobody has read yet included.
-        quiet: seconds since the connection carried anything new, whoever read or wrote it.
+        quiet: seconds since the connection carried anything new, also past this socket object.
     """
 
     silence: float
@@ -54,7 +54,7 @@ def tcp_liveness(sock: socket.socket) -> TcpLiveness:
         OSError: the socket is closed, or is not TCP.
     """
     answer = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)
-    # An older kernel tells less; what it leaves out reads as zero.
+    # An older kernel gives fewer fields; the missing ones read as zero.
     answer = answer.ljust(TCP_INFO.size, b"\0")
     state, again, probes, unacked, sent, data, ack, acked, received, waiting, room = TCP_INFO.unpack(answer)
     # A window that was full lets bytes out as the peer makes room. A little room may have to wait for the next probe.
@@ -66,7 +66,7 @@ def tcp_liveness(sock: socket.socket) -> TcpLiveness:
         taken=(acked, room),
         stalled=stalled,
         received=received,
-        # What is sent again is nothing new: a peer that has vanished would look busy.
+        # Bytes that are sent again are nothing new: a peer that has vanished would look busy.
         quiet=(data if again or stalled is None else min(sent, data)) / 1000,
     )
 

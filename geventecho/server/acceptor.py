@@ -38,7 +38,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
 
     gevent's own loop prints a traceback and pauses up to a second for any error, also for one that a single bad peer
     caused; and when the process is out of descriptors it lets the peers wait in silence. This one keeps a descriptor
-    in reserve, with which it accepts and closes them at once. Of StreamServer only starting and stopping are left.
+    in reserve, with which it accepts and closes them at once. Only starting and stopping are left of StreamServer.
 
     Args:
         listener: a listening socket; `shut` closes it.
@@ -57,7 +57,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self._registry = registry
         self._socket_class = socket_class
         self._drops = QueueDrops(listener)
-        self._taken = 0  # from the queue, since its drops were counted
+        self._taken = 0  # peers that left the queue since its drops were last counted
         # Admitted peers that the registry does not have yet. Each has a free slot, so there are never more than those.
         self._waiting: deque[tuple[int, SockAddr]] = deque()
         self._again = get_hub().loop.timer(0)
@@ -116,7 +116,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
     def _accept(self) -> int:
         """Empty the kernel's queue: admit the peers that there are slots for, and refuse the others.
 
-        A full server does not ask who a peer is.
+        A full server does not look at a peer's address.
 
         Returns:
             How many have left the queue, at most.

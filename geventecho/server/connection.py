@@ -74,7 +74,7 @@ class Clock:
             self.resumed_at = self.now
 
     def read(self) -> float:
-        """The time since the last tick included."""
+        """The time at this moment; `now` is that of the last tick."""
         return self.now + min(time.monotonic() - self._read_at, LONGEST_STEP)
 
 
@@ -115,7 +115,7 @@ class Connection:
         passed: bytes that came in and bytes that the peer acknowledged, as the kernel last said. A handler may read and
             write past its socket object. None for an echo connection: all its bytes are counted.
         taken: what its peer's kernel had taken when ours was last asked, or None: nothing was on its way then.
-        took_at: when it was last seen to take something of that.
+        took_at: when the peer's kernel was last seen to take something.
         deliver_by: until when it may take what it is owed at its end.
         pending: what was read and is not sent yet, while the peer takes nothing; else None.
         end_reason: why it was told to end, or None.

@@ -2,7 +2,7 @@
 
 It costs less CPU time than gevent's own. That one tries to read, takes an exception, and waits, for every message; this
 one waits first when its last read took all there was. `sendall` is one send(2) as long as the peer takes its bytes. And
-it reads few of its own attributes: a class with `__getattr__`, such as gevent's, looks each of them up at length.
+it reads few of its own attributes: in a class with `__getattr__`, such as gevent's, each look-up takes long.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["CountedSocket"]
 
 TURN: Final = 65536
 """Bytes that a handler's socket carries before others have their turn."""
+OVERDUE: Final = -3 * TURN
+"""Bytes left of a turn when a handler that seldom reads lets others write. It has then carried four times TURN."""
 SO_COOKIE: Final = 57
 """asm-generic/socket.h: a number that no other socket has or will have (Linux 4.6)."""
-OVERDUE: Final = -3 * TURN
-"""The same for a handler that reads little, or never: what is left of its turn then."""
 
 
 class _Account:
@@ -92,7 +92,7 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
     def recv(self, size: int, flags: int = 0) -> Any:
         if flags:
             return self._recv(size, flags)
-        # The turn of others comes before the call, not after it: a timeout that strikes in it costs no byte.
+        # Others have their turn before the call and not after it: a timeout in that time costs no byte.
         account = self.account
         if account.left <= 0 and size > 0:
             self._await_turn()

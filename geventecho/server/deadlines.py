@@ -37,13 +37,13 @@ QUIET: Final = 90.0
 SOONEST: Final = 1.0
 """The least time between two questions to the kernel about one peer, in seconds."""
 FIRST_LOOK: Final = 1 / 8
-"""When in its time a connection that is owed bytes is looked at first, to know later whether its peer took some."""
+"""The part of its time limit after which a connection that is owed bytes is first looked at. The next look compares."""
 
 Due = tuple[float, Ending | None]
 """When to end a connection, and why; or, with None, when to look at its peer."""
 NEVER: Final[Due] = (math.inf, None)
 NEED_SILENCE: Final = frozenset((Ending.IDLE, Ending.FIRST_BYTE, Ending.DRAINED, Ending.SLOW))
-"""Reasons to end only a connection that has read what there is to read."""
+"""Reasons that hold only once all input of the connection has been read."""
 
 
 class Deadlines:
@@ -157,7 +157,7 @@ class Deadlines:
             if self._drain_idle is not None:
                 found.append((last + self._drain_idle, Ending.DRAINED))
         if connection.taken is not None:
-            # What a peer sends to a handler says nothing about what it takes.
+            # A peer that sends to a handler need not take anything.
             found.append(((connection.took_at if connection.pending is None else last) + stall, Ending.WRITE_STALL))
         elif connection.pending is not None:
             found.append((last + first_look, None))
@@ -177,7 +177,7 @@ class Deadlines:
                 self._judge(connection, now)
 
     def _stamp_again(self, stamp: float) -> None:
-        """Something held the loop. What was stamped meanwhile came at any time until now."""
+        """Move stamps of the last tick to now: something held the loop since, and the bytes may have come just now."""
         for connection in chain.from_iterable(self._buckets.values()):
             if connection.last_byte_at == stamp:
                 connection.last_byte_at = self.clock.now
@@ -230,7 +230,7 @@ class Deadlines:
             elif connection.taken is None and now - stalled < connection.took_at:
                 # It had no room already when it was owed nothing. Nobody knows when it was written to.
                 stalled = 0.0
-            # The kernel's time goes on in a pause.
+            # The kernel's time goes on in a pause of the process, and the clock's does not.
             connection.took_at = max(now - stalled, self.clock.resumed_at, connection.took_at)
             connection.last_byte_at = max(connection.last_byte_at, connection.took_at)
             connection.taken = peer.taken

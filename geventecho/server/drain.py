@@ -50,7 +50,8 @@ class Drain:
     Args:
         registry: the connections.
         counters: what has been counted so far.
-        closed: set once the last connection has ended and the close hook has returned, here if it does not.
+        closed: set once the last connection has ended and the close hook has returned. If the hook does not return,
+            this class sets it.
     """
 
     def __init__(self, registry: Registry, counters: Counters, closed: Event) -> None:

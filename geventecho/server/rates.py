@@ -57,7 +57,7 @@ class Pace:
 
     Args:
         rate: bytes a second.
-        now: monotonic seconds.
+        now: the time of the server's clock, in seconds.
     """
 
     __slots__ = ("_carried", "_rate", "_since", "_used", "due")
@@ -75,7 +75,7 @@ class Pace:
         Args:
             carried: bytes in both directions since the connection began.
             silent: seconds since the last of them.
-            now: monotonic seconds.
+            now: the time of the server's clock, in seconds.
             owed: whether bytes wait that the peer does not take.
         """
         self.due = now + PACE_SECONDS

@@ -59,7 +59,8 @@ class Registry:
         peak: the most there were at once.
         max_connections: as given.
         refusals: the log of peers that were turned away.
-        draining: set while a drain goes on: it, not a connection's end, bounds how long owed bytes may take.
+        draining: whether a drain goes on. The drain, and not the end of each connection, then limits the time for owed
+            bytes.
     """
 
     def __init__(

@@ -80,7 +80,7 @@ def _is_stale(path: str) -> bool:
     except FileNotFoundError:
         return True
     with stdlib_socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # a listener whose queue is full lives, too, and would keep gevent waiting
+        probe.setblocking(False)  # gevent would wait for a listener whose queue is full; that one lives, too
         return probe.connect_ex(path) in (errno.ECONNREFUSED, errno.ENOENT)
 
 
@@ -88,7 +88,7 @@ def _is_stale(path: str) -> bool:
 def _locked(directory: str) -> Iterator[None]:
     """Lock a directory (flock(2)) against other servers; the lock ends with the process and leaves no file.
 
-    A directory that cannot be locked, and one that somebody else keeps locked, does not keep a server from starting.
+    A server starts without the lock if the directory cannot be locked, or if another process keeps it locked.
     """
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

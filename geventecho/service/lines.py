@@ -26,7 +26,7 @@ class LineWriter(QueueListener):
     Args:
         fd: descriptor to write to.
         encoding: characters that it lacks are written as backslash escapes.
-        on_loss: is called with the reason when the first line is lost, by the thread or by who writes.
+        on_loss: is called with the reason when the first line is lost, in the thread or in the caller of `write`.
 
     Attributes:
         dropped: lines that were lost: the queue was full, or the descriptor took none.
@@ -46,7 +46,7 @@ class LineWriter(QueueListener):
     def start(self) -> None:
         """Start the thread, with an empty queue: a forked process has its parent's lines, but not its thread.
 
-        The thread is a daemon: one that is held by a write must not hold the interpreter's exit.
+        The thread is a daemon: a blocked write must not hold up the interpreter's exit.
         """
         self.queue, self._thread = SimpleQueue(), None
         self.dropped = self._told = 0

@@ -79,7 +79,7 @@ def serve(server: TcpServer, output: LineWriter, log: LogHandler) -> int:
     try:
         report = server.serve_forever()
     finally:
-        # Not their default, which a watcher that is cancelled or Python's own end would bring back: it kills.
+        # A cancelled watcher, or Python's own end, would bring back the default action, which kills.
         for ignored in (signal.SIGHUP, signal.SIGUSR1):
             signal.signal(ignored, signal.SIG_IGN)
     print_counters()
