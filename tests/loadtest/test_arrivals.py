@@ -1,4 +1,4 @@
-"""The open mode: tasks begin at planned instants, whatever the server does, and every instant is accounted for."""
+"""The open mode: tasks begin at planned instants, even if the server is slow, and every instant is counted."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def wait_for(page: Page, condition: Callable[[], bool], what: str) -> None:
 
 
 def test_another_sites_page_cannot_reach_it(page: Page, run: LocustRun) -> None:
-    """What a foreign page in the tester's browser would do: post, and read, both from another origin."""
+    """A foreign page in the tester's browser posts, and reads, both from another origin."""
     page.route("http://evil.example/", lambda route: route.fulfill(body="<p>a page</p>", content_type="text/html"))
     page.goto("http://evil.example/")
     attack = """async ([url, form]) => {

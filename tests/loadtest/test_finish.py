@@ -1,4 +1,4 @@
-"""The end of a run: complete numbers in every output, whatever ends it, and nobody left behind."""
+"""The end of a run: complete numbers in every output, for each way to end it, and no process left behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def html_total(path: Path) -> int:
 
 
 def assert_complete(run: LocustRun, processes: int) -> None:
-    """The master counted, and wrote, exactly what was fired, and the processes' own accounts add up."""
+    """The master counted, and wrote, exactly the events that were fired, and the processes' own accounts add up."""
     assert len(run.fired()) == processes
     for process in run.fired():
         account = process["account"]
@@ -61,7 +61,7 @@ BUSY = ("-u", "20", "-r", "20", "--tcp-think-time", "0.1")
 RUN_TIME = (*BUSY, "-t", "5")
 # The master still sends spawn orders while the workers report: they must not start users again.
 RAMP_UP = ("-u", "500", "-r", "30", "-t", "10", "-s", "3", "--tcp-think-time", "0.1")
-# What ends the run; arguments, processes that fire, and what to do once they do.
+# For each ending: arguments, the number of processes that fire, and the call that ends the run once they do.
 ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | None]] = {
     "run time": (RUN_TIME, 1, None),
     "Ctrl-C": (BUSY, 1, lambda run: run.signal_group(signal.SIGINT)),

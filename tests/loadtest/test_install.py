@@ -1,4 +1,4 @@
-"""Locust as a library: a TcpUser on Locust as it is, and with what `install` adds."""
+"""Locust as a library: a TcpUser on Locust as it is, and with the additions of `install`."""
 
 from __future__ import annotations
 
@@ -90,5 +90,5 @@ def test_an_error_in_the_tester_s_own_code_shows_where() -> None:
     assert "in last_field" in shown
     assert "in last_field" in result["log"]
     assert "IndexError: list index out of range" in result["log"]
-    # What Locust keeps for the whole test keeps no frame alive.
+    # The errors that Locust keeps for the whole test keep no frame alive.
     assert result["kept"] == ["IndexError: list index out of range", "IndexError('list index out of range')", True]

@@ -7,7 +7,7 @@ import pytest
 from tests.support.locust_script import run_script
 
 UNEVEN = 27.9
-"""What the chi-square of ten equally likely parts (9 degrees of freedom) passes once in a thousand times."""
+"""The chi-square of ten equally likely parts (9 degrees of freedom) is larger once in a thousand times."""
 
 
 @pytest.mark.parametrize("think", [0.25, 1.0, 7.0])

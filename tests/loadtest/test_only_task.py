@@ -1,4 +1,4 @@
-"""A user with one task: a loop of its own, which must do what Locust's does."""
+"""A user with one task: a loop of its own, which must do the same as Locust's."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_what_is_under_way_fails_with_a_pipelines_connection() -> None:
 
 
 def test_an_unexpected_reply_ends_a_pipeline() -> None:
-    """What comes after it may be the reply to any request: the others fail, and the next operation connects anew."""
+    """Later bytes may be the reply to any request: the others fail, and the next operation connects anew."""
     with peers.Peer(lines) as peer:
         result = run_users("pipelines.unexpected_reply", peer.target)
         pipelines = peer.accepted

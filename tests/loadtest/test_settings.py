@@ -1,4 +1,4 @@
-"""Our options of Locust: their names, and what applies to a user of a class with defaults of its own."""
+"""Our options of Locust: their names, and the settings of a user whose class has defaults of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the load test counts with: three digits, microseconds in every output, a tally that costs little."""
+"""The load test's counts: three digits, microseconds in every output, a tally that costs little."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_an_event_that_is_not_quite_locust_s_is_fired() -> None:
 
 
 def test_a_listener_that_raises_costs_no_count_and_no_reconnect() -> None:
-    """What it raises goes on to Locust; the operation was counted once, and a broken connection is not used again."""
+    """Its exception goes on to Locust; the operation was counted once, and a broken connection is not used again."""
     with peers.echoes() as peer:
         results = run_script("statistics.listener_raises", peer.target)
     for result in results:

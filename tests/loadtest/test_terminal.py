@@ -21,7 +21,7 @@ from tests.support.timing import SCALE
 
 
 def run_in_terminal(columns: int, directory: Path, *arguments: str) -> tuple[int, str]:
-    """Run a headless Locust in a terminal of that width; returns its exit code and what it printed there."""
+    """Run a headless Locust in a terminal of that width; returns its exit code and its output there."""
     master, slave = pty.openpty()
     try:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))

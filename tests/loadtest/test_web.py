@@ -1,4 +1,4 @@
-"""The web UI: whom it answers, what it accepts; and the launcher that starts it."""
+"""The web UI: the requests it answers and the values it accepts; and the launcher that starts it."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_a_value_changed_in_the_form_counts_on_the_workers(ui: LocustRun) -> Non
     assert {process["tests"] for process in ui.fired()} == {1}
     page = ui.request("/")[1]
     shown = json.loads(re.findall(r"window.templateArgs = (.*)", page)[0])["extra_options"]
-    assert shown["tcp_payload_size"]["default_value"] == "333", "what applies, not what the command line said"
+    assert shown["tcp_payload_size"]["default_value"] == "333", "the value that applies, not that of the command line"
     for name in ("tcp_payload_size", "tcp_think_time", "tcp_connect_timeout", "tcp_request_timeout"):
         assert shown[name]["help_text"].endswith("Users that run keep the value they started with.")
     edit = {name: field["default_value"] for name, field in shown.items()}

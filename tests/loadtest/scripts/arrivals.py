@@ -137,7 +137,7 @@ def slow_server(target: str, users: int, rate: float, lateness: str) -> dict[str
 
 
 def beginnings(target: str) -> dict[str, Any]:
-    """What each operation of a task counts from, when the task begins late: the hub is held after its instant."""
+    """Each operation's fastest time in a task that begins late: the hub is held after its instant."""
     seen: dict[str, list[float]] = {}
 
     class User(Waiting):
@@ -266,7 +266,7 @@ def stall(target: str, pid: int, seconds_in_all: float, stalled: float, users: i
 
 
 def replaced_loop() -> list[str]:
-    """What a rate is told before and after a plugin has replaced a step of Locust's loop."""
+    """The messages about a rate, before and after a plugin has replaced a step of Locust's loop."""
     messages = []
     for _ in range(2):
         try:

@@ -29,7 +29,7 @@ def listeners(environment: Environment) -> dict[str, int]:
 
 
 def without_and_with(target: str) -> list[list[dict[str, Any]]]:
-    """Two runs, the second with `install`: what Locust is like during each, and the result."""
+    """Two runs, the second with `install`: the state of Locust during each, and the result."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (500, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     frozen = gc.get_freeze_count()
     return [one_run(target, frozen, installs) for installs in (0, 3)]  # once is enough, and more do no harm
@@ -132,7 +132,7 @@ def last_field(reply: bytes) -> bytes:
 
 
 def error_of_the_tester(target: str) -> dict[str, Any]:
-    """What the page *Exceptions*, the log and Locust's row of failures have of an error in an `expect` function."""
+    """An error in an `expect` function, on the page *Exceptions*, in the log and in Locust's row of failures."""
     log = io.StringIO()
     logger = logging.getLogger("locust.user.task")
     logger.addHandler(logging.StreamHandler(log))

@@ -37,7 +37,7 @@ OF_RUNNERS = (
 
 
 def present(target: str) -> dict[str, Any]:
-    """What this Locust has of the private parts that the load test uses, and whether users run on them."""
+    """The private parts of this Locust that the load test uses, and whether users run on them."""
     run = Run(EchoUser, target, listen=False)
     run.wait(lambda: run.environment.stats.total.num_requests >= 5)
     user = next(iter(run.runner.user_greenlets)).args[0]

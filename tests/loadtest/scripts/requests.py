@@ -135,7 +135,7 @@ def transactions(target: str) -> dict[str, Any]:
 
 
 def wrong_arguments(target: str) -> dict[str, Any]:
-    """`raised` is what each wrong call raised, in turn."""
+    """`raised` has the error of each wrong call, in turn."""
     raised: list[str] = []
     calls: list[Callable[[Any], object]] = [
         lambda client: client.request("PING\r\n", LINE),

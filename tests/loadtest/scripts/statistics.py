@@ -38,7 +38,7 @@ def buckets() -> dict[str, Any]:
 
 
 def outputs() -> dict[str, Any]:
-    """What the outputs show of four response times and a failure."""
+    """Four response times and a failure, as the outputs show them."""
     environment = Environment(user_classes=[EchoUser])
     install(environment)
     counted: Any = environment.stats  # annotated for whole milliseconds
