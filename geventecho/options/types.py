@@ -13,7 +13,7 @@ from geventecho.errors import AddressError
 
 __all__ = ["limit", "one_of", "rate_stages", "seconds", "seconds_above_zero", "target", "whole_number"]
 
-DURATION: Final = re.compile(r"(?=\d)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d+)?)s?)?", re.ASCII)
+DURATION: Final = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d+)?)s?)?", re.ASCII)
 HIGHEST_RATE: Final = 1e6
 MOST_STAGES: Final = 100
 

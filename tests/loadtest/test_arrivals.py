@@ -31,6 +31,8 @@ def assert_balanced(result: dict[str, Any]) -> None:
 def test_even_instants_are_those_of_the_rate_and_its_stages() -> None:
     (instants,) = run_script("arrivals.plan", [[4.0, 1.0], [0.1, 30.0], [2.0, 1.0]], "even", 1)
     assert instants == [0.0, 0.25, 0.5, 0.75, 1.0, 11.0, 21.0, 31.0, 31.5]
+    (rounded,) = run_script("arrivals.plan", [[1.1, 50.0]], "even", 1)
+    assert len(rounded) == 55, "1.1 * 50 is 55.00000000000001"
 
 
 @pytest.mark.parametrize("workers", [2, 3, 7])
@@ -60,6 +62,8 @@ def test_poisson_instants_are_those_of_the_seed_and_keep_to_their_stages() -> No
     assert 880 <= sum(instant < 10 for instant in first) <= 1120
     assert 880 <= sum(instant >= 10 for instant in first) <= 1120
     assert first[-1] < 110
+    (short,) = run_script("arrivals.plan", [[10.0, 0.1]] * 100, "poisson", 1)
+    assert short[-1] < 10, "a stage begins when the one before it is over, not at its first instant after that"
 
 
 # Users under a plan -----------------------------------------------------------------------------------------------
@@ -79,6 +83,7 @@ def test_a_task_set_whose_on_start_ends_it_is_entered_at_the_planned_instants(wh
     with peers.echoes() as peer:
         result = run_users("arrivals.no_task_begins", peer.target, why=why)
     assert_balanced(result)
+    assert result["entered"] >= 10
     assert result["sent"] - 2 <= result["entered"] <= result["sent"]
 
 
@@ -91,7 +96,7 @@ def test_users_without_a_task_wait_before_they_look_again() -> None:
 
 def test_a_slow_server_does_not_change_the_plan() -> None:
     with peers.echoes_after(UNIT / 10) as peer:
-        result = run_users("arrivals.slow_server", peer.target, users=40, rate=100, lateness="")
+        result = run_users("arrivals.slow_server", peer.target, users=40, rate="100", lateness="")
     assert_balanced(result)
     assert result["planned"] >= 60, "the plan begins when the first user is ready"
     assert result["errors"] == {}
@@ -100,11 +105,11 @@ def test_a_slow_server_does_not_change_the_plan() -> None:
 
 
 def test_what_waits_for_a_user_is_measured_from_its_instant_and_dropped_when_it_is_too_late() -> None:
-    """One user, replies after 0.1 s, 50 tasks a second for a second: the n-th of them waits for those before it."""
+    """One user, replies after 0.1 s, 50 tasks a second: the n-th of them waits for those before it."""
     pause = 0.1
     with peers.echoes_after(pause) as peer:
-        waits = run_users("arrivals.slow_server", peer.target, users=1, rate=50, lateness="60")
-        drops = run_users("arrivals.slow_server", peer.target, users=1, rate=50, lateness="0.15")
+        waits = run_users("arrivals.slow_server", peer.target, users=1, rate="50", lateness="60")
+        drops = run_users("arrivals.slow_server", peer.target, users=1, rate="50:0.5s,1", lateness="0.15")
     for result in (waits, drops):
         assert_balanced(result)
         assert result["errors"] == {}
@@ -155,17 +160,24 @@ def test_an_instant_goes_to_the_user_that_has_been_idle_longest() -> None:
 
 def test_what_fell_due_before_a_change_of_the_plan_goes_to_idle_users() -> None:
     with peers.echoes() as peer:
-        result = run_users("arrivals.changed_plan", peer.target)
+        result = run_users("arrivals.changed_plan", peer.target, stops=False)
     assert_balanced(result)
     assert result["waiting"] >= 20
     assert result["dropped"] == 0
+
+
+def test_what_fell_due_before_the_end_of_the_plan_is_counted_and_dropped() -> None:
+    with peers.echoes() as peer:
+        result = run_users("arrivals.changed_plan", peer.target, stops=True)
+    assert_balanced(result)
+    assert result["dropped"] == result["waiting"] >= 20
 
 
 def test_a_task_that_never_waits_lets_the_others_run() -> None:
     with peers.echoes() as peer:
         result = run_users("arrivals.never_waits", peer.target)
     assert_balanced(result)
-    assert result["ticks"] >= result["done"] / 2
+    assert result["ticks"] >= result["done"] / 2, "others ran after every second task at least"
     assert result["dropped"] > result["sent"]
 
 
@@ -254,6 +266,7 @@ def test_the_web_ui_changes_the_rate_of_a_running_test_and_nothing_else(tmp_path
         assert (wrong["success"], wrong["message"]) == (
             False, "--tcp-arrival-rate: '' is not a duration; write it like 30s, 5m or 1h30m",
         )  # fmt: skip
+        assert run.swarm(**form, tcp_seed="-1")["message"].startswith("--tcp-seed: '-1' is not a whole number")
         assert run.swarm(**form, tcp_arrival_rate="10")["success"]
         run.wait_for_log("All users spawned")
         refused = run.swarm(**form, tcp_arrival_rate="")

@@ -88,6 +88,8 @@ def test_unix_peers_have_no_address(peer: SockAddr) -> None:
         (None, ("::/0",), {6}, None),
         (None, ("::/0", "0.0.0.0/0"), {4, 6}, None),
         (("192.0.2.0/24",), ("::/0",), {4, 6}, None),
+        (("192.0.2.0/24",), ("::/0",), {4}, None),
+        (("2001:db8::/32",), ("192.0.2.1",), {4}, "names no IPv4 network: nobody is admitted"),
         (("192.0.2.0/24",), (), {4, 6}, None),
         (("2001:db8::/32",), (), {4}, "names no IPv4 network: nobody is admitted"),
         ((), (), {4, 6}, "is empty: nobody is admitted"),

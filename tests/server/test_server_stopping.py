@@ -234,11 +234,14 @@ def test_another_thread_cannot_run_its_life(method: str) -> None:
         with pytest.raises(ServerStateError, match="another thread runs this server"):
             in_thread(getattr(server, method))
         assert server.state is ServerState.LISTENING
+        serving = gevent.spawn(server.serve_forever)
         ping(client)
         with dial(server) as second:
             ping(second)
+        assert not serving.ready(), "what was refused is not remembered as a stop"
         report = server.stop(timeout=0)
         assert report.cut >= 1
+        assert serving.get(timeout=PATIENCE) == report
     assert in_thread(server.stop) == report, "a stopped server belongs to no thread"
 
 

@@ -47,7 +47,7 @@ class Arrivals:
             first = (worker - number) % workers
             if math.isinf(seconds):
                 yield from (begun + place / rate for place in itertools.count(first, workers))
-            count = math.ceil(rate * seconds - 1e-9)  # 0.1 * 30 is a little more than 3
+            count = math.ceil(rate * seconds - 1e-9)  # 1.1 * 50 is a little more than 55
             yield from (begun + place / rate for place in range(first, count, workers))
             begun, number = begun + seconds, number + count
 

@@ -117,18 +117,22 @@ def no_task_begins(target: str, why: str) -> dict[str, Any]:
                 self.client.request(b"x", Exactly(1), name="start", expect=b"y")
             raise InterruptTaskSet(reschedule=why == "at once")
 
+        @locust.task
+        def never(self) -> None:
+            """Locust leaves out a task set that has no task."""
+
     class User(TcpUser):
         wait_time = locust.constant(UNIT)
         tasks = [] if why == "no task" else [Nested]
 
     logging.getLogger("locust.user.task").disabled = True  # it prints tracebacks
     run = Run(User, target, 2, arrival_rate="50")
-    run.wait(lambda: len(entered) >= 10 or len(run.exceptions) >= 4)
+    run.wait(lambda: len(entered) >= 10 or (why == "no task" and len(run.exceptions) >= 4))
     return finish(run) | {"entered": len(entered)}
 
 
-def slow_server(target: str, users: int, rate: float, lateness: str) -> dict[str, Any]:
-    """One second of planned tasks."""
+def slow_server(target: str, users: int, rate: str, lateness: str) -> dict[str, Any]:
+    """Planned tasks until the last stage is over, which takes a second."""
     run = Run(EchoUser, target, users, arrival_rate=f"{rate}:1s", max_lateness=lateness, stop_timeout=10 * UNIT)
     vars(run.environment.parsed_options)["headless"] = False
     run.wait(lambda: run.runner.state == "stopped", 30)
@@ -175,8 +179,8 @@ def idle_longest(target: str) -> dict[str, Any]:
     return finish(run) | {"order": order[5:45]}
 
 
-def changed_plan(target: str) -> dict[str, Any]:
-    """Instants that fall due while the hub is held, until the plan changes."""
+def changed_plan(target: str, *, stops: bool) -> dict[str, Any]:
+    """Instants that fall due while the hub is held, until the plan changes or stops."""
 
     class User(Waiting):
         @locust.task
@@ -187,16 +191,20 @@ def changed_plan(target: str) -> dict[str, Any]:
     account = account_of(run.environment)
     run.wait(lambda: account.sent >= 20)
     hold_hub(0.05)
-    planner_of(run.environment).follow(time.perf_counter(), iter(()), math.inf)
+    planner = planner_of(run.environment)
+    if stops:
+        planner.stop()
+    else:
+        planner.follow(time.perf_counter(), iter(()), math.inf)
     waiting = account.dropped
-    run.wait(lambda: account.dropped == 0)
+    run.wait(lambda: stops or account.dropped == 0)
     return finish(run) | {"waiting": waiting}
 
 
 def never_waits(target: str) -> dict[str, Any]:
     """A task that waits for nothing, while more is planned than one user can do."""
     done: list[int] = []
-    ticks: list[int] = []
+    ticks: set[int] = set()
 
     class User(Waiting):
         @locust.task
@@ -209,7 +217,7 @@ def never_waits(target: str) -> dict[str, Any]:
     def tick() -> None:
         while True:
             gevent.sleep(0)
-            ticks.append(1)
+            ticks.add(len(done))
 
     ticker = gevent.spawn(tick)
     run.wait(lambda: len(done) >= 20)
@@ -226,6 +234,7 @@ def stops(target: str, stop_timeout: float) -> dict[str, Any]:
         @locust.task
         def leave(self) -> None:
             if run.count("echo") >= 50 and not stopping:
+                planner_of(run.environment).stop()  # at once, as in a listener that this user's task calls
                 stopping.append(gevent.spawn(run.runner.stop))
 
     run = Run(User, target, 10, arrival_rate="300", stop_timeout=stop_timeout)
