@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support import peers
-from tests.support.locust_process import ECHO_USER, EchoServerProcess, LocustRun
+from tests.support.locust_process import ECHO_USER, LOCUSTFILES, EchoServerProcess, LocustRun
 from tests.support.locust_script import run_script, run_users
 from tests.support.timing import UNIT
 
@@ -250,8 +250,12 @@ def test_a_worker_that_comes_later_shares_the_rest_of_the_plan(tmp_path: Path) -
         LocustRun(here, "--worker", master_port=master.master_port),
     ):
         master.wait_for_log(r"TCP +echo +[1-9]\d\d")
-        with LocustRun(there, "--worker", master_port=master.master_port):
+        counting = LOCUSTFILES / "counting.py"
+        with LocustRun(there, "--worker", master_port=master.master_port, locustfile=counting) as later:
             assert master.wait() == 0, master.log
+            assert later.wait() == 0, later.log
+    (fired,) = later.fired()
+    assert fired["ok"] >= 50
     planned, sent, _, _ = balanced(master.log)
     assert 600 <= planned <= 820
     assert server.counters["bytes_received"] <= 1024 * sent, "nobody works beside the plan"
