@@ -254,8 +254,6 @@ class Registry:
         self._counters.end(ending, lost=connection.owed if self._echoes else 0)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s ended: %s", Address.from_sockaddr(connection.sockaddr), ending.value)
-        # The two hold each other: without this only the cycle collector would free them.
-        connection.greenlet = None
         if not self.open:
             self._deadlines.stop()
             self._emptied()

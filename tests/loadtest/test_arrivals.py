@@ -150,6 +150,13 @@ def test_the_first_request_and_a_transaction_count_from_the_instant_and_all_else
         assert fastest[name] < 50
 
 
+def test_what_a_user_does_after_a_task_does_not_count_from_the_task_s_instant() -> None:
+    with peers.echoes() as peer:
+        result = run_users("arrivals.goodbye", peer.target)
+    assert_balanced(result)
+    assert result["bye"] < result["since_task"] / 2
+
+
 def test_an_instant_goes_to_the_user_that_has_been_idle_longest() -> None:
     with peers.echoes() as peer:
         result = run_users("arrivals.idle_longest", peer.target)

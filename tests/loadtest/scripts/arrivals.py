@@ -165,6 +165,26 @@ def beginnings(target: str) -> dict[str, Any]:
     return finish(run) | {"fastest": {name: min(times) for name, times in seen.items()}}
 
 
+def goodbye(target: str) -> dict[str, Any]:
+    """What a user does after its last task: the task did no operation."""
+    done: list[float] = []
+
+    class User(Waiting):
+        @locust.task
+        def nothing(self) -> None:
+            done.append(time.monotonic())
+
+        def on_stop(self) -> None:
+            self.client.request(b"x", Exactly(1), name="bye")
+
+    run = Run(User, target, 1, arrival_rate="0.5")
+    run.wait(lambda: done)
+    gevent.sleep(5 * UNIT)
+    result = finish(run)
+    (bye,) = (event["response_time"] for event in run.events if event["name"] == "bye")
+    return result | {"bye": bye, "since_task": 1000 * (time.monotonic() - done[0])}
+
+
 def idle_longest(target: str) -> dict[str, Any]:
     """In which order users begin."""
     order: list[int] = []
