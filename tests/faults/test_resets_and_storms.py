@@ -84,17 +84,20 @@ def answered_behind(leave: Callable[[socket.socket], None]) -> tuple[float, int]
 
 @pytest.mark.alone
 def test_connect_and_reset_before_accept() -> None:
-    """It costs what a connection costs that was closed in order, and no pause."""
+    """It costs what a connection costs that was closed in order, and no pause.
 
-    def more() -> float:
-        plain, _ = answered_behind(socket.socket.close)
-        took, asleep = answered_behind(reset)
-        figure("processor time behind 500 resets / behind 500 closed in order, ms", f"{took:.1f} / {plain:.1f}")
+    The speed of a machine drifts from second to second, so the two are compared in pairs. Other work only adds to one
+    side, so the least difference of three pairs counts.
+    """
+    more = []
+    for _ in range(3):
+        closed, _ = answered_behind(socket.socket.close)
+        resets, asleep = answered_behind(reset)
+        more.append(resets - closed)
+        figure("processor time behind 500 resets / behind 500 closed in order, ms", f"{resets:.1f} / {closed:.1f}")
         figure("times asleep meanwhile", asleep)
         assert asleep <= 5, "it pauses"
-        return took - plain
-
-    median_of(3, more, 10, "processor time more for 500 resets before the accept, ms")
+    assert min(more) <= 10, f"milliseconds more: {more}"
 
 
 @pytest.mark.long
