@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of, leaves_task
 from geventecho.loadtest.measure.arrivals import Arrivals, stages_after
+from geventecho.loadtest.measure.health import Health, health_of
 from geventecho.loadtest.measure.precision import keep_microseconds
 from geventecho.loadtest.measure.reporter import TCP, TRANSACTION, Reporter
 from geventecho.loadtest.measure.samples import without_sample
@@ -15,8 +16,10 @@ __all__ = [
     "Account",
     "Arrivals",
     "Failed",
+    "Health",
     "Reporter",
     "account_of",
+    "health_of",
     "keep_microseconds",
     "leaves_task",
     "stages_after",

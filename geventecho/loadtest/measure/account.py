@@ -80,12 +80,13 @@ class Account:
         users: how many there were.
         planned, sent, late, dropped: tasks with a planned instant, see `Planner`; planned = sent + dropped. Those that
             were sent late are among `sent`.
+        waited: instants that found every user busy.
         samples: the wrong replies that were shown, see samples.py.
     """
 
     NUMBERS = (
         "aborted", "connected", "connects", "dropped", "failed", "late", "ok", "peak", "planned", "sent", "started",
-        "users",
+        "users", "waited",
     )  # fmt: skip
     __slots__ = (*NUMBERS, "_second", "_within", "samples")
 
@@ -99,7 +100,7 @@ class Account:
         """Begin anew."""
         self.started = self.ok = self.failed = self.aborted = self.users = 0
         self.connects = self.connected = self.peak = 0
-        self.planned = self.sent = self.late = self.dropped = 0
+        self.planned = self.sent = self.late = self.dropped = self.waited = 0
         self._second = self._within = 0
         self.samples: dict[tuple[str, str, str], str] = {}
 

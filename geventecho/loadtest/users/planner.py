@@ -156,6 +156,7 @@ class Planner:
         self._drop_late(instant)
         self._waiting.append(instant)
         self._account.dropped += 1
+        self._account.waited += 1
 
     def _drop_late(self, now: float) -> None:
         waiting, oldest = self._waiting, now - self._max_lateness

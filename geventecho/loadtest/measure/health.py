@@ -1,0 +1,152 @@
+"""How well this process can measure: once a second, what the event loop and the operating system say about it.
+
+A timer ticks on the event loop. A tick that comes late means that the loop did something else for so long: it served
+other users, collected garbage, waited for a core, or the whole process was stopped. Whatever delays a tick delays the
+sending of a request, too. The ticks cost 0.1 % of a core, the files read once a second 0.01 %.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import astuple
+from time import perf_counter
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from locust.env import Environment
+
+from geventecho.loadtest.measure.account import Account, account_of
+from geventecho.loadtest.measure.processor import Processor
+from geventecho.net import InstantTimer
+from geventecho.results import HealthSecond
+
+__all__ = ["Health", "health_of"]
+
+TICK: Final = 0.017
+"""Seconds between two ticks: no even rate of requests keeps step with it. Shorter pauses may go unseen."""
+COUNTED: Final = ("planned", "sent", "late", "dropped", "waited")
+
+
+class Health:
+    """Samples of this process.
+
+    Args:
+        account: of its users.
+        users: tells how many users there are.
+        second_of: the whole second of an instant in nanoseconds of time.perf_counter_ns(), as blocks count them.
+    """
+
+    def __init__(self, account: Account, users: Callable[[], int], second_of: Callable[[int], int]) -> None:
+        self._account = account
+        self._users = users
+        self._second_of = second_of
+        self._samples: list[HealthSecond] = []
+        self._timer: InstantTimer | None = None
+
+    def start(self) -> None:
+        """Begin to sample, anew."""
+        self.stop()
+        self._samples.clear()
+        self._processor = Processor()
+        self._counts = self._counters()
+        self._begun = self._next = perf_counter()
+        self._asleep = _asleep()
+        self._second = self._second_of(time.perf_counter_ns())
+        self._lags: list[float] = []
+        self._timer = InstantTimer(self._tick)
+        self._plan_tick(self._timer)
+
+    def stop(self) -> None:
+        """End, with a sample of the second that is not over."""
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+            self._lags.append(max(0.0, perf_counter() - self._next))
+            self._sample(perf_counter())
+            self._processor.close()
+
+    def take(self) -> list[list[Any]]:
+        """Return the samples since the last call and forget them: lists of numbers, see `HealthSecond`."""
+        taken = [list(astuple(sample)) for sample in self._samples]
+        self._samples.clear()
+        return taken
+
+    def _tick(self) -> None:
+        now = perf_counter()
+        self._lags.append(now - self._next)
+        if (second := self._second_of(int(now * 1e9))) != self._second:
+            self._sample(now)
+            self._second = second
+        if self._timer is not None:
+            self._plan_tick(self._timer)
+
+    def _plan_tick(self, timer: InstantTimer) -> None:
+        missed = math.floor((perf_counter() - self._next) / TICK)
+        self._next += (missed + 1) * TICK
+        timer.set(self._next)
+
+    def _sample(self, now: float) -> None:
+        """Close the sample of the second that has begun with the last one."""
+        span = max(now - self._begun, 1e-6)
+        used, counts, asleep = self._processor.used(), self._counters(), _asleep()
+        lags, self._lags = sorted(self._lags), []
+        suspended = asleep - self._asleep
+        started, ended, *planned = (new - old for new, old in zip(counts, self._counts, strict=True))
+        self._samples.append(
+            HealthSecond(
+                second=self._second,
+                span=span,
+                lag=max(lags[-1], suspended),
+                usual_lag=lags[math.ceil(len(lags) * 0.9) - 1],
+                cpu=used.cpu / span,
+                core=used.core,
+                wait=None if used.wait is None else used.wait / span,
+                throttled=None if used.throttled is None else used.throttled / span,
+                steal=used.steal,
+                in_flight=counts[0] - counts[1],
+                users=self._users(),
+                started=started,
+                ended=ended,
+                planned=planned[0],
+                sent=planned[1],
+                late=planned[2],
+                dropped=planned[3],
+                waited=planned[4],
+            )
+        )
+        self._begun, self._counts, self._asleep = now, counts, asleep
+
+    def _counters(self) -> tuple[int, ...]:
+        account = self._account
+        ended = account.ok + account.failed + account.aborted
+        return account.started, ended, *(getattr(account, name) for name in COUNTED)
+
+
+def _asleep() -> float:
+    """Seconds that the machine was suspended: CLOCK_BOOTTIME counts them and CLOCK_MONOTONIC does not."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+_healths: Final[WeakKeyDictionary[Environment, Health]] = WeakKeyDictionary()
+
+
+def health_of(environment: Environment, second_of: Callable[[int], int]) -> Health:
+    """The samples of this process while users of this environment run; each test begins them anew.
+
+    Args:
+        environment: Locust's.
+        second_of: see `Health`.
+    """
+    health = _healths.get(environment)
+    if health is None:
+
+        def users() -> int:
+            runner = environment.runner
+            return runner.user_count if runner is not None else 0
+
+        health = _healths[environment] = Health(account_of(environment), users, second_of)
+        environment.events.test_start.add_listener(lambda **_: _healths[environment].start())
+        environment.events.test_stop.add_listener(lambda **_: _healths[environment].stop())
+    return health

@@ -1,0 +1,131 @@
+"""How much of the processor this process gets, as Linux counts it.
+
+Sources: proc(5) for /proc/stat; Documentation/scheduler/sched-stats.rst for schedstat, whose second number is the time
+that a thread was ready and waited for a core; Documentation/admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst for
+cpu.stat.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+__all__ = ["Processor", "Used"]
+
+NANOSECONDS: Final = 1e9
+SIZE: Final = 1 << 16
+"""Bytes to read of a file: the lines of the cores come first in /proc/stat."""
+IDLE, IOWAIT, STEAL, ALL_TIMES = 3, 4, 7, 8
+
+
+class Used(NamedTuple):
+    """Seconds of a span; None where they cannot be known, as in a container without these files.
+
+    `core` and `steal` are shares of the span, over all cores on which the process may run.
+    """
+
+    cpu: float
+    core: float | None
+    wait: float | None
+    throttled: float | None
+    steal: float | None
+
+
+class Processor:
+    """Counts from one call of `used` to the next, for this process and the thread that made it."""
+
+    def __init__(self) -> None:
+        thread = threading.get_native_id()
+        self._schedstat = _opened(Path(f"/proc/self/task/{thread}/schedstat"))
+        self._stat = _opened(Path("/proc/stat"))
+        self._cgroup, self._unit = -1, NANOSECONDS
+        for path, unit in _cgroup_files():
+            if (number := _opened(path)) >= 0:
+                self._cgroup, self._unit = number, unit
+                break
+        self._last = self._counters()
+
+    def used(self) -> Used:
+        """Return what was used since the last call. It takes 60 to 100 µs on two cores."""
+        now, last = self._counters(), self._last
+        self._last = now
+        cpu, wait, throttled, cores = now
+        busy = stolen = total = 0
+        for core in cores.keys() & last[3].keys():
+            times = [new - old for new, old in zip(cores[core], last[3][core], strict=True)]
+            total += sum(times)
+            busy += sum(times) - times[IDLE] - times[IOWAIT]
+            stolen += times[STEAL]
+        return Used(
+            cpu - last[0],
+            busy / total if total > 0 else None,
+            _difference(wait, last[1]),
+            _difference(throttled, last[2]),
+            stolen / total if total > 0 else None,
+        )
+
+    def close(self) -> None:
+        """Close the files. Does nothing the second time."""
+        for number in (self._schedstat, self._stat, self._cgroup):
+            if number >= 0:
+                os.close(number)
+        self._schedstat = self._stat = self._cgroup = -1
+
+    def _counters(self) -> tuple[float, float | None, float | None, dict[bytes, list[int]]]:
+        waited = _read(self._schedstat).split()
+        throttled = None
+        for line in _read(self._cgroup).splitlines():
+            if line.startswith(b"throttled_") and line.split()[0] in (b"throttled_usec", b"throttled_time"):
+                throttled = int(line.split()[1]) / self._unit
+        allowed = {b"cpu%d" % core for core in os.sched_getaffinity(0)}
+        cores = {}
+        for line in _read(self._stat).splitlines():
+            name, _, times = line.partition(b" ")
+            if name in allowed:
+                cores[name] = [int(number) for number in times.split()[:ALL_TIMES]]
+            elif not name.startswith(b"cpu"):
+                break
+        return time.process_time(), int(waited[1]) / NANOSECONDS if len(waited) > 1 else None, throttled, cores
+
+
+def _difference(now: float | None, last: float | None) -> float | None:
+    return None if now is None or last is None else now - last
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
+def _read(number: int) -> bytes:
+    try:
+        return os.pread(number, SIZE, 0) if number >= 0 else b""
+    except OSError:  # the cgroup was removed
+        return b""
+
+
+def _cgroup_files() -> list[tuple[Path, float]]:
+    """Where cpu.stat of this process's cgroup may be, and how many of its units are a second.
+
+    Within a container the path may be that of the host; the cgroup is then mounted as the root.
+    """
+    files = []
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if "cpu" in controllers.split(","):
+            roots, unit = ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct"), NANOSECONDS
+        elif not controllers:
+            roots, unit = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"), 1e6
+        else:
+            continue
+        files += [(Path(root) / part / "cpu.stat", unit) for root in roots for part in (path.lstrip("/"), "")]
+    return files

@@ -1,0 +1,169 @@
+"""What a run is judged by: its rows, and what each worker measured of itself second by second.
+
+All values cover the measured part of the run only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol, Self
+
+from geventecho.histogram import Histogram
+
+__all__ = ["Evidence", "HealthSecond", "RowEvidence", "RowSpan", "WorkerEvidence"]
+
+COUNTS: Final = ("in_flight", "users", "started", "ended", "planned", "sent", "late", "dropped", "waited")
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSecond:
+    """What one process measured of itself in one second. A share is of the second, 0 to 1; None where it is unknown.
+
+    `HealthSecond(*sample)` restores what `dataclasses.astuple` gave, also after a way as a list of msgpack.
+
+    Attributes:
+        second: the whole second, counted as the blocks' `start` is.
+        span: seconds since the sample before it. It is more than 1 where the process was stopped.
+        lag: the largest lateness of a tick of the event loop, in seconds. A suspended machine counts, too.
+        usual_lag: nine of ten ticks were at most so late, in seconds.
+        cpu: share in which the process ran, all threads added.
+        core: busy share of the cores on which it may run, by whatever process.
+        wait: share in which its main thread was ready to run and had no core.
+        throttled: share in which its cgroup was stopped because it had used up its CPU quota.
+        steal: share that the hypervisor took from the cores on which it may run.
+        in_flight: operations under way at the end of the second.
+        users: users that have started, less those that have ended, at the end of the second.
+        started: operations that began in the second.
+        ended: operations that ended in it.
+        planned: instants that fell due in it.
+        sent: planned tasks that began in it.
+        late: those of them that began more than 1 ms after their instant.
+        dropped: how many more instants are without a task than at the end of the second before; may be below 0.
+        waited: instants that fell due in it and found every user busy.
+    """
+
+    second: int
+    span: float
+    lag: float
+    usual_lag: float
+    cpu: float
+    core: float | None
+    wait: float | None
+    throttled: float | None
+    steal: float | None
+    in_flight: int
+    users: int
+    started: int
+    ended: int
+    planned: int
+    sent: int
+    late: int
+    dropped: int
+    waited: int
+
+    def plus(self, other: HealthSecond) -> HealthSecond:
+        """Add the counts of another process. The rest stays as it is."""
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in COUNTS})
+
+
+class TimedBlock(Protocol):
+    """A row's record of a span; see `Block`."""
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def seconds(self) -> int: ...
+    @property
+    def times(self) -> Mapping[str, Histogram]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowSpan:
+    """One block of a row.
+
+    Attributes:
+        start: its first whole second.
+        seconds: how long it is.
+        count: good operations in it.
+        p50: the median of their response times, in seconds; None where there are none.
+    """
+
+    start: int
+    seconds: int
+    count: int
+    p50: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowEvidence:
+    """A row of the run.
+
+    Attributes:
+        kind: its type, such as "TCP".
+        name: its name.
+        times: of its good operations, by the names of `TIMES`; those that are not measured are missing.
+        spans: its blocks in order.
+        is_unsteady: `Estimate.is_unsteady` of its response times: its seconds depend on each other for so long that
+            the run is too short for an interval.
+    """
+
+    kind: str
+    name: str
+    times: Mapping[str, Histogram]
+    spans: Sequence[RowSpan]
+    is_unsteady: bool = False
+
+    @property
+    def is_setup(self) -> bool:
+        """Whether it has connects, TLS handshakes or log-ins, by its name."""
+        return self.name.lower().replace(" ", "").replace("-", "") in ("connect", "tls", "login")
+
+    @classmethod
+    def of(cls, kind: str, name: str, blocks: Sequence[TimedBlock], is_unsteady: bool = False) -> Self:
+        """Make it of the row's blocks."""
+        times: dict[str, Histogram] = {}
+        spans = []
+        for block in blocks:
+            for label, histogram in block.times.items():
+                times.setdefault(label, Histogram()).merge(histogram)
+            response = block.times.get("response") or Histogram()
+            spans.append(RowSpan(block.start, block.seconds, response.count, response.percentile(50)))
+        return cls(kind, name, times, spans, is_unsteady)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEvidence:
+    """A process with users.
+
+    Attributes:
+        name: its name.
+        health: its seconds in order.
+        times: of the good operations of each of its rows (type, name), by the names of `TIMES`.
+        lacking: why its numbers are not complete, as a sentence without full stop; "" where they are.
+    """
+
+    name: str
+    health: Sequence[HealthSecond]
+    times: Mapping[tuple[str, str], Mapping[str, Histogram]] = field(default_factory=dict)
+    lacking: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A run.
+
+    Attributes:
+        duration: of the measured part, in seconds.
+        rows: all rows but those of type TASK.
+        workers: all processes with users; one in a run of one process.
+        steady: spans in which neither the number of users nor the rate was changed, as [first second, end). Trends are
+            looked for within each.
+        lacking: further reasons why the numbers are not complete, each a sentence without full stop.
+    """
+
+    duration: float
+    rows: Sequence[RowEvidence]
+    workers: Sequence[WorkerEvidence]
+    steady: Sequence[tuple[int, int]] = ()
+    lacking: Sequence[str] = ()
