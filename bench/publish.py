@@ -1,6 +1,6 @@
 """`python -m bench.publish RESULTS`: puts the tables and plots of one comparison into the documentation.
 
-The part of the page between the two marks is replaced; the plots go to images/bench beside the page.
+The part of the page between the two marks is replaced; the plots, if there are any, go to images/bench beside the page.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from typing import Final
 
 from bench.contenders import BENCH, BenchError
 
-__all__ = ["latest", "publish"]
+__all__ = ["ACCURACY_RESULTS", "TABLES", "latest", "publish"]
 
 TABLES: Final = "tables.md"
 PAGE: Final = BENCH.parent / "docs" / "performance.md"
+ACCURACY_PAGE: Final = BENCH.parent / "docs" / "accuracy.md"
+RESULTS: Final = BENCH / "results"
+ACCURACY_RESULTS: Final = RESULTS / "accuracy"
 BEGIN: Final = "<!-- made by `make -C bench publish`, from here -->"
 END: Final = "<!-- to here -->"
 IMAGES: Final = Path("images") / "bench"  # beside the page
 
 
 def publish(results: Path, page: Path) -> None:
-    """Replace what the page has between its marks, and all plots in its folder for them.
+    """Replace what the page has between its marks, and all plots in its folder for them if these have any.
 
     Raises:
         BenchError: there are no such results, one of their plots is gone, or the page has not both marks.
@@ -41,11 +44,12 @@ def publish(results: Path, page: Path) -> None:
     plots = _plots(text)
     if gone := [name for name in plots if not (results / name).is_file()]:
         raise BenchError(f"{results} lacks {', '.join(gone)}, which its tables show")
-    images = page.parent / IMAGES
-    shutil.rmtree(images, ignore_errors=True)
-    images.mkdir(parents=True)
-    for name in plots:
-        shutil.copy(results / name, images / name)
+    if plots:
+        images = page.parent / IMAGES
+        shutil.rmtree(images, ignore_errors=True)
+        images.mkdir(parents=True)
+        for name in plots:
+            shutil.copy(results / name, images / name)
     page.write_text(f"{before}{BEGIN}\n\n{_fitted(text)}\n{END}{after}")
 
 
@@ -82,15 +86,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.publish", description=__doc__)
     default = "the latest with all that the page shows"
     parser.add_argument("results", type=Path, nargs="?", help=f"a folder of bench/results ({default})")
-    parser.add_argument("--page", type=Path, default=PAGE, help="Markdown with the two marks (docs/performance.md)")
+    parser.add_argument("--page", type=Path, help="Markdown with the two marks (docs/performance.md)")
+    parser.add_argument("--accuracy", action="store_true", help="a comparison of accuracy, into docs/accuracy.md")
     options = parser.parse_args()
+    page = options.page or (ACCURACY_PAGE if options.accuracy else PAGE)
     try:
-        results = options.results or latest(options.page, BENCH / "results")
-        publish(results, options.page)
+        results = options.results or latest(page, ACCURACY_RESULTS if options.accuracy else RESULTS)
+        publish(results, page)
     except (BenchError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    print(f"{options.page} has the tables of {results}")
+    print(f"{page} has the tables of {results}")
     return 0
 
 

@@ -7,6 +7,9 @@ there and compared. Examples often make a connection for each request, or take w
 Neither handicapped nor tuned: the timeout stays on the socket, since a load test without one hangs with its server
 (gevent starts a timer for each call that has to wait); the payload is the same each time, which is cheaper than what
 EchoUser does; the event has no more fields than Locust's own statistics need.
+
+$BENCH_WAIT is the function of Locust that makes its wait times: `constant`, or `constant_pacing`, which is the nearest
+that Locust has to a rate of arrivals.
 """
 
 from __future__ import annotations
@@ -15,13 +18,14 @@ import os
 import socket
 import time
 
-from locust import User, constant, task
+import locust
+from locust import User, task
 
 PAYLOAD = os.urandom(int(os.environ["BENCH_PAYLOAD"]))
 
 
 class SocketUser(User):
-    wait_time = constant(float(os.environ["BENCH_THINK_TIME"]))
+    wait_time = getattr(locust, os.environ.get("BENCH_WAIT", "constant"))(float(os.environ["BENCH_THINK_TIME"]))
 
     def on_start(self) -> None:
         host, _, port = str(self.host).rpartition(":")

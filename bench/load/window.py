@@ -1,8 +1,9 @@
 """A locustfile without users, loaded beside the one with them: measures a window of the run and ends it.
 
-It writes a JSON object to $BENCH_OUTPUT: CPU and wall time, requests, failures, users, memory, and the median response
-time since the mark before. Marks are at the start of the test ("start"), when all users are spawned ("spawned"), at the
-beginning of the window ("begin") and at the end of each of its parts ("1", "2" and so on; the last one is also "end").
+It writes a JSON object to $BENCH_OUTPUT: CPU and wall time, requests, failures, users, memory, and percentiles of the
+response time since the mark before. Marks are at the start of the test ("start"), when all users are spawned
+("spawned"), at the beginning of the window ("begin") and at the end of each of its parts ("1", "2" and so on; the last
+one is also "end").
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from locust.stats import calculate_response_time_percentile
 SETTLE = float(os.environ["BENCH_SETTLE"])  # seconds from the last spawn to the window
 WINDOW = float(os.environ["BENCH_WINDOW"])  # seconds
 PARTS = int(os.environ["BENCH_PARTS"])  # of the window, all of the same length
+PERCENTILES = {"50": 0.5, "95": 0.95, "99": 0.99, "99_9": 0.999}
 
 _marks: dict[str, dict[str, float]] = {}
 _times: Counter[int] = Counter()  # how often each rounded response time was seen, up to the last mark
@@ -39,12 +41,16 @@ def _mark(name: str, environment: Any) -> None:
     _times.update(since)
     _marks[name] = {
         "at": time.monotonic(),
+        "epoch": time.time(),
         "cpu": time.process_time(),
         "requests": sum(entry.num_requests for entry in entries),
         "failures": environment.stats.total.num_failures,
         "users": environment.runner.user_count,
         "resident_kib": int(resident[1]),
-        "p50_ms": calculate_response_time_percentile(since, since.total(), 0.5),
+        **{
+            f"p{name}_ms": calculate_response_time_percentile(since, since.total(), part)
+            for name, part in PERCENTILES.items()
+        },
     }
 
 

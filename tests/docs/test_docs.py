@@ -209,6 +209,7 @@ def flags(program: str) -> frozenset[str]:
         "locust": ["-c", LOCUST_HELP],
         "launcher": ["-m", "geventecho.loadtest", "--help"],
         "bench": ["-m", "bench.run", "--help"],
+        "accuracy": ["-m", "bench.accuracy", "--help"],
     }
     command = commands.get(program, ["-m", "geventecho", program, "--help"])
     done = run(command, ROOT / "loadtests" if program == "locust" else ROOT)
@@ -217,7 +218,7 @@ def flags(program: str) -> frozenset[str]:
 
 
 def known_flags(page: Path) -> frozenset[str]:
-    programs = {"behaviour.md": ["serve"], "performance.md": ["bench", "locust"]}
+    programs = {"behaviour.md": ["serve"], "performance.md": ["bench", "locust"], "accuracy.md": ["accuracy", "locust"]}
     return frozenset().union(*map(flags, programs.get(page.name, ["serve", "send", "ping", "locust", "launcher"])))
 
 
