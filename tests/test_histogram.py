@@ -1,15 +1,13 @@
-"""The histogram: its error bound, exact sums, merges without loss, and its way through JSON and msgpack."""
+"""The histogram: its error bound, exact sums, counting in bulk, merges without loss, and its compact form."""
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 
-import msgpack
 import pytest
 
-from geventecho.histogram import Histogram
+from geventecho.histogram import Histogram, middle
 from tests.support.properties import given, st
 
 latencies = st.floats(min_value=1e-6, max_value=100.0)
@@ -64,18 +62,45 @@ def test_merging_equals_counting_all_in_one(one: list[float], two: list[float], 
     assert left != counted([*one, *two, *three, 1.0])
 
 
-@given(st.lists(latencies, max_size=100))
-def test_it_survives_json_and_msgpack(times: list[float]) -> None:
+@given(st.lists(st.integers(min_value=-(10**6), max_value=10**15), max_size=100))
+def test_counting_in_bulk_equals_counting_one_by_one(times: list[int]) -> None:
+    together = Histogram()
+    together.count_all(times)
+    one_by_one = Histogram()
+    for nanoseconds in times:
+        one_by_one.count_all([nanoseconds])
+    assert together == one_by_one
+    assert together.count == len(times)
+    assert together.mean == (sum(max(0, time) for time in times) / (len(times) * 10**9) if times else None)
+
+
+@given(many)
+def test_buckets_are_sorted_and_near_their_times(times: list[float]) -> None:
+    buckets = counted(times).buckets()
+    spread = [middle(bucket) / 1e9 for bucket, count in buckets for _ in range(count)]
+    assert buckets == sorted(buckets)
+    assert spread == pytest.approx(sorted(times), rel=0.005, abs=NANOSECOND)
+
+
+@given(st.lists(latencies, max_size=100), st.integers(min_value=1, max_value=10**12))
+def test_its_compact_form_restores_it(times: list[float], weight: int) -> None:
     histogram = counted(times)
-    assert Histogram.from_dict(json.loads(json.dumps(histogram.to_dict()))) == histogram
-    assert Histogram.from_dict(msgpack.unpackb(msgpack.packb(histogram.to_dict()))) == histogram
+    for _ in range(weight.bit_length()):
+        histogram.merge(histogram)  # counts and totals of any width
+    assert Histogram.from_bytes(histogram.to_bytes()) == histogram
 
 
-def test_it_stays_small() -> None:
+def test_its_compact_form_is_small() -> None:
     histogram = counted([1e-6 * 1.001**step for step in range(18500)])
     assert histogram.max is not None
     assert histogram.max > 100
-    assert len(msgpack.packb(histogram.to_dict())) < 16_000
+    assert len(histogram.to_bytes()) < 2 * len(histogram.buckets()) + 50
+
+
+def test_a_percentile_is_of_the_number_as_written() -> None:
+    # 99.9 is not a binary fraction: 1000 * 99.9 / 100 is a little more than 999.
+    histogram = counted([1.0] * 999 + [2.0])
+    assert histogram.percentile(99.9) == pytest.approx(1.0, rel=0.01)
 
 
 def test_nothing_counted_has_no_figures() -> None:

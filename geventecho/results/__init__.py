@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from geventecho.results.blocks import TIMES, Block, Blocks, Record, Row
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
 from geventecho.results.verdict import Verdict, judge, judge_worker
 
-__all__ = ["Evidence", "HealthSecond", "RowEvidence", "Verdict", "WorkerEvidence", "judge", "judge_worker"]
+__all__ = [
+    "TIMES",
+    "Block",
+    "Blocks",
+    "Evidence",
+    "HealthSecond",
+    "Record",
+    "Row",
+    "RowEvidence",
+    "Verdict",
+    "WorkerEvidence",
+    "judge",
+    "judge_worker",
+]

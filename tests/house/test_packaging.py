@@ -20,7 +20,7 @@ from tests.support.locust_process import environment
 from tests.support.real_servers import real_server
 from tests.support.timing import SCALE
 
-IGNORED = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist", "results", "reports")
+IGNORED = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist", "reports")
 OTHERS = (".", "bench/build", "bench/results")
 # What `build` prints of what setuptools does, where something is not as it should be.
 COMPLAINT = re.compile(r"warning|deprecat|error", re.IGNORECASE)
@@ -51,7 +51,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project, so that building leaves nothing behind in this one; benchmarks were run in it."""
     copy = Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("clone") / "geventecho", ignore=IGNORED))
     for left in ("bench/build/venv/lib/module.py", "bench/results/now/run.json", "loadtests/__pycache__/any_tcp.pyc"):
-        (copy / left).parent.mkdir(parents=True)
+        (copy / left).parent.mkdir(parents=True, exist_ok=True)
         (copy / left).touch()
     return copy
 

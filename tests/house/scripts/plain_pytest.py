@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-MODULES = ("build", "coverage", "hypothesis", "playwright", "pytest_timeout", "xdist")
+MODULES = ("build", "coverage", "hypothesis", "numpy", "playwright", "pytest_timeout", "scipy", "xdist")
 
 if __name__ == "__main__":
     absent: dict[str, Any] = dict.fromkeys(MODULES)

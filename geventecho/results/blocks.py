@@ -1,0 +1,256 @@
+"""The record of a load test: a block of counts for each row and second.
+
+Adding and merging are exact, and the result depends neither on their order nor on how many workers measured. So every
+rule here is a function of what there is, not of what came first: where blocks begin, how wide they are, and which rows
+are kept.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Self, TypeAlias
+
+from geventecho.histogram import Histogram
+
+__all__ = ["TIMES", "Block", "Blocks", "Record", "Row"]
+
+# Of an operation: planned instant (or call) to arrival; send to arrival; planned instant (or call) to send; arrival to
+# read; send to the arrival of the first byte.
+TIMES: Final = ("response", "service", "generator_delay", "read_delay", "first_byte")
+
+Row: TypeAlias = tuple[str, str]  # type and name, as in Locust's table
+OTHER: Final = "other"
+MOST_ROWS: Final = 200
+MOST_BLOCKS: Final = 1024
+# A boundary may be told this late: a stage of a load shape is known as one when it has lasted for 10 s.
+UNMERGED_SECONDS: Final = 32
+# After a merge of all neighbours, a few blocks are packed at a time: all at once would stop the master for seconds.
+PACKED_AT_ONCE: Final = 4
+# Ends the widening of blocks where there are more boundaries than blocks may be: 194 days.
+WIDEST_SECONDS: Final = 1 << 24
+
+# At rest: the integers of a block, and the length of each histogram.
+HEADER: Final = struct.Struct(f"<8Q{2 * len(TIMES)}I")
+
+
+def _histograms() -> dict[str, Histogram]:
+    return {name: Histogram() for name in TIMES}
+
+
+@dataclass(slots=True)
+class Block:
+    """What one row did in a span of time.
+
+    Attributes:
+        start: the first second of the span, in whole seconds since the epoch by a steady clock.
+        seconds: how long the span is.
+        ok: good operations.
+        failed: failed operations.
+        dropped: planned instants that no user took; rows of type TASK only.
+        bytes_sent: of all operations.
+        bytes_received: of all operations.
+        clock_steps: operations without a time of arrival, because the wall clock was stepped.
+        times: those of good operations, by the names in `TIMES`.
+        failed_times: those of failed operations.
+    """
+
+    start: int
+    seconds: int = 1
+    ok: int = 0
+    failed: int = 0
+    dropped: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    clock_steps: int = 0
+    times: dict[str, Histogram] = field(default_factory=_histograms)
+    failed_times: dict[str, Histogram] = field(default_factory=_histograms)
+
+    def merge(self, other: Block) -> None:
+        """Add what `other` counted, in the same span or beside it; the span covers both."""
+        end = max(self.start + self.seconds, other.start + other.seconds)
+        self.start = min(self.start, other.start)
+        self.seconds = end - self.start
+        self.ok += other.ok
+        self.failed += other.failed
+        self.dropped += other.dropped
+        self.bytes_sent += other.bytes_sent
+        self.bytes_received += other.bytes_received
+        self.clock_steps += other.clock_steps
+        for name in TIMES:
+            self.times[name].merge(other.times[name])
+            self.failed_times[name].merge(other.failed_times[name])
+
+    def pack(self) -> bytes:
+        """All of it, in about one byte for each bucket of its histograms."""
+        parts = [times[name].to_bytes() for times in (self.times, self.failed_times) for name in TIMES]
+        header = HEADER.pack(
+            self.start, self.seconds, self.ok, self.failed, self.dropped,
+            self.bytes_sent, self.bytes_received, self.clock_steps, *map(len, parts),
+        )  # fmt: skip
+        return zlib.compress(header + b"".join(parts))
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Self:
+        """Restore what `pack` gave."""
+        data = zlib.decompress(packed)
+        numbers = HEADER.unpack_from(data)
+        block = cls(*numbers[:8])
+        places = [(times, name) for times in (block.times, block.failed_times) for name in TIMES]
+        offset = HEADER.size
+        for (times, name), length in zip(places, numbers[8:], strict=True):
+            times[name] = Histogram.from_bytes(data[offset : offset + length])
+            offset += length
+        return block
+
+
+class Blocks:
+    """The blocks of one row, the earliest first: at most `MOST_BLOCKS`, packed until they are read.
+
+    A block begins at a boundary, or a multiple of its width after one, and ends at the next boundary or earlier. When
+    there are too many, neighbours merge: all of the row are twice as wide then. Seconds without anything have no block.
+    """
+
+    def __init__(self, boundaries: set[int]) -> None:
+        self.width = 1
+        self._boundaries = boundaries
+        self._recent: dict[int, list[bytes]] = {}  # by second
+        self._settled: dict[int, list[bytes]] = {}  # by start of the block
+        self._loose: set[int] = set()  # starts of blocks that are in several parts
+        self._newest = 0
+
+    def add(self, block: Block) -> None:
+        """Add the counts of a second, or a block of another record."""
+        width = 1 << (block.seconds - 1).bit_length()
+        if width > 1:
+            self._widen(max(width, self.width))
+            self._settle(block.start, [block.pack()])
+        else:
+            self._recent.setdefault(block.start, []).append(block.pack())
+        self._newest = max(self._newest, block.start)
+        for second in [second for second in self._recent if second <= self._newest - UNMERGED_SECONDS]:
+            self._settle(second, self._recent.pop(second))
+        while len(self._settled) > MOST_BLOCKS and self.width < WIDEST_SECONDS:
+            self._widen(2 * self.width)
+        for _ in range(min(PACKED_AT_ONCE, len(self._loose))):
+            start = self._loose.pop()
+            self._settled[start] = [_merged(self._settled[start]).pack()]
+
+    def __iter__(self) -> Iterator[Block]:
+        cells = self._cells()
+        for start in sorted(cells):
+            yield self._block(start, cells[start])
+
+    def __len__(self) -> int:
+        return len(self._cells())
+
+    def between(self, begin: int, end: int) -> Iterator[Block]:
+        """The blocks that start from second `begin` to before `end`, with an empty one where nothing happened."""
+        cells = self._cells()
+        starts = {start for start in cells if begin <= start < end}
+        start = self._start(begin)
+        while start < end:
+            starts.add(max(start, begin))
+            start = self._end(start)
+        for start in sorted(starts):
+            yield self._block(start, cells.get(start, []))
+
+    def _block(self, start: int, parts: list[bytes]) -> Block:
+        block = _merged(parts) if parts else Block(start)
+        block.start, block.seconds = start, self._end(start) - start
+        return block
+
+    def _cells(self) -> dict[int, list[bytes]]:
+        """The parts of all blocks by their starts, after as many merges as the limit asks for."""
+        while True:
+            cells = {start: parts[:] for start, parts in self._settled.items()}
+            for second, parts in self._recent.items():
+                cells.setdefault(self._start(second), []).extend(parts)
+            if len(cells) <= MOST_BLOCKS or self.width >= WIDEST_SECONDS:
+                return cells
+            self._widen(2 * self.width)
+
+    def _widen(self, width: int) -> None:
+        if width == self.width:
+            return
+        self.width = width
+        narrow, self._settled, self._loose = self._settled, {}, set()
+        for start, parts in narrow.items():
+            self._settle(start, parts)
+
+    def _settle(self, second: int, parts: list[bytes]) -> None:
+        start = self._start(second)
+        cell = self._settled.setdefault(start, [])
+        cell += parts
+        if len(cell) > 1:
+            self._loose.add(start)
+
+    def _start(self, second: int) -> int:
+        """Where the block of a second starts."""
+        origin = max((boundary for boundary in self._boundaries if boundary <= second), default=0)
+        return second - (second - origin) % self.width
+
+    def _end(self, start: int) -> int:
+        """The first second after the block that starts there."""
+        return min([start + self.width, *(boundary for boundary in self._boundaries if boundary > start)])
+
+
+def _merged(parts: list[bytes]) -> Block:
+    block = Block.unpack(parts[0])
+    for part in parts[1:]:
+        block.merge(Block.unpack(part))
+    return block
+
+
+class Record:
+    """All rows of a load test.
+
+    Attributes:
+        rows: the blocks of each row, by its type and name: the first `MOST_ROWS` in alphabetical order. The rest is
+            added up in one row for each type, whose name is `other`.
+        boundaries: seconds where a stage or the measured part begins; no block holds one, except as its start. Add one
+            before it is `UNMERGED_SECONDS` old.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[Row, Blocks] = {}
+        self.boundaries: set[int] = set()
+
+    def add(self, row: Row, block: Block) -> None:
+        """Add what a row did in a second, or a block of another record."""
+        if row not in self.rows:
+            row = self._place(row)
+        self.rows[row].add(block)
+
+    def merge(self, other: Record) -> None:
+        """Add all that `other` has, as if it had been added here."""
+        self.boundaries |= other.boundaries
+        for row, blocks in other.rows.items():
+            for block in blocks:
+                self.add(row, block)
+
+    def _place(self, row: Row) -> Row:
+        """Make room for a new row: returns it, or the row that stands for it and others."""
+        named = [known for known in self.rows if known[1] != OTHER]
+        if row[1] == OTHER or len(named) < MOST_ROWS:
+            self.rows.setdefault(row, Blocks(self.boundaries))
+            return row
+        last = max(named)
+        if row > last:
+            return self._place((row[0], OTHER))
+        folded = self.rows.pop(last)
+        self.rows[row] = Blocks(self.boundaries)
+        for block in folded:
+            self.add((last[0], OTHER), block)
+        return row
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Record)
+            and self.rows.keys() == other.rows.keys()
+            and all(list(blocks) == list(other.rows[row]) for row, blocks in self.rows.items())
+        )
+
+    __hash__ = None  # type: ignore[assignment]
