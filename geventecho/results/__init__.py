@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geventecho.results.blocks import TIMES, Block, Blocks, Record, Row
+from geventecho.results.blocks import TIMES, Block, Blocks, Record, RowKey
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
 from geventecho.results.verdict import Verdict, judge, judge_worker
 
@@ -13,8 +13,8 @@ __all__ = [
     "Evidence",
     "HealthSecond",
     "Record",
-    "Row",
     "RowEvidence",
+    "RowKey",
     "Verdict",
     "WorkerEvidence",
     "judge",

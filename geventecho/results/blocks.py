@@ -15,13 +15,13 @@ from typing import Final, Self, TypeAlias
 
 from geventecho.histogram import Histogram
 
-__all__ = ["TIMES", "Block", "Blocks", "Record", "Row"]
+__all__ = ["TIMES", "Block", "Blocks", "Record", "RowKey"]
 
 # Of an operation: planned instant (or call) to arrival; send to arrival; planned instant (or call) to send; arrival to
 # read; send to the arrival of the first byte.
 TIMES: Final = ("response", "service", "generator_delay", "read_delay", "first_byte")
 
-Row: TypeAlias = tuple[str, str]  # type and name, as in Locust's table
+RowKey: TypeAlias = tuple[str, str]  # type and name, as in Locust's table
 OTHER: Final = "other"
 MOST_ROWS: Final = 200
 MOST_BLOCKS: Final = 1024
@@ -215,10 +215,10 @@ class Record:
     """
 
     def __init__(self) -> None:
-        self.rows: dict[Row, Blocks] = {}
+        self.rows: dict[RowKey, Blocks] = {}
         self.boundaries: set[int] = set()
 
-    def add(self, row: Row, block: Block) -> None:
+    def add(self, row: RowKey, block: Block) -> None:
         """Add what a row did in a second, or a block of another record."""
         if row not in self.rows:
             row = self._place(row)
@@ -231,7 +231,7 @@ class Record:
             for block in blocks:
                 self.add(row, block)
 
-    def _place(self, row: Row) -> Row:
+    def _place(self, row: RowKey) -> RowKey:
         """Make room for a new row: returns it, or the row that stands for it and others."""
         named = [known for known in self.rows if known[1] != OTHER]
         if row[1] == OTHER or len(named) < MOST_ROWS:
