@@ -5,11 +5,12 @@ All values cover the measured part of the run only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from geventecho.histogram import Histogram
+from geventecho.results.blocks import Block, Row
 
 __all__ = ["Evidence", "HealthSecond", "RowEvidence", "RowSpan", "WorkerEvidence"]
 
@@ -26,7 +27,6 @@ class HealthSecond:
         second: the whole second, counted as the blocks' `start` is.
         span: seconds since the sample before it. It is more than 1 where the process was stopped.
         lag: the largest lateness of a tick of the event loop, in seconds. A suspended machine counts, too.
-        usual_lag: nine of ten ticks were at most so late, in seconds.
         cpu: share in which the process ran, all threads added.
         core: busy share of the cores on which it may run, by whatever process.
         wait: share in which its main thread was ready to run and had no core.
@@ -46,7 +46,6 @@ class HealthSecond:
     second: int
     span: float
     lag: float
-    usual_lag: float
     cpu: float
     core: float | None
     wait: float | None
@@ -65,17 +64,6 @@ class HealthSecond:
     def plus(self, other: HealthSecond) -> HealthSecond:
         """Add the counts of another process. The rest stays as it is."""
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in COUNTS})
-
-
-class TimedBlock(Protocol):
-    """A row's record of a span; see `Block`."""
-
-    @property
-    def start(self) -> int: ...
-    @property
-    def seconds(self) -> int: ...
-    @property
-    def times(self) -> Mapping[str, Histogram]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +108,14 @@ class RowEvidence:
         return self.name.lower().replace(" ", "").replace("-", "") in ("connect", "tls", "login")
 
     @classmethod
-    def of(cls, kind: str, name: str, blocks: Sequence[TimedBlock], is_unsteady: bool = False) -> Self:
-        """Make it of the row's blocks."""
+    def of(cls, kind: str, name: str, blocks: Iterable[Block], is_unsteady: bool = False) -> Self:
+        """Make it of the row's blocks in the measured part."""
         times: dict[str, Histogram] = {}
         spans = []
         for block in blocks:
             for label, histogram in block.times.items():
                 times.setdefault(label, Histogram()).merge(histogram)
-            response = block.times.get("response") or Histogram()
+            response = block.times["response"]
             spans.append(RowSpan(block.start, block.seconds, response.count, response.percentile(50)))
         return cls(kind, name, times, spans, is_unsteady)
 
@@ -145,7 +133,7 @@ class WorkerEvidence:
 
     name: str
     health: Sequence[HealthSecond]
-    times: Mapping[tuple[str, str], Mapping[str, Histogram]] = field(default_factory=dict)
+    times: Mapping[Row, Mapping[str, Histogram]] = field(default_factory=dict)
     lacking: str = ""
 
 

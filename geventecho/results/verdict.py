@@ -11,6 +11,7 @@ from statistics import fmean, median
 from typing import Final
 
 from geventecho.histogram import Histogram
+from geventecho.results.blocks import Row
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
 from geventecho.results.steadiness import trend
 
@@ -158,8 +159,8 @@ def _processor_reasons(health: Sequence[HealthSecond]) -> Iterator[str]:
 
 
 def _lag_reasons(worker: WorkerEvidence) -> Iterator[str]:
-    """The event loop was usually late."""
-    lag = median(second.usual_lag for second in worker.health)
+    """The event loop was late again and again."""
+    lag = median(second.lag for second in worker.health)
     tails = [
         tail
         for (kind, name), times in worker.times.items()
@@ -167,12 +168,12 @@ def _lag_reasons(worker: WorkerEvidence) -> Iterator[str]:
     ]
     if lag > DELAY_ALLOWED and lag > DELAY_SHARE * min(tails, default=0.0):
         yield (
-            f"in half of the seconds the event loop was late by {_time(lag)} or more at a tenth of the ticks: use "
-            "fewer users or requests per worker, more workers, or a core that nobody else uses"
+            f"in half of the seconds the event loop was late by {_time(lag)} or more: use fewer users or requests "
+            "per worker, more workers, or a core that nobody else uses"
         )
 
 
-def _delays(rows: Mapping[tuple[str, str], Mapping[str, Histogram]], health: Sequence[HealthSecond]) -> Iterator[str]:
+def _delays(rows: Mapping[Row, Mapping[str, Histogram]], health: Sequence[HealthSecond]) -> Iterator[str]:
     """A row's times are in good part the generator's own."""
     planned = sum(second.planned for second in health)
     waited = sum(second.waited for second in health)

@@ -54,7 +54,7 @@ class Health:
         self._begun = self._next = perf_counter()
         self._asleep = _asleep()
         self._second = self._second_of(time.perf_counter_ns())
-        self._lags: list[float] = []
+        self._lag = 0.0
         self._timer = InstantTimer(self._tick)
         self._plan_tick(self._timer)
 
@@ -63,8 +63,9 @@ class Health:
         if self._timer is not None:
             self._timer.close()
             self._timer = None
-            self._lags.append(max(0.0, perf_counter() - self._next))
-            self._sample(perf_counter())
+            now = perf_counter()
+            self._lag = max(self._lag, now - self._next)
+            self._sample(now)
             self._processor.close()
 
     def take(self) -> list[list[Any]]:
@@ -75,7 +76,7 @@ class Health:
 
     def _tick(self) -> None:
         now = perf_counter()
-        self._lags.append(now - self._next)
+        self._lag = max(self._lag, now - self._next)
         if (second := self._second_of(int(now * 1e9))) != self._second:
             self._sample(now)
             self._second = second
@@ -91,15 +92,13 @@ class Health:
         """Close the sample of the second that has begun with the last one."""
         span = max(now - self._begun, 1e-6)
         used, counts, asleep = self._processor.used(), self._counters(), _asleep()
-        lags, self._lags = sorted(self._lags), []
         suspended = asleep - self._asleep
         started, ended, *planned = (new - old for new, old in zip(counts, self._counts, strict=True))
         self._samples.append(
             HealthSecond(
                 second=self._second,
                 span=span,
-                lag=max(lags[-1], suspended),
-                usual_lag=lags[math.ceil(len(lags) * 0.9) - 1],
+                lag=max(self._lag, suspended),
                 cpu=used.cpu / span,
                 core=used.core,
                 wait=None if used.wait is None else used.wait / span,
@@ -116,7 +115,7 @@ class Health:
                 waited=planned[4],
             )
         )
-        self._begun, self._counts, self._asleep = now, counts, asleep
+        self._begun, self._counts, self._asleep, self._lag = now, counts, asleep, 0.0
 
     def _counters(self) -> tuple[int, ...]:
         account = self._account
