@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 from geventecho.histogram import Histogram
-from geventecho.results.blocks import Block, Row
+from geventecho.results.blocks import Block, RowKey
 
 __all__ = ["Evidence", "HealthSecond", "RowEvidence", "RowSpan", "WorkerEvidence"]
 
@@ -133,7 +133,7 @@ class WorkerEvidence:
 
     name: str
     health: Sequence[HealthSecond]
-    times: Mapping[Row, Mapping[str, Histogram]] = field(default_factory=dict)
+    times: Mapping[RowKey, Mapping[str, Histogram]] = field(default_factory=dict)
     lacking: str = ""
 
 

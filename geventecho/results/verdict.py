@@ -11,7 +11,7 @@ from statistics import fmean, median
 from typing import Final
 
 from geventecho.histogram import Histogram
-from geventecho.results.blocks import Row
+from geventecho.results.blocks import RowKey
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
 from geventecho.results.steadiness import trend
 
@@ -173,7 +173,7 @@ def _lag_reasons(worker: WorkerEvidence) -> Iterator[str]:
         )
 
 
-def _delays(rows: Mapping[Row, Mapping[str, Histogram]], health: Sequence[HealthSecond]) -> Iterator[str]:
+def _delays(rows: Mapping[RowKey, Mapping[str, Histogram]], health: Sequence[HealthSecond]) -> Iterator[str]:
     """A row's times are in good part the generator's own."""
     planned = sum(second.planned for second in health)
     waited = sum(second.waited for second in health)
