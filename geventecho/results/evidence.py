@@ -12,8 +12,11 @@ from typing import Final, Self
 from geventecho.histogram import Histogram
 from geventecho.results.blocks import Block, RowKey
 
-__all__ = ["Evidence", "HealthSecond", "RowEvidence", "RowSpan", "WorkerEvidence"]
+__all__ = ["P99_FLOOR", "Evidence", "HealthSecond", "RowEvidence", "RowSpan", "WorkerEvidence", "is_setup"]
 
+P99_FLOOR: Final = 368
+"""Samples from which on the p99 has a 95 % interval by order statistics."""
+SETUP: Final = frozenset({"connect", "tls", "login"})
 COUNTS: Final = ("in_flight", "users", "started", "ended", "planned", "sent", "late", "dropped", "waited")
 
 
@@ -82,6 +85,11 @@ class RowSpan:
     count: int
     p50: float | None
 
+    @property
+    def end(self) -> int:
+        """The second after it."""
+        return self.start + self.seconds
+
 
 @dataclass(frozen=True, slots=True)
 class RowEvidence:
@@ -101,11 +109,6 @@ class RowEvidence:
     times: Mapping[str, Histogram]
     spans: Sequence[RowSpan]
     is_unsteady: bool = False
-
-    @property
-    def is_setup(self) -> bool:
-        """Whether it has connects, TLS handshakes or log-ins, by its name."""
-        return self.name.lower().replace(" ", "").replace("-", "") in ("connect", "tls", "login")
 
     @classmethod
     def of(cls, kind: str, name: str, blocks: Iterable[Block], is_unsteady: bool = False) -> Self:
@@ -155,3 +158,8 @@ class Evidence:
     workers: Sequence[WorkerEvidence]
     steady: Sequence[tuple[int, int]] = ()
     lacking: Sequence[str] = ()
+
+
+def is_setup(row: RowKey) -> bool:
+    """Whether a row has connects, TLS handshakes or log-ins, by its name: `connect`, `tls`, `login`, `log-in`, …"""
+    return row[1].lower().replace(" ", "").replace("-", "") in SETUP

@@ -1,0 +1,148 @@
+"""What a load generator did to its own numbers.
+
+A request that is sent late, or a worker that has no core, measures the generator. Each rule looks at one sign of that;
+docs/verdict.md says what was measured to choose the thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import fmean, median
+from typing import Final
+
+from geventecho.histogram import Histogram
+from geventecho.results.blocks import RowKey
+from geventecho.results.evidence import P99_FLOOR, Evidence, HealthSecond, WorkerEvidence, is_setup
+
+__all__ = ["delay_reasons", "generator_reasons", "in_words"]
+
+# Seconds, and shares of the time; DELAY and LAG shares are of a row's p99.
+ALLOWED_DELAY: Final = 0.002
+GENERATOR_DELAY_SHARE: Final = 0.1
+READ_DELAY_SHARE: Final = 0.25
+LAG_SHARE: Final = 0.1
+LONGEST_PAUSE: Final = 0.25
+SHORTEST_PAUSE: Final = 0.02
+PAUSED: Final = 0.01
+FULL_SECOND: Final = 0.9
+FULL_SECONDS: Final = 0.25
+WITHOUT_CORE: Final = 0.05
+THROTTLED: Final = 0.01
+STOLEN: Final = 0.05
+FOUND_NO_USER: Final = 0.005
+WORKER_SHARE: Final = 0.25
+WORKER_PERCENTILE: Final = 97
+
+
+def generator_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str]:
+    """Say what a worker did to its own numbers."""
+    if worker.health:
+        yield from _pause_reasons(worker.health)
+        yield from _processor_reasons(worker.health)
+        yield from _lag_reasons(worker)
+    yield from delay_reasons(worker.times, worker.health)
+    yield from _outlier_reasons(evidence, worker)
+
+
+def _pause_reasons(health: Sequence[HealthSecond]) -> Iterator[str]:
+    """Its event loop stood still."""
+    longest = max(second.lag for second in health)
+    paused = sum(second.lag for second in health if second.lag >= SHORTEST_PAUSE)
+    share = paused / sum(second.span for second in health)
+    if longest >= LONGEST_PAUSE or share >= PAUSED:
+        yield (
+            f"the event loop stood still for up to {in_words(longest)}, and for {share:.1%} of the time in all: the "
+            "process was stopped, or did too much at once; use fewer users per worker, or a quieter machine"
+        )
+
+
+def _processor_reasons(health: Sequence[HealthSecond]) -> Iterator[str]:
+    """It had too little of the processor."""
+    full = [second for second in health if second.cpu + (second.wait or 0.0) >= FULL_SECOND]
+    if len(full) >= max(2, FULL_SECONDS * len(health)):
+        yield (
+            f"in {len(full)} of {len(health)} seconds the process had nothing left of its core: it ran for "
+            f"{fmean(second.cpu for second in full):.0%} of the time, and waited for a core for "
+            f"{fmean(second.wait or 0.0 for second in full):.0%}; add workers (--processes), or lower the load"
+        )
+    wait = _mean(health, lambda second: second.wait)
+    if wait is not None and wait >= WITHOUT_CORE:
+        core = _mean(health, lambda second: second.core)
+        busy = f" (its cores were {core:.0%} busy)" if core is not None else ""
+        yield (
+            f"the process was ready to run and had no core for {wait:.1%} of the time{busy}: leave it a core that "
+            "neither the server nor another program uses"
+        )
+    throttled = _mean(health, lambda second: second.throttled)
+    if throttled is not None and throttled >= THROTTLED:
+        yield f"the process was throttled for {throttled:.1%} of the time: its container needs more CPU"
+    steal = _mean(health, lambda second: second.steal)
+    if steal is not None and steal >= STOLEN:
+        yield f"the hypervisor took {steal:.1%} of its cores' time: use a machine that has its cores to itself"
+
+
+def _lag_reasons(worker: WorkerEvidence) -> Iterator[str]:
+    """Its event loop was late again and again."""
+    lag = median(second.lag for second in worker.health)
+    tails = [_p99(times, "response") for row, times in worker.times.items() if not is_setup(row)]
+    shortest = min((tail for tail in tails if tail is not None), default=0.0)
+    if lag > max(ALLOWED_DELAY, LAG_SHARE * shortest):
+        yield (
+            f"in half of the seconds the event loop was {in_words(lag)} late or more: add workers (--processes), "
+            "lower the load, or leave the process a core of its own"
+        )
+
+
+def delay_reasons(times_of: Mapping[RowKey, Mapping[str, Histogram]], health: Sequence[HealthSecond]) -> Iterator[str]:
+    """Say in which rows a good part of the times is the generator's own."""
+    planned = sum(second.planned for second in health)
+    found_no_user = sum(second.waited for second in health) > FOUND_NO_USER * planned
+    for (_, name), times in times_of.items():
+        delay, response = _p99(times, "generator_delay"), _p99(times, "response")
+        # A task that waits for a user waits for the server: the delay is not the generator's then.
+        if delay and response and not found_no_user and delay > max(ALLOWED_DELAY, GENERATOR_DELAY_SHARE * response):
+            yield (
+                f"{name}: the generator sent late (p99 {in_words(delay)}; the p99 of the response time is "
+                f"{in_words(response)}): add workers (--processes), or lower the load"
+            )
+        delay, service = _p99(times, "read_delay"), _p99(times, "service")
+        if delay and service and delay > max(ALLOWED_DELAY, READ_DELAY_SHARE * service):
+            yield (
+                f"{name}: the generator read replies late (p99 {in_words(delay)}; the p99 of the service time is "
+                f"{in_words(service)}): add workers (--processes), or lower the load"
+            )
+
+
+def _outlier_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str]:
+    """The p99 of a row is this worker's: the others have a much lower one."""
+    for row, times in worker.times.items():
+        own, others = times.get("response"), Histogram()
+        for other in evidence.workers:
+            if other is not worker and (theirs := other.times.get(row, {}).get("response")) is not None:
+                others.merge(theirs)
+        if own is None or min(own.count, others.count) < P99_FLOOR:
+            continue
+        without, high = others.percentile(99) or 0.0, own.percentile(WORKER_PERCENTILE) or 0.0
+        if high - without > max(ALLOWED_DELAY, WORKER_SHARE * without):
+            others.merge(own)
+            yield (
+                f"{row[1]}: the p99 is {in_words(others.percentile(99) or 0.0)}, and {in_words(without)} without this "
+                "worker: look at its machine and its network"
+            )
+
+
+def _mean(health: Sequence[HealthSecond], of: Callable[[HealthSecond], float | None]) -> float | None:
+    """The mean over the time for which it is known."""
+    known = [(value, second.span) for second in health if (value := of(second)) is not None]
+    return sum(value * span for value, span in known) / sum(span for _, span in known) if known else None
+
+
+def _p99(times: Mapping[str, Histogram], name: str) -> float | None:
+    """It is None below its floor."""
+    histogram = times.get(name)
+    return histogram.percentile(99) if histogram is not None and histogram.count >= P99_FLOOR else None
+
+
+def in_words(seconds: float) -> str:
+    """Write a time for people: three digits, in seconds or milliseconds."""
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"

@@ -1,0 +1,98 @@
+"""Scripts of test_health.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from typing import Any
+
+import gevent
+import msgpack
+
+from geventecho.loadtest.measure import Account, Health, processor
+from geventecho.results import HealthSecond
+
+
+def sampled(health: Health) -> list[dict[str, Any]]:
+    """What was sampled, after the way from a worker to its master."""
+    samples = msgpack.loads(msgpack.dumps(health.take()))
+    assert health.take() == []
+    return [asdict(HealthSecond(*sample)) for sample in samples]
+
+
+def health_of(account: Account) -> Health:
+    return Health(account, lambda: 7, lambda nanoseconds: nanoseconds // 1_000_000_000)
+
+
+def stopped(seconds: float) -> list[dict[str, Any]]:
+    """This process is stopped for so long."""
+    health = health_of(Account())
+    health.start()
+    gevent.sleep(0.1)
+    command = f"kill -STOP {os.getpid()}; sleep {seconds}; kill -CONT {os.getpid()}"
+    with subprocess.Popen(["sh", "-c", command]) as stopper:
+        while stopper.poll() is None:
+            gevent.sleep(0.01)
+    gevent.sleep(0.1)
+    health.stop()
+    return sampled(health)
+
+
+def counted() -> list[dict[str, Any]]:
+    """Operations and planned tasks in two or three seconds of the clock."""
+    account = Account()
+    account.started, account.ok, account.planned = 1000, 900, 500  # before
+    health = health_of(account)
+    health.start()
+    end = time.perf_counter() + 1.2
+    while time.perf_counter() < end:
+        account.started += 4
+        account.ok += 1
+        account.failed += 1
+        account.aborted += 1
+        account.planned += 3
+        account.sent += 2
+        account.late += 1
+        account.dropped += 1
+        account.waited += 2
+        gevent.sleep(0.05)
+    health.stop()
+    samples = sampled(health)
+    health.start()  # of the next test
+    health.stop()
+    assert len(health.take()) == 1
+    return samples
+
+
+def beside_a_hog() -> dict[str, Any]:
+    """This process never rests, and another one shares its core."""
+    core = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    health = health_of(Account())
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as hog:
+        health.start()
+        used = time.process_time()
+        end = time.perf_counter() + 1.5
+        while time.perf_counter() < end:
+            gevent.sleep(0)
+        health.stop()
+        used = time.process_time() - used
+        hog.kill()
+    return {"used": used, "samples": sampled(health)}
+
+
+def without_files() -> list[dict[str, Any]]:
+    """A container that shows none of them."""
+    processor._opened = lambda path: -1
+    health = health_of(Account())
+    health.start()
+    gevent.sleep(0.1)
+    health.stop()
+    return sampled(health)
+
+
+def cgroup_files(membership: str) -> list[tuple[str, float]]:
+    return [(str(path), unit) for path, unit in processor.cgroup_files(membership)]
