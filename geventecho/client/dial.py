@@ -13,7 +13,7 @@ from gevent import socket
 from geventecho import errors
 from geventecho.address import Address, SockAddr, unsupported
 from geventecho.client.names import NAMES, Found
-from geventecho.net import Deadline, translate_connect, wait_ready
+from geventecho.net import Deadline, stamp_arrivals, translate_connect, wait_ready
 
 __all__ = ["check_target", "dial"]
 
@@ -37,7 +37,12 @@ def check_target(target: Address, source: Address | None = None) -> None:
 
 
 def dial(
-    target: Address, timeout: float | None, *, source: Address | None = None, nodelay: bool = True
+    target: Address,
+    timeout: float | None,
+    *,
+    source: Address | None = None,
+    nodelay: bool = True,
+    stamped: bool = False,
 ) -> tuple[socket.socket, SockAddr]:
     """Connect to the first of the target's addresses that answers.
 
@@ -46,6 +51,7 @@ def dial(
         timeout: seconds for everything, the name included; None waits as long as the kernel does.
         source: local IP address to connect from, and port (0 for any).
         nodelay: send small messages at once (TCP_NODELAY, tcp(7)).
+        stamped: have the kernel stamp what arrives, from the first segment on.
 
     Returns:
         The connected socket and the address it was connected to.
@@ -63,7 +69,7 @@ def dial(
             raise errors.ConnectError(f"it has no address of the family of {source}", address=target, phase="connect")
     for budget, (family, sockaddr) in _shares(addresses, deadline):
         try:
-            return _connect(family, sockaddr, budget, source, nodelay), sockaddr
+            return _connect(family, sockaddr, budget, source, nodelay, stamped), sockaddr
         except TimeoutError as error:
             failures.append((sockaddr, _timed_out(error, target, timeout)))
         except OSError as error:
@@ -94,12 +100,14 @@ def _last(failures: list[tuple[SockAddr, errors.ConnectError]]) -> errors.Connec
 
 
 def _connect(
-    family: int, sockaddr: SockAddr, deadline: Deadline, source: Address | None, nodelay: bool
+    family: int, sockaddr: SockAddr, deadline: Deadline, source: Address | None, nodelay: bool, stamped: bool
 ) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if nodelay and family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if stamped and family != socket.AF_UNIX:
+            stamp_arrivals(sock)
         if source is not None:
             if source.port == 0:
                 sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)

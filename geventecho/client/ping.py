@@ -41,7 +41,7 @@ class Ping:
     Attributes:
         sequence: its number, from 1.
         size: its payload, in bytes.
-        seconds: from sending its first byte to having its last one back; None when it was lost.
+        seconds: from sending its first byte to the arrival of its last one (`Traffic.seconds`); None when it was lost.
         error: why it was lost, or None.
     """
 
@@ -158,13 +158,13 @@ def _series(
             began = time.perf_counter()
             try:
                 if client is None:
-                    client = connect(target, timeout=timeout, connect_timeout=_limit(connect_limit, end))
+                    client = connect(target, timeout=timeout, connect_timeout=_limit(connect_limit, end), timed=True)
                 limit = _limit(echo_limit, end)
                 began = time.perf_counter()
                 client.echo(payload, timeout=limit)
-                elapsed = time.perf_counter() - began
+                seconds = client.traffic.seconds
                 _check_nothing_follows(client)
-                ping = Ping(sequence, size, seconds=elapsed)
+                ping = Ping(sequence, size, seconds=seconds)
                 any_answered = True
             except NetworkError as error:
                 if client is not None:

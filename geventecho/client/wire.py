@@ -18,8 +18,9 @@ from greenlet import getcurrent, greenlet
 
 from geventecho.address import Address
 from geventecho.client.reply import EchoReader, ReplyReader
+from geventecho.client.traffic import Traffic
 from geventecho.errors import ConcurrentUse, NetworkError, ReadTimeout, TornStream, WriteTimeout
-from geventecho.net import EXPIRED, QUIET, READY, check_free, make_timer, translate_io, woken_by
+from geventecho.net import EXPIRED, QUIET, READY, StampClock, check_free, make_timer, translate_io, woken_by
 
 __all__ = ["RECEIVE_SIZE", "Wire"]
 
@@ -42,28 +43,30 @@ class Wire:
         sock: a connected gevent socket; the wire closes it.
         target: its peer, for the errors.
         timeout: seconds the calls take that are not given others; None is no limit.
+        clock: times the traffic; None does not time it.
 
     Attributes:
         poll: poll(0) is true when there is something to read: a byte, the FIN or an error. It costs a third of a
             receive that fails.
-        sent: bytes the kernel took from us.
-        received: bytes we took from the kernel.
+        traffic: what it has carried.
     """
 
     __slots__ = (
         "_read_event", "_recv", "_send", "_switch", "_target", "_timer", "_write_event", "poll",
-        "received", "sent", "sock", "timeout",
+        "sock", "timeout", "traffic",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, target: Address, timeout: float | None) -> None:
+    def __init__(
+        self, sock: socket.socket, target: Address, timeout: float | None, clock: StampClock | None = None
+    ) -> None:
         self.sock = sock
         self._target = target
         self.timeout = timeout
-        self.sent = self.received = 0
+        self.traffic = Traffic()
         # gevent's own watchers and not new ones: close() then finds and wakes whoever waits on them.
         self._read_event = sock._read_event
         self._write_event = sock._write_event
-        self._recv = sock._sock.recv
+        self._recv = sock._sock.recv if clock is None else self.traffic.timed(sock, clock)
         self._send = sock._sock.send
         # As greenlet does it: the hub's own switch() first looks for something that no greenlet here has.
         self._switch = partial(greenlet.switch, get_hub())
@@ -88,6 +91,8 @@ class Wire:
 
     def write(self, data: bytes | memoryview, seconds: float | None) -> None:
         """All of `data`, within `seconds`."""
+        if self.traffic.is_timed:
+            self.traffic.begin_message()
         sent = self.write_now(data)
         if sent == len(data):
             return
@@ -105,7 +110,7 @@ class Wire:
 
         Bytes of other greenlets would come inside the message. `echo` calls `_send` itself and is refused, too.
         """
-        owner, before = getcurrent(), self.sent - sent
+        owner, before = getcurrent(), self.traffic.bytes_sent - sent
         send: Callable[[bytes | memoryview], int] = self._send
 
         def send_own(data: bytes | memoryview) -> int:
@@ -118,7 +123,7 @@ class Wire:
             yield
         finally:
             if self._send is send_own:  # else this side has closed meanwhile
-                taken = self.sent - before
+                taken = self.traffic.bytes_sent - before
                 self._send = send if taken in (0, size) else partial(_refuse_torn, self._target, taken, size)
 
     def check_no_reader(self) -> None:
@@ -169,6 +174,8 @@ class Wire:
         try:
             sent = 0
             if payload:
+                if self.traffic.is_timed:
+                    self.traffic.begin()
                 sent = self.write_now(payload)
             elif self._feed(reader):
                 return
@@ -198,35 +205,31 @@ class Wire:
             check_free(event)
         timer = self._timer if seconds == self.timeout else make_timer(seconds)
         switch = getcurrent().switch
-        size = len(payload)
+        size, traffic = len(payload), self.traffic
         sent, reply, phase = 0, b"", "write"
         try:
             timer.again(switch, EXPIRED, update=True)
             event.start(switch, READY)
+            if traffic.is_timed:
+                traffic.begin()
             try:
                 if size <= RECEIVE_SIZE:
                     sent = self._send(payload)
-                    self.sent += sent
+                    traffic.bytes_sent += sent
                     phase = "read"
                     if sent == size:
                         woken = self._switch()
                         if woken is not READY and woken_by(woken) is EXPIRED:
                             raise self._too_late(0, seconds)
                         reply = self._recv(size)
-                        self.received += len(reply)
+                        traffic.bytes_received += len(reply)
                         if reply == payload:
                             return b""
                 else:
                     sent = self.write_now(payload)
             except BlockingIOError:
                 pass
-            reader = EchoReader(payload, self._target)
-            if reply:
-                reader.feed(reply)
-            if sent < size:
-                self._write_and_feed(payload, sent, reader, seconds)
-            self._feed_until_complete(reader, seconds)
-            return reader.rest
+            return self._echo_rest(payload, sent, reply, seconds)
         except NetworkError:
             raise
         except OSError as error:  # close() raises one too, while we wait
@@ -234,6 +237,16 @@ class Wire:
         finally:
             event.stop()
             timer.stop()
+
+    def _echo_rest(self, payload: bytes | memoryview, sent: int, reply: bytes, seconds: float | None) -> bytes:
+        """Go on with an echo of which so many bytes were sent and `reply` came back; returns what came after it."""
+        reader = EchoReader(payload, self._target)
+        if reply:
+            reader.feed(reply)
+        if sent < len(payload):
+            self._write_and_feed(payload, sent, reader, seconds)
+        self._feed_until_complete(reader, seconds)
+        return reader.rest
 
     def read_now(self, size: int) -> bytes | None:
         """What there is, up to `size` bytes; None for nothing yet, b"" once the peer has closed."""
@@ -243,7 +256,7 @@ class Wire:
             return None
         except OSError as error:
             raise translate_io(error, self._target, "read") from error
-        self.received += len(data)
+        self.traffic.bytes_received += len(data)
         return data
 
     def write_now(self, data: bytes | memoryview) -> int:
@@ -256,7 +269,7 @@ class Wire:
             return 0
         except OSError as error:
             raise translate_io(error, self._target, "write") from error
-        self.sent += count
+        self.traffic.bytes_sent += count
         return count
 
     def _not_taken(self, unsent: int, seconds: float | None) -> WriteTimeout:

@@ -8,16 +8,20 @@ from geventecho.net.descriptors import descriptor_capacity, grow_descriptor_tabl
 from geventecho.net.failures import is_broken, translate_connect, translate_io
 from geventecho.net.instant_timer import InstantTimer
 from geventecho.net.linger import abort, linger_time, never_linger
+from geventecho.net.stamps import CLOCK, STAMP_SPACE, StampClock, stamp_arrivals
 from geventecho.net.tcp_info import local_liveness, tcp_liveness, undelivered, unread, unsent
 from geventecho.net.wait import EXPIRED, QUIET, READY, check_free, make_timer, wait_ready, woken_by
 
 __all__ = [
+    "CLOCK",
     "EXPIRED",
     "QUIET",
     "READY",
+    "STAMP_SPACE",
     "Deadline",
     "InstantTimer",
     "QueueDrops",
+    "StampClock",
     "abort",
     "check_free",
     "descriptor_capacity",
@@ -28,6 +32,7 @@ __all__ = [
     "make_timer",
     "never_linger",
     "raise_descriptor_limit",
+    "stamp_arrivals",
     "tcp_liveness",
     "translate_connect",
     "translate_io",

@@ -1,0 +1,89 @@
+"""The kernel's arrival times of what a socket receives, as time.perf_counter_ns() counts.
+
+With SO_TIMESTAMPNS (socket(7)) a recvmsg(2) also gives the time at which the last segment of its bytes arrived. Of a
+Unix socket there is none. The kernel begins to stamp a moment after the first socket of the machine asked for it.
+
+The stamps are of CLOCK_REALTIME, which may be set while a test runs. On Linux it is CLOCK_MONOTONIC plus an offset, at
+the same rate also while NTP slews it: only a step changes the offset (clock_settime(2), a leap second).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from time import perf_counter_ns, time_ns
+from typing import Any, Final
+
+from gevent import socket
+
+__all__ = ["CLOCK", "STAMP_SPACE", "StampClock", "stamp_arrivals"]
+
+SO_TIMESTAMPNS: Final = 35  # asm-generic/socket.h; Python does not have it
+STAMP: Final = struct.Struct("@ll")  # struct timespec: seconds and nanoseconds
+STAMP_SPACE: Final = socket.CMSG_SPACE(STAMP.size)
+"""Bytes of ancillary data that one stamp takes."""
+NANOSECONDS: Final = 1_000_000_000
+NEAR: Final = 10_000
+"""Nanoseconds that the offset may seem to change without a step: the two clocks are read one after the other, which
+takes less than 100 ns (p99), and more in a virtual machine that reads them by a system call."""
+READINGS: Final = 5
+"""Pairs of readings of which the closest pair counts: a thread may lose its core between two readings."""
+
+
+def stamp_arrivals(sock: socket.socket) -> None:
+    """Have the kernel stamp what arrives at a socket that is not a Unix one."""
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+
+
+class StampClock:
+    """Converts stamps, and notices when the clock they were made by is stepped.
+
+    Args:
+        monotonic: nanoseconds of CLOCK_MONOTONIC.
+        wall: nanoseconds of CLOCK_REALTIME.
+
+    Attributes:
+        offset: what `wall` is more than `monotonic`.
+        steps: how many steps were noticed.
+    """
+
+    __slots__ = ("monotonic", "offset", "steps", "wall")
+
+    def __init__(self, monotonic: Callable[[], int] = perf_counter_ns, wall: Callable[[], int] = time_ns) -> None:
+        self.monotonic = monotonic
+        self.wall = wall
+        self.steps = 0
+        self.offset = self._read_offset()
+
+    def arrival(self, ancillary: list[Any], read: int) -> int:
+        """Convert the stamp of a recvmsg(2) that has just returned.
+
+        Args:
+            ancillary: the ancillary data, which is one stamp.
+            read: when it returned.
+
+        Returns:
+            When the bytes arrived; 0 if the stamp says that this was after they were read. A stamp that was made before
+            a step and is converted after it may be wrong: what is read first after a change of `steps` is not sure.
+        """
+        # A thread that loses its core between the two readings sees a change that goes away. A step stays.
+        if not -NEAR < self.wall() - read - self.offset < NEAR:
+            offset = self._read_offset()
+            if abs(offset - self.offset) > NEAR:
+                self.steps += 1
+            self.offset = offset
+        seconds, nanoseconds = STAMP.unpack(ancillary[0][2])
+        arrived: int = seconds * NANOSECONDS + nanoseconds - self.offset
+        return arrived if arrived <= read else 0
+
+    def _read_offset(self) -> int:
+        readings = []
+        for _ in range(READINGS):
+            before = self.monotonic()
+            wall = self.wall()
+            readings.append((self.monotonic() - before, wall - before))
+        return min(readings)[1]
+
+
+CLOCK: Final = StampClock()
+"""The clocks of this process."""
