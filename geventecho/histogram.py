@@ -24,8 +24,8 @@ NANOSECONDS: Final = 1_000_000_000
 UPPER_HALVES: Final = slice(1 if sys.byteorder == "little" else 0, None, 2)
 EMPTY_RANGE: Final = (1, 0)  # no time lies in it, so that the first one widens it like any other
 
-# At rest: how many buckets there are, the first, widths of gaps and counts in bytes, total (two words), min and max.
-HEADER: Final = struct.Struct("<HHBBQQQQ")
+# At rest: count, total (two words), min, max, number of buckets, the first, widths of gaps and counts in bytes.
+HEADER: Final = struct.Struct("<QQQQQHHBB")
 WORD_BITS: Final = 64
 # The struct codes of unsigned integers, by their width in bytes.
 CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -38,11 +38,13 @@ class Histogram:
     beyond. `min`, `max`, `mean` and the percentiles are None while nothing is counted.
     """
 
-    __slots__ = ("_buckets", "_max", "_min", "_total", "count")
+    # What `from_bytes` restores stays in that form until it changes: a record is read a thousand histograms at a time.
+    __slots__ = ("_at_rest", "_buckets", "_max", "_min", "_total", "count")
 
     def __init__(self) -> None:
         self.count = 0
         self._buckets: Counter[int] = Counter()
+        self._at_rest = b""
         self._total = 0
         self._min, self._max = EMPTY_RANGE
 
@@ -62,14 +64,20 @@ class Histogram:
         if low < 0:
             nanoseconds, low = [max(0, time) for time in nanoseconds], 0
         floats = struct.pack(f"{len(nanoseconds)}f", *nanoseconds)
-        self._buckets.update(memoryview(floats).cast("H")[UPPER_HALVES])
+        self._opened().update(memoryview(floats).cast("H")[UPPER_HALVES])
         self._add(len(nanoseconds), sum(nanoseconds), low, max(nanoseconds))
 
     def merge(self, other: Histogram) -> None:
         """Add all that `other` counted, as if it had been counted here."""
-        self._buckets.update(other._buckets)
         if other.count:
+            self._opened().update(dict(other.buckets()))
             self._add(other.count, other._total, other._min, other._max)
+
+    def _opened(self) -> Counter[int]:
+        if self._at_rest:
+            self._buckets.update(dict(_buckets_of(self._at_rest)))
+            self._at_rest = b""
+        return self._buckets
 
     def _add(self, count: int, total: int, low: int, high: int) -> None:
         is_empty = self.count == 0
@@ -95,7 +103,10 @@ class Histogram:
 
     def buckets(self) -> list[tuple[int, int]]:
         """(bucket, count) of each bucket that has a time, the shortest times first. `middle` gives its time."""
-        return sorted(self._buckets.items())
+        if self._at_rest:
+            return _buckets_of(self._at_rest)
+        buckets = sorted(self._buckets)
+        return list(zip(buckets, map(self._buckets.__getitem__, buckets), strict=True))
 
     def percentile(self, percent: float) -> float | None:
         """The time that `percent` of all times do not exceed (nearest rank), in seconds.
@@ -120,13 +131,14 @@ class Histogram:
 
     def to_bytes(self) -> bytes:
         """All of it, in two bytes for most buckets: the gap to the one before, and the count."""
-        if not self.count:
-            return b""
-        buckets, counts = zip(*self.buckets(), strict=True)
+        if self._at_rest or not self.count:
+            return self._at_rest
+        buckets = sorted(self._buckets)
+        counts = [*map(self._buckets.__getitem__, buckets)]
         gaps = [*map(sub, buckets[1:], buckets)]
         widths = _width(gaps), _width(counts)
-        high, low = divmod(self._total, 1 << WORD_BITS)
-        header = HEADER.pack(len(buckets), buckets[0], *widths, high, low, self._min, self._max)
+        total = divmod(self._total, 1 << WORD_BITS)
+        header = HEADER.pack(self.count, *total, self._min, self._max, len(buckets), buckets[0], *widths)
         return header + struct.pack(_layout(len(buckets), *widths), *gaps, *counts)
 
     @classmethod
@@ -134,17 +146,13 @@ class Histogram:
         """Restore what `to_bytes` gave."""
         histogram = cls()
         if data:
-            size, first, gap_width, count_width, high, low, shortest, longest = HEADER.unpack_from(data)
-            numbers = struct.unpack_from(_layout(size, gap_width, count_width), data, HEADER.size)
-            gaps, counts = numbers[: size - 1], numbers[size - 1 :]
-            histogram._buckets.update(dict(zip(accumulate(gaps, initial=first), counts, strict=True)))
-            histogram._add(sum(counts), (high << WORD_BITS) + low, shortest, longest)
+            count, high, low, shortest, longest, *_ = HEADER.unpack_from(data)
+            histogram._add(count, (high << WORD_BITS) + low, shortest, longest)
+            histogram._at_rest = data
         return histogram
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Histogram) and (self._total, self._min, self._max, self._buckets) == (
-            other._total, other._min, other._max, other._buckets
-        )  # fmt: skip
+        return isinstance(other, Histogram) and self.to_bytes() == other.to_bytes()
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -156,6 +164,12 @@ def middle(bucket: int) -> float:
     """The time that stands for those in a bucket, in nanoseconds: at most 0.4 % away from each."""
     lower, upper = struct.unpack(">2f", struct.pack(">HHHH", bucket, 0, bucket + 1, 0))
     return float((lower + upper) / 2)
+
+
+def _buckets_of(data: bytes) -> list[tuple[int, int]]:
+    size, first, gap_width, count_width = HEADER.unpack_from(data)[-4:]
+    numbers = struct.unpack_from(_layout(size, gap_width, count_width), data, HEADER.size)
+    return list(zip(accumulate(numbers[: size - 1], initial=first), numbers[size - 1 :], strict=True))
 
 
 def _width(numbers: Sequence[int]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from random import Random
 
 import pytest
 
@@ -20,6 +21,11 @@ def counted(times: list[float]) -> Histogram:
     for seconds in times:
         histogram.record(seconds)
     return histogram
+
+
+def figures(histogram: Histogram) -> list[float | None]:
+    percentiles = [histogram.percentile(percent) for percent in (0, 1, 50, 90, 99, 99.9, 99.99, 100)]
+    return [histogram.count, histogram.min, histogram.max, histogram.mean, *percentiles]
 
 
 def nearest_rank(times: list[float], percent: float) -> float:
@@ -49,17 +55,41 @@ def test_count_extremes_and_mean_are_exact(times: list[float]) -> None:
     assert (histogram.percentile(0), histogram.percentile(100)) == (histogram.min, histogram.max)
 
 
-@given(st.lists(latencies, max_size=50), st.lists(latencies, max_size=50), st.lists(latencies, max_size=50))
-def test_merging_equals_counting_all_in_one(one: list[float], two: list[float], three: list[float]) -> None:
-    together = counted(one + two + three)
-    left = counted(one)
-    left.merge(counted(two))
-    left.merge(counted(three))
-    right = counted(three)
-    right.merge(counted(one))
-    right.merge(counted(two))
-    assert left == together == right
-    assert left != counted([*one, *two, *three, 1.0])
+@given(st.lists(st.lists(latencies, max_size=50), max_size=5), st.randoms())
+def test_merged_figures_equal_those_of_the_pooled_samples_in_any_order(
+    parts: list[list[float]], chance: Random
+) -> None:
+    pooled = counted([seconds for part in parts for seconds in part])
+    histograms = [counted(part) for part in parts]
+    chance.shuffle(histograms)
+    merged = Histogram()
+    for histogram in histograms:
+        # As it arrives from a worker, or as it was counted.
+        merged.merge(chance.choice([histogram, Histogram.from_bytes(histogram.to_bytes())]))
+    assert merged == pooled
+    assert figures(merged) == figures(pooled)
+    merged.record(1.0)
+    assert merged != pooled
+
+
+def test_a_hundred_thousand_times_are_each_within_one_percent() -> None:
+    chance = Random(1)
+    times = sorted(round(10 ** chance.uniform(3, 11)) for _ in range(100_000))  # 1 µs to 100 s
+    histogram = Histogram()
+    histogram.count_all(times)
+    spread = [time for bucket, count in histogram.buckets() for time in [middle(bucket)] * count]
+    assert max(abs(found / time - 1) for found, time in zip(spread, times, strict=True)) < 0.004
+
+
+@pytest.mark.parametrize("sigma", [0.1, 1.0, 3.0])
+def test_percentiles_agree_with_numpy(sigma: float) -> None:
+    numpy = pytest.importorskip("numpy", reason="needs numpy, of requirements-dev.txt")
+    times = (numpy.random.default_rng(1).lognormal(0, sigma, 100_001) * 1e6).astype(int)
+    histogram = Histogram()
+    histogram.count_all(times.tolist())
+    for percent in (0.01, 1, 25, 50, 90, 95, 99, 99.9, 99.99):
+        exact = numpy.percentile(times, percent, method="inverted_cdf") / 1e9
+        assert histogram.percentile(percent) == pytest.approx(float(exact), rel=0.005)
 
 
 @given(st.lists(st.integers(min_value=-(10**6), max_value=10**15), max_size=100))

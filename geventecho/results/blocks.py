@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final, Self, TypeAlias
 
 from geventecho.histogram import Histogram
@@ -29,8 +30,8 @@ MOST_BLOCKS: Final = 1024
 UNMERGED_SECONDS: Final = 32
 # After a merge of all neighbours, a few blocks are packed at a time: all at once would stop the master for seconds.
 PACKED_AT_ONCE: Final = 4
-# Ends the widening of blocks where there are more boundaries than blocks may be: 194 days.
-WIDEST_SECONDS: Final = 1 << 24
+# Ends the widening of blocks where there are more boundaries than blocks may be: 18 hours.
+WIDEST_SECONDS: Final = 1 << 16
 
 # At rest: the integers of a block, and the length of each histogram.
 HEADER: Final = struct.Struct(f"<8Q{2 * len(TIMES)}I")
@@ -90,16 +91,16 @@ class Block:
             self.start, self.seconds, self.ok, self.failed, self.dropped,
             self.bytes_sent, self.bytes_received, self.clock_steps, *map(len, parts),
         )  # fmt: skip
-        return zlib.compress(header + b"".join(parts))
+        return header + zlib.compress(b"".join(parts), level=1)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
         """Restore what `pack` gave."""
-        data = zlib.decompress(packed)
-        numbers = HEADER.unpack_from(data)
+        numbers = HEADER.unpack_from(packed)
+        data = zlib.decompress(packed[HEADER.size :])
         block = cls(*numbers[:8])
         places = [(times, name) for times in (block.times, block.failed_times) for name in TIMES]
-        offset = HEADER.size
+        offset = 0
         for (times, name), length in zip(places, numbers[8:], strict=True):
             times[name] = Histogram.from_bytes(data[offset : offset + length])
             offset += length
@@ -121,21 +122,24 @@ class Blocks:
         self._loose: set[int] = set()  # starts of blocks that are in several parts
         self._newest = 0
 
-    def add(self, block: Block) -> None:
-        """Add the counts of a second, or a block of another record."""
-        width = 1 << (block.seconds - 1).bit_length()
+    def add(self, packed: bytes) -> None:
+        """Add the counts of a second, or a block of another record, as `Block.pack` gave it."""
+        start, seconds, *_ = HEADER.unpack_from(packed)
+        width = 1 << (seconds - 1).bit_length()
         if width > 1:
             self._widen(max(width, self.width))
-            self._settle(block.start, [block.pack()])
+            self._settle(start, [packed])
         else:
-            self._recent.setdefault(block.start, []).append(block.pack())
-        self._newest = max(self._newest, block.start)
-        for second in [second for second in self._recent if second <= self._newest - UNMERGED_SECONDS]:
+            self._recent.setdefault(start, []).append(packed)
+        self._newest = max(self._newest, start)
+        settled = self._newest - UNMERGED_SECONDS
+        for second in [second for second in self._recent if second <= settled]:
             self._settle(second, self._recent.pop(second))
         while len(self._settled) > MOST_BLOCKS and self.width < WIDEST_SECONDS:
             self._widen(2 * self.width)
-        for _ in range(min(PACKED_AT_ONCE, len(self._loose))):
-            start = self._loose.pop()
+        whole = (start for start in self._loose if start + self.width <= settled)
+        for start in [*islice(whole, PACKED_AT_ONCE)]:
+            self._loose.remove(start)
             self._settled[start] = [_merged(self._settled[start]).pack()]
 
     def __iter__(self) -> Iterator[Block]:
@@ -218,11 +222,11 @@ class Record:
         self.rows: dict[RowKey, Blocks] = {}
         self.boundaries: set[int] = set()
 
-    def add(self, row: RowKey, block: Block) -> None:
-        """Add what a row did in a second, or a block of another record."""
+    def add(self, row: RowKey, block: Block | bytes) -> None:
+        """Add what a row did in a second, or a block of another record; packed or not."""
         if row not in self.rows:
             row = self._place(row)
-        self.rows[row].add(block)
+        self.rows[row].add(block if isinstance(block, bytes) else block.pack())
 
     def merge(self, other: Record) -> None:
         """Add all that `other` has, as if it had been added here."""
