@@ -22,7 +22,6 @@ __all__ = ["Histogram", "middle"]
 
 NANOSECONDS: Final = 1_000_000_000
 UPPER_HALVES: Final = slice(1 if sys.byteorder == "little" else 0, None, 2)
-EMPTY_RANGE: Final = (1, 0)  # no time lies in it, so that the first one widens it like any other
 
 # At rest: count, total (two words), min, max, number of buckets, the first, widths of gaps and counts in bytes.
 HEADER: Final = struct.Struct("<QQQQQHHBB")
@@ -46,7 +45,7 @@ class Histogram:
         self._buckets: Counter[int] = Counter()
         self._at_rest = b""
         self._total = 0
-        self._min, self._max = EMPTY_RANGE
+        self._min = self._max = 0
 
     def record(self, seconds: float) -> None:
         """Count one time; below 0 counts as 0.
