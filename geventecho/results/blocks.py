@@ -11,7 +11,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Final, Self, TypeAlias
 
 from geventecho.histogram import Histogram
@@ -28,8 +27,6 @@ MOST_ROWS: Final = 200
 MOST_BLOCKS: Final = 1024
 # A boundary may be told this late: a stage of a load shape is known as one when it has lasted for 10 s.
 UNMERGED_SECONDS: Final = 32
-# After a merge of all neighbours, a few blocks are packed at a time: all at once would stop the master for seconds.
-PACKED_AT_ONCE: Final = 4
 # Ends the widening of blocks where there are more boundaries than blocks may be: 18 hours.
 WIDEST_SECONDS: Final = 1 << 16
 
@@ -137,10 +134,11 @@ class Blocks:
             self._settle(second, self._recent.pop(second))
         while len(self._settled) > MOST_BLOCKS and self.width < WIDEST_SECONDS:
             self._widen(2 * self.width)
-        whole = (start for start in self._loose if start + self.width <= settled)
-        for start in [*islice(whole, PACKED_AT_ONCE)]:
-            self._loose.remove(start)
-            self._settled[start] = [_merged(self._settled[start]).pack()]
+        # One at a time: to pack all of them anew when the blocks widen would stop the master for seconds.
+        whole = next((start for start in self._loose if start + self.width <= settled), None)
+        if whole is not None:
+            self._loose.remove(whole)
+            self._settled[whole] = [_merged(self._settled[whole]).pack()]
 
     def __iter__(self) -> Iterator[Block]:
         cells = self._cells()
