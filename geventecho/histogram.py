@@ -12,7 +12,7 @@ import math
 import struct
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import accumulate
 from operator import sub
@@ -69,7 +69,7 @@ class Histogram:
     def merge(self, other: Histogram) -> None:
         """Add all that `other` counted, as if it had been counted here."""
         if other.count:
-            self._opened().update(dict(other.buckets()))
+            self._opened().update(dict(_buckets_of(other._at_rest)) if other._at_rest else other._buckets)
             self._add(other.count, other._total, other._min, other._max)
 
     def _opened(self) -> Counter[int]:
@@ -103,7 +103,7 @@ class Histogram:
     def buckets(self) -> list[tuple[int, int]]:
         """(bucket, count) of each bucket that has a time, the shortest times first. `middle` gives its time."""
         if self._at_rest:
-            return _buckets_of(self._at_rest)
+            return list(_buckets_of(self._at_rest))
         buckets = sorted(self._buckets)
         return list(zip(buckets, map(self._buckets.__getitem__, buckets), strict=True))
 
@@ -165,10 +165,10 @@ def middle(bucket: int) -> float:
     return float((lower + upper) / 2)
 
 
-def _buckets_of(data: bytes) -> list[tuple[int, int]]:
+def _buckets_of(data: bytes) -> Iterable[tuple[int, int]]:
     size, first, gap_width, count_width = HEADER.unpack_from(data)[-4:]
     numbers = struct.unpack_from(_layout(size, gap_width, count_width), data, HEADER.size)
-    return list(zip(accumulate(numbers[: size - 1], initial=first), numbers[size - 1 :], strict=True))
+    return zip(accumulate(numbers[: size - 1], initial=first), numbers[size - 1 :], strict=True)
 
 
 def _width(numbers: Sequence[int]) -> int:
