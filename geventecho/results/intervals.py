@@ -1,0 +1,357 @@
+"""Percentiles with 95 % confidence intervals that hold when neighbouring seconds resemble each other.
+
+Order statistics. Of independent samples, how many lie below a percentile is binomial; so two of the sorted samples
+enclose it with 95 % confidence (David & Nagaraja, Order Statistics, 2003, section 7.1). Where there are too few samples
+for such a pair, there is no percentile. No interval is narrower than this one.
+
+Samples of one second are not independent: a slow second slows all of them. A slow second also makes the next one slow.
+So what is asked here is the variance of a share, that of the samples above the percentile, and how many independent
+samples would have the same. Wilson's score interval for that many (Wilson 1927) says between which shares the true one
+lies, and the samples at these shares are the interval's ends (Woodruff 1952). The variance is the larger of two:
+
+- The circular block bootstrap over seconds (Künsch 1989; Politis & Romano 1992). Its variance of a share has a closed
+  form, the mean square of all sums of `block_length` neighbouring seconds, so nothing is drawn, and the result is exact
+  and the same each time. The length follows the autocorrelation (Politis & White 2004).
+- Of p99 and above, only the few slowest seconds decide, and a minute holds too few of those to tell how they vary. But
+  every second tells how the levels of seconds vary. The second estimate moves the times of all seconds, brought to one
+  level, up and down like that.
+
+In synthetic runs of 60 s with correlated levels (0.5), the bootstrap alone holds the true p99 in about 88 of 100; both
+together hold it in 95 or more.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+from operator import mul
+from statistics import NormalDist
+from typing import Final
+
+from geventecho.histogram import NANOSECONDS, Histogram, middle
+
+__all__ = ["FLOORS", "QUANTILES", "Estimate", "Percentile", "enclosing_rank", "estimate"]
+
+QUANTILES: Final = (50, 90, 95, 99, 99.9, 99.99)
+TAIL: Final = 0.025  # on each side of an interval of 95 %
+DEVIATIONS: Final = -NormalDist().inv_cdf(TAIL)
+
+FEWEST_BLOCKS: Final = 20
+# Fewer independent seconds than these say too little, and a run that drifts has fewer.
+FEWEST_INDEPENDENT: Final = 5
+MOST_CORRELATED: Final = 0.95
+# The estimated variance scatters like that of a sixth as many independent seconds (at 60: 0.45 in its logarithm).
+BLOCKS_PER_DEGREE: Final = 6
+
+# Lost operations, as a bucket after all others.
+LOST: Final = 1 << 16
+# The number of a bucket grows like the logarithm of its time, so the mean number is the level of a second. Times below
+# 1 µs count as 1 µs there.
+SHORTEST_BUCKET: Final = 0x447A
+# The levels of seconds, in standard deviations from the middle one, and how often they occur.
+LEVELS: Final = [half / 2 for half in range(-6, 7)]
+WEIGHTS: Final = [NormalDist().pdf(level) / sum(map(NormalDist().pdf, LEVELS)) for level in LEVELS]
+TENTH_TO_NINTH: Final = 2 * NormalDist().inv_cdf(0.9)  # of a normal distribution, in standard deviations
+
+
+@dataclass(frozen=True, slots=True)
+class Percentile:
+    """A percentile and the interval that holds the true one with 95 % confidence, in nanoseconds; infinite if lost."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The percentiles of one row.
+
+    Attributes:
+        percentiles: by percent; None where there are too few samples.
+        missing: how many more samples those need.
+        method: "bootstrap", or "order statistics" where there are fewer than 20 blocks.
+        block_length: blocks that the bootstrap takes together; 1 where there is none.
+        is_unsteady: neighbouring blocks are so alike that the run is too short for its intervals.
+    """
+
+    percentiles: dict[float, Percentile | None]
+    missing: dict[float, int]
+    method: str
+    block_length: int
+    is_unsteady: bool
+
+
+def estimate(
+    blocks: Sequence[Histogram], lost: Sequence[int] | None = None, quantiles: Sequence[float] = QUANTILES
+) -> Estimate:
+    """Estimate percentiles of all samples of a row.
+
+    Args:
+        blocks: the times of blocks of equal width, one after the other; those without any too.
+        lost: for each block, how many operations count as infinitely long; none by default.
+        quantiles: which percentiles, in percent, each above 0 and below 100.
+    """
+    rows = [_Counts(block.buckets(), more) for block, more in zip(blocks, lost or [0] * len(blocks), strict=True)]
+    pooled = _Pooled(rows, sum(lost or ()), blocks)
+    seconds = _Seconds(rows) if len(rows) >= FEWEST_BLOCKS else None
+    return Estimate(
+        percentiles={
+            percent: _percentile(percent, pooled, seconds) if pooled.total >= _floor(percent) else None
+            for percent in quantiles
+        },
+        missing={percent: _floor(percent) - pooled.total for percent in quantiles if pooled.total < _floor(percent)},
+        method="bootstrap" if seconds else "order statistics",
+        block_length=seconds.block_length if seconds else 1,
+        is_unsteady=seconds is not None and len(rows) < FEWEST_INDEPENDENT * seconds.per_independent,
+    )
+
+
+def _floor(percent: float) -> int:
+    """The fewest samples of which a sorted pair encloses a percentile with 95 % confidence."""
+    return math.ceil(math.log(TAIL) / math.log(max(percent, 100 - percent) / 100))
+
+
+FLOORS: Final = {percent: _floor(percent) for percent in QUANTILES}
+
+
+def _percentile(percent: float, pooled: _Pooled, seconds: _Seconds | None) -> Percentile:
+    part = Fraction(str(percent)) / 100
+    rank = math.ceil(part * pooled.total)
+    low: float = enclosing_rank(pooled.total, float(part))
+    high: float = pooled.total + 1 - enclosing_rank(pooled.total, float(1 - part))
+    if seconds:
+        fewest, most = seconds.shares_above(pooled, pooled.bucket_of(rank), float(1 - part))
+        # The sample of a rank stands for the middle of its part of all: half a rank is below it.
+        low = max(1, min(low, (1 - most) * pooled.total + 0.5))
+        high = min(pooled.total, max(high, (1 - fewest) * pooled.total + 0.5))
+    value = pooled.value_of(rank)
+    return Percentile(value, min(value, pooled.time_of(low)), max(value, pooled.time_of(high)))
+
+
+def enclosing_rank(samples: int, part: float) -> int:
+    """The highest rank whose sample is above the true quantile in at most 2.5 % of all runs; 0 if there is none."""
+    below = max(0, math.floor(samples * part - DEVIATIONS * math.sqrt(samples * part * (1 - part))))
+    chance = math.exp(
+        math.lgamma(samples + 1) - math.lgamma(below + 1) - math.lgamma(samples - below + 1)
+        + below * math.log(part) + (samples - below) * math.log1p(-part)
+    )  # fmt: skip
+    odds = (1 - part) / part
+    tail, term = 0.0, chance
+    for fewer in range(below, -1, -1):
+        tail += term
+        if term < tail * 1e-15:
+            break
+        term *= odds * fewer / (samples - fewer + 1)
+    while tail > TAIL and below >= 0:
+        tail -= chance
+        chance *= odds * below / (samples - below + 1)
+        below -= 1
+    if below < 0:
+        return 0
+    while tail + (chance := chance * (samples - below) / (below + 1) / odds) <= TAIL:
+        tail += chance
+        below += 1
+    return below + 1
+
+
+class _Counts:
+    """Samples by bucket.
+
+    Attributes:
+        buckets: those with a sample, the shortest times first.
+        counts: of each, as many; one more for lost samples.
+        below: how many samples lie before each bucket, before the lost ones, and in all.
+        finite: how many samples are not lost.
+        total: how many there are.
+    """
+
+    __slots__ = ("below", "buckets", "counts", "finite", "total")
+
+    def __init__(self, pairs: Sequence[tuple[int, int]], lost: int = 0) -> None:
+        self.buckets = [bucket for bucket, _ in pairs]
+        self.counts = [count for _, count in pairs]
+        self.below = [*accumulate([*self.counts, lost], initial=0)]
+        self.finite, self.total = self.below[-2:]
+
+    def around(self, bucket: int) -> tuple[int, int]:
+        """How many samples lie below a bucket, and in or below it."""
+        if bucket == LOST:
+            return self.finite, self.total
+        return self.below[bisect_left(self.buckets, bucket)], self.below[bisect_right(self.buckets, bucket)]
+
+
+class _Pooled(_Counts):
+    """The samples of all blocks."""
+
+    __slots__ = ("longest", "shortest")
+
+    def __init__(self, rows: Sequence[_Counts], lost: int, blocks: Sequence[Histogram]) -> None:
+        super().__init__(_added((row.buckets, row.counts) for row in rows), lost)
+        self.shortest = min((block.min for block in blocks if block.min is not None), default=0.0) * NANOSECONDS
+        self.longest = max((block.max for block in blocks if block.max is not None), default=0.0) * NANOSECONDS
+
+    def bucket_of(self, rank: float) -> int:
+        """The bucket of a sample, by its rank from 1."""
+        place = bisect_right(self.below, rank - 0.5) - 1
+        return self.buckets[place] if place < len(self.buckets) else LOST
+
+    def value_of(self, rank: int) -> float:
+        """The time that stands for the sample of a rank, in nanoseconds, as `Histogram.percentile` has it."""
+        bucket = self.bucket_of(rank)
+        return self.time_of(rank) if bucket == LOST or rank in (1, self.finite) else self._known(middle(bucket))
+
+    def time_of(self, rank: float) -> float:
+        """The time at a rank, in nanoseconds, as if those in a bucket were spread evenly in it."""
+        if rank <= 1 and self.finite:
+            return self.shortest
+        if rank == self.finite:
+            return self.longest
+        bucket = self.bucket_of(rank)
+        if bucket == LOST:
+            return math.inf
+        first, last = self.around(bucket)
+        lower = (middle(bucket - 1) + middle(bucket)) / 2 if bucket else 0.0
+        upper = (middle(bucket) + middle(bucket + 1)) / 2
+        return self._known(lower + (upper - lower) * (rank - 0.5 - first) / (last - first))
+
+    def _known(self, time: float) -> float:
+        return min(max(time, self.shortest), self.longest)
+
+
+class _Seconds:
+    """How the seconds of a run vary, and how alike neighbours are.
+
+    Attributes:
+        per_independent: so many seconds say as much as one that is independent of the others.
+        block_length: of the bootstrap, in seconds.
+    """
+
+    def __init__(self, rows: Sequence[_Counts]) -> None:
+        self._rows = rows
+        self._squares = sum(row.total**2 for row in rows)
+        self._one_level = _Counts([])
+        self._deviation = self._correlation = 0.0
+        if sum(row.finite > 0 for row in rows) > 1:
+            self._correlation = self._find_levels()
+        count = len(rows)
+        self.per_independent = _per_independent(self._correlation)
+        length = (6 * (self._correlation / (1 - self._correlation**2)) ** 2 * count) ** (1 / 3)
+        self.block_length = min(max(1, round(length)), count // 2)
+
+    def _find_levels(self) -> float:
+        """Find the levels of all seconds; returns the correlation of neighbours."""
+        busy = [row for row in self._rows if row.finite]
+        buckets = [[max(bucket, SHORTEST_BUCKET) for bucket in row.buckets] for row in busy]
+        sums = [[*map(mul, numbers, row.counts)] for numbers, row in zip(buckets, busy, strict=True)]
+        levels = [sum(products) / row.finite for products, row in zip(sums, busy, strict=True)]
+        centre = statistics.median(levels)
+        tenths = statistics.quantiles(levels, n=10)
+        deviation = (tenths[-1] - tenths[0]) / TENTH_TO_NINTH
+        # Within seconds, and what it adds to how their means vary.
+        squares = sum(sum(map(mul, *pair)) for pair in zip(buckets, sums, strict=True))
+        spread = squares - sum(level**2 * row.finite for level, row in zip(levels, busy, strict=True))
+        spread /= max(1, sum(row.finite for row in busy) - len(busy))
+        noise = spread * statistics.fmean(1 / row.finite for row in busy)
+        self._deviation = math.sqrt(max(0.0, deviation**2 - noise))
+        shifts = [round(level - centre) for level in levels]
+        self._one_level = _Counts(
+            _added(
+                ([bucket - shift for bucket in numbers], row.counts)
+                for shift, numbers, row in zip(shifts, buckets, busy, strict=True)
+            )
+        )
+        # A stall is far from all other levels, and would hide how alike these are.
+        known = iter(min(max(level - centre, -2.5 * deviation), 2.5 * deviation) for level in levels)
+        return _correlation([next(known) if row.finite else 0.0 for row in self._rows])
+
+    def shares_above(self, pooled: _Counts, bucket: int, share: float) -> tuple[float, float]:
+        """The least and the greatest share of samples that may truly lie where `share` of them lie in this run.
+
+        Args:
+            pooled: the samples of all seconds.
+            bucket: the one where the samples divide.
+            share: so many lie above.
+        """
+        first, last = pooled.around(bucket)
+        upper_part = (share * pooled.total - (pooled.total - last)) / (last - first)
+        above = []
+        for row in self._rows:
+            below, up_to = row.around(bucket)
+            above.append(row.total * (1 - share) - up_to + upper_part * (up_to - below))
+        independent = pooled.total * share * (1 - share)
+        variance = max(self._resampled(above), independent + self._moved(bucket, share), independent)
+        excess = variance / independent - 1
+        # Student's t for the estimated part of the variance (its first terms by degrees of freedom)
+        degrees = len(self._rows) / BLOCKS_PER_DEGREE
+        student = 1 + (DEVIATIONS**2 + 1) / (4 * degrees)
+        return _wilson(share, pooled.total / (1 + excess * student**2))
+
+    def _resampled(self, above: Sequence[float]) -> float:
+        """The variance of a sum, by the circular block bootstrap."""
+        count, length = len(above), self.block_length
+        mean = sum(above) / count
+        sums = [*accumulate((number - mean for number in [*above, *above[: length - 1]]), initial=0.0)]
+        squares = sum((after - before) ** 2 for before, after in zip(sums, sums[length:], strict=False))
+        return float(squares / length * count / (count - length))
+
+    def _moved(self, bucket: int, share: float) -> float:
+        """What the levels add to the variance of the number of samples above."""
+        if bucket == LOST or not self._deviation:
+            return 0.0
+        one = self._one_level
+        shares = [
+            1 - one.below[bisect_left(one.buckets, bucket - level * self._deviation)] / one.total for level in LEVELS
+        ]
+        mean = sum(map(mul, WEIGHTS, shares))
+        if not mean:
+            return 0.0
+        variance = sum(weight * (above - mean) ** 2 for weight, above in zip(WEIGHTS, shares, strict=True))
+        # What follows the level in a straight line is as correlated as the levels, the rest like their squares.
+        slope = sum(map(mul, map(mul, WEIGHTS, LEVELS), shares))
+        straight = min(variance, slope**2 / sum(map(mul, map(mul, WEIGHTS, LEVELS), LEVELS)))
+        lasting = straight * self.per_independent + (variance - straight) * _per_independent(self._correlation**2)
+        count = len(self._rows)
+        missed = count / (count - min(self.per_independent, count / 2))
+        return float(lasting * (share / mean) ** 2 * self._squares * missed)
+
+
+def _per_independent(correlation: float) -> float:
+    return (1 + correlation) / (1 - correlation)
+
+
+def _added(rows: Iterable[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[int, int]]:
+    """The sum of (buckets, counts), sorted."""
+    added: defaultdict[int, int] = defaultdict(int)
+    for buckets, counts in rows:
+        for bucket, count in zip(buckets, counts, strict=True):
+            added[bucket] += count
+    return sorted(added.items())
+
+
+def _correlation(levels: Sequence[float]) -> float:
+    """How alike neighbours are: 0 to 0.95; as measured, but without the bias of short series (Kendall 1954)."""
+    mean = sum(levels) / len(levels)
+    rest = [level - mean for level in levels]
+    variance: float = sum(map(mul, rest, rest))
+    if not variance:
+        return 0.0
+    measured: float = sum(map(mul, rest, rest[1:])) / variance
+    return min(max(0.0, (measured * len(rest) + 1) / (len(rest) - 4)), MOST_CORRELATED)
+
+
+def _wilson(share: float, samples: float) -> tuple[float, float]:
+    """Wilson's score interval of a share, corrected for whole numbers of samples (Newcombe 1998, method 4)."""
+    squared = DEVIATIONS * DEVIATIONS / samples
+
+    def end(share: float, side: int) -> float:
+        half = math.sqrt(squared * share * (1 - share) + squared * squared / 4)
+        return (share + squared / 2 + side * half) / (1 + squared)
+
+    return end(max(0.0, share - 0.5 / samples), -1), end(min(1.0, share + 0.5 / samples), 1)
