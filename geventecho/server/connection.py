@@ -9,7 +9,7 @@ import enum
 import math
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import gevent
 from gevent import get_hub, getcurrent, socket
@@ -203,13 +203,18 @@ class Connection:
         finally:
             watcher.stop()
 
+    def throw(self, *error: Any) -> None:
+        """Raise an exception in its greenlet, from the hub. gevent does so when the socket is closed from elsewhere."""
+        if self.greenlet is not None:
+            self.greenlet.throw(*error)
+
     def _throw(self, kind: type[Ended]) -> None:
         # In the hub, so that its greenlet is surely suspended: throwing from another greenlet would make that one
         # wait for the hub instead of coming back (a raw greenlet's parent is the hub). One that has not begun reads
         # its end reason when it does; thrown into, it would die without closing its socket.
         wanted = (Phase.OPEN,) if kind is Ended else (Phase.OPEN, Phase.ENDING)
-        if self.greenlet is not None and self.phase in wanted:
-            self.greenlet.throw(kind)
+        if self.phase in wanted:
+            self.throw(kind)
 
     @property
     def is_local(self) -> bool:

@@ -11,23 +11,21 @@ This is safe because an accepted socket has one owner, which waits for nothing e
 
 - arm the watcher in one place, under try/finally: a greenlet that dies while it is armed leaves a watcher that fires
   for ever;
-- the callback is a bound method of the greenlet, because close() from elsewhere finds the greenlet to wake by it;
+- the callback is a bound method of the connection: close() from elsewhere calls `throw` of the object it is bound to;
 - the greenlet waits for nothing else while the watcher is armed, and the callback never waits (no sleep, lock or log);
 - a wake-up without data is normal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import MethodType
-from typing import Final
+from typing import Any, Final
 
 import gevent
-from gevent import get_hub, getcurrent
-from greenlet import greenlet
+from gevent import get_hub
 
-from geventecho.server.connection import RECEIVE_SIZE, Clock, Connection
-from geventecho.server.counters import Ending, Traffic
+from geventecho.server.connection import RECEIVE_SIZE, Connection
+from geventecho.server.counters import Ending
 from geventecho.server.deadlines import Deadlines
 from geventecho.server.splice import Pipe
 
@@ -36,9 +34,26 @@ __all__ = ["SharedBuffers", "echo_in_hub"]
 LARGE: Final = 16384
 """Bytes from which a message goes through the pipe. The next messages do, too, until one has less than half of that."""
 
-Route = tuple[Callable[[memoryview], int], Callable[[memoryview], int], int, int, memoryview, Clock, Traffic]
-"""How to receive a message and how to send it; the sizes that the hub returns alone, from the one to below the other;
-the buffer; the connection's clock and the server's traffic, which the hub needs for each message."""
+
+class Buffer:
+    """Memory that messages are read into.
+
+    Attributes:
+        memory: all of it.
+        message: its first `size` bytes. Most messages are as long as the last one: a new slice for each costs a tenth
+            of the instructions.
+    """
+
+    __slots__ = ("memory", "message", "size")
+
+    def __init__(self, memory: memoryview) -> None:
+        self.memory = self.message = memory
+        self.size = len(memory)
+
+
+Route = tuple[Any, int, int, Buffer]
+"""The plain or spliced socket; the sizes of message that the hub returns alone, from the one to below the other; the
+buffer. With the connection these are five arguments: a bound method with more allocates memory for each call."""
 
 
 class SharedBuffers:
@@ -49,7 +64,7 @@ class SharedBuffers:
 
     Attributes:
         hub: the hub.
-        buffer: memory; what it holds is sent, or copied, before another connection runs.
+        buffer: what it holds is sent, or copied, before another connection runs.
         pipe: for large messages.
     """
 
@@ -57,7 +72,7 @@ class SharedBuffers:
 
     def __init__(self) -> None:
         self.hub = get_hub()
-        self.buffer = memoryview(bytearray(RECEIVE_SIZE))
+        self.buffer = Buffer(memoryview(bytearray(RECEIVE_SIZE)))
         self.pipe = Pipe()
 
 
@@ -68,17 +83,18 @@ def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuf
     """
     # The gevent socket's own watcher, not a second one: it saves memory, and close() knows of it.
     sock, watcher = connection.sock, connection.sock._read_event
-    hub, owner = get_hub(), getcurrent()
+    hub = get_hub()
     assert hub is buffers.hub, "another hub's connections use these buffers"  # noqa: S101
-    return_message = MethodType(_return_message, owner)
+    return_message = MethodType(_return_message, connection)
     meter = connection.meter
-    buffer = buffers.buffer if meter is None else buffers.buffer[: meter.window]
-    below, clock, traffic = LARGE if meter is None else 1, connection.clock, connection.traffic
-    copied: Route = (sock._sock.recv_into, sock._sock.send, 1, below, buffer, clock, traffic)
+    buffer = buffers.buffer
+    copied: Route = (sock._sock, 1, LARGE, buffer)
+    if meter is not None:
+        copied = (sock._sock, 1, 1, Buffer(buffer.memory[: meter.window]))
     route, spliced = copied, None  # spliced from the first large message on
     try:
         while True:
-            watcher.start(return_message, connection, *route)
+            watcher.start(return_message, *route)
             size = hub.switch()
             watcher.stop()
             if not size:
@@ -90,37 +106,29 @@ def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuf
                 pause = meter.spend(size)
                 if not meter.window:
                     return Ending.BYTES
-                route = (*copied[:4], buffers.buffer[: meter.window], clock, traffic)
+                route = (*copied[:3], Buffer(buffer.memory[: meter.window]))
                 gevent.sleep(pause)
             elif size < LARGE // 2:
                 route = copied
             elif size >= LARGE and route is copied:
                 spliced = spliced or buffers.pipe.enter(sock)
-                route = (spliced.receive, spliced.send, LARGE // 2, RECEIVE_SIZE + 1, buffer, clock, traffic)
+                route = (spliced, LARGE // 2, RECEIVE_SIZE + 1, buffer)
     finally:
         watcher.stop()
         if spliced is not None:
             spliced.leave()
 
 
-def _return_message(
-    owner: greenlet,
-    connection: Connection,
-    receive: Callable[[memoryview], int],
-    send: Callable[[memoryview], int],
-    least: int,
-    below: int,
-    buffer: memoryview,
-    clock: Clock,
-    traffic: Traffic,
-) -> None:
-    """Return one message, in the hub. Wake the owner with its size when that is not all there is to do."""
+def _return_message(connection: Connection, sock: Any, least: int, below: int, buffer: Buffer) -> None:
+    """Return one message, in the hub. Wake the greenlet with its size when that is not all there is to do."""
     try:
-        size = receive(buffer)
+        size = sock.recv_into(buffer.memory)
         if size:
-            connection.last_byte_at = clock.now
+            if size != buffer.size:
+                buffer.size, buffer.message = size, buffer.memory[:size]
+            connection.last_byte_at = connection.clock.now
             try:
-                sent = send(buffer[:size])
+                sent = sock.send(buffer.message)
             except BlockingIOError:
                 sent = 0
             except BaseException:
@@ -128,16 +136,17 @@ def _return_message(
                 raise
             if sent == size:
                 connection.echoed += size
-                traffic.echoed += size
+                connection.traffic.echoed += size
                 if least <= size < below:
                     return
             else:
                 connection.count_read(size)
                 connection.count_written(sent)
-                connection.pending = memoryview(bytes(buffer[sent:size]))
+                connection.pending = memoryview(bytes(buffer.message[sent:]))
     except BlockingIOError:
         return
     except BaseException as error:  # whatever it is, it is this connection's: the hub would only print it
-        owner.throw(type(error), error, error.__traceback__)
+        connection.throw(type(error), error, error.__traceback__)
         return
-    owner.switch(size)
+    assert connection.greenlet is not None  # noqa: S101
+    connection.greenlet.switch(size)

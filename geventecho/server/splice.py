@@ -126,7 +126,7 @@ class SplicedSocket:
         self._fd: int = sock.fileno()
         self.leave = pipe.leave
 
-    def receive(self, buffer: memoryview) -> int:
+    def recv_into(self, buffer: memoryview) -> int:
         """As recv_into(), but what came may be in the pipe: `send` it next.
 
         Raises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import gevent
 import greenlet
 import pytest
@@ -11,7 +13,7 @@ from geventecho.server.config import ServerConfig
 from geventecho.server.connection import Clock, Connection
 from geventecho.server.counters import Traffic
 from geventecho.server.deadlines import Deadlines
-from geventecho.server.echo_in_hub import SharedBuffers, _return_message, echo_in_hub
+from geventecho.server.echo_in_hub import Buffer, SharedBuffers, _return_message, echo_in_hub
 from geventecho.server.tcp_server import EchoServer
 from tests.support.servers import dial, ping
 from tests.support.timing import PATIENCE
@@ -32,9 +34,11 @@ def test_what_strikes_in_the_hub_s_part_is_thrown_into_the_connection_s_greenlet
     def receive(_room: memoryview) -> int:
         raise error
 
+    connection = Connection(SimpleNamespace(), "", Clock(), Traffic())
     owner = greenlet.greenlet(own)
     owner.switch()
-    _return_message(owner, None, receive, len, 1, 9, memoryview(bytearray(8)), Clock(), Traffic())  # type: ignore[arg-type]
+    connection.greenlet = owner
+    _return_message(connection, SimpleNamespace(recv_into=receive), 1, 9, Buffer(memoryview(bytearray(8))))
     assert seen == [error]
 
 
@@ -43,6 +47,7 @@ def test_closing_the_socket_from_elsewhere_wakes_the_greenlet() -> None:
     connection = Connection(near, "", Clock(), Traffic())
     deadlines = Deadlines(ServerConfig(), connection.clock)
     echoing = gevent.spawn(echo_in_hub, connection, deadlines, SharedBuffers())
+    connection.greenlet = echoing
     with far:
         ping(far)
         near.close()

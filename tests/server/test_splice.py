@@ -138,10 +138,10 @@ def test_what_a_turn_that_was_cut_off_has_left_reaches_nobody(pair: Pair) -> Non
     cut_off, spliced = pipe.enter(server), pipe.enter(server)
     client.sendall(b"for nobody")
     wait_until(lambda: _arrived(server))
-    assert cut_off.receive(buffer) == len(b"for nobody")
+    assert cut_off.recv_into(buffer) == len(b"for nobody")
     client.sendall(b"mine")
     wait_until(lambda: _arrived(server))
-    assert spliced.receive(buffer) == len(b"mine")
+    assert spliced.recv_into(buffer) == len(b"mine")
     assert spliced.send(buffer[:4]) == len(b"mine")
     assert client.recv(64) == b"mine"
     cut_off.leave()
@@ -154,7 +154,7 @@ def test_an_error_while_sending_leaves_nothing_in_the_pipe(pair: Pair) -> None:
     spliced = pipe.enter(server)
     client.sendall(b"who closed")
     wait_until(lambda: _arrived(server))
-    assert spliced.receive(buffer) == len(b"who closed")
+    assert spliced.recv_into(buffer) == len(b"who closed")
     server.shutdown(socket.SHUT_WR)
     with pytest.raises(BrokenPipeError):
         spliced.send(buffer[:10])
@@ -169,10 +169,10 @@ def test_nothing_to_read_and_the_end_are_told_as_recv_tells_them(pair: Pair) -> 
     client, server = pair
     spliced, buffer = Pipe().enter(server), memoryview(bytearray(64))
     with pytest.raises(BlockingIOError):
-        spliced.receive(buffer)
+        spliced.recv_into(buffer)
     client.shutdown(socket.SHUT_WR)
     wait_until(lambda: _arrived(server))
-    assert spliced.receive(buffer) == 0
+    assert spliced.recv_into(buffer) == 0
     spliced.leave()
 
 
@@ -189,7 +189,7 @@ def test_an_urgent_byte_does_not_stop_the_stream(pair: Pair, half_closes: bool) 
 
     def turn() -> bool:
         try:
-            spliced.send(buffer[: spliced.receive(buffer)])
+            spliced.send(buffer[: spliced.recv_into(buffer)])
             returned.extend(client.recv(64))
         except (BlockingIOError, TimeoutError):
             pass
@@ -299,7 +299,7 @@ def _echo_once(client: socket.socket, spliced: SplicedSocket) -> None:
     size = 0
     while not size:
         try:
-            size = spliced.receive(buffer)
+            size = spliced.recv_into(buffer)
         except BlockingIOError:
             gevent.sleep(0)
     assert spliced.send(buffer[:size]) == size

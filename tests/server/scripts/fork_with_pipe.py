@@ -15,7 +15,7 @@ def main() -> None:
     with client, server:
         passage = pipe.enter(server)
         client.sendall(b"in the middle of a turn")
-        size, inherited = passage.receive(buffer), (pipe.inlet, pipe.outlet)
+        size, inherited = passage.recv_into(buffer), (pipe.inlet, pipe.outlet)
         child = os.fork()
         if not child:
             there = [descriptor for descriptor in inherited if os.path.exists(f"/proc/self/fd/{descriptor}")]
