@@ -11,11 +11,11 @@ from typing import Final, Self
 
 from geventecho.histogram import Histogram
 from geventecho.results.blocks import Block, RowKey
+from geventecho.results.intervals import FLOORS
 
 __all__ = ["P99_FLOOR", "Evidence", "HealthSecond", "RowEvidence", "RowSpan", "WorkerEvidence", "is_setup"]
 
-P99_FLOOR: Final = 368
-"""Samples from which on the p99 has a 95 % interval by order statistics."""
+P99_FLOOR: Final = FLOORS[99]
 SETUP: Final = frozenset({"connect", "tls", "login"})
 COUNTS: Final = ("in_flight", "users", "started", "ended", "planned", "sent", "late", "dropped", "waited")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median, quantiles
 from typing import Final
 
 from geventecho.histogram import Histogram
@@ -114,7 +115,7 @@ def _rate_reasons(health: Sequence[HealthSecond], cause: str) -> Iterator[str]:
     planned = sum(second.planned for second in health)
     dropped = sum(second.dropped for second in health)
     if dropped > DROPPED * planned:
-        seconds = health[-1].second - health[0].second + 1
+        seconds = sum(second.span for second in health)
         yield (
             f"offered {planned / seconds:,.0f} tasks/s, achieved {(planned - dropped) / seconds:,.0f} tasks/s: {cause}"
         )
@@ -124,14 +125,26 @@ def _row_reasons(row: RowEvidence, steady: Sequence[tuple[int, int]]) -> Iterato
     """The times of a row changed while the load did not."""
     for start, end in steady:
         found = trend(_points([span for span in row.spans if start <= span.start and span.end <= end]))
-        if found and found.is_ordered and abs(found.change) > max(P50_CHANGE * found.level, ALLOWED_P50_CHANGE):
+        if found and found.is_ordered and abs(found.change) > _allowed(found.level):
             yield (
                 f"{row.name}: p50 {'rose' if found.change > 0 else 'fell'} {in_words(abs(found.per_minute))}/min for "
                 f"{end - start} s of the same load: its percentiles say more of the run's length than of the server; "
                 f"{'lower the load' if found.change > 0 else 'measure later (--tcp-warm-up)'}"
             )
-    if row.is_unsteady:
-        yield f"{row.name}: its times change so slowly that the run is too short for an interval: measure longer"
+    medians = [p50 for _, p50 in _points(row.spans)]
+    if row.is_unsteady and len(medians) > 1:
+        tenths = quantiles(medians, n=10)
+        # An idle server drifts as well, by a few per cent.
+        if tenths[-1] - tenths[0] > _allowed(median(medians)):
+            yield (
+                f"{row.name}: its p50 wanders between {in_words(tenths[0])} and {in_words(tenths[-1])} so slowly that "
+                "the run is too short for an interval: measure longer"
+            )
+
+
+def _allowed(level: float) -> float:
+    """How far medians of the same load may be apart, in seconds."""
+    return max(P50_CHANGE * level, ALLOWED_P50_CHANGE)
 
 
 def _points(spans: Sequence[RowSpan]) -> list[tuple[float, float]]:

@@ -63,9 +63,7 @@ class Health:
         if self._timer is not None:
             self._timer.close()
             self._timer = None
-            now = perf_counter()
-            self._lag = max(self._lag, now - self._next)
-            self._sample(now)
+            self._sample(perf_counter())
             self._processor.close()
 
     def take(self) -> list[list[Any]]:
