@@ -18,7 +18,7 @@ from itertools import accumulate
 from operator import sub
 from typing import Final, Self
 
-__all__ = ["Histogram", "middle"]
+__all__ = ["NANOSECONDS", "Histogram", "middle"]
 
 NANOSECONDS: Final = 1_000_000_000
 UPPER_HALVES: Final = slice(1 if sys.byteorder == "little" else 0, None, 2)

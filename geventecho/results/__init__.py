@@ -1,27 +1,66 @@
-"""What a run measured, in pure values: nothing here knows Locust, sockets or processes."""
+"""What a load test measured and what it is worth, in pure values: nothing here knows Locust, sockets or processes."""
 
 from __future__ import annotations
 
-from geventecho.results.blocks import TIMES, Block, Blocks, Record, RowKey
+from geventecho.results.blocks import OTHER, TIMES, Block, Blocks, Record, RowKey
+from geventecho.results.collection import Collection
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
+from geventecho.results.figures import TASK, rows_of, worker_of
 from geventecho.results.intervals import FLOORS, Estimate, Percentile, estimate
-from geventecho.results.verdict import Verdict, judge, judge_worker
+from geventecho.results.json_file import as_json, check_path, write_json
+from geventecho.results.result import (
+    SCHEMA,
+    Account,
+    Failures,
+    Intervals,
+    Part,
+    Rate,
+    Result,
+    Row,
+    Stage,
+    Times,
+    Worker,
+)
+from geventecho.results.summary import table, verdict_line
+from geventecho.results.verdict import TRUSTED, Verdict, judge, judge_worker
 
 __all__ = [
     "FLOORS",
+    "OTHER",
+    "SCHEMA",
+    "TASK",
     "TIMES",
+    "TRUSTED",
+    "Account",
     "Block",
     "Blocks",
+    "Collection",
     "Estimate",
     "Evidence",
+    "Failures",
     "HealthSecond",
+    "Intervals",
+    "Part",
     "Percentile",
+    "Rate",
     "Record",
+    "Result",
+    "Row",
     "RowEvidence",
     "RowKey",
+    "Stage",
+    "Times",
     "Verdict",
+    "Worker",
     "WorkerEvidence",
+    "as_json",
+    "check_path",
     "estimate",
     "judge",
     "judge_worker",
+    "rows_of",
+    "table",
+    "verdict_line",
+    "worker_of",
+    "write_json",
 ]

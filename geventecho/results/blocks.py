@@ -15,7 +15,7 @@ from typing import Final, Self, TypeAlias
 
 from geventecho.histogram import Histogram
 
-__all__ = ["TIMES", "Block", "Blocks", "Record", "RowKey"]
+__all__ = ["OTHER", "TIMES", "Block", "Blocks", "Record", "RowKey"]
 
 # Of an operation: planned instant (or call) to arrival; send to arrival; planned instant (or call) to send; arrival to
 # read; send to the arrival of the first byte.

@@ -24,7 +24,7 @@ from geventecho.results.evidence import (
 from geventecho.results.generator import delay_reasons, generator_reasons, in_words
 from geventecho.results.steadiness import trend
 
-__all__ = ["Verdict", "judge", "judge_worker"]
+__all__ = ["TRUSTED", "Verdict", "judge", "judge_worker"]
 
 TRUSTED: Final = "trusted"
 INCOMPLETE: Final = "incomplete"

@@ -1,0 +1,184 @@
+"""The rows and workers of a `Result`, made of what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from statistics import fmean, median
+from typing import Final
+
+from geventecho.histogram import Histogram
+from geventecho.results.blocks import TIMES, Block, Record
+from geventecho.results.evidence import HealthSecond
+from geventecho.results.intervals import FLOORS, Estimate, Percentile, estimate
+from geventecho.results.result import PERCENTILES, Intervals, Row, Times, Worker
+from geventecho.results.timeline import Span
+from geventecho.results.verdict import Verdict
+
+__all__ = ["TASK", "rows_of", "worker_of"]
+
+TASK: Final = "TASK"
+"""The type of the rows of tasks that follow a plan."""
+MOST_BLOCKS: Final = 240
+"""More blocks say hardly more about how a row varies."""
+OPTIONAL: Final = ("read_delay", "first_byte")
+"""Times that a row may be without."""
+
+
+def rows_of(record: Record, span: Span, pause: Callable[[], None]) -> Iterator[tuple[Row, list[Block]]]:
+    """Yield each row of a part of the run and its blocks, by type and name, tasks last.
+
+    Args:
+        record: of the run.
+        span: the part.
+        pause: is called now and then, because many rows take seconds.
+    """
+    for (kind, name), recorded in sorted(record.rows.items(), key=lambda row: (row[0][0] == TASK, row[0])):
+        blocks = list(recorded.between(span.first, span.end))
+        if any(block.ok or block.failed or block.dropped for block in blocks):
+            yield _row(kind, name, blocks, span.duration, pause), blocks
+
+
+def _row(kind: str, name: str, blocks: list[Block], duration: float, pause: Callable[[], None]) -> Row:
+    ok, failed, dropped = (sum(getattr(block, of) for block in blocks) for of in ("ok", "failed", "dropped"))
+    joined = _joined(blocks)
+    found: dict[str, Estimate] = {}
+    times: dict[str, Times] = {}
+    missing: dict[str, dict[str, float]] = {}
+
+    def add(label: str, histograms: Sequence[Histogram], lost: Sequence[int] | None = None) -> None:
+        found[label] = estimate(histograms, lost)
+        whole = Histogram()
+        for histogram in histograms:
+            whole.merge(histogram)
+        times[label] = _times(found[label], whole)
+        if lacking := _missing(found[label], whole.count + sum(lost or ()), duration):
+            missing[label] = lacking
+        pause()
+
+    for of in TIMES:
+        if of not in OPTIONAL or any(block.times[of].count for block in blocks):
+            add(f"{of}_us", [block.times[of] for block in joined])
+    add("offered_us", [block.times["response"] for block in joined], [block.failed + block.dropped for block in joined])
+    return Row(
+        type=kind,
+        name=name,
+        ok=ok,
+        failed=failed,
+        dropped=dropped,
+        rate=round(ok / duration, 3) if duration else 0.0,
+        bytes_sent=sum(block.bytes_sent for block in blocks),
+        bytes_received=sum(block.bytes_received for block in blocks),
+        clock_steps=sum(block.clock_steps for block in blocks),
+        response_us=times["response_us"],
+        service_us=times["service_us"],
+        generator_delay_us=times["generator_delay_us"],
+        read_delay_us=times.get("read_delay_us"),
+        first_byte_us=times.get("first_byte_us"),
+        offered_us=times["offered_us"],
+        failed_times=_failed_times(joined) if failed else {},
+        missing=missing,
+        intervals=Intervals(
+            method=found["response_us"].method,
+            blocks=len(joined),
+            block_s=max((block.seconds for block in joined), default=1),
+            block_length=found["response_us"].block_length,
+            unsteady=found["response_us"].is_unsteady,
+        ),
+    )
+
+
+def _joined(blocks: list[Block]) -> list[Block]:
+    """Join neighbours until there are at most `MOST_BLOCKS`: an estimate takes as long as there are blocks."""
+    together = -(-len(blocks) // MOST_BLOCKS)
+    if together <= 1:
+        return blocks
+    joined = [Block(block.start, block.seconds) for block in blocks[::together]]
+    for place, block in enumerate(blocks):
+        joined[place // together].merge(block)
+    return joined
+
+
+def _failed_times(blocks: Sequence[Block]) -> dict[str, Times]:
+    found = {}
+    for of in TIMES:
+        whole = Histogram()
+        for block in blocks:
+            whole.merge(block.failed_times[of])
+        if whole.count:
+            found[f"{of}_us"] = _times(estimate([block.failed_times[of] for block in blocks]), whole)
+    return found
+
+
+def _times(found: Estimate, whole: Histogram) -> Times:
+    percentiles = {key: _microseconds(found.percentiles[percent]) for key, percent in PERCENTILES.items()}
+    mean, largest = (None if seconds is None else round(seconds * 1e6, 1) for seconds in (whole.mean, whole.max))
+    return Times(**percentiles, mean=mean, max=largest)
+
+
+def _microseconds(percentile: Percentile | None) -> Percentile | None:
+    if percentile is None:
+        return None
+    return Percentile(*(round(time / 1000, 1) for time in (percentile.value, percentile.low, percentile.high)))
+
+
+def _missing(found: Estimate, samples: int, duration: float) -> dict[str, float]:
+    """The seconds until there are enough samples; nothing where there are none, and so no rate."""
+    if not samples:
+        return {}
+    return {
+        key: round(found.missing[percent] * duration / samples, 1)
+        for key, percent in PERCENTILES.items()
+        if found.missing.get(percent)
+    }
+
+
+def worker_of(
+    name: str,
+    verdict: Verdict,
+    rows: Mapping[tuple[str, str], Block],
+    health: Sequence[HealthSecond],
+    duration: float,
+) -> Worker:
+    """Return a worker.
+
+    Args:
+        name: Locust's.
+        verdict: its own.
+        rows: what each of its rows did in the measured part.
+        health: its seconds in the measured part.
+        duration: of the measured part, in seconds.
+    """
+    operations = [block for (kind, _), block in rows.items() if kind != TASK]
+    ok = sum(block.ok for block in operations)
+
+    def p99(of: str) -> float | None:
+        whole = Histogram()
+        for block in operations:
+            whole.merge(block.times[of])
+        seconds = whole.percentile(99) if whole.count >= FLOORS[99] else None
+        return None if seconds is None else round(seconds * 1e6, 1)
+
+    return Worker(
+        id=name,
+        verdict=verdict,
+        ok=ok,
+        failed=sum(block.failed for block in operations),
+        rate=round(ok / duration, 3) if duration else 0.0,
+        cpu=_mean(second.cpu for second in health),
+        cpu_max=max((round(second.cpu, 4) for second in health), default=None),
+        core=_mean(second.core for second in health),
+        run_queue_wait=_mean(second.wait for second in health),
+        throttled=_mean(second.throttled for second in health),
+        steal=_mean(second.steal for second in health),
+        loop_lag_us=max((round(second.lag * 1e6, 1) for second in health), default=None),
+        usual_loop_lag_us=round(median(second.lag for second in health) * 1e6, 1) if health else None,
+        generator_delay_p99_us=p99("generator_delay"),
+        read_delay_p99_us=p99("read_delay"),
+        users=max((second.users for second in health), default=None),
+        in_flight=max((second.in_flight for second in health), default=None),
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(fmean(known), 4) if known else None

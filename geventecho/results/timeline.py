@@ -1,0 +1,188 @@
+"""The parts of a test: its warm-up, its measured part, its stages, and the spans in which nothing was changed.
+
+Instants are seconds of the clock that the blocks are counted by. A block is a whole second, so a part begins with one:
+a second in which one part ends and the next begins belongs to the earlier part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Final, TypeVar
+
+__all__ = ["Span", "Timeline"]
+
+SHORTEST: Final = 10.0
+"""Seconds that a shape's users and spawn rate must be unchanged for, to be a stage."""
+TICK: Final = 1.0
+"""Seconds after which Locust asks the shape again. So a stage may be seen shorter than it was meant to be."""
+
+Stages = Sequence[tuple[float, float]]
+"""Rates of arrivals, each with the seconds it lasts; none where a plan ends."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a test.
+
+    Attributes:
+        first: its first whole second.
+        end: the whole second after its last one.
+        duration: seconds; less than `end - first` at the start and the end of the test.
+        users, spawn_rate: that a shape asked for; None without one.
+        rate: planned tasks a second; None without a plan.
+    """
+
+    first: int
+    end: int
+    duration: float
+    users: int | None = None
+    spawn_rate: float | None = None
+    rate: float | None = None
+
+
+class Timeline:
+    """What happened in a test, and when.
+
+    Args:
+        now: the start of the test.
+        warm_up: seconds.
+        boundaries: the seconds that begin a part are added to it.
+
+    Attributes:
+        begun: the start of the test.
+        ended: its end; None while it runs.
+    """
+
+    def __init__(self, now: float, warm_up: float, boundaries: set[int]) -> None:
+        self.begun = now
+        self.ended: float | None = None
+        self._boundaries = boundaries
+        self._seen = (int(now), int(now))  # the first second that has a block, and the one after the last
+        self._restarted = -math.inf
+        self._plans: list[tuple[float, Stages]] = []
+        self._shapes: list[tuple[float, tuple[int, float]]] = []
+        self._users: list[tuple[float, int]] = [(now, 0)]
+        if warm_up:
+            self.restart(now + warm_up)
+
+    def restart(self, at: float) -> None:
+        """Begin the measured part anew. An instant within the warm-up changes nothing."""
+        self._restarted = max(self._restarted, self._begin(at))
+
+    def follow_plan(self, now: float, stages: Stages) -> None:
+        """A plan begins."""
+        if not self._plans:
+            now = self.begun  # a running test cannot begin to follow a plan
+        self._plans.append((now, stages))
+        for at, _ in _rates([(now, stages)]):
+            self._begin(at)
+
+    def follow_shape(self, now: float, users: int, spawn_rate: float) -> None:
+        """A shape asks for so many users."""
+        if not self._shapes:
+            now = self.begun  # the test began because it was asked
+        if not self._shapes or self._shapes[-1][1] != (users, spawn_rate):
+            self._shapes.append((now, (users, spawn_rate)))
+            self._begin(now)
+
+    def see(self, second: int) -> None:
+        """There is a block of this second. Users may end what they do after the end; clocks of workers may differ."""
+        first, end = self._seen
+        self._seen = (min(first, second), max(end, second + 1))
+
+    def count_users(self, now: float, users: int) -> None:
+        """So many users run."""
+        if self._users[-1][1] != users:
+            self._users.append((now, users))
+
+    @property
+    def measured_from(self) -> int:
+        """The first second of the measured part."""
+        return max(self._seen[0], int(self._restarted)) if self._has_warm_up else self._seen[0]
+
+    def measured(self, now: float) -> Span:
+        """The measured part up to the end, or up to now; its duration is 0 where the warm-up is not over."""
+        end = self._end(now)
+        return self._span(self.measured_from, end, end)
+
+    def warm_up(self, now: float) -> Span | None:
+        """The part before it; None where there is none."""
+        if not self._has_warm_up:
+            return None
+        end = self._end(now)
+        return self._span(self._seen[0], min(self.measured_from, end), end)
+
+    def stages(self, now: float) -> list[Span]:
+        """The stages in the measured part: those of the rate of arrivals, and spans in which a shape was unchanged."""
+        end, rates = self._end(now), list(_rates(self._plans))
+        cuts = sorted({at for at, _ in (*rates, *self._shapes) if at < end})
+        found = []
+        for start, stop in pairwise([*cuts, end]):
+            rate, shape = _last(rates, start), _last(self._shapes, start)
+            if (shape is None and rate is None) or (shape is not None and stop - start < SHORTEST - TICK / 2):
+                continue
+            span = self._span(max(self._first(start), self.measured_from), stop, end, shape, rate)
+            if span.duration > 0:
+                found.append(span)
+        return found
+
+    def steady(self, now: float) -> list[tuple[int, int]]:
+        """The spans of the measured part without a change of users or rate, as [first second, end)."""
+        measured = self.measured(now)
+        changes = {self._first(at) for at, _ in (*self._users, *_rates(self._plans))}
+        inside = {cut for cut in changes if measured.first < cut < measured.end}
+        return list(pairwise(sorted(inside | {measured.first, measured.end})))
+
+    def _begin(self, at: float) -> int:
+        second = self._first(at)
+        self._boundaries.add(second)
+        return second
+
+    def _first(self, at: float) -> int:
+        """The first second of a part that begins at an instant."""
+        return self._seen[0] if at <= self.begun else math.ceil(at)
+
+    @property
+    def _has_warm_up(self) -> bool:
+        return self._restarted > self.begun
+
+    def _end(self, now: float) -> float:
+        return now if self.ended is None else self.ended
+
+    def _span(
+        self,
+        first: int,
+        stop: float,
+        end: float,
+        shape: tuple[int, float] | None = None,
+        rate: float | None = None,
+    ) -> Span:
+        """A part from a whole second to an instant, of a test that ends later or there."""
+        after = max(first, math.ceil(stop))
+        duration = max(0.0, min(after, end) - max(first, self.begun))
+        if stop >= end:
+            after = max(after, self._seen[1])
+        users, spawn_rate = shape or (None, None)
+        return Span(first, after, duration, users, spawn_rate, rate)
+
+
+def _rates(plans: Sequence[tuple[float, Stages]]) -> Iterator[tuple[float, float | None]]:
+    """(start, rate) of all stages of plans, each plan up to the next one; (end, None) where it ends before."""
+    nexts = [*(at for at, _ in plans[1:]), math.inf]
+    for (begun, stages), next_plan in zip(plans, nexts, strict=False):
+        starts = accumulate((seconds for _, seconds in stages), initial=begun)
+        rates = (*(rate for rate, _ in stages), None)
+        yield from ((at, rate) for at, rate in zip(starts, rates, strict=True) if at < next_plan)
+
+
+def _last(changes: Iterable[tuple[float, T]], at: float) -> T | None:
+    """What was changed to last."""
+    value = None
+    for when, value_then in changes:
+        if when <= at:
+            value = value_then
+    return value

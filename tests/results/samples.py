@@ -1,0 +1,42 @@
+"""Blocks and results made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from geventecho.results import TIMES, Block, Collection, Record, Row, rows_of
+from geventecho.results.timeline import Span
+
+START = 1_000
+
+
+def block(
+    second: int, times_us: Iterable[float], *, failed: int = 0, dropped: int = 0, kinds: Sequence[str] = TIMES[:4]
+) -> Block:
+    """A second of a row: operations whose times of all kinds are the same, and failed ones of 5 ms."""
+    times = [int(time * 1000) for time in times_us]
+    made = Block(second, ok=len(times), failed=failed, dropped=dropped, bytes_received=10 * len(times))
+    for kind in kinds:
+        made.times[kind].count_all(times)
+    made.failed_times["response"].count_all([5_000_000] * failed)
+    return made
+
+
+def no_pause() -> None:
+    """Nothing else runs here."""
+
+
+def row(blocks: Iterable[Block], seconds: int, key: tuple[str, str] = ("TCP", "echo")) -> Row:
+    """The row that these blocks make, from `START` on."""
+    record = Record()
+    for one in blocks:
+        record.add(key, one)
+    ((made, _),) = rows_of(record, Span(START, START + seconds, seconds), no_pause)
+    return made
+
+
+def collect(add: Callable[[Collection], None], *, begun: float = START, warm_up: float = 0.0) -> Collection:
+    """A test that began then."""
+    collection = Collection(begun, warm_up)
+    add(collection)
+    return collection

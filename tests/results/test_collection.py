@@ -1,0 +1,170 @@
+"""A test's record: parts, workers, and what each report adds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from geventecho.results import Collection, HealthSecond
+from tests.results.samples import START, block, collect, no_pause
+
+ECHO = ("TCP", "echo")
+TASK = ("TASK", "User")
+END = START + 100.0
+
+
+def health(second: int, **values: Any) -> list[Any]:
+    """A sample as it is sent."""
+    given = {"second": second, "span": 1.0, "cpu": 0.25, "lag": 0.001, **values}
+    return [given.get(field.name, 0) for field in dataclasses.fields(HealthSecond)]
+
+
+def judged(collection: Collection, lacking: dict[str, str] | None = None) -> tuple[Any, Any]:
+    """The verdict and the workers."""
+    _, evidence = collection.measured(END, no_pause)
+    return collection.judge(END, evidence, lambda worker: worker, lacking or {})
+
+
+def test_the_warm_up_is_in_no_row_of_the_measured_part() -> None:
+    def add(collection: Collection) -> None:
+        slow = [block(START + second, [1000.0] * 100) for second in range(5)]
+        fast = [block(START + second, [100.0] * 100) for second in range(5, 60)]
+        collection.add("w", [(ECHO, one) for one in (*slow, *fast)])
+
+    cold = collect(add)
+    warm = collect(add, warm_up=5.0)
+    (measured,), (whole,) = warm.measured(END, no_pause)[0], cold.measured(END, no_pause)[0]
+    part = warm.warm_up(END, no_pause)
+    assert part is not None
+    assert (measured.ok, whole.ok, part.rows[0].ok) == (5500, 6000, 500)
+    assert measured.response_us.max == 100.0
+    assert part.rows[0].response_us.mean == 1000.0
+    assert cold.warm_up(END, no_pause) is None
+
+
+def test_a_reset_forgets_what_the_workers_did_before_it() -> None:
+    def add(collection: Collection) -> None:
+        collection.add("w", [(ECHO, block(START + second, [100.0] * 10)) for second in range(5)])
+        collection.restart(START + 4.5)
+        collection.add("w", [(ECHO, block(START + second, [100.0] * 10)) for second in range(4, 10)])
+
+    collection = collect(add)
+    (row,) = collection.measured(END, no_pause)[0]
+    _, (worker,) = judged(collection)
+    assert row.ok == worker.ok == 50
+    part = collection.warm_up(END, no_pause)
+    assert part is not None
+    assert part.rows[0].ok == 60
+
+
+def test_the_order_of_reports_changes_nothing() -> None:
+    parts = [(f"w{number % 2}", [(ECHO, block(START + number // 3, [100.0 * number + 1] * 99))]) for number in range(4)]
+    found = []
+    for order in permutations(parts):
+        collection = Collection(START, 0.0)
+        for part in order:
+            collection.add(*part)
+        found.append(collection.measured(END, no_pause)[0])
+    assert all(rows == found[0] for rows in found)
+
+
+def test_the_seconds_of_a_worker_whose_clock_is_wrong_are_moved() -> None:
+    def add(collection: Collection) -> None:
+        for ahead in (0, -7200, 86_400):
+            blocks = [(ECHO, block(START + second + ahead, [100.0] * 10)) for second in range(10)]
+            collection.add(f"{ahead}", blocks, [health(START + second + ahead) for second in range(10)], ahead)
+        collection.timeline.ended = START + 10.0
+
+    collection = collect(add)
+    (row,), _ = collection.measured(END, no_pause)
+    _, workers = judged(collection)
+    assert (row.ok, row.intervals.blocks) == (300, 10)
+    assert [worker.cpu for worker in workers] == [0.25] * 3
+
+
+def test_stages_have_their_own_rows_and_the_rate_that_was_achieved() -> None:
+    def add(collection: Collection) -> None:
+        collection.timeline.follow_plan(START, [(10.0, 5.0), (20.0, math.inf)])
+        collection.timeline.ended = START + 15.0
+        for second in range(15):
+            number = 10 if second < 5 else 18
+            collection.add("w", [(TASK, block(START + second, [100.0] * number, dropped=20 - number))])
+
+    collection = collect(add)
+    stages, left_out = collection.stages(END, no_pause)
+    assert left_out == 0
+    assert [(stage.start_s, stage.duration_s, stage.rows[0].ok, stage.rows[0].dropped) for stage in stages] == [
+        (0.0, 5.0, 50, 50), (5.0, 10.0, 180, 20),
+    ]  # fmt: skip
+    assert [(stage.rate.planned, stage.rate.achieved) for stage in stages if stage.rate] == [(10.0, 10.0), (20.0, 18.0)]
+
+
+def test_at_most_a_hundred_stages_have_rows_and_the_rest_is_counted() -> None:
+    def add(collection: Collection) -> None:
+        for change in range(20):  # in the web UI
+            collection.timeline.follow_plan(START + 6.0 * change, [(10.0 + stage, 1.0) for stage in range(6)])
+        collection.add("w", [(TASK, block(START + second, [100.0] * 10)) for second in range(120)])
+        collection.timeline.ended = START + 120.0
+
+    stages, left_out = collect(add).stages(END, no_pause)
+    assert (len(stages), left_out) == (100, 20)
+
+
+def test_each_worker_has_its_counts_its_health_and_its_verdict() -> None:
+    def add(collection: Collection) -> None:
+        for second in range(20):
+            collection.add("good", [(ECHO, block(START + second, [1000.0] * 40))], [health(START + second)])
+            busy = health(START + second, cpu=0.97)
+            collection.add("busy", [(ECHO, block(START + second, [1000.0] * 40, failed=1))], [busy])
+        collection.timeline.ended = START + 20.0
+
+    verdict, workers = judged(collect(add), {"busy": "was lost", "gone": "was lost"})
+    assert verdict.status == "incomplete"
+    assert {"worker busy: was lost", "worker gone was lost"} <= set(verdict.reasons)
+    good, busy = workers
+    assert (good.id, good.ok, good.failed, good.rate, good.cpu) == ("good", 800, 0, 40.0, 0.25)
+    assert (busy.id, busy.failed, busy.cpu_max, busy.loop_lag_us) == ("busy", 20, 0.97, 1000.0)
+    assert busy.verdict.status == "incomplete"
+    assert busy.verdict.reasons[0] == "was lost"
+    assert busy.generator_delay_p99_us is not None
+
+
+def test_health_of_the_warm_up_is_not_judged() -> None:
+    def add(collection: Collection) -> None:
+        for second in range(30):
+            sample = health(START + second, cpu=0.99 if second < 5 else 0.1)
+            collection.add("w", [(ECHO, block(START + second, [1000.0] * 40))], [sample])
+        collection.timeline.ended = START + 30.0
+
+    _, (worker,) = judged(collect(add, warm_up=5.0))
+    assert worker.cpu_max == 0.1
+
+
+@pytest.mark.parametrize("warm_up", [100.0, 1000.0])
+def test_a_warm_up_that_is_not_over_is_a_reason(warm_up: float) -> None:
+    def add(collection: Collection) -> None:
+        collection.add("w", [(ECHO, block(START + second, [1000.0] * 40)) for second in range(60)])
+        collection.timeline.ended = START + 60.0
+
+    collection = collect(add, warm_up=warm_up)
+    verdict, _ = judged(collection)
+    assert collection.measured(END, no_pause)[0] == []
+    assert verdict.status == "too-few-samples"
+    assert f"the warm-up of {warm_up:g} s was not over: measure longer" in verdict.reasons
+
+
+def test_rows_beyond_the_limit_are_one_for_the_workers_too() -> None:
+    def add(collection: Collection) -> None:
+        for number in range(250):
+            collection.add("w", [(("TCP", f"row {number:03}"), block(START, [100.0]))])
+        collection.timeline.ended = START + 1.0
+
+    collection = collect(add)
+    rows, _ = collection.measured(END, no_pause)
+    assert len(rows) == 201
+    _, (worker,) = judged(collection)
+    assert worker.ok == 250

@@ -1,0 +1,85 @@
+"""Rows of a result: counts, times, and what is withheld."""
+
+from __future__ import annotations
+
+import math
+
+from geventecho.results import Record, rows_of
+from geventecho.results.timeline import Span
+from tests.results.samples import START, block, no_pause, row
+
+MINUTE = 60
+
+
+def test_times_are_microseconds_and_the_rate_is_that_of_good_operations() -> None:
+    made = row([block(START + second, [100.0] * 10, failed=2) for second in range(MINUTE)], MINUTE)
+    assert (made.ok, made.failed, made.dropped, made.rate) == (600, 120, 0, 10.0)
+    assert made.bytes_received == 6000
+    assert made.response_us.p50 is not None
+    assert abs(made.response_us.p50.value - 100.0) <= 1.0
+    assert (made.response_us.mean, made.response_us.max) == (100.0, 100.0)
+    assert list(made.failed_times) == ["response_us"]
+    assert made.failed_times["response_us"].max == 5000.0
+
+
+def test_failed_and_dropped_operations_are_infinite_in_the_offered_percentiles_alone() -> None:
+    made = row([block(START + second, [100.0] * 96, failed=3, dropped=1) for second in range(MINUTE)], MINUTE)
+    assert made.response_us.p99 is not None
+    assert made.response_us.p99.value < 101
+    assert made.offered_us.p95 is not None
+    assert made.offered_us.p95.value < 101
+    assert made.offered_us.p99 is not None
+    assert made.offered_us.p99.value == made.offered_us.p99.high == math.inf
+    assert (made.offered_us.mean, made.offered_us.max) == (100.0, 100.0), "of those that have a time"
+
+
+def test_half_of_the_operations_failing_leaves_the_good_median_unchanged() -> None:
+    times = [float(time) for time in range(100, 200)]
+    good = row([block(START + second, times) for second in range(MINUTE)], MINUTE)
+    mixed = row([block(START + second, times, failed=len(times)) for second in range(MINUTE)], MINUTE)
+    assert mixed.response_us == good.response_us
+    assert mixed.offered_us.p90 is not None
+    assert mixed.offered_us.p90.value == math.inf
+
+
+def test_a_percentile_below_its_floor_is_withheld_and_says_what_is_missing() -> None:
+    few = row([block(START, [100.0] * 367)], 10)
+    assert few.response_us.p99 is None
+    assert few.missing["response_us"]["p99"] == 0.0 or few.missing["response_us"]["p99"] > 0
+    assert "p95" not in few.missing["response_us"]
+    enough = row([block(START, [100.0] * 368)], 10)
+    assert enough.response_us.p99 is not None
+    # 3,688 samples at 36.8 a second, of which 368 are there.
+    assert math.isclose(enough.missing["response_us"]["p99_9"], (3688 - 368) / 36.8, abs_tol=0.1)
+
+
+def test_a_row_without_sends_and_stamps_has_no_times_of_them() -> None:
+    made = row([block(START, [100.0] * 50, kinds=["response"])], 1, ("TCP", "connect"))
+    assert made.service_us.p50 is None
+    assert made.service_us.mean is None
+    assert (made.read_delay_us, made.first_byte_us) == (None, None)
+    assert set(made.missing) == {"response_us", "offered_us"}
+
+
+def test_a_row_without_good_operations_has_no_times() -> None:
+    made = row([block(START, [], failed=50)], 1)
+    assert (made.rate, made.response_us.p50, made.response_us.mean) == (0.0, None, None)
+    assert made.offered_us.p50 is not None
+    assert made.offered_us.p50.value == math.inf
+
+
+def test_the_intervals_say_how_they_were_found() -> None:
+    few = row([block(START + second, [100.0] * 50) for second in range(5)], 5)
+    many = row([block(START + second, [100.0 + second % 2] * 50) for second in range(MINUTE)], MINUTE)
+    assert (few.intervals.method, few.intervals.blocks) == ("order statistics", 5)
+    assert (many.intervals.method, many.intervals.blocks, many.intervals.block_s) == ("bootstrap", MINUTE, 1)
+
+
+def test_rows_are_those_of_the_part_and_tasks_are_last() -> None:
+    record = Record()
+    for key in (("TASK", "A"), ("TRANSACTION", "a"), ("TCP", "b")):
+        record.add(key, block(START + 5, [100.0]))
+    record.add(("TCP", "early"), block(START, [100.0]))
+    found = rows_of(record, Span(START + 1, START + 10, 9.0), no_pause)
+    assert [made.name for made, _ in found] == ["b", "a", "A"]
+    assert list(rows_of(record, Span(START + 6, START + 10, 4.0), no_pause)) == []
