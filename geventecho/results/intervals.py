@@ -17,7 +17,7 @@ lies, and the samples at these shares are the interval's ends (Woodruff 1952). T
   level, up and down like that.
 
 In synthetic runs of 60 s with correlated levels (0.5), the bootstrap alone holds the true p99 in about 88 of 100; both
-together hold it in 95 or more.
+together hold it in about 95.
 """
 
 from __future__ import annotations
@@ -43,16 +43,21 @@ TAIL: Final = 0.025  # on each side of an interval of 95 %
 DEVIATIONS: Final = -NormalDist().inv_cdf(TAIL)
 
 FEWEST_BLOCKS: Final = 20
-# Fewer independent seconds than these say too little, and a run that drifts has fewer.
-FEWEST_INDEPENDENT: Final = 5
+# A run is unsteady when it has fewer independent seconds than these: at 60 s, when neighbours are correlated by more
+# than 0.79. Intervals hold the truth in 9 of 10 runs up to that. What a short run shows is chance up to three standard
+# errors (one is the inverse root of the number of seconds), and levels that differ by less than a tenth are no reason.
+FEWEST_INDEPENDENT: Final = 7
+SURE_ERRORS: Final = 3
+STEADY_RATIO: Final = 1.1
 MOST_CORRELATED: Final = 0.95
-# The estimated variance scatters like that of a sixth as many independent seconds (at 60: 0.45 in its logarithm).
-BLOCKS_PER_DEGREE: Final = 6
+# The estimated variance scatters like that of a seventh as many independent seconds (at 60: 0.5 in its logarithm).
+BLOCKS_PER_DEGREE: Final = 7
 
 # Lost operations, as a bucket after all others.
 LOST: Final = 1 << 16
 # The number of a bucket grows like the logarithm of its time, so the mean number is the level of a second. Times below
 # 1 µs count as 1 µs there.
+PER_OCTAVE: Final = 128
 SHORTEST_BUCKET: Final = 0x447A
 # The levels of seconds, in standard deviations from the middle one, and how often they occur.
 LEVELS: Final = [half / 2 for half in range(-6, 7)]
@@ -109,7 +114,7 @@ def estimate(
         missing={percent: _floor(percent) - pooled.total for percent in quantiles if pooled.total < _floor(percent)},
         method="bootstrap" if seconds else "order statistics",
         block_length=seconds.block_length if seconds else 1,
-        is_unsteady=seconds is not None and len(rows) < FEWEST_INDEPENDENT * seconds.per_independent,
+        is_unsteady=seconds is not None and seconds.are_unsteady(),
     )
 
 
@@ -238,12 +243,23 @@ class _Seconds:
         self._squares = sum(row.total**2 for row in rows)
         self._one_level = _Counts([])
         self._deviation = self._correlation = 0.0
+        self._noisy = 1.0  # the variance of the measured levels, by that of the true ones
         if sum(row.finite > 0 for row in rows) > 1:
             self._correlation = self._find_levels()
         count = len(rows)
         self.per_independent = _per_independent(self._correlation)
         length = (6 * (self._correlation / (1 - self._correlation**2)) ** 2 * count) ** (1 / 3)
         self.block_length = min(max(1, round(length)), count // 2)
+
+    def are_unsteady(self) -> bool:
+        """Whether neighbours are so alike, and others so different, that the run is too short."""
+        count = len(self._rows)
+        correlation = min(self._correlation * self._noisy, MOST_CORRELATED)
+        return (
+            count < FEWEST_INDEPENDENT * _per_independent(correlation)
+            and self._correlation > SURE_ERRORS / math.sqrt(count)
+            and self._deviation * TENTH_TO_NINTH > PER_OCTAVE * math.log2(STEADY_RATIO)
+        )
 
     def _find_levels(self) -> float:
         """Find the levels of all seconds; returns the correlation of neighbours."""
@@ -260,6 +276,8 @@ class _Seconds:
         spread /= max(1, sum(row.finite for row in busy) - len(busy))
         noise = spread * statistics.fmean(1 / row.finite for row in busy)
         self._deviation = math.sqrt(max(0.0, deviation**2 - noise))
+        if self._deviation:
+            self._noisy = (deviation / self._deviation) ** 2
         shifts = [round(level - centre) for level in levels]
         self._one_level = _Counts(
             _added(

@@ -180,6 +180,13 @@ def test_the_order_of_the_blocks_matters_to_their_correlation_only() -> None:
     assert of(ordered, 90).high > of(found, 90).high
 
 
+@pytest.mark.parametrize(("rise", "is_unsteady"), [(1.05, False), (3.0, True)])
+def test_a_run_that_gets_slower_is_unsteady_when_it_matters(rise: float, is_unsteady: bool) -> None:
+    seconds = run(np.random.default_rng(9), "independent", 1_000)
+    blocks = [counted(times * rise ** (place / SECONDS)) for place, times in enumerate(seconds)]
+    assert estimate(blocks).is_unsteady is is_unsteady
+
+
 def test_fewer_than_twenty_blocks_have_the_interval_of_order_statistics() -> None:
     blocks = [counted(times) for times in run(np.random.default_rng(8), "a level for each second", 100)]
     assert estimate(blocks[:20]).method == "bootstrap"
