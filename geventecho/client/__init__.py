@@ -7,6 +7,7 @@ from geventecho.client.config import ClientConfig, check_timeout
 from geventecho.client.dial import check_target
 from geventecho.client.ping import DEFAULT_SIZE, MAX_SIZE, SAMPLES_NEEDED, Ping, Summary, pings
 from geventecho.client.reply import SAMPLE_SIZE, with_sample
+from geventecho.client.traffic import Traffic
 
 __all__ = [
     "DEFAULT_SIZE",
@@ -18,6 +19,7 @@ __all__ = [
     "Payload",
     "Ping",
     "Summary",
+    "Traffic",
     "check_target",
     "check_timeout",
     "connect",

@@ -38,14 +38,14 @@ def test_a_tcp_user_works_on_locust_as_it_is_and_install_adds_to_it() -> None:
         "shown_by": "locust.stats",
         "limit_raised": False,
         "frozen": False,
-        "listeners": {"quit": 0, "quitting": 0, "test_start": 1},
+        "listeners": {"quit": 0, "quitting": 0, "test_start": 2},
     }
     assert installed.pop("shown_by").startswith("geventecho.")
     assert installed == {
         "bucket": 0.123,
         "limit_raised": True,
         "frozen": True,
-        "listeners": {"quit": 1, "quitting": 2, "test_start": 3},
+        "listeners": {"quit": 1, "quitting": 2, "test_start": 4},
     }
 
 

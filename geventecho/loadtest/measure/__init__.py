@@ -5,23 +5,30 @@ from __future__ import annotations
 from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of, leaves_task
 from geventecho.loadtest.measure.arrivals import Arrivals, stages_after
 from geventecho.loadtest.measure.health import Health, health_of
+from geventecho.loadtest.measure.latencies import Latencies, Sample, latencies_of, second_of
 from geventecho.loadtest.measure.precision import keep_microseconds
-from geventecho.loadtest.measure.reporter import TCP, TRANSACTION, Reporter
+from geventecho.loadtest.measure.reporter import RECEIVE, SEND, TCP, TRANSACTION, Reporter
 from geventecho.loadtest.measure.samples import without_sample
 
 __all__ = [
     "ABORTS",
+    "RECEIVE",
+    "SEND",
     "TCP",
     "TRANSACTION",
     "Account",
     "Arrivals",
     "Failed",
     "Health",
+    "Latencies",
     "Reporter",
+    "Sample",
     "account_of",
     "health_of",
     "keep_microseconds",
+    "latencies_of",
     "leaves_task",
+    "second_of",
     "stages_after",
     "without_sample",
 ]

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter, time
+from enum import Enum
+from time import perf_counter_ns, time
 from typing import Any, Final
 from weakref import WeakMethod
 
 from locust import User
 
-from geventecho.client import Payload
+from geventecho.client import Client, Payload, Traffic
 from geventecho.errors import NetworkError
 from geventecho.loadtest.locust_internals import listeners_of
 from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of, without_traceback
+from geventecho.loadtest.measure.latencies import Sample, latencies_of
 from geventecho.loadtest.measure.samples import show_sample
 from geventecho.loadtest.measure.tally import counter_of, log_request
 
-__all__ = ["TCP", "TRANSACTION", "Reporter"]
+__all__ = ["RECEIVE", "SEND", "TCP", "TRANSACTION", "Reporter"]
 
 TCP: Final = "TCP"
 TRANSACTION: Final = "TRANSACTION"
+NANOSECONDS: Final = 1_000_000_000
+PER_MILLISECOND: Final = 1e6
+
+
+class Way(Enum):
+    """What an operation does on its connection, and so which of the connection's times are its own."""
+
+    EXCHANGE = "sends, and receives the reply"
+    SEND = "sends only, or connects"
+    RECEIVE = "receives only"
+
+
+EXCHANGE, SEND, RECEIVE = Way
 
 
 class Reporter:
@@ -36,22 +51,25 @@ class Reporter:
 
     Attributes:
         account: the process's. The caller adds an operation to `started` and ends it by `ok` or `ended`.
-        connected_at: when the last connection was made, as time.perf_counter() has it.
-        planned: the instant at which the task should have begun, as time.perf_counter() has it. It is None without a
+        planned: the instant at which the task should have begun, as time.perf_counter_ns() has it. It is None without a
             plan, and once the task's first operation has begun.
     """
 
     __slots__ = (
+        "_bytes_received",
+        "_bytes_sent",
+        "_connected_at",
         "_counter",
         "_environment",
         "_fire",
         "_has_context",
         "_listeners",
         "_lose",
+        "_rows",
         "_succeeded",
+        "_traffic",
         "_user",
         "account",
-        "connected_at",
         "planned",
     )
 
@@ -67,20 +85,36 @@ class Reporter:
         self._listeners: list[Any] = listeners_of(environment.events.request)
         self._counter = counter_of(environment)
         self.account: Account = account_of(environment)
-        self.connected_at = perf_counter()
-        self.planned: float | None = None
+        self._rows = latencies_of(environment).rows
+        self._follow(Traffic())
+        self.planned: int | None = None
 
-    def begin(self) -> float:
+    def connected(self, client: Client) -> None:
+        """The following operations are those of this client, which has just connected."""
+        self._follow(client.traffic)
+
+    def _follow(self, traffic: Traffic) -> None:
+        self._traffic = traffic
+        self._bytes_sent = self._bytes_received = 0  # those that operations have counted
+        self._connected_at = perf_counter_ns()
+
+    def begin(self) -> int:
         """Count an operation as started, and return its beginning, which may be the planned instant of the task."""
         self.account.started += 1
+        self._traffic.sent_at = 0
         planned = self.planned
         if planned is None:
-            return perf_counter()
+            return perf_counter_ns()
         self.planned = None
         return planned
 
     def perform(
-        self, name: str, context: dict[str, Any] | None, operation: Callable[[Any], Payload], argument: Any
+        self,
+        name: str,
+        context: dict[str, Any] | None,
+        operation: Callable[[Any], Payload],
+        argument: Any,
+        way: Way = EXCHANGE,
     ) -> Payload:
         """Do one operation and return its result. It is called with one argument: any number would cost twice the call.
 
@@ -93,33 +127,73 @@ class Reporter:
         except BaseException as error:
             if lose := self._lose():
                 lose(error)
-            self.ended(name, context, begun, error)
+            self.ended(name, context, self.cut(begun, self._traffic.sent_at), error)
             if isinstance(error, NetworkError):
                 raise Failed(error) from error
             raise
-        self.ok(name, context, begun, reply)
+        self.ok(name, context, self.sample(begun, way), reply)
         return reply
 
-    def ok(
-        self,
-        name: str,
-        context: dict[str, Any] | None,
-        begun: float,
-        reply: Payload,
-        kind: str = TCP,
-        over: float | None = None,
-    ) -> None:
+    def sample(self, begun: int, way: Way = EXCHANGE) -> Sample:
+        """The times of the operation that has just succeeded, and its bytes.
+
+        Args:
+            begun: when it began.
+            way: what it did.
+        """
+        traffic = self._traffic
+        bytes_sent, bytes_received = traffic.bytes_sent, traffic.bytes_received
+        sent_now, received_now = bytes_sent - self._bytes_sent, bytes_received - self._bytes_received
+        self._bytes_sent, self._bytes_received = bytes_sent, bytes_received
+        sent, arrived = traffic.sent_at, traffic.arrived_at
+        if way is EXCHANGE and begun <= sent < arrived:
+            return begun, sent, traffic.first_at, arrived, traffic.read_at, sent_now, received_now
+        read = traffic.read_at
+        if way is SEND or (way is EXCHANGE and not sent):  # an empty payload is not sent
+            arrived, read = perf_counter_ns(), 0
+        elif way is RECEIVE:
+            sent = 0
+            if arrived < begun and (arrived or not read):  # it was there already
+                arrived, read = begun, 0
+        else:
+            arrived, read = 0, read or perf_counter_ns()
+        return begun, sent, arrived, arrived, read, sent_now, received_now
+
+    def cut(self, begun: int, sent: int = 0) -> Sample:
+        """The times of an operation that ends now, by an error or because it is a whole block, and its bytes.
+
+        Args:
+            begun: when it began.
+            sent: when it was sent; 0 if it was not.
+        """
+        traffic, now = self._traffic, perf_counter_ns()
+        bytes_sent, bytes_received = traffic.bytes_sent, traffic.bytes_received
+        sent_now, received_now = bytes_sent - self._bytes_sent, bytes_received - self._bytes_received
+        self._bytes_sent, self._bytes_received = bytes_sent, bytes_received
+        return begun, sent, now, now, 0, sent_now, received_now
+
+    def settle(self, bytes_sent: int, bytes_received: int) -> None:
+        """So many bytes are in a sample that was made elsewhere."""
+        self._bytes_sent += bytes_sent
+        self._bytes_received += bytes_received
+
+    def ok(self, name: str, context: dict[str, Any] | None, sample: Sample, reply: Payload, kind: str = TCP) -> None:
         """It succeeded.
 
         Args:
             name: its row.
             context: the call's addition to the user's context.
-            begun: when it started, as time.perf_counter() has it.
+            sample: its times and bytes.
             reply: the bytes that came back.
             kind: the row's type.
-            over: when it was over, where that is not now.
         """
-        elapsed = ((perf_counter() if over is None else over) - begun) * 1000.0
+        begun, _, _, arrived, read, _, _ = sample
+        if arrived:
+            self._rows[kind, name].add(sample)
+        else:
+            self._rows[kind, name].add_without_arrival(sample)
+            arrived = read
+        elapsed = (arrived - begun) / PER_MILLISECOND
         self.account.ok += 1
         self._succeeded()
         listeners = self._listeners
@@ -138,13 +212,16 @@ class Reporter:
         )
 
     def ended(
-        self, name: str, context: dict[str, Any] | None, begun: float, error: BaseException, kind: str = TCP
+        self, name: str, context: dict[str, Any] | None, sample: Sample, error: BaseException, kind: str = TCP
     ) -> None:
         """An error ended it: it failed, or it was aborted by one of `ABORTS`."""
         if isinstance(error, ABORTS):
             self.account.aborted += 1
+            if sample[5] or sample[6]:
+                self._rows[kind, name].add_aborted(sample)
             return
         self.account.failed += 1
+        self._rows[kind, name].add_failed(sample)
         failed = error if isinstance(error, Failed) else Failed(error)
         # A copy, because Locust keeps the first of each kind for the whole test. The error itself goes on to the task,
         # and its traceback shows the tester where it was raised.
@@ -158,9 +235,9 @@ class Reporter:
             response=None,
             context=self._context(context),
             exception=failure,
-            start_time=_wall(begun),
+            start_time=_wall(sample[0]),
         )
-        age = perf_counter() - self.connected_at
+        age = (perf_counter_ns() - self._connected_at) / NANOSECONDS
         show_sample(self.account.samples, self._environment.stats.errors, (kind, name), failure, age)
 
     def _context(self, extra: dict[str, Any] | None) -> dict[str, Any]:
@@ -168,6 +245,6 @@ class Reporter:
         return {**own, **extra} if extra else own
 
 
-def _wall(counted: float) -> float:
-    """The seconds since the epoch at which time.perf_counter() showed that."""
-    return time() - (perf_counter() - counted)
+def _wall(counted: int) -> float:
+    """The seconds since the epoch at which time.perf_counter_ns() showed that."""
+    return time() - (perf_counter_ns() - counted) / NANOSECONDS

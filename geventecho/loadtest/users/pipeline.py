@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from time import perf_counter
-from typing import Any, NamedTuple
+from time import perf_counter_ns
+from typing import Any
 
 import gevent
 from gevent.lock import Semaphore
 from gevent.queue import Queue
 
-from geventecho.client import Client, Payload
+from geventecho.client import Client, Payload, Traffic
 from geventecho.errors import ClosedLocally, ConfigError, NetworkError, ReplyError, UnsolicitedData
 from geventecho.framing import Framing, Verdict, as_framing
-from geventecho.loadtest.measure import Failed, Reporter
+from geventecho.loadtest.measure import Failed, Reporter, Sample
 from geventecho.loadtest.users.expect import Expectation, check
 
 __all__ = ["Pipeline", "Request"]
@@ -37,18 +37,35 @@ class Request:
     expect: Expectation | None = None
 
 
-class Sent(NamedTuple):
+@dataclass(slots=True)
+class Sent:
     """A request under way.
 
     Attributes:
         request: the request itself.
-        begun: when its sending began, as time.perf_counter() has it.
+        begun: when it began, or should have, as time.perf_counter_ns() has it.
         received: the bytes that had been read from the connection by then. Its reply is not among them.
+        sent_at: just before its first send(2).
+        over_at: when it was over, if it has no reply.
     """
 
     request: Request
-    begun: float
+    begun: int
     received: int
+    sent_at: int = 0
+    over_at: int = 0
+
+    def sample(self, traffic: Traffic, reply: bytes) -> Sample:
+        """Its times and bytes, when its reply has just been taken.
+
+        The last piece that was read completed the reply, or the reply was left over from that piece.
+        """
+        first, arrived, read = traffic.first_at, traffic.arrived_at, traffic.read_at
+        if self.over_at:
+            first, arrived, read = self.over_at, self.over_at, 0
+        elif arrived <= self.sent_at:
+            arrived = 0
+        return self.begun, self.sent_at, first, arrived, read, memoryview(self.request.payload).nbytes, len(reply)
 
 
 class Pipeline:
@@ -122,7 +139,7 @@ class Pipeline:
         if sent.received > self._taken:
             self._client.check_idle()  # it refuses left-over bytes
         reply = self._client.receive(request.reply, timeout=self._timeout)
-        over = perf_counter()
+        sample = sent.sample(self._client.traffic, reply)
         self._taken += len(reply)
         if self._under_way == 1:
             try:
@@ -137,7 +154,8 @@ class Pipeline:
         self._sent.get()
         self._under_way -= 1
         self._free.release()
-        self._reporter.ok(request.name, self._context, sent.begun, reply, over=over)
+        self._reporter.settle(*sample[5:])
+        self._reporter.ok(request.name, self._context, sample, reply)
         return reply
 
     def _send(self, requests: Iterable[Request]) -> None:
@@ -155,8 +173,10 @@ class Pipeline:
                     self._unanswerable = sent
                 if self._under_way == 1:
                     self._client.check_idle()
+                sent.sent_at = perf_counter_ns()
                 self._client.send(request.payload, timeout=self._timeout)
                 if not has_reply:  # it is over once it is sent
+                    sent.over_at = perf_counter_ns()
                     self._unanswerable = None
                     self._sent.put(sent)
         except Exception as error:  # of the connection, or of the caller's iterable: `run` raises it
@@ -172,7 +192,8 @@ class Pipeline:
             if sent is None:
                 continue
             try:
-                self._reporter.ended(sent.request.name, self._context, sent.begun, error)
+                sample = self._reporter.cut(sent.begun, sent.sent_at)
+                self._reporter.ended(sent.request.name, self._context, sample, error)
             except BaseException as raised:  # the others are reported all the same
                 by_listener = raised
             if is_of_one_reply(error):

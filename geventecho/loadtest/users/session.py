@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from time import perf_counter
+from time import perf_counter_ns
 from types import EllipsisType
 from typing import Any, Literal, overload
 from weakref import WeakMethod
@@ -16,7 +16,7 @@ from geventecho.address import Address
 from geventecho.client import Client, Payload, check_timeout, connect
 from geventecho.errors import ClosedLocally, ConcurrentUse, NetworkError, UnexpectedReply
 from geventecho.framing import Framing, UntilClosed, Verdict
-from geventecho.loadtest.measure import ABORTS, TRANSACTION, Failed, Reporter, leaves_task
+from geventecho.loadtest.measure import ABORTS, RECEIVE, SEND, TRANSACTION, Failed, Reporter, leaves_task
 from geventecho.loadtest.users.backoff import Backoff
 from geventecho.loadtest.users.expect import Expectation, check
 from geventecho.loadtest.users.pipeline import Pipeline, Request
@@ -82,7 +82,7 @@ class TcpSession:
         Args:
             instant: as time.perf_counter() has it; None at the end of the task.
         """
-        self._reporter.planned = instant
+        self._reporter.planned = None if instant is None else int(instant * 1e9)
 
     @property
     def connected(self) -> bool:
@@ -98,7 +98,7 @@ class TcpSession:
         planned, self._reporter.planned = self._reporter.planned, None
         try:
             self._reporter.account.begin_connect()
-            self._perform("connect", None, self._open, self.target)
+            self._perform("connect", None, self._open, self.target, SEND)
             self._reporter.account.connected += 1
             self._log_in()
         except BaseException:
@@ -187,7 +187,7 @@ class TcpSession:
             client.send(payload, timeout=timeout)
             return payload
 
-        self._perform(name, context, send, payload)
+        self._perform(name, context, send, payload, SEND)
 
     def receive(
         self,
@@ -204,7 +204,7 @@ class TcpSession:
             got = client.receive(reply, timeout=timeout)
             return got if expect is None else check(got, expect, self.target)
 
-        return bytes(self._perform(name, context, receive, self._client or self._reconnect()))
+        return bytes(self._perform(name, context, receive, self._client or self._reconnect(), RECEIVE))
 
     def pipeline(
         self, requests: Iterable[Request], *, depth: int, timeout: Seconds = ..., context: Context = None
@@ -234,16 +234,16 @@ class TcpSession:
     def transaction(self, name: str, *, context: Context = None) -> Iterator[None]:
         """Report the block as one operation, in a row of type TRANSACTION. It fails when the block raises."""
         self._reporter.account.started += 1
-        begun = self._reporter.planned or perf_counter()  # the first operation in it counts from there, too
+        begun = self._reporter.planned or perf_counter_ns()  # the first operation in it counts from there, too
         left: BaseException | None = None
         try:
             yield
         except BaseException as error:
             if not leaves_task(error):
-                self._reporter.ended(name, context, begun, error, TRANSACTION)
+                self._reporter.ended(name, context, self._reporter.cut(begun), error, TRANSACTION)
                 raise
             left = error
-        self._reporter.ok(name, context, begun, b"", TRANSACTION)
+        self._reporter.ok(name, context, self._reporter.cut(begun), b"", TRANSACTION)
         if left is not None:
             raise left
 
@@ -263,8 +263,8 @@ class TcpSession:
         self.close()
 
     def _open(self, target: Address) -> bytes:
-        self._client = connect(target, timeout=self._request_timeout, connect_timeout=self._connect_timeout)
-        self._reporter.connected_at = perf_counter()
+        self._client = connect(target, timeout=self._request_timeout, connect_timeout=self._connect_timeout, timed=True)
+        self._reporter.connected(self._client)
         return b""
 
     def _log_in(self) -> None:
@@ -275,7 +275,7 @@ class TcpSession:
         except Exception as error:
             # Nothing has reported it yet, and every failure is in a row.
             self._reporter.account.started += 1
-            self._reporter.ended("on_connect", None, perf_counter(), error)
+            self._reporter.ended("on_connect", None, self._reporter.cut(perf_counter_ns()), error)
             raise Failed(error) from error
 
     @contextmanager
@@ -290,26 +290,27 @@ class TcpSession:
         begun = reporter.begin()
         try:
             caught.data = exchange(client)
+            sample = reporter.sample(begun)
         except NetworkError as error:
             caught.error = Failed(error)
             self._lose(error)
+            sample = reporter.cut(begun, client.traffic.sent_at)
         except BaseException as error:
             self._lose(error)
-            reporter.ended(name, context, begun, error)
+            reporter.ended(name, context, reporter.cut(begun, client.traffic.sent_at), error)
             raise
-        over = perf_counter()
         left: BaseException | None = None
         try:
             yield caught
         except BaseException as error:
             if not leaves_task(error):
-                reporter.ended(name, context, begun, error)
+                reporter.ended(name, context, sample, error)
                 raise
             left = error
         if caught.outcome is None:
-            reporter.ok(name, context, begun, caught.data, over=over)
+            reporter.ok(name, context, sample, caught.data)
         else:
-            reporter.ended(name, context, begun, caught.outcome)
+            reporter.ended(name, context, sample, caught.outcome)
         if left is not None:
             raise left
 

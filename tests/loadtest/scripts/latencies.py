@@ -1,0 +1,259 @@
+"""Scripts of test_latencies.py."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
+
+import gevent
+from gevent import monkey
+from locust.env import Environment
+
+from geventecho.framing import Exactly, NoReply, Until
+from geventecho.histogram import Histogram
+from geventecho.loadtest import Failed, Request, TcpUser
+from geventecho.loadtest.measure import latencies as measured
+from geventecho.loadtest.measure import latencies_of, second_of
+from geventecho.net import CLOCK
+from geventecho.results import TIMES, Block, Record
+from tests.support.harness import EchoUser, Run, task_user
+from tests.support.timing import UNIT
+
+SECOND = 1_000_000_000
+hold = monkey.get_original("time", "sleep")
+"""Holds the whole process."""
+
+
+def shown(histograms: dict[str, Histogram]) -> dict[str, Any]:
+    """Count, least, mean and longest of each time, in microseconds."""
+    return {
+        name: [times.count, *(round((value or 0.0) * 1e6, 3) for value in (times.min, times.mean, times.max))]
+        for name, times in histograms.items()
+    }
+
+
+def rows_of(environment: Environment) -> dict[str, Any]:
+    """All that was measured, by row."""
+    rows: dict[str, Block] = {}
+    for (_, name), block in latencies_of(environment).take(None):
+        if name in rows:
+            rows[name].merge(block)
+        else:
+            rows[name] = block
+    numbers = ("ok", "failed", "dropped", "bytes_sent", "bytes_received", "clock_steps")
+    return {
+        name: {number: getattr(block, number) for number in numbers}
+        | {"times": shown(block.times), "failed_times": shown(block.failed_times)}
+        for name, block in rows.items()
+    }
+
+
+def measure(run: Run) -> dict[str, Any]:
+    """End a run; returns its result, with all that was measured."""
+    environment = run.environment
+    result = run.finish()
+    by_name = {
+        name: [event["response_time"] for event in run.events if event["name"] == name and not event["exception"]]
+        for name in {event["name"] for event in run.events}
+    }
+    longest = {name: max(times) * 1000 for name, times in by_name.items() if times}
+    return result | {"measured": rows_of(environment), "longest": longest}
+
+
+def measure_task(
+    act: Callable[[Any], object], target: str, until: Callable[[Run], object], users: int = 1, **options: Any
+) -> dict[str, Any]:
+    """Run users with one task until something is true, and measure them."""
+    run = Run(task_user(act), target, users, request_timeout=10 * UNIT, **options)
+    run.wait(lambda: until(run), 20.0)
+    return measure(run)
+
+
+def echoes(target: str) -> dict[str, Any]:
+    run = Run(EchoUser, target, 3, payload_size=1000)
+    run.wait(lambda: run.count("echo") >= 600)
+    return measure(run)
+
+
+def failures(target: str) -> dict[str, Any]:
+    """Failures of many kinds. At the end each user ends its task: else nobody receives a reply that is under way."""
+
+    def act(user: TcpUser) -> None:
+        try:
+            user.client.request(b"1234567890", Exactly(10), name="half")
+        except Failed:
+            pass
+        try:
+            user.client.request(b"all", Exactly(3), name="all", expect=b"none")
+        except Failed:
+            pass
+        user.client.pipeline([Request(b"all", Exactly(3), name="one")] * 3, depth=2)
+        with user.client.request(b"all", Exactly(3), name="caught", catch_response=True) as caught:
+            user.client.request(b"inner", Exactly(5), name="inner")
+            caught.failure("not liked")
+        user.client.pipeline(
+            [Request(b"all", Exactly(3), name="last"), Request(b"1234567890", Exactly(10), name="cut")], depth=2
+        )
+
+    return measure_task(act, target, lambda run: run.count("cut") >= 20, users=2, stop_timeout=10.0)
+
+
+def without_a_send(target: str) -> dict[str, Any]:
+    def act(user: TcpUser) -> None:
+        with user.client.transaction("whole"):
+            user.client.send(b"2", name="subscribe")
+            gevent.sleep(0.2 * UNIT)  # both events arrive meanwhile
+            user.client.receive(Until(b"\n"), name="event")
+            user.client.receive(Until(b"\n"), name="event")
+            user.client.request(b"1", NoReply(), name="unanswered")
+            user.client.receive(Until(b"\n"), name="waited")
+
+    return measure_task(act, target, lambda run: run.count("whole") >= 5)
+
+
+def pieces(target: str) -> dict[str, Any]:
+    def act(user: TcpUser) -> None:
+        user.client.request(b"x", Exactly(8), name="split")
+
+    return measure_task(act, target, lambda run: run.count("split") >= 5)
+
+
+def pipelined(target: str) -> dict[str, Any]:
+    """Two requests are sent at once; the server answers both in one piece after the second, which comes later."""
+
+    def act(user: TcpUser) -> None:
+        def requests() -> Any:
+            yield Request(b"a", Exactly(1), name="early")
+            gevent.sleep(UNIT)
+            yield Request(b"b", Exactly(1), name="late")
+
+        user.client.pipeline(requests(), depth=2)
+
+    return measure_task(act, target, lambda run: run.count("late") >= 3)
+
+
+def held(target: str) -> dict[str, Any]:
+    """The hub is held while replies wait to be read."""
+
+    def act(user: TcpUser) -> None:
+        gevent.get_hub().loop.run_callback(hold, 0.5 * UNIT)
+        user.client.request(b"x", Exactly(1))
+
+    return measure_task(act, target, lambda run: run.count("request") >= 10)
+
+
+def planned(target: str) -> dict[str, Any]:
+    """Tasks at planned instants, while the hub is held again and again."""
+    run = Run(EchoUser, target, 20, arrival_rate=200.0, arrivals="even", arrival_seed=1, max_lateness=1000.0)
+    end = time.monotonic() + 10 * UNIT
+    while time.monotonic() < end:
+        gevent.sleep(UNIT)
+        hold(0.5 * UNIT)
+    return measure(run)
+
+
+def stepped(target: str) -> dict[str, Any]:
+    """The clock of the stamps is stepped twice."""
+    shift = 0
+
+    def wall() -> int:
+        return time.time_ns() + shift
+
+    CLOCK.wall = wall
+    run = Run(EchoUser, target, 2)
+
+    def go_on(events: int) -> None:
+        wanted = len(run.events) + events
+        run.wait(lambda: len(run.events) >= wanted)
+
+    for step in (3600 * SECOND, 0):
+        go_on(50)
+        shift = step
+        go_on(50)
+    return measure(run) | {"steps": CLOCK.steps}
+
+
+def seconds() -> dict[str, Any]:
+    """Samples that were added in one go, on both sides of the end of a second, and what `take` hands over when."""
+    latencies = latencies_of(Environment(user_classes=[EchoUser]))
+    row = latencies.rows["TCP", "echo"]
+    now = perf_counter_ns()
+    second = second_of(now)
+    begins = now - (now + CLOCK.offset) % SECOND
+    for arrived in (begins - 2, begins - 1, begins, begins + 1, begins + SECOND, begins + 5 * SECOND):
+        row.add((arrived - 9, arrived - 5, arrived, arrived, arrived + 3, 1, 2))
+    row.add_failed((begins - 10, 0, begins - 1, begins - 1, 0, 1, 2))
+    taken = [
+        [(block.start - second, block.ok, block.failed, block.bytes_sent) for _, block in latencies.take(end)]
+        for end in (begins - 1, begins + SECOND - 1, begins + 2 * SECOND, None, None)
+    ]
+    row.add((begins - 9, begins - 5, begins, begins, 0, 1, 2))  # late: its second was taken
+    late = [block.start - second for _, block in latencies.take(None)]
+    return {"taken": taken, "late": late}
+
+
+def bulk() -> dict[str, Any]:
+    """Random operations, measured here and counted one by one; whether both are equal."""
+    latencies = latencies_of(Environment(user_classes=[EchoUser]))
+    draw = random.Random(3).randrange
+    expected = Block(0, ok=0)
+    count = 5 * measured.BINNED_AT_ONCE + 17
+    at = perf_counter_ns()
+    for _ in range(count):
+        begun = at - draw(SECOND)
+        sent = draw(2) and begun + draw(10**6)
+        first = (sent or begun) + draw(10**8)
+        arrived = first + draw(2) * draw(1, 10**7)
+        read = draw(2) and arrived + draw(10**6)
+        latencies.rows["TCP", "echo"].add((begun, sent, first, arrived, read, 10, 20))
+        times = {"response": arrived - begun}
+        if sent:
+            times |= {"service": arrived - sent, "generator_delay": sent - begun}
+            if first != arrived:
+                times["first_byte"] = first - sent
+        if read:
+            times["read_delay"] = read - arrived
+        for name, time_ in times.items():
+            expected.times[name].count_all([time_])
+    found = Block(0)
+    for _, block in latencies.take(None):
+        block.start = 0
+        found.merge(block)
+    return {
+        "ok": found.ok == count,
+        "bytes": [found.bytes_sent == 10 * count, found.bytes_received == 20 * count],
+        "times": [found.times[name] == expected.times[name] for name in TIMES],
+        "failed": sum(times.count for times in found.failed_times.values()),
+    }
+
+
+def nobody_takes() -> dict[str, Any]:
+    """A row of which nobody takes the blocks for 2,000 s; how many blocks it has, and whether all is there."""
+    latencies = latencies_of(Environment(user_classes=[EchoUser]))
+    begun = perf_counter_ns()
+    for second in range(2000):
+        now = begun + second * SECOND
+        for _ in range(measured.BINNED_AT_ONCE):
+            latencies.rows["TCP", "echo"].add((now, now, now + 1000, now + 1000, 0, 1, 1))
+    blocks = [block for _, block in latencies.take(None)]
+    record = Record()
+    for block in blocks:
+        record.add(("TCP", "echo"), block)
+    return {"blocks": len(blocks), "ok": sum(block.ok for block in record.rows["TCP", "echo"])}
+
+
+def others() -> dict[str, Any]:
+    """What is no operation of a client; and a test that begins anew."""
+    environment = Environment(user_classes=[EchoUser])
+    latencies = latencies_of(environment)
+    latencies.record(("TASK", "User"), 5_000, ok=True)
+    latencies.record(("TASK", "User"), 7_000, ok=False)
+    latencies.drop(("TASK", "User"))
+    latencies.drop(("TASK", "User"))
+    measured_rows = rows_of(environment)
+    latencies.drop(("TASK", "User"))
+    environment.events.test_start.fire(environment=environment)
+    return {"rows": measured_rows, "after": rows_of(environment)}
