@@ -19,6 +19,7 @@ __all__ = ["delay_reasons", "generator_reasons", "in_words"]
 # Seconds, and shares of the time; DELAY and LAG shares are of a row's p99.
 ALLOWED_DELAY: Final = 0.002
 GENERATOR_DELAY_SHARE: Final = 0.1
+ALLOWED_READ_DELAY: Final = 0.005
 READ_DELAY_SHARE: Final = 0.25
 LAG_SHARE: Final = 0.1
 LONGEST_PAUSE: Final = 0.25
@@ -106,7 +107,7 @@ def delay_reasons(times_of: Mapping[RowKey, Mapping[str, Histogram]], health: Se
                 f"{in_words(response)}): add workers (--processes), or lower the load"
             )
         delay, service = _p99(times, "read_delay"), _p99(times, "service")
-        if delay and service and delay > max(ALLOWED_DELAY, READ_DELAY_SHARE * service):
+        if delay and service and delay > max(ALLOWED_READ_DELAY, READ_DELAY_SHARE * service):
             yield (
                 f"{name}: the generator read replies late (p99 {in_words(delay)}; the p99 of the service time is "
                 f"{in_words(service)}): add workers (--processes), or lower the load"
