@@ -165,6 +165,13 @@ def test_an_instant_goes_to_the_user_that_has_been_idle_longest() -> None:
     assert all(len(set(order[place : place + 4])) == 4 for place in range(len(order) - 4))
 
 
+def test_an_instant_that_has_fallen_due_goes_before_what_the_hub_has_to_do() -> None:
+    with peers.echoes() as peer:
+        result = run_users("arrivals.due_before_the_hub", peer.target)
+    assert_balanced(result)
+    assert result["order"] == ["task", "task"]
+
+
 def test_what_fell_due_before_a_change_of_the_plan_goes_to_idle_users() -> None:
     with peers.echoes() as peer:
         result = run_users("arrivals.changed_plan", peer.target, stops=False)

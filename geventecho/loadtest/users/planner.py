@@ -89,26 +89,35 @@ class Planner:
         """
         if self._timer is None and self.active:
             self._begin()
-        self._drop_late(perf_counter())
+        now = perf_counter()
+        self._drop_late(now)
         if self._waiting:
             instant = self._waiting.popleft()
             self._account.dropped -= 1
         else:
-            instant = self._wait()
+            instant = self._wait(now)
         self._account.sent += 1
         if perf_counter() > instant + LATE:
             self._account.late += 1
         return instant
 
-    def _wait(self) -> float:
+    def _wait(self, now: float) -> float:
+        """Wait among the idle users.
+
+        An instant that has fallen due is given out first. The hub looks at the timer only after it has had all replies
+        read that it knows of: on a busy generator that is a third of the worst delays.
+        """
         user = getcurrent()
         self._idle[user] = None
         try:
-            instant: float = get_hub().switch()
+            if self._next > now:
+                return float(get_hub().switch())
+            due = self._pass()
+            first, _ = self._idle.popitem(last=False)
+            return due if first is user else float(first.switch(due))
         except BaseException:
             self._idle.pop(user, None)
             raise
-        return instant
 
     def _begin(self) -> None:
         """Skip the instants that are past, and set the timer for the next one."""
@@ -122,13 +131,18 @@ class Planner:
     def _advance(self) -> None:
         self._next = self._start + next(self._instants, math.inf)
 
+    def _pass(self) -> float:
+        """Count the next instant as planned, and return it."""
+        instant = self._next
+        self._advance()
+        self._account.planned += 1
+        return instant
+
     def _fall_due(self) -> None:
         """Give out the instants that have fallen due. Each user runs at once, until it waits for something."""
         now = perf_counter()
         while self._next <= now:
-            instant = self._next
-            self._advance()
-            self._account.planned += 1
+            instant = self._pass()
             if self._idle:
                 user, _ = self._idle.popitem(last=False)
                 user.switch(instant)
@@ -148,9 +162,7 @@ class Planner:
         """Count the instants that have fallen due since the timer last woke the hub."""
         now = perf_counter()
         while self._next <= now:
-            self._account.planned += 1
-            self._leave_waiting(self._next)
-            self._advance()
+            self._leave_waiting(self._pass())
 
     def _leave_waiting(self, instant: float) -> None:
         self._drop_late(instant)

@@ -13,7 +13,7 @@ from typing import Any
 
 import gevent
 import locust
-from gevent import monkey
+from gevent import get_hub, monkey
 from locust import SequentialTaskSet, TaskSet
 from locust.exception import InterruptTaskSet, RescheduleTask
 from locust.user.task import DefaultTaskSet
@@ -198,6 +198,23 @@ def idle_longest(target: str) -> dict[str, Any]:
     run = Run(User, target, 5, arrival_rate="100")
     run.wait(lambda: len(order) >= 50)
     return finish(run) | {"order": order[5:45]}
+
+
+def due_before_the_hub(target: str) -> dict[str, Any]:
+    """What runs first when a task has held the hub: an instant that has fallen due, or what the hub has to do."""
+    order: list[str] = []
+
+    class User(Waiting):
+        @locust.task
+        def note(self) -> None:
+            order.append("task")
+            if len(order) == 10:  # both users wait by now
+                get_hub().loop.run_callback(order.append, "hub")
+                hold_hub(2 * UNIT)
+
+    run = Run(User, target, 2, arrival_rate=str(1 / UNIT))
+    run.wait(lambda: len(order) >= 12)
+    return finish(run) | {"order": order[9:11]}
 
 
 def changed_plan(target: str, *, stops: bool) -> dict[str, Any]:
