@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
+import statistics
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,22 @@ def test_what_waits_for_a_user_is_measured_from_its_instant_and_dropped_when_it_
         assert result["late"] >= result["sent"] - 2
     assert waits["times"][-1] >= 1000 * 5 * pause, "its queue counts"
     assert drops["times"][-1] <= 1000 * (0.15 + pause + UNIT)
+
+
+def test_the_pause_after_a_failure_is_in_no_response_time() -> None:
+    """Every second request of a connection is cut off. The user pauses for up to a second, then takes an instant."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(connection.recv(peers.CHUNK))
+        connection.recv(peers.CHUNK)
+
+    with peers.Peer(serve) as peer:
+        result = run_users("arrivals.slow_server", peer.target, users=50, rate="40:4s,1", lateness="60")
+    assert_balanced(result)
+    failed = result["rows"]["echo"][1]
+    assert failed >= 10
+    assert statistics.median(result["times"]) < 1000 * UNIT / 2
+    assert result["times"][-1] < 1000 * 2 * UNIT
 
 
 @pytest.mark.alone

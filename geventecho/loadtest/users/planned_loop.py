@@ -47,6 +47,7 @@ class Planned:
 
     def _take(self) -> None:
         user = self.user
+        user.client.pause()
         begin_wait(user)
         loop = get_hub().loop
         if self.turn == loop.iteration:  # no other greenlet has run since the last task began

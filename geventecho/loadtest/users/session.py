@@ -75,6 +75,16 @@ class TcpSession:
         self._perform = self._reporter.perform
         self._client: Client | None = None
         self._connecting = False
+        self._has_paused = False
+
+    def pause(self) -> None:
+        """Wait before the next task as its connect would have to, where there is no connection.
+
+        A task that has its instant must not wait for that: its response time would contain the pause.
+        """
+        if self._client is None:
+            self._backoff.pause()
+            self._has_paused = True
 
     def plan_task(self, instant: float | None) -> None:
         """Set the planned instant of the task that begins now; the task's first operation is measured from there.
@@ -318,7 +328,9 @@ class TcpSession:
         if self._connecting:
             lost = ClosedLocally("the connection was lost during the login", address=self.target, phase="write")
             raise Failed(lost)
-        self._backoff.pause()
+        if not self._has_paused:
+            self._backoff.pause()
+        self._has_paused = False
         self.connect()
         if self._client is None:
             raise Failed(ClosedLocally("on_connect closed the connection", address=self.target, phase="write"))
