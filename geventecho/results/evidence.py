@@ -38,7 +38,7 @@ class HealthSecond:
         in_flight: operations under way at the end of the second.
         users: users that have started, less those that have ended, at the end of the second.
         started: operations that began in the second.
-        ended: operations that ended in it.
+        ended: operations that were answered or failed in it.
         planned: instants that fell due in it.
         sent: planned tasks that began in it.
         late: those of them that began more than 1 ms after their instant.

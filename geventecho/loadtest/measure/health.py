@@ -102,7 +102,7 @@ class Health:
                 wait=None if used.wait is None else used.wait / span,
                 throttled=None if used.throttled is None else used.throttled / span,
                 steal=used.steal,
-                in_flight=counts[0] - counts[1],
+                in_flight=counts[0] - counts[1] - self._account.aborted,
                 users=self._users(),
                 started=started,
                 ended=ended,
@@ -117,8 +117,7 @@ class Health:
 
     def _counters(self) -> tuple[int, ...]:
         account = self._account
-        ended = account.ok + account.failed + account.aborted
-        return account.started, ended, *(getattr(account, name) for name in COUNTED)
+        return account.started, account.ok + account.failed, *(getattr(account, name) for name in COUNTED)
 
 
 def _asleep() -> float:

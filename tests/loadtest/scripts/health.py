@@ -44,7 +44,7 @@ def stopped(seconds: float) -> list[dict[str, Any]]:
 def counted() -> list[dict[str, Any]]:
     """Operations and planned tasks in two or three seconds of the clock."""
     account = Account()
-    account.started, account.ok, account.planned = 1000, 900, 500  # before
+    account.started, account.ok, account.aborted, account.planned = 1000, 890, 10, 500  # before
     health = health_of(account)
     health.start()
     end = time.perf_counter() + 1.2
