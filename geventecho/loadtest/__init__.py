@@ -8,10 +8,21 @@ program that uses Locust as a library `install` makes them.
 from __future__ import annotations
 
 from geventecho.loadtest.measure import Account, Failed, account_of
-from geventecho.loadtest.run import install, listen
+from geventecho.loadtest.run import install, listen, result_of
 from geventecho.loadtest.settings import option_check
 from geventecho.loadtest.users import Caught, Request, TcpSession, TcpUser
 
-__all__ = ["Account", "Caught", "Failed", "Request", "TcpSession", "TcpUser", "account_of", "install", "option_check"]
+__all__ = [
+    "Account",
+    "Caught",
+    "Failed",
+    "Request",
+    "TcpSession",
+    "TcpUser",
+    "account_of",
+    "install",
+    "option_check",
+    "result_of",
+]
 
 listen()

@@ -20,8 +20,8 @@ __all__ = [
     "DEFAULTS",
     "FIXED",
     "HELP",
+    "PLAN_TYPES",
     "PREFIX",
-    "RUN_TYPES",
     "Settings",
     "add_arguments",
     "class_values",
@@ -135,12 +135,14 @@ CLASS_TYPES: Final[dict[str, Callable[[str], Any]]] = {
     "connect_timeout": _timeout,
     "request_timeout": _timeout,
 }
-RUN_TYPES: Final[dict[str, Callable[[str], Any]]] = {
+PLAN_TYPES: Final[dict[str, Callable[[str], Any]]] = {
     "arrival_rate": rate_stages,
     "arrivals": one_of("even", "poisson"),
     "max_lateness": seconds,
     "seed": whole_number(0, (1 << 63) - 1),
 }
+"""Options of the plan of arrivals."""
+RUN_TYPES: Final = PLAN_TYPES | {"warm_up": seconds}
 """Options that hold for the whole test; no user class has them."""
 TYPES: Final = CLASS_TYPES | RUN_TYPES
 TIMEOUTS: Final = frozenset({"connect_timeout", "request_timeout"})
@@ -155,6 +157,8 @@ HELP: Final = {
     "max_lateness": "A task for which no user is free so long after its instant is dropped. Without it the request "
     "timeout applies",
     "seed": "Makes Poisson arrivals the same in each test",
+    "warm_up": "The first seconds of a test, which the result has apart and in none of its other figures. Read when a "
+    "test starts",
 }
 METAVAR: Final = {"payload_size": "BYTES", "arrival_rate": "RATE", "arrivals": "KIND", "seed": "NUMBER"}
 DEFAULTS: Final = {"payload_size": 1024, "think_time": 1.0, "connect_timeout": 5.0, "request_timeout": 5.0}
@@ -178,6 +182,22 @@ def add_arguments(parser: LocustArgumentParser) -> None:
             help=f"{HELP[name]}.{without if name in CLASS_TYPES else ''}",
             env_var=f"GEVENTECHO_LOADTEST_{name.upper()}",
         )
+    # Not in the form: it must not write files, and the exit code is that of the process.
+    parser.add_argument(
+        "--tcp-json",
+        metavar="FILE",
+        default="",
+        include_in_web_ui=False,
+        help="Write the result of each test to this file when the test stops.",
+        env_var="GEVENTECHO_LOADTEST_JSON",
+    )
+    parser.add_argument(
+        "--tcp-fail-on-verdict",
+        action="store_true",
+        include_in_web_ui=False,
+        help="Exit with 5 when the verdict on the last test is not `trusted`.",
+        env_var="GEVENTECHO_LOADTEST_FAIL_ON_VERDICT",
+    )
 
 
 def _checked(parse: Callable[[str], Any]) -> Callable[[str], str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -27,7 +29,9 @@ def last_lines(run: LocustRun, number: int) -> str:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)])
 def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, tmp_path: Path) -> None:
-    with LocustRun(tmp_path, *BUSY, "--processes", "2", "-t", "6", "--tcp-arrival-rate", "200") as run:
+    path = tmp_path / "result.json"
+    options = ("--tcp-json", str(path), "--tcp-fail-on-verdict")
+    with LocustRun(tmp_path, *BUSY, "--processes", "2", "-t", "6", "--tcp-arrival-rate", "200", *options) as run:
         run.wait_for_log(r"TCP +echo +[1-9]\d\d")
         worker = workers_of(run)[0]
         worker.send_signal(number)
@@ -40,7 +44,7 @@ def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, 
         r"Operations since the last report are not counted \(exit code 6\)$",
         last_lines(run, 1),
     ), run.log
-    assert run.log.count("incomplete: ") == 1
+    assert run.log.count("loadtest: incomplete: ") == 1
     started, ok, failed, aborted = map(
         int, re.findall(r"operations: started (\d+), ok (\d+), failed (\d+), aborted (\d+)\n", run.log)[0]
     )
@@ -49,6 +53,17 @@ def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, 
     planned, sent, dropped = map(int, re.findall(r"tasks: planned (\d+), sent (\d+) .*dropped (\d+)\n", run.log)[0])
     assert planned == sent + dropped
     assert 500 <= planned <= 1150
+    assert_is_of_last_report(json.loads(path.read_text()), ok)
+
+
+def assert_is_of_last_report(result: dict[str, Any], ok: int) -> None:
+    """The result has the lost worker's operations up to its last report, and says which worker it was."""
+    assert sum(row["ok"] for row in result["rows"] if row["type"] != "TASK") == result["account"]["ok"] == ok
+    assert result["verdict"]["status"] == "incomplete"
+    (lost,) = [worker for worker in result["workers"] if worker["verdict"]["status"] == "incomplete"]
+    assert lost["verdict"]["reasons"][0] == "was lost: no heartbeat"
+    assert re.fullmatch(rf"worker [01] \({lost['id']}\): was lost: no heartbeat", result["verdict"]["reasons"][0])
+    assert lost["ok"] > 0
 
 
 @pytest.mark.long
@@ -62,7 +77,7 @@ def test_nothing_is_said_about_what_lost_workers_did(tmp_path: Path) -> None:
             worker.kill()
         assert run.wait() == 6, run.log
     assert "operations: started 0, ok 0, failed 0, aborted 0\n" in run.log
-    assert run.log.count("incomplete: worker ") == 2
+    assert run.log.count("loadtest: incomplete: worker ") == 2
     assert "no operation was started" not in run.log
     assert "nothing was answered" not in run.log
 

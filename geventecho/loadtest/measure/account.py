@@ -76,6 +76,7 @@ class Account:
     Attributes:
         started, ok, failed, aborted: operations.
         connects, connected: those among `started` and among `ok` that are connects.
+        reconnects: those among `connects` that were not their user's first.
         peak: the most connects that started within one second of the clock.
         users: how many there were.
         planned, sent, late, dropped: tasks with a planned instant, see `Planner`; planned = sent + dropped. Those that
@@ -85,8 +86,8 @@ class Account:
     """
 
     NUMBERS = (
-        "aborted", "connected", "connects", "dropped", "failed", "late", "ok", "peak", "planned", "sent", "started",
-        "users", "waited",
+        "aborted", "connected", "connects", "dropped", "failed", "late", "ok", "peak", "planned", "reconnects", "sent",
+        "started", "users", "waited",
     )  # fmt: skip
     __slots__ = (*NUMBERS, "_second", "_within", "samples")
 
@@ -99,18 +100,23 @@ class Account:
     def clear(self) -> None:
         """Begin anew."""
         self.started = self.ok = self.failed = self.aborted = self.users = 0
-        self.connects = self.connected = self.peak = 0
+        self.connects = self.connected = self.reconnects = self.peak = 0
         self.planned = self.sent = self.late = self.dropped = self.waited = 0
         self._second = self._within = 0
         self.samples: dict[tuple[str, str, str], str] = {}
 
-    def begin_connect(self) -> None:
-        """A connect starts."""
+    def begin_connect(self, *, is_first: bool) -> None:
+        """A connect starts.
+
+        Args:
+            is_first: whether it is its user's first.
+        """
         second = int(time())
         if second != self._second:
             self._second, self._within = second, 0
         self._within += 1
         self.connects += 1
+        self.reconnects += not is_first
         self.peak = max(self.peak, self._within)
 
     def numbers(self) -> dict[str, int]:

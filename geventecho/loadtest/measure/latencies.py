@@ -19,7 +19,7 @@ from locust.env import Environment
 from geventecho.net import CLOCK
 from geventecho.results import Block, Record, RowKey
 
-__all__ = ["Latencies", "Sample", "latencies_of", "second_of"]
+__all__ = ["Latencies", "Sample", "latencies_of", "second_of", "seconds_now"]
 
 NANOSECONDS: Final = 1_000_000_000
 # The wall clock when time.perf_counter_ns() shows 0. It is read once: a step of the wall clock moves no second.
@@ -42,6 +42,11 @@ MOST_WAITING: Final = 64
 def second_of(instant: int) -> int:
     """The whole second since the epoch, by a clock that is never stepped, of an instant of time.perf_counter_ns()."""
     return (instant + EPOCH) // NANOSECONDS
+
+
+def seconds_now() -> float:
+    """Seconds since the epoch by that clock."""
+    return (perf_counter_ns() + EPOCH) / NANOSECONDS
 
 
 class Row:
@@ -186,10 +191,6 @@ class Latencies:
         now = perf_counter_ns()
         row = self.rows[key]
         (row.add if ok else row.add_failed)((now - response, 0, now, now, 0, 0, 0))
-
-    def drop(self, key: RowKey) -> None:
-        """Count a planned instant that no user took, now."""
-        self.rows[key].block(second_of(perf_counter_ns())).dropped += 1
 
     def take(self, now: int | None) -> Iterator[tuple[RowKey, Block]]:
         """Hand over the blocks of the seconds that are over, and forget them. One second may have two blocks of a row.

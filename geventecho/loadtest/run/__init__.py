@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from geventecho.loadtest.run.plugin import install, listen
+from geventecho.loadtest.run.results import result_of
 
-__all__ = ["install", "listen"]
+__all__ = ["install", "listen", "result_of"]

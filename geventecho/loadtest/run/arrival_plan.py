@@ -6,7 +6,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import gevent
@@ -17,7 +17,7 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 from geventecho.errors import ConfigError
 from geventecho.loadtest.locust_internals import has_task_loop, participants
 from geventecho.loadtest.measure import Arrivals, stages_after
-from geventecho.loadtest.settings import RUN_TYPES, Settings, given, option_check, options_of
+from geventecho.loadtest.settings import PLAN_TYPES, Settings, given, option_check, options_of
 from geventecho.loadtest.users import TcpUser, planner_of
 
 __all__ = ["ArrivalPlan"]
@@ -48,11 +48,18 @@ class ArrivalPlan:
     Args:
         environment: Locust's.
         runner: its runner.
+        begun: is called when a plan begins, with its stages and its seed; not on a worker.
     """
 
-    def __init__(self, environment: Environment, runner: Runner) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        runner: Runner,
+        begun: Callable[[Sequence[tuple[float, float]], int], None] = lambda *_: None,
+    ) -> None:
         self._environment = environment
         self._runner = runner
+        self._begun = begun
         self._planner = planner_of(environment)
         self._announced: dict[str, Any] = {}  # the options of the plan
         self._plan: Mapping[str, Any] | None = None
@@ -93,6 +100,7 @@ class ArrivalPlan:
             }  # fmt: skip
             shown = ", ".join(f"{rate:g} a second" + ("" if s == math.inf else f" for {s:g} s") for rate, s in stages)
             logger.info("tasks arrive by plan (%s, seed %d): %s; wait times are not used", plan["kind"], seed, shown)
+            self._begun(stages, seed)
             if not math.isinf(seconds := sum(seconds for _, seconds in stages)):
                 self._end = gevent.spawn_later(seconds, self._on_end)
         self._plan = plan
@@ -163,4 +171,4 @@ class ArrivalPlan:
 
     def _options(self) -> dict[str, Any]:
         options = options_of(self._environment)
-        return {name: given(options, name) for name in RUN_TYPES}
+        return {name: given(options, name) for name in PLAN_TYPES}

@@ -21,7 +21,6 @@ from geventecho.loadtest.locust_internals import (
     is_missing,
     kill_spawning,
     participants,
-    worker_name,
 )
 
 __all__ = ["MasterReports", "WorkerReports"]
@@ -78,8 +77,7 @@ class MasterReports:
     """The master's side: before a test stops, have every worker's last report.
 
     Attributes:
-        lacking: the workers whose last report did not come: their names, each with the reason. Each test begins it
-            anew.
+        lacking: the workers whose last report did not come, by id, each with the reason. Each test begins it anew.
     """
 
     def __init__(self, runner: MasterRunner) -> None:
@@ -87,7 +85,7 @@ class MasterReports:
         self._ready: set[str] = set()  # have this plugin, and a TcpUser
         self._expected: set[str] = set()
         self._drained: set[str] = set()
-        self.lacking: list[str] = []
+        self.lacking: dict[str, str] = {}
         events = runner.environment.events
         runner.register_message(READY, self.on_ready)
         runner.register_message(DRAINED, self.on_drained)
@@ -110,7 +108,7 @@ class MasterReports:
 
     def on_test_start(self, **_: Any) -> None:
         """Before the first order to spawn."""
-        self.lacking = []
+        self.lacking = {}
         self._drained.clear()
         self._expected = participants(self._runner)
         self._runner.send_message(RESUME)
@@ -127,8 +125,7 @@ class MasterReports:
             if time.monotonic() > begun + patience:
                 break
             gevent.sleep(0.01)
-        lacking = self._expected - self._drained
-        self.lacking = sorted(f"worker {worker_name(runner, worker)} {self._why(worker)}" for worker in lacking)
+        self.lacking = {worker: self._why(worker) for worker in sorted(self._expected - self._drained)}
 
     def _why(self, worker: str) -> str:
         if worker not in self._ready:

@@ -20,15 +20,19 @@ from geventecho.errors import AddressError, ConfigError
 from geventecho.loadtest import settings
 from geventecho.loadtest.locust_internals import Part, replace
 from geventecho.loadtest.measure import keep_microseconds
+from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.arrival_plan import ArrivalPlan
 from geventecho.loadtest.run.exit_code import USAGE_ERROR, RunSummary
 from geventecho.loadtest.run.final_reports import MasterReports, WorkerReports
 from geventecho.loadtest.run.master_watch import MasterWatch
 from geventecho.loadtest.run.processes import Workers
+from geventecho.loadtest.run.results import Results, WorkerResults
 from geventecho.loadtest.run.stock_files import watch_csv_writer, write_files
 from geventecho.loadtest.users import CROWD, TcpUser
 from geventecho.loadtest.web import Form, Guard
 from geventecho.net import raise_descriptor_limit
+from geventecho.options import naming
+from geventecho.results import check_path
 
 __all__ = ["install", "listen"]
 
@@ -76,28 +80,37 @@ def install(environment: Environment) -> None:
     CROWD.tune_collector()
     installed = _installed.setdefault(environment, Installed())
     if environment.runner is not None and installed.summary is None:
-        installed.summary = _finish(environment, environment.runner)
-        installed.plan = ArrivalPlan(environment, environment.runner)
+        _finish(environment, environment.runner, installed)
     if environment.web_ui is not None and not installed.has_web_ui:
         installed.has_web_ui = True
         _protect(environment, environment.web_ui, installed)
 
 
-def _finish(environment: Environment, runner: Runner) -> RunSummary:
-    """Install the parts that work at the end of a test."""
+def _finish(environment: Environment, runner: Runner, installed: Installed) -> None:
+    """Install the plan of arrivals, and the parts that work at the end of a test."""
     events = environment.events
     # Locust looks at its own call stack when a test stops, and the first time that reads all its source: 30 ms at the
     # start instead of 30 ms in the last response times.
     inspect.stack()
+    accounts = Accounts(environment, runner)
     if isinstance(runner, WorkerRunner):
         replace(Part.DEFAULT_OPTIONS, cache)
+        WorkerResults(environment)
         WorkerReports(runner)
         watch = MasterWatch(runner)
-        summary = RunSummary(environment, runner, watch)
+        installed.summary = summary = RunSummary(environment, accounts, lambda: watch.lacking)
+        installed.plan = ArrivalPlan(environment, runner)
         events.quit.add_listener(lambda **_: summary.log() if watch.lacking else None)
-        return summary
+        return
+
+    def lacking() -> dict[str, str]:
+        return reports.lacking if reports else {}
+
+    # Before the reports, because the test ends when it is told to, not when the workers have answered.
+    results = Results(environment, runner, accounts, lacking)
     reports = MasterReports(runner) if isinstance(runner, MasterRunner) else None
-    summary = RunSummary(environment, runner, reports)
+    installed.summary = summary = RunSummary(environment, accounts, results.lacking, results)
+    installed.plan = ArrivalPlan(environment, runner, results.follow_plan)
     if events is not locust.events:
         events.quitting.add_listener(_on_quitting)
 
@@ -115,7 +128,6 @@ def _finish(environment: Environment, runner: Runner) -> RunSummary:
 
     events.quitting.add_listener(on_quitting)
     events.quit.add_listener(on_quit)
-    return summary
 
 
 def _protect(environment: Environment, web_ui: WebUI, installed: Installed) -> None:
@@ -209,6 +221,9 @@ def _check_command_line(environment: Environment) -> None:
             check(vars(given))
         if environment.host or starts_now:
             _check_users(environment, environment.host)
+        if given.tcp_json:
+            with naming("--tcp-json"):
+                check_path(given.tcp_json)
     except (AddressError, ConfigError) as error:
         about = "argument --host: " if isinstance(error, AddressError) else ""
         sys.stderr.write(f"locust: error: {about}{error}\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from time import perf_counter
 from typing import Any
 
 import gevent
@@ -11,7 +12,9 @@ from gevent import get_hub
 from locust.user.task import TaskSet
 
 from geventecho.loadtest.locust_internals import DefaultTaskSet, begin_wait, end_wait
+from geventecho.loadtest.measure import ABORTS, latencies_of, leaves_task
 from geventecho.loadtest.users.planner import planner_of
+from geventecho.results import TASK
 
 __all__ = ["PlannedLoop"]
 
@@ -40,10 +43,14 @@ class Planned:
         if not self.entered:
             self._take()
         self.entered, self.has_begun = False, True
+        left: BaseException | None = None
         try:
             execute(_planned(task) if isinstance(task, type) and issubclass(task, TaskSet) else task)
+        except BaseException as error:
+            left = error
+            raise
         finally:
-            self.user.client.plan_task(None)
+            self._end(left)
 
     def _take(self) -> None:
         user = self.user
@@ -56,6 +63,16 @@ class Planned:
         instant = planner_of(user.environment).take()
         end_wait(user)
         user.client.plan_task(instant)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Record the task that has ended. A nested task set has none left once its first task has ended."""
+        user = self.user
+        instant: float | None = user.client.task_instant
+        user.client.plan_task(None)
+        if instant is not None and not isinstance(error, ABORTS):
+            key, took = (TASK, type(user).__name__), perf_counter() - instant
+            is_good = error is None or leaves_task(error)
+            latencies_of(user.environment).record(key, int(took * 1e9), ok=is_good)
 
 
 class PlannedLoop(Planned, DefaultTaskSet):  # type: ignore[misc]  # which a new Locust may lack

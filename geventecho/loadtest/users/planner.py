@@ -46,6 +46,7 @@ class Planner:
         self._account = account
         self._idle: OrderedDict[greenlet, None] = OrderedDict()
         self._waiting: deque[float] = deque()
+        self._dropped: list[float] = []
         self._start = 0.0
         self._instants: Iterator[float] = iter(())
         self._next = math.inf
@@ -76,6 +77,7 @@ class Planner:
         self._count_due()
         self.active = False
         self._next = math.inf
+        self._dropped += self._waiting
         self._waiting.clear()
         if self._timer is not None:
             self._timer.close()
@@ -100,6 +102,14 @@ class Planner:
         if perf_counter() > instant + LATE:
             self._account.late += 1
         return instant
+
+    def take_dropped(self) -> list[float]:
+        """Return the instants that were dropped for good since the last call, as time.perf_counter() counts.
+
+        The account counts an instant that waits as dropped; it is not among these.
+        """
+        dropped, self._dropped = self._dropped, []
+        return dropped
 
     def _wait(self, now: float) -> float:
         """Wait among the idle users.
@@ -173,7 +183,7 @@ class Planner:
     def _drop_late(self, now: float) -> None:
         waiting, oldest = self._waiting, now - self._max_lateness
         while waiting and waiting[0] < oldest:
-            waiting.popleft()
+            self._dropped.append(waiting.popleft())
 
 
 _planners: Final[WeakKeyDictionary[Environment, Planner]] = WeakKeyDictionary()

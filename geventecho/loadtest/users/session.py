@@ -49,6 +49,10 @@ class TcpSession:
         backoff: the pauses between connects.
         on_connect: logs in after each connect.
 
+    Attributes:
+        target: see above.
+        task_instant: the planned instant of the task under way; None without one.
+
     Raises:
         ConfigError: a timeout is not a number above 0.
     """
@@ -76,6 +80,8 @@ class TcpSession:
         self._client: Client | None = None
         self._connecting = False
         self._has_paused = False
+        self._is_new = True  # no connect has begun yet
+        self.task_instant: float | None = None
 
     def pause(self) -> None:
         """Wait before the next task as its connect would have to, where there is no connection.
@@ -92,6 +98,7 @@ class TcpSession:
         Args:
             instant: as time.perf_counter() has it; None at the end of the task.
         """
+        self.task_instant = instant
         self._reporter.planned = None if instant is None else int(instant * 1e9)
 
     @property
@@ -107,7 +114,8 @@ class TcpSession:
         # Connect and login are measured from their own beginning.
         planned, self._reporter.planned = self._reporter.planned, None
         try:
-            self._reporter.account.begin_connect()
+            self._reporter.account.begin_connect(is_first=self._is_new)
+            self._is_new = False
             self._perform("connect", None, self._open, self.target, SEND)
             self._reporter.account.connected += 1
             self._log_in()

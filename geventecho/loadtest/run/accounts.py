@@ -1,0 +1,53 @@
+"""The accounts of all processes of a run, added up. A worker sends its own with each report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+from locust.env import Environment
+from locust.runners import Runner, WorkerRunner
+
+from geventecho.loadtest.measure import account_of
+
+__all__ = ["Accounts"]
+
+# A worker's numbers, in each of its reports.
+FIELD: Final = "geventecho_operations"
+
+
+class Accounts:
+    """Adds up the accounts of all processes. On a worker it sends the worker's own.
+
+    Args:
+        environment: the run's.
+        runner: its runner.
+
+    Attributes:
+        reports: the numbers of each worker since the test's start, by its id, as of its last report.
+    """
+
+    def __init__(self, environment: Environment, runner: Runner) -> None:
+        self._account = account_of(environment)
+        self.reports: dict[str, dict[str, int]] = {}
+        events = environment.events
+        if isinstance(runner, WorkerRunner):
+            events.report_to_master.add_listener(self.on_report_to_master)
+        else:
+            events.test_start.add_listener(lambda **_: self.reports.clear())
+            events.worker_report.add_listener(self.on_worker_report)
+
+    def on_report_to_master(self, data: dict[str, Any], **_: Any) -> None:
+        """A worker reports."""
+        data[FIELD] = self._account.numbers()
+
+    def on_worker_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
+        """A worker has reported; its numbers are those since the test's start."""
+        self.reports[client_id] = data.get(FIELD, {})
+
+    def sums(self) -> Counter[str]:
+        """The sums over all processes, by name. Of the peaks too: no second had more connects."""
+        sums = Counter(self._account.numbers())
+        for report in self.reports.values():
+            sums.update(report)
+        return sums

@@ -1,0 +1,87 @@
+"""What a run was made with: its target, its options, its machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import cache
+from typing import Any
+
+import gevent
+import locust
+from locust.env import Environment
+
+from geventecho._version import __version__
+from geventecho.loadtest.settings import CLASS_TYPES, RUN_TYPES, class_values, given, options_of
+from geventecho.loadtest.users import TcpUser
+
+__all__ = ["command_of", "machine", "others_in", "target_of"]
+
+# Options of Locust's that matter for the figures.
+OPTIONS = ("spawn_rate", "run_time", "stop_timeout")
+
+
+def target_of(environment: Environment) -> str:
+    """The target, or the targets of the user classes."""
+    hosts = {user_class.host for user_class in environment.user_classes if issubclass(user_class, TcpUser)}
+    return environment.host or " or ".join(sorted(filter(None, hosts)))
+
+
+def command_of(environment: Environment, seed: int | None) -> dict[str, Any]:
+    """The options that the figures depend on, by name.
+
+    Args:
+        environment: Locust's.
+        seed: of the arrivals; None without a plan.
+    """
+    options = options_of(environment)
+    ours = [user_class for user_class in environment.user_classes if issubclass(user_class, TcpUser)]
+    by_class: dict[str, Any] = class_values(ours)
+    for name in CLASS_TYPES:
+        if len({getattr(user_class, name) for user_class in ours}) == 1:
+            by_class[name] = getattr(ours[0], name)
+    rate = str(options.get("tcp_arrival_rate", "")).strip() or None
+    return {
+        "user_classes": ", ".join(sorted(user_class.__name__ for user_class in ours)),
+        "shape_class": type(environment.shape_class).__name__ if environment.shape_class else None,
+        "users": options.get("num_users"),
+        **{name: options.get(name) for name in OPTIONS},
+        **{name: by_class[name] if (value := given(options, name)) is None else value for name in CLASS_TYPES},
+        **{name: given(options, name) for name in RUN_TYPES},
+        "arrival_rate": rate,
+        "arrivals": (given(options, "arrivals") or "even") if rate else None,
+        "seed": seed,
+    }
+
+
+def others_in(environment: Environment) -> str:
+    """Says which users are not in a result."""
+    others = sorted(found.__name__ for found in environment.user_classes if not issubclass(found, TcpUser))
+    return (
+        f"operations of users that are not TcpUsers are not in this result; this run had {', '.join(others) or 'none'}"
+    )
+
+
+@cache
+def machine() -> dict[str, str | int | None]:
+    """Versions and machine."""
+    return {
+        "geventecho": __version__,
+        "python": platform.python_version(),
+        "gevent": gevent.__version__,
+        "locust": locust.__version__,
+        "kernel": platform.release(),
+        "machine": _processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "cpus_allowed": len(os.sched_getaffinity(0)),
+    }
+
+
+def _processor() -> str:
+    """The processors' model; "" where the kernel does not say."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            lines = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        return ""
+    return lines[0] if lines else ""

@@ -1,0 +1,58 @@
+"""What a process measured, taken in parts: on a worker for each report, in a run of one process once a second."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import choices
+from typing import Any
+
+from locust.env import Environment
+
+from geventecho.loadtest.measure import health_of, latencies_of, second_of
+from geventecho.loadtest.users import TcpUser, planner_of
+from geventecho.results import TASK, Block, RowKey
+
+__all__ = ["Gathering"]
+
+
+class Gathering:
+    """The blocks and the health of this process.
+
+    Args:
+        environment: Locust's.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._latencies = latencies_of(environment)
+        self._health = health_of(environment, second_of)
+        self._planner = planner_of(environment)
+        self._users: list[int] = []
+        environment.events.test_start.add_listener(lambda **_: self._planner.take_dropped())
+
+    def take_blocks(self) -> list[tuple[RowKey, Block]]:
+        """Return what was counted since the last call, by row, and forget it."""
+        return [*self._latencies.take(None), *self._take_dropped()]
+
+    def take_health(self) -> list[list[Any]]:
+        """Return the samples since the last call, and forget them."""
+        return self._health.take()
+
+    def _take_dropped(self) -> list[tuple[RowKey, Block]]:
+        """The dropped instants, each in the second in which it was due.
+
+        Nobody can know of which class the user would have been. So the class is drawn, by the numbers of users.
+        """
+        instants = self._planner.take_dropped()
+        classes = choices(*self._weights(), k=len(instants)) if instants else []  # noqa: S311
+        counts = Counter((second_of(int(at * 1e9)), name) for at, name in zip(instants, classes, strict=True))
+        return [((TASK, name), Block(second, dropped=count)) for (second, name), count in counts.items()]
+
+    def _weights(self) -> tuple[list[str], list[int]]:
+        """The user classes that follow the plan, and how many users of each run, or ran before the end."""
+        names = [found.__name__ for found in self._environment.user_classes if issubclass(found, TcpUser)]
+        if len(names) > 1 and self._environment.runner is not None:
+            running = self._environment.runner.user_classes_count
+            if any(counts := [running.get(name, 0) for name in names]):
+                self._users = counts
+        return names, self._users if len(self._users) == len(names) else [1] * len(names)

@@ -1,0 +1,287 @@
+"""The result of a test: collected while it runs, made and written when it stops.
+
+Each worker sends its blocks and its health with every report of Locust's; a run of one process takes its own once a
+second. So the blocks of a worker that is killed count up to its last report.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import gevent
+from gevent import Greenlet
+from gevent.lock import Semaphore
+from locust import LoadTestShape
+from locust.env import Environment
+from locust.runners import MasterRunner, Runner
+
+from geventecho.errors import ConfigError
+from geventecho.loadtest.locust_internals import worker_name
+from geventecho.loadtest.measure import seconds_now, without_sample
+from geventecho.loadtest.run.accounts import Accounts
+from geventecho.loadtest.run.description import command_of, machine, others_in, target_of
+from geventecho.loadtest.run.gathering import Gathering
+from geventecho.loadtest.settings import given, options_of
+from geventecho.results import OTHER, SCHEMA, Account, Block, Collection, Failures, Result, RowKey, write_json
+
+__all__ = ["Results", "WorkerResults", "result_of"]
+
+logger = logging.getLogger("geventecho.loadtest")
+
+# A worker's blocks and health, in each of its reports.
+BLOCKS: Final = "geventecho_blocks"
+HEALTH: Final = "geventecho_health"
+CLOCK: Final = "geventecho_clock"
+CLOCKS_APART: Final = 5.0
+"""Seconds that a worker's clock may differ from the master's. Beyond that its seconds are moved."""
+LOCAL: Final = "local"
+"""The id of the only process."""
+
+
+class WorkerResults:
+    """A worker's side: sends what it measured with each report.
+
+    Args:
+        environment: Locust's.
+    """
+
+    def __init__(self, environment: Environment) -> None:
+        self._gathering = Gathering(environment)
+        self._lock = Semaphore()
+        environment.events.report_to_master.add_listener(self.on_report_to_master)
+
+    def on_report_to_master(self, data: dict[str, Any], **_: Any) -> None:
+        """A worker reports."""
+        blocks, data[HEALTH], data[CLOCK] = self._gathering.take_blocks(), self._gathering.take_health(), seconds_now()
+        data[BLOCKS] = packed = []
+        with self._lock:  # the last report comes after all others
+            for row, block in blocks:
+                packed.append([*row, block.pack()])
+                gevent.sleep(0)  # many rows take long, and no user would run
+
+
+class Results:
+    """The side of the master, or of the only process.
+
+    Args:
+        environment: Locust's.
+        runner: its runner.
+        accounts: of all processes.
+        why_incomplete: tells, by a worker's id, why its numbers are not complete.
+
+    Attributes:
+        last: the result of the last test that stopped.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        runner: Runner,
+        accounts: Accounts,
+        why_incomplete: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._environment = environment
+        self._runner = runner
+        self._accounts = accounts
+        self._why_incomplete = why_incomplete
+        self._gathering = None if isinstance(runner, MasterRunner) else Gathering(environment)
+        self._pending: deque[tuple[RowKey, Block]] = deque()
+        self._collection: Collection | None = None
+        self._started_at = ""
+        self._seed: int | None = None
+        self._shape: LoadTestShape | None = None
+        self._asked: tuple[int, float] | None = None
+        self._ticker: Greenlet | None = None
+        self._clocks: dict[str, int] = {}
+        self.last: Result | None = None
+        events = environment.events
+        events.test_start.add_listener(self.on_test_start)
+        events.test_stopping.add_listener(self.on_test_stopping)
+        events.test_stop.add_listener(self.on_test_stop)
+        events.reset_stats.add_listener(self.on_reset_stats)
+        events.spawning_complete.add_listener(self.on_spawning_complete)
+        events.worker_report.add_listener(self.on_worker_report)
+        self._watch_shape()
+        _results[environment] = self
+
+    def on_test_start(self, **_: Any) -> None:
+        """A new test."""
+        self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._pending.clear()
+        self._clocks.clear()
+        self._seed = None
+        warm_up: float = given(options_of(self._environment), "warm_up") or 0.0
+        self._collection = collection = Collection(seconds_now(), warm_up)
+        self._watch_shape()
+        if self._environment.shape_class is not None and self._asked is not None:
+            collection.timeline.follow_shape(collection.timeline.begun, *self._asked)
+        self._ticker = gevent.spawn(self._tick, collection)
+
+    def follow_plan(self, stages: Sequence[tuple[float, float]], seed: int) -> None:
+        """A plan of arrivals begins."""
+        self._seed = seed
+        if self._collection is not None:
+            self._collection.timeline.follow_plan(seconds_now(), stages)
+
+    def on_worker_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
+        """A worker has reported."""
+        if self._collection is not None:
+            blocks = [((kind, name), Block.unpack(packed)) for kind, name, packed in data.get(BLOCKS, ())]
+            self._collection.add(client_id, blocks, data.get(HEALTH, ()), self._ahead(client_id, data.get(CLOCK)))
+
+    def on_reset_stats(self, **_: Any) -> None:
+        """The statistics were reset in the web UI."""
+        if self._collection is not None:
+            self._collection.restart(seconds_now())
+
+    def on_spawning_complete(self, **_: Any) -> None:
+        """All users run. With --reset-stats Locust resets its statistics now."""
+        if self._environment.reset_stats:
+            self.on_reset_stats()
+
+    def on_test_stopping(self, **_: Any) -> None:
+        """The test ends. What users still do counts, and the time that it takes does not."""
+        if self._collection is not None and self._collection.timeline.ended is None:
+            self._collection.timeline.ended = seconds_now()
+
+    def on_test_stop(self, **_: Any) -> None:
+        """All users have stopped, and all workers have reported."""
+        if self._ticker is not None:
+            self._ticker.kill()
+            self._ticker = None
+        if self._collection is None:
+            return
+        self.last = self.of_now()
+        path = options_of(self._environment).get("tcp_json")
+        try:
+            if path:
+                write_json(path, self.last)
+        except OSError as error:
+            logger.error("cannot write the result %s: %s", path, error.strerror)
+
+    def of_now(self) -> Result:
+        """The result of the test that runs, up to now, or of the last one.
+
+        Raises:
+            ConfigError: there was none.
+        """
+        collection, environment = self._collection, self._environment
+        if collection is None:
+            raise ConfigError("there is no result: no test has been started")
+        self._gather(collection)
+        at, pause, sums = seconds_now(), _pause, self._accounts.sums()
+        rows, evidence = collection.measured(at, pause)
+        stages, left_out = collection.stages(at, pause)
+        verdict, workers = collection.judge(at, evidence, self._name, self._why_incomplete())
+        return Result(
+            schema=SCHEMA,
+            target=target_of(environment),
+            started_at=self._started_at,
+            duration_s=round(collection.timeline.measured(at).duration, 3),
+            command=command_of(environment, self._seed),
+            environment=machine(),
+            verdict=verdict,
+            account=Account(**{name: sums[name] for name in Account.__dataclass_fields__}),
+            rows=rows,
+            warm_up=collection.warm_up(at, pause),
+            stages=stages,
+            stages_left_out=left_out,
+            workers=workers,
+            failures=self._failures(collection.keys),
+            other_users=others_in(environment),
+        )
+
+    def _ahead(self, worker: str, clock: float | None) -> int:
+        """How many seconds a worker's clock is ahead of ours, as its first report shows; 0 where it may be the way."""
+        if worker not in self._clocks:
+            apart = 0.0 if clock is None else clock - seconds_now()
+            self._clocks[worker] = round(apart) if abs(apart) > CLOCKS_APART else 0
+        return self._clocks[worker]
+
+    def lacking(self) -> list[str]:
+        """Which workers' numbers are not complete, and why."""
+        return [f"worker {self._name(worker)} {why}" for worker, why in self._why_incomplete().items()]
+
+    def _tick(self, collection: Collection) -> None:
+        while True:
+            gevent.sleep(1)
+            collection.timeline.count_users(seconds_now(), self._runner.user_count)
+            if self._gathering is not None:
+                self._pending += self._gathering.take_blocks()
+                while self._pending:
+                    collection.add(LOCAL, [self._pending.popleft()])
+                    gevent.sleep(0)  # many rows take long, and no user would run
+
+    def _gather(self, collection: Collection) -> None:
+        """Take what this process has measured up to now."""
+        if self._gathering is not None:
+            blocks = [*self._pending, *self._gathering.take_blocks()]
+            self._pending.clear()
+            collection.add(LOCAL, blocks, self._gathering.take_health())
+
+    def _failures(self, rows: set[RowKey]) -> list[Failures]:
+        """The failures in our rows, as Locust counts them."""
+        errors = self._environment.stats.errors.values()
+        found = [
+            Failures(error.method, error.name, without_sample(error.error), error.occurrences)
+            for error in errors
+            if (error.method, error.name) in rows or (error.method, OTHER) in rows
+        ]
+        return sorted(found, key=lambda failures: (-failures.count, failures.type, failures.name, failures.kind))
+
+    def _name(self, worker: str) -> str:
+        return worker_name(self._runner, worker) if isinstance(self._runner, MasterRunner) else worker
+
+    def _watch_shape(self) -> None:
+        """Note what the shape asks for. The web UI may choose another shape for each test."""
+        shape = self._environment.shape_class
+        if shape is None or shape is self._shape:
+            return
+        self._shape, self._asked = shape, None
+        tick = shape.tick
+
+        def watched() -> Any:
+            asked = tick()
+            if asked is not None:
+                self._on_asked(int(asked[0]), float(asked[1]))
+            return asked
+
+        shape.tick = watched  # type: ignore[method-assign]
+
+    def _on_asked(self, users: int, spawn_rate: float) -> None:
+        self._asked = (users, spawn_rate)
+        if self._collection is not None and self._collection.timeline.ended is None:
+            self._collection.timeline.follow_shape(seconds_now(), users, spawn_rate)
+
+
+def _pause() -> None:
+    """Let the others run: the heartbeats of the workers, for example."""
+    gevent.sleep(0)
+
+
+_results: Final[WeakKeyDictionary[Environment, Results]] = WeakKeyDictionary()
+
+
+def result_of(environment: Environment) -> Result:
+    """The result of the test that runs, up to now, or of the last one that ran.
+
+    It takes some milliseconds for each row. On a master it has what the workers have reported by now; they report every
+    three seconds.
+
+    Args:
+        environment: Locust's, after `install`; not that of a worker.
+
+    Raises:
+        ConfigError: no test was started, `install` was not called, or this process is a worker.
+    """
+    results = _results.get(environment)
+    if results is None:
+        raise ConfigError(
+            "there is no result here: call install(environment) first, on the master if there are workers"
+        )
+    return results.of_now()

@@ -1,0 +1,285 @@
+"""The result of whole runs: its file, its table, its verdict and the exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import ROOT, peers
+from tests.support.locust_process import ECHO_USER, LOCUSTFILES, EchoServerProcess, LocustRun
+from tests.support.locust_script import run_script
+from tests.support.timing import SCALE, wait_until
+
+HEADLESS = ("--headless", "-u", "20", "-r", "20")
+RATE = ("--tcp-arrival-rate", "100:2s,200")
+PLACES = re.compile(r"`([a-z_]+(?:\[\])?(?:\.[a-z_]+(?:\[\])?)*)`")
+TIMES = {"response_us", "service_us", "generator_delay_us", "read_delay_us", "first_byte_us", "offered_us"}
+
+
+def read(path: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(path.read_text())
+    return result
+
+
+def row_of(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    (found,) = [row for row in rows if row["name"] == name]
+    return found
+
+
+def parts_of(result: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """The rows of the warm-up and of the measured part."""
+    return [result["rows"], *([result["warm_up"]["rows"]] if result["warm_up"] else [])]
+
+
+def total(result: dict[str, Any], kind: str, number: str) -> int:
+    """A number over all parts."""
+    return sum(row[number] for rows in parts_of(result) for row in rows if (row["type"] == "TASK") == (kind == "TASK"))
+
+
+def assert_adds_up(result: dict[str, Any]) -> None:
+    """The rows, the account, the stages and the workers tell the same."""
+    account = result["account"]
+    assert account["started"] == account["ok"] + account["failed"] + account["aborted"]
+    assert account["planned"] == account["sent"] + account["dropped"]
+    assert total(result, "TCP", "ok") == account["ok"]
+    assert total(result, "TCP", "failed") == account["failed"]
+    ended = total(result, "TASK", "ok") + total(result, "TASK", "failed")
+    assert account["sent"] - 20 <= ended <= account["sent"], "each user may be in a task at the end"
+    assert total(result, "TASK", "dropped") == account["dropped"]
+    measured = sum(row["ok"] for row in result["rows"] if row["type"] != "TASK")
+    assert sum(worker["ok"] for worker in result["workers"]) == measured
+    if result["stages"]:
+        rows = [row for stage in result["stages"] for row in stage["rows"] if row["type"] != "TASK"]
+        assert sum(row["ok"] for row in rows) == measured
+        assert sum(stage["duration_s"] for stage in result["stages"]) == pytest.approx(result["duration_s"], abs=0.01)
+    for rows in parts_of(result):
+        for row in rows:
+            assert row["intervals"]["method"] in ("bootstrap", "order statistics")
+
+
+# Every key --------------------------------------------------------------------------------------------------------
+
+
+def keys_of(value: Any, at: str = "") -> set[str]:
+    """The places of all keys, as docs/result-schema.md names them."""
+    if isinstance(value, list):
+        return set().union(*(keys_of(inner, f"{at}[]") for inner in value)) if value else set()
+    if not isinstance(value, dict) or at.endswith((".missing", ".failed_times")):
+        return set()
+    if "p50" in value:
+        percentile = {key for inner in value.values() if isinstance(inner, dict) for key in inner}
+        return set(value) | {f"….{key}" for key in percentile}
+    found: set[str] = set()
+    for key, inner in value.items():
+        place = f"{at}.{key}".removeprefix(".")
+        shared = key if key in ("rows", "verdict") else place  # they are the same everywhere
+        found |= {place} | keys_of(inner, shared)
+    return found
+
+
+def test_the_documentation_names_each_key_of_a_real_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    options = (*HEADLESS, *RATE, "--tcp-warm-up", "1", "--tcp-json", str(path))
+    with LocustRun(tmp_path, *options, locustfile=ECHO_USER) as run:
+        run.wait_for_log(r"TCP +echo +[4-9]\d\d")  # in the second stage
+        run.signal_group(signal.SIGINT)
+        assert run.wait() == 0, run.log
+    assert "Traceback" not in run.log
+    result = read(path)
+    found = keys_of(result)
+    page = (ROOT / "docs" / "result-schema.md").read_text()
+    tables = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    documented = {key for cell in tables for key in re.findall(r"`([^`]+)`", cell)}
+    assert found - documented == set()
+    assert documented - found <= {"failures[].type", "failures[].name", "failures[].kind", "failures[].count"}
+
+    assert_adds_up(result)
+    assert (result["schema"], result["warm_up"]["duration_s"] >= 1) == (1, True)
+    assert result["command"]["arrival_rate"] == "100:2s,200"
+    assert [stage["rate"]["planned"] for stage in result["stages"]] == [100.0, 200.0]
+    (worker,) = result["workers"]
+    assert worker["id"] == "local"
+    echo = row_of(result["rows"], "echo")
+    assert echo["rate"] == pytest.approx(echo["ok"] / result["duration_s"], rel=0.001)
+    assert echo.keys() >= TIMES
+    # The log has the same figures.
+    printed = run.log[run.log.index("tasks: planned") :]
+    assert f"TCP echo: {echo['ok']} ok, 0 failed" in printed
+    table = printed[printed.index("\nms ") : printed.index("verdict: ")].splitlines()
+    assert max(map(len, table[1:-1])) <= 80
+    assert f"verdict: {result['verdict']['status']}" in printed
+
+
+# How runs end -----------------------------------------------------------------------------------------------------
+
+
+def test_the_result_of_two_workers_is_complete_when_a_signal_ends_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    options = (*HEADLESS, *RATE, "--processes", "2", "--tcp-json", str(path))
+    with EchoServerProcess() as server, LocustRun(tmp_path, *options, "--host", server.target) as run:
+        run.wait_for_log(r"TCP +echo +[1-9]\d\d")
+        assert not path.exists()
+        run.process.send_signal(signal.SIGTERM)
+        run.wait()
+    result = read(path)
+    assert_adds_up(result)
+    assert result["target"] == server.target
+    assert sum(fired["ok"] for fired in run.fired()) == result["account"]["ok"] == run.counted()["requests"]
+    assert len(result["workers"]) == 2
+    assert result["verdict"]["status"] != "incomplete"
+
+
+def test_a_warm_up_that_is_not_over_fails_on_the_verdict_though_the_file_cannot_be_written(tmp_path: Path) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    options = (*HEADLESS, "-t", "3", "--tcp-warm-up", "60", "--tcp-json", str(gone / "r.json"), "--tcp-fail-on-verdict")
+    with LocustRun(tmp_path, *options, "--tcp-think-time", "0.1") as run:
+        run.wait_for_log("All users spawned")
+        shutil.rmtree(gone)
+        assert run.wait() == 5, run.log
+    assert "Traceback" not in run.log
+    assert run.log.count(f"cannot write the result {gone / 'r.json'}: No such file or directory\n") == 1
+    assert re.search(r"verdict: too-few-samples: .*the warm-up of 60 s was not over: measure longer\n", run.log)
+
+
+def test_the_verdict_comes_before_failed_operations_and_failures_have_their_kind(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    options = (*HEADLESS, "-t", "2", "--tcp-json", str(path), "--tcp-think-time", "0.1")
+    extra = {"GEVENTECHO_LOADTEST_FAIL_ON_VERDICT": "true"}
+    locustfile = LOCUSTFILES / "plain_beside.py"
+    with peers.refuses() as target, LocustRun(
+        tmp_path, *options, "--host", target, locustfile=locustfile, extra=extra
+    ) as run:  # fmt: skip
+        assert run.wait() == 5, run.log
+    result = read(path)
+    assert_adds_up(result)
+    assert [(found["type"], found["name"], found["kind"]) for found in result["failures"]] == [
+        ("TCP", "connect", "refused")
+    ]
+    assert result["failures"][0]["count"] == result["account"]["failed"] == row_of(result["rows"], "connect")["failed"]
+    assert row_of(result["rows"], "connect")["failed_times"]["response_us"]["max"] > 0
+    assert result["account"]["reconnects"] == result["account"]["connects"] - 19
+    assert result["other_users"].endswith("this run had Plain")
+    assert {row["type"] for row in result["rows"]} == {"TCP"}
+    assert result["stages"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("missing/r.json", "No such file or directory"), ("", "it is not a file")]
+)
+@pytest.mark.parametrize("mode", [("--headless", "-t", "1"), ()])
+def test_a_path_that_cannot_be_written_is_a_usage_error(
+    path: str, reason: str, mode: tuple[str, ...], tmp_path: Path
+) -> None:
+    with LocustRun(tmp_path, *mode, "--host", "127.0.0.1:1", "--tcp-json", str(tmp_path / path)) as run:
+        assert run.wait() == 2, run.log
+    assert run.log.splitlines()[-1] == (
+        f"locust: error: --tcp-json: cannot write {str(tmp_path / path).rstrip('/')!r}: {reason}"
+    )
+    assert "Traceback" not in run.log
+
+
+@pytest.mark.long
+def test_each_stage_of_a_shape_has_its_figures(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    options = ("--headless", "--processes", "2", "--tcp-json", str(path), "--tcp-think-time", "0.05")
+    with LocustRun(tmp_path, *options, "--tcp-warm-up", "2", locustfile=LOCUSTFILES / "steps.py") as run:
+        assert run.wait(120 * SCALE) == 0, run.log
+    result = read(path)
+    assert_adds_up(result)
+    assert [(stage["users"], stage["rate"]) for stage in result["stages"]] == [(4, None), (12, None)]
+    few, many = (row_of(stage["rows"], "echo") for stage in result["stages"])
+    assert many["rate"] > 2 * few["rate"]
+    assert result["command"]["shape_class"] == "Steps"
+
+
+# The web UI -------------------------------------------------------------------------------------------------------
+
+
+def test_each_test_of_the_web_ui_writes_its_result_and_a_reset_begins_the_measured_part_anew(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    with LocustRun(tmp_path, "--tcp-json", str(path), "--tcp-think-time", "0.05") as run:
+        run.wait_for_ui()
+        form = {"user_count": 5, "spawn_rate": 5, "host": run.server_target()}
+        assert run.request("/swarm", {**form, "tcp_json": str(tmp_path / "other.json")})[0] == 400  # type: ignore[dict-item]
+        assert '"tcp_warm_up"' in run.request("/")[1]
+        assert run.swarm(**form, tcp_warm_up="-1")["message"].startswith("--tcp-warm-up: '-1' is not a number")
+        assert run.swarm(**form)["success"]
+        wait_until(lambda: run.stats()["total_rps"] > 20, 20 * SCALE, "requests")
+        assert run.request("/stats/reset", {})[0] == 200
+        wait_until(lambda: len(run.stats()["stats"]) > 1, 20 * SCALE, "requests after the reset")
+        run.stop()
+        wait_until(path.exists, 20 * SCALE, "the first result")
+        first = read(path)
+        assert run.swarm(**form, tcp_think_time="0.1")["success"]
+        wait_until(lambda: run.stats()["total_rps"] > 5, 20 * SCALE, "requests")
+        run.stop()
+        wait_until(lambda: read(path) != first, 20 * SCALE, "the second result")
+        second = read(path)
+        run.process.send_signal(signal.SIGTERM)
+        run.wait()
+    assert read(path) == second, "the end writes nothing new"
+    assert_adds_up(first)
+    assert_adds_up(second)
+    assert row_of(first["warm_up"]["rows"], "connect")["ok"] == 5, "before the reset"
+    assert second["warm_up"] is None
+    assert (first["command"]["think_time"], second["command"]["think_time"]) == (0.05, 0.1)
+    assert second["started_at"] > first["started_at"]
+    assert not (tmp_path / "other.json").exists()
+    assert "Traceback" not in run.log
+
+
+# In one process ---------------------------------------------------------------------------------------------------
+
+
+def test_dropped_instants_and_failed_tasks_are_in_the_rows_of_their_classes() -> None:
+    with peers.echoes_after(0.05) as peer:
+        result = run_script("results.two_classes", peer.target)
+    assert result["planned"] == result["sent"] + result["dropped"]
+    assert sum(ok + failed + dropped for ok, failed, dropped in result["tasks"].values()) == result["planned"]
+    (good, bad) = (result["tasks"][name] for name in ("Good", "Bad"))
+    assert (good[1], bad[0]) == (0, 0), "one class succeeds and the other fails"
+    assert min(good[0], bad[1], good[2], bad[2]) > 0
+    assert result["types"] == ["TCP"], "tasks are not in Locust's table"
+    assert result["offered"] == "lost"
+
+
+def test_a_nested_task_set_and_one_that_is_left_are_one_task_for_each_instant() -> None:
+    with peers.echoes() as peer:
+        result = run_script("results.nested", peer.target)
+    assert result["sent"] == result["ok"] + result["failed"]
+    assert result["failed"] == 0
+    assert result["ok"] >= 30
+
+
+def test_a_shape_has_its_stages() -> None:
+    with peers.echoes() as peer:
+        stages = run_script("results.shape", peer.target)
+    assert [users for users, _ in stages] == [2, 4]
+    assert all(ok > 0 for _, ok in stages)
+
+
+def test_reset_stats_begins_the_measured_part_when_all_users_run() -> None:
+    with peers.echoes() as peer:
+        result = run_script("results.reset_stats", peer.target)
+    assert result["connects"] == [3, 0], "before and after"
+
+
+def test_without_a_test_or_install_there_is_no_result() -> None:
+    messages = run_script("results.none")
+    assert messages == [
+        "there is no result here: call install(environment) first, on the master if there are workers",
+        "there is no result: no test has been started",
+    ]
+
+
+def test_a_result_can_be_had_while_the_test_runs() -> None:
+    with peers.echoes() as peer:
+        during, after = run_script("results.while_running", peer.target)
+    assert 0 < during["ok"] < after["ok"]
+    assert 0 < during["duration_s"] < after["duration_s"]
