@@ -1,0 +1,246 @@
+"""Verdicts of real runs: overloaded generators, idle ones, and servers that are at fault."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support import peers
+from tests.support.locust_process import ECHO_USER, EchoServerProcess, LocustRun
+from tests.support.timing import SCALE, figure
+
+USERS = "All users spawned"
+CORES = sorted(os.sched_getaffinity(0))
+Disturbance = Callable[[LocustRun], contextlib.AbstractContextManager[object]]
+
+
+def verdict_of(
+    directory: Path, target: str, seconds: int, *arguments: str, disturbed: Disturbance | None = None
+) -> tuple[str, list[str]]:
+    """Status and reasons of a run.
+
+    Args:
+        directory: a new one in it is the run's.
+        target: the server's.
+        seconds: how long.
+        arguments: Locust's.
+        disturbed: is entered once all users are there.
+    """
+    directory = directory / f"{len(list(directory.iterdir()))}"
+    directory.mkdir()
+    result = directory / "result.json"
+    with LocustRun(
+        directory, "--headless", "--host", target, "-t", f"{seconds}s", "--tcp-json", str(result), "--only-summary",
+        *arguments, locustfile=ECHO_USER,
+    ) as run:  # fmt: skip
+        with contextlib.ExitStack() as stack:
+            if disturbed is not None:
+                run.wait_for_log(USERS)
+                stack.enter_context(disturbed(run))
+            run.wait(seconds + 40 * SCALE)
+        print(run.log)
+    found = json.loads(result.read_text())
+    figure(" ".join(arguments), found["verdict"])
+    return found["verdict"]["status"], found["verdict"]["reasons"]
+
+
+@contextlib.contextmanager
+def stopped_for_half_a_second(run: LocustRun) -> Iterator[None]:
+    time.sleep(1)
+    run.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.5)
+    run.process.send_signal(signal.SIGCONT)
+    yield
+
+
+@contextlib.contextmanager
+def throttled(run: LocustRun) -> Iterator[None]:
+    """As cpulimit(1) does it: stopped for half of the time."""
+    is_over = threading.Event()
+
+    def throttle() -> None:
+        while not is_over.wait(0.05) and run.process.poll() is None:
+            run.process.send_signal(signal.SIGSTOP)
+            time.sleep(0.05)
+            run.process.send_signal(signal.SIGCONT)
+
+    throttler = threading.Thread(target=throttle)
+    throttler.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        throttler.join()
+
+
+@contextlib.contextmanager
+def beside_a_hog(run: LocustRun) -> Iterator[None]:
+    """The generator, or one of its workers, may run on one core only, which another process keeps busy."""
+    workers = [process.pid for process in run.family() if process.ppid() == run.process.pid]
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as hog:
+        for pid in (hog.pid, workers[0] if workers else run.process.pid):
+            os.sched_setaffinity(pid, {CORES[-1]})
+        try:
+            yield
+        finally:
+            hog.kill()
+
+
+FEW = ("-u", "50", "-r", "50", "--tcp-arrival-rate", "200")
+OVERLOADED: list[tuple[str, Disturbance | None, tuple[str, ...]]] = [
+    ("flat out", None, ("-u", "100", "-r", "100", "--tcp-think-time", "0")),
+    ("a rate beyond its capacity", None, ("-u", "500", "-r", "500", "--tcp-arrival-rate", "50000")),
+    ("stopped", stopped_for_half_a_second, FEW),
+    ("throttled", throttled, FEW),
+    ("beside a hog", beside_a_hog, FEW),
+    ("one worker beside a hog", beside_a_hog, (*FEW, "--processes", "2")),
+]
+DISTURBED = 0.2
+"""Part of a core: what other programs take of an idle machine is far less."""
+IDLE = [
+    ("-u", "50", "-r", "50", "--tcp-arrival-rate", "100"),
+    ("-u", "100", "-r", "100", "--tcp-arrival-rate", "200", "--tcp-arrivals", "poisson"),
+    ("-u", "50", "-r", "50"),
+    ("-u", "200", "-r", "200"),
+    ("-u", "100", "-r", "100", "--tcp-arrival-rate", "200", "--processes", "2"),
+]
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    ("disturbed", "arguments", "seconds"),
+    [
+        pytest.param(disturbed, arguments, 12, marks=[pytest.mark.long, pytest.mark.timeout(300)], id=f"{name} {time}")
+        for time in range(4)
+        for name, disturbed, arguments in OVERLOADED
+    ]
+    + [pytest.param(stopped_for_half_a_second, FEW, 4, id="stopped")],
+)
+def test_an_overloaded_generator_is_flagged(
+    disturbed: Disturbance | None, arguments: tuple[str, ...], seconds: int, tmp_path: Path
+) -> None:
+    """Of 24 runs 24."""
+    with EchoServerProcess() as server:
+        status, _ = verdict_of(tmp_path, server.target, seconds, *arguments, disturbed=disturbed)
+    assert status == "generator-bound"
+
+
+@contextlib.contextmanager
+def taken() -> Iterator[list[float]]:
+    """In the list, after the block: how much of a core programs took that this test did not start."""
+    shares: list[float] = []
+
+    def used() -> float:
+        times = psutil.cpu_times()
+        return float(sum(times[:3]) + times.irq + times.softirq + times.steal)
+
+    def own() -> float:
+        alive = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
+        return float(sum(os.times()[:4]) + sum(times.user + times.system for times in alive))
+
+    begun, before = time.monotonic(), used() - own()
+    yield shares
+    shares.append((used() - own() - before) / (time.monotonic() - begun))
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(arguments, marks=[pytest.mark.long, pytest.mark.timeout(300)], id=f"{number} {time}")
+        for time in range(4)
+        for number, arguments in enumerate(IDLE)
+    ]
+    + [pytest.param(IDLE[0], id="even")],
+)
+def test_an_idle_generator_is_trusted(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Of 20 runs all. One that other programs disturbed is repeated: they flag it for a reason."""
+    for _ in range(2):
+        with EchoServerProcess() as server, taken() as others:
+            status, reasons = verdict_of(tmp_path, server.target, 12, *arguments)
+        figure("part of a core that others took", f"{others[0]:.0%}")
+        if status == "trusted" or others[0] < DISTURBED:
+            break
+    else:
+        pytest.skip(f"other programs took {others[0]:.0%} of a core, and disturbed the run: {reasons}")
+    assert (status, reasons) == ("trusted", [])
+
+
+def one_at_a_time(seconds: float) -> peers.Peer:
+    """Echoes one message after the other, of whatever connection, each after a pause: it has a capacity."""
+    lock = threading.Lock()
+
+    def serve(connection: socket.socket) -> None:
+        while data := connection.recv(peers.CHUNK):
+            with lock:
+                time.sleep(seconds)
+            connection.sendall(data)
+
+    return peers.Peer(serve)
+
+
+@pytest.mark.long
+@pytest.mark.alone
+def test_a_server_over_its_capacity_is_unsteady(tmp_path: Path) -> None:
+    """120 % of it: no percentile exists."""
+    with one_at_a_time(0.01) as server:
+        status, reasons = verdict_of(tmp_path, server.target, 15, "-u", "400", "-r", "400", "--tcp-arrival-rate", "115")
+    assert status == "unsteady"
+    assert any(reason.startswith("echo: p50 rose") for reason in reasons)
+
+
+@pytest.mark.long
+@pytest.mark.alone
+def test_too_few_users_are_not_the_generators_fault(tmp_path: Path) -> None:
+    """Two users, of whom each can do 20 tasks a second: most tasks are dropped."""
+    arguments = ("-u", "2", "-r", "2", "--tcp-arrival-rate", "100", "--tcp-max-lateness", "0.5")
+    with peers.echoes_after(0.05) as server:
+        status, reasons = verdict_of(tmp_path, server.target, 14, *arguments)
+    assert status == "unsteady"
+    assert re.match(r"offered (9\d|10\d) tasks/s, achieved [34]\d tasks/s: all users were busy", reasons[0])
+
+
+@pytest.mark.long
+@pytest.mark.alone
+def test_a_server_that_stalls_is_not_the_generators_fault(tmp_path: Path) -> None:
+    """It stands still for 2 s of 20: that is measured, and true."""
+
+    @contextlib.contextmanager
+    def stalled(_: LocustRun) -> Iterator[None]:
+        time.sleep(8)
+        os.kill(server.pid, signal.SIGSTOP)
+        time.sleep(2)
+        os.kill(server.pid, signal.SIGCONT)
+        yield
+
+    with EchoServerProcess() as server:
+        arguments = ("-u", "50", "-r", "50", "--tcp-arrival-rate", "200")
+        status, reasons = verdict_of(tmp_path, server.target, 20, *arguments, disturbed=stalled)
+    assert status in ("trusted", "unsteady"), reasons
+
+
+@pytest.mark.long
+@pytest.mark.alone
+def test_a_server_that_fails_half_of_the_requests_is_not_the_generators_fault(tmp_path: Path) -> None:
+    """It ends each connection at the second request."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(connection.recv(peers.CHUNK))
+        connection.recv(peers.CHUNK)
+
+    with peers.Peer(serve) as server:
+        status, reasons = verdict_of(tmp_path, server.target, 14, "-u", "200", "-r", "200", "--tcp-arrival-rate", "100")
+    assert status in ("trusted", "unsteady"), reasons
