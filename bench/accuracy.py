@@ -7,23 +7,21 @@ rate for each share is found by short runs.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import statistics
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bench.accuracy_report import Row, plan_line, times_lines, write
 from bench.contenders import BenchError
 from bench.load.known import OURS, USUAL, Case, Load, Observed
 from bench.machine import cores, describe
 from bench.network import separate
-from bench.publish import ACCURACY_RESULTS, TABLES
+from bench.publish import ACCURACY_RESULTS
 from bench.rounds import tell
-from bench.tables import table
-from bench.truth import PERCENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,20 +35,8 @@ SHORT_RUN: Final = 3.0  # seconds
 WINDOW: Final = {"quick": 5.0, "full": 20.0}  # seconds
 REPEATS: Final = {"quick": 1, "full": 3}
 LOGNORMAL, CONSTANT, BIMODAL = "lognormal:2000:0.5", "constant:1000", "bimodal:1000:20000:0.02"
-MODES: Final = {"poisson": "rate, Poisson", "even": "rate, even", "closed": "think time"}
-HEADINGS: Final = (
-    "load", "generator", "time", "CPU %", "requests/s", "received / planned", "D",
-    *(f"true p{percent:g} µs" for percent in PERCENTS), *(f"p{percent:g}" for percent in PERCENTS), "others %",
-)  # fmt: skip
-
-
-@dataclass
-class Row:
-    """A case, the share of a core it was made for, and its runs."""
-
-    case: Case
-    share: int
-    runs: list[Observed] = field(default_factory=list)
+ARRIVALS: Final = {"quick": (500,), "full": (250, 500, 1000, 2000)}  # a second
+MESSAGES: Final = 20_000  # of a run for its arrivals: of fewer, chance alone makes a distance from the plan
 
 
 class Study:
@@ -78,37 +64,17 @@ class Study:
             self.rows.append(row)
             yield row
 
+    def measure_at(self, case: Case, rates: Sequence[int]) -> Iterator[Row]:
+        """Run a case at each of these rates, once and long."""
+        for rate in rates:
+            chosen = replace(case, rate=float(rate))
+            row = Row(chosen, None, [self._run(chosen, MESSAGES / rate)])
+            self.rows.append(row)
+            yield row
+
     def _run(self, case: Case, window: float) -> Observed:
-        tell(f"{case.delay}, {MODES[case.mode]}, {case.generator}: {case.rate:,.0f}/s for {window:g} s")
+        tell(f"{case.delay}, {case.mode}, {case.generator}: {case.rate:,.0f}/s for {window:g} s")
         return self._load.run(case, window)
-
-
-def lines_of(row: Row) -> list[list[str]]:
-    """The table's lines of a row, one for each time that the generator reports: medians of its runs."""
-    case, runs = row.case, row.runs
-    rate = statistics.median(run.rate for run in runs)
-    is_planned = runs[0].arrivals is not None
-    true = [statistics.median(run.true[at] for run in runs) for at in range(len(PERCENTS))]
-    lines = []
-    for name in runs[0].reported:
-        ratios = [
-            statistics.median(run.reported[name][at] / run.true[at] for run in runs) for at in range(len(PERCENTS))
-        ]
-        lines.append(
-            [
-                f"{MODES[case.mode]}, {row.share} %",
-                case.generator,
-                name,
-                f"{statistics.median(run.busy for run in runs):.0f}",
-                f"{rate:,.0f}",
-                f"{rate / case.rate:.4f}" if is_planned else "",
-                f"{statistics.median(run.arrivals or 0 for run in runs):.3f}" if is_planned else "",
-                *(f"{time:,.0f}" for time in true),
-                *(f"{ratio:.3f}" for ratio in ratios),
-                f"{max(run.taken for run in runs):.0f}",
-            ]
-        )
-    return lines
 
 
 def cases(*, quick: bool) -> list[tuple[Case, Sequence[int]]]:
@@ -125,16 +91,12 @@ def cases(*, quick: bool) -> list[tuple[Case, Sequence[int]]]:
     ]
 
 
-def write(output: Path, rows: Sequence[Row], warnings: Sequence[str]) -> None:
-    """The tables as Markdown and every run as JSON, after each row: an interrupted comparison keeps what it has."""
-    machine = describe()
-    remarks = [*(f"{name}: {value}" for name, value in machine.items()), *warnings]
-    parts = ["# Accuracy", "", *(f"- {remark}" for remark in remarks)]
-    for delay in dict.fromkeys(row.case.delay for row in rows):
-        lines = [line for row in rows if row.case.delay == delay for line in lines_of(row)]
-        parts += ["", f"## {delay}", "", table(list(HEADINGS), lines)]
-    (output / TABLES).write_text("\n".join(parts))
-    (output / "runs.json").write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1))
+def _rows(study: Study, kind: str) -> Iterator[Row]:
+    for case, shares in cases(quick=kind == "quick"):
+        yield from study.measure(case, shares)
+    modes: tuple[Mode, ...] = ("poisson", "even")
+    for mode in modes:
+        yield from study.measure_at(Case(OURS, mode, CONSTANT, 100, FIRST_RATE), ARRIVALS[kind])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -154,11 +116,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         server_cpu, locust_cpu = cores(None, None)
         shared = separate()
         study = Study(Load(server_cpu, locust_cpu, options.output / "log"), WINDOW[kind], REPEATS[kind])
-        for case, shares in cases(quick=options.quick):
-            for row in study.measure(case, shares):
-                for line in lines_of(row):
-                    print("  ".join(line), flush=True)
-                write(options.output, study.rows, [shared] if shared else [])
+        machine = describe()
+        for row in _rows(study, kind):
+            lines = times_lines(row) if row.share is not None else [plan_line(row)]
+            print("\n".join("  ".join(line) for line in lines), flush=True)
+            write(options.output, study.rows, machine, [shared] if shared else [])
     except (BenchError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1

@@ -55,6 +55,10 @@ class Truth:
         """The time that so many per cent of the messages took at most, by nearest rank; in microseconds."""
         return self.times[max(math.ceil(len(self.times) * percent / 100) - 1, 0)] / 1e3
 
+    def percentiles(self) -> list[float]:
+        """The times of PERCENTS, in microseconds."""
+        return [self.percentile(percent) for percent in PERCENTS]
+
     def distances(self) -> list[float]:
         """The seconds between one arrival and the next one, ascending."""
         return sorted((after - before) / 1e9 for before, after in zip(self.arrivals, self.arrivals[1:], strict=False))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -15,14 +17,14 @@ from bench.contenders import BENCH, BOUND, BenchError, running
 from bench.quiet import Watch
 from bench.truth import PERCENTS, Truth, exponential_distance, unevenness
 
-__all__ = ["OURS", "USUAL", "Case", "Load", "Mode", "Observed"]
+__all__ = ["OURS", "USUAL", "Case", "Load", "Mode", "Observed", "Plan"]
 
 Mode = Literal["even", "poisson", "closed"]
 OURS: Final = "geventecho"
 USUAL: Final = "usual user"
 PAYLOAD: Final = 1024  # bytes
 SPAWN_RATE: Final = 100  # users a second
-SETTLE: Final = 3.0  # seconds between the last user's coming and the window
+SETTLE: Final = 3.0  # seconds between the last user's coming and the measured part
 SEED: Final = "1"  # of the delays, and of Poisson arrivals
 LONGEST_RUN: Final = 300.0  # seconds
 
@@ -45,6 +47,27 @@ class Case:
     users: int
     rate: float
 
+    @property
+    def warm_up(self) -> float:
+        """Seconds from the start of the test to the measured part."""
+        return math.ceil(self.users / SPAWN_RATE) + SETTLE
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What became of a plan of arrivals.
+
+    Attributes:
+        planned, sent: instants that fell due, and tasks that began, in the whole run.
+        received: messages that the server got in the whole run.
+        distance: of the arrivals in the measured part from the plan: `exponential_distance` or `unevenness`.
+    """
+
+    planned: int
+    sent: int
+    received: int
+    distance: float
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -52,19 +75,23 @@ class Observed:
 
     Attributes:
         busy: per cent of a core that the generator had.
-        rate: requests a second that the server got.
-        true: percentiles of the server's record.
-        reported: those that the generator reports, by the name of the time.
-        arrivals: how far the arrivals are from the plan: `exponential_distance` or `unevenness`; None without a plan.
+        rate: requests a second that the server got in the measured part.
         taken: per cent of a core's time that others had, on the worse core.
+        true: percentiles of the server's record.
+        reported: those that the generator reports, by the name of the time; infinite where none is.
+        delays: p99 of what a generator knows of its own delays, by the name of the delay.
+        verdict: of the generator on the run.
+        plan: None in a closed run, or of a generator that has none.
     """
 
     busy: float
     rate: float
+    taken: float
     true: list[float]
     reported: dict[str, list[float]]
-    arrivals: float | None
-    taken: float
+    delays: dict[str, float] = field(default_factory=dict)
+    verdict: str = ""
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -89,34 +116,41 @@ class Load:
         """
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            record = folder / "record"
-            options = ("--size", str(PAYLOAD), "--delay", case.delay, "--seed", SEED, "--record", str(record))
+            options = (
+                "--size",
+                str(PAYLOAD),
+                "--delay",
+                case.delay,
+                "--seed",
+                SEED,
+                "--record",
+                str(folder / "record"),
+            )
             program = (str(BENCH / "build" / "c_latency"), *options)
             with running(program, cpu=self.server_cpu, log=self.log) as server:
                 watch = Watch(server, self.server_cpu, self.locust_cpu)
-                marks = self._locust(case, window, server.port, folder)
+                self._locust(case, window, server.port, folder)
                 taken = watch.taken()["taken"]
+            marks: dict[str, dict[str, float]] = json.loads((folder / "marks").read_text())
+            if failures := marks["end"]["failures"]:
+                raise BenchError(f"{case.generator}: {failures:.0f} requests failed; see {self.log}")
             begin, end = marks["begin"], marks["end"]
-            truth = Truth.read(record, int(begin["epoch"] * 1e9), int(end["epoch"] * 1e9))
-        if end["failures"]:
-            raise BenchError(f"{case.generator}: {end['failures']:.0f} requests failed; see {self.log}")
-        return _observed(case, marks, truth, taken)
+            busy = 100 * (end["cpu"] - begin["cpu"]) / (end["at"] - begin["at"])
+            if case.generator == OURS:
+                return _ours(case, folder, busy, taken)
+            return _usual(folder, begin, end, busy, taken)
 
-    def _locust(self, case: Case, window: float, port: int, folder: Path) -> dict[str, dict[str, float]]:
-        output = folder / "marks.json"
+    def _locust(self, case: Case, window: float, port: int, folder: Path) -> None:
+        wait = "constant" if case.mode == "closed" else "constant_pacing"
+        environment = {"PAYLOAD": PAYLOAD, "WAIT": wait, "THINK_TIME": _think_time(case), "SETTLE": SETTLE}
+        environment |= {"WINDOW": window, "PARTS": 1, "OUTPUT": folder / "marks"}
         with self.log.open("ab") as log:
             done = subprocess.run(
-                [*BOUND, "taskset", "-c", str(self.locust_cpu), *_command(case, port)],
+                [*BOUND, "taskset", "-c", str(self.locust_cpu), *_command(case, port, folder)],
                 env={
                     **os.environ,
                     "PYTHONPATH": str(BENCH.parent),
-                    "BENCH_PAYLOAD": str(PAYLOAD),
-                    "BENCH_WAIT": "constant" if case.mode == "closed" else "constant_pacing",
-                    "BENCH_THINK_TIME": str(_think_time(case)),
-                    "BENCH_SETTLE": str(SETTLE),
-                    "BENCH_WINDOW": str(window),
-                    "BENCH_PARTS": "1",
-                    "BENCH_OUTPUT": str(output),
+                    **{f"BENCH_{name}": str(value) for name, value in environment.items()},
                 },
                 cwd=BENCH.parent,
                 stdout=log,
@@ -125,28 +159,22 @@ class Load:
                 timeout=LONGEST_RUN,
                 check=False,
             )
-        if not output.exists():
+        if not (folder / "marks").exists():
             raise BenchError(f"{case.generator}: locust ended with status {done.returncode}; see {self.log}")
-        marks: dict[str, dict[str, float]] = json.loads(output.read_text())
-        return marks
 
 
 def _think_time(case: Case) -> float:
     """The seconds that a user of a closed run waits, or from one request to the next in an open one."""
     period = case.users / case.rate
-    return period if case.mode != "closed" else max(period - _median(case.delay), 0.0)
+    return period if case.mode != "closed" else max(period - float(case.delay.split(":")[1]) / 1e6, 0.0)
 
 
-def _median(delay: str) -> float:
-    return float(delay.split(":")[1]) / 1e6
-
-
-def _command(case: Case, port: int) -> list[str]:
+def _command(case: Case, port: int, folder: Path) -> list[str]:
     target, file = f"127.0.0.1:{port}", BENCH / "load" / "usual_user.py"
     own: list[Any] = []
     if case.generator == OURS:
         target, file = f"tcp://{target}", BENCH.parent / "loadtests" / "locustfile.py"
-        own = ["--tcp-payload-size", PAYLOAD]
+        own = ["--tcp-payload-size", PAYLOAD, "--tcp-json", folder / "result", "--tcp-warm-up", case.warm_up]
         if case.mode == "closed":
             own += ["--tcp-think-time", _think_time(case)]
         else:
@@ -157,19 +185,48 @@ def _command(case: Case, port: int) -> list[str]:
     return [str(part) for part in command]
 
 
-def _observed(case: Case, marks: dict[str, dict[str, float]], truth: Truth, taken: float) -> Observed:
-    begin, end = marks["begin"], marks["end"]
-    seconds = end["at"] - begin["at"]
-    distances = truth.distances()
-    arrivals = None
+def _usual(folder: Path, begin: dict[str, float], end: dict[str, float], busy: float, taken: float) -> Observed:
+    """What Locust's own statistics say."""
+    truth = Truth.read(folder / "record", int(begin["epoch"] * 1e9), int(end["epoch"] * 1e9))
+    return Observed(
+        busy=busy,
+        rate=len(truth.times) / (end["at"] - begin["at"]),
+        taken=taken,
+        true=truth.percentiles(),
+        reported={"response": [end[f"p{percent:g}_ms".replace(".", "_")] * 1e3 for percent in PERCENTS]},
+    )
+
+
+def _ours(case: Case, folder: Path, busy: float, taken: float) -> Observed:
+    """What the result of the run says."""
+    result = json.loads((folder / "result").read_text())
+    row = next((row for row in result["rows"] if row["name"] == "echo"), None)
+    if row is None:
+        raise BenchError(f"{OURS}: the run was over before its warm-up")
+    # The measured part begins with a whole second, and a reply counts in the second of its arrival.
+    begin = int(datetime.fromisoformat(result["started_at"]).timestamp() + case.warm_up)
+    seconds = result["duration_s"]
+    truth = Truth.read(folder / "record", begin * 10**9, int((begin + seconds) * 1e9))
+    plan = None
     if case.mode != "closed":
         measure = exponential_distance if case.mode == "poisson" else unevenness
-        arrivals = measure(distances, case.rate)
+        account, received = result["account"], len(Truth.read(folder / "record").times)
+        plan = Plan(account["planned"], account["sent"], received, measure(truth.distances(), case.rate))
     return Observed(
-        busy=100 * (end["cpu"] - begin["cpu"]) / seconds,
+        busy=busy,
         rate=len(truth.times) / seconds,
-        true=[truth.percentile(percent) for percent in PERCENTS],
-        reported={"response": [end[f"p{percent:g}_ms".replace(".", "_")] * 1e3 for percent in PERCENTS]},
-        arrivals=arrivals,
         taken=taken,
+        true=truth.percentiles(),
+        reported={
+            name: [_value(row[f"{name}_us"], percent) for percent in PERCENTS] for name in ("service", "response")
+        },
+        delays={name: _value(row[f"{name}_delay_us"], 99) for name in ("generator", "read")},
+        verdict=result["verdict"]["status"],
+        plan=plan,
     )
+
+
+def _value(times: dict[str, Any], percent: float) -> float:
+    """A percentile of a result; infinite where there is none, or it is that of a request without a reply."""
+    percentile = times[f"p{percent:g}".replace(".", "_")]
+    return percentile["value"] if percentile and percentile["value"] != "lost" else math.inf

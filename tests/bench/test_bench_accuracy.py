@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from bench import accuracy
-from bench.accuracy import Row, lines_of
+from bench.accuracy_report import Row, goals_table, plan_line, times_lines
 from bench.contenders import BenchError, running
 from bench.load import known
-from bench.load.known import OURS, USUAL, Case, Load, Mode, Observed
+from bench.load.known import OURS, USUAL, Case, Load, Mode, Observed, Plan
 from bench.truth import Truth, exponential_distance, unevenness
 from tests.support import ROOT
 from tests.support.timing import PATIENCE
@@ -159,17 +159,38 @@ def test_arrivals_are_compared_with_the_plan() -> None:
 # The comparison ---------------------------------------------------------------------------------------------------
 
 
-def test_the_table_has_medians_of_ratios() -> None:
+def row_of(*errors: float) -> Row:
+    """A row of runs whose service times are so far from the truth."""
     case = Case(OURS, "poisson", "constant:1000", 1, 100.0)
+    true = [1000.0, 2000.0, 3000.0, 4000.0]
     runs = [
-        Observed(50.0, 99.0, [100.0, 200.0, 300.0, 400.0], {"response": [100.0 * by, 200.0, 300.0, 800.0]}, 0.01, 3.0)
-        for by in (1.0, 1.5, 9.0)
-    ]
-    (line,) = lines_of(Row(case, 50, runs))
-    assert line == [
-        "rate, Poisson, 50 %", OURS, "response", "50", "99", "0.9900", "0.010",
-        "100", "200", "300", "400", "1.500", "1.000", "1.000", "2.000", "3",
+        Observed(
+            50.0, 99.0, 3.0, true, {"service": [time * (1 + error) for time in true]},
+            {"generator": 200.0, "read": math.inf}, "trusted", Plan(100, 98, 97, 0.01),
+        )
+        for error in errors
     ]  # fmt: skip
+    return Row(case, 50, runs)
+
+
+def test_tables_have_medians() -> None:
+    row = row_of(0.0, 0.5, 9.0)
+    assert times_lines(row) == [
+        [
+            "rate, Poisson, 50 %", OURS, "service", "50", "99", "1,000", "2,000", "3,000", "4,000",
+            "1.500", "1.500", "1.500", "1.500", "trusted", "3",
+        ]
+    ]  # fmt: skip
+    assert plan_line(row) == [
+        "rate, Poisson, 50 %", "50", "99", "300", "294", "291", "0.010", "200", "-", "3"
+    ]  # fmt: skip
+
+
+def test_a_goal_is_reached_by_part_or_by_microseconds() -> None:
+    reached = [line.split(" | ")[-1].strip(" |") for line in goals_table([row_of(0.0109)]).splitlines()[2:]]
+    assert reached == ["yes", "yes", "yes", "yes"], "1.09 % of 1,000 us, 2 % and 5 % allowed at the others"
+    reached = [line.split(" | ")[-1].strip(" |") for line in goals_table([row_of(0.03)]).splitlines()[2:]]
+    assert reached == ["no", "no", "yes", "yes"]
 
 
 @pytest.mark.parametrize(("generator", "mode"), [(OURS, "poisson"), (USUAL, "closed")])
@@ -180,13 +201,18 @@ def test_a_generator_is_compared_with_the_truth(
     monkeypatch.setattr(known, "SETTLE", 0.5)
     cpus = sorted(os.sched_getaffinity(0))
     case = Case(generator, mode, "bimodal:5000:50000:0.3", 10, 100.0)
-    observed = Load(cpus[0], cpus[-1], tmp_path / "log").run(case, 1.0)
+    observed = Load(cpus[0], cpus[-1], tmp_path / "log").run(case, 3.0)
     assert 30 < observed.rate < 170
     assert 0 < observed.busy < 100
     assert observed.true[0] > 5000
     assert observed.true[-1] > 50_000
     for times in observed.reported.values():
         assert times[-1] > 49_000
+    if generator == OURS:
+        assert observed.plan is not None
+        assert observed.plan.planned >= observed.plan.sent > 0
+        assert abs(observed.plan.received - observed.plan.sent) <= case.users
+        assert observed.reported["service"][0] == pytest.approx(observed.true[0], abs=2000)
 
 
 @pytest.mark.long
