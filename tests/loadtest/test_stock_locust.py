@@ -59,6 +59,14 @@ def test_a_run_with_a_tcp_user_changes_what_the_docs_say() -> None:
         ],
         "new": [],
         "contents": [],
-        "listeners": {"quit": 1, "quitting": 1, "test_start": 3, "test_stopping": 1},
+        "listeners": {
+            "quit": 1,
+            "quitting": 1,
+            "reset_stats": 1,
+            "spawning_complete": 1,
+            "test_start": 7,
+            "test_stop": 2,
+            "test_stopping": 2,
+        },
         "process": ["descriptors", "frozen"],
     }

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any, Final
 
 from locust.env import Environment
-from locust.runners import Runner, WorkerRunner
+from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from geventecho.loadtest.measure import account_of
 
@@ -35,7 +35,8 @@ class Accounts:
             events.report_to_master.add_listener(self.on_report_to_master)
         else:
             events.test_start.add_listener(lambda **_: self.reports.clear())
-            events.worker_report.add_listener(self.on_worker_report)
+            if isinstance(runner, MasterRunner):
+                events.worker_report.add_listener(self.on_worker_report)
 
     def on_report_to_master(self, data: dict[str, Any], **_: Any) -> None:
         """A worker reports."""

@@ -105,7 +105,8 @@ class Results:
         events.test_stop.add_listener(self.on_test_stop)
         events.reset_stats.add_listener(self.on_reset_stats)
         events.spawning_complete.add_listener(self.on_spawning_complete)
-        events.worker_report.add_listener(self.on_worker_report)
+        if isinstance(runner, MasterRunner):
+            events.worker_report.add_listener(self.on_worker_report)
         self._watch_shape()
         _results[environment] = self
 
