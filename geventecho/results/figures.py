@@ -20,6 +20,7 @@ TASK: Final = "TASK"
 """The type of the rows of tasks that follow a plan."""
 MOST_BLOCKS: Final = 240
 """More blocks say hardly more about how a row varies."""
+COUNTS: Final = ("ok", "failed", "dropped", "bytes_sent", "bytes_received", "clock_steps")
 OPTIONAL: Final = ("read_delay", "first_byte")
 """Times that a row may be without."""
 
@@ -39,52 +40,60 @@ def rows_of(record: Record, span: Span, pause: Callable[[], None]) -> Iterator[t
 
 
 def _row(kind: str, name: str, blocks: list[Block], duration: float, pause: Callable[[], None]) -> Row:
-    ok, failed, dropped = (sum(getattr(block, of) for block in blocks) for of in ("ok", "failed", "dropped"))
     joined = _joined(blocks)
-    found: dict[str, Estimate] = {}
-    times: dict[str, Times] = {}
-    missing: dict[str, dict[str, float]] = {}
-
-    def add(label: str, histograms: Sequence[Histogram], lost: Sequence[int] | None = None) -> None:
-        found[label] = estimate(histograms, lost)
-        whole = Histogram()
-        for histogram in histograms:
-            whole.merge(histogram)
-        times[label] = _times(found[label], whole)
-        if lacking := _missing(found[label], whole.count + sum(lost or ()), duration):
-            missing[label] = lacking
-        pause()
-
-    for of in TIMES:
-        if of not in OPTIONAL or any(block.times[of].count for block in blocks):
-            add(f"{of}_us", [block.times[of] for block in joined])
-    add("offered_us", [block.times["response"] for block in joined], [block.failed + block.dropped for block in joined])
+    sums = {of: sum(getattr(block, of) for block in blocks) for of in COUNTS}
+    times, missing, response = _all_times(joined, duration, pause)
     return Row(
         type=kind,
         name=name,
-        ok=ok,
-        failed=failed,
-        dropped=dropped,
-        rate=round(ok / duration, 3) if duration else 0.0,
-        bytes_sent=sum(block.bytes_sent for block in blocks),
-        bytes_received=sum(block.bytes_received for block in blocks),
-        clock_steps=sum(block.clock_steps for block in blocks),
+        **sums,
+        rate=round(sums["ok"] / duration, 3) if duration else 0.0,
         response_us=times["response_us"],
         service_us=times["service_us"],
         generator_delay_us=times["generator_delay_us"],
         read_delay_us=times.get("read_delay_us"),
         first_byte_us=times.get("first_byte_us"),
         offered_us=times["offered_us"],
-        failed_times=_failed_times(joined) if failed else {},
+        failed_times=_failed_times(joined) if sums["failed"] else {},
         missing=missing,
         intervals=Intervals(
-            method=found["response_us"].method,
+            method=response.method,
             blocks=len(joined),
             block_s=max((block.seconds for block in joined), default=1),
-            block_length=found["response_us"].block_length,
-            unsteady=found["response_us"].is_unsteady,
+            block_length=response.block_length,
+            unsteady=response.is_unsteady,
         ),
     )
+
+
+def _all_times(
+    blocks: list[Block], duration: float, pause: Callable[[], None]
+) -> tuple[dict[str, Times], dict[str, dict[str, float]], Estimate]:
+    """The times of all kinds, the seconds that they miss, and how those of the responses were estimated."""
+    times: dict[str, Times] = {}
+    missing: dict[str, dict[str, float]] = {}
+
+    def add(label: str, of: str, lost: Sequence[int] | None = None) -> Estimate:
+        histograms = [block.times[of] for block in blocks]
+        found, whole = estimate(histograms, lost), _sum(histograms)
+        times[label] = _times(found, whole)
+        if lacking := _missing(found, whole.count + sum(lost or ()), duration):
+            missing[label] = lacking
+        pause()
+        return found
+
+    response = add("response_us", "response")
+    for of in TIMES[1:]:
+        if of not in OPTIONAL or any(block.times[of].count for block in blocks):
+            add(f"{of}_us", of)
+    lost = [block.failed + block.dropped for block in blocks]
+    if any(lost):
+        add("offered_us", "response", lost)
+    else:  # it would be the same again
+        times["offered_us"] = times["response_us"]
+        if "response_us" in missing:
+            missing["offered_us"] = missing["response_us"]
+    return times, missing, response
 
 
 def _joined(blocks: list[Block]) -> list[Block]:
@@ -101,11 +110,9 @@ def _joined(blocks: list[Block]) -> list[Block]:
 def _failed_times(blocks: Sequence[Block]) -> dict[str, Times]:
     found = {}
     for of in TIMES:
-        whole = Histogram()
-        for block in blocks:
-            whole.merge(block.failed_times[of])
-        if whole.count:
-            found[f"{of}_us"] = _times(estimate([block.failed_times[of] for block in blocks]), whole)
+        histograms = [block.failed_times[of] for block in blocks]
+        if (whole := _sum(histograms)).count:
+            found[f"{of}_us"] = _times(estimate(histograms), whole)
     return found
 
 
@@ -132,6 +139,13 @@ def _missing(found: Estimate, samples: int, duration: float) -> dict[str, float]
     }
 
 
+def _sum(histograms: Iterable[Histogram]) -> Histogram:
+    whole = Histogram()
+    for histogram in histograms:
+        whole.merge(histogram)
+    return whole
+
+
 def worker_of(
     name: str,
     verdict: Verdict,
@@ -152,9 +166,7 @@ def worker_of(
     ok = sum(block.ok for block in operations)
 
     def p99(of: str) -> float | None:
-        whole = Histogram()
-        for block in operations:
-            whole.merge(block.times[of])
+        whole = _sum(block.times[of] for block in operations)
         seconds = whole.percentile(99) if whole.count >= FLOORS[99] else None
         return None if seconds is None else round(seconds * 1e6, 1)
 
