@@ -16,6 +16,12 @@ def test_a_process_that_is_stopped_says_so() -> None:
     assert sum(sample["span"] for sample in samples) > 0.7
 
 
+def test_a_machine_that_was_suspended_says_so() -> None:
+    """No clock that ticks meanwhile is used for the ticks."""
+    samples = run_script("health.suspended", 30.0)
+    assert samples[-1]["lag"] == pytest.approx(30.0, abs=0.01)
+
+
 def test_the_counts_of_each_second() -> None:
     """They are differences, and add up; what was counted before the start is not in them."""
     samples = run_script("health.counted")

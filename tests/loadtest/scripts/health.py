@@ -84,6 +84,18 @@ def beside_a_hog() -> dict[str, Any]:
     return {"used": used, "samples": sampled(health)}
 
 
+def suspended(seconds: float) -> list[dict[str, Any]]:
+    """The clock that counts a suspended machine's time goes ahead."""
+    known = time.clock_gettime
+    health = health_of(Account())
+    health.start()
+    gevent.sleep(0.1)
+    ahead = {time.CLOCK_BOOTTIME: seconds}
+    time.clock_gettime = lambda clock: known(clock) + ahead.get(clock, 0.0)
+    health.stop()
+    return sampled(health)
+
+
 def without_files() -> list[dict[str, Any]]:
     """A container that shows none of them."""
     processor._opened = lambda path: -1
