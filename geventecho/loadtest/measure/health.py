@@ -2,7 +2,8 @@
 
 A timer ticks on the event loop. A tick that comes late means that the loop did something else for so long: it served
 other users, collected garbage, waited for a core, or the whole process was stopped. Whatever delays a tick delays the
-sending of a request, too. The ticks cost 0.1 % of a core, the files read once a second 0.01 %.
+sending of a request, too. A tick takes 3 us and a sample 65 us: 0.1 % of a core, or 0.6 % where the process sleeps in
+between and is woken for each.
 """
 
 from __future__ import annotations
