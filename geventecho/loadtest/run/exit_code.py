@@ -7,6 +7,7 @@ master has fewer requests, and no failure either.
 
 from __future__ import annotations
 
+import locale
 import logging
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -92,11 +93,10 @@ class RunSummary:
         result = self._results and self._results.last
         if not result:
             return
-        logger.info(
-            "measured for %.1f s; times in milliseconds, with 95 %% intervals\n%s", result.duration_s, table(result)
-        )
+        text = "measured for %.1f s; times in milliseconds, with 95 %% intervals\n%s"
+        logger.info(text, result.duration_s, _encodable(table(result)))
         log = logger.info if result.verdict.status == TRUSTED else logger.warning
-        log("%s", verdict_line(result.verdict))
+        log("%s", _encodable(verdict_line(result.verdict)))
 
     def _is_distrusted(self) -> bool:
         result = self._results and self._results.last
@@ -128,3 +128,9 @@ class RunSummary:
         else:
             happened.append("see --run-time and --tcp-request-timeout")
         return f"nothing was answered by {target_of(self._environment)}: {'; '.join(happened)}"
+
+
+def _encodable(text: str) -> str:
+    """A text with escapes for the characters that a log file in this locale lacks."""
+    encoding = locale.getpreferredencoding(False)
+    return text.encode(encoding, "backslashreplace").decode(encoding)
