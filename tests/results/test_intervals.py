@@ -6,14 +6,16 @@ import math
 from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
-from scipy import stats
 
 from geventecho.histogram import Histogram
 from geventecho.results import FLOORS, Estimate, Percentile, estimate
 from geventecho.results.intervals import enclosing_rank
+
+pytest.importorskip("scipy", reason="needs scipy and numpy, of requirements-dev.txt")
+import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+from scipy import stats  # noqa: E402
 
 MEDIAN = 2e6  # ns
 WITHIN = 0.5  # sigma of the lognormal times of a second
