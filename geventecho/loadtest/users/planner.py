@@ -26,6 +26,11 @@ __all__ = ["Planner", "has_plan", "planner_of"]
 
 LATE: Final = 0.001
 """Seconds after its instant from which a task counts as late."""
+EARLY: Final = 0.0001
+"""Seconds before an instant at which the hub wakes, to look at the clock until it is time. An idle core takes 70 µs to
+run again, with cold caches: at 100 tasks a second the median task was sent 0.17 ms late, and so 0.08 ms."""
+SELDOM: Final = 0.002
+"""Seconds until the next instant, above which the hub wakes early. So at most 5 % of a core is spent on it."""
 
 
 class Planner:
@@ -50,6 +55,7 @@ class Planner:
         self._start = 0.0
         self._instants: Iterator[float] = iter(())
         self._next = math.inf
+        self._early = 0.0
         self._max_lateness = math.inf
         self._timer: InstantTimer | None = None
 
@@ -136,7 +142,12 @@ class Planner:
         while self._next < now:
             self._advance()
         self._timer = self._timer or InstantTimer(self._fall_due)
-        self._timer.set(self._next)
+        self._set(self._timer)
+
+    def _set(self, timer: InstantTimer) -> None:
+        """Wake for the next instant."""
+        self._early = EARLY if self._next - perf_counter() > SELDOM else 0.0
+        timer.set(self._next - self._early)
 
     def _advance(self) -> None:
         self._next = self._start + next(self._instants, math.inf)
@@ -151,6 +162,8 @@ class Planner:
     def _fall_due(self) -> None:
         """Give out the instants that have fallen due. Each user runs at once, until it waits for something."""
         now = perf_counter()
+        while 0 < self._next - now <= self._early:
+            now = perf_counter()
         while self._next <= now:
             instant = self._pass()
             if self._idle:
@@ -159,7 +172,7 @@ class Planner:
             else:
                 self._leave_waiting(instant)
         if self._timer is not None:  # else a user has stopped the test
-            self._timer.set(self._next)
+            self._set(self._timer)
 
     def _give_out(self) -> None:
         """Give idle users the instants that fell due just before the plan changed: idle users take none themselves."""
