@@ -1,0 +1,41 @@
+"""Golden tests of replies in pieces, and of what TCP itself may add to a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.loadtest.golden.runs import GoldenRun, KnownServer, plan
+
+DELAY, GAP = 0.03, 0.05
+
+
+def test_the_first_byte_and_the_whole_reply_are_apart(tmp_path: Path) -> None:
+    with (
+        KnownServer(delay=DELAY, gap=GAP) as server,
+        GoldenRun(tmp_path / "run", server.target, *plan(60, 4)) as run,
+    ):  # fmt: skip
+        found = run.measured()
+    first, whole = found.times("first_byte"), found.times("service")
+    assert first["p50"] == pytest.approx(DELAY, abs=0.02)
+    assert whole["p50"] - first["p50"] == pytest.approx(GAP, abs=0.005)
+    assert found.times("response")["p50"] >= DELAY + GAP
+
+
+def test_no_request_waits_for_an_acknowledgement(tmp_path: Path) -> None:
+    """Two requests under way: with Nagle's algorithm the second waits for the first's delayed ACK, which takes 0.04 s.
+
+    The server's stamps tell when each arrived; tests of client and server assert TCP_NODELAY of their sockets.
+    """
+    pause = 0.01
+    with (
+        KnownServer(delay=0.1) as server,
+        GoldenRun(tmp_path / "run", server.target, "-t", "4", users=1, locustfile="two_at_once.py") as run,
+    ):  # fmt: skip
+        found = run.measured()
+    apart = [(second - first) / 1e9 for first, second in zip(server.arrivals[::2], server.arrivals[1::2], strict=False)]
+    assert len(apart) >= 15
+    assert sorted(apart)[len(apart) // 2] == pytest.approx(pause, abs=0.01)
+    assert sum(0.03 < seconds < 0.06 for seconds in apart) <= len(apart) / 10
+    assert found.times("service", "pair")["p50"] == pytest.approx(0.1, abs=0.015)
