@@ -25,7 +25,7 @@ def test_percentiles_of_three_workers_are_those_of_all_their_samples(tmp_path: P
         targets = json.dumps([peer.target for peer in (first, second, third)])
         options = ("--processes", "3", "--tcp-think-time", "0.1", "-t", "5")
         with GoldenRun(
-            tmp_path / "run", None, *options, locustfile="apart.py", extra={"TARGETS": targets}
+            tmp_path / "run", None, *options, users=45, locustfile="apart.py", extra={"TARGETS": targets}
         ) as run:  # fmt: skip
             found = run.measured()
     pooled = Histogram()
