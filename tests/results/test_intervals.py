@@ -13,9 +13,9 @@ from geventecho.results import FLOORS, Estimate, Percentile, estimate
 from geventecho.results.intervals import enclosing_rank
 
 pytest.importorskip("scipy", reason="needs scipy and numpy, of requirements-dev.txt")
-import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-from scipy import stats  # noqa: E402
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
 
 MEDIAN = 2e6  # ns
 WITHIN = 0.5  # sigma of the lognormal times of a second
