@@ -17,7 +17,7 @@ __all__ = ["P99_FLOOR", "Evidence", "HealthSecond", "RowEvidence", "RowSpan", "W
 
 P99_FLOOR: Final = FLOORS[99]
 SETUP: Final = frozenset({"connect", "tls", "login"})
-COUNTS: Final = ("in_flight", "users", "started", "ended", "planned", "sent", "late", "dropped", "waited")
+COUNTS: Final = ("in_flight", "users", "pausing", "started", "ended", "planned", "sent", "late", "dropped", "waited")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class HealthSecond:
         steal: share that the hypervisor took from the cores on which it may run.
         in_flight: operations under way at the end of the second.
         users: users that have started, less those that have ended, at the end of the second.
+        pausing: users that wait before they connect again, because they failed, at the end of the second.
         started: operations that began in the second.
         ended: operations that were answered or failed in it.
         planned: instants that fell due in it.
@@ -56,6 +57,7 @@ class HealthSecond:
     steal: float | None
     in_flight: int
     users: int
+    pausing: int
     started: int
     ended: int
     planned: int
@@ -100,6 +102,7 @@ class RowEvidence:
         name: its name.
         times: of its good operations, by the names of `TIMES`; those that are not measured are missing.
         spans: its blocks in order.
+        failed: operations.
         is_unsteady: `Estimate.is_unsteady` of its response times: its seconds depend on each other for so long that
             the run is too short for an interval.
     """
@@ -108,6 +111,7 @@ class RowEvidence:
     name: str
     times: Mapping[str, Histogram]
     spans: Sequence[RowSpan]
+    failed: int = 0
     is_unsteady: bool = False
 
     @classmethod
@@ -115,12 +119,14 @@ class RowEvidence:
         """Make it of the row's blocks in the measured part."""
         times: dict[str, Histogram] = {}
         spans = []
+        failed = 0
         for block in blocks:
+            failed += block.failed
             for label, histogram in block.times.items():
                 times.setdefault(label, Histogram()).merge(histogram)
             response = block.times["response"]
             spans.append(RowSpan(block.start, block.seconds, response.count, response.percentile(50)))
-        return cls(kind, name, times, spans, is_unsteady)
+        return cls(kind, name, times, spans, failed, is_unsteady)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from geventecho.histogram import Histogram
 from geventecho.results.blocks import RowKey
 from geventecho.results.evidence import P99_FLOOR, Evidence, HealthSecond, WorkerEvidence, is_setup
 
-__all__ = ["delay_reasons", "generator_reasons", "in_words"]
+__all__ = ["could_not_keep_up", "delay_reasons", "generator_reasons", "in_words"]
 
 # Seconds, and shares of the time; DELAY and LAG shares are of a row's p99.
 ALLOWED_DELAY: Final = 0.002
@@ -59,8 +59,7 @@ def _pause_reasons(health: Sequence[HealthSecond]) -> Iterator[str]:
 
 def _processor_reasons(health: Sequence[HealthSecond]) -> Iterator[str]:
     """It had too little of the processor."""
-    full = [second for second in health if second.cpu + (second.wait or 0.0) >= FULL_SECOND]
-    if len(full) >= max(2, FULL_SECONDS * len(health)):
+    if full := _full_seconds(health):
         yield (
             f"in {len(full)} of {len(health)} seconds the process had nothing left of its core: it ran for "
             f"{fmean(second.cpu for second in full):.0%} of the time, and waited for a core for "
@@ -80,6 +79,25 @@ def _processor_reasons(health: Sequence[HealthSecond]) -> Iterator[str]:
     steal = _mean(health, lambda second: second.steal)
     if steal is not None and steal >= STOLEN:
         yield f"the hypervisor took {steal:.1%} of its cores' time: use a machine that has its cores to itself"
+
+
+def _full_seconds(health: Sequence[HealthSecond]) -> list[HealthSecond]:
+    """The seconds in which nothing was left of its core; empty where they are too few to say anything."""
+    full = [second for second in health if second.cpu + (second.wait or 0.0) >= FULL_SECOND]
+    return full if len(full) >= max(2, FULL_SECONDS * len(health)) else []
+
+
+def could_not_keep_up(worker: WorkerEvidence) -> bool:
+    """Whether it was the worker, and not the server, that kept its users busy.
+
+    Then it has nothing left of its core, or replies lie unread for longer than the server takes for them.
+    """
+
+    def whole(of: str) -> float:
+        histograms = [times[of] for times in worker.times.values() if of in times]
+        return sum((histogram.mean or 0.0) * histogram.count for histogram in histograms)
+
+    return bool(_full_seconds(worker.health)) or whole("read_delay") > whole("service")
 
 
 def _lag_reasons(worker: WorkerEvidence) -> Iterator[str]:

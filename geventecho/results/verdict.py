@@ -21,7 +21,7 @@ from geventecho.results.evidence import (
     WorkerEvidence,
     is_setup,
 )
-from geventecho.results.generator import delay_reasons, generator_reasons, in_words
+from geventecho.results.generator import could_not_keep_up, delay_reasons, generator_reasons, in_words
 from geventecho.results.steadiness import trend
 
 __all__ = ["TRUSTED", "Verdict", "judge", "judge_worker"]
@@ -74,30 +74,20 @@ def judge(evidence: Evidence) -> Verdict:
         *(reason for row in evidence.rows for reason in _row_reasons(row, evidence.steady)),
         *_queue_reasons(evidence.steady, health),
     ]
-    return _verdict(lacking, generator, unsteady, list(_sample_reasons(evidence.duration, times_of)), health)
+    _add_rate_reason(evidence.rows, evidence.workers, health, generator, unsteady)
+    return _verdict(lacking, generator, unsteady, list(_sample_reasons(evidence.duration, times_of)))
 
 
 def judge_worker(evidence: Evidence, worker: WorkerEvidence) -> Verdict:
     """Judge one worker of a run by its own figures."""
-    return _verdict(
-        list(_lacking_reasons(evidence, worker)),
-        list(generator_reasons(evidence, worker)),
-        list(_queue_reasons(evidence.steady, worker.health)),
-        list(_sample_reasons(evidence.duration, worker.times)),
-        worker.health,
-    )
+    generator = list(generator_reasons(evidence, worker))
+    unsteady = list(_queue_reasons(evidence.steady, worker.health))
+    _add_rate_reason(evidence.rows, [worker], worker.health, generator, unsteady)
+    lacking = list(_lacking_reasons(evidence, worker))
+    return _verdict(lacking, generator, unsteady, list(_sample_reasons(evidence.duration, worker.times)))
 
 
-def _verdict(
-    lacking: list[str], generator: list[str], unsteady: list[str], few: list[str], health: Sequence[HealthSecond]
-) -> Verdict:
-    # A rate that was not reached says nothing of who was too slow.
-    if generator:
-        generator += _rate_reasons(health, "the generator could not keep up")
-    else:
-        unsteady[:0] = _rate_reasons(
-            health, "all users were busy; the server is slower than the rate, or there are too few users"
-        )
+def _verdict(lacking: list[str], generator: list[str], unsteady: list[str], few: list[str]) -> Verdict:
     found = dict(zip(ORDER, (lacking, generator, unsteady, few), strict=True))
     status = next((status for status in ORDER if found[status]), TRUSTED)
     return Verdict(status, tuple(reason for status in ORDER for reason in found[status]))
@@ -110,15 +100,45 @@ def _lacking_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str
         yield "it sent no figures of its own health: is the same geventecho installed there?"
 
 
-def _rate_reasons(health: Sequence[HealthSecond], cause: str) -> Iterator[str]:
-    """Planned tasks were not done."""
+def _add_rate_reason(
+    rows: Sequence[RowEvidence],
+    workers: Sequence[WorkerEvidence],
+    health: Sequence[HealthSecond],
+    generator: list[str],
+    unsteady: list[str],
+) -> None:
+    """Say that planned tasks were not done, to whom it is due.
+
+    A dropped instant found no user that was free: that alone says nothing of who was too slow.
+    """
     planned = sum(second.planned for second in health)
     dropped = sum(second.dropped for second in health)
-    if dropped > DROPPED * planned:
-        seconds = sum(second.span for second in health)
-        yield (
-            f"offered {planned / seconds:,.0f} tasks/s, achieved {(planned - dropped) / seconds:,.0f} tasks/s: {cause}"
+    if dropped <= DROPPED * planned:
+        return
+    seconds = sum(second.span for second in health)
+    rates = f"offered {planned / seconds:,.0f} tasks/s, achieved {(planned - dropped) / seconds:,.0f} tasks/s"
+    if cause := _failing(rows, health):
+        unsteady.insert(0, f"{rates}: {cause}")
+    elif any(could_not_keep_up(worker) for worker in workers):
+        generator.append(f"{rates}: the generator could not keep up")
+    else:
+        unsteady.insert(
+            0, f"{rates}: all users were busy; the server is slower than the rate, or there are too few users"
         )
+
+
+def _failing(rows: Sequence[RowEvidence], health: Sequence[HealthSecond]) -> str:
+    """How failures kept the users from their tasks; "" if they did not."""
+    connects = [row for row in rows if is_setup((row.kind, row.name))]
+    failed = sum(row.failed for row in connects)
+    tried = failed + sum(row.times["response"].count for row in connects if "response" in row.times)
+    if failed > tried / 2:
+        return f"{failed:,} of {tried:,} connects and log-ins failed; is the server up, and is the address right?"
+    users = sum(second.users for second in health)
+    pausing = sum(second.pausing for second in health)
+    if pausing > users / 2:
+        return f"after failures users waited to connect again for {pausing / users:.0%} of the time; see the failures"
+    return ""
 
 
 def _row_reasons(row: RowEvidence, steady: Sequence[tuple[int, int]]) -> Iterator[str]:
@@ -179,11 +199,15 @@ def _queue_reasons(steady: Sequence[tuple[int, int]], health: Sequence[HealthSec
 def _sample_reasons(duration: float, times_of: Mapping[RowKey, Mapping[str, Histogram]]) -> Iterator[str]:
     if duration < SHORTEST_RUN:
         yield f"measured for {duration:.3g} s: measure for {SHORTEST_RUN:g} s or more"
-    counts = {row[1]: times["response"].count for row, times in times_of.items() if not is_setup(row)}
-    name = max(counts, key=lambda name: counts[name], default="")
-    if not name or counts[name] < P99_FLOOR:
-        which = f"{name} has {counts[name]}" if name else "only connects, tls and log-ins were counted"
-        yield f"a p99 needs {P99_FLOOR} good operations in a row, and {which}: measure longer, or with more load"
+    counted = [
+        (times["response"].count, name) for (kind, name), times in times_of.items() if not is_setup((kind, name))
+    ]
+    most, name = max(counted, default=(0, ""))
+    needed = f"no row has the {P99_FLOOR} good operations that a p99 needs"
+    if not most:
+        yield f"{needed}: none but connects, tls and log-ins ended well"
+    elif most < P99_FLOOR:
+        yield f"{needed} ({name} has {most}): measure longer, or with more load"
 
 
 def _summed(workers: Sequence[WorkerEvidence]) -> list[HealthSecond]:

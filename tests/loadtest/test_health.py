@@ -34,7 +34,7 @@ def test_the_counts_of_each_second() -> None:
         name: each * turns for name, each in expected.items()
     }
     assert samples[-1]["in_flight"] == 100 + turns
-    assert {sample["users"] for sample in samples} == {7}
+    assert {(sample["users"], sample["pausing"]) for sample in samples} == {(7, 5)}
 
 
 @pytest.mark.alone

@@ -14,7 +14,7 @@ from geventecho.results import Block, Evidence, HealthSecond, RowEvidence, Worke
 START = 1_000
 QUIET = HealthSecond(
     second=START, span=1.0, lag=0.0004, cpu=0.06, core=1.0, wait=0.003, throttled=0.0, steal=0.001, in_flight=1,
-    users=50, started=200, ended=200, planned=200, sent=200, late=0, dropped=0, waited=0,
+    users=50, pausing=0, started=200, ended=200, planned=200, sent=200, late=0, dropped=0, waited=0,
 )  # fmt: skip
 """A second of a generator that nothing disturbs, in the open mode."""
 ECHO = ("TCP", "echo")
@@ -166,7 +166,7 @@ def test_a_wait_for_a_user_is_not_the_generators_delay() -> None:
 
 
 def test_a_rate_that_was_not_reached() -> None:
-    """More than 1 % was dropped: of a good generator it is unsteady, else the generator is named."""
+    """More than 1 % was dropped: the server is named, or the generator where it has nothing left of its core."""
     reasons = judge(run(seconds(dropped=10, waited=200))).reasons
     assert reasons[0].startswith("offered 200 tasks/s, achieved 190 tasks/s: all users were busy")
     assert judge(run(seconds(dropped=10, waited=200))).status == "unsteady"
@@ -174,6 +174,53 @@ def test_a_rate_that_was_not_reached() -> None:
     full = judge(run(seconds(dropped=10, waited=200, cpu=1.0)))
     assert full.status == "generator-bound"
     assert full.reasons[-1].endswith("achieved 190 tasks/s: the generator could not keep up")
+
+
+DROPPING = seconds(dropped=10, waited=200)
+NOISY = seconds(dropped=10, waited=200, wait=0.17)
+
+
+def test_a_noisy_machine_does_not_take_the_blame_for_a_slow_server() -> None:
+    """A sign of the generator holds, but its users waited for the server."""
+    slow = {ECHO: times(service=300.0, response=300.0)}
+    verdict = judge(run(NOISY, slow))
+    assert verdict.status == "generator-bound"
+    assert "had no core" in verdict.reasons[0]
+    assert ": all users were busy" in verdict.reasons[1]
+    evidence = run(NOISY, slow)
+    assert judge_worker(evidence, evidence.workers[0]) == verdict
+
+
+def test_replies_that_lie_unread_keep_users_busy() -> None:
+    """The server needed less time for them than the generator."""
+    verdict = judge(run(DROPPING, {ECHO: times(read_delay=4.0, service=3.0)}))
+    assert verdict.status == "generator-bound"
+    assert verdict.reasons == ("offered 200 tasks/s, achieved 190 tasks/s: the generator could not keep up",)
+
+
+@pytest.mark.parametrize("health", [DROPPING, NOISY])
+def test_a_server_that_is_down_is_named(health: Sequence[HealthSecond]) -> None:
+    """Its connects failed, whatever the generator did."""
+    down = RowEvidence("TCP", "connect", {"response": Histogram()}, (), failed=29)
+    reasons = judge(run(health, {}, rows=[down])).reasons
+    (reason,) = [reason for reason in reasons if reason.startswith("offered ")]
+    assert reason.endswith(": 29 of 29 connects and log-ins failed; is the server up, and is the address right?")
+    up = RowEvidence("TCP", "connect", times(50), (), failed=50)
+    assert ": all users were busy" in " ".join(judge(run(health, rows=[up])).reasons)
+
+
+def test_pauses_after_failures_are_named() -> None:
+    """A server that accepts connections and answers nothing."""
+    reasons = judge(run(seconds(dropped=150, waited=200, pausing=40, in_flight=1))).reasons
+    assert reasons[0].endswith(": after failures users waited to connect again for 80% of the time; see the failures")
+    assert ": all users were busy" in judge(run(seconds(dropped=150, waited=200, pausing=20))).reasons[0]
+
+
+def test_one_worker_that_cannot_keep_up_is_named() -> None:
+    """Also in the sum of all workers."""
+    rows = {ECHO: times()}
+    both = [WorkerEvidence("w1", seconds(cpu=1.0, dropped=10, waited=200), rows), WorkerEvidence("w2", seconds(), rows)]
+    assert judge(run(workers=both)).reasons[-1].endswith("achieved 390 tasks/s: the generator could not keep up")
 
 
 def test_a_p50_that_rises_is_unsteady() -> None:
@@ -263,13 +310,15 @@ def test_few_samples() -> None:
     verdict = judge(run(measured={ECHO: times(367)}))
     assert verdict.status == "too-few-samples"
     assert verdict.reasons == (
-        "a p99 needs 368 good operations in a row, and echo has 367: measure longer, or with more load",
+        "no row has the 368 good operations that a p99 needs (echo has 367): measure longer, or with more load",
     )
     setup = {("TCP", name): times() for name in ("connect", "tls", "log-in", "Login")}
     verdict = judge(run(measured=setup))
     assert verdict.status == "too-few-samples"
-    assert "only connects, tls and log-ins were counted" in verdict.reasons[0]
+    assert verdict.reasons[0].endswith("that a p99 needs: none but connects, tls and log-ins ended well")
     assert judge(run(measured={**setup, ("TRANSACTION", "order"): times()})).status == "trusted"
+    named_alike = {("TCP", "order"): times(), ("TRANSACTION", "order"): times(10)}
+    assert judge(run(measured=named_alike)).status == "trusted"
 
 
 def test_a_short_run() -> None:
@@ -306,7 +355,7 @@ def test_the_first_that_holds_counts_and_all_are_told() -> None:
     rows = {ECHO: times(10)}
     verdict = judge(run(health, rows, lacking=["a worker was lost"]))
     assert verdict.status == "incomplete"
-    signs = ("was lost", "stood still", "in half of the seconds", "under way", "a p99 needs")
+    signs = ("was lost", "stood still", "in half of the seconds", "under way", "a p99 needs (echo has 10)")
     assert [sign in reason for sign, reason in zip(signs, verdict.reasons, strict=True)] == [True] * 5
     assert judge(run(health, rows)).status == "generator-bound"
     assert judge(run(seconds(in_flight=lambda number: 100 + 10 * number), rows)).status == "unsteady"

@@ -82,6 +82,7 @@ class Account:
         planned, sent, late, dropped: tasks with a planned instant, see `Planner`; planned = sent + dropped. Those that
             were sent late are among `sent`.
         waited: instants that found every user busy.
+        pausing: users that wait now before they connect again.
         samples: the wrong replies that were shown, see samples.py.
     """
 
@@ -89,7 +90,7 @@ class Account:
         "aborted", "connected", "connects", "dropped", "failed", "late", "ok", "peak", "planned", "reconnects", "sent",
         "started", "users", "waited",
     )  # fmt: skip
-    __slots__ = (*NUMBERS, "_second", "_within", "samples")
+    __slots__ = (*NUMBERS, "_second", "_within", "pausing", "samples")
 
     def __init__(self) -> None:
         self.clear()
@@ -102,7 +103,7 @@ class Account:
         self.started = self.ok = self.failed = self.aborted = self.users = 0
         self.connects = self.connected = self.reconnects = self.peak = 0
         self.planned = self.sent = self.late = self.dropped = self.waited = 0
-        self._second = self._within = 0
+        self._second = self._within = self.pausing = 0
         self.samples: dict[tuple[str, str, str], str] = {}
 
     def begin_connect(self, *, is_first: bool) -> None:

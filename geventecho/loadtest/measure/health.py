@@ -105,6 +105,7 @@ class Health:
                 steal=used.steal,
                 in_flight=counts[0] - counts[1] - self._account.aborted,
                 users=self._users(),
+                pausing=self._account.pausing,
                 started=started,
                 ended=ended,
                 planned=planned[0],

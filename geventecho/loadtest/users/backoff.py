@@ -8,6 +8,7 @@ import gevent
 from locust import User
 
 from geventecho.loadtest.locust_internals import begin_wait, end_wait
+from geventecho.loadtest.measure import account_of
 
 __all__ = ["Backoff", "pause"]
 
@@ -45,7 +46,12 @@ class Backoff:
         """Wait as the failures so far demand; not at all when there is none."""
         if self.failures:
             ceiling = min(self._cap, self._base * 2.0 ** min(self.failures - 1, 32))
-            pause(self._user, random.random() * ceiling)  # noqa: S311
+            account = account_of(self._user.environment)
+            account.pausing += 1
+            try:
+                pause(self._user, random.random() * ceiling)  # noqa: S311
+            finally:
+                account.pausing -= 1
 
 
 def pause(user: User, seconds: float) -> None:

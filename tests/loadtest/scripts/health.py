@@ -46,6 +46,7 @@ def counted() -> list[dict[str, Any]]:
     account = Account()
     account.started, account.ok, account.aborted, account.planned = 1000, 890, 10, 500  # before
     health = health_of(account)
+    account.pausing = 5
     health.start()
     end = time.perf_counter() + 1.2
     while time.perf_counter() < end:
