@@ -8,7 +8,7 @@ import statistics
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from bench.load.known import OURS, Case, Observed
+from bench.load.known import OURS, USUAL, Case, Observed
 from bench.publish import TABLES
 from bench.tables import table
 from bench.truth import PERCENTS
@@ -52,7 +52,8 @@ class Row:
 
     @property
     def name(self) -> str:
-        return MODES[self.case.mode] + ("" if self.share is None else f", {self.share} %")
+        mode = "pacing" if self.case.generator == USUAL and self.case.mode == "even" else MODES[self.case.mode]
+        return mode if self.share is None else f"{mode}, {self.share} %"
 
     def median(self, figure: Callable[[Observed], float]) -> float:
         return statistics.median(figure(run) for run in self.runs)
