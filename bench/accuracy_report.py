@@ -129,23 +129,16 @@ def goals_table(rows: Iterable[Row]) -> str:
 def write(output: Path, rows: Sequence[Row], machine: Mapping[str, str], warnings: Sequence[str]) -> None:
     """Write what there is. Done after each row: an interrupted comparison keeps what it has measured."""
     remarks = [*(f"{name}: {value}" for name, value in machine.items()), *warnings]
-    parts = ["# Accuracy", "", *(f"- {remark}" for remark in remarks), "", "## Goals", "", goals_table(rows)]
+    sections = {"Goals": goals_table(rows)}
     shared = [row for row in rows if row.share is not None]
     for delay in dict.fromkeys(row.case.delay for row in shared):
         mine = [row for row in shared if row.case.delay == delay]
-        parts += [
-            "",
-            f"## {delay}: reported / true",
-            "",
-            table(list(TIMES), [line for row in mine for line in times_lines(row)]),
-        ]
-        parts += [
-            "",
-            f"## {delay}: our delays",
-            "",
-            table(list(PLAN), [plan_line(row) for row in mine if row.case.generator == OURS]),
-        ]
+        ours = [row for row in mine if row.case.generator == OURS]
+        sections[f"{delay}: reported / true"] = table(list(TIMES), [line for row in mine for line in times_lines(row)])
+        sections[f"{delay}: our delays"] = table(list(PLAN), [plan_line(row) for row in ours])
     if chosen := [row for row in rows if row.share is None]:
-        parts += ["", "## Arrivals by rate", "", table(list(PLAN), [plan_line(row) for row in chosen])]
+        sections["Arrivals by rate"] = table(list(PLAN), [plan_line(row) for row in chosen])
+    head = "\n".join(f"- {remark}" for remark in remarks)
+    parts = ["# Accuracy\n", f"{head}\n", *(f"## {title}\n\n{lines}" for title, lines in sections.items())]
     (output / TABLES).write_text("\n".join(parts))
     (output / "runs.json").write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1))
