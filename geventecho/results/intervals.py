@@ -106,11 +106,10 @@ def estimate(
     rows = [_Counts(block.buckets(), more) for block, more in zip(blocks, lost or [0] * len(blocks), strict=True)]
     pooled = _Pooled(rows, sum(lost or ()), blocks)
     seconds = _Seconds(rows) if len(rows) >= FEWEST_BLOCKS else None
+    enough = sorted(percent for percent in quantiles if pooled.total >= _floor(percent))
+    known = dict(zip(enough, _in_order([_percentile(percent, pooled, seconds) for percent in enough]), strict=True))
     return Estimate(
-        percentiles={
-            percent: _percentile(percent, pooled, seconds) if pooled.total >= _floor(percent) else None
-            for percent in quantiles
-        },
+        percentiles={percent: known.get(percent) for percent in quantiles},
         missing={percent: _floor(percent) - pooled.total for percent in quantiles if pooled.total < _floor(percent)},
         method="bootstrap" if seconds else "order statistics",
         block_length=seconds.block_length if seconds else 1,
@@ -138,6 +137,22 @@ def _percentile(percent: float, pooled: _Pooled, seconds: _Seconds | None) -> Pe
         high = min(pooled.total, max(high, (1 - fewest) * pooled.total + 0.5))
     value = pooled.value_of(rank)
     return Percentile(value, min(value, pooled.time_of(low)), max(value, pooled.time_of(high)))
+
+
+def _in_order(percentiles: Sequence[Percentile]) -> list[Percentile]:
+    """Take from each interval what the others exclude.
+
+    A percentile is at least as long as any below it, so what is too short for that one is too short for it as well.
+
+    Args:
+        percentiles: of one row, the lowest first.
+    """
+    lows = accumulate((percentile.low for percentile in percentiles), max)
+    highs = [*accumulate((percentile.high for percentile in reversed(percentiles)), min)]
+    return [
+        Percentile(percentile.value, low, high)
+        for percentile, low, high in zip(percentiles, lows, reversed(highs), strict=True)
+    ]
 
 
 def enclosing_rank(samples: int, part: float) -> int:

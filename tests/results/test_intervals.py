@@ -205,6 +205,23 @@ def test_fewer_than_twenty_blocks_have_the_interval_of_order_statistics() -> Non
     assert (few.method, few.block_length, few.is_unsteady) == ("order statistics", 1, False)
 
 
+def test_the_ends_of_intervals_are_in_the_order_of_the_percentiles() -> None:
+    """A p99.9 cannot be shorter than the p99: what is too short for this one is too short for it."""
+    random = np.random.default_rng(10)
+    quantiles = (99.9, 50, 99, 95, 90)
+    for _ in range(3):
+        seconds = run(random, "a level for each second", 500)
+        for slow in (10, 30, 50):
+            seconds[slow][:200] = random.uniform(5e6, 200e6, 200)
+        found = estimate([counted(times) for times in seconds], quantiles=quantiles)
+        assert [*found.percentiles] == [*quantiles]
+        known = [of(found, percent) for percent in sorted(quantiles)]
+        for end in ("low", "value", "high"):
+            ends = [getattr(percentile, end) for percentile in known]
+            assert ends == sorted(ends), end
+        assert all(percentile.low <= percentile.value <= percentile.high for percentile in known)
+
+
 # Coverage
 
 
