@@ -21,7 +21,7 @@ from geventecho.results.result import (
     Times,
     Worker,
 )
-from geventecho.results.summary import table, verdict_line
+from geventecho.results.summary import table, verdict_lines
 from geventecho.results.verdict import TRUSTED, Verdict, judge, judge_worker
 
 __all__ = [
@@ -60,7 +60,7 @@ __all__ = [
     "judge_worker",
     "rows_of",
     "table",
-    "verdict_line",
+    "verdict_lines",
     "worker_of",
     "write_json",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean, median
 from typing import Final
@@ -133,7 +134,7 @@ def _missing(found: Estimate, samples: int, duration: float) -> dict[str, float]
     if not samples:
         return {}
     return {
-        key: round(found.missing[percent] * duration / samples, 1)
+        key: math.ceil(found.missing[percent] * duration / samples * 10) / 10
         for key, percent in PERCENTILES.items()
         if found.missing.get(percent)
     }

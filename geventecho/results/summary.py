@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from geventecho.results.evidence import is_setup
 from geventecho.results.intervals import Percentile
 from geventecho.results.result import Result, Row, Times
 from geventecho.results.verdict import Verdict
 
-__all__ = ["printable", "table", "verdict_line"]
+__all__ = ["printable", "table", "verdict_lines"]
 
 SHOWN: Final = {"p50": "p50", "p99": "p99", "p99_9": "p99.9"}
 """The percentiles that are shown, with their headings."""
@@ -23,18 +24,21 @@ NAME_WIDTH: Final = 40
 def table(result: Result) -> str:
     """Return the rows of the measured part: counts, and some percentiles in milliseconds with their intervals.
 
-    A percentile without enough samples is a dash, with the seconds that are missing at the row's rate.
+    A percentile without enough samples is a dash, with the seconds that are missing at the row's rate. It is a dash
+    alone where more time would not help: users connect once, or nothing ended well.
     """
+    users = sum(worker.users or 0 for worker in result.workers)
     heads = "".join(f"{head:<{COLUMN_WIDTH}}" for head in SHOWN.values())
     lines = [f"{'ms':<{LABEL_WIDTH}}{heads}".rstrip()]
     for row in result.rows:
-        lines += _row(row)
+        is_once = is_setup((row.type, row.name)) and row.ok + row.failed <= users
+        lines += _row(row, {} if is_once or not row.ok else row.missing)
     return "\n".join(lines)
 
 
-def verdict_line(verdict: Verdict) -> str:
-    """Return a verdict with its reasons, in one line."""
-    return printable(": ".join(filter(None, ["verdict", verdict.status, "; ".join(verdict.reasons)])))
+def verdict_lines(verdict: Verdict) -> str:
+    """Return a verdict, and a line for each of its reasons."""
+    return "\n  ".join(map(printable, [f"verdict: {verdict.status}", *verdict.reasons]))
 
 
 def printable(text: str) -> str:
@@ -42,16 +46,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def _row(row: Row) -> Iterator[str]:
+def _row(row: Row, missing: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
     name = printable(f"{row.type} {row.name}")
     shown = name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
     dropped = f", {row.dropped} dropped" if row.dropped else ""
     yield f"{shown}: {row.ok} ok, {row.failed} failed{dropped}, {row.rate:.4g} good/s"
-    yield _times("response", row.response_us, row.missing.get("response_us", {}))
+    yield _times("response", row.response_us, missing.get("response_us", {}))
     if row.service_us.mean is not None:
-        yield _times("service", row.service_us, row.missing.get("service_us", {}))
+        yield _times("service", row.service_us, missing.get("service_us", {}))
     if row.failed or row.dropped:
-        yield _times("offered", row.offered_us, row.missing.get("offered_us", {}))
+        yield _times("offered", row.offered_us, missing.get("offered_us", {}))
 
 
 def _times(label: str, times: Times, missing: Mapping[str, float]) -> str:

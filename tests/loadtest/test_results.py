@@ -144,7 +144,9 @@ def test_a_warm_up_that_is_not_over_fails_on_the_verdict_though_the_file_cannot_
         assert run.wait() == 5, run.log
     assert "Traceback" not in run.log
     assert run.log.count(f"cannot write the result {gone / 'r.json'}: No such file or directory\n") == 1
-    assert re.search(r"verdict: too-few-samples: .*the warm-up of 60 s was not over: measure longer\n", run.log)
+    assert re.search(
+        r"verdict: too-few-samples\n(  .*\n)*  the warm-up of 60 s was not over: measure longer\n", run.log
+    )
 
 
 def test_the_verdict_comes_before_failed_operations_and_failures_have_their_kind(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from geventecho.results import Row, Verdict, table, verdict_line
+from geventecho.results import Row, Verdict, table, verdict_lines, worker_of
 from tests.results.samples import START, block, row
 from tests.results.test_json_file import result
+from tests.results.test_verdict import QUIET
 
 DASH = "\N{EN DASH}"
 
@@ -35,9 +36,20 @@ def test_the_offered_percentiles_are_beside_the_good_ones_where_something_was_lo
 
 
 def test_a_withheld_percentile_says_how_long_it_would_take() -> None:
-    printed = lines(row([block(START, [100.0] * 40)], 1), row([block(START, [], failed=1)], 1, ("TCP", "connect")))
+    printed = lines(row([block(START, [100.0] * 40)], 1), row([block(START, [100.0] * 367)], 1))
     assert f"{DASH} (9 s more)" in printed[2]
-    assert printed[5].split() == ["response", DASH, DASH, DASH]
+    assert f"{DASH} (1 s more)" in printed[5]
+
+
+def test_where_more_time_would_bring_no_samples_a_withheld_percentile_says_nothing() -> None:
+    """Nothing ended well, or all connects have been made: one of each of the 40 users."""
+    failed = row([block(START, [], failed=40)], 1)
+    once = row([block(START, [100.0] * 40)], 1, ("TCP", "connect"))
+    again = row([block(START, [100.0] * 41)], 1, ("TCP", "tls"))
+    worker = worker_of("w1", Verdict("trusted", ()), {}, [replace(QUIET, users=40)], 1.0)
+    printed = table(replace(result(failed, once, again), workers=(worker,))).splitlines()
+    assert [line.count("s more") for line in printed if line.startswith("  ")] == [0, 0, 0, 0, 2, 2]
+    assert printed[2].split() == ["response", DASH, DASH, DASH]
 
 
 @pytest.mark.parametrize("microseconds", [0.1, 1.0, 99.9, 12_345.6, 999_999.0, 99_999_999.0])
@@ -51,5 +63,5 @@ def test_lines_fit_80_columns(microseconds: float) -> None:
 def test_what_peers_send_cannot_command_the_terminal() -> None:
     printed = lines(row([block(START, [1.0])], 1, ("TCP", "\x1b[2J\r\n\u202eé")))
     assert printed[1].startswith(r"TCP \x1b[2J\r\n\u202eé: 1 ok")
-    assert verdict_line(Verdict("unsteady", ("a\nb", "c"))) == r"verdict: unsteady: a\nb; c"
-    assert verdict_line(Verdict("trusted", ())) == "verdict: trusted"
+    assert verdict_lines(Verdict("unsteady", ("a\nb", "c"))).splitlines() == ["verdict: unsteady", r"  a\nb", "  c"]
+    assert verdict_lines(Verdict("trusted", ())) == "verdict: trusted"

@@ -18,7 +18,7 @@ from geventecho.loadtest.measure import TCP, without_sample
 from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.description import target_of
 from geventecho.loadtest.run.results import Results
-from geventecho.results import TRUSTED, table, verdict_line
+from geventecho.results import TRUSTED, table, verdict_lines
 
 __all__ = ["USAGE_ERROR", "RunSummary"]
 
@@ -96,7 +96,7 @@ class RunSummary:
         text = "measured for %.1f s; times in milliseconds, with 95 %% intervals\n%s"
         logger.info(text, result.duration_s, _encodable(table(result)))
         log = logger.info if result.verdict.status == TRUSTED else logger.warning
-        log("%s", _encodable(verdict_line(result.verdict)))
+        log("%s", _encodable(verdict_lines(result.verdict)))
 
     def _is_distrusted(self) -> bool:
         result = self._results and self._results.last
