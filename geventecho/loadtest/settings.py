@@ -13,7 +13,7 @@ from locust.env import Environment
 
 from geventecho.address import Address, unsupported
 from geventecho.errors import AddressError, ConfigError
-from geventecho.options import naming, one_of, rate_stages, seconds, whole_number
+from geventecho.options import duration, naming, one_of, rate_stages, seconds, whole_number
 
 __all__ = [
     "CHECKS",
@@ -142,7 +142,7 @@ PLAN_TYPES: Final[dict[str, Callable[[str], Any]]] = {
     "seed": whole_number(0, (1 << 63) - 1),
 }
 """Options of the plan of arrivals."""
-RUN_TYPES: Final = PLAN_TYPES | {"warm_up": seconds}
+RUN_TYPES: Final = PLAN_TYPES | {"warm_up": duration}
 """Options that hold for the whole test; no user class has them."""
 TYPES: Final = CLASS_TYPES | RUN_TYPES
 TIMEOUTS: Final = frozenset({"connect_timeout", "request_timeout"})
@@ -157,8 +157,7 @@ HELP: Final = {
     "max_lateness": "A task for which no user is free so long after its instant is dropped. Without it the request "
     "timeout applies",
     "seed": "Makes Poisson arrivals the same in each test",
-    "warm_up": "The first seconds of a test, which the result has apart and in none of its other figures. Read when a "
-    "test starts",
+    "warm_up": "Leave the first seconds of each test, such as 60 or 1m, out of the figures; the result has them apart",
 }
 METAVAR: Final = {"payload_size": "BYTES", "arrival_rate": "RATE", "arrivals": "KIND", "seed": "NUMBER"}
 DEFAULTS: Final = {"payload_size": 1024, "think_time": 1.0, "connect_timeout": 5.0, "request_timeout": 5.0}

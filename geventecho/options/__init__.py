@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from geventecho.options.encodings import ENCODINGS, decode
 from geventecho.options.framing import LENGTH_PREFIX_FORM, from_options, naming, pattern
-from geventecho.options.types import limit, one_of, rate_stages, seconds, seconds_above_zero, target, whole_number
+from geventecho.options.types import (
+    duration,
+    limit,
+    one_of,
+    rate_stages,
+    seconds,
+    seconds_above_zero,
+    target,
+    whole_number,
+)
 
 __all__ = [
     "ENCODINGS",
     "LENGTH_PREFIX_FORM",
     "decode",
+    "duration",
     "from_options",
     "limit",
     "naming",

@@ -11,7 +11,7 @@ from typing import Final
 from geventecho.address import Address
 from geventecho.errors import AddressError
 
-__all__ = ["limit", "one_of", "rate_stages", "seconds", "seconds_above_zero", "target", "whole_number"]
+__all__ = ["duration", "limit", "one_of", "rate_stages", "seconds", "seconds_above_zero", "target", "whole_number"]
 
 DURATION: Final = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d+)?)s?)?", re.ASCII)
 HIGHEST_RATE: Final = 1e6
@@ -27,6 +27,15 @@ def seconds(text: str) -> float:
     if not (math.isfinite(value) and value >= 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds of 0 or more")
     return value
+
+
+def duration(text: str) -> float:
+    """A number of seconds of 0 or more, or a duration such as 30s, 5m or 1h30m."""
+    found = DURATION.fullmatch(text.strip())
+    if found is None or not any(found.groups()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write it like 30s, 5m or 1h30m")
+    hours, minutes, rest = (float(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + rest
 
 
 def seconds_above_zero(text: str) -> float:
@@ -96,11 +105,9 @@ def _stage(text: str) -> tuple[float, float]:
         raise argparse.ArgumentTypeError(f"{rate_text!r} is not a rate a second above 0 and up to {HIGHEST_RATE:,.0f}")
     if not colon:
         return rate, math.inf
-    found = DURATION.fullmatch(duration_text.strip())
-    hours, minutes, rest = (float(part or 0) for part in found.groups()) if found else (0.0, 0.0, 0.0)
-    lasts = hours * 3600 + minutes * 60 + rest
+    lasts = duration(duration_text)
     if not lasts:
-        raise argparse.ArgumentTypeError(f"{duration_text!r} is not a duration; write it like 30s, 5m or 1h30m")
+        raise argparse.ArgumentTypeError(f"{duration_text!r} is not a duration above 0")
     return rate, lasts
 
 

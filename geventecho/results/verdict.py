@@ -199,6 +199,8 @@ def _queue_reasons(steady: Sequence[tuple[int, int]], health: Sequence[HealthSec
 def _sample_reasons(duration: float, times_of: Mapping[RowKey, Mapping[str, Histogram]]) -> Iterator[str]:
     if duration < SHORTEST_RUN:
         yield f"measured for {duration:.3g} s: measure for {SHORTEST_RUN:g} s or more"
+    if not duration:
+        return
     counted = [
         (times["response"].count, name) for (kind, name), times in times_of.items() if not is_setup((kind, name))
     ]

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from geventecho.options import one_of, rate_stages
+from geventecho.options import duration, one_of, rate_stages
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,19 @@ def test_a_rate_and_its_stages(text: str, stages: tuple[tuple[float, float], ...
 def test_what_is_no_rate_says_what_to_write(text: str, message: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=re.escape(message)):
         rate_stages(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0), ("1.5", 1.5), (" 30s ", 30), ("1m", 60), ("1h30m", 5400), ("1m0.5s", 60.5)]
+)
+def test_a_duration_is_seconds_or_has_units(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-1", "m", "1d", "nan", "1m1m", "one"])
+def test_what_is_no_duration_says_what_to_write(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is not a duration; write it like 30s, 5m or 1h30m"):
+        duration(text)
 
 
 def test_one_of_some_words() -> None:

@@ -93,8 +93,9 @@ class RunSummary:
         result = self._results and self._results.last
         if not result:
             return
-        text = "measured for %.1f s; times in milliseconds, with 95 %% intervals\n%s"
-        logger.info(text, result.duration_s, _encodable(table(result)))
+        if result.rows:
+            text = "measured for %.1f s; times in milliseconds, with 95 %% intervals\n%s"
+            logger.info(text, result.duration_s, _encodable(table(result)))
         log = logger.info if result.verdict.status == TRUSTED else logger.warning
         log("%s", _encodable(verdict_lines(result.verdict)))
 
