@@ -1,7 +1,7 @@
 """The parts of a test: its warm-up, its measured part, its stages, and the spans in which nothing was changed.
 
-Instants are seconds of the clock that the blocks are counted by. A block is a whole second, so a part begins with one:
-a second in which one part ends and the next begins belongs to the earlier part.
+Instants are seconds of the clock that the blocks are counted by. A block is a whole second. A second in which one stage
+ends and the next begins has the load of both, so it belongs to none. One in which the warm-up ends belongs to it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Timeline:
             now = self.begun  # a running test cannot begin to follow a plan
         self._plans.append((now, stages))
         for at, _ in _rates([(now, stages)]):
-            self._begin(at)
+            self._change(at)
 
     def follow_shape(self, now: float, users: int, spawn_rate: float) -> None:
         """A shape asks for so many users."""
@@ -87,7 +87,7 @@ class Timeline:
             now = self.begun  # the test began because it was asked
         if not self._shapes or self._shapes[-1][1] != (users, spawn_rate):
             self._shapes.append((now, (users, spawn_rate)))
-            self._begin(now)
+            self._change(now)
 
     def see(self, second: int) -> None:
         """There is a block of this second. Users may end what they do after the end; clocks of workers may differ."""
@@ -117,7 +117,10 @@ class Timeline:
         return self._span(self._seen[0], min(self.measured_from, end), end)
 
     def stages(self, now: float) -> list[Span]:
-        """The stages in the measured part: those of the rate of arrivals, and spans in which a shape was unchanged."""
+        """The stages in the measured part: those of the rate of arrivals, and spans in which a shape was unchanged.
+
+        A stage has the whole seconds in which nothing else was asked for. One without such a second is left out.
+        """
         end, rates = self._end(now), list(_rates(self._plans))
         cuts = sorted({at for at, _ in (*rates, *self._shapes) if at < end})
         found = []
@@ -125,7 +128,8 @@ class Timeline:
             rate, shape = _last(rates, start), _last(self._shapes, start)
             if (shape is None and rate is None) or (shape is not None and stop - start < SHORTEST - TICK / 2):
                 continue
-            span = self._span(max(self._first(start), self.measured_from), stop, end, shape, rate)
+            first = max(self._first(start), self.measured_from)
+            span = self._span(first, stop if stop >= end else math.floor(stop), end, shape, rate)
             if span.duration > 0:
                 found.append(span)
         return found
@@ -133,14 +137,21 @@ class Timeline:
     def steady(self, now: float) -> list[tuple[int, int]]:
         """The spans of the measured part without a change of users or rate, as [first second, end)."""
         measured = self.measured(now)
-        changes = {self._first(at) for at, _ in (*self._users, *_rates(self._plans))}
-        inside = {cut for cut in changes if measured.first < cut < measured.end}
-        return list(pairwise(sorted(inside | {measured.first, measured.end})))
+        changes = {at for at, _ in (*self._users, *_rates(self._plans))}
+        inside = {at for at in changes if measured.first < at < measured.end}
+        spans = pairwise(sorted(inside | {measured.first, measured.end}))
+        whole = ((math.ceil(start), math.floor(stop)) for start, stop in spans)
+        return [(first, end) for first, end in whole if first < end]
 
     def _begin(self, at: float) -> int:
         second = self._first(at)
         self._boundaries.add(second)
         return second
+
+    def _change(self, at: float) -> None:
+        """The load changes."""
+        self._boundaries.add(math.floor(at))
+        self._begin(at)
 
     def _first(self, at: float) -> int:
         """The first second of a part that begins at an instant."""

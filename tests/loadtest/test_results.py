@@ -43,7 +43,7 @@ def total(result: dict[str, Any], kind: str, number: str) -> int:
 
 
 def assert_adds_up(result: dict[str, Any]) -> None:
-    """The rows, the account, the stages and the workers tell the same."""
+    """The rows, the account and the workers tell the same."""
     account = result["account"]
     assert account["started"] == account["ok"] + account["failed"] + account["aborted"]
     assert account["planned"] == account["sent"] + account["dropped"]
@@ -54,13 +54,22 @@ def assert_adds_up(result: dict[str, Any]) -> None:
     assert total(result, "TASK", "dropped") == account["dropped"]
     measured = sum(row["ok"] for row in result["rows"] if row["type"] != "TASK")
     assert sum(worker["ok"] for worker in result["workers"]) == measured
-    if result["stages"]:
-        rows = [row for stage in result["stages"] for row in stage["rows"] if row["type"] != "TASK"]
-        assert sum(row["ok"] for row in rows) == measured
-        assert sum(stage["duration_s"] for stage in result["stages"]) == pytest.approx(result["duration_s"], abs=0.01)
     for rows in parts_of(result):
         for row in rows:
             assert row["intervals"]["method"] in ("bootstrap", "order statistics")
+
+
+def assert_first_stage(result: dict[str, Any], start: float, seconds: float) -> None:
+    """The stage of 100 a second before that of 200 has no task of it, whenever the test began."""
+    first, second = result["stages"]
+    assert (first["start_s"], first["duration_s"], second["start_s"]) == (start, seconds, 2.0)
+    assert (first["rate"]["planned"], second["rate"]["planned"]) == (100.0, 200.0)
+    assert 70 <= first["rate"]["achieved"] <= 115, "the plan begins when the first user is ready; some replies are late"
+    measured, *stages = (
+        sum(row["ok"] for row in part["rows"] if row["type"] != "TASK") for part in (result, first, second)
+    )
+    assert sum(stages) == measured
+    assert first["duration_s"] + second["duration_s"] == pytest.approx(result["duration_s"], abs=0.01)
 
 
 # Every key --------------------------------------------------------------------------------------------------------
@@ -100,9 +109,9 @@ def test_the_documentation_names_each_key_of_a_real_file_and_no_other(tmp_path: 
     assert documented - found <= {"failures[].type", "failures[].name", "failures[].kind", "failures[].count"}
 
     assert_adds_up(result)
-    assert (result["schema"], result["warm_up"]["duration_s"] >= 1) == (1, True)
+    assert (result["schema"], result["warm_up"]["duration_s"]) == (1, 1.0)
     assert result["command"]["arrival_rate"] == "100:2s,200"
-    assert [stage["rate"]["planned"] for stage in result["stages"]] == [100.0, 200.0]
+    assert_first_stage(result, start=1.0, seconds=1.0)
     (worker,) = result["workers"]
     assert worker["id"] == "local"
     echo = row_of(result["rows"], "echo")
@@ -123,12 +132,13 @@ def test_the_result_of_two_workers_is_complete_when_a_signal_ends_the_run(tmp_pa
     path = tmp_path / "result.json"
     options = (*HEADLESS, *RATE, "--processes", "2", "--tcp-json", str(path))
     with EchoServerProcess() as server, LocustRun(tmp_path, *options, "--host", server.target) as run:
-        run.wait_for_log(r"TCP +echo +[1-9]\d\d")
+        run.wait_for_log(r"TCP +echo +([4-9]\d\d|\d{4})")  # in the second stage
         assert not path.exists()
         run.process.send_signal(signal.SIGTERM)
         run.wait()
     result = read(path)
     assert_adds_up(result)
+    assert_first_stage(result, start=0.0, seconds=2.0)
     assert result["target"] == server.target
     assert sum(fired["ok"] for fired in run.fired()) == result["account"]["ok"] == run.counted()["requests"]
     assert len(result["workers"]) == 2
@@ -197,6 +207,7 @@ def test_each_stage_of_a_shape_has_its_figures(tmp_path: Path) -> None:
     result = read(path)
     assert_adds_up(result)
     assert [(stage["users"], stage["rate"]) for stage in result["stages"]] == [(4, None), (12, None)]
+    assert sum(stage["duration_s"] for stage in result["stages"]) <= result["duration_s"] - 1, "where they meet"
     few, many = (row_of(stage["rows"], "echo") for stage in result["stages"])
     assert many["rate"] > 2 * few["rate"]
     assert result["command"]["shape_class"] == "Steps"

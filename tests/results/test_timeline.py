@@ -54,15 +54,28 @@ def test_a_reset_begins_the_measured_part_anew_and_does_not_end_the_warm_up() ->
     assert {1006, 1011} <= boundaries
 
 
-def test_each_stage_of_a_rate_is_one_and_each_second_belongs_to_one() -> None:
-    made = timeline(ended=1012.0)
+def test_each_stage_of_whole_seconds_is_one_and_each_second_belongs_to_one() -> None:
+    made = Timeline(1000.0, 0.0, set())
+    made.ended = 1012.5
     made.follow_plan(1000.3, [(100.0, 3.0), (500.0, 2.0), (50.0, math.inf)])
     assert made.stages(2000) == [
-        Span(1000, 1004, 3.75, rate=100.0),
-        Span(1004, 1006, 2.0, rate=500.0),
-        Span(1006, 1012, 6.0, rate=50.0),
+        Span(1000, 1003, 3.0, rate=100.0),
+        Span(1003, 1005, 2.0, rate=500.0),
+        Span(1005, 1013, 7.5, rate=50.0),
     ]
     assert sum(span.duration for span in made.stages(2000)) == made.measured(2000).duration
+
+
+def test_a_second_in_which_two_stages_meet_belongs_to_none() -> None:
+    boundaries: set[int] = set()
+    made = timeline(ended=1012.0, boundaries=boundaries)
+    made.follow_plan(1000.3, [(100.0, 3.5), (500.0, 0.5), (200.0, 2.0), (50.0, math.inf)])
+    assert made.stages(2000) == [
+        Span(1000, 1003, 2.75, rate=100.0),
+        Span(1005, 1006, 1.0, rate=200.0),
+        Span(1007, 1012, 5.0, rate=50.0),
+    ]
+    assert boundaries >= {1003, 1004, 1005, 1006, 1007}
 
 
 def test_a_change_of_the_rate_ends_the_stages_that_were_planned() -> None:
@@ -70,14 +83,14 @@ def test_a_change_of_the_rate_ends_the_stages_that_were_planned() -> None:
     made.follow_plan(1000.3, [(100.0, 3.0), (500.0, 60.0)])
     made.follow_plan(1005.5, [(10.0, 2.0), (20.0, math.inf)])
     assert [(span.first, span.end, span.rate) for span in made.stages(2000)] == [
-        (1000, 1004, 100.0), (1004, 1006, 500.0), (1006, 1008, 10.0), (1008, 1010, 20.0),
+        (1000, 1003, 100.0), (1004, 1005, 500.0), (1006, 1007, 10.0), (1008, 1010, 20.0),
     ]  # fmt: skip
 
 
 def test_stages_begin_with_the_measured_part() -> None:
     made = timeline(4.0, 1010.0)
     made.follow_plan(1000.3, [(100.0, 3.0), (500.0, 3.0), (50.0, math.inf)])
-    assert [(span.first, span.end) for span in made.stages(2000)] == [(1005, 1007), (1007, 1010)]
+    assert [(span.first, span.end) for span in made.stages(2000)] == [(1005, 1006), (1007, 1010)]
 
 
 def test_a_stage_of_a_shape_is_unchanged_for_10_seconds() -> None:
@@ -85,8 +98,8 @@ def test_a_stage_of_a_shape_is_unchanged_for_10_seconds() -> None:
     for second, users in ((0.1, 10), (1, 10), (12, 20), (15, 30), (16, 30), (30, 10)):
         made.follow_shape(BEGUN + second, users, 5.0)
     assert made.stages(2000) == [
-        Span(1000, 1013, 12.75, users=10, spawn_rate=5.0),
-        Span(1016, 1031, 15.0, users=30, spawn_rate=5.0),
+        Span(1000, 1012, 11.75, users=10, spawn_rate=5.0),
+        Span(1016, 1030, 14.0, users=30, spawn_rate=5.0),
         Span(1031, 1050, 19.0, users=10, spawn_rate=5.0),
     ]
 
@@ -115,7 +128,7 @@ def test_what_ends_after_the_end_is_in_the_last_part_and_takes_no_time() -> None
     assert made.measured(2000) == Span(1006, 1017, 9.5)
     assert made.warm_up(2000) == Span(998, 1006, 5.75)
     assert [(span.first, span.end, span.duration) for span in made.stages(2000)] == [
-        (1006, 1009, 3.0),
+        (1006, 1008, 2.0),
         (1009, 1017, 6.5),
     ]
     cold = timeline(ended=1015.5)
@@ -136,4 +149,4 @@ def test_the_load_is_steady_between_changes_of_users_and_rate() -> None:
         made.count_users(1000.0 + second, users)
     assert made.steady(2000) == [(1006, 1030), (1030, 1040)]
     made.follow_plan(BEGUN, [(100.0, 10.0), (50.0, math.inf)])
-    assert made.steady(2000) == [(1006, 1011), (1011, 1030), (1030, 1040)]
+    assert made.steady(2000) == [(1006, 1010), (1011, 1030), (1030, 1040)]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of, leaves_task
 from geventecho.loadtest.measure.arrivals import Arrivals, stages_after
 from geventecho.loadtest.measure.health import Health, health_of
-from geventecho.loadtest.measure.latencies import Latencies, Sample, latencies_of, second_of, seconds_now
+from geventecho.loadtest.measure.latencies import Latencies, Sample, latencies_of
 from geventecho.loadtest.measure.precision import keep_microseconds
 from geventecho.loadtest.measure.reporter import RECEIVE, SEND, TCP, TRANSACTION, Reporter
 from geventecho.loadtest.measure.samples import without_sample
+from geventecho.loadtest.measure.seconds import SECONDS, second_of, seconds_now
 
 __all__ = [
     "ABORTS",
     "RECEIVE",
+    "SECONDS",
     "SEND",
     "TCP",
     "TRANSACTION",

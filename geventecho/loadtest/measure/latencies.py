@@ -16,14 +16,10 @@ from weakref import WeakKeyDictionary
 
 from locust.env import Environment
 
-from geventecho.net import CLOCK
+from geventecho.loadtest.measure.seconds import NANOSECONDS, SECONDS, second_of
 from geventecho.results import Block, Record, RowKey
 
-__all__ = ["Latencies", "Sample", "latencies_of", "second_of", "seconds_now"]
-
-NANOSECONDS: Final = 1_000_000_000
-# The wall clock when time.perf_counter_ns() shows 0. It is read once: a step of the wall clock moves no second.
-EPOCH: Final = CLOCK.offset
+__all__ = ["Latencies", "Sample", "latencies_of"]
 
 Sample: TypeAlias = tuple[int, int, int, int, int, int, int]
 """One operation: four instants, of time.perf_counter_ns(), and two numbers of bytes.
@@ -37,16 +33,6 @@ BINNED_AT_ONCE: Final = 128
 """Operations: the hub waits for some 150 us while so many are counted."""
 MOST_WAITING: Final = 64
 """Blocks of a row that wait to be taken. Where nobody takes them, the earliest go to a record, which is bounded."""
-
-
-def second_of(instant: int) -> int:
-    """The whole second since the epoch, by a clock that is never stepped, of an instant of time.perf_counter_ns()."""
-    return (instant + EPOCH) // NANOSECONDS
-
-
-def seconds_now() -> float:
-    """Seconds since the epoch by that clock."""
-    return (perf_counter_ns() + EPOCH) / NANOSECONDS
 
 
 class Row:
@@ -128,7 +114,7 @@ class Row:
         start = 0
         while start < len(arrived):
             second = second_of(arrived[start])
-            end = bisect_left(arrived, (second + 1) * NANOSECONDS - EPOCH, start)
+            end = bisect_left(arrived, (second + 1) * NANOSECONDS - SECONDS.offset, start)
             yield self.block(second), samples[start * FIELDS : end * FIELDS]
             start = end
 

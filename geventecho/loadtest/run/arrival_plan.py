@@ -16,7 +16,7 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from geventecho.errors import ConfigError
 from geventecho.loadtest.locust_internals import has_task_loop, participants
-from geventecho.loadtest.measure import Arrivals, stages_after
+from geventecho.loadtest.measure import Arrivals, seconds_now, stages_after
 from geventecho.loadtest.settings import PLAN_TYPES, Settings, given, option_check, options_of
 from geventecho.loadtest.users import TcpUser, planner_of
 
@@ -95,7 +95,7 @@ class ArrivalPlan:
         if stages := options["arrival_rate"]:
             seed = random.SystemRandom().getrandbits(32) if options["seed"] is None else options["seed"]
             plan = {
-                "stages": stages, "kind": options["arrivals"] or "even", "seed": seed, "start": time.time(),
+                "stages": stages, "kind": options["arrivals"] or "even", "seed": seed, "start": seconds_now(),
                 "worker": 0, "workers": 1,
             }  # fmt: skip
             shown = ", ".join(f"{rate:g} a second" + ("" if s == math.inf else f" for {s:g} s") for rate, s in stages)
@@ -120,7 +120,7 @@ class ArrivalPlan:
     def on_worker(self, **_: Any) -> None:
         """A worker has connected. If a test runs, the worker has users already, and they wait for its part."""
         if self._plan is not None and self._is_running() and isinstance(self._runner, MasterRunner):
-            now = time.time()
+            now = seconds_now()
             passed = now - self._plan["start"]
             rest = {"stages": stages_after(self._plan["stages"], passed), "start": now}
             # With the same seed the first distances would come again.
@@ -140,7 +140,7 @@ class ArrivalPlan:
             self._planner.stop()
             return
         arrivals = Arrivals(plan["stages"], plan["kind"], plan["seed"])
-        start = time.perf_counter() + plan["start"] - time.time()
+        start = time.perf_counter() + plan["start"] - seconds_now()
         instants = arrivals.instants(plan["worker"], plan["workers"])
         self._planner.follow(start, instants, self._max_lateness())
 

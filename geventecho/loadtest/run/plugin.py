@@ -95,7 +95,7 @@ def _finish(environment: Environment, runner: Runner, installed: Installed) -> N
     accounts = Accounts(environment, runner)
     if isinstance(runner, WorkerRunner):
         replace(Part.DEFAULT_OPTIONS, cache)
-        WorkerResults(environment)
+        WorkerResults(environment, runner)
         WorkerReports(runner)
         watch = MasterWatch(runner)
         installed.summary = summary = RunSummary(environment, accounts, lambda: watch.lacking)

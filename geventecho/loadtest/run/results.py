@@ -18,7 +18,7 @@ from gevent import Greenlet
 from gevent.lock import Semaphore
 from locust import LoadTestShape
 from locust.env import Environment
-from locust.runners import MasterRunner, Runner
+from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from geventecho.errors import ConfigError
 from geventecho.loadtest.locust_internals import worker_name
@@ -26,6 +26,7 @@ from geventecho.loadtest.measure import seconds_now, without_sample
 from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.description import command_of, machine, others_in, target_of
 from geventecho.loadtest.run.gathering import Gathering
+from geventecho.loadtest.run.shared_seconds import SharedSeconds
 from geventecho.loadtest.settings import given, options_of
 from geventecho.results import OTHER, SCHEMA, Account, Block, Collection, Failures, Result, RowKey, write_json
 
@@ -48,9 +49,11 @@ class WorkerResults:
 
     Args:
         environment: Locust's.
+        runner: its runner.
     """
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, runner: WorkerRunner) -> None:
+        SharedSeconds(runner)
         self._gathering = Gathering(environment)
         self._lock = Semaphore()
         environment.events.report_to_master.add_listener(self.on_report_to_master)
@@ -88,6 +91,7 @@ class Results:
         self._environment = environment
         self._runner = runner
         self._accounts = accounts
+        self._seconds = SharedSeconds(runner)
         self._why_incomplete = why_incomplete
         self._gathering = None if isinstance(runner, MasterRunner) else Gathering(environment)
         self._pending: deque[tuple[RowKey, Block]] = deque()
@@ -117,7 +121,7 @@ class Results:
         self._clocks.clear()
         self._seed = None
         warm_up: float = given(options_of(self._environment), "warm_up") or 0.0
-        self._collection = collection = Collection(seconds_now(), warm_up)
+        self._collection = collection = Collection(self._seconds.begin(), warm_up)
         self._watch_shape()
         if self._environment.shape_class is not None and self._asked is not None:
             collection.timeline.follow_shape(collection.timeline.begun, *self._asked)

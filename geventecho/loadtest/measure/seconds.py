@@ -1,0 +1,48 @@
+"""The whole seconds that a test is counted by. They begin with the test, the same instant in all its processes.
+
+So the second of a test in which a stage begins is not that in which the one before it ends, if both last whole seconds.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import Final
+
+from geventecho.net import CLOCK, StampClock
+
+__all__ = ["NANOSECONDS", "SECONDS", "Seconds", "second_of", "seconds_now"]
+
+NANOSECONDS: Final = 1_000_000_000
+
+
+class Seconds:
+    """Counts seconds since the epoch, less the part of a second that the test began after. They are never stepped.
+
+    Attributes:
+        offset: what they are more than time.perf_counter_ns(), in nanoseconds.
+    """
+
+    __slots__ = ("offset",)
+
+    def __init__(self) -> None:
+        self.offset = CLOCK.offset
+
+    def begin(self, wall: int) -> int:
+        """Have a second begin at an instant of time.time_ns(), and return it."""
+        second, part = divmod(wall, NANOSECONDS)
+        self.offset = StampClock().offset - part
+        return second
+
+
+SECONDS: Final = Seconds()
+"""Those of this process."""
+
+
+def second_of(instant: int) -> int:
+    """The whole second of an instant of time.perf_counter_ns()."""
+    return (instant + SECONDS.offset) // NANOSECONDS
+
+
+def seconds_now() -> float:
+    """The seconds now, with their fraction."""
+    return (perf_counter_ns() + SECONDS.offset) / NANOSECONDS
