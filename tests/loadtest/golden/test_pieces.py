@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.loadtest.golden.runs import GoldenRun, KnownServer, plan
+from tests.support.timing import figure
 
 DELAY, GAP = 0.03, 0.05
 
@@ -24,18 +25,21 @@ def test_the_first_byte_and_the_whole_reply_are_apart(tmp_path: Path) -> None:
 
 
 def test_no_request_waits_for_an_acknowledgement(tmp_path: Path) -> None:
-    """Two requests under way: with Nagle's algorithm the second waits for the first's delayed ACK, which takes 0.04 s.
+    """With one request under way another one is sent at once, and not when the first is acknowledged (Nagle).
 
-    The server's stamps tell when each arrived; tests of client and server assert TCP_NODELAY of their sockets.
+    Here the reply acknowledges it, after 0.035 s; without one so soon, a delayed ACK does after 0.04 s. Tests of client
+    and server assert TCP_NODELAY of their sockets.
     """
-    pause = 0.01
+    pause, delay = 0.01, 0.035
     with (
-        KnownServer(delay=0.1) as server,
+        KnownServer(delay=delay) as server,
         GoldenRun(tmp_path / "run", server.target, "-t", "4", users=1, locustfile="two_at_once.py") as run,
-    ):  # fmt: skip
+    ):
         found = run.measured()
-    apart = [(second - first) / 1e9 for first, second in zip(server.arrivals[::2], server.arrivals[1::2], strict=False)]
-    assert len(apart) >= 15
-    assert sorted(apart)[len(apart) // 2] == pytest.approx(pause, abs=0.01)
-    assert sum(0.03 < seconds < 0.06 for seconds in apart) <= len(apart) / 10
-    assert found.times("service", "pair")["p50"] == pytest.approx(0.1, abs=0.015)
+    apart = sorted(
+        (second - first) / 1e9 for first, second in zip(server.arrivals[::2], server.arrivals[1::2], strict=False)
+    )
+    figure("median distance of the two", apart[len(apart) // 2])
+    assert len(apart) >= 20
+    assert apart[len(apart) // 2] == pytest.approx(pause, abs=0.01)
+    assert found.times("service", "pair")["p50"] < delay + 2 * pause
