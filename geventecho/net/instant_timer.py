@@ -40,19 +40,21 @@ class InstantTimer:
 
     Args:
         callback: called at each instant that was set; it may set the next one. It must not wait.
+        first: call it before all else that is ready in the same turn of the loop.
 
     Raises:
         OSError: there is no descriptor left.
     """
 
-    def __init__(self, callback: Callable[[], object]) -> None:
+    def __init__(self, callback: Callable[[], object], *, first: bool = False) -> None:
         self._callback = callback
         self._fd: int = LIBC.timerfd_create(CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
         self._spec = Timerspec()
-        self._watcher: Any = get_hub().loop.io(self._fd, READABLE)
+        loop = get_hub().loop
+        self._watcher: Any = loop.io(self._fd, READABLE, priority=loop.MAXPRI if first else None)
         self._watcher.start(self._wake)
 
     def set(self, instant: float) -> None:
@@ -66,6 +68,10 @@ class InstantTimer:
         total = 0 if math.isinf(instant) else max(1, int(instant * NANOSECONDS))
         self._spec.seconds, self._spec.nanoseconds = divmod(total, NANOSECONDS)
         LIBC.timerfd_settime(self._fd, TFD_TIMER_ABSTIME, ctypes.byref(self._spec), None)
+
+    def hasten(self) -> None:
+        """Call the function for an instant that is past as soon as the hub is free, in this turn of the loop."""
+        self._watcher.feed(READABLE, self._wake)
 
     def close(self) -> None:
         """Free the descriptor. Does nothing the second time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from time import perf_counter
+from typing import Any
 
 import gevent
 import pytest
@@ -88,3 +89,27 @@ def test_it_is_less_late_than_a_timer_of_gevent() -> None:
         return late[0]
 
     median_of(25, lateness, 0.0005, "seconds that a wake-up is late")
+
+
+def test_hastened_it_comes_before_what_else_is_ready() -> None:
+    order: list[str] = []
+    pipes = [os.pipe() for _ in range(2)]
+    watchers = [gevent.get_hub().loop.io(reader, 1) for reader, _ in pipes]
+    timer = InstantTimer(lambda: order.append("timer"), first=True)
+
+    def ready(watcher: Any) -> None:
+        watcher.stop()
+        order.append("pipe")
+        timer.set(perf_counter() - 1)
+        timer.hasten()
+
+    for watcher, (_, writer) in zip(watchers, pipes, strict=True):
+        watcher.start(ready, watcher)
+        os.write(writer, b"x")
+    gevent.sleep(UNIT)
+    timer.close()
+    for watcher, pipe in zip(watchers, pipes, strict=True):
+        watcher.close()
+        for descriptor in pipe:
+            os.close(descriptor)
+    assert order == ["pipe", "timer", "pipe", "timer"]
