@@ -203,10 +203,10 @@ def _ours(case: Case, folder: Path, busy: float, taken: float) -> Observed:
     row = next((row for row in result["rows"] if row["name"] == "echo"), None)
     if row is None:
         raise BenchError(f"{OURS}: the run was over before its warm-up")
-    # The measured part begins with the first whole second after the warm-up; a reply counts in that of its arrival.
-    begin = math.ceil(datetime.fromisoformat(result["started_at"]).timestamp() + case.warm_up)
+    # The result counts whole seconds from the start of the test, and a reply in that of its arrival.
+    begin = datetime.fromisoformat(result["started_at"]).timestamp() + math.ceil(case.warm_up)
     seconds = result["duration_s"]
-    truth = Truth.read(folder / "record", begin * 10**9, int((begin + seconds) * 1e9))
+    truth = Truth.read(folder / "record", int(begin * 1e9), int((begin + seconds) * 1e9))
     plan = None
     if case.mode != "closed":
         measure = exponential_distance if case.mode == "poisson" else unevenness
