@@ -170,7 +170,7 @@ class Latencies:
     def clear(self) -> None:
         """Begin anew."""
         self.rows.clear()
-        self.rows.overflow.rows.clear()
+        self.rows.overflow = Record()
 
     def record(self, key: RowKey, response: int, *, ok: bool) -> None:
         """Count something that took so many nanoseconds until now and is no operation of a client, such as a task."""
@@ -178,24 +178,26 @@ class Latencies:
         row = self.rows[key]
         (row.add if ok else row.add_failed)((now - response, 0, now, now, 0, 0, 0))
 
-    def take(self, now: int | None) -> Iterator[tuple[RowKey, Block]]:
-        """Hand over the blocks of the seconds that are over, and forget them. One second may have two blocks of a row.
+    def take(self) -> Iterator[tuple[RowKey, Block]]:
+        """Hand over what was measured up to now, and forget it at once.
 
-        Args:
-            now: time.perf_counter_ns(); None hands over those of the present second, too.
-
-        Yields:
-            Key and block. Between two of them the caller may let other greenlets run.
+        Returns:
+            Keys and blocks, of which some are counted only when they are asked for: many rows take long, so the caller
+            should let other greenlets run between two of them. One second may have two blocks of a row.
         """
-        overflow = [(key, block) for key, blocks in self.rows.overflow.rows.items() for block in blocks]
-        self.rows.overflow.rows.clear()
-        yield from overflow
-        end = None if now is None else second_of(now)
-        for key, row in [*self.rows.items()]:
-            row.count()
-            for second in sorted(row.blocks):
-                if end is None or second < end:
-                    yield key, row.blocks.pop(second)
+        rows, overflow = [*self.rows.items()], self.rows.overflow
+        self.clear()
+        return _blocks(rows, overflow)
+
+
+def _blocks(rows: list[tuple[RowKey, Row]], overflow: Record) -> Iterator[tuple[RowKey, Block]]:
+    for key, row in rows:
+        row.count()
+        for second in sorted(row.blocks):
+            yield key, row.blocks[second]
+    for key, blocks in overflow.rows.items():
+        for block in blocks:
+            yield key, block
 
 
 _latencies: WeakKeyDictionary[Environment, Latencies] = WeakKeyDictionary()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from itertools import chain
 from random import choices
 from typing import Any
 
@@ -30,9 +32,9 @@ class Gathering:
         self._users: list[int] = []
         environment.events.test_start.add_listener(lambda **_: self._planner.take_dropped())
 
-    def take_blocks(self) -> list[tuple[RowKey, Block]]:
-        """Return what was counted since the last call, by row, and forget it."""
-        return [*self._latencies.take(None), *self._take_dropped()]
+    def take_blocks(self) -> Iterator[tuple[RowKey, Block]]:
+        """Return what was measured since the last call, by row, and forget it at once. See `Latencies.take`."""
+        return chain(self._latencies.take(), self._take_dropped())
 
     def take_health(self) -> list[list[Any]]:
         """Return the samples since the last call, and forget them."""

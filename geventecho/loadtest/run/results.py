@@ -7,9 +7,9 @@ second. So the blocks of a worker that is killed count up to its last report.
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -94,7 +94,7 @@ class Results:
         self._seconds = SharedSeconds(runner)
         self._why_incomplete = why_incomplete
         self._gathering = None if isinstance(runner, MasterRunner) else Gathering(environment)
-        self._pending: deque[tuple[RowKey, Block]] = deque()
+        self._pending: Iterator[tuple[RowKey, Block]] = iter(())
         self._collection: Collection | None = None
         self._started_at = ""
         self._seed: int | None = None
@@ -117,7 +117,7 @@ class Results:
     def on_test_start(self, **_: Any) -> None:
         """A new test."""
         self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._pending.clear()
+        self._pending = iter(())
         self._clocks.clear()
         self._seed = None
         warm_up: float = given(options_of(self._environment), "warm_up") or 0.0
@@ -217,17 +217,18 @@ class Results:
             gevent.sleep(1)
             collection.timeline.count_users(seconds_now(), self._runner.user_count)
             if self._gathering is not None:
-                self._pending += self._gathering.take_blocks()
-                while self._pending:
-                    collection.add(LOCAL, [self._pending.popleft()])
+                self._pending = self._gathering.take_blocks()
+                for block in self._pending:
+                    collection.add(LOCAL, [block])
                     gevent.sleep(0)  # many rows take long, and no user would run
 
     def _gather(self, collection: Collection) -> None:
         """Take what this process has measured up to now."""
         if self._gathering is not None:
-            blocks = [*self._pending, *self._gathering.take_blocks()]
-            self._pending.clear()
-            collection.add(LOCAL, blocks, self._gathering.take_health())
+            collection.add(LOCAL, (), self._gathering.take_health())
+            for block in chain(self._pending, self._gathering.take_blocks()):
+                collection.add(LOCAL, [block])
+                _pause()
 
     def _failures(self, rows: set[RowKey]) -> list[Failures]:
         """The failures in our rows, as Locust counts them."""

@@ -38,7 +38,7 @@ def shown(histograms: dict[str, Histogram]) -> dict[str, Any]:
 def rows_of(environment: Environment) -> dict[str, Any]:
     """All that was measured, by row."""
     rows: dict[str, Block] = {}
-    for (_, name), block in Latencies.take(latencies_of(environment), None):
+    for (_, name), block in Latencies.take(latencies_of(environment)):
         if name in rows:
             rows[name].merge(block)
         else:
@@ -148,7 +148,7 @@ def held(target: str) -> dict[str, Any]:
 def planned(target: str) -> dict[str, Any]:
     """Tasks at planned instants, while the hub is held again and again."""
     run = Run(EchoUser, target, 20, arrival_rate=200.0, arrivals="even", arrival_seed=1, max_lateness=1000.0)
-    vars(latencies_of(run.environment))["take"] = lambda now: ()  # the run's result would have all
+    vars(latencies_of(run.environment))["take"] = lambda: ()  # the run's result would have all
     end = time.monotonic() + 10 * UNIT
     while time.monotonic() < end:
         gevent.sleep(UNIT)
@@ -177,8 +177,8 @@ def stepped(target: str) -> dict[str, Any]:
     return measure(run) | {"steps": CLOCK.steps}
 
 
-def seconds() -> dict[str, Any]:
-    """Samples that were added in one go, on both sides of the end of a second, and what `take` hands over when."""
+def seconds() -> list[Any]:
+    """Samples that were added in one go, on both sides of the end of a second."""
     latencies = latencies_of(Environment(user_classes=[EchoUser]))
     row = latencies.rows["TCP", "echo"]
     now = perf_counter_ns()
@@ -187,13 +187,12 @@ def seconds() -> dict[str, Any]:
     for arrived in (begins - 2, begins - 1, begins, begins + 1, begins + SECOND, begins + 5 * SECOND):
         row.add((arrived - 9, arrived - 5, arrived, arrived, arrived + 3, 1, 2))
     row.add_failed((begins - 10, 0, begins - 1, begins - 1, 0, 1, 2))
-    taken = [
-        [(block.start - second, block.ok, block.failed, block.bytes_sent) for _, block in latencies.take(end)]
-        for end in (begins - 1, begins + SECOND - 1, begins + 2 * SECOND, None, None)
+    waiting = latencies.take()
+    latencies.rows["TCP", "echo"].add((begins - 9, begins - 5, begins, begins, 0, 1, 2))  # late: its second was taken
+    return [
+        [(block.start - second, block.ok, block.failed, block.bytes_sent) for _, block in taken]
+        for taken in (waiting, latencies.take(), latencies.take())
     ]
-    row.add((begins - 9, begins - 5, begins, begins, 0, 1, 2))  # late: its second was taken
-    late = [block.start - second for _, block in latencies.take(None)]
-    return {"taken": taken, "late": late}
 
 
 def bulk() -> dict[str, Any]:
@@ -220,7 +219,7 @@ def bulk() -> dict[str, Any]:
         for name, time_ in times.items():
             expected.times[name].count_all([time_])
     found = Block(0)
-    for _, block in latencies.take(None):
+    for _, block in latencies.take():
         block.start = 0
         found.merge(block)
     return {
@@ -239,7 +238,7 @@ def nobody_takes() -> dict[str, Any]:
         now = begun + second * SECOND
         for _ in range(measured.BINNED_AT_ONCE):
             latencies.rows["TCP", "echo"].add((now, now, now + 1000, now + 1000, 0, 1, 1))
-    blocks = [block for _, block in latencies.take(None)]
+    blocks = [block for _, block in latencies.take()]
     record = Record()
     for block in blocks:
         record.add(("TCP", "echo"), block)
@@ -256,3 +255,17 @@ def others() -> dict[str, Any]:
     latencies.record(("TASK", "User"), 5_000, ok=True)
     environment.events.test_start.fire(environment=environment)
     return {"rows": measured_rows, "after": rows_of(environment)}
+
+
+def many_rows() -> dict[str, Any]:
+    """The CPU time until all of 200 rows are forgotten, and until they are counted."""
+    latencies = latencies_of(Environment(user_classes=[EchoUser]))
+    now = perf_counter_ns()
+    for number in range(200):
+        for _ in range(100):
+            latencies.rows["TCP", f"row {number}"].add((now, now, now + 1000, now + 1000, now + 2000, 1, 1))
+    begun = time.process_time()
+    blocks = latencies.take()
+    taken = time.process_time()
+    count = sum(block.ok for _, block in blocks)
+    return {"take": taken - begun, "count": time.process_time() - taken, "ok": count}
