@@ -69,7 +69,9 @@ class Histogram:
     def merge(self, other: Histogram) -> None:
         """Add all that `other` counted, as if it had been counted here."""
         if other.count:
-            self._opened().update(dict(_buckets_of(other._at_rest)) if other._at_rest else other._buckets)
+            buckets = self._opened()
+            for bucket, count in _buckets_of(other._at_rest) if other._at_rest else other._buckets.items():
+                buckets[bucket] = buckets.get(bucket, 0) + count  # Counter.update takes a quarter longer
             self._add(other.count, other._total, other._min, other._max)
 
     def _opened(self) -> Counter[int]:

@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Final, Self, TypeAlias
 
 from geventecho.histogram import Histogram
@@ -93,15 +94,13 @@ class Block:
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
         """Restore what `pack` gave."""
-        numbers = HEADER.unpack_from(packed)
+        start, seconds, ok, failed, dropped, sent, received, steps, *lengths = HEADER.unpack_from(packed)
         data = zlib.decompress(packed[HEADER.size :])
-        block = cls(*numbers[:8])
-        places = [(times, name) for times in (block.times, block.failed_times) for name in TIMES]
-        offset = 0
-        for (times, name), length in zip(places, numbers[8:], strict=True):
-            times[name] = Histogram.from_bytes(data[offset : offset + length])
-            offset += length
-        return block
+        places = pairwise(accumulate(lengths, initial=0))
+        histograms = [Histogram.from_bytes(data[begin:end]) for begin, end in places]
+        times = dict(zip(TIMES, histograms[: len(TIMES)], strict=True))
+        failed_times = dict(zip(TIMES, histograms[len(TIMES) :], strict=True))
+        return cls(start, seconds, ok, failed, dropped, sent, received, steps, times, failed_times)
 
 
 class Blocks:

@@ -53,7 +53,7 @@ class Collection:
     def add(
         self,
         worker: str,
-        blocks: Iterable[tuple[RowKey, Block]],
+        blocks: Iterable[tuple[RowKey, Block | bytes]],
         health: Iterable[Sequence[Any]] = (),
         ahead: int = 0,
     ) -> None:
@@ -61,17 +61,18 @@ class Collection:
 
         Args:
             worker: its id.
-            blocks: by row.
+            blocks: by row; packed or not.
             health: its samples, as they were sent.
             ahead: seconds that its clock is ahead.
         """
         part = self._workers.setdefault(worker, FromWorker())
         samples = (HealthSecond(*sample) for sample in health)
         part.health += [replace(sample, second=sample.second - ahead) for sample in samples]
-        for row, block in blocks:
+        for row, given in blocks:
+            block = Block.unpack(given) if isinstance(given, bytes) else given
             block.start -= ahead
             self.timeline.see(block.start)
-            self._record.add(row, block)
+            self._record.add(row, block if ahead else given)
             if block.start >= self.timeline.measured_from:
                 known = row if row in self._record.rows else (row[0], OTHER)
                 if known not in part.rows:

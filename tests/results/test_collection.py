@@ -74,8 +74,8 @@ def test_the_order_of_reports_changes_nothing() -> None:
 
 def test_the_seconds_of_a_worker_whose_clock_is_wrong_are_moved() -> None:
     def add(collection: Collection) -> None:
-        for ahead in (0, -7200, 86_400):
-            blocks = [(ECHO, block(START + second + ahead, [100.0] * 10)) for second in range(10)]
+        for ahead in (0, -720, 86_400):
+            blocks = [(ECHO, block(START + second + ahead, [100.0] * 10).pack()) for second in range(10)]
             collection.add(f"{ahead}", blocks, [health(START + second + ahead) for second in range(10)], ahead)
         collection.timeline.ended = START + 10.0
 

@@ -136,7 +136,7 @@ class Results:
     def on_worker_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
         """A worker has reported."""
         if self._collection is not None:
-            blocks = [((kind, name), Block.unpack(packed)) for kind, name, packed in data.get(BLOCKS, ())]
+            blocks = [((kind, name), packed) for kind, name, packed in data.get(BLOCKS, ())]
             self._collection.add(client_id, blocks, data.get(HEALTH, ()), self._ahead(client_id, data.get(CLOCK)))
 
     def on_reset_stats(self, **_: Any) -> None:
