@@ -9,7 +9,7 @@ from typing import Final
 from geventecho.results.evidence import is_setup
 from geventecho.results.intervals import Percentile
 from geventecho.results.result import Result, Row, Times
-from geventecho.results.verdict import Verdict
+from geventecho.results.verdict import TRUSTED, Verdict
 
 __all__ = ["printable", "table", "verdict_lines"]
 
@@ -37,8 +37,9 @@ def table(result: Result) -> str:
 
 
 def verdict_lines(verdict: Verdict) -> str:
-    """Return a verdict, and a line for each of its reasons."""
-    return "\n  ".join(map(printable, [f"verdict: {verdict.status}", *verdict.reasons]))
+    """Return a verdict, and a line for each of its reasons. The rules look at no percentile above p99."""
+    status = f"{verdict.status} (up to p99)" if verdict.status == TRUSTED else verdict.status
+    return "\n  ".join(map(printable, [f"verdict: {status}", *verdict.reasons]))
 
 
 def printable(text: str) -> str:
@@ -50,7 +51,7 @@ def _row(row: Row, missing: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
     name = printable(f"{row.type} {row.name}")
     shown = name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
     dropped = f", {row.dropped} dropped" if row.dropped else ""
-    yield f"{shown}: {row.ok} ok, {row.failed} failed{dropped}, {row.rate:.4g} good/s"
+    yield f"{shown}: {row.ok} ok, {row.failed} failed{dropped}, {_rate(row.rate)} good/s"
     yield _times("response", row.response_us, missing.get("response_us", {}))
     if row.service_us.mean is not None:
         yield _times("service", row.service_us, missing.get("service_us", {}))
@@ -70,13 +71,17 @@ def _cell(percentile: Percentile | None, missing: float | None) -> str:
     return f"{_milliseconds(percentile.value)} [{low}, {high}]"
 
 
+def _rate(rate: float) -> str:
+    return f"{rate:.0f}" if rate >= 1000 else f"{rate:.4g}"
+
+
 def _milliseconds(microseconds: float) -> str:
     """Three significant digits, and none below a microsecond; from 10 s on in seconds."""
     if microseconds == math.inf:
         return "lost"
     milliseconds = microseconds / 1000
     if milliseconds >= 10_000:
-        return f"{milliseconds / 1000:.3g}s"
+        return f"{milliseconds / 1000:.0f}s" if milliseconds >= 1e6 else f"{milliseconds / 1000:.3g}s"
     if milliseconds >= 100:
         return f"{milliseconds:.0f}"
     return f"{milliseconds:#.3g}" if milliseconds >= 0.1 else f"{milliseconds:.3f}"

@@ -36,6 +36,7 @@ ORDER: Final = (INCOMPLETE, GENERATOR_BOUND, UNSTEADY, TOO_FEW_SAMPLES)
 
 # The load and the server.
 DROPPED: Final = 0.01
+FEWEST_DROPPED: Final = 5
 P50_CHANGE: Final = 0.25
 ALLOWED_P50_CHANGE: Final = 0.0005
 POINT_SAMPLES: Final = 20
@@ -62,10 +63,13 @@ def judge(evidence: Evidence) -> Verdict:
     """Judge a run."""
     lacking = [*evidence.lacking]
     generator: list[str] = []
+    # A worker that did nothing has spoiled no figure.
+    busy = [worker for worker in evidence.workers if any(second.started for second in worker.health)]
     for worker in evidence.workers:
         name = f"worker {worker.name}: " if len(evidence.workers) > 1 else ""
         lacking += [name + reason for reason in _lacking_reasons(evidence, worker)]
-        generator += [name + reason for reason in generator_reasons(evidence, worker)]
+        if worker in busy:
+            generator += [name + reason for reason in generator_reasons(evidence, worker)]
     health = _summed(evidence.workers)
     times_of = {(row.kind, row.name): row.times for row in evidence.rows}
     if not generator:
@@ -74,7 +78,7 @@ def judge(evidence: Evidence) -> Verdict:
         *(reason for row in evidence.rows for reason in _row_reasons(row, evidence.steady)),
         *_queue_reasons(evidence.steady, health),
     ]
-    _add_rate_reason(evidence.rows, evidence.workers, health, generator, unsteady)
+    _add_rate_reason(evidence.rows, busy, health, generator, unsteady)
     return _verdict(lacking, generator, unsteady, list(_sample_reasons(evidence.duration, times_of)))
 
 
@@ -113,7 +117,7 @@ def _add_rate_reason(
     """
     planned = sum(second.planned for second in health)
     dropped = sum(second.dropped for second in health)
-    if dropped <= DROPPED * planned:
+    if dropped < FEWEST_DROPPED or dropped <= DROPPED * planned:
         return
     seconds = sum(second.span for second in health)
     rates = f"offered {planned / seconds:,.0f} tasks/s, achieved {(planned - dropped) / seconds:,.0f} tasks/s"

@@ -27,6 +27,12 @@ def test_a_row_has_its_counts_and_times_in_milliseconds() -> None:
     assert service.startswith("  service ")
 
 
+def test_large_figures_have_no_exponent() -> None:
+    printed = lines(row([block(START, [1_234_000_000.0] * 12_345)], 1))
+    assert printed[1].endswith(" 12345 good/s")
+    assert "1234s [1234s, 1234s]" in printed[2]
+
+
 def test_the_offered_percentiles_are_beside_the_good_ones_where_something_was_lost() -> None:
     printed = lines(row([block(START + second, [100.0] * 98, failed=1, dropped=1) for second in range(60)], 60))
     assert "1 failed" not in printed[1]
@@ -64,4 +70,4 @@ def test_what_peers_send_cannot_command_the_terminal() -> None:
     printed = lines(row([block(START, [1.0])], 1, ("TCP", "\x1b[2J\r\n\u202eé")))
     assert printed[1].startswith(r"TCP \x1b[2J\r\n\u202eé: 1 ok")
     assert verdict_lines(Verdict("unsteady", ("a\nb", "c"))).splitlines() == ["verdict: unsteady", r"  a\nb", "  c"]
-    assert verdict_lines(Verdict("trusted", ())) == "verdict: trusted"
+    assert verdict_lines(Verdict("trusted", ())) == "verdict: trusted (up to p99)"

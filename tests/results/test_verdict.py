@@ -176,6 +176,20 @@ def test_a_rate_that_was_not_reached() -> None:
     assert full.reasons[-1].endswith("achieved 190 tasks/s: the generator could not keep up")
 
 
+def test_a_few_tasks_dropped_at_the_end_are_no_reason() -> None:
+    """4 of 60 fell due as the test ended; 5 are a reason."""
+    few = [replace(second, planned=3, dropped=4 if second.second == START + 19 else 0) for second in seconds()]
+    assert judge(run(few)).status == "trusted"
+    assert judge(run([*few[:-1], replace(few[-1], dropped=5)])).status == "unsteady"
+
+
+def test_a_worker_that_did_nothing_is_not_held_against_the_run() -> None:
+    """It has no user, and its process was stopped."""
+    idle = WorkerEvidence("w2", seconds(lag=0.5, started=0, ended=0, planned=0, sent=0))
+    evidence = run(workers=[WorkerEvidence("w1", seconds(), {ECHO: times()}), idle])
+    assert judge(evidence).status == "trusted"
+
+
 DROPPING = seconds(dropped=10, waited=200)
 NOISY = seconds(dropped=10, waited=200, wait=0.17)
 
