@@ -149,6 +149,7 @@ class Collection:
             rows=rows,
             workers=list(workers.values()),
             steady=self.timeline.steady(now),
+            asked=self.timeline.asked(now),
             lacking=[f"worker {names(worker)} {why}" for worker, why in lacking.items() if worker not in workers],
         )
         verdict = judge(evidence)

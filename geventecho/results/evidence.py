@@ -156,6 +156,7 @@ class Evidence:
         workers: all processes with users; one in a run of one process.
         steady: spans in which neither the number of users nor the rate was changed, as [first second, end). Trends are
             looked for within each.
+        asked: tasks that the arrival rate asks for; 0 without one.
         lacking: further reasons why the numbers are not complete, each a sentence without full stop.
     """
 
@@ -163,6 +164,7 @@ class Evidence:
     rows: Sequence[RowEvidence]
     workers: Sequence[WorkerEvidence]
     steady: Sequence[tuple[int, int]] = ()
+    asked: float = 0.0
     lacking: Sequence[str] = ()
 
 

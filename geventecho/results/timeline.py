@@ -134,6 +134,16 @@ class Timeline:
                 found.append(span)
         return found
 
+    def asked(self, now: float) -> float:
+        """How many tasks the rates of arrivals ask for in the measured part; 0 without a rate."""
+        measured, rates = self.measured(now), list(_rates(self._plans))
+        begun, end = max(measured.first, self.begun), self._end(now)
+        stops = [*(at for at, _ in rates[1:]), math.inf]
+        return sum(
+            (rate or 0.0) * max(0.0, min(stop, end) - max(start, begun))
+            for (start, rate), stop in zip(rates, stops, strict=False)
+        )
+
     def steady(self, now: float) -> list[tuple[int, int]]:
         """The spans of the measured part without a change of users or rate, as [first second, end)."""
         measured = self.measured(now)

@@ -5,6 +5,7 @@ docs/verdict.md says what each threshold is for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
@@ -37,6 +38,8 @@ ORDER: Final = (INCOMPLETE, GENERATOR_BOUND, UNSTEADY, TOO_FEW_SAMPLES)
 # The load and the server.
 DROPPED: Final = 0.01
 FEWEST_DROPPED: Final = 5
+NOT_DUE: Final = 0.1
+NOT_DUE_ERRORS: Final = 3  # the standard deviation of Poisson arrivals is the root of their number
 P50_CHANGE: Final = 0.25
 ALLOWED_P50_CHANGE: Final = 0.0005
 POINT_SAMPLES: Final = 20
@@ -77,6 +80,7 @@ def judge(evidence: Evidence) -> Verdict:
     unsteady = [
         *(reason for row in evidence.rows for reason in _row_reasons(row, evidence.steady)),
         *_queue_reasons(evidence.steady, health),
+        *_asked_reasons(evidence, health),
     ]
     _add_rate_reason(evidence.rows, busy, health, generator, unsteady)
     return _verdict(lacking, generator, unsteady, list(_sample_reasons(evidence.duration, times_of)))
@@ -102,6 +106,16 @@ def _lacking_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str
         yield worker.lacking
     if not worker.health and evidence.duration >= SHORTEST_RUN:
         yield "it sent no figures of its own health: is the same geventecho installed there?"
+
+
+def _asked_reasons(evidence: Evidence, health: Sequence[HealthSecond]) -> Iterator[str]:
+    """A part of the rate was nobody's."""
+    asked, planned = evidence.asked, sum(second.planned for second in health)
+    if planned < (1 - NOT_DUE) * asked - NOT_DUE_ERRORS * math.sqrt(asked):
+        yield (
+            f"of {asked:,.0f} tasks that the rate asks for {planned:,} fell due: a worker had no user, or ended early; "
+            "each needs a user at least"
+        )
 
 
 def _add_rate_reason(

@@ -87,6 +87,17 @@ def test_a_change_of_the_rate_ends_the_stages_that_were_planned() -> None:
     ]  # fmt: skip
 
 
+def test_the_tasks_that_the_rates_ask_for() -> None:
+    made = timeline(ended=1012.0)
+    assert made.asked(2000) == 0
+    made.follow_plan(1000.3, [(100.0, 3.0), (500.0, 60.0)])
+    made.follow_plan(1005.25, [(10.0, 2.0)])
+    assert made.asked(2000) == pytest.approx(300 + 1000 + 20)
+    late = timeline(4.0, 1012.0)
+    late.follow_plan(BEGUN, [(100.0, math.inf)])
+    assert late.asked(2000) == 100.0 * late.measured(2000).duration
+
+
 def test_stages_begin_with_the_measured_part() -> None:
     made = timeline(4.0, 1010.0)
     made.follow_plan(1000.3, [(100.0, 3.0), (500.0, 3.0), (50.0, math.inf)])

@@ -183,6 +183,14 @@ def test_a_few_tasks_dropped_at_the_end_are_no_reason() -> None:
     assert judge(run([*few[:-1], replace(few[-1], dropped=5)])).status == "unsteady"
 
 
+def test_a_rate_that_was_not_offered() -> None:
+    """A worker without users plans nothing. The first user of a test may be late, and Poisson arrivals fewer."""
+    assert judge(run(asked=4_000.0)).status == judge(run(asked=4_600.0)).status == "trusted"
+    verdict = judge(run(asked=4_700.0))
+    assert verdict.status == "unsteady"
+    assert verdict.reasons[0].startswith("of 4,700 tasks that the rate asks for 4,000 fell due: a worker had no user")
+
+
 def test_a_worker_that_did_nothing_is_not_held_against_the_run() -> None:
     """It has no user, and its process was stopped."""
     idle = WorkerEvidence("w2", seconds(lag=0.5, started=0, ended=0, planned=0, sent=0))
