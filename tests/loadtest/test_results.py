@@ -247,6 +247,7 @@ def test_each_test_of_the_web_ui_writes_its_result_and_a_reset_begins_the_measur
     assert second["started_at"] > first["started_at"]
     assert not (tmp_path / "other.json").exists()
     assert "Traceback" not in run.log
+    assert run.log.count("verdict: ") == 2, "one for each test"
 
 
 # In one process ---------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import locale
 import logging
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from locust.env import Environment
 
@@ -51,6 +51,13 @@ class RunSummary:
         self._lacking = lacking
         self._results = results
         self._logged = False
+        # The results listen already: that of the test is there.
+        environment.events.test_stop.add_listener(self.on_test_stop)
+
+    def on_test_stop(self, **_: Any) -> None:
+        """Print the result of a test that was started in the web UI; each one is a test of its own."""
+        if self._environment.web_ui is not None and not self._is_unattended():
+            self._log_result()
 
     def judge(self) -> None:
         """Set the exit code, once every user has stopped and every worker has reported."""
