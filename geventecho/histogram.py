@@ -26,6 +26,8 @@ UPPER_HALVES: Final = slice(1 if sys.byteorder == "little" else 0, None, 2)
 # At rest: count, total (two words), min, max, number of buckets, the first, widths of gaps and counts in bytes.
 HEADER: Final = struct.Struct("<QQQQQHHBB")
 WORD_BITS: Final = 64
+MOST_UNCOUNTED: Final = 8192
+"""Bytes of times that are not in a bucket yet: 2,048 times."""
 # The struct codes of unsigned integers, by their width in bytes.
 CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
@@ -38,12 +40,15 @@ class Histogram:
     """
 
     # What `from_bytes` restores stays in that form until it changes: a record is read a thousand histograms at a time.
-    __slots__ = ("_at_rest", "_buckets", "_max", "_min", "_total", "count")
+    # Times are put in buckets a thousand at once: in a process that has other work between, each time that the buckets
+    # are needed they must come into the cache anew, and that takes longer than the counting.
+    __slots__ = ("_at_rest", "_buckets", "_max", "_min", "_total", "_uncounted", "count")
 
     def __init__(self) -> None:
         self.count = 0
         self._buckets: Counter[int] = Counter()
         self._at_rest = b""
+        self._uncounted = b""  # times as binary32 floats
         self._total = 0
         self._min = self._max = 0
 
@@ -62,15 +67,16 @@ class Histogram:
         low = min(nanoseconds)
         if low < 0:
             nanoseconds, low = [max(0, time) for time in nanoseconds], 0
-        floats = struct.pack(f"{len(nanoseconds)}f", *nanoseconds)
-        self._opened().update(memoryview(floats).cast("H")[UPPER_HALVES])
+        self._uncounted += struct.pack(f"{len(nanoseconds)}f", *nanoseconds)
+        if len(self._uncounted) >= MOST_UNCOUNTED:
+            self._opened()
         self._add(len(nanoseconds), sum(nanoseconds), low, max(nanoseconds))
 
     def merge(self, other: Histogram) -> None:
         """Add all that `other` counted, as if it had been counted here."""
         if other.count:
             buckets = self._opened()
-            for bucket, count in _buckets_of(other._at_rest) if other._at_rest else other._buckets.items():
+            for bucket, count in _buckets_of(other._at_rest) if other._is_at_rest else other._opened().items():
                 buckets[bucket] = buckets.get(bucket, 0) + count  # Counter.update takes a quarter longer
             self._add(other.count, other._total, other._min, other._max)
 
@@ -78,7 +84,14 @@ class Histogram:
         if self._at_rest:
             self._buckets.update(dict(_buckets_of(self._at_rest)))
             self._at_rest = b""
+        if self._uncounted:
+            self._buckets.update(memoryview(self._uncounted).cast("H")[UPPER_HALVES])
+            self._uncounted = b""
         return self._buckets
+
+    @property
+    def _is_at_rest(self) -> bool:
+        return bool(self._at_rest) and not self._uncounted
 
     def _add(self, count: int, total: int, low: int, high: int) -> None:
         is_empty = self.count == 0
@@ -104,10 +117,11 @@ class Histogram:
 
     def buckets(self) -> list[tuple[int, int]]:
         """(bucket, count) of each bucket that has a time, the shortest times first. `middle` gives its time."""
-        if self._at_rest:
+        if self._is_at_rest:
             return list(_buckets_of(self._at_rest))
-        buckets = sorted(self._buckets)
-        return list(zip(buckets, map(self._buckets.__getitem__, buckets), strict=True))
+        counted = self._opened()
+        buckets = sorted(counted)
+        return list(zip(buckets, map(counted.__getitem__, buckets), strict=True))
 
     def percentile(self, percent: float) -> float | None:
         """The time that `percent` of all times do not exceed (nearest rank), in seconds.
@@ -132,10 +146,11 @@ class Histogram:
 
     def to_bytes(self) -> bytes:
         """All of it, in two bytes for most buckets: the gap to the one before, and the count."""
-        if self._at_rest or not self.count:
+        if self._is_at_rest or not self.count:
             return self._at_rest
-        buckets = sorted(self._buckets)
-        counts = [*map(self._buckets.__getitem__, buckets)]
+        counted = self._opened()
+        buckets = sorted(counted)
+        counts = [*map(counted.__getitem__, buckets)]
         gaps = [*map(sub, buckets[1:], buckets)]
         widths = _width(gaps), _width(counts)
         total = divmod(self._total, 1 << WORD_BITS)

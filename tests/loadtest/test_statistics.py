@@ -52,6 +52,12 @@ def test_the_cheap_tally_counts_as_locust_does() -> None:
     assert all(cached > 10 for _, _, cached in compared)
 
 
+def test_what_locust_forgets_does_not_come_back() -> None:
+    with peers.echoes() as peer:
+        found = run_script("statistics.reset_and_clear", peer.target)
+    assert found == [[0, 0]] * 4
+
+
 def test_who_listens_hears_of_everything_and_when_nobody_does_it_is_counted_all_the_same() -> None:
     with peers.echoes() as peer:
         result = run_script("statistics.listener_comes_and_goes", peer.target)

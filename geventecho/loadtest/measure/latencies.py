@@ -7,30 +7,41 @@ counted, in C.
 
 from __future__ import annotations
 
+import weakref
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import compress
 from operator import sub
 from time import perf_counter_ns
 from typing import Final, TypeAlias
-from weakref import WeakKeyDictionary
 
 from locust.env import Environment
 
+from geventecho.histogram import Histogram
 from geventecho.loadtest.measure.seconds import NANOSECONDS, SECONDS, second_of
+from geventecho.loadtest.measure.tally import Successes
+from geventecho.net import CLOCK
 from geventecho.results import Block, Record, RowKey
 
 __all__ = ["Latencies", "Sample", "latencies_of"]
 
+
 Sample: TypeAlias = tuple[int, int, int, int, int, int, int]
-"""One operation: four instants, of time.perf_counter_ns(), and two numbers of bytes.
+"""One operation: five instants, of time.perf_counter_ns(), and two numbers of bytes.
 
 When it began (or should have, by a plan), was sent, had the first piece of its reply arrive, had all of it arrive, and
 had read it; then bytes sent and received. It was sent at 0 if it sends nothing, and read at 0 if the kernel did not say
 when it arrived: the arrivals are then those of the reading. It arrived at 0 if the clock of the arrivals was stepped.
 """
-FIELDS: Final = 7
-BINNED_AT_ONCE: Final = 128
-"""Operations: the hub waits for some 150 us while so many are counted."""
+# Those of a sample, and a mark: bytes of its reply, if Locust's statistics are to count it, or what else it is.
+FIELDS: Final = 8
+GOOD: Final = -1
+FAILED: Final = -2
+ARRIVED: Final = 3
+Columns: TypeAlias = list[list[int]]
+"""The numbers of many operations, by field."""
+COUNTED_AT_ONCE: Final = 128
+"""Operations: the hub waits for a quarter of a millisecond while so many are counted."""
 MOST_WAITING: Final = 64
 """Blocks of a row that wait to be taken. Where nobody takes them, the earliest go to a record, which is bounded."""
 
@@ -40,26 +51,32 @@ class Row:
 
     Args:
         key: its type and name.
-        overflow: gets the earliest blocks while nobody takes them.
+        latencies: those of the process.
 
     Attributes:
         blocks: by their second.
     """
 
-    __slots__ = ("_failed", "_good", "_key", "_overflow", "blocks")
+    __slots__ = ("_key", "_latencies", "_stored", "_successes", "blocks")
 
-    def __init__(self, key: RowKey, overflow: Record) -> None:
+    def __init__(self, key: RowKey, latencies: Latencies) -> None:
         self._key = key
-        self._overflow = overflow
-        self._good: list[int] = []
-        self._failed: list[int] = []
+        self._latencies = latencies
+        self._stored: list[int] = []
+        self._successes = Successes()
         self.blocks: dict[int, Block] = {}
 
-    def add(self, sample: Sample) -> None:
-        """Count an operation that was good, and of which the arrival is known."""
-        good = self._good
-        good.extend(sample)
-        if len(good) >= FIELDS * BINNED_AT_ONCE:
+    def add(self, sample: Sample, mark: int = GOOD) -> None:
+        """Count an operation of which the arrival is known.
+
+        Args:
+            sample: its times and bytes.
+            mark: `GOOD`; bytes of its reply if it is also to be counted, later, in Locust's statistics; or `FAILED`.
+        """
+        stored = self._stored
+        stored.extend(sample)
+        stored.append(mark)
+        if len(stored) >= FIELDS * COUNTED_AT_ONCE:
             self.count()
 
     def add_failed(self, sample: Sample) -> None:
@@ -67,9 +84,7 @@ class Row:
         begun, sent, _, arrived, read, bytes_sent, bytes_received = sample
         if not arrived:
             sample = (begun, sent, read, read, 0, bytes_sent, bytes_received)
-        self._failed.extend(sample)
-        if len(self._failed) >= FIELDS * BINNED_AT_ONCE:
-            self.count()
+        self.add(sample, FAILED)
 
     def add_without_arrival(self, sample: Sample) -> None:
         """Count a good operation without an arrival: the clock was stepped."""
@@ -93,45 +108,71 @@ class Row:
         block = self.blocks.get(second)
         if block is None:
             if len(self.blocks) >= MOST_WAITING:
-                self._overflow.add(self._key, self.blocks.pop(min(self.blocks)))
+                self._latencies.overflow.add(self._key, self.blocks.pop(min(self.blocks)))
             block = self.blocks[second] = Block(second)
         return block
 
     def count(self) -> None:
-        """Count all operations into blocks."""
-        good, self._good = self._good, []
-        for block, samples in self._by_second(good):
-            block.ok += len(samples) // FIELDS
-            count_times(block, samples)
-        failed, self._failed = self._failed, []
-        for block, samples in self._by_second(failed):
-            block.failed += len(samples) // FIELDS
-            count_times(block, samples, failed=True)
+        """Count all operations into blocks, and in Locust's statistics those that are marked."""
+        stored, self._stored = self._stored, []
+        columns = [stored[field::FIELDS] for field in range(FIELDS)]
+        marks = columns[-1]
+        if marks and min(marks) >= 0:
+            self._count_marked(columns)
+        elif marks:
+            self._count_marked(where(columns, lambda mark: mark >= 0))
+            for block, part in self._by_second(where(columns, lambda mark: mark == GOOD)):
+                block.ok += len(count_times(block, block.times, part))
+            for block, part in self._by_second(where(columns, lambda mark: mark == FAILED)):
+                block.failed += len(count_times(block, block.failed_times, part))
 
-    def _by_second(self, samples: list[int]) -> Iterator[tuple[Block, list[int]]]:
+    def _count_marked(self, columns: Columns) -> None:
+        for block, part in self._by_second(columns):
+            responses = count_times(block, block.times, part)
+            block.ok += len(responses)
+            successes = self._successes
+            if second_of(successes.over_at) != block.start:
+                self.log()
+            self._successes.add(responses, sum(part[-1]), part[ARRIVED][-1])
+
+    def log(self) -> None:
+        """Count in Locust's statistics what is marked and counted here."""
+        if self._successes:
+            self._latencies.log(self._key, self._successes)
+            self._successes = Successes()
+
+    def _by_second(self, columns: Columns) -> Iterator[tuple[Block, Columns]]:
         """Split operations by the second they ended in. They come nearly in that order."""
-        arrived = samples[3::FIELDS]
+        arrived = columns[ARRIVED]
         start = 0
         while start < len(arrived):
             second = second_of(arrived[start])
             end = bisect_left(arrived, (second + 1) * NANOSECONDS - SECONDS.offset, start)
-            yield self.block(second), samples[start * FIELDS : end * FIELDS]
+            is_all = end - start == len(arrived)
+            yield self.block(second), columns if is_all else [column[start:end] for column in columns]
             start = end
 
 
-def count_times(block: Block, samples: list[int], *, failed: bool = False) -> None:
-    """Count the times and the bytes of operations that ended in the second of a block."""
-    begun, sent, first, arrived, read = (samples[field::FIELDS] for field in range(5))
-    block.bytes_sent += sum(samples[5::FIELDS])
-    block.bytes_received += sum(samples[6::FIELDS])
-    times = block.failed_times if failed else block.times
-    times["response"].count_all([*map(sub, arrived, begun)])
+def where(columns: Columns, is_wanted: Callable[[int], bool]) -> Columns:
+    """The operations with a mark that is wanted."""
+    wanted = [is_wanted(mark) for mark in columns[-1]]
+    return [[*compress(column, wanted)] for column in columns]
+
+
+def count_times(block: Block, times: dict[str, Histogram], columns: Columns) -> list[int]:
+    """Count the times and the bytes of operations that ended in the second of a block; returns the response times."""
+    begun, sent, first, arrived, read, bytes_sent, bytes_received, _ = columns
+    block.bytes_sent += sum(bytes_sent)
+    block.bytes_received += sum(bytes_received)
+    responses = [*map(sub, arrived, begun)]
+    times["response"].count_all(responses)
     times["service"].count_all(differences(arrived, sent, sent))
     times["generator_delay"].count_all(differences(sent, begun, sent))
     times["read_delay"].count_all(differences(read, arrived, read))
     if first != arrived:  # some came in pieces
         in_pieces = (at - of for at, of, end in zip(first, sent, arrived, strict=True) if at != end and of)
         times["first_byte"].count_all([time for time in in_pieces if time > 0])
+    return responses
 
 
 def differences(later: list[int], earlier: list[int], known: list[int]) -> list[int]:
@@ -142,41 +183,57 @@ def differences(later: list[int], earlier: list[int], known: list[int]) -> list[
 
 
 class Rows(dict[RowKey, Row]):
-    """All rows by their keys; a row is made when it is first asked for.
+    """All rows by their keys; a row is made when it is first asked for."""
 
-    Attributes:
-        overflow: the blocks that nobody took for long.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, latencies: Latencies) -> None:
         super().__init__()
-        self.overflow = Record()
+        self._latencies = latencies
 
     def __missing__(self, key: RowKey) -> Row:
-        row = self[key] = Row(key, self.overflow)
+        row = self[key] = Row(key, self._latencies)
         return row
 
 
 class Latencies:
     """The operations of this process's users in the test so far.
 
+    Args:
+        environment: Locust's, whose statistics count the operations that are kept for them.
+
     Attributes:
         rows: by type and name.
+        overflow: the blocks that nobody took for long.
     """
 
-    def __init__(self) -> None:
-        self.rows = Rows()
+    def __init__(self, environment: Environment) -> None:
+        self._environment = weakref.ref(environment)
+        self.rows = Rows(self)
+        self.overflow = Record()
+        self._taken: list[Row] = []  # of which Locust's statistics may not have counted all
 
     def clear(self) -> None:
         """Begin anew."""
         self.rows.clear()
-        self.rows.overflow = Record()
+        self._taken.clear()
+        self.overflow = Record()
+
+    def count(self) -> None:
+        """Count all operations, so that Locust's statistics have those that were kept for them."""
+        for row in (*self._taken, *self.rows.values()):
+            row.count()
+            row.log()
+        self._taken.clear()
+
+    def log(self, key: RowKey, successes: Successes) -> None:
+        """Count successes of a row in Locust's statistics."""
+        environment = self._environment()
+        if environment is not None:
+            successes.count(environment.stats, *key, (successes.over_at + CLOCK.offset) / NANOSECONDS)
 
     def record(self, key: RowKey, response: int, *, ok: bool) -> None:
         """Count something that took so many nanoseconds until now and is no operation of a client, such as a task."""
         now = perf_counter_ns()
-        row = self.rows[key]
-        (row.add if ok else row.add_failed)((now - response, 0, now, now, 0, 0, 0))
+        self.rows[key].add((now - response, 0, now, now, 0, 0, 0), GOOD if ok else FAILED)
 
     def take(self) -> Iterator[tuple[RowKey, Block]]:
         """Hand over what was measured up to now, and forget it at once.
@@ -185,14 +242,17 @@ class Latencies:
             Keys and blocks, of which some are counted only when they are asked for: many rows take long, so the caller
             should let other greenlets run between two of them. One second may have two blocks of a row.
         """
-        rows, overflow = [*self.rows.items()], self.rows.overflow
-        self.clear()
+        rows, overflow = [*self.rows.items()], self.overflow
+        self.rows.clear()
+        self.overflow = Record()
+        self._taken += [row for _, row in rows]
         return _blocks(rows, overflow)
 
 
 def _blocks(rows: list[tuple[RowKey, Row]], overflow: Record) -> Iterator[tuple[RowKey, Block]]:
     for key, row in rows:
         row.count()
+        row.log()
         for second in sorted(row.blocks):
             yield key, row.blocks[second]
     for key, blocks in overflow.rows.items():
@@ -200,13 +260,13 @@ def _blocks(rows: list[tuple[RowKey, Row]], overflow: Record) -> Iterator[tuple[
             yield key, block
 
 
-_latencies: WeakKeyDictionary[Environment, Latencies] = WeakKeyDictionary()
+_latencies: weakref.WeakKeyDictionary[Environment, Latencies] = weakref.WeakKeyDictionary()
 
 
 def latencies_of(environment: Environment) -> Latencies:
     """The times of this process's users in an environment; each test begins them anew."""
     latencies = _latencies.get(environment)
     if latencies is None:
-        latencies = _latencies[environment] = Latencies()
+        latencies = _latencies[environment] = Latencies(environment)
         environment.events.test_start.add_listener(lambda **_: _latencies[environment].clear())
     return latencies

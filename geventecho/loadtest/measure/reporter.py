@@ -16,7 +16,7 @@ from geventecho.loadtest.locust_internals import listeners_of
 from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of, without_traceback
 from geventecho.loadtest.measure.latencies import Sample, latencies_of
 from geventecho.loadtest.measure.samples import show_sample
-from geventecho.loadtest.measure.tally import counter_of, log_request
+from geventecho.loadtest.measure.tally import counter_of
 
 __all__ = ["RECEIVE", "SEND", "TCP", "TRANSACTION", "Reporter"]
 
@@ -40,8 +40,7 @@ EXCHANGE, SEND, RECEIVE = Way
 class Reporter:
     """Counts a user's operations, and fires Locust's `request` event for each that was not aborted.
 
-    While nobody but Locust's own count listens to the event, a success is counted without it. To pass eight arguments
-    by name through two functions took as long as the count.
+    While nobody but Locust's own count listens to the event, a success is kept for that count, and fires nothing.
 
     Args:
         user: does the operations.
@@ -83,9 +82,10 @@ class Reporter:
         environment = self._environment = user.environment
         self._fire: Callable[..., None] = environment.events.request.fire
         self._listeners: list[Any] = listeners_of(environment.events.request)
-        self._counter = counter_of(environment)
         self.account: Account = account_of(environment)
-        self._rows = latencies_of(environment).rows
+        latencies = latencies_of(environment)
+        self._rows = latencies.rows
+        self._counter = counter_of(environment, latencies.count)
         self._follow(Traffic())
         self.planned: int | None = None
 
@@ -187,23 +187,22 @@ class Reporter:
             reply: the bytes that came back.
             kind: the row's type.
         """
-        begun, _, _, arrived, read, _, _ = sample
-        if arrived:
-            self._rows[kind, name].add(sample)
-        else:
-            self._rows[kind, name].add_without_arrival(sample)
-            arrived = read
-        elapsed = (arrived - begun) / PER_MILLISECOND
         self.account.ok += 1
         self._succeeded()
-        listeners = self._listeners
-        if len(listeners) == 1 and listeners[0] is self._counter:
-            log_request(self._environment.stats, kind, name, elapsed, len(reply))
+        row = self._rows[kind, name]
+        begun, arrived, listeners = sample[0], sample[3], self._listeners
+        if not arrived:
+            row.add_without_arrival(sample)
+            arrived = sample[4]
+        elif len(listeners) == 1 and listeners[0] is self._counter:
+            row.add(sample, len(reply))
             return
+        else:
+            row.add(sample)
         self._fire(
             request_type=kind,
             name=name,
-            response_time=elapsed,
+            response_time=(arrived - begun) / PER_MILLISECOND,
             response_length=len(reply),
             response=reply,
             context=self._context(context),

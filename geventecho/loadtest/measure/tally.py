@@ -1,15 +1,20 @@
-"""Locust's count of requests, cheaper.
+"""Locust's count of requests, in bulk.
 
 Locust counts each request in its row and in the total. Each of the two reads the clock, rounds the response time and
-calls half a dozen functions: a seventh of the cost of a flat-out user. `log_request` does it once for both. Only a
-`TcpUser` counts by it, and only while it counts exactly as this Locust does.
+calls half a dozen functions: a seventh of the cost of a flat-out user. Here successes are kept, and counted together by
+`Successes`, at the latest when somebody reads the statistics. Only the successes of a `TcpUser` are counted so, and
+only while this Locust counts them exactly so and rounds as `bucket` does.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import cache
-from time import time
-from typing import Any
+from itertools import repeat
+from operator import add, floordiv
+from time import time as seconds_of_the_clock
+from typing import Any, Final
 
 from locust import stats
 from locust.env import Environment
@@ -17,65 +22,176 @@ from locust.event import EventHook
 from locust.stats import RequestStats, StatsEntry
 
 from geventecho.loadtest.locust_internals import cache_response_times, listeners_of
+from geventecho.loadtest.measure.precision import bucket
 
-__all__ = ["counter_of", "log_request"]
+__all__ = ["LateStats", "Successes", "counter_of"]
 
 # The functions that count a request: a plugin may have replaced one.
 STEPS = ((RequestStats, "log_request"), (StatsEntry, "log"))
+MILLISECOND: Final = 1_000_000  # nanoseconds
+# Units of times of three digits, in nanoseconds: each unit, and from which time to which it is the unit.
+UNITS: Final = ((100, 0, 100_000), *((10**power, 10 ** (power + 2), 10 ** (power + 3)) for power in range(3, 15)))
 # Attributes that are not compared: the link to the whole, and the times of the clock, which differ by microseconds.
 NOT_COMPARED = frozenset({"stats", "start_time", "last_request_timestamp"})
 
 
-def counter_of(environment: Environment) -> Any:
+class LateStats(RequestStats):
+    """Locust's statistics, which count what is kept for them before anybody reads them.
+
+    An instance of Locust's class becomes one of this class.
+
+    Attributes:
+        count_kept: counts it.
+    """
+
+    count_kept: Callable[[], None]
+    _logs = False
+
+    @property
+    def total(self) -> StatsEntry:
+        """The sum of all rows."""
+        total: StatsEntry = self._read("total")
+        return total
+
+    @total.setter
+    def total(self, entry: StatsEntry) -> None:
+        vars(self)["total"] = entry
+
+    @property
+    def entries(self) -> dict[tuple[str, str], StatsEntry]:
+        """The rows, by name and type."""
+        entries: dict[tuple[str, str], StatsEntry] = self._read("entries")
+        return entries
+
+    @entries.setter
+    def entries(self, entries: dict[tuple[str, str], StatsEntry]) -> None:
+        vars(self)["entries"] = entries
+
+    def _read(self, name: str) -> Any:
+        if not self._logs:
+            self.count_kept()
+        return vars(self)[name]
+
+    # To count one request or error the others are not needed.
+
+    def log_request(self, *arguments: Any, **named: Any) -> None:
+        """Count a request, as Locust does."""
+        self._log(super().log_request, *arguments, **named)
+
+    def log_error(self, *arguments: Any, **named: Any) -> None:
+        """Count a failure, as Locust does."""
+        self._log(super().log_error, *arguments, **named)
+
+    def _log(self, log: Callable[..., None], *arguments: Any, **named: Any) -> None:
+        self._logs = True
+        try:
+            log(*arguments, **named)
+        finally:
+            self._logs = False
+
+    def clear_all(self) -> None:
+        """Remove all rows."""
+        self.count_kept()
+        super().clear_all()
+
+
+def counter_of(environment: Environment, count_kept: Callable[[], None]) -> Any:
     """Locust's own listener to the environment's `request` event, which does nothing but count.
 
+    Args:
+        environment: Locust's. Its statistics become `LateStats`, if there is such a listener.
+        count_kept: counts by `Successes` what is kept.
+
     Returns:
-        The listener; None when `log_request` may not count in its place.
+        The listener; None when `Successes` may not count in its place.
     """
-    event = environment.events.request
-    if environment.runner is None or type(event) is not EventHook or type(environment.stats) is not RequestStats:
+    event, counted = environment.events.request, environment.stats
+    if environment.runner is None or type(event) is not EventHook or type(counted) not in (RequestStats, LateStats):
+        return None
+    if vars(stats).get("bucket_response_time") is not bucket:  # `install` was not called
         return None
     if any(getattr(owner, name).__module__ != stats.__name__ for owner, name in STEPS) or not counts_as_locust_does():
         return None
     for listener in listeners_of(event):
         if getattr(listener, "__module__", None) == "locust.runners":
+            late: Any = counted
+            late.__class__ = LateStats
+            late.count_kept = count_kept
             return listener
     return None
 
 
-def log_request(
-    counted: RequestStats, method: str, name: str, response_time: float | None, content_length: int
-) -> None:
-    """Count a request as `RequestStats.log_request` does.
+class Successes:
+    """Successes of one row within one second, which Locust's statistics are still to count.
 
-    Args:
-        counted: where.
-        method: the type of its row.
-        name: the name of its row.
-        response_time: milliseconds; None for a failure.
-        content_length: bytes of the reply.
+    Their times are rounded as `bucket` does it, but many at once, which takes no step in Python for each.
+
+    Attributes:
+        over_at: when the last one was over, in nanoseconds.
     """
-    now = time()
-    second = int(now)
-    rounded = None if response_time is None else stats.bucket_response_time(response_time)
-    for entry in (counted.total, counted.entries[name, method]):
-        last = entry.last_request_timestamp
-        if last is not None and last < second and entry.use_response_times_cache:
-            cache_response_times(entry, second - 1)  # type: ignore[misc]
-        entry.last_request_timestamp = now
-        entry.num_requests += 1
-        entry.num_reqs_per_sec[second] += 1
-        entry.total_content_length += content_length
-        if response_time is None or rounded is None:
-            entry.num_none_requests += 1
-            continue
-        entry.total_response_time += response_time  # type: ignore[assignment]
-        least = entry.min_response_time
-        if least is None or response_time < least:
-            entry.min_response_time = response_time  # type: ignore[assignment]
-        if response_time > entry.max_response_time:  # noqa: PLR1730 (a call)
-            entry.max_response_time = response_time  # type: ignore[assignment]
-        entry.response_times[rounded] += 1
+
+    __slots__ = ("_content_length", "_longest", "_number", "_rounded", "_shortest", "_total", "over_at")
+
+    def __init__(self) -> None:
+        self._rounded: dict[int, Counter[int]] = {}  # by the unit in nanoseconds: times in units
+        self._number = self._total = self._shortest = self._longest = self._content_length = self.over_at = 0
+
+    def __bool__(self) -> bool:
+        return self._number > 0
+
+    def add(self, times: Sequence[int], content_length: int, over_at: int) -> None:
+        """Add some.
+
+        Args:
+            times: the response times, in nanoseconds.
+            content_length: bytes of all replies.
+            over_at: when the last one was over, in nanoseconds.
+        """
+        shortest, longest = min(times), max(times)
+        for unit, low, high in UNITS:
+            if low <= longest and shortest < high:
+                is_all = low <= shortest and longest < high
+                part = times if is_all else [time for time in times if low <= time < high]
+                in_units = map(floordiv, map(add, part, repeat(unit // 2)), repeat(unit))
+                self._rounded.setdefault(unit, Counter()).update(in_units)
+        self._shortest = min(shortest, self._shortest) if self._number else shortest
+        self._longest = max(longest, self._longest)
+        self._number += len(times)
+        self._total += sum(times)
+        self._content_length += content_length
+        self.over_at = over_at
+
+    def count(self, counted: RequestStats, method: str, name: str, now: float) -> None:
+        """Count them as `RequestStats.log_request` does one.
+
+        Args:
+            counted: where.
+            method: the type of their row.
+            name: the name of their row.
+            now: when the last one was over, in seconds since the epoch.
+        """
+        second = int(now)
+        rounded = [
+            (bucket(time * unit / MILLISECOND), number)
+            for unit, times in self._rounded.items()
+            for time, number in times.items()
+        ]
+        shortest, longest, total = (time / MILLISECOND for time in (self._shortest, self._longest, self._total))
+        for entry in (vars(counted)["total"], vars(counted)["entries"][name, method]):
+            last = entry.last_request_timestamp
+            if last is not None and last < second and entry.use_response_times_cache:
+                cache_response_times(entry, second - 1)  # type: ignore[misc]
+            entry.last_request_timestamp = now
+            entry.num_requests += self._number
+            entry.num_reqs_per_sec[second] += self._number
+            entry.total_content_length += self._content_length
+            entry.total_response_time += total
+            known = entry.min_response_time
+            entry.min_response_time = shortest if known is None else min(known, shortest)
+            entry.max_response_time = max(entry.max_response_time, longest)
+            times = entry.response_times
+            for time, number in rounded:
+                times[time] += number
 
 
 @cache
@@ -89,12 +205,15 @@ def counts_as_locust_does() -> bool:
 
 def _compare() -> bool:
     ours, locusts = RequestStats(), RequestStats()
-    requests = [("a", 0.0, 1), ("a", 12.3456, 10), ("b", None, 0), ("b", 1234.5, 100)]
+    requests = {"a": [0, 12_345_600, 512_000], "b": [1_234_500_000]}  # nanoseconds
     try:
-        for name, response_time, length in requests:
-            log_request(ours, "TCP", name, response_time, length)
-            locusts.log_request("TCP", name, response_time, length)  # type: ignore[arg-type]
-            for counted in (ours, locusts):  # the next request meets another second
+        for name, times in requests.items():
+            successes = Successes()
+            successes.add(times, 10 * len(times), 0)
+            successes.count(ours, "TCP", name, seconds_of_the_clock())
+            for nanoseconds in times:
+                locusts.log_request("TCP", name, nanoseconds / MILLISECOND, 10)  # type: ignore[arg-type]
+            for counted in (ours, locusts):  # the next requests meet another second
                 for entry in (counted.total, *counted.entries.values()):
                     if entry.last_request_timestamp is not None:
                         entry.last_request_timestamp -= 1

@@ -12,6 +12,7 @@ import locust.runners
 from locust import stats
 
 from geventecho.loadtest import locust_internals as internals
+from geventecho.loadtest.measure import keep_microseconds
 from geventecho.loadtest.measure.tally import counter_of, counts_as_locust_does
 from geventecho.loadtest.run import master_watch
 from tests.support.harness import EchoUser, Run
@@ -38,12 +39,13 @@ OF_RUNNERS = (
 
 def present(target: str) -> dict[str, Any]:
     """The private parts of this Locust that the load test uses, and whether users run on them."""
+    keep_microseconds()
     run = Run(EchoUser, target, listen=False)
     run.wait(lambda: run.environment.stats.total.num_requests >= 5)
     user = next(iter(run.runner.user_greenlets)).args[0]
     found = {
         "loop": type(user._taskset_instance).__name__,
-        "count": counter_of(run.environment) is not None and counts_as_locust_does(),
+        "count": counter_of(run.environment, lambda: None) is not None and counts_as_locust_does(),
         "missing": [name for owner, name in PARTS if not hasattr(owner, name)],
         "runners": all(name in inspect.getsource(locust.runners) for name in OF_RUNNERS),
     }

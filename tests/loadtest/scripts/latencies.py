@@ -197,10 +197,12 @@ def seconds() -> list[Any]:
 
 def bulk() -> dict[str, Any]:
     """Random operations, measured here and counted one by one; whether both are equal."""
-    latencies = latencies_of(Environment(user_classes=[EchoUser]))
+    environment = Environment(user_classes=[EchoUser])
+    latencies = latencies_of(environment)
     draw = random.Random(3).randrange
+    marked: list[float] = []
     expected = Block(0, ok=0)
-    count = 5 * measured.BINNED_AT_ONCE + 17
+    count = 5 * measured.COUNTED_AT_ONCE + 17
     at = perf_counter_ns()
     for _ in range(count):
         begun = at - draw(SECOND)
@@ -208,7 +210,10 @@ def bulk() -> dict[str, Any]:
         first = (sent or begun) + draw(10**8)
         arrived = first + draw(2) * draw(1, 10**7)
         read = draw(2) and arrived + draw(10**6)
-        latencies.rows["TCP", "echo"].add((begun, sent, first, arrived, read, 10, 20))
+        mark = draw(2) and 7
+        if mark:
+            marked.append((arrived - begun) / 1e6)
+        latencies.rows["TCP", "echo"].add((begun, sent, first, arrived, read, 10, 20), mark or measured.GOOD)
         times = {"response": arrived - begun}
         if sent:
             times |= {"service": arrived - sent, "generator_delay": sent - begun}
@@ -222,8 +227,18 @@ def bulk() -> dict[str, Any]:
     for _, block in latencies.take():
         block.start = 0
         found.merge(block)
+    latencies.count()
+    total: Any = environment.stats.total
     return {
         "ok": found.ok == count,
+        "locust": [
+            total.num_requests == len(marked),
+            total.total_content_length == 7 * len(marked),
+            total.min_response_time == min(marked),
+            total.max_response_time == max(marked),
+            abs(total.total_response_time / sum(marked) - 1) < 1e-9,
+            sum(total.response_times.values()) == len(marked),
+        ],
         "bytes": [found.bytes_sent == 10 * count, found.bytes_received == 20 * count],
         "times": [found.times[name] == expected.times[name] for name in TIMES],
         "failed": sum(times.count for times in found.failed_times.values()),
@@ -236,7 +251,7 @@ def nobody_takes() -> dict[str, Any]:
     begun = perf_counter_ns()
     for second in range(2000):
         now = begun + second * SECOND
-        for _ in range(measured.BINNED_AT_ONCE):
+        for _ in range(measured.COUNTED_AT_ONCE):
             latencies.rows["TCP", "echo"].add((now, now, now + 1000, now + 1000, 0, 1, 1))
     blocks = [block for _, block in latencies.take()]
     record = Record()

@@ -16,7 +16,7 @@ from locust.stats import RequestStats, StatsEntry
 
 from geventecho.framing import Exactly
 from geventecho.loadtest import Request, TcpUser, account_of, install
-from geventecho.loadtest.measure import tally
+from geventecho.loadtest.measure import keep_microseconds, tally
 from geventecho.loadtest.measure.precision import bucket
 from tests.support.harness import EchoUser, Run, task_user
 from tests.support.timing import UNIT
@@ -75,23 +75,29 @@ def tables(name_width: int, names: list[str]) -> list[list[str]]:
 
 def tally_and_locust() -> list[Any]:
     """Equal or not, requests and cached seconds of some rows that the tally and Locust counted."""
+    keep_microseconds()
     clock = 1_000_000.0
-    modules: list[Any] = [tally, vars(stats)["time"]]
-    for module in modules:
-        module.time = lambda: clock
+    module: Any = vars(stats)["time"]
+    module.time = lambda: clock
     ours, theirs = RequestStats(use_response_times_cache=True), RequestStats(use_response_times_cache=True)
     total: Any = theirs.total  # annotated for whole milliseconds
-    for _ in range(5000):
+    for _ in range(1000):
         clock += random.choice((0, 0.001, 0.3, 1.7))
         name, length = random.choice("abc"), random.randrange(5000)
-        response_time = random.choice((None, 0.0, random.expovariate(0.1), random.expovariate(0.001)))
-        tally.log_request(ours, "TCP", name, response_time, length)
+        # Odd, so that none lies on the edge between two rounded times.
+        times = [int(random.choice((0, 10**4, 10**5, 10**7, 10**9)) * random.expovariate(1.0)) | 1 for _ in range(5)]
+        successes = tally.Successes()
+        successes.add(times[:2], 2 * length, 0)
+        successes.add(times[2:], 3 * length, 0)
+        successes.count(ours, "TCP", name, clock)
         entry: Any = theirs.entries[name, "TCP"]
         for counted in (total, entry):
-            counted.log(response_time, length)
+            for response_time in times:
+                counted.log(response_time / 1e6, length)
 
     def whole(entry: StatsEntry) -> dict[str, Any]:
-        return entry.serialize() | {"cache": entry.response_times_cache}
+        sums = {"total_response_time": round(entry.total_response_time, 6)}  # floats, added in another order
+        return entry.serialize() | sums | {"cache": entry.response_times_cache}
 
     compared = []
     for key in (None, "a", "b", "c"):
@@ -104,6 +110,7 @@ def tally_and_locust() -> list[Any]:
 
 def listener_comes_and_goes(target: str) -> dict[str, Any]:
     counts = []
+    keep_microseconds()
     run = Run(EchoUser, target, 3, listen=False)
     request = run.environment.events.request
 
@@ -129,9 +136,34 @@ def listener_comes_and_goes(target: str) -> dict[str, Any]:
     }
 
 
+def reset_and_clear(target: str) -> list[list[int]]:
+    """Requests that Locust still has when it was told to forget all, and how many of the later ones it has too many."""
+    keep_microseconds()
+    run = Run(EchoUser, target, 3, listen=False)
+    counted = run.environment.stats
+    account = account_of(run.environment)
+    found = []
+
+    def go_on() -> int:
+        """Wait for 50 operations; returns how many there were before."""
+        before = account.ok
+        run.wait(lambda: account.ok >= before + 50)
+        return before
+
+    for forget in ("reset_all", "clear_all"):
+        go_on()
+        getattr(counted, forget)()
+        found.append([counted.total.num_requests, sum(row.num_requests for row in counted.entries.values())])
+        before = go_on()
+        found.append([counted.total.num_requests - (account.ok - before), len(counted.errors)])
+    run.finish()
+    return found
+
+
 def replaced_fire(target: str) -> list[list[int]]:
     """Operations by the account and by Locust, where somebody replaced `fire` or added a listener."""
     fired: list[str] = []
+    keep_microseconds()
     results = []
     original: Callable[..., None] = EventHook.fire
 
