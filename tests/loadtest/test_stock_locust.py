@@ -65,7 +65,7 @@ def test_a_run_with_a_tcp_user_changes_what_the_docs_say() -> None:
             "reset_stats": 1,
             "spawning_complete": 1,
             "test_start": 7,
-            "test_stop": 2,
+            "test_stop": 3,
             "test_stopping": 2,
         },
         "process": ["descriptors", "frozen"],
