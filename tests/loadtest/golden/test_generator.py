@@ -36,6 +36,7 @@ def test_a_stopped_generator_sends_all_of_it_late_and_says_so(length: float, bes
     assert service["p99"] < delay["p99"] / 2, "the server was not slow"
 
 
+@pytest.mark.long
 def test_instants_that_come_too_late_are_dropped(tmp_path: Path) -> None:
     """Fewer users than instants in the pause: those that wait for a user for longer than is allowed are lost."""
     lateness, users, delay = 0.2, 5, 0.02
@@ -53,6 +54,7 @@ def test_instants_that_come_too_late_are_dropped(tmp_path: Path) -> None:
     assert found.times("offered", "EchoUser")["p95"] == math.inf
 
 
+@pytest.mark.long
 def test_a_blocked_event_loop_delays_the_sending_and_not_the_service(tmp_path: Path) -> None:
     """One of two workers stands still for 0.1 s of each second. Its tail is found, and named."""
     blocked, rate = 0.1, 200

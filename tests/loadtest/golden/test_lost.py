@@ -12,7 +12,7 @@ from tests.loadtest.golden.runs import GoldenRun, KnownServer, plan
 DELAY = 0.1
 
 
-@pytest.mark.parametrize("mode", ["open", "closed"])
+@pytest.mark.parametrize("mode", ["open", pytest.param("closed", marks=pytest.mark.long)])
 def test_half_of_the_requests_failing_leaves_the_good_times_unchanged(mode: str, tmp_path: Path) -> None:
     """They fail at once. Were they among the good ones, the median would be lower."""
     options = plan(60, 5) if mode == "open" else ("--tcp-think-time", "0.5", "-t", "7")
@@ -34,11 +34,9 @@ def test_half_of_the_requests_failing_leaves_the_good_times_unchanged(mode: str,
     assert row["failed_times"]["response_us"]["max"] > 0
 
 
-@pytest.mark.parametrize(
-    "length", [pytest.param(5.0, id="short"), pytest.param(20.0, marks=pytest.mark.long, id="long")]
-)
-def test_two_timeouts_in_a_hundred_are_the_offered_p99(length: float, tmp_path: Path) -> None:
-    options = (*plan(100, length), "--tcp-request-timeout", "1")
+@pytest.mark.long
+def test_two_timeouts_in_a_hundred_are_the_offered_p99(tmp_path: Path) -> None:
+    options = (*plan(100, 20), "--tcp-request-timeout", "1")
     with (
         KnownServer(delay=DELAY, silent_every=50) as server,
         GoldenRun(tmp_path / "run", server.target, *options, users=60) as run,

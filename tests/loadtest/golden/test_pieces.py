@@ -24,6 +24,7 @@ def test_the_first_byte_and_the_whole_reply_are_apart(tmp_path: Path) -> None:
     assert found.times("response")["p50"] >= DELAY + GAP
 
 
+@pytest.mark.long
 def test_no_request_waits_for_an_acknowledgement(tmp_path: Path) -> None:
     """With one request under way another one is sent at once, and not when the first is acknowledged (Nagle).
 

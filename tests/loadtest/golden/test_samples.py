@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.loadtest.golden.runs import GoldenRun, KnownServer
 
 
+@pytest.mark.long
 def test_the_p99_needs_368_samples(tmp_path: Path) -> None:
     """One less, and it is withheld, in each kind of time."""
     found = {}

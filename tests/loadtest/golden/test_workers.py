@@ -18,6 +18,7 @@ DELAYS = (0.0, 0.03, 0.12)
 PERCENTS = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}
 
 
+@pytest.mark.long
 def test_percentiles_of_three_workers_are_those_of_all_their_samples(tmp_path: Path) -> None:
     """Each worker's server has another delay, so no mean of their percentiles would be right."""
     first, second, third = (peers.echoes_after(delay) for delay in DELAYS)
