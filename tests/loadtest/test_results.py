@@ -226,7 +226,8 @@ def test_each_test_of_the_web_ui_writes_its_result_and_a_reset_begins_the_measur
         assert run.swarm(**form, tcp_warm_up="-1")["message"].startswith("--tcp-warm-up: '-1' is not a duration")
         assert run.swarm(**form)["success"]
         wait_until(lambda: run.stats()["total_rps"] > 20, 20 * SCALE, "requests")
-        assert run.request("/stats/reset", {})[0] == 200
+        # It is a GET up to Locust 2.46.
+        assert 200 in (run.request("/stats/reset", {})[0], run.request("/stats/reset")[0])
         wait_until(lambda: len(run.stats()["stats"]) > 1, 20 * SCALE, "requests after the reset")
         run.stop()
         wait_until(path.exists, 20 * SCALE, "the first result")

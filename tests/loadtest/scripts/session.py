@@ -60,12 +60,13 @@ def two_greenlets(target: str) -> dict[str, Any]:
 
     def act(user: TcpUser) -> None:
         first = gevent.spawn(user.client.request, b"x", Exactly(1), name="first")
-        gevent.sleep(0)  # it runs until it waits
         try:
+            gevent.sleep(0)  # it runs until it waits
             with pytest.raises(ConcurrentUse):
                 user.client.echo(b"y", name="second")
-        finally:
             assert first.get() == b"x"
+        finally:
+            first.kill()  # the test may end while it waits
 
     return run_task(act, target, lambda run: run.count("first") >= 20, users=1)
 
