@@ -38,7 +38,7 @@ def test_a_stopped_server_is_seen_to_its_full_extent_by_an_open_run_and_not_by_a
     assert opened.account["sent"] == opened.row()["ok"], "no sample was made up"
     times = opened.times("response")
     assert times["p50"] < stall / 10
-    assert times["p90"] < stall / 10
+    assert times["p90"] < stall / 5, "where users take what has waited, it is not at once as low as before"
     assert times["p95"] == pytest.approx(stall - 0.05 * length, rel=tolerance)
     assert times["p99"] == pytest.approx(stall - 0.01 * length, rel=tolerance)
     assert times["max"] == pytest.approx(stall, rel=tolerance)
