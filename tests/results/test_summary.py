@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from geventecho.results import Row, Verdict, table, verdict_lines, worker_of
+from tests.results.evidence import QUIET
 from tests.results.samples import START, block, row
 from tests.results.test_json_file import result
-from tests.results.test_verdict import QUIET
 
 DASH = "\N{EN DASH}"
 
