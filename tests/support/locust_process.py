@@ -226,14 +226,25 @@ class LocustRun:
         return found[0]
 
 
-class EchoServerProcess:
-    """`EchoServer` in a process of its own; `counters` and `peak` (connections at once) are there after the block."""
+class ServerProcess:
+    """A server in a process of its own, which ends when its standard input does.
+
+    Args:
+        module: the program. Its first line is where it listens; it prints its counts as JSON at its end.
+        arguments: of the program.
+
+    Attributes:
+        target: where it listens.
+        found: its counts, after the block.
+    """
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._command = [sys.executable, "-m", module, *arguments]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.echo_server_process"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(), cwd=ROOT,
-        )  # fmt: skip
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(), cwd=ROOT
+        )
         assert self._process.stdout is not None
         self.target = self._process.stdout.readline().strip()
         self.pid = self._process.pid
@@ -245,5 +256,16 @@ class EchoServerProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
-        self.counters: dict[str, int] = json.loads(output)
+        self.found: dict[str, Any] = json.loads(output)
+
+
+class EchoServerProcess(ServerProcess):
+    """`EchoServer`; `counters` and `peak` (connections at once) are there after the block."""
+
+    def __init__(self) -> None:
+        super().__init__("tests.support.echo_server_process")
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self.counters: dict[str, int] = self.found
         self.peak = self.counters.pop("peak")

@@ -6,17 +6,14 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tests.loadtest.golden.server import Behaviour
-from tests.support import ROOT
-from tests.support.locust_process import ECHO_USER, LOCUSTFILES, EchoServerProcess, LocustRun, environment
+from tests.support.locust_process import ECHO_USER, LOCUSTFILES, EchoServerProcess, LocustRun, ServerProcess
 from tests.support.timing import SCALE, figure
 
 __all__ = [
@@ -37,11 +34,10 @@ def plan(rate: float, seconds: float, *, empty: float = EMPTY, kind: str = "even
     return ("--tcp-arrival-rate", f"{1 / empty}:{empty}s,{rate:g}:{seconds:g}s", "--tcp-arrivals", kind)
 
 
-class KnownServer:
-    """server.py in a process of its own; what it counted is there after the block.
+class KnownServer(ServerProcess):
+    """server.py; what it counted is there after the block.
 
     Attributes:
-        target: where it listens.
         arrivals: when the kernel received each request, in ns since 1970.
         bytes_received, bytes_sent: all bytes.
     """
@@ -51,23 +47,11 @@ class KnownServer:
     bytes_sent: int
 
     def __init__(self, **behaviour: Any) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.loadtest.golden.server", json.dumps(behaviour)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(), cwd=ROOT,
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        self.target = self._process.stdout.readline().strip()
+        super().__init__("tests.loadtest.golden.server", json.dumps(behaviour))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            output = self._process.communicate(timeout=20 * SCALE)[0]
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            raise
-        vars(self).update(json.loads(output))
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        vars(self).update(self.found)
 
 
 class GoldenRun(LocustRun):

@@ -14,7 +14,7 @@ RATE = 100
 
 @pytest.mark.parametrize(
     ("stopped", "length", "tolerance"),
-    [pytest.param(0.7, 8.0, 0.1, id="short"), pytest.param(2.0, 20.0, 0.05, marks=pytest.mark.long, id="long")],
+    [pytest.param(0.8, 10.0, 0.1, id="short"), pytest.param(2.0, 20.0, 0.05, marks=pytest.mark.long, id="long")],
 )
 def test_a_stopped_server_is_seen_to_its_full_extent_by_an_open_run_and_not_by_a_closed_one(
     stopped: float, length: float, tolerance: float, tmp_path: Path
@@ -38,7 +38,7 @@ def test_a_stopped_server_is_seen_to_its_full_extent_by_an_open_run_and_not_by_a
     assert opened.account["sent"] == opened.row()["ok"], "no sample was made up"
     times = opened.times("response")
     assert times["p50"] < stall / 10
-    assert times["p90"] < stall / 5, "where users take what has waited, it is not at once as low as before"
+    assert times["p90"] < stall / 10
     assert times["p95"] == pytest.approx(stall - 0.05 * length, rel=tolerance)
     assert times["p99"] == pytest.approx(stall - 0.01 * length, rel=tolerance)
     assert times["max"] == pytest.approx(stall, rel=tolerance)
