@@ -5,23 +5,18 @@ Locust runs on one core, the cheapest server for what it speaks on another.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from bench.contenders import BENCH, BOUND, BenchError, running
+from bench.contenders import BENCH, BenchError, running
 from bench.figures import Measured
+from bench.load.headless import Locust, Marks
 from bench.quiet import Watch
 from bench.rounds import in_turn, tell
 
 __all__ = ["LOCKSTEP", "LoadBench", "Task", "tasks"]
 
-Marks = dict[str, dict[str, float]]
 PAYLOAD: Final = 1024  # bytes
 LONGEST_RUN: Final = 180.0  # seconds
 
@@ -130,55 +125,29 @@ class LoadBench:
     def _run(self, generator: Generator, task: Task) -> tuple[Marks, dict[str, float]]:
         """What Locust has measured, and what else had the two cores meanwhile."""
         program = (str(BENCH / "build" / generator.server), "0")
-        with (
-            running(program, cpu=self.server_cpu, log=self.log) as server,
-            tempfile.TemporaryDirectory() as folder,
-            self.log.open("ab") as log,
-        ):
-            output = Path(folder) / "marks.json"
+        with running(program, cpu=self.server_cpu, log=self.log) as server:
             watch = Watch(server, self.server_cpu, self.locust_cpu)
-            done = subprocess.run(
-                [*BOUND, "taskset", "-c", str(self.locust_cpu), *_command(generator, task, server.port)],
-                env=_environment(task, output),
-                cwd=BENCH.parent,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                timeout=LONGEST_RUN,
-                check=False,
-            )
-            if not output.exists():
-                raise BenchError(f"{generator.name}: locust ended with status {done.returncode}; see {self.log}")
-            return json.loads(output.read_text()), watch.taken()
+            locust = _locust(generator, task, server.port)
+            return locust.run(cpu=self.locust_cpu, log=self.log, timeout=LONGEST_RUN), watch.taken()
 
 
-def _command(generator: Generator, task: Task, port: int) -> list[str]:
-    values: dict[str, Any] = {"port": port, "think_time": task.think_time}
-    files = f"{BENCH / 'load' / 'window.py'},{generator.locustfile}"
-    run = [
-        "--headless",
-        "--skip-log",
-        "--only-summary",
-        "--users",
-        str(task.users),
-        "--spawn-rate",
-        str(task.spawn_rate),
-    ]
-    own = [option.format(**values) for option in generator.options]
-    return [sys.executable, "-m", "locust", "-f", files, "--host", generator.host.format(**values), *run, *own]
-
-
-def _environment(task: Task, output: Path) -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": str(BENCH.parent),
-        "BENCH_PAYLOAD": str(PAYLOAD),
-        "BENCH_THINK_TIME": str(task.think_time),
-        "BENCH_SETTLE": str(task.settle),
-        "BENCH_WINDOW": str(task.window),
-        "BENCH_PARTS": str(task.parts),
-        "BENCH_OUTPUT": str(output),
-    }
+def _locust(generator: Generator, task: Task, port: int) -> Locust:
+    values = {"port": port, "think_time": task.think_time}
+    return Locust(
+        generator.name,
+        generator.locustfile,
+        generator.host.format(**values),
+        task.users,
+        task.spawn_rate,
+        ["--skip-log", *(option.format(**values) for option in generator.options)],
+        {
+            "BENCH_PAYLOAD": PAYLOAD,
+            "BENCH_THINK_TIME": task.think_time,
+            "BENCH_SETTLE": task.settle,
+            "BENCH_WINDOW": task.window,
+            "BENCH_PARTS": task.parts,
+        },
+    )
 
 
 def _rates(marks: Marks) -> dict[str, float]:

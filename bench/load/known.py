@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from bench.contenders import BENCH, BOUND, BenchError, running
+from bench.contenders import BENCH, BenchError, running
+from bench.load.headless import Locust
 from bench.quiet import Watch
 from bench.truth import PERCENTS, Truth, exponential_distance, unevenness
 
@@ -129,9 +127,9 @@ class Load:
             program = (str(BENCH / "build" / "c_latency"), *options)
             with running(program, cpu=self.server_cpu, log=self.log) as server:
                 watch = Watch(server, self.server_cpu, self.locust_cpu)
-                self._locust(case, window, server.port, folder)
+                locust = _locust(case, window, server.port, folder)
+                marks = locust.run(cpu=self.locust_cpu, log=self.log, timeout=LONGEST_RUN)
                 taken = watch.taken()["taken"]
-            marks: dict[str, dict[str, float]] = json.loads((folder / "marks").read_text())
             if failures := marks["end"]["failures"]:
                 raise BenchError(f"{case.generator}: {failures:.0f} requests failed; see {self.log}")
             begin, end = marks["begin"], marks["end"]
@@ -140,28 +138,6 @@ class Load:
                 return _ours(case, folder, busy, taken)
             return _usual(folder, begin, end, busy, taken)
 
-    def _locust(self, case: Case, window: float, port: int, folder: Path) -> None:
-        wait = "constant" if case.mode == "closed" else "constant_pacing"
-        environment = {"PAYLOAD": PAYLOAD, "WAIT": wait, "THINK_TIME": _think_time(case), "SETTLE": SETTLE}
-        environment |= {"WINDOW": window, "PARTS": 1, "OUTPUT": folder / "marks"}
-        with self.log.open("ab") as log:
-            done = subprocess.run(
-                [*BOUND, "taskset", "-c", str(self.locust_cpu), *_command(case, port, folder)],
-                env={
-                    **os.environ,
-                    "PYTHONPATH": str(BENCH.parent),
-                    **{f"BENCH_{name}": str(value) for name, value in environment.items()},
-                },
-                cwd=BENCH.parent,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                timeout=LONGEST_RUN,
-                check=False,
-            )
-        if not (folder / "marks").exists():
-            raise BenchError(f"{case.generator}: locust ended with status {done.returncode}; see {self.log}")
-
 
 def _think_time(case: Case) -> float:
     """The seconds that a user of a closed run waits, or from one request to the next in an open one."""
@@ -169,9 +145,9 @@ def _think_time(case: Case) -> float:
     return period if case.mode != "closed" else max(period - float(case.delay.split(":")[1]) / 1e6, 0.0)
 
 
-def _command(case: Case, port: int, folder: Path) -> list[str]:
+def _locust(case: Case, window: float, port: int, folder: Path) -> Locust:
     target, file = f"127.0.0.1:{port}", BENCH / "load" / "usual_user.py"
-    own: list[Any] = []
+    own: list[object] = []
     if case.generator == OURS:
         target, file = f"tcp://{target}", BENCH.parent / "loadtests" / "locustfile.py"
         own = ["--tcp-payload-size", PAYLOAD, "--tcp-json", folder / "result", "--tcp-warm-up", case.warm_up]
@@ -179,10 +155,15 @@ def _command(case: Case, port: int, folder: Path) -> list[str]:
             own += ["--tcp-think-time", _think_time(case)]
         else:
             own += ["--tcp-arrival-rate", case.rate, "--tcp-arrivals", case.mode, "--tcp-seed", SEED]
-    files = f"{BENCH / 'load' / 'window.py'},{file}"
-    run = ["--headless", "--only-summary", "--users", case.users, "--spawn-rate", SPAWN_RATE]
-    command = [sys.executable, "-m", "locust", "-f", files, "--host", target, *run, *own]
-    return [str(part) for part in command]
+    variables = {
+        "BENCH_PAYLOAD": PAYLOAD,
+        "BENCH_WAIT": "constant" if case.mode == "closed" else "constant_pacing",
+        "BENCH_THINK_TIME": _think_time(case),
+        "BENCH_SETTLE": SETTLE,
+        "BENCH_WINDOW": window,
+        "BENCH_PARTS": 1,
+    }
+    return Locust(case.generator, file, target, case.users, SPAWN_RATE, own, variables)
 
 
 def _usual(folder: Path, begin: dict[str, float], end: dict[str, float], busy: float, taken: float) -> Observed:
