@@ -18,6 +18,7 @@ from geventecho.client.dial import dial
 from geventecho.client.wire import Wire
 from geventecho.framing import Exactly, NoReply
 from geventecho.net import StampClock
+from geventecho.net.stamps import SO_TIMESTAMPNS
 from geventecho.server import EchoServer
 from tests.support import peers
 from tests.support.clients import SLACK, fails
@@ -94,6 +95,14 @@ def test_a_reply_of_which_a_part_was_left_over_began_with_that_part() -> None:
         assert client.traffic.arrived_at - first >= 0.9 * UNIT / 2 * SECOND
 
 
+def test_an_arrival_before_the_send_does_not_count(timed: Client) -> None:
+    """A step of the clock that is too small to notice can move an arrival so far."""
+    timed.echo(b"x")
+    traffic = timed.traffic
+    traffic.arrived_at = traffic.sent_at - 1
+    assert traffic.seconds == pytest.approx((traffic.read_at - traffic.sent_at) / SECOND)
+
+
 def test_a_request_without_a_reply_is_over_when_it_is_sent(timed: Client) -> None:
     timed.request(b"x", NoReply())
     assert timed.traffic.sent_at < timed.traffic.arrived_at < perf_counter_ns()
@@ -136,7 +145,7 @@ def test_a_client_that_was_not_asked_keeps_none(client: Client) -> None:
     traffic = client.traffic
     assert (traffic.sent_at, traffic.first_at, traffic.arrived_at, traffic.read_at) == (0, 0, 0, 0)
     assert (traffic.bytes_sent, traffic.bytes_received) == (1, 1)
-    assert client._wire.sock.getsockopt(socket.SOL_SOCKET, 35) == 0
+    assert client._wire.sock.getsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS) == 0
 
 
 def test_a_failure_leaves_the_time_of_the_send() -> None:
