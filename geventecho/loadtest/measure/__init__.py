@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of, leaves_task
 from geventecho.loadtest.measure.arrivals import Arrivals, stages_after
-from geventecho.loadtest.measure.health import Health, health_of
-from geventecho.loadtest.measure.latencies import Latencies, Sample, latencies_of
+from geventecho.loadtest.measure.health import health_of
+from geventecho.loadtest.measure.latencies import Sample, latencies_of
 from geventecho.loadtest.measure.precision import keep_microseconds
 from geventecho.loadtest.measure.reporter import RECEIVE, SEND, TCP, TRANSACTION, Reporter
 from geventecho.loadtest.measure.samples import without_sample
@@ -21,8 +21,6 @@ __all__ = [
     "Account",
     "Arrivals",
     "Failed",
-    "Health",
-    "Latencies",
     "Reporter",
     "Sample",
     "account_of",

@@ -20,6 +20,7 @@ from locust.env import Environment
 
 from geventecho.loadtest.measure.account import Account, account_of
 from geventecho.loadtest.measure.processor import Processor
+from geventecho.loadtest.measure.seconds import second_of
 from geventecho.net import InstantTimer
 from geventecho.results import HealthSecond
 
@@ -28,6 +29,7 @@ __all__ = ["Health", "health_of"]
 TICK: Final = 0.017
 """Seconds between two ticks: no even rate of requests keeps step with it. Shorter pauses may go unseen."""
 COUNTED: Final = ("planned", "sent", "late", "dropped", "waited")
+"""Numbers of the account of which a sample has the increase."""
 
 
 class Health:
@@ -36,13 +38,11 @@ class Health:
     Args:
         account: of its users.
         users: tells how many users there are.
-        second_of: the whole second of an instant in nanoseconds of time.perf_counter_ns(), as blocks count them.
     """
 
-    def __init__(self, account: Account, users: Callable[[], int], second_of: Callable[[int], int]) -> None:
+    def __init__(self, account: Account, users: Callable[[], int]) -> None:
         self._account = account
         self._users = users
-        self._second_of = second_of
         self._samples: list[HealthSecond] = []
         self._timer: InstantTimer | None = None
 
@@ -54,7 +54,7 @@ class Health:
         self._counts = self._counters()
         self._begun = self._next = perf_counter()
         self._asleep = _asleep()
-        self._second = self._second_of(time.perf_counter_ns())
+        self._second = second_of(time.perf_counter_ns())
         self._lag = 0.0
         self._timer = InstantTimer(self._tick)
         self._plan_tick(self._timer)
@@ -76,7 +76,7 @@ class Health:
     def _tick(self) -> None:
         now = perf_counter()
         self._lag = max(self._lag, now - self._next)
-        if (second := self._second_of(int(now * 1e9))) != self._second:
+        if (second := second_of(int(now * 1e9))) != self._second:
             self._sample(now)
             self._second = second
         if self._timer is not None:
@@ -108,11 +108,7 @@ class Health:
                 pausing=self._account.pausing,
                 started=started,
                 ended=ended,
-                planned=planned[0],
-                sent=planned[1],
-                late=planned[2],
-                dropped=planned[3],
-                waited=planned[4],
+                **dict(zip(COUNTED, planned, strict=True)),
             )
         )
         self._begun, self._counts, self._asleep, self._lag = now, counts, asleep, 0.0
@@ -130,13 +126,8 @@ def _asleep() -> float:
 _healths: Final[WeakKeyDictionary[Environment, Health]] = WeakKeyDictionary()
 
 
-def health_of(environment: Environment, second_of: Callable[[int], int]) -> Health:
-    """The samples of this process while users of this environment run; each test begins them anew.
-
-    Args:
-        environment: Locust's.
-        second_of: see `Health`.
-    """
+def health_of(environment: Environment) -> Health:
+    """The samples of this process while users of this environment run; each test begins them anew."""
     health = _healths.get(environment)
     if health is None:
 
@@ -144,7 +135,7 @@ def health_of(environment: Environment, second_of: Callable[[int], int]) -> Heal
             runner = environment.runner
             return runner.user_count if runner is not None else 0
 
-        health = _healths[environment] = Health(account_of(environment), users, second_of)
+        health = _healths[environment] = Health(account_of(environment), users)
         environment.events.test_start.add_listener(lambda **_: _healths[environment].start())
         environment.events.test_stop.add_listener(lambda **_: _healths[environment].stop())
     return health

@@ -27,7 +27,7 @@ class Gathering:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._latencies = latencies_of(environment)
-        self._health = health_of(environment, second_of)
+        self._health = health_of(environment)
         self._planner = planner_of(environment)
         self._users: list[int] = []
         environment.events.test_start.add_listener(lambda **_: self._planner.take_dropped())

@@ -12,7 +12,8 @@ from typing import Any
 import gevent
 import msgpack
 
-from geventecho.loadtest.measure import Account, Health, processor
+from geventecho.loadtest.measure import Account, processor
+from geventecho.loadtest.measure.health import Health
 from geventecho.results import HealthSecond
 
 
@@ -24,7 +25,7 @@ def sampled(health: Health) -> list[dict[str, Any]]:
 
 
 def health_of(account: Account) -> Health:
-    return Health(account, lambda: 7, lambda nanoseconds: nanoseconds // 1_000_000_000)
+    return Health(account, lambda: 7)
 
 
 def stopped(seconds: float) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ from locust.env import Environment
 from geventecho.framing import Exactly, NoReply, Until
 from geventecho.histogram import Histogram
 from geventecho.loadtest import Failed, Request, TcpUser
-from geventecho.loadtest.measure import Latencies, latencies_of, second_of
 from geventecho.loadtest.measure import latencies as measured
+from geventecho.loadtest.measure import latencies_of, second_of
 from geventecho.net import CLOCK
 from geventecho.results import TIMES, Block, Record
 from tests.support.harness import EchoUser, Run, task_user
@@ -38,7 +38,7 @@ def shown(histograms: dict[str, Histogram]) -> dict[str, Any]:
 def rows_of(environment: Environment) -> dict[str, Any]:
     """All that was measured, by row."""
     rows: dict[str, Block] = {}
-    for (_, name), block in Latencies.take(latencies_of(environment)):
+    for (_, name), block in measured.Latencies.take(latencies_of(environment)):
         if name in rows:
             rows[name].merge(block)
         else:
