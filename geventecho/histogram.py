@@ -39,7 +39,7 @@ class Histogram:
     beyond. `min`, `max`, `mean` and the percentiles are None while nothing is counted.
     """
 
-    # What `from_bytes` restores stays in that form until it changes: a record is read a thousand histograms at a time.
+    # Restored counts stay as bytes until they change: a record is read a thousand histograms at a time.
     # Times are put in buckets a thousand at once: in a process that has other work between, each time that the buckets
     # are needed they must come into the cache anew, and that takes longer than the counting.
     __slots__ = ("_at_rest", "_buckets", "_max", "_min", "_total", "_uncounted", "count")
@@ -73,7 +73,7 @@ class Histogram:
         self._add(len(nanoseconds), sum(nanoseconds), low, max(nanoseconds))
 
     def merge(self, other: Histogram) -> None:
-        """Add all that `other` counted, as if it had been counted here."""
+        """Add the times of `other`, as if they had been counted here."""
         if other.count:
             buckets = self._opened()
             for bucket, count in _buckets_of(other._at_rest) if other._is_at_rest else other._opened().items():
@@ -159,7 +159,7 @@ class Histogram:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Restore what `to_bytes` gave."""
+        """Restore a histogram from the bytes that `to_bytes` gave."""
         histogram = cls()
         if data:
             count, high, low, shortest, longest, *_ = HEADER.unpack_from(data)

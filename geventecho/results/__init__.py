@@ -1,4 +1,7 @@
-"""What a load test measured and what it is worth, in pure values: nothing here knows Locust, sockets or processes."""
+"""The record of a load test, its figures, their intervals and the verdict on them, as pure values.
+
+Nothing here knows Locust, sockets or processes, so each rule is tested with values made by hand.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The record of a load test: a block of counts for each row and second.
 
-Adding and merging are exact, and the result depends neither on their order nor on how many workers measured. So every
-rule here is a function of what there is, not of what came first: where blocks begin, how wide they are, and which rows
-are kept.
+Adding and merging are exact, and the result depends neither on their order nor on how many workers measured. So the
+rules here depend on the counts, not on the order in which they came: where blocks begin, how wide they are, and which
+rows are kept.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _histograms() -> dict[str, Histogram]:
 
 @dataclass(slots=True)
 class Block:
-    """What one row did in a span of time.
+    """The counts of one row in a span of time.
 
     Attributes:
         start: the first second of the span, in whole seconds since the epoch by a steady clock.
@@ -68,7 +68,7 @@ class Block:
     failed_times: dict[str, Histogram] = field(default_factory=_histograms)
 
     def merge(self, other: Block) -> None:
-        """Add what `other` counted, in the same span or beside it; the span covers both."""
+        """Add the counts of `other`, in the same span or beside it; the span covers both."""
         end = max(self.start + self.seconds, other.start + other.seconds)
         self.start = min(self.start, other.start)
         self.seconds = end - self.start
@@ -93,7 +93,7 @@ class Block:
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
-        """Restore what `pack` gave."""
+        """Restore a block from the bytes that `pack` gave."""
         start, seconds, ok, failed, dropped, sent, received, steps, *lengths = HEADER.unpack_from(packed)
         data = zlib.decompress(packed[HEADER.size :])
         places = pairwise(accumulate(lengths, initial=0))
@@ -220,7 +220,7 @@ class Record:
         self.boundaries: set[int] = set()
 
     def add(self, row: RowKey, block: Block | bytes) -> None:
-        """Add what a row did in a second, or a block of another record; packed or not."""
+        """Add a row's counts of a second, or a block of another record; packed or not."""
         if row not in self.rows:
             row = self._place(row)
         self.rows[row].add(block if isinstance(block, bytes) else block.pack())

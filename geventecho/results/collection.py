@@ -1,4 +1,7 @@
-"""What the master, or the only process, collects of one test."""
+"""All that the processes of one test report, added up by the master or by the only process.
+
+It puts the record, the parts of the test and the judgement together, and knows nothing of how reports arrive.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ MOST_STAGE_ROWS: Final = 2_000
 
 @dataclass(slots=True)
 class FromWorker:
-    """What came from one worker.
+    """The reports of one worker, added up.
 
     Attributes:
         rows: of the measured part, each as one block.
@@ -57,7 +60,7 @@ class Collection:
         health: Iterable[Sequence[Any]] = (),
         ahead: int = 0,
     ) -> None:
-        """Add what a worker counted since its last report.
+        """Add a report of a worker: its counts since the one before.
 
         Args:
             worker: its id.
@@ -88,7 +91,7 @@ class Collection:
                 part.rows.clear()
 
     def measured(self, now: float, pause: Callable[[], None]) -> tuple[list[Row], list[RowEvidence]]:
-        """The rows of the measured part, and what they say about it."""
+        """The rows of the measured part, and the evidence in them."""
         rows, evidence = [], []
         for row, blocks in rows_of(self._record, self.timeline.measured(now), pause):
             rows.append(row)
@@ -130,7 +133,7 @@ class Collection:
 
         Args:
             now: the time.
-            rows: what the rows of the measured part say.
+            rows: the evidence of the rows of the measured part.
             names: tells a worker's name by its id.
             lacking: by a worker's id, why its numbers are not complete.
         """

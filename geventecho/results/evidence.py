@@ -1,6 +1,6 @@
-"""What a run is judged by: its rows, and what each worker measured of itself second by second.
+"""The evidence that a run is judged by: its rows, and the figures of each worker of its own health by second.
 
-All values cover the measured part of the run only.
+The rules in generator.py and verdict.py read nothing else. All values cover the measured part of the run only.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ COUNTS: Final = ("in_flight", "users", "pausing", "started", "ended", "planned",
 
 @dataclass(frozen=True, slots=True)
 class HealthSecond:
-    """What one process measured of itself in one second. A share is of the second, 0 to 1; None where it is unknown.
+    """The health of one process in one second. A share is of the second, 0 to 1; None where it is unknown.
 
-    `HealthSecond(*sample)` restores what `dataclasses.astuple` gave, also after a way as a list of msgpack.
+    `HealthSecond(*sample)` restores the tuple of `dataclasses.astuple`, or the list that msgpack makes of it.
 
     Attributes:
         second: the whole second, counted as the blocks' `start` is.

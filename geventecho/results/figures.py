@@ -1,4 +1,7 @@
-"""The rows and workers of a `Result`, made of what was recorded."""
+"""The rows and workers of a `Result`, computed from blocks and health.
+
+This is where nanoseconds become microseconds, and where times without enough samples are left out.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from statistics import fmean, median
 from typing import Final
 
 from geventecho.histogram import Histogram
-from geventecho.results.blocks import TIMES, Block, Record
+from geventecho.results.blocks import TIMES, Block, Record, RowKey
 from geventecho.results.evidence import HealthSecond
 from geventecho.results.intervals import FLOORS, Estimate, Percentile, estimate
 from geventecho.results.result import PERCENTILES, Intervals, Row, Times, Worker
@@ -150,7 +153,7 @@ def _sum(histograms: Iterable[Histogram]) -> Histogram:
 def worker_of(
     name: str,
     verdict: Verdict,
-    rows: Mapping[tuple[str, str], Block],
+    rows: Mapping[RowKey, Block],
     health: Sequence[HealthSecond],
     duration: float,
 ) -> Worker:
@@ -159,7 +162,7 @@ def worker_of(
     Args:
         name: Locust's.
         verdict: its own.
-        rows: what each of its rows did in the measured part.
+        rows: each of its rows in the measured part, as one block.
         health: its seconds in the measured part.
         duration: of the measured part, in seconds.
     """

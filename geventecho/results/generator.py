@@ -1,7 +1,7 @@
-"""What a load generator did to its own numbers.
+"""The rules of the verdict that look for harm the load generator did to its own numbers.
 
 A request that is sent late, or a worker that has no core, measures the generator. Each rule looks at one sign of that;
-docs/verdict.md says what was measured to choose the thresholds.
+docs/verdict.md has the measurements behind the thresholds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from geventecho.results.evidence import P99_FLOOR, Evidence, HealthSecond, Worke
 
 __all__ = ["could_not_keep_up", "delay_reasons", "generator_reasons", "in_words"]
 
-# Seconds, and shares of the time; DELAY and LAG shares are of a row's p99.
+# Seconds, and shares of the time. Those of delays, of the lag and of a worker are shares of a p99.
 ALLOWED_DELAY: Final = 0.002
 GENERATOR_DELAY_SHARE: Final = 0.1
 ALLOWED_READ_DELAY: Final = 0.005
@@ -36,7 +36,7 @@ WORKER_PERCENTILE: Final = 97
 
 
 def generator_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str]:
-    """Say what a worker did to its own numbers."""
+    """Say how a worker harmed its own numbers."""
     if worker.health:
         yield from _pause_reasons(worker.health)
         yield from _processor_reasons(worker.health)
@@ -133,7 +133,7 @@ def delay_reasons(times_of: Mapping[RowKey, Mapping[str, Histogram]], health: Se
 
 
 def _outlier_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str]:
-    """The p99 of a row is this worker's: the others have a much lower one."""
+    """This worker alone makes the p99 of a row: that of the others is much lower."""
     for row, times in worker.times.items():
         own, others = times.get("response"), Histogram()
         for other in evidence.workers:

@@ -5,9 +5,10 @@ enclose it with 95 % confidence (David & Nagaraja, Order Statistics, 2003, secti
 for such a pair, there is no percentile. No interval is narrower than this one.
 
 Samples of one second are not independent: a slow second slows all of them. A slow second also makes the next one slow.
-So what is asked here is the variance of a share, that of the samples above the percentile, and how many independent
-samples would have the same. Wilson's score interval for that many (Wilson 1927) says between which shares the true one
-lies, and the samples at these shares are the interval's ends (Woodruff 1952). The variance is the larger of two:
+So the estimate needs the variance of a share, that of the samples above the percentile. From it follows how many
+independent samples would have the same. Wilson's score interval for that many (Wilson 1927) says between which shares
+the true one lies, and the samples at these shares are the interval's ends (Woodruff 1952). The variance is the larger
+of two:
 
 - The circular block bootstrap over seconds (Künsch 1989; Politis & Romano 1992). Its variance of a share has a closed
   form, the mean square of all sums of `block_length` neighbouring seconds, so nothing is drawn, and the result is exact
@@ -44,8 +45,9 @@ DEVIATIONS: Final = -NormalDist().inv_cdf(TAIL)
 
 FEWEST_BLOCKS: Final = 20
 # A run is unsteady when it has fewer independent seconds than these: at 60 s, when neighbours are correlated by more
-# than 0.79. Intervals hold the truth in 9 of 10 runs up to that. What a short run shows is chance up to three standard
-# errors (one is the inverse root of the number of seconds), and levels that differ by less than a tenth are no reason.
+# than 0.79. Intervals hold the truth in 9 of 10 runs up to that. In a short run a correlation up to three standard
+# errors (one is the inverse root of the number of seconds) is chance. Levels that differ by less than a tenth are no
+# reason.
 FEWEST_INDEPENDENT: Final = 7
 SURE_ERRORS: Final = 3
 STEADY_RATIO: Final = 1.1
@@ -140,9 +142,9 @@ def _percentile(percent: float, pooled: _Pooled, seconds: _Seconds | None) -> Pe
 
 
 def _in_order(percentiles: Sequence[Percentile]) -> list[Percentile]:
-    """Take from each interval what the others exclude.
+    """Cut from each interval the times that the others exclude.
 
-    A percentile is at least as long as any below it, so what is too short for that one is too short for it as well.
+    A percentile is at least as long as any below it, so a time that is too short for the lower one is too short for it.
 
     Args:
         percentiles: of one row, the lowest first.
@@ -285,7 +287,7 @@ class _Seconds:
         centre = statistics.median(levels)
         tenths = statistics.quantiles(levels, n=10)
         deviation = (tenths[-1] - tenths[0]) / TENTH_TO_NINTH
-        # Within seconds, and what it adds to how their means vary.
+        # The variance within seconds, and its part in the variance of their means.
         squares = sum(sum(map(mul, *pair)) for pair in zip(buckets, sums, strict=True))
         spread = squares - sum(level**2 * row.finite for level, row in zip(levels, busy, strict=True))
         spread /= max(1, sum(row.finite for row in busy) - len(busy))
@@ -335,7 +337,7 @@ class _Seconds:
         return float(squares / length * count / (count - length))
 
     def _moved(self, bucket: int, share: float) -> float:
-        """What the levels add to the variance of the number of samples above."""
+        """The part of the variance of the number of samples above that comes from the levels."""
         if bucket == LOST or not self._deviation:
             return 0.0
         one = self._one_level
@@ -346,7 +348,7 @@ class _Seconds:
         if not mean:
             return 0.0
         variance = sum(weight * (above - mean) ** 2 for weight, above in zip(WEIGHTS, shares, strict=True))
-        # What follows the level in a straight line is as correlated as the levels, the rest like their squares.
+        # The part that is linear in the level is as correlated as the levels, the rest as their squares.
         slope = sum(map(mul, map(mul, WEIGHTS, LEVELS), shares))
         straight = min(variance, slope**2 / sum(map(mul, map(mul, WEIGHTS, LEVELS), LEVELS)))
         lasting = straight * self.per_independent + (variance - straight) * _per_independent(self._correlation**2)

@@ -26,7 +26,7 @@ def as_json(result: Result) -> dict[str, Any]:
 
 
 def write_json(path: str, result: Result) -> None:
-    """Write a `Result` to a file, which at each moment holds either all of it or what it held before.
+    """Write a `Result` to a file, which at each moment holds either all of it or its content before.
 
     Raises:
         OSError: it cannot be written.

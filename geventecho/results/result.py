@@ -1,4 +1,4 @@
-"""Result: all that is known of a run at its end, as one value.
+"""Result: the figures of a run, as one value for programs and for the JSON file.
 
 Times are in microseconds, with one decimal; spans in seconds. Names and structure are those of the JSON file, see
 docs/result-schema.md.
@@ -253,7 +253,7 @@ class Result:
 
     Attributes:
         schema: `SCHEMA`.
-        target: what was tested.
+        target: the server under test.
         started_at: when the test began, as ISO 8601 in UTC.
         duration_s: of the measured part, which `rows` and percentiles are of.
         command: the options that matter, by name; None where one does not apply.
@@ -266,7 +266,7 @@ class Result:
         stages_left_out: how many there were beyond that.
         workers: the processes with users.
         failures: of the whole run, or since the last reset of the statistics.
-        other_users: says that other users than `TcpUser`s are not in the result, and which there were.
+        other_users: a sentence that names the classes of users other than `TcpUser`s; their operations are left out.
     """
 
     schema: int

@@ -43,7 +43,7 @@ def verdict_lines(verdict: Verdict) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text that a peer may have made, with escapes for what is not printable: it could command a terminal."""
+    """Return a text that a peer may have made, with escapes for characters that could command a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

@@ -45,7 +45,7 @@ class Span:
 
 
 class Timeline:
-    """What happened in a test, and when.
+    """The changes of a test, each with its instant.
 
     Args:
         now: the start of the test.
@@ -90,7 +90,7 @@ class Timeline:
             self._change(now)
 
     def see(self, second: int) -> None:
-        """There is a block of this second. Users may end what they do after the end; clocks of workers may differ."""
+        """There is a block of this second. Users may end an operation after the end; clocks of workers may differ."""
         first, end = self._seen
         self._seen = (min(first, second), max(end, second + 1))
 
@@ -201,7 +201,7 @@ def _rates(plans: Sequence[tuple[float, Stages]]) -> Iterator[tuple[float, float
 
 
 def _last(changes: Iterable[tuple[float, T]], at: float) -> T | None:
-    """What was changed to last."""
+    """The value of the last change up to an instant; None before the first."""
     value = None
     for when, value_then in changes:
         if when <= at:

@@ -1,6 +1,6 @@
 """Whether the numbers of a run can be believed, and if not, why.
 
-docs/verdict.md says what each threshold is for.
+docs/verdict.md has the reason of each threshold. The rules about the generator are in generator.py.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Verdict:
 
     Attributes:
         status: "trusted", or the first of "incomplete", "generator-bound", "unsteady" and "too-few-samples" that holds.
-        reasons: all that was found, in that order, each with figures and what to do; empty when trusted.
+        reasons: all that hold, in that order, each with figures and a remedy; empty when trusted.
     """
 
     status: str
@@ -109,7 +109,7 @@ def _lacking_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str
 
 
 def _asked_reasons(evidence: Evidence, health: Sequence[HealthSecond]) -> Iterator[str]:
-    """A part of the rate was nobody's."""
+    """Fewer tasks fell due than the rate asks for."""
     asked, planned = evidence.asked, sum(second.planned for second in health)
     if planned < (1 - NOT_DUE) * asked - NOT_DUE_ERRORS * math.sqrt(asked):
         yield (
@@ -125,9 +125,9 @@ def _add_rate_reason(
     generator: list[str],
     unsteady: list[str],
 ) -> None:
-    """Say that planned tasks were not done, to whom it is due.
+    """Add that planned tasks were dropped, to the reasons of the side that caused it.
 
-    A dropped instant found no user that was free: that alone says nothing of who was too slow.
+    A dropped instant found no free user. That alone does not tell whether the generator or the server was too slow.
     """
     planned = sum(second.planned for second in health)
     dropped = sum(second.dropped for second in health)
@@ -231,7 +231,7 @@ def _sample_reasons(duration: float, times_of: Mapping[RowKey, Mapping[str, Hist
 
 
 def _summed(workers: Sequence[WorkerEvidence]) -> list[HealthSecond]:
-    """The counts of all workers by second. The rest is that of the last worker, and means nothing."""
+    """The counts of all workers by second. The shares in them are those of one worker, and mean nothing."""
     sums: dict[int, HealthSecond] = {}
     for worker in workers:
         for second in worker.health:

@@ -1,4 +1,4 @@
-"""The record of rows and seconds: what a block keeps, its compact form, merges in any order, and the limits."""
+"""The record of rows and seconds: the counts of a block, its compact form, merges in any order, and the limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A test's record: parts, workers, and what each report adds."""
+"""A test's record: its parts, its workers, and their reports."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_health_beyond_a_threshold_is_the_generators(
 
 
 def test_the_reason_has_the_figures() -> None:
-    """It says how long the loop stood still, and what to do."""
+    """It says how long the loop stood still, and names a remedy."""
     (reason,) = judge(run(STOPPED)).reasons
     assert reason.startswith("the event loop stood still for up to 490 ms, and for 2.5% of the time")
     assert "use fewer users" in reason

@@ -206,7 +206,7 @@ def test_fewer_than_twenty_blocks_have_the_interval_of_order_statistics() -> Non
 
 
 def test_the_ends_of_intervals_are_in_the_order_of_the_percentiles() -> None:
-    """A p99.9 cannot be shorter than the p99: what is too short for this one is too short for it."""
+    """A p99.9 cannot be shorter than the p99: a time that is too short for the p99 is too short for it."""
     random = np.random.default_rng(10)
     quantiles = (99.9, 50, 99, 95, 90)
     for _ in range(3):

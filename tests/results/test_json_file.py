@@ -54,7 +54,7 @@ def test_the_file_is_replaced_at_once_and_nothing_is_left_beside_it(tmp_path: Pa
     write_json(str(path), result())
     with path.open() as old:
         write_json(str(path), replace(result(), target="tcp://second:2"))
-        assert json.load(old)["target"] == "tcp://127.0.0.1:1", "who has it open reads it to its end"
+        assert json.load(old)["target"] == "tcp://127.0.0.1:1", "a program that has it open reads it to its end"
     assert json.loads(path.read_text())["target"] == "tcp://second:2"
     assert os.listdir(tmp_path) == ["result.json"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~_umask()

@@ -122,7 +122,7 @@ def test_a_p50_that_rises_is_unsteady() -> None:
     ],
 )
 def test_trends_of_p50(median: Callable[[int], float], status: str) -> None:
-    """Only what is large and in order is a trend."""
+    """Only a change that is large and in order is a trend."""
     assert judge(run(rows=[row_of(blocks(median))])).status == status
 
 
@@ -144,7 +144,7 @@ def test_medians_of_a_few_operations_are_no_trend() -> None:
 
 
 def test_seconds_that_depend_on_each_other_for_long() -> None:
-    """What the interval's estimate says counts where the medians are far apart."""
+    """The estimate of the intervals may call a row unsteady; it counts where the medians are far apart."""
     waves = blocks(lambda number: 2.6 if number % 10 >= 5 else 2.0)
     assert judge(run(rows=[row_of(waves)])).status == "trusted"
     verdict = judge(run(rows=[row_of(waves, is_unsteady=True)]))
