@@ -83,6 +83,14 @@ def test_bytes_are_those_of_the_server_and_failures_are_apart() -> None:
     assert rows["inner"]["bytes_received"] == 5 * rows["inner"]["ok"]
 
 
+def test_an_aborted_operation_has_bytes_and_no_times() -> None:
+    with peers.echoes() as peer:
+        row = run_users("latencies.aborted", peer.target)["measured"]["left"]
+    assert (row["bytes_sent"], row["bytes_received"]) == (5, 5)
+    assert (row["ok"], row["failed"]) == (0, 0)
+    assert counts(row) == counts(row, "failed_times") == [0] * 5
+
+
 def test_rows_without_a_send_have_response_times_only() -> None:
     def pushes(connection: socket.socket) -> None:
         while number := connection.recv(1):
@@ -180,7 +188,7 @@ def test_a_unix_socket_has_no_read_delay(tmp_path: Path) -> None:
 
 def test_operations_are_counted_in_the_second_they_ended_in() -> None:
     taken, late, nothing = run_script("latencies.seconds")
-    assert taken == [[-1, 2, 1, 3], [0, 2, 0, 2], [1, 1, 0, 1], [5, 1, 0, 1]]
+    assert taken == [[-1, 2, 1, 3], [0, 2, 0, 2], [1, 1, 0, 1], [5, 2, 0, 2]]
     assert late == [[0, 1, 0, 1]], "what comes after the taking is not among it, though nothing was counted yet"
     assert nothing == []
 

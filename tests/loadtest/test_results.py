@@ -287,6 +287,11 @@ def test_reset_stats_begins_the_measured_part_when_all_users_run() -> None:
     assert result["connects"] == [3, 0], "before and after"
 
 
+def test_the_seconds_of_a_worker_are_moved_where_its_clock_is_far_from_the_masters() -> None:
+    with peers.echoes() as peer:
+        assert run_script("results.clocks", peer.target) == {"day": 2, "moment": 0}
+
+
 def test_without_a_test_or_install_there_is_no_result() -> None:
     messages = run_script("results.none")
     assert messages == [

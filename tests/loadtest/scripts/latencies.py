@@ -11,12 +11,13 @@ from typing import Any
 import gevent
 from gevent import monkey
 from locust.env import Environment
+from locust.exception import StopUser
 
 from geventecho.framing import Exactly, NoReply, Until
 from geventecho.histogram import Histogram
 from geventecho.loadtest import Failed, Request, TcpUser
+from geventecho.loadtest.measure import account_of, latencies_of, second_of
 from geventecho.loadtest.measure import latencies as measured
-from geventecho.loadtest.measure import latencies_of, second_of
 from geventecho.net import CLOCK
 from geventecho.results import TIMES, Block, Record
 from tests.support.harness import EchoUser, Run, task_user
@@ -99,6 +100,16 @@ def failures(target: str) -> dict[str, Any]:
         )
 
     return measure_task(act, target, lambda run: run.count("cut") >= 20, users=2, stop_timeout=10.0)
+
+
+def aborted(target: str) -> dict[str, Any]:
+    """A user ends within a block, after its reply."""
+
+    def act(user: TcpUser) -> None:
+        with user.client.request(b"12345", Exactly(5), name="left", catch_response=True):
+            raise StopUser
+
+    return measure_task(act, target, lambda run: account_of(run.environment).aborted)
 
 
 def without_a_send(target: str) -> dict[str, Any]:
@@ -187,6 +198,7 @@ def seconds() -> list[Any]:
     for arrived in (begins - 2, begins - 1, begins, begins + 1, begins + SECOND, begins + 5 * SECOND):
         row.add((arrived - 9, arrived - 5, arrived, arrived, arrived + 3, 1, 2))
     row.add_failed((begins - 10, 0, begins - 1, begins - 1, 0, 1, 2))
+    row.add_without_arrival((begins - 9, begins - 5, 0, 0, begins + 5 * SECOND, 1, 2))
     waiting = latencies.take()
     latencies.rows["TCP", "echo"].add((begins - 9, begins - 5, begins, begins, 0, 1, 2))  # late: its second was taken
     return [
