@@ -78,8 +78,8 @@ class Study:
 
 
 def cases(*, quick: bool) -> list[tuple[Case, Sequence[int]]]:
-    """What is compared, and at which shares of a core. A usual user has no rate of arrivals; it paces itself."""
-    users = USERS if not quick else 200
+    """All cases, and the shares of a core for each. A usual user has no rate of arrivals; it paces itself."""
+    users = 200 if quick else USERS
     main: list[tuple[str, Mode]] = [(OURS, "poisson"), (OURS, "closed"), (USUAL, "even"), (USUAL, "closed")]
     if not quick:
         main.insert(1, (OURS, "even"))

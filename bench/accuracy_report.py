@@ -1,4 +1,4 @@
-"""What a comparison with the truth leaves behind: tables (Markdown) and every single run (JSON)."""
+"""The output of a comparison with the truth: tables (Markdown) and every single run (JSON)."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _shown(value: float, decimals: int) -> str:
 
 
 def goals_table(rows: Iterable[Row]) -> str:
-    """How far our service times are from the truth, and our own delay, beside what they should be."""
+    """The errors of our service times, and our own delay, beside their goals."""
     lines = []
     for row in rows:
         if row.case.generator != OURS or row.share not in ALLOWED:
@@ -127,7 +127,7 @@ def goals_table(rows: Iterable[Row]) -> str:
 
 
 def write(output: Path, rows: Sequence[Row], machine: Mapping[str, str], warnings: Sequence[str]) -> None:
-    """Write what there is. Done after each row: an interrupted comparison keeps what it has measured."""
+    """Write all rows so far. Call it after each row: an interrupted comparison then keeps those it has measured."""
     remarks = [*(f"{name}: {value}" for name, value in machine.items()), *warnings]
     sections = {"Goals": goals_table(rows)}
     shared = [row for row in rows if row.share is not None]

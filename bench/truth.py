@@ -1,4 +1,4 @@
-"""What the server of known latency (servers/c_latency.c) has recorded: the true times, and when messages came."""
+"""The record of the server of known latency (servers/c_latency.c): true times, and the arrivals of messages."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Truth:
 
 
 def exponential_distance(distances: Sequence[float], rate: float) -> float:
-    """The Kolmogorov-Smirnov distance between what came and Poisson arrivals.
+    """The Kolmogorov-Smirnov distance between the real arrivals and Poisson arrivals.
 
     It is the largest difference of the two distribution functions. Chance alone makes it 0.87 / sqrt(n) on average.
 
@@ -79,7 +79,7 @@ def exponential_distance(distances: Sequence[float], rate: float) -> float:
 
 
 def unevenness(distances: Sequence[float], rate: float) -> float:
-    """The share of arrivals further from the one before than a tenth of the planned distance says.
+    """The share of arrivals whose distance from the one before is wrong by more than a tenth of the planned one.
 
     The Kolmogorov-Smirnov distance from arrivals that are exactly even tells nothing: whatever the error, half of the
     distances are shorter than planned, which makes it 0.5. So a tenth of the distance is not counted as an error.

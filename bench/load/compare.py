@@ -98,7 +98,7 @@ class LoadBench:
     Attributes:
         server_cpu: the core of the server.
         locust_cpu: the core of Locust.
-        log: what servers and Locust write to stderr.
+        log: the stderr of servers and the output of Locust.
     """
 
     server_cpu: int

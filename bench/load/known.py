@@ -1,4 +1,4 @@
-"""Runs a load generator against the server of known latency and compares what both say."""
+"""Runs a load generator against the server of known latency and compares the times of both."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LONGEST_RUN: Final = 300.0  # seconds
 
 @dataclass(frozen=True)
 class Case:
-    """What a generator is made to do.
+    """The work of one run.
 
     Attributes:
         generator: OURS or USUAL.
@@ -53,7 +53,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Plan:
-    """What became of a plan of arrivals.
+    """A plan of arrivals beside the real ones.
 
     Attributes:
         planned, sent: instants that fell due, and tasks that began, in the whole run.
@@ -77,7 +77,7 @@ class Observed:
         taken: per cent of a core's time that others had, on the worse core.
         true: percentiles of the server's record.
         reported: those that the generator reports, by the name of the time; infinite where none is.
-        delays: p99 of what a generator knows of its own delays, by the name of the delay.
+        delays: p99 of the delays that the generator reports of itself, by the name of the delay.
         verdict: of the generator on the run.
         plan: None in a closed run, or of a generator that has none.
     """
@@ -99,7 +99,7 @@ class Load:
     Attributes:
         server_cpu: the core of the server.
         locust_cpu: the core of Locust.
-        log: what both write to stderr.
+        log: the stderr of the server and the output of Locust.
     """
 
     server_cpu: int
@@ -167,7 +167,7 @@ def _locust(case: Case, window: float, port: int, folder: Path) -> Locust:
 
 
 def _usual(folder: Path, begin: dict[str, float], end: dict[str, float], busy: float, taken: float) -> Observed:
-    """What Locust's own statistics say."""
+    """A run by Locust's own statistics."""
     truth = Truth.read(folder / "record", int(begin["epoch"] * 1e9), int(end["epoch"] * 1e9))
     return Observed(
         busy=busy,
@@ -179,7 +179,7 @@ def _usual(folder: Path, begin: dict[str, float], end: dict[str, float], busy: f
 
 
 def _ours(case: Case, folder: Path, busy: float, taken: float) -> Observed:
-    """What the result of the run says."""
+    """A run by the result that our load test wrote."""
     result = json.loads((folder / "result").read_text())
     row = next((row for row in result["rows"] if row["name"] == "echo"), None)
     if row is None:

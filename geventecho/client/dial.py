@@ -51,7 +51,7 @@ def dial(
         timeout: seconds for everything, the name included; None waits as long as the kernel does.
         source: local IP address to connect from, and port (0 for any).
         nodelay: send small messages at once (TCP_NODELAY, tcp(7)).
-        stamped: have the kernel stamp what arrives, from the first segment on.
+        stamped: have the kernel stamp arrivals, from the first segment on; not on a Unix socket.
 
     Returns:
         The connected socket and the address it was connected to.

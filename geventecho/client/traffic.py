@@ -1,4 +1,4 @@
-"""Traffic: what one connection has carried, and when.
+"""The traffic of one connection: its bytes and its times.
 
 All times are nanoseconds as time.perf_counter_ns() counts.
 """
@@ -30,7 +30,7 @@ class Traffic:
         is_timed: whether the times are kept.
         sent_at: just before the first send(2) of the exchange.
         first_at: when the first piece of its reply arrived. A piece is what one recv(2) returns.
-        arrived_at: when the last piece arrived; 0 where nobody knows, because the clock of the stamps was stepped.
+        arrived_at: when the last piece arrived; 0 where that is unknown, because the clock of the stamps was stepped.
         read_at: when we had read that piece; 0 where it has no stamp.
     """
 
@@ -52,7 +52,7 @@ class Traffic:
             clock: converts them.
 
         Returns:
-            What receives instead of the socket's `recv`.
+            The function to receive with, instead of the socket's `recv`.
         """
         self.is_timed = True
         self._clock = clock
@@ -65,22 +65,22 @@ class Traffic:
         return self._receive_stamped
 
     def begin(self) -> None:
-        """An exchange begins by its first send(2)."""
+        """Begin an exchange. Call it just before its first send(2)."""
         self.first_at = 0
         self.sent_at = self._clock.monotonic()
 
     def begin_message(self) -> None:
-        """A message begins by its first send(2). Another greenlet may be receiving meanwhile."""
+        """Begin a message. Unlike `begin` it keeps the times of a reply that another greenlet may be receiving."""
         self.sent_at = self._clock.monotonic()
 
     def end(self) -> None:
-        """The exchange is over with its last byte sent, because there is no reply to it."""
+        """End an exchange without a reply. Call it when its last byte is sent."""
         self.first_at = self.arrived_at = self._clock.monotonic()
         self.read_at = 0
 
     @property
     def seconds(self) -> float:
-        """From the send to the arrival of the whole reply; to its reading, where nobody knows the arrival."""
+        """From the send to the arrival of the whole reply, or to the read where the arrival is unknown."""
         known = self.arrived_at > self.sent_at
         return ((self.arrived_at if known else self.read_at) - self.sent_at) / NANOSECONDS
 

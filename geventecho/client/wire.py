@@ -48,7 +48,7 @@ class Wire:
     Attributes:
         poll: poll(0) is true when there is something to read: a byte, the FIN or an error. It costs a third of a
             receive that fails.
-        traffic: what it has carried.
+        traffic: its bytes and, with a clock, its times.
     """
 
     __slots__ = (
@@ -239,7 +239,7 @@ class Wire:
             timer.stop()
 
     def _echo_rest(self, payload: bytes | memoryview, sent: int, reply: bytes, seconds: float | None) -> bytes:
-        """Go on with an echo of which so many bytes were sent and `reply` came back; returns what came after it."""
+        """Finish an echo: `sent` bytes are sent and `reply` is read. Returns the bytes after the echo."""
         reader = EchoReader(payload, self._target)
         if reply:
             reader.feed(reply)

@@ -31,7 +31,7 @@ READINGS: Final = 5
 
 
 def stamp_arrivals(sock: socket.socket) -> None:
-    """Have the kernel stamp what arrives at a socket that is not a Unix one."""
+    """Have the kernel stamp the bytes that arrive at a TCP socket."""
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
 
@@ -43,7 +43,7 @@ class StampClock:
         wall: nanoseconds of CLOCK_REALTIME.
 
     Attributes:
-        offset: what `wall` is more than `monotonic`.
+        offset: `wall` minus `monotonic`.
         steps: how many steps were noticed.
     """
 
@@ -64,7 +64,7 @@ class StampClock:
 
         Returns:
             When the bytes arrived; 0 if the stamp says that this was after they were read. A stamp that was made before
-            a step and is converted after it may be wrong: what is read first after a change of `steps` is not sure.
+            a step and is converted after it may be wrong: do not use the first arrival after a change of `steps`.
         """
         # A thread that loses its core between the two readings sees a change that goes away. A step stays.
         if not -NEAR < self.wall() - read - self.offset < NEAR:

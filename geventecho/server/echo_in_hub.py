@@ -40,8 +40,9 @@ class Buffer:
 
     Attributes:
         memory: all of it.
-        message: its first `size` bytes. Most messages are as long as the last one: a new slice for each costs a tenth
-            of the instructions.
+        message: its first `size` bytes, kept because most messages are as long as the last one: a new slice for each
+            costs a tenth of the instructions.
+        size: of the last message, in bytes.
     """
 
     __slots__ = ("memory", "message", "size")
@@ -64,7 +65,7 @@ class SharedBuffers:
 
     Attributes:
         hub: the hub.
-        buffer: what it holds is sent, or copied, before another connection runs.
+        buffer: its bytes are sent, or copied, before another connection runs.
         pipe: for large messages.
     """
 

@@ -116,7 +116,7 @@ def test_a_step_of_the_clock_costs_each_connection_one_arrival(honest: peers.Pee
         while not (one.traffic.read_at and other.traffic.read_at):
             one.echo(b"stamp this")
             other.echo(b"stamp this")
-        # The stamps are those of the real clock, so what was converted right before the step is right again after two.
+        # The stamps are of the real clock: they are converted right again when the second step has undone the first.
         for stepped in (step, 0):
             clocks.stepped = stepped
             for client in (one, other):

@@ -91,7 +91,7 @@ def test_it_is_less_late_than_a_timer_of_gevent() -> None:
     median_of(25, lateness, 0.0005, "seconds that a wake-up is late")
 
 
-def test_hastened_it_comes_before_what_else_is_ready() -> None:
+def test_a_hastened_timer_comes_before_other_ready_watchers() -> None:
     order: list[str] = []
     pipes = [os.pipe() for _ in range(2)]
     watchers = [gevent.get_hub().loop.io(reader, 1) for reader, _ in pipes]
