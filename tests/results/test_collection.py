@@ -118,6 +118,7 @@ def test_each_worker_has_its_counts_its_health_and_its_verdict() -> None:
     def add(collection: Collection) -> None:
         for second in range(20):
             collection.add("good", [(ECHO, block(START + second, [1000.0] * 40))], [health(START + second)])
+            collection.add("good", [(TASK, block(START + second, [1000.0] * 7, failed=3))])
             busy = health(START + second, cpu=0.97)
             collection.add("busy", [(ECHO, block(START + second, [1000.0] * 40, failed=1))], [busy])
         collection.timeline.ended = START + 20.0

@@ -125,3 +125,13 @@ def test_leave_one_worker_out(own: float, others: float, named: bool) -> None:
     assert bool(reasons) is named
     if named:
         assert reasons[0].startswith("worker w2: echo: the p99 is 3 ms, and 0.5")
+
+
+@pytest.mark.parametrize(("own", "others", "named"), [(368, 368, True), (367, 1_000, False), (1_000, 367, False)])
+def test_a_worker_is_named_where_both_sides_have_a_p99(own: int, others: int, named: bool) -> None:
+    """With 367 operations, it or the others have none."""
+    far = times(own)
+    far["response"] = Histogram()
+    far["response"].count_all([3_000_000] * own)
+    workers = [WorkerEvidence("w1", seconds(), {ECHO: times(others)}), WorkerEvidence("w2", seconds(), {ECHO: far})]
+    assert any("without this worker" in reason for reason in judge(run(workers=workers)).reasons) is named

@@ -33,6 +33,13 @@ def test_failed_and_dropped_operations_are_infinite_in_the_offered_percentiles_a
     assert (made.offered_us.mean, made.offered_us.max) == (100.0, 100.0), "of those that have a time"
 
 
+def test_dropped_instants_alone_make_a_row_and_their_offered_times_are_infinite() -> None:
+    made = row([block(START, [], dropped=50)], 1, ("TASK", "User"))
+    assert (made.ok, made.failed, made.dropped) == (0, 0, 50)
+    assert made.offered_us.p50 is not None
+    assert made.offered_us.p50.value == math.inf
+
+
 def test_half_of_the_operations_failing_leaves_the_good_median_unchanged() -> None:
     times = [float(time) for time in range(100, 200)]
     good = row([block(START + second, times) for second in range(MINUTE)], MINUTE)
@@ -49,6 +56,8 @@ def test_a_percentile_below_its_floor_is_withheld_and_says_what_is_missing() -> 
     assert "p95" not in few.missing["response_us"]
     enough = row([block(START, [100.0] * 368)], 10)
     assert enough.response_us.p99 is not None
+    lossy = row([block(START, [100.0] * 368, failed=92)], 10)
+    assert math.isclose(lossy.missing["offered_us"]["p99_9"], (3688 - 460) / 46.0, abs_tol=0.1), "lost ones count"
     # 3,688 samples at 36.8 a second, of which 368 are there.
     assert math.isclose(enough.missing["response_us"]["p99_9"], (3688 - 368) / 36.8, abs_tol=0.1)
 

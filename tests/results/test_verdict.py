@@ -82,6 +82,8 @@ def test_a_server_that_is_down_is_named(health: Sequence[HealthSecond]) -> None:
     reasons = judge(run(health, {}, rows=[down])).reasons
     (reason,) = [reason for reason in reasons if reason.startswith("offered ")]
     assert reason.endswith(": 29 of 29 connects and log-ins failed; is the server up, and is the address right?")
+    both = judge(run(seconds(dropped=10, waited=200, cpu=1.0), rows=[down])).reasons
+    assert ": 29 of 29 connects and log-ins failed" in " ".join(both), "before a generator that could not keep up"
     up = RowEvidence("TCP", "connect", times(50), (), failed=50)
     assert ": all users were busy" in " ".join(judge(run(health, rows=[up])).reasons)
 
