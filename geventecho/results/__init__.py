@@ -5,7 +5,7 @@ Nothing here knows Locust, sockets or processes, so each rule is tested with val
 
 from __future__ import annotations
 
-from geventecho.results.blocks import OTHER, TIMES, Block, Blocks, Record, RowKey
+from geventecho.results.blocks import OTHER, TIMES, Block, Record, RowKey
 from geventecho.results.collection import Collection
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
 from geventecho.results.figures import TASK, rows_of, worker_of
@@ -36,7 +36,6 @@ __all__ = [
     "TRUSTED",
     "Account",
     "Block",
-    "Blocks",
     "Collection",
     "Estimate",
     "Evidence",

@@ -12,8 +12,8 @@ from typing import Final
 
 from geventecho.histogram import Histogram
 from geventecho.results.blocks import TIMES, Block, Record, RowKey
-from geventecho.results.evidence import HealthSecond
-from geventecho.results.intervals import FLOORS, Estimate, Percentile, estimate
+from geventecho.results.evidence import P99_FLOOR, HealthSecond
+from geventecho.results.intervals import Estimate, Percentile, estimate
 from geventecho.results.result import PERCENTILES, Intervals, Row, Times, Worker
 from geventecho.results.timeline import Span
 from geventecho.results.verdict import Verdict
@@ -121,12 +121,15 @@ def _failed_times(blocks: Sequence[Block]) -> dict[str, Times]:
 
 
 def _times(found: Estimate, whole: Histogram) -> Times:
-    percentiles = {key: _microseconds(found.percentiles[percent]) for key, percent in PERCENTILES.items()}
-    mean, largest = (None if seconds is None else round(seconds * 1e6, 1) for seconds in (whole.mean, whole.max))
-    return Times(**percentiles, mean=mean, max=largest)
+    percentiles = {key: _percentile(found.percentiles[percent]) for key, percent in PERCENTILES.items()}
+    return Times(**percentiles, mean=_in_microseconds(whole.mean), max=_in_microseconds(whole.max))
 
 
-def _microseconds(percentile: Percentile | None) -> Percentile | None:
+def _in_microseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1e6, 1)
+
+
+def _percentile(percentile: Percentile | None) -> Percentile | None:
     if percentile is None:
         return None
     return Percentile(*(round(time / 1000, 1) for time in (percentile.value, percentile.low, percentile.high)))
@@ -171,8 +174,7 @@ def worker_of(
 
     def p99(of: str) -> float | None:
         whole = _sum(block.times[of] for block in operations)
-        seconds = whole.percentile(99) if whole.count >= FLOORS[99] else None
-        return None if seconds is None else round(seconds * 1e6, 1)
+        return _in_microseconds(whole.percentile(99)) if whole.count >= P99_FLOOR else None
 
     return Worker(
         id=name,
@@ -186,8 +188,8 @@ def worker_of(
         run_queue_wait=_mean(second.wait for second in health),
         throttled=_mean(second.throttled for second in health),
         steal=_mean(second.steal for second in health),
-        loop_lag_us=max((round(second.lag * 1e6, 1) for second in health), default=None),
-        usual_loop_lag_us=round(median(second.lag for second in health) * 1e6, 1) if health else None,
+        loop_lag_us=_in_microseconds(max((second.lag for second in health), default=None)),
+        usual_loop_lag_us=_in_microseconds(median(second.lag for second in health)) if health else None,
         generator_delay_p99_us=p99("generator_delay"),
         read_delay_p99_us=p99("read_delay"),
         users=max((second.users for second in health), default=None),

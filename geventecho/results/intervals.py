@@ -37,7 +37,7 @@ from typing import Final
 
 from geventecho.histogram import NANOSECONDS, Histogram, middle
 
-__all__ = ["FLOORS", "QUANTILES", "Estimate", "Percentile", "enclosing_rank", "estimate"]
+__all__ = ["FLOORS", "Estimate", "Percentile", "enclosing_rank", "estimate"]
 
 QUANTILES: Final = (50, 90, 95, 99, 99.9, 99.99)
 TAIL: Final = 0.025  # on each side of an interval of 95 %

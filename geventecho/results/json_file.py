@@ -13,7 +13,7 @@ from typing import Any, Final
 from geventecho.errors import ConfigError
 from geventecho.results.result import Result
 
-__all__ = ["LOST", "as_json", "check_path", "write_json"]
+__all__ = ["as_json", "check_path", "write_json"]
 
 LOST: Final = "lost"
 """An infinite time: that of an operation that was dropped or failed. JSON has no number for it."""

@@ -11,7 +11,7 @@ from geventecho.results.intervals import Percentile
 from geventecho.results.result import Result, Row, Times
 from geventecho.results.verdict import TRUSTED, Verdict
 
-__all__ = ["printable", "table", "verdict_lines"]
+__all__ = ["table", "verdict_lines"]
 
 SHOWN: Final = {"p50": "p50", "p99": "p99", "p99_9": "p99.9"}
 """The percentiles that are shown, with their headings."""
@@ -39,16 +39,16 @@ def table(result: Result) -> str:
 def verdict_lines(verdict: Verdict) -> str:
     """Return a verdict, and a line for each of its reasons. The rules look at no percentile above p99."""
     status = f"{verdict.status} (up to p99)" if verdict.status == TRUSTED else verdict.status
-    return "\n  ".join(map(printable, [f"verdict: {status}", *verdict.reasons]))
+    return "\n  ".join(map(_printable, [f"verdict: {status}", *verdict.reasons]))
 
 
-def printable(text: str) -> str:
+def _printable(text: str) -> str:
     """Return a text that a peer may have made, with escapes for characters that could command a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _row(row: Row, missing: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
-    name = printable(f"{row.type} {row.name}")
+    name = _printable(f"{row.type} {row.name}")
     shown = name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
     dropped = f", {row.dropped} dropped" if row.dropped else ""
     yield f"{shown}: {row.ok} ok, {row.failed} failed{dropped}, {_rate(row.rate)} good/s"
