@@ -6,6 +6,7 @@ import dataclasses
 import math
 from itertools import permutations
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -110,8 +111,12 @@ def test_at_most_a_hundred_stages_have_rows_and_the_rest_is_counted() -> None:
         collection.add("w", [(TASK, block(START + second, [100.0] * 10)) for second in range(120)])
         collection.timeline.ended = START + 120.0
 
-    stages, left_out = collect(add).stages(END, no_pause)
+    collection = collect(add)
+    stages, left_out = collection.stages(END, no_pause)
     assert (len(stages), left_out) == (100, 20)
+    with patch("geventecho.results.collection.MOST_STAGE_ROWS", 30):
+        stages, left_out = collection.stages(END, no_pause)
+    assert (len(stages), left_out) == (30, 90)
 
 
 def test_each_worker_has_its_counts_its_health_and_its_verdict() -> None:

@@ -135,3 +135,11 @@ def test_a_worker_is_named_where_both_sides_have_a_p99(own: int, others: int, na
     far["response"].count_all([3_000_000] * own)
     workers = [WorkerEvidence("w1", seconds(), {ECHO: times(others)}), WorkerEvidence("w2", seconds(), {ECHO: far})]
     assert any("without this worker" in reason for reason in judge(run(workers=workers)).reasons) is named
+
+
+def test_a_tail_of_two_in_a_hundred_names_no_worker() -> None:
+    """By chance, one worker may have the slowest of all operations: 3 in 100 must be slow."""
+    workers = [
+        WorkerEvidence(name, seconds(), {ECHO: times(1_000, response=p99)}) for name, p99 in (("w1", 0.5), ("w2", 3.0))
+    ]
+    assert judge(run(workers=workers)).reasons == ()

@@ -82,6 +82,8 @@ def test_the_intervals_say_how_they_were_found() -> None:
     many = row([block(START + second, [100.0 + second % 2] * 50) for second in range(MINUTE)], MINUTE)
     assert (few.intervals.method, few.intervals.blocks) == ("order statistics", 5)
     assert (many.intervals.method, many.intervals.blocks, many.intervals.block_s) == ("bootstrap", MINUTE, 1)
+    long = row([block(START + second, [100.0] * 2) for second in range(241)], 241)
+    assert (long.ok, long.intervals.blocks, long.intervals.block_s) == (482, 121, 2), "at most 240 blocks"
 
 
 def test_rows_are_those_of_the_part_and_tasks_are_last() -> None:
