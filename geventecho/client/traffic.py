@@ -58,7 +58,7 @@ class Traffic:
         self._clock = clock
         self._steps = clock.steps
         self._recv: Callable[..., Any]
-        if sock.family == socket.AF_UNIX:
+        if sock.family == socket.AF_UNIX:  # there recvmsg(2) would take descriptors that the peer passes
             self._recv = sock._sock.recv
             return self._receive
         self._recv = sock._sock.recvmsg

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from geventecho.client import Client, connect
 from geventecho.client.dial import dial
 from geventecho.client.wire import Wire
 from geventecho.framing import Exactly, NoReply
-from geventecho.net import StampClock
+from geventecho.net import CLOCK, StampClock
 from geventecho.net.stamps import SO_TIMESTAMPNS
 from geventecho.server import EchoServer
 from tests.support import peers
@@ -138,6 +139,15 @@ def test_a_unix_socket_has_no_stamps(tmp_path: Path) -> None:
         traffic = client.traffic
         assert traffic.sent_at < traffic.first_at <= traffic.arrived_at < perf_counter_ns()
         assert traffic.read_at == 0
+        assert client._wire.sock.getsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS) == 0
+
+
+def test_a_descriptor_that_a_unix_peer_passes_is_no_stamp() -> None:
+    address = Address.of("unix:/pair")
+    near, far = gevent.socket.socketpair()
+    with far, Client(Wire(near, address, UNIT, CLOCK), address, "") as client:
+        far.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", far.fileno()))])
+        assert client.receive(Exactly(1)) == b"x"
 
 
 def test_a_client_that_was_not_asked_keeps_none(client: Client) -> None:
