@@ -1,4 +1,4 @@
-"""How well this process can measure: once a second, what the event loop and the operating system say about it.
+"""Samples of how well this process can measure: once a second, from the event loop and the operating system.
 
 A timer ticks on the event loop. A tick that comes late means that the loop did something else for so long: it served
 other users, collected garbage, waited for a core, or the whole process was stopped. Whatever delays a tick delays the

@@ -27,14 +27,19 @@ __all__ = ["Latencies", "Sample", "latencies_of"]
 
 
 Sample: TypeAlias = tuple[int, int, int, int, int, int, int]
-"""One operation: five instants, of time.perf_counter_ns(), and two numbers of bytes.
+"""One operation: five instants of time.perf_counter_ns(), then the bytes sent and the bytes received.
 
-When it began (or should have, by a plan), was sent, had the first piece of its reply arrive, had all of it arrive, and
-had read it; then bytes sent and received. It was sent at 0 if it sends nothing, and read at 0 if the kernel did not say
-when it arrived: the arrivals are then those of the reading. It arrived at 0 if the clock of the arrivals was stepped.
+The instants, in this order:
+
+- its beginning, or the instant at which it should have begun by a plan;
+- its first send; 0 if it sends nothing;
+- the arrival of the first piece of its reply;
+- the arrival of the last piece; 0 if the clock of the arrivals was stepped;
+- the reading of the last piece; 0 if the kernel did not tell the arrivals, which are then instants of reading.
 """
-# Those of a sample, and a mark: bytes of its reply, if Locust's statistics are to count it, or what else it is.
 FIELDS: Final = 8
+"""Numbers kept of an operation: its sample and a mark. The mark is the length of its reply if Locust's statistics are
+still to count it; else it is `GOOD` or `FAILED`."""
 GOOD: Final = -1
 FAILED: Final = -2
 ARRIVED: Final = 3
@@ -113,13 +118,15 @@ class Row:
         return block
 
     def count(self) -> None:
-        """Count all operations into blocks, and in Locust's statistics those that are marked."""
+        """Count all operations in blocks. Those that Locust's statistics are to count are kept for `log`."""
         stored, self._stored = self._stored, []
         columns = [stored[field::FIELDS] for field in range(FIELDS)]
         marks = columns[-1]
-        if marks and min(marks) >= 0:
+        if not marks:
+            return
+        if min(marks) >= 0:
             self._count_marked(columns)
-        elif marks:
+        else:
             self._count_marked(where(columns, lambda mark: mark >= 0))
             for block, part in self._by_second(where(columns, lambda mark: mark == GOOD)):
                 block.ok += len(count_times(block, block.times, part))
@@ -130,13 +137,12 @@ class Row:
         for block, part in self._by_second(columns):
             responses = count_times(block, block.times, part)
             block.ok += len(responses)
-            successes = self._successes
-            if second_of(successes.over_at) != block.start:
+            if second_of(self._successes.over_at) != block.start:
                 self.log()
             self._successes.add(responses, sum(part[-1]), part[ARRIVED][-1])
 
     def log(self) -> None:
-        """Count in Locust's statistics what is marked and counted here."""
+        """Count in Locust's statistics the marked operations that are counted here."""
         if self._successes:
             self._latencies.log(self._key, self._successes)
             self._successes = Successes()
@@ -231,12 +237,12 @@ class Latencies:
             successes.count(environment.stats, *key, (successes.over_at + CLOCK.offset) / NANOSECONDS)
 
     def record(self, key: RowKey, response: int, *, ok: bool) -> None:
-        """Count something that took so many nanoseconds until now and is no operation of a client, such as a task."""
+        """Count a task, or another span that is no operation of a client. It took so many nanoseconds until now."""
         now = perf_counter_ns()
         self.rows[key].add((now - response, 0, now, now, 0, 0, 0), GOOD if ok else FAILED)
 
     def take(self) -> Iterator[tuple[RowKey, Block]]:
-        """Hand over what was measured up to now, and forget it at once.
+        """Hand over the operations up to now, and forget them at once.
 
         Returns:
             Keys and blocks, of which some are counted only when they are asked for: many rows take long, so the caller

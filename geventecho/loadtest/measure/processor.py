@@ -1,4 +1,4 @@
-"""How much of the processor this process gets, as Linux counts it.
+"""The share of the processor that this process gets, as Linux counts it.
 
 Sources: proc(5) for /proc/stat; Documentation/scheduler/sched-stats.rst for schedstat, whose second number is the time
 that a thread was ready and waited for a core; Documentation/admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst for
@@ -22,7 +22,7 @@ IDLE, IOWAIT, STEAL, ALL_TIMES = 3, 4, 7, 8
 
 
 class Used(NamedTuple):
-    """What happened in a span; None where that is not known, as in a container without these files.
+    """The use of the processor in a span. A number is None where it is not known: a container may lack these files.
 
     Attributes:
         cpu: seconds for which the process ran, all threads added.
@@ -54,7 +54,7 @@ class Processor:
         self._last = self._counters()
 
     def used(self) -> Used:
-        """Return what was used since the last call. It takes 30 to 60 µs on two cores."""
+        """Return the use since the last call. It takes 30 to 60 µs on two cores."""
         now, last = self._counters(), self._last
         self._last = now
         cpu, wait, throttled, cores = now
@@ -122,9 +122,10 @@ def _text(path: Path) -> str:
 
 
 def cgroup_files(membership: str) -> list[tuple[Path, float]]:
-    """Where cpu.stat of a cgroup may be, and how many of its units of time are a second: the first that exists counts.
+    """The files that may be cpu.stat of a cgroup, each with its units of time in a second.
 
-    Within a container the path may be that of the host; the cgroup is then mounted as the root.
+    The first file that exists counts. Within a container the path may be that of the host; the cgroup is then mounted
+    as the root.
 
     Args:
         membership: /proc/self/cgroup.

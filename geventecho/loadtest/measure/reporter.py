@@ -16,18 +16,17 @@ from geventecho.loadtest.locust_internals import listeners_of
 from geventecho.loadtest.measure.account import ABORTS, Account, Failed, account_of, without_traceback
 from geventecho.loadtest.measure.latencies import Sample, latencies_of
 from geventecho.loadtest.measure.samples import show_sample
-from geventecho.loadtest.measure.tally import counter_of
+from geventecho.loadtest.measure.seconds import NANOSECONDS
+from geventecho.loadtest.measure.tally import MILLISECOND, counter_of
 
 __all__ = ["RECEIVE", "SEND", "TCP", "TRANSACTION", "Reporter"]
 
 TCP: Final = "TCP"
 TRANSACTION: Final = "TRANSACTION"
-NANOSECONDS: Final = 1_000_000_000
-PER_MILLISECOND: Final = 1e6
 
 
 class Way(Enum):
-    """What an operation does on its connection, and so which of the connection's times are its own."""
+    """The use that an operation makes of its connection. It tells which of the connection's times are its own."""
 
     EXCHANGE = "sends, and receives the reply"
     SEND = "sends only, or connects"
@@ -173,7 +172,7 @@ class Reporter:
         return begun, sent, now, now, 0, sent_now, received_now
 
     def settle(self, bytes_sent: int, bytes_received: int) -> None:
-        """So many bytes are in a sample that was made elsewhere."""
+        """Do not count so many bytes again: they are in a sample that was made elsewhere."""
         self._bytes_sent += bytes_sent
         self._bytes_received += bytes_received
 
@@ -202,7 +201,7 @@ class Reporter:
         self._fire(
             request_type=kind,
             name=name,
-            response_time=(arrived - begun) / PER_MILLISECOND,
+            response_time=(arrived - begun) / MILLISECOND,
             response_length=len(reply),
             response=reply,
             context=self._context(context),

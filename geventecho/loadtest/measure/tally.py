@@ -24,7 +24,7 @@ from locust.stats import RequestStats, StatsEntry
 from geventecho.loadtest.locust_internals import cache_response_times, listeners_of
 from geventecho.loadtest.measure.precision import bucket
 
-__all__ = ["LateStats", "Successes", "counter_of"]
+__all__ = ["MILLISECOND", "LateStats", "Successes", "counter_of"]
 
 # The functions that count a request: a plugin may have replaced one.
 STEPS = ((RequestStats, "log_request"), (StatsEntry, "log"))

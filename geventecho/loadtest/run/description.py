@@ -1,4 +1,4 @@
-"""What a run was made with: its target, its options, its machine."""
+"""The target, the options and the machine of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process measured, taken in parts: on a worker for each report, in a run of one process once a second."""
+"""Takes the blocks and the health of this process: on a worker for each report, else once a second."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Gathering:
         environment.events.test_start.add_listener(lambda **_: self._planner.take_dropped())
 
     def take_blocks(self) -> Iterator[tuple[RowKey, Block]]:
-        """Return what was measured since the last call, by row, and forget it at once. See `Latencies.take`."""
+        """Return the blocks since the last call, by row, and forget them at once. See `Latencies.take`."""
         return chain(self._latencies.take(), self._take_dropped())
 
     def take_health(self) -> list[list[Any]]:

@@ -65,7 +65,7 @@ class WorkerResults:
         with self._lock:  # the last report comes after all others
             for row, block in blocks:
                 packed.append([*row, block.pack()])
-                gevent.sleep(0)  # many rows take long, and no user would run
+                _pause()
 
 
 class Results:
@@ -202,7 +202,10 @@ class Results:
         )
 
     def _ahead(self, worker: str, clock: float | None) -> int:
-        """How many seconds a worker's clock is ahead of ours, as its first report shows; 0 where it may be the way."""
+        """The seconds that a worker's clock is ahead of ours, as its first report shows.
+
+        They are 0 where the difference may be the time that the report was on its way.
+        """
         if worker not in self._clocks:
             apart = 0.0 if clock is None else clock - seconds_now()
             self._clocks[worker] = round(apart) if abs(apart) > CLOCKS_APART else 0
@@ -220,10 +223,10 @@ class Results:
                 self._pending = self._gathering.take_blocks()
                 for block in self._pending:
                     collection.add(LOCAL, [block])
-                    gevent.sleep(0)  # many rows take long, and no user would run
+                    _pause()
 
     def _gather(self, collection: Collection) -> None:
-        """Take what this process has measured up to now."""
+        """Take the blocks and the health of this process up to now."""
         if self._gathering is not None:
             collection.add(LOCAL, (), self._gathering.take_health())
             for block in chain(self._pending, self._gathering.take_blocks()):
@@ -244,7 +247,7 @@ class Results:
         return worker_name(self._runner, worker) if isinstance(self._runner, MasterRunner) else worker
 
     def _watch_shape(self) -> None:
-        """Note what the shape asks for. The web UI may choose another shape for each test."""
+        """Note the users and the spawn rate that the shape asks for. The web UI may change the shape for each test."""
         shape = self._environment.shape_class
         if shape is None or shape is self._shape:
             return
@@ -266,7 +269,7 @@ class Results:
 
 
 def _pause() -> None:
-    """Let the others run: the heartbeats of the workers, for example."""
+    """Let the others run, such as users and the heartbeats of workers: many rows take long."""
     gevent.sleep(0)
 
 
