@@ -131,12 +131,23 @@ def test_each_worker_has_its_counts_its_health_and_its_verdict() -> None:
     verdict, workers = judged(collect(add), {"busy": "was lost", "gone": "was lost"})
     assert verdict.status == "incomplete"
     assert {"worker busy: was lost", "worker gone was lost"} <= set(verdict.reasons)
+    assert sum("was lost" in reason for reason in verdict.reasons) == 2, "each once"
     good, busy = workers
     assert (good.id, good.ok, good.failed, good.rate, good.cpu) == ("good", 800, 0, 40.0, 0.25)
     assert (busy.id, busy.failed, busy.cpu_max, busy.loop_lag_us) == ("busy", 20, 0.97, 1000.0)
     assert busy.verdict.status == "incomplete"
     assert busy.verdict.reasons[0] == "was lost"
     assert busy.generator_delay_p99_us is not None
+
+
+def test_tasks_are_no_operations_to_judge() -> None:
+    def add(collection: Collection) -> None:
+        for second in range(20):
+            collection.add("w", [(TASK, block(START + second, [1000.0] * 40))], [health(START + second)])
+        collection.timeline.ended = START + 20.0
+
+    verdict, (worker,) = judged(collect(add))
+    assert verdict.status == worker.verdict.status == "too-few-samples"
 
 
 def test_health_of_the_warm_up_is_not_judged() -> None:
