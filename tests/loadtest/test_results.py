@@ -292,6 +292,10 @@ def test_the_seconds_of_a_worker_are_moved_where_its_clock_is_far_from_the_maste
         assert run_script("results.clocks", peer.target) == {"day": 2, "moment": 0}
 
 
+def test_the_last_report_of_a_worker_comes_after_the_one_that_is_still_packed() -> None:
+    assert run_script("results.two_reports") == [["first", 3], ["last", 0]]
+
+
 def test_without_a_test_or_install_there_is_no_result() -> None:
     messages = run_script("results.none")
     assert messages == [

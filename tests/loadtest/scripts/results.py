@@ -13,7 +13,7 @@ from locust.runners import LocalRunner
 
 from geventecho.errors import ConfigError
 from geventecho.loadtest import Failed, TcpUser, install, result_of
-from geventecho.loadtest.measure import seconds_now
+from geventecho.loadtest.measure import latencies_of, seconds_now
 from geventecho.loadtest.run import results
 from geventecho.results import Block, Result, as_json, timeline
 from tests.support.harness import EchoUser
@@ -148,6 +148,24 @@ def clocks(target: str) -> dict[str, int]:
             results._results[environment].on_worker_report(worker, data)
     runner.stop()
     return {worker.id: worker.ok for worker in result_of(environment).workers if worker.id != results.LOCAL}
+
+
+def two_reports() -> list[tuple[str, int]]:
+    """A worker makes its last report while it still packs the one before: which is ready first, with how many rows."""
+    environment = Environment(user_classes=[EchoUser])
+    runner: Any = environment.create_local_runner()
+    worker = results.WorkerResults(environment, runner)
+    for number in range(3):
+        latencies_of(environment).record(("TASK", f"{number}"), 1000, ok=True)
+    ready = []
+
+    def report(name: str) -> None:
+        data: dict[str, Any] = {}
+        worker.on_report_to_master(data)
+        ready.append((name, len(data[results.BLOCKS])))
+
+    gevent.joinall([gevent.spawn(report, "first"), gevent.spawn(report, "last")])
+    return ready
 
 
 def none() -> list[str]:
