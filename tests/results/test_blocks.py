@@ -34,6 +34,9 @@ def test_a_merged_block_covers_both_and_adds_up() -> None:
         expected.times[name].count_all([100, 200])
     expected.failed_times["response"].count_all([10**9, 10**9])
     assert merged == expected
+    reverse = block(SECOND + 1, 200)
+    reverse.merge(block(SECOND, 100))
+    assert reverse == expected
 
 
 def test_the_compact_form_is_small() -> None:
@@ -176,3 +179,18 @@ def test_between_fills_gaps() -> None:
     record.add(ROW, Block(SECOND + 3, ok=1))
     assert [made.ok for made in record.rows[ROW].between(SECOND - 1, SECOND + 5)] == [0, 1, 0, 0, 1, 0]
     assert [made.start for made in record.rows[ROW].between(SECOND + 3, SECOND + 4)] == [SECOND + 3]
+
+
+def test_a_row_beyond_the_limit_goes_to_the_other_row_of_its_own_type() -> None:
+    record = Record()
+    with patch("geventecho.results.blocks.MOST_ROWS", 1):
+        record.add(ROW, Block(SECOND, ok=1))
+        record.add(("TASK", "User"), Block(SECOND, ok=1))
+    assert set(record.rows) == {("TASK", "User"), ("TCP", "other")}
+
+
+def test_a_merge_takes_the_boundaries_too() -> None:
+    one, other = Record(), Record()
+    other.boundaries.add(SECOND)
+    one.merge(other)
+    assert one.boundaries == {SECOND}

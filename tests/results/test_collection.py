@@ -93,13 +93,14 @@ def test_stages_have_their_own_rows_and_the_rate_that_was_achieved() -> None:
         collection.timeline.ended = START + 15.0
         for second in range(15):
             number = 10 if second < 5 else 18
-            collection.add("w", [(TASK, block(START + second, [100.0] * number, dropped=20 - number))])
+            made = block(START + second, [100.0] * (number - 2), failed=2, dropped=20 - number)
+            collection.add("w", [(TASK, made)])
 
     collection = collect(add)
     stages, left_out = collection.stages(END, no_pause)
     assert left_out == 0
     assert [(stage.start_s, stage.duration_s, stage.rows[0].ok, stage.rows[0].dropped) for stage in stages] == [
-        (0.0, 5.0, 50, 50), (5.0, 10.0, 180, 20),
+        (0.0, 5.0, 40, 50), (5.0, 10.0, 160, 20),
     ]  # fmt: skip
     assert [(stage.rate.planned, stage.rate.achieved) for stage in stages if stage.rate] == [(10.0, 10.0), (20.0, 18.0)]
 
@@ -150,11 +151,12 @@ def test_tasks_are_no_operations_to_judge() -> None:
     assert verdict.status == worker.verdict.status == "too-few-samples"
 
 
-def test_health_of_the_warm_up_is_not_judged() -> None:
+def test_health_before_and_after_the_measured_part_is_not_judged() -> None:
     def add(collection: Collection) -> None:
         for second in range(30):
             sample = health(START + second, cpu=0.99 if second < 5 else 0.1)
             collection.add("w", [(ECHO, block(START + second, [1000.0] * 40))], [sample])
+        collection.add("w", [], [health(START + 30, cpu=0.99)])
         collection.timeline.ended = START + 30.0
 
     _, (worker,) = judged(collect(add, warm_up=5.0))
@@ -177,11 +179,12 @@ def test_a_warm_up_that_is_not_over_is_a_reason(warm_up: float) -> None:
 def test_rows_beyond_the_limit_are_one_for_the_workers_too() -> None:
     def add(collection: Collection) -> None:
         for number in range(250):
-            collection.add("w", [(("TCP", f"row {number:03}"), block(START, [100.0]))])
+            collection.add("w", [(("TCP", f"row {number:03}"), block(START, [100.0] * 8))])
         collection.timeline.ended = START + 1.0
 
     collection = collect(add)
     rows, _ = collection.measured(END, no_pause)
     assert len(rows) == 201
     _, (worker,) = judged(collection)
-    assert worker.ok == 250
+    assert worker.ok == 2000
+    assert not any("a p99 needs" in reason for reason in worker.verdict.reasons), "the row of all others has one"

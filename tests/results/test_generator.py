@@ -16,14 +16,27 @@ def busy(share: float) -> list[HealthSecond]:
     return seconds(cpu=lambda number: 0.95 if number < share * 20 else 0.5)
 
 
+def one_wait(span: float) -> list[HealthSecond]:
+    """A sample with a wait, of that many seconds."""
+    return seconds(wait=lambda number: 0.3 if number == 7 else 0.0, span=lambda number: span if number == 7 else 1.0)
+
+
+def pauses(span: float) -> list[HealthSecond]:
+    """Pauses of 202 ms in all, in samples of that many seconds."""
+    return seconds(span=span, lag=lambda number: 0.0225 if number < 9 else 0.0004)
+
+
 STOPPED = seconds(lag=lambda number: 0.49 if number == 7 else 0.0004)
 FLAGGED = [
     ("event loop stood still", STOPPED, seconds(lag=lambda number: 0.15 if number == 7 else 0.0004)),
     ("event loop stood still", seconds(lag=0.021), seconds(lag=lambda number: 0.021 if number < 9 else 0.0004)),
+    ("event loop stood still", pauses(span=1.0), pauses(span=2.0)),
     ("had nothing left of its core", busy(0.25), busy(0.2)),
     ("had nothing left of its core", seconds(cpu=0.9), seconds(cpu=0.89)),
     ("had nothing left of its core", seconds(cpu=0.86, wait=0.045), seconds(cpu=0.86, wait=0.035)),
+    ("had nothing left of its core", seconds(2, cpu=0.95), seconds(1, cpu=0.95)),
     ("had no core", seconds(wait=0.051), seconds(wait=0.049)),
+    ("had no core", one_wait(span=5.0), one_wait(span=1.0)),
     ("was throttled", seconds(throttled=0.011), seconds(throttled=0.009)),
     ("hypervisor", seconds(steal=0.051), seconds(steal=0.049)),
     ("in half of the seconds", seconds(lag=0.0021), seconds(lag=0.0019)),
