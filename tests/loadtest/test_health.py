@@ -1,4 +1,4 @@
-"""What a process samples of itself."""
+"""The samples of a process's health."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_machine_that_was_suspended_says_so() -> None:
 
 
 def test_the_counts_of_each_second() -> None:
-    """They are differences, and add up; what was counted before the start is not in them."""
+    """They are differences, and add up. Counts from before the start are not in them."""
     samples = run_script("health.counted")
     assert len(samples) >= 2
     assert [sample["second"] for sample in samples] == sorted({sample["second"] for sample in samples})

@@ -1,4 +1,4 @@
-"""What is measured of each operation, by row and second."""
+"""The times and bytes of operations, by row and second."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALL_TIMES = ("response", "service", "generator_delay", "read_delay", "first_byte
 
 
 def counts(row: dict[str, Any], times: str = "times") -> list[int]:
-    """How many of each time were measured."""
+    """The number of measurements of each time."""
     return [row[times][name][0] for name in ALL_TIMES]
 
 
@@ -191,6 +191,10 @@ def test_operations_are_counted_in_the_second_they_ended_in() -> None:
     assert taken == [[-1, 2, 1, 3], [0, 2, 0, 2], [1, 1, 0, 1], [5, 2, 0, 2]]
     assert late == [[0, 1, 0, 1]], "what comes after the taking is not among it, though nothing was counted yet"
     assert nothing == []
+
+
+def test_locust_counts_operations_in_the_second_they_ended_in() -> None:
+    assert run_script("latencies.stock_seconds") == [2, 1]
 
 
 def test_counting_in_bulk_is_exact() -> None:

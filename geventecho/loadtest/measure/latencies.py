@@ -182,7 +182,7 @@ def count_times(block: Block, times: dict[str, Histogram], columns: Columns) -> 
 
 
 def differences(later: list[int], earlier: list[int], known: list[int]) -> list[int]:
-    """The times between two instants, where an instant is not 0."""
+    """The times between two instants of each operation, without the operations whose `known` instant is 0."""
     if 0 not in known:
         return [*map(sub, later, earlier)]
     return [end - begin for end, begin, is_known in zip(later, earlier, known, strict=True) if is_known]

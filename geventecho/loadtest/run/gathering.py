@@ -51,7 +51,7 @@ class Gathering:
         return [((TASK, name), Block(second, dropped=count)) for (second, name), count in counts.items()]
 
     def _weights(self) -> tuple[list[str], list[int]]:
-        """The user classes that follow the plan, and how many users of each run, or ran before the end."""
+        """The user classes that follow the plan, and the numbers of their users that run, or ran before the end."""
         names = [found.__name__ for found in self._environment.user_classes if issubclass(found, TcpUser)]
         if len(names) > 1 and self._environment.runner is not None:
             running = self._environment.runner.user_classes_count

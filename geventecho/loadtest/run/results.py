@@ -45,7 +45,7 @@ LOCAL: Final = "local"
 
 
 class WorkerResults:
-    """A worker's side: sends what it measured with each report.
+    """A worker's side: sends its blocks and its health with each report.
 
     Args:
         environment: Locust's.
@@ -150,7 +150,7 @@ class Results:
             self.on_reset_stats()
 
     def on_test_stopping(self, **_: Any) -> None:
-        """The test ends. What users still do counts, and the time that it takes does not."""
+        """The test ends. Operations that users still end count; the time for them does not."""
         if self._collection is not None and self._collection.timeline.ended is None:
             self._collection.timeline.ended = seconds_now()
 

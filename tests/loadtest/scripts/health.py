@@ -18,7 +18,7 @@ from geventecho.results import HealthSecond
 
 
 def sampled(health: Health) -> list[dict[str, Any]]:
-    """What was sampled, after the way from a worker to its master."""
+    """The samples, packed and unpacked as on the way from a worker to its master."""
     samples = msgpack.loads(msgpack.dumps(health.take()))
     assert health.take() == []
     return [asdict(HealthSecond(*sample)) for sample in samples]

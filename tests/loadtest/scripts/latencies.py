@@ -207,6 +207,18 @@ def seconds() -> list[Any]:
     ]
 
 
+def stock_seconds() -> list[int]:
+    """Operations that Locust's statistics have in each second, when those of two seconds are counted in one go."""
+    environment = Environment(user_classes=[EchoUser])
+    latencies = latencies_of(environment)
+    now = perf_counter_ns()
+    begins = now - (now + CLOCK.offset) % SECOND
+    for arrived in (begins - 2000, begins - 1000, begins):  # the statistics have floats: less would be lost
+        latencies.rows["TCP", "echo"].add((arrived - 9, arrived - 5, arrived, arrived, 0, 1, 2), 7)
+    latencies.count()
+    return [number for _, number in sorted(environment.stats.total.num_reqs_per_sec.items())]
+
+
 def bulk() -> dict[str, Any]:
     """Random operations, measured here and counted one by one; whether both are equal."""
     environment = Environment(user_classes=[EchoUser])
@@ -258,7 +270,7 @@ def bulk() -> dict[str, Any]:
 
 
 def nobody_takes() -> dict[str, Any]:
-    """A row of which nobody takes the blocks for 2,000 s; how many blocks it has, and whether all is there."""
+    """The numbers of blocks and of operations of a row, when nobody takes its blocks for 2,000 s."""
     latencies = latencies_of(Environment(user_classes=[EchoUser]))
     begun = perf_counter_ns()
     for second in range(2000):
@@ -273,7 +285,7 @@ def nobody_takes() -> dict[str, Any]:
 
 
 def others() -> dict[str, Any]:
-    """What is no operation of a client; and a test that begins anew."""
+    """The rows of a test without operations of a client, and those after a new test has begun."""
     environment = Environment(user_classes=[EchoUser])
     latencies = latencies_of(environment)
     latencies.record(("TASK", "User"), 5_000, ok=True)

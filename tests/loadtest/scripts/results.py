@@ -151,7 +151,7 @@ def clocks(target: str) -> dict[str, int]:
 
 
 def two_reports() -> list[tuple[str, int]]:
-    """A worker makes its last report while it still packs the one before: which is ready first, with how many rows."""
+    """A worker makes its last report while it still packs the one before. Both, as they get ready, with their rows."""
     environment = Environment(user_classes=[EchoUser])
     runner: Any = environment.create_local_runner()
     worker = results.WorkerResults(environment, runner)
