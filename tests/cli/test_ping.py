@@ -12,9 +12,12 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
+from typing import Any
 
+import gevent
 import pytest
 
+from geventecho.client import Client, Payload
 from geventecho.client.ping import SAMPLES_NEEDED, SURELY_LOST, Ping, Summary, pings
 from geventecho.errors import AddressError, ConfigError, ConnectRefused
 from tests.support import peers
@@ -53,6 +56,19 @@ class TestSeries:
             assert 0 < ping.seconds < 5
         assert (summary.sent, summary.lost, summary.lost_percent, summary.latency.count) == (5, 0, 0.0, 5)
         assert honest.accepted == 1, "one connection for all of them"
+
+    def test_a_time_ends_with_the_arrival_and_not_with_the_read(
+        self, honest: peers.Peer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        echo, held = Client.echo, UNIT / 3
+
+        def read_late(client: Client, payload: Payload, *, timeout: Any) -> Payload:
+            gevent.get_hub().loop.run_callback(time.sleep, held)  # once the echo waits; the peer answers meanwhile
+            return echo(client, payload, timeout=timeout)
+
+        monkeypatch.setattr(Client, "echo", read_late)
+        seconds = [ping.seconds or math.inf for ping in pings(honest.target, count=5, interval=0)]
+        assert statistics.median(seconds) < held / 2
 
     def test_the_payloads_differ(self) -> None:
         seen: list[bytes] = []
