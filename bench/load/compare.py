@@ -47,7 +47,7 @@ OTHERS: Final = (
 
 @dataclass(frozen=True)
 class Task:
-    """What a generator is made to do.
+    """The work of one run.
 
     Attributes:
         kind: "load", users that do not wait; "users", many of them that mostly wait; "lockstep", whether users that
@@ -123,7 +123,7 @@ class LoadBench:
         return runs
 
     def _run(self, generator: Generator, task: Task) -> tuple[Marks, dict[str, float]]:
-        """What Locust has measured, and what else had the two cores meanwhile."""
+        """The marks of Locust, and the time that others had of the two cores meanwhile."""
         program = (str(BENCH / "build" / generator.server), "0")
         with running(program, cpu=self.server_cpu, log=self.log) as server:
             watch = Watch(server, self.server_cpu, self.locust_cpu)

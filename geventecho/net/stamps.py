@@ -1,4 +1,4 @@
-"""The kernel's arrival times of what a socket receives, as time.perf_counter_ns() counts.
+"""The kernel's arrival times of the bytes of a socket, as time.perf_counter_ns() counts.
 
 With SO_TIMESTAMPNS (socket(7)) a recvmsg(2) also gives the time at which the last segment of its bytes arrived. Of a
 Unix socket there is none. The kernel begins to stamp a moment after the first socket of the machine asked for it.
