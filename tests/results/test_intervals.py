@@ -252,3 +252,18 @@ def test_of_a_thousand_runs_93_in_a_hundred_hold_the_truth(kind: str, rate: int,
     ideal = {percent: np.quantile(values[percent], 0.975) - np.quantile(values[percent], 0.025) for percent in held}
     assert min(held.values()) >= 930, held
     assert all(widths[percent] <= 1.6 * ideal[percent] for percent in held), (widths, ideal)
+
+
+def test_no_interval_is_narrower_than_that_of_independent_samples() -> None:
+    """The same samples in one block have the interval of order statistics."""
+    random = np.random.default_rng(1)
+    for each in (4, 20, 50, 200, 200, 200):
+        blocks = [counted((MEDIAN * np.exp(WITHIN * random.standard_normal(each))).astype(np.int64)) for _ in range(20)]
+        pooled = Histogram()
+        for block in blocks:
+            pooled.merge(block)
+        found, narrowest = estimate(blocks), estimate([pooled])
+        assert (found.method, narrowest.method) == ("bootstrap", "order statistics")
+        for percent in (percent for percent, known in found.percentiles.items() if known):
+            assert of(found, percent).low <= of(narrowest, percent).low
+            assert of(found, percent).high >= of(narrowest, percent).high
