@@ -257,7 +257,7 @@ def test_of_a_thousand_runs_93_in_a_hundred_hold_the_truth(kind: str, rate: int,
 def test_no_interval_is_narrower_than_that_of_independent_samples() -> None:
     """The same samples in one block have the interval of order statistics."""
     random = np.random.default_rng(1)
-    for each in (4, 20, 50, 200, 200, 200):
+    for each in (4, 20, 50, *[200] * 20):
         blocks = [counted((MEDIAN * np.exp(WITHIN * random.standard_normal(each))).astype(np.int64)) for _ in range(20)]
         pooled = Histogram()
         for block in blocks:
