@@ -5,7 +5,7 @@ The rules in generator.py and verdict.py read nothing else. All values cover the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
@@ -13,7 +13,16 @@ from geventecho.histogram import Histogram
 from geventecho.results.blocks import Block, RowKey
 from geventecho.results.intervals import FLOORS
 
-__all__ = ["P99_FLOOR", "Evidence", "HealthSecond", "RowEvidence", "RowSpan", "WorkerEvidence", "is_setup"]
+__all__ = [
+    "P99_FLOOR",
+    "Evidence",
+    "HealthSecond",
+    "RowEvidence",
+    "RowSpan",
+    "WorkerEvidence",
+    "is_setup",
+    "mean_over_time",
+]
 
 P99_FLOOR: Final = FLOORS[99]
 SETUP: Final = frozenset({"connect", "tls", "login"})
@@ -171,3 +180,9 @@ class Evidence:
 def is_setup(row: RowKey) -> bool:
     """Whether a row has connects, TLS handshakes or log-ins, by its name: `connect`, `tls`, `login`, `log-in`, …"""
     return row[1].lower().replace(" ", "").replace("-", "") in SETUP
+
+
+def mean_over_time(health: Sequence[HealthSecond], of: Callable[[HealthSecond], float | None]) -> float | None:
+    """The mean over the time for which it is known."""
+    known = [(value, second.span) for second in health if (value := of(second)) is not None]
+    return sum(value * span for value, span in known) / sum(span for _, span in known) if known else None

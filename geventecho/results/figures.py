@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from statistics import fmean, median
+from statistics import median
 from typing import Final
 
 from geventecho.histogram import Histogram
 from geventecho.results.blocks import TIMES, Block, Record, RowKey
-from geventecho.results.evidence import P99_FLOOR, HealthSecond
+from geventecho.results.evidence import P99_FLOOR, HealthSecond, mean_over_time
 from geventecho.results.intervals import Estimate, Percentile, estimate
 from geventecho.results.result import PERCENTILES, Intervals, Row, Times, Worker
 from geventecho.results.timeline import Span
@@ -182,12 +182,12 @@ def worker_of(
         ok=ok,
         failed=sum(block.failed for block in operations),
         rate=round(ok / duration, 3) if duration else 0.0,
-        cpu=_mean(second.cpu for second in health),
+        cpu=_share(health, lambda second: second.cpu),
         cpu_max=max((round(second.cpu, 4) for second in health), default=None),
-        core=_mean(second.core for second in health),
-        run_queue_wait=_mean(second.wait for second in health),
-        throttled=_mean(second.throttled for second in health),
-        steal=_mean(second.steal for second in health),
+        core=_share(health, lambda second: second.core),
+        run_queue_wait=_share(health, lambda second: second.wait),
+        throttled=_share(health, lambda second: second.throttled),
+        steal=_share(health, lambda second: second.steal),
         loop_lag_us=_in_microseconds(max((second.lag for second in health), default=None)),
         usual_loop_lag_us=_in_microseconds(median(second.lag for second in health)) if health else None,
         generator_delay_p99_us=p99("generator_delay"),
@@ -197,6 +197,6 @@ def worker_of(
     )
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return round(fmean(known), 4) if known else None
+def _share(health: Sequence[HealthSecond], of: Callable[[HealthSecond], float | None]) -> float | None:
+    mean = mean_over_time(health, of)
+    return None if mean is None else round(mean, 4)

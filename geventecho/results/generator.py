@@ -6,13 +6,13 @@ docs/verdict.md has the measurements behind the thresholds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, median
 from typing import Final
 
 from geventecho.histogram import Histogram
 from geventecho.results.blocks import RowKey
-from geventecho.results.evidence import P99_FLOOR, Evidence, HealthSecond, WorkerEvidence, is_setup
+from geventecho.results.evidence import P99_FLOOR, Evidence, HealthSecond, WorkerEvidence, is_setup, mean_over_time
 
 __all__ = ["could_not_keep_up", "delay_reasons", "generator_reasons", "in_words"]
 
@@ -65,18 +65,18 @@ def _processor_reasons(health: Sequence[HealthSecond]) -> Iterator[str]:
             f"{fmean(second.cpu for second in full):.0%} of the time, and waited for a core for "
             f"{fmean(second.wait or 0.0 for second in full):.0%}; add workers (--processes), or lower the load"
         )
-    wait = _mean(health, lambda second: second.wait)
+    wait = mean_over_time(health, lambda second: second.wait)
     if wait is not None and wait >= WITHOUT_CORE:
-        core = _mean(health, lambda second: second.core)
+        core = mean_over_time(health, lambda second: second.core)
         busy = f" (its cores were {core:.0%} busy)" if core is not None else ""
         yield (
             f"the process was ready to run and had no core for {wait:.1%} of the time{busy}: leave it a core that "
             "neither the server nor another program uses"
         )
-    throttled = _mean(health, lambda second: second.throttled)
+    throttled = mean_over_time(health, lambda second: second.throttled)
     if throttled is not None and throttled >= THROTTLED:
         yield f"the process was throttled for {throttled:.1%} of the time: its container needs more CPU"
-    steal = _mean(health, lambda second: second.steal)
+    steal = mean_over_time(health, lambda second: second.steal)
     if steal is not None and steal >= STOLEN:
         yield f"the hypervisor took {steal:.1%} of its cores' time: use a machine that has its cores to itself"
 
@@ -148,12 +148,6 @@ def _outlier_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str
                 f"{row[1]}: the p99 is {in_words(others.percentile(99) or 0.0)}, and {in_words(without)} without this "
                 "worker: look at its machine and its network"
             )
-
-
-def _mean(health: Sequence[HealthSecond], of: Callable[[HealthSecond], float | None]) -> float | None:
-    """The mean over the time for which it is known."""
-    known = [(value, second.span) for second in health if (value := of(second)) is not None]
-    return sum(value * span for value, span in known) / sum(span for _, span in known) if known else None
 
 
 def _p99(times: Mapping[str, Histogram], name: str) -> float | None:

@@ -1,11 +1,13 @@
-"""Rows of a result: counts, times, and percentiles that are withheld."""
+"""Rows and workers of a result: counts, times, and percentiles that are withheld."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from geventecho.results import Record, rows_of
+from geventecho.results import Record, Verdict, rows_of, worker_of
 from geventecho.results.timeline import Span
+from tests.results.evidence import QUIET
 from tests.results.samples import START, block, no_pause, row
 
 MINUTE = 60
@@ -94,3 +96,10 @@ def test_rows_are_those_of_the_part_and_tasks_are_last() -> None:
     found = rows_of(record, Span(START + 1, START + 10, 9.0), no_pause)
     assert [made.name for made, _ in found] == ["b", "a", "A"]
     assert list(rows_of(record, Span(START + 6, START + 10, 4.0), no_pause)) == []
+
+
+def test_the_shares_of_a_worker_are_means_over_the_time() -> None:
+    """A process that was stopped has a sample of several seconds, which counts as long as it is."""
+    health = [replace(QUIET, span=1.0, cpu=0.8, wait=None), replace(QUIET, span=3.0, cpu=0.2, wait=0.1)]
+    worker = worker_of("w1", Verdict("trusted", ()), {}, health, 4.0)
+    assert (worker.cpu, worker.run_queue_wait) == (0.35, 0.1)
