@@ -9,6 +9,7 @@ from geventecho.results.blocks import OTHER, TIMES, Block, Record, RowKey
 from geventecho.results.collection import Collection
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
 from geventecho.results.figures import TASK, rows_of, worker_of
+from geventecho.results.html import ASSETS, asset, page, report
 from geventecho.results.intervals import FLOORS, Estimate, Percentile, estimate
 from geventecho.results.json_file import as_json, check_path, write_json
 from geventecho.results.result import (
@@ -28,6 +29,7 @@ from geventecho.results.summary import table, verdict_lines
 from geventecho.results.verdict import TRUSTED, Verdict, judge, judge_worker
 
 __all__ = [
+    "ASSETS",
     "FLOORS",
     "OTHER",
     "SCHEMA",
@@ -56,10 +58,13 @@ __all__ = [
     "Worker",
     "WorkerEvidence",
     "as_json",
+    "asset",
     "check_path",
     "estimate",
     "judge",
     "judge_worker",
+    "page",
+    "report",
     "rows_of",
     "table",
     "verdict_lines",

@@ -64,8 +64,11 @@ def built(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return output, build(project, output)
 
 
-def modules() -> set[str]:
-    return {str(path.relative_to(ROOT)) for path in (ROOT / "geventecho").rglob("*.py")}
+def package_files() -> set[str]:
+    """The modules, and what they read: the page with its scripts."""
+    folder = ROOT / "geventecho"
+    data = [path for path in (folder / "results" / "html").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return {str(path.relative_to(ROOT)) for path in [*folder.rglob("*.py"), *data]}
 
 
 def wheel_names(folder: Path) -> set[str]:
@@ -83,15 +86,16 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: tuple[Path, str]) -
     info = f"geventecho-{geventecho.__version__}.dist-info"
     names = wheel_names(built[0])
     package = {name for name in names if not name.startswith(info)}
-    assert package == modules() | {"geventecho/py.typed"}
-    assert names - package >= {f"{info}/licenses/LICENSE", f"{info}/entry_points.txt", f"{info}/METADATA"}
+    assert package == package_files() | {"geventecho/py.typed"}
+    licenses = {f"{info}/licenses/LICENSE", f"{info}/licenses/geventecho/results/html/uplot/LICENSE"}
+    assert names - package >= licenses | {f"{info}/entry_points.txt", f"{info}/METADATA"}
 
 
 def test_the_sdist_holds_the_project(built: tuple[Path, str]) -> None:
     (sdist,) = built[0].glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert names >= modules() | {
+    assert names >= package_files() | {
         "LICENSE", "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml", "geventecho/py.typed",
         "requirements.txt", "requirements-dev.txt", "requirements-oldest.txt",
         "docs/load-testing.md", "docs/images/locust-ui.png", "loadtests/locustfile.py", "loadtests/any_tcp.py",

@@ -1,0 +1,317 @@
+// The JSON value of a Result (docs/result-schema.md) as text and tables.
+window.TcpTables = (() => {
+  "use strict";
+
+  const { NONE, bytes, count, rate, share, span, time, timeWithUnit } = window.TcpNumbers;
+  const { element, fill, list, setClass, setText, table } = window.TcpElements;
+
+  const PERCENTILES = { p50: "p50", p90: "p90", p95: "p95", p99: "p99", p99_9: "p99.9", p99_99: "p99.99" };
+  const PART_PERCENTILES = ["p50", "p90", "p99", "p99_9"];
+  const SETUP = ["connect", "tls", "login"];
+
+  function isSetup(row) {
+    return SETUP.includes(row.name.toLowerCase().replace(/[ -]/g, ""));
+  }
+
+  function nameOf(row) {
+    return `${row.type} ${row.name}`;
+  }
+
+  function sum(items, of) {
+    return items.reduce((total, item) => total + of(item), 0);
+  }
+
+  // Verdict and gates ---------------------------------------------------------------------------------------------
+
+  function statusText(verdict) {
+    return verdict.status === "trusted" ? "trusted (up to p99)" : verdict.status;
+  }
+
+  function statusTone(status) {
+    return { trusted: "good", "too-few-samples": "fair" }[status] ?? "bad";
+  }
+
+  function symbolOf(verdict) {
+    return verdict.status === "trusted" ? "\u2713" : "!";
+  }
+
+  function verdictSection(section) {
+    const symbol = element("span", { class: "symbol", "aria-hidden": "true" });
+    const status = element("span");
+    const line = element("p", {}, symbol, status);
+    const reasons = element("ul");
+    section.append(line, reasons);
+    const shown = list(reasons, "li");
+    return ({ verdict, state }) => {
+      setText(section.querySelector("h2"), state && state !== "stopped" ? "Verdict so far" : "Verdict");
+      setText(symbol, symbolOf(verdict));
+      setText(status, statusText(verdict));
+      setClass(section, statusTone(verdict.status));
+      shown.update(verdict.reasons);
+      return true;
+    };
+  }
+
+  function gatesSection(section) {
+    const shown = table(section, "Gates", ["Gate", ["Outcome", "words"], ["Found", "words"], ["Why not", "wide"]]);
+    return ({ gates }) => {
+      shown.update(gates.map(({ expression, met, value, reason }) => [
+        expression,
+        met ? { text: "\u2713 met", tone: "words good" } : { text: "\u2717 not met", tone: "words bad" },
+        { text: value || NONE, tone: "words" },
+        { text: reason, tone: "wide" },
+      ]));
+      return gates.length > 0;
+    };
+  }
+
+  // Key figures ---------------------------------------------------------------------------------------------------
+
+  function figures(value) {
+    const { account, connections, series } = value;
+    const isLive = value.state && value.state !== "stopped";
+    const now = (key) => series.run[key].at(-1) ?? null;
+    const measured = (key) => series.run[key].filter((one, index) => one !== null && series.at_s[index] >= series.measured_from_s);
+    const mean = (key) => (measured(key).length ? sum(measured(key), (one) => one) / measured(key).length : null);
+    const achieved = sum(value.rows.filter((row) => row.type === "TCP" && !isSetup(row)), (row) => row.rate);
+    const a_second = (key, shown) => (isLive ? `now ${shown(now(key))}/s` : `${shown(mean(key))}/s`);
+    const planned = account.planned ? `planned ${a_second("planned", rate).replace("now ", "")}` : "no planned rate";
+    const peak = series.run.users.filter((one) => one !== null);
+    return [
+      ["Good operations", `${rate(achieved)}/s`, isLive ? `now ${rate(now("achieved"))}/s, ${planned}` : planned],
+      ["Failed", count(account.failed),
+        `${account.started ? share(account.failed / account.started) : NONE} of ${count(account.started)} operations` +
+        (account.dropped ? `; ${count(account.dropped)} dropped` : "")],
+      ["Users", isLive ? count(now("users")) : count(peak.length ? Math.max(...peak) : null),
+        isLive ? `${count(now("in_flight"))} operations under way` : "at most, in the whole test"],
+      ["Connections open", count(connections.open), `${count(connections.opening)} opening, ${count(connections.lost)} lost`],
+      ["Connects", count(connections.connects),
+        `${count(connections.reconnects)} reconnects; ${isLive ? `${a_second("connects", rate)}, ` : ""}at most ${count(connections.peak)}/s`],
+      ["Sent", bytes(value.bytes_sent), a_second("bytes_sent", bytes)],
+      ["Received", bytes(value.bytes_received), a_second("bytes_received", bytes)],
+    ];
+  }
+
+  function figuresSection(section) {
+    const shown = [];
+    const tiles = element("dl");
+    section.append(tiles);
+    return (value) => {
+      figures(value).forEach(([label, text, note], index) => {
+        if (!shown[index]) {
+          shown.push(element("dd"));
+          tiles.append(element("div", {}, element("dt", {}, label), shown[index]));
+        }
+        fill(shown[index], { text, note });
+      });
+      return true;
+    };
+  }
+
+  // Rows ----------------------------------------------------------------------------------------------------------
+
+  function percentile(found, missing) {
+    if (!found) return { text: NONE, note: missing === undefined ? "" : `${count(Math.ceil(missing))} s more` };
+    return { text: time(found.value), note: `[${time(found.low)}, ${time(found.high)}]` };
+  }
+
+  // The seconds that are missing for percentiles, where more time would help.
+  function missingOf(row, users) {
+    const isOnce = isSetup(row) && row.ok + row.failed <= users;
+    return isOnce || !row.ok ? {} : row.missing;
+  }
+
+  function timesLine(label, times, missing = {}) {
+    const cells = Object.keys(PERCENTILES).map((key) => percentile(times[key], missing[key]));
+    return [label, ...cells, time(times.mean), time(times.max)];
+  }
+
+  function counts(row) {
+    const dropped = row.dropped ? `, ${count(row.dropped)} dropped` : "";
+    return `${count(row.ok)} ok, ${count(row.failed)} failed${dropped}, ${rate(row.rate)} good/s`;
+  }
+
+  function rowLines(row, users) {
+    const missing = missingOf(row, users);
+    const traffic = row.bytes_sent || row.bytes_received ? `, ${bytes(row.bytes_sent)} sent, ${bytes(row.bytes_received)} received` : "";
+    const lines = [[{ text: nameOf(row), note: counts(row) + traffic }], timesLine("response", row.response_us, missing.response_us)];
+    if (row.service_us.mean !== null) lines.push(timesLine("service", row.service_us, missing.service_us));
+    if (row.failed || row.dropped) lines.push(timesLine("offered", row.offered_us, missing.offered_us));
+    if (row.failed_times.response_us) lines.push(timesLine("until failure", row.failed_times.response_us));
+    return lines;
+  }
+
+  function usersOf(value) {
+    return sum(value.workers, (worker) => worker.users ?? 0);
+  }
+
+  function rowsSection(section) {
+    section.append(element("p", { class: "note" },
+      "Times are in ms, with their 95 % intervals. Response and service are of good operations; among those offered, " +
+      "failed and dropped ones are lost, which is infinitely long. A dash has too few samples, with the seconds that are missing."));
+    const others = element("p", { class: "note", dir: "auto" });
+    const shown = table(section, "Times of each row, in ms", ["", ...Object.values(PERCENTILES), "mean", "max"]);
+    section.append(others);
+    return (value) => {
+      shown.update(value.rows.length ? value.rows.flatMap((row) => rowLines(row, usersOf(value))) : [["No operation has ended in the measured part."]]);
+      setText(others, value.other_users);
+      return true;
+    };
+  }
+
+  function partLines(rows, users) {
+    return rows.map((row) => [
+      nameOf(row), count(row.ok), count(row.failed), count(row.dropped), rate(row.rate),
+      ...PART_PERCENTILES.map((key) => percentile(row.response_us[key], missingOf(row, users).response_us?.[key])),
+    ]);
+  }
+
+  const PART_HEADS = ["", "ok", "failed", "dropped", "good/s", ...PART_PERCENTILES.map((key) => PERCENTILES[key])];
+
+  function stageLines(stage, users) {
+    const facts = [`${span(stage.duration_s)} from ${span(stage.start_s)}`];
+    if (stage.users !== null) facts.push(`${count(stage.users)} users (${rate(stage.spawn_rate)}/s)`);
+    if (stage.rate) facts.push(`planned ${rate(stage.rate.planned)}/s, achieved ${rate(stage.rate.achieved)}/s`);
+    return [[facts.join("; ")], ...partLines(stage.rows, users)];
+  }
+
+  function stagesSection(section) {
+    const shown = table(section, "Stages, response times in ms", PART_HEADS);
+    const more = element("p", { class: "note" });
+    section.append(more);
+    return (value) => {
+      shown.update(value.stages.flatMap((stage) => stageLines(stage, usersOf(value))));
+      setText(more, value.stages_left_out ? `${count(value.stages_left_out)} more stages are left out.` : "");
+      return value.stages.length > 0;
+    };
+  }
+
+  function warmUpSection(section) {
+    const shown = table(section, "Warm-up, response times in ms", PART_HEADS);
+    return (value) => {
+      if (!value.warm_up) return false;
+      shown.update([[`${span(value.warm_up.duration_s)} before the measured part`], ...partLines(value.warm_up.rows, usersOf(value))]);
+      return true;
+    };
+  }
+
+  // Failures, account, workers ------------------------------------------------------------------------------------
+
+  function failuresSection(section) {
+    const shown = table(section, "Failures by kind, the most frequent first", ["Kind", "Count", ["Row", "words"], ["Sample", "wide"]]);
+    return ({ failures }) => {
+      shown.update(failures.map((one) => [
+        one.kind, count(one.count), { text: nameOf(one), tone: "words" }, { text: one.sample || NONE, tone: "wide code" },
+      ]));
+      return failures.length > 0;
+    };
+  }
+
+  // A sum as it is: while a test runs, some of it is still under way.
+  function equation(account, total, parts, rest) {
+    const left = account[total] - sum(parts, (part) => account[part]);
+    const terms = parts.map((part) => `${count(account[part])} ${part}`);
+    if (left) terms.push(`${count(left)} ${rest}`);
+    return `${count(account[total])} ${total} = ${terms.join(" + ")}`;
+  }
+
+  function accountSection(section) {
+    const lines = element("ul", { class: "sums" });
+    section.append(element("p", { class: "note" }, "Of the whole test, in all processes."), lines);
+    const shown = list(lines, "li");
+    return ({ account }) => {
+      const tasks = account.planned ? equation(account, "planned", ["sent", "dropped"], "waiting") : "no arrival rate: users waited between tasks";
+      shown.update([
+        { text: `Tasks: ${tasks}`, note: account.planned ? `${count(account.late)} of those sent began more than 1 ms late` : "" },
+        { text: `Operations: ${equation(account, "started", ["ok", "failed", "aborted"], "under way")}`,
+          note: `${count(account.connects)} of those started were connects, ${count(account.reconnects)} of them reconnects` },
+      ]);
+      return true;
+    };
+  }
+
+  const WORKER_HEADS = [
+    "", ["Verdict", "words"], "ok", "failed", "good/s", "CPU", "CPU, busiest second", "cores busy", "waits for a core", "throttled", "steal",
+    "loop lag, largest", "loop lag, usual", "generator delay p99", "read delay p99", "users", "in flight",
+  ];
+
+  // One worker has the reasons of the run.
+  function statusCell(verdict, isOnly) {
+    const tone = statusTone(verdict.status);
+    const note = isOnly ? "" : verdict.reasons.join("\n");
+    return { text: `${symbolOf(verdict)} ${statusText(verdict)}`, note, tone: `${note ? "wide" : "words"} ${tone}` };
+  }
+
+  function workersSection(section) {
+    const shown = table(section, "Workers: the processes with users", WORKER_HEADS);
+    return ({ workers }) => {
+      shown.update(workers.map((worker) => [
+        worker.id, statusCell(worker.verdict, workers.length === 1), count(worker.ok), count(worker.failed), rate(worker.rate),
+        ...["cpu", "cpu_max", "core", "run_queue_wait", "throttled", "steal"].map((key) => share(worker[key])),
+        ...["loop_lag_us", "usual_loop_lag_us", "generator_delay_p99_us", "read_delay_p99_us"].map((key) => timeWithUnit(worker[key])),
+        count(worker.users), count(worker.in_flight),
+      ]));
+      return workers.length > 0;
+    };
+  }
+
+  // How it was made -----------------------------------------------------------------------------------------------
+
+  function shellLine(argv) {
+    return argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`)).join(" ");
+  }
+
+  async function copy(text, source) {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // A page of http has no clipboard, except on localhost.
+      getSelection().selectAllChildren(source);
+      document.execCommand("copy");
+    }
+  }
+
+  function originSection(section) {
+    const line = element("code");
+    const button = element("button", { type: "button" }, "Copy");
+    const command = element("p", { class: "command" }, line, button);
+    button.addEventListener("click", () => copy(line.textContent, line).then(() => setText(button, "Copied")));
+    section.append(command);
+    const tables = element("div", { class: "pair" });
+    section.append(tables);
+    const options = table(tables, "Options that the figures depend on", ["Option", ["Value", "words"]]);
+    const environment = table(tables, "Environment", ["Fact", ["Value", "words"]]);
+    const facts = (mapping) => Object.entries(mapping).filter(([, fact]) => fact !== null)
+      .map(([key, fact]) => [key.replaceAll("_", " "), { text: String(fact), tone: "words" }]);
+    return (value) => {
+      command.hidden = !value.argv.length;
+      setText(line, shellLine(value.argv));
+      options.update(facts(value.command));
+      environment.update(facts({ "started at": value.started_at, "measured for": span(value.duration_s), ...value.environment }));
+      return true;
+    };
+  }
+
+  const SECTIONS = {
+    verdict: verdictSection, gates: gatesSection, figures: figuresSection, rows: rowsSection, failures: failuresSection,
+    account: accountSection, stages: stagesSection, "warm-up": warmUpSection, workers: workersSection, origin: originSection,
+  };
+
+  // Makes the sections of a document. Each shows itself where it has something to say.
+  function create(root) {
+    const sections = Object.entries(SECTIONS).map(([id, make]) => {
+      const section = root.getElementById(id);
+      return [section, make(section)];
+    });
+    return {
+      update(value) {
+        for (const [section, show] of sections) section.hidden = !show(value);
+      },
+      hide() {
+        for (const [section] of sections) section.hidden = true;
+      },
+    };
+  }
+
+  return { create, isSetup, nameOf, statusText };
+})();

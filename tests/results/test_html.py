@@ -1,0 +1,74 @@
+"""The page and the report: files, numbers and texts; and both in a real browser."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from geventecho.results import ASSETS, asset, page, report, table
+from tests.results.samples import START, block, row
+from tests.results.test_json_file import result
+
+FOLDER = Path(__file__).parents[2] / "geventecho" / "results" / "html"
+SCRIPTS = sorted(FOLDER.glob("*.js"))
+NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(NODE is None, reason="needs node")
+HOSTILE = "</script><script>alert(1)</script><!-- \u2028 & \" '"
+
+
+def node(*arguments: str) -> str:
+    assert NODE is not None
+    done = subprocess.run([NODE, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_page_asks_for_nothing_but_its_assets() -> None:
+    asked = re.findall(r'(?:src|href)="tcp/assets/([^"]+)"', page())
+    assert set(asked) == set(ASSETS)
+    assert all(asset(name) for name in asked)
+    assert "style=" not in page()
+    assert not re.search(r"\son\w+=", page())
+    with pytest.raises(KeyError):
+        asset("../__init__.py")
+
+
+def test_a_report_is_one_file_with_its_value() -> None:
+    made = result(row([block(START + second, [100.0] * 400) for second in range(12)], 12, ("TCP", HOSTILE)))
+    text = report(made)
+    assert not re.findall(r'(?:src|href)="(?!data:|\./|tcp/(?:report|result|rows)\.)', text)
+    assert "tcp/assets/" not in text
+    (embedded,) = re.findall(r'<script type="application/json" id="result">(.*?)</script>', text)
+    assert json.loads(embedded)["rows"][0]["name"] == HOSTILE
+    assert HOSTILE not in text
+    assert "<title>TCP load test of tcp://127.0.0.1:1, " in text
+    assert table(made).splitlines()[-1] in text, "without scripts it has the console's table"
+
+
+@needs_node
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.name))
+def test_the_scripts_are_javascript(script: Path) -> None:
+    node("--check", str(script))
+
+
+@needs_node
+def test_times_are_written_as_on_the_console(tmp_path: Path) -> None:
+    from geventecho.results.summary import _milliseconds
+
+    generator = random.Random(4)
+    times = [round(10 ** generator.uniform(-1, 7.9), 1) for _ in range(5000)]
+    times += [1125.0, 1135.0, 10_250.0, 10_350.0, 100_500.0, 101_500.0, 62.5, 187.5, 312.5, 99.9, 100.0, 999.4, 9994.9]
+    script = tmp_path / "times.js"
+    script.write_text(
+        f"globalThis.window = {{}}; require({str(FOLDER / 'numbers.js')!r});"
+        f"console.log(JSON.stringify({json.dumps(times)}.map(window.TcpNumbers.time)))"
+    )
+    written = json.loads(node(str(script)))
+    found = {time: (text, _milliseconds(time)) for time, text in zip(times, written, strict=True)}
+    assert {time: pair for time, pair in found.items() if pair[0] != pair[1]} == {}
