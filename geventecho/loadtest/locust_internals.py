@@ -12,12 +12,8 @@ missing                                                 then
 `User._taskset_instance`, `TaskSet._task_queue`         pauses only with the stop timeout
 `EventHook._handlers`, `_cache_response_times`          every operation fires Locust's event
 `bucket_response_time`                                  response times are rounded as Locust rounds them
-`to_dict`, `to_string`, `percentile`,                   that output shows whole milliseconds
-`_percentile_fields`
-`_requests_data_rows`                                   a CSV row without times has times of 0
+`to_dict`, `_percentile_fields`                         that output shows whole milliseconds
 `stats_writer`                                          Locust may log at the end that it wrote to a closed CSV file
-`get_stats_summary`, `get_percentile_stats_summary`      the printed tables have no name column in a narrow terminal
-`STATS_TYPE_WIDTH`, `STATS_NAME_WIDTH`                   the printed tables have columns of 8 and 60 characters
 `last_received_spawn_timestamp`, `spawning_greenlet`    users that a ramp-up starts after the last report are not in it
 `MasterRunner.clients`                                  a lost worker is waited for as long as a slow one; no worker
                                                         follows `--tcp-arrival-rate`, and an error says so
@@ -37,8 +33,7 @@ import logging
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from typing import Any, Final
@@ -192,18 +187,8 @@ class Part(Enum):
     """Rounds a response time, in milliseconds. Locust documents that it may be replaced."""
     ROW = (StatsEntry, "to_dict")
     """A row for the web UI and the HTML report."""
-    CONSOLE_ROW = (StatsEntry, "to_string")
-    """A row of the printed table of requests."""
-    CONSOLE_PERCENTILES = (StatsEntry, "percentile")
-    """A row of the printed table of percentiles."""
-    CONSOLE_TABLE = (stats, "get_stats_summary")
-    """The lines of the printed table of requests."""
-    CONSOLE_PERCENTILE_TABLE = (stats, "get_percentile_stats_summary")
-    """The lines of the printed table of percentiles."""
     CSV_PERCENTILES = (StatsCSV, "_percentile_fields")
     """The percentiles of a CSV row."""
-    CSV_ROWS = (StatsCSV, "_requests_data_rows")
-    """Writes the rows of the CSV file of requests."""
     CSV_WRITER = (StatsCSVFileWriter, "stats_writer")
     """Writes the CSV files every second, in a greenlet of its own."""
     DEFAULT_OPTIONS = (argument_parser, "default_args_dict")
@@ -221,25 +206,6 @@ def replace(part: Part, make: Callable[[Any], Callable[..., Any]]) -> None:
     stock = getattr(owner, name, None)
     if stock is not None and not stock.__module__.startswith("geventecho."):
         setattr(owner, name, make(stock))
-
-
-def table_widths() -> tuple[int, int]:
-    """Return the widths of the columns Type and Name in the printed table of percentiles, as they are now.
-
-    Locust takes the second from the terminal's width, and again when that changes.
-    """
-    return getattr(stats, "STATS_TYPE_WIDTH", 8), getattr(stats, "STATS_NAME_WIDTH", 60)
-
-
-@contextmanager
-def column_widths(type_width: int, name_width: int) -> Iterator[None]:
-    """Print the tables with other widths of the columns Type and Name, for as long as the block lasts."""
-    before = table_widths()
-    stats.STATS_TYPE_WIDTH, stats.STATS_NAME_WIDTH = type_width, name_width
-    try:
-        yield
-    finally:
-        stats.STATS_TYPE_WIDTH, stats.STATS_NAME_WIDTH = before
 
 
 # --- the end of a distributed run --------------------------------------------------------------------------------

@@ -197,6 +197,13 @@ def add_arguments(parser: LocustArgumentParser) -> None:
         help="Exit with 5 when the verdict on the last test is not `trusted`.",
         env_var="GEVENTECHO_LOADTEST_FAIL_ON_VERDICT",
     )
+    parser.add_argument(
+        "--tcp-locust-tables",
+        action="store_true",
+        include_in_web_ui=False,
+        help="Print Locust's own tables, too.",
+        env_var="GEVENTECHO_LOADTEST_LOCUST_TABLES",
+    )
 
 
 def _checked(parse: Callable[[str], Any]) -> Callable[[str], str]:

@@ -32,6 +32,8 @@ TESTS = ROOT / "tests"
 ECHO_USER = ROOT / "loadtests" / "locustfile.py"
 LOCUSTFILES = TESTS / "loadtest" / "locustfiles"
 COUNTING_USER = LOCUSTFILES / "counting.py"
+TABLES = {"GEVENTECHO_LOADTEST_LOCUST_TABLES": "true"}
+"""Has Locust print its tables every 2 seconds: tests see there how far a run has come."""
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -104,7 +106,7 @@ class LocustRun:
                     "--master-port", str(self.master_port), "--master-bind-port", str(self.master_port),
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True,
-                env=environment(FIRED=str(directory), **(extra or {})), preexec_fn=prepare,  # noqa: PLW1509
+                env=environment(FIRED=str(directory), **TABLES, **(extra or {})), preexec_fn=prepare,  # noqa: PLW1509
             )  # fmt: skip
         self._seen: set[psutil.Process] = set()
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import gevent
@@ -35,6 +36,9 @@ from geventecho.options import naming
 from geventecho.results import check_path
 
 __all__ = ["install", "listen"]
+
+LOCUST_TABLES: Final = "locust.stats_logger"
+"""The logger that prints Locust's tables, at level INFO."""
 
 # Seconds for the worker processes to exit once they were told to.
 EXIT_PATIENCE = 5.0
@@ -174,6 +178,8 @@ def _on_init(environment: Environment, runner: Runner | None, **_: Any) -> None:
         return
     if not isinstance(runner, WorkerRunner):
         _check_command_line(environment)
+    if not settings.options_of(environment).get("tcp_locust_tables"):
+        logging.getLogger(LOCUST_TABLES).setLevel(logging.WARNING)
     install(environment)
     # --run-time begins now. A timer counts from the time the loop last saw, which is that of the imports: a run of two
     # seconds could end in its first.

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import sys
-from unittest import mock
 
 import locust
 from locust import stats
@@ -31,15 +30,6 @@ class Only(BusyUser):
         self.client.echo(self.next_payload())
 
 
-def printed(counted: stats.RequestStats) -> list[str]:
-    """The lines of both tables."""
-    lines: list[str] = []
-    with mock.patch.object(stats.console_logger, "info", lines.append):
-        stats.print_stats(counted)
-        stats.print_percentile_stats(counted)
-    return lines
-
-
 def measure(user_class: type[BusyUser], listen: bool) -> dict[str, object]:
     run = Run(user_class, sys.argv[1], 20, listen=listen)
     install(run.environment)
@@ -48,10 +38,8 @@ def measure(user_class: type[BusyUser], listen: bool) -> dict[str, object]:
     result = run.finish()
     result["timed"] = [sum(total.response_times.values()), total.num_requests - total.num_none_requests]
     result["average"] = total.avg_response_time
-    # Every output can still be made.
     table = io.StringIO()
     stats.StatsCSV(run.environment, stats.PERCENTILES_TO_REPORT).requests_csv(csv.writer(table))
-    result["printed"] = "\n".join(printed(run.environment.stats)).count("echo")
     result["csv"] = next(int(row["Request Count"]) for row in csv.DictReader(io.StringIO(table.getvalue()))
                          if row["Name"] == "Aggregated")  # fmt: skip
     return result

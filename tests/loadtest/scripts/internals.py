@@ -9,7 +9,6 @@ import locust.argument_parser
 import locust.html
 import locust.main
 import locust.runners
-from locust import stats
 
 from geventecho.loadtest import locust_internals as internals
 from geventecho.loadtest.measure import keep_microseconds
@@ -19,8 +18,6 @@ from tests.support.harness import EchoUser, Run
 
 PARTS: tuple[tuple[Any, str], ...] = (
     *(part.value for part in internals.Part),
-    (stats, "STATS_TYPE_WIDTH"),
-    (stats, "STATS_NAME_WIDTH"),
     (locust.main, "main"),
     (locust.html, "get_html_report"),
     (locust.html, "process_html_filename"),

@@ -50,27 +50,10 @@ def outputs() -> dict[str, Any]:
     stats.StatsCSV(environment, stats.PERCENTILES_TO_REPORT).requests_csv(csv.writer(table))
     rows = list(csv.DictReader(io.StringIO(table.getvalue())))
     shown = entry.to_dict()
-    head, _, row, *_ = stats.get_stats_summary(environment.stats)
     return {
-        "printed": entry.to_string(current=False).split()[:9],
-        "percentiles": entry.percentile().split(),
         "csv": [rows[0][name] for name in ("50%", "99%", "100%")],
         "page": [shown["min_response_time"], shown["max_response_time"], shown["response_time_percentile_0.95"]],
-        "widths": [len(head), len(row)],
     }
-
-
-def tables(name_width: int, names: list[str]) -> list[list[str]]:
-    """The printed tables of a transaction and requests with these names; and Locust's width of names afterwards."""
-    environment = Environment(user_classes=[EchoUser])
-    install(environment)
-    vars(stats)["STATS_NAME_WIDTH"] = name_width
-    counted: Any = environment.stats  # annotated for whole milliseconds
-    counted.log_request("TRANSACTION", "both", 1.5, 10)
-    for name in names:
-        counted.log_request("TCP", name, 0.1234, 10)
-    lines = [stats.get_stats_summary(environment.stats, False), stats.get_percentile_stats_summary(environment.stats)]
-    return [*lines, [str(vars(stats)["STATS_NAME_WIDTH"])]]
 
 
 def tally_and_locust() -> list[Any]:
