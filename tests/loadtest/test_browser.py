@@ -6,13 +6,13 @@ GEVENTECHO_SCREENSHOT=1 has it renew docs/images/locust-ui.png.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import ROOT
+from tests.support.chromium import chromium, complaints_of
 from tests.support.locust_process import ECHO_USER, LocustRun
 from tests.support.timing import PATIENCE
 
@@ -21,34 +21,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--no-first-run", "--disable-quic",
-]  # fmt: skip
-
-
-def without_a_browser(reason: str) -> None:
-    """Skip; but where everything was installed for this test, a skip would hide that it no longer runs."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    if shutil.which(CHROMIUM) is None:
-        without_a_browser(f"there is no {CHROMIUM}")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError as error:
-        without_a_browser(str(error))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1280, "height": 560})
-        page.set_default_timeout(PATIENCE * 1000)
-        yield page
-        browser.close()
+    with chromium() as browser:
+        yield browser.new_page(viewport={"width": 1280, "height": 560})
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +68,7 @@ def test_another_sites_page_cannot_reach_it(page: Page, run: LocustRun) -> None:
 
 
 def test_a_load_test_in_the_browser(page: Page, run: LocustRun) -> None:
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    complaints = complaints_of(page)
     page.goto(f"http://127.0.0.1:{run.port}/")
     target = page.locator("input[name=host]")
     assert target.input_value() == run.server_target()

@@ -32,6 +32,7 @@
     document.documentElement.dataset.theme = theme();
     setText(byId("theme"), theme() === "dark" ? "Light theme" : "Dark theme");
     resetPlots();
+    showPlots();
   }
 
   byId("theme").addEventListener("click", () => {
@@ -50,14 +51,16 @@
   let shown = null;
   let plots = null;
   let row = null;
+  let isChosen = false;
 
   function resetPlots() {
     plots?.destroy();
     plots = null;
-    if (shown) showPlots();
   }
 
   function showPlots() {
+    byId("over-time").hidden = !shown?.series.at_s.length;
+    if (byId("over-time").hidden) return;
     plots ??= window.TcpPlots?.create(byId("plots"), { theme: theme() });
     plots?.update(shown, row);
   }
@@ -71,7 +74,9 @@
 
   function showChoice(rows) {
     const names = rows.map(nameOf);
-    if (!names.includes(row)) row = busiest(rows);
+    const current = rows.find((one) => nameOf(one) === row);
+    // At first there are only connects.
+    if (!current || (!isChosen && isSetup(current))) row = busiest(rows);
     const select = byId("row");
     const old = Array.from(select.options, (option) => option.value);
     if (old.length !== names.length || old.some((name, index) => name !== names[index])) {
@@ -82,59 +87,67 @@
 
   byId("row").addEventListener("change", (event) => {
     row = event.target.value;
+    isChosen = true;
     if (isReport) showPlots();
     else poll();
   });
 
   // The value -----------------------------------------------------------------------------------------------------
 
-  function stateText(value) {
-    const users = value.series.run.users.at(-1);
+  function progressOf(value) {
     const facts = [`${span(value.elapsed_s)} elapsed`];
     if (value.left_s !== null) facts.push(`${span(value.left_s)} left`);
-    if (typeof users === "number") facts.push(`${count(users)} users`);
-    return facts.join(", ");
+    const users = value.series.run.users.at(-1) ?? null;
+    return [...facts, `${count(users)} users`].join(", ");
   }
 
   function show(value) {
-    if (shown && shown.started_at !== value.started_at) {
-      plots?.destroy();
-      plots = null;
-    }
-    if (shown?.verdict.status !== value.verdict.status) {
-      setText(byId("announcement"), `${byId("verdict-title").textContent}: ${statusText(value.verdict)}`);
-    }
+    if (shown?.started_at !== value.started_at) resetPlots();
+    const isJudgedAnew = shown?.verdict.status !== value.verdict.status;
     shown = value;
     setText(byId("target"), value.target);
     tables.update(value);
-    byId("over-time").hidden = !value.series.at_s.length;
+    if (isJudgedAnew) setText(byId("announcement"), `${byId("verdict-title").textContent}: ${statusText(value.verdict)}`);
     showChoice(value.rows);
     showPlots();
   }
 
   function showReport(value) {
     const when = value.started_at.slice(0, 19).replace("T", " ");
-    setText(byId("state"), `${when} UTC, measured for ${span(value.duration_s)}`);
+    setText(byId("progress"), `${when} UTC, measured for ${span(value.duration_s)}`);
     show(value);
   }
 
   const NOTICES = {
-    ready: "No test has run yet. Start one in Locust's page.",
-    starting: "The test is starting.",
-    stopping: "The test is stopping.",
+    ready: { text: "No test has run yet.", link: ["Start one in Locust\u2019s UI", "./"] },
+    starting: { text: "The test is starting." },
+    stopping: { text: "The test is stopping." },
   };
+  const LOST = { text: "Connection to the load test lost, retrying.", tone: "bad" };
+  const LOGGED_OUT = { text: "You are logged out.", link: ["Log in again", "tcp"], tone: "bad" };
+  let noticed = null;
+
+  function showNotice(notice = { text: "" }) {
+    if (notice === noticed) return;
+    noticed = notice;
+    byId("notice").className = notice.tone ?? "";
+    byId("notice").replaceChildren(element("span", {}, notice.text));
+    if (notice.link) byId("notice").append(" ", element("a", { href: notice.link[1] }, notice.link[0]));
+    byId("notice").hidden = !notice.text;
+  }
 
   function showLive(value) {
-    document.documentElement.dataset.state = value.state;
-    setText(byId("notice"), NOTICES[value.state] ?? "");
+    setText(byId("state"), value.state);
+    showNotice(NOTICES[value.state]);
+    for (const link of document.querySelectorAll("nav [download]")) link.hidden = !value.verdict;
     if (value.verdict) {
       show(value);
-      setText(byId("state"), `${value.state}: ${stateText(value)}`);
+      setText(byId("progress"), progressOf(value));
     } else {
       shown = null;
       tables.hide();
-      byId("over-time").hidden = true;
-      setText(byId("state"), value.state);
+      showPlots();
+      setText(byId("progress"), "");
     }
     document.title = [value.state, value.target, "TCP load test"].filter(Boolean).join(" \u2013 ");
   }
@@ -151,9 +164,7 @@
     if (row) url.searchParams.set("row", row);
     // A log-in is asked for by a redirect.
     const answer = await fetch(url, { cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(PATIENCE_MS) });
-    if (answer.type === "opaqueredirect" || answer.status === 401 || answer.status === 403) {
-      return { trouble: "You are logged out. Load this page again to log in." };
-    }
+    if (answer.type === "opaqueredirect" || answer.status === 401) return { trouble: LOGGED_OUT };
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     return answer.json();
   }
@@ -168,12 +179,12 @@
     isWanted = isAsking;
     if (isAsking) return;
     isAsking = true;
-    const value = await ask().catch(() => ({ trouble: "Connection to the load test lost, retrying." }));
+    const value = await ask().catch(() => ({ trouble: LOST }));
     isAsking = false;
     errors = value.trouble ? errors + 1 : 0;
     if (isWanted) poll();
     else timer = setTimeout(poll, period());
-    if (value.trouble) setText(byId("notice"), value.trouble);
+    if (value.trouble) showNotice(value.trouble);
     else showLive(value);
   }
 
