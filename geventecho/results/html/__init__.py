@@ -13,6 +13,7 @@ import json
 import re
 from functools import cache
 from importlib import resources
+from pathlib import PurePath
 from typing import Final
 
 from geventecho.results.json_file import as_json
@@ -21,18 +22,21 @@ from geventecho.results.summary import table, verdict_lines
 
 __all__ = ["ASSETS", "asset", "page", "report"]
 
-TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-ASSETS: Final = {
-    name: f"{TYPES[name[name.rindex('.') :]]}; charset=utf-8"
-    for name in (
-        "icon.svg", "style.css", "numbers.js", "elements.js", "tables.js", "page.js",
-        "uplot/uPlot.min.css", "uplot/uPlot.iife.min.js",
-    )
-}  # fmt: skip
-"""The content type of each file that the page asks for, by its path below `tcp/assets/`."""
-
 STYLE: Final = re.compile(r'<link rel="stylesheet" href="tcp/assets/([^"]+)">')
 SCRIPT: Final = re.compile(r'<script src="tcp/assets/([^"]+)"></script>')
+TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+
+@cache
+def _text(name: str) -> str:
+    return resources.files(__name__).joinpath(name).read_text("utf-8")
+
+
+ASSETS: Final = {
+    name: f"{TYPES[PurePath(name).suffix]}; charset=utf-8"
+    for name in re.findall(r'(?:src|href)="tcp/assets/([^"]+)"', _text("page.html"))
+}
+"""The content type of each file that the page asks for, by its path below `tcp/assets/`."""
 
 
 def page() -> str:
@@ -85,8 +89,3 @@ def _inlined(reference: re.Pattern[str], tag: str, text: str, policy: list[str])
     made = reference.sub(element, text)
     policy.append(f"{tag}-src {' '.join(hashes)}")
     return made
-
-
-@cache
-def _text(name: str) -> str:
-    return resources.files(__name__).joinpath(name).read_text("utf-8")

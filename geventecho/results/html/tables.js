@@ -74,11 +74,12 @@ window.TcpTables = (() => {
     const measured = (key) => series.run[key].filter((one, index) => one !== null && series.at_s[index] >= series.measured_from_s);
     const mean = (key) => (measured(key).length ? sum(measured(key), (one) => one) / measured(key).length : null);
     const achieved = sum(value.rows.filter((row) => row.type === "TCP" && !isSetup(row)), (row) => row.rate);
-    const a_second = (key, shown) => (isLive ? `now ${shown(now(key))}/s` : `${shown(mean(key))}/s`);
-    const planned = account.planned ? `planned ${a_second("planned", rate).replace("now ", "")}` : "no planned rate";
+    const perSecond = (number, format) => (number === null ? NONE : `${format(number)}/s`);
+    const usual = (key, format) => (isLive ? `now ${perSecond(now(key), format)}` : `${perSecond(mean(key), format)} on average`);
+    const planned = account.planned ? `planned ${perSecond(isLive ? now("planned") : mean("planned"), rate)}` : "no planned rate";
     const peak = series.run.users.filter((one) => one !== null);
     return [
-      ["Good operations", `${rate(achieved)}/s`, isLive ? `now ${rate(now("achieved"))}/s, ${planned}` : planned],
+      ["Good operations", `${rate(achieved)}/s`, isLive ? `now ${perSecond(now("achieved"), rate)}, ${planned}` : planned],
       ["Failed", count(account.failed),
         `${account.started ? share(account.failed / account.started) : NONE} of ${count(account.started)} operations` +
         (account.dropped ? `; ${count(account.dropped)} dropped` : "")],
@@ -86,9 +87,9 @@ window.TcpTables = (() => {
         isLive ? `${count(now("in_flight"))} operations under way` : "at most, in the whole test"],
       ["Connections open", count(connections.open), `${count(connections.opening)} opening, ${count(connections.lost)} lost`],
       ["Connects", count(connections.connects),
-        `${count(connections.reconnects)} reconnects; ${isLive ? `${a_second("connects", rate)}, ` : ""}at most ${count(connections.peak)}/s`],
-      ["Sent", bytes(value.bytes_sent), a_second("bytes_sent", bytes)],
-      ["Received", bytes(value.bytes_received), a_second("bytes_received", bytes)],
+        `${count(connections.reconnects)} reconnects; ${isLive ? `${usual("connects", rate)}, ` : ""}at most ${count(connections.peak)}/s`],
+      ["Sent", bytes(value.bytes_sent), usual("bytes_sent", bytes)],
+      ["Received", bytes(value.bytes_received), usual("bytes_received", bytes)],
     ];
   }
 
@@ -271,6 +272,11 @@ window.TcpTables = (() => {
     }
   }
 
+  const UNITS = {
+    spawn_rate: "users/s", run_time: "s", stop_timeout: "s", payload_size: "bytes", think_time: "s", connect_timeout: "s",
+    request_timeout: "s", max_lateness: "s", warm_up: "s",
+  };
+
   function originSection(section) {
     const line = element("code");
     const button = element("button", { type: "button" }, "Copy");
@@ -282,7 +288,7 @@ window.TcpTables = (() => {
     const options = table(tables, "Options that the figures depend on", ["Option", ["Value", "words"]]);
     const environment = table(tables, "Environment", ["Fact", ["Value", "words"]]);
     const facts = (mapping) => Object.entries(mapping).filter(([, fact]) => fact !== null)
-      .map(([key, fact]) => [key.replaceAll("_", " "), { text: String(fact), tone: "words" }]);
+      .map(([key, fact]) => [key.replaceAll("_", " "), { text: typeof fact === "number" && UNITS[key] ? `${fact} ${UNITS[key]}` : String(fact), tone: "words" }]);
     return (value) => {
       command.hidden = !value.argv.length;
       setText(line, shellLine(value.argv));
