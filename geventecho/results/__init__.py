@@ -8,6 +8,7 @@ from __future__ import annotations
 from geventecho.results.blocks import OTHER, TIMES, Block, Record, RowKey
 from geventecho.results.collection import Collection
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
+from geventecho.results.facts import Facts
 from geventecho.results.figures import TASK, rows_of, worker_of
 from geventecho.results.html import ASSETS, asset, page, report
 from geventecho.results.intervals import FLOORS, Estimate, Percentile, estimate
@@ -15,7 +16,10 @@ from geventecho.results.json_file import as_json, check_path, write_json
 from geventecho.results.result import (
     SCHEMA,
     Account,
+    Connections,
+    Distribution,
     Failures,
+    GateOutcome,
     Intervals,
     Part,
     Rate,
@@ -25,6 +29,7 @@ from geventecho.results.result import (
     Times,
     Worker,
 )
+from geventecho.results.series import RUN_COLUMNS, RowSeries, Series
 from geventecho.results.summary import table, verdict_lines
 from geventecho.results.verdict import TRUSTED, Verdict, judge, judge_worker
 
@@ -32,6 +37,7 @@ __all__ = [
     "ASSETS",
     "FLOORS",
     "OTHER",
+    "RUN_COLUMNS",
     "SCHEMA",
     "TASK",
     "TIMES",
@@ -39,9 +45,13 @@ __all__ = [
     "Account",
     "Block",
     "Collection",
+    "Connections",
+    "Distribution",
     "Estimate",
     "Evidence",
+    "Facts",
     "Failures",
+    "GateOutcome",
     "HealthSecond",
     "Intervals",
     "Part",
@@ -52,6 +62,8 @@ __all__ = [
     "Row",
     "RowEvidence",
     "RowKey",
+    "RowSeries",
+    "Series",
     "Stage",
     "Times",
     "Verdict",

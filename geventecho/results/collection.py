@@ -11,14 +11,19 @@ from typing import Any, Final
 
 from geventecho.results.blocks import OTHER, Block, Record, RowKey
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
+from geventecho.results.facts import Facts
 from geventecho.results.figures import TASK, rows_of, worker_of
-from geventecho.results.result import Part, Rate, Row, Stage, Worker
+from geventecho.results.points import Points
+from geventecho.results.result import SCHEMA, Account, Connections, Part, Rate, Result, Row, Stage, Worker
+from geventecho.results.series import Series
 from geventecho.results.timeline import Span, Timeline
 from geventecho.results.verdict import Verdict, judge, judge_worker
 
 __all__ = ["Collection"]
 
 MOST_STAGES: Final = 100
+LATE: Final = 10
+"""Seconds after which the series do not wait for a worker that sends nothing."""
 MOST_STAGE_ROWS: Final = 2_000
 """A row takes some milliseconds and, in the JSON file, some kilobytes."""
 
@@ -51,6 +56,7 @@ class Collection:
         self._record = Record()
         self._workers: dict[str, FromWorker] = {}
         self._warm_up = warm_up
+        self._points = Points(self._record, int(now))
         self.timeline = Timeline(now, warm_up, self._record.boundaries)
 
     def add(
@@ -69,12 +75,16 @@ class Collection:
             ahead: seconds that its clock is ahead.
         """
         part = self._workers.setdefault(worker, FromWorker())
-        samples = (HealthSecond(*sample) for sample in health)
-        part.health += [replace(sample, second=sample.second - ahead) for sample in samples]
+        for given_sample in health:
+            sample = HealthSecond(*given_sample)
+            sample = replace(sample, second=sample.second - ahead) if ahead else sample
+            part.health.append(sample)
+            self._points.add(sample)
         for row, given in blocks:
             block = Block.unpack(given) if isinstance(given, bytes) else given
             block.start -= ahead
             self.timeline.see(block.start)
+            self._points.see(block.start)
             self._record.add(row, block if ahead else given)
             if block.start >= self.timeline.measured_from:
                 known = row if row in self._record.rows else (row[0], OTHER)
@@ -89,6 +99,45 @@ class Collection:
         if self.timeline.measured_from != before:
             for part in self._workers.values():
                 part.rows.clear()
+
+    def result(self, now: float, facts: Facts, pause: Callable[[], None] = lambda: None) -> Result:
+        """The result of the test up to its end, or up to now.
+
+        Args:
+            now: the time.
+            facts: of the run.
+            pause: is called now and then, because many rows take seconds.
+        """
+        rows, evidence = self.measured(now, pause)
+        stages, left_out = self.stages(now, pause)
+        verdict, workers = self.judge(now, evidence, facts.name, facts.lacking)
+        known, sums = set(self._record.rows), facts.sums
+        result = Result(
+            schema=SCHEMA,
+            target=facts.target,
+            argv=facts.argv,
+            started_at=facts.started_at,
+            duration_s=round(self.timeline.measured(now).duration, 3),
+            command=facts.command,
+            environment=facts.environment,
+            verdict=verdict,
+            gates=(),
+            account=Account(**{name: sums[name] for name in Account.__dataclass_fields__}),
+            connections=Connections(**{name: sums.get(name, 0) for name in Connections.__dataclass_fields__}),
+            bytes_sent=sum(row.bytes_sent for row in rows),
+            bytes_received=sum(row.bytes_received for row in rows),
+            rows=rows,
+            warm_up=self.warm_up(now, pause),
+            stages=stages,
+            stages_left_out=left_out,
+            workers=workers,
+            failures=[
+                found for found in facts.failures if (found.type, found.name) in known or (found.type, OTHER) in known
+            ],
+            other_users=facts.other_users,
+            series=self._series(pause),
+        )
+        return replace(result, gates=tuple(judged(result) for judged in facts.gates))
 
     def measured(self, now: float, pause: Callable[[], None]) -> tuple[list[Row], list[RowEvidence]]:
         """The rows of the measured part, and the evidence in them."""
@@ -164,10 +213,14 @@ class Collection:
             for worker, found in workers.items()
         ]
 
+    def _series(self, pause: Callable[[], None]) -> Series:
+        """The figures over time up to the last second that all workers have reported."""
+        timeline = self.timeline
+        reported = [part.health[-1].second + 1 for part in self._workers.values() if part.health]
+        end = max([timeline.seen[1], *reported])
+        if timeline.ended is None:
+            end = min((second for second in reported if second > max(reported) - LATE), default=end)
+        return self._points.series(timeline.seen[0], end, timeline.measured_from, pause)
+
     def _rows(self, span: Span, pause: Callable[[], None]) -> list[Row]:
         return [row for row, _ in rows_of(self._record, span, pause)]
-
-    @property
-    def keys(self) -> set[RowKey]:
-        """Type and name of each row."""
-        return set(self._record.rows)

@@ -26,7 +26,10 @@ __all__ = [
 
 P99_FLOOR: Final = FLOORS[99]
 SETUP: Final = frozenset({"connect", "tls", "login"})
-COUNTS: Final = ("in_flight", "users", "pausing", "started", "ended", "planned", "sent", "late", "dropped", "waited")
+COUNTS: Final = (
+    "in_flight", "users", "pausing", "started", "ended", "planned", "sent", "late", "dropped", "waited", "open",
+    "opening", "lost", "connects",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,10 @@ class HealthSecond:
         late: those of them that began more than 1 ms after their instant.
         dropped: how many more instants are without a task than at the end of the second before; may be below 0.
         waited: instants that fell due in it and found every user busy.
+        open: connections that are open at the end of the second, as far as was noticed.
+        opening: connects that are under way at the end of the second.
+        lost: open connections that ended in it otherwise than by their user's own close.
+        connects: that began in it.
     """
 
     second: int
@@ -74,6 +81,10 @@ class HealthSecond:
     late: int
     dropped: int
     waited: int
+    open: int
+    opening: int
+    lost: int
+    connects: int
 
     def plus(self, other: HealthSecond) -> HealthSecond:
         """Add the counts of another process. The rest stays as it is."""

@@ -12,9 +12,10 @@ from typing import Final
 
 from geventecho.histogram import Histogram
 from geventecho.results.blocks import TIMES, Block, Record, RowKey
+from geventecho.results.distribution import distribution
 from geventecho.results.evidence import P99_FLOOR, HealthSecond, mean_over_time
 from geventecho.results.intervals import Estimate, Percentile, estimate
-from geventecho.results.result import PERCENTILES, Intervals, Row, Times, Worker
+from geventecho.results.result import PERCENTILES, Distribution, Intervals, Row, Times, Worker
 from geventecho.results.timeline import Span
 from geventecho.results.verdict import Verdict
 
@@ -27,6 +28,7 @@ MOST_BLOCKS: Final = 240
 COUNTS: Final = ("ok", "failed", "dropped", "bytes_sent", "bytes_received", "clock_steps")
 OPTIONAL: Final = ("read_delay", "first_byte")
 """Times that a row may be without."""
+DISTRIBUTED: Final = ("response", "service")
 
 
 def rows_of(record: Record, span: Span, pause: Callable[[], None]) -> Iterator[tuple[Row, list[Block]]]:
@@ -67,6 +69,7 @@ def _row(kind: str, name: str, blocks: list[Block], duration: float, pause: Call
             block_length=response.block_length,
             unsteady=response.is_unsteady,
         ),
+        distributions=_distributions(joined),
     )
 
 
@@ -109,6 +112,11 @@ def _joined(blocks: list[Block]) -> list[Block]:
     for place, block in enumerate(blocks):
         joined[place // together].merge(block)
     return joined
+
+
+def _distributions(blocks: Sequence[Block]) -> dict[str, Distribution]:
+    whole = {f"{of}_us": _sum(block.times[of] for block in blocks) for of in DISTRIBUTED}
+    return {label: distribution(histogram) for label, histogram in whole.items() if histogram.count}
 
 
 def _failed_times(blocks: Sequence[Block]) -> dict[str, Times]:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Mapping
 from typing import Any, Final
@@ -17,6 +18,9 @@ __all__ = ["as_json", "check_path", "write_json"]
 
 LOST: Final = "lost"
 """An infinite time: that of an operation that was dropped or failed. JSON has no number for it."""
+
+NUMBERS: Final = re.compile(r'\[\n[^\[\]{}"]+\]')
+"""A list without text, lists and dicts in it. There is a line break in JSON only between values."""
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -31,7 +35,7 @@ def write_json(path: str, result: Result) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    text = json.dumps(as_json(result), indent=1, allow_nan=False)
+    text = NUMBERS.sub(_on_one_line, json.dumps(as_json(result), indent=1, allow_nan=False))
     path = os.path.realpath(path)  # a link stays a link
     beside = _beside(path)
     try:
@@ -62,13 +66,19 @@ def check_path(path: str) -> None:
 
 
 def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):  # nearly all
+        return LOST if value == math.inf else value
     if dataclasses.is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    return LOST if value == math.inf else value
+    raise TypeError(f"{type(value).__name__} is not in a result")
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return " ".join(numbers.group().split())
 
 
 def _is_file_or_free(path: str) -> bool:

@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from geventecho.results.intervals import Percentile
+from geventecho.results.series import Series
 from geventecho.results.verdict import Verdict
 
 __all__ = [
     "PERCENTILES",
     "SCHEMA",
     "Account",
+    "Connections",
+    "Distribution",
     "Failures",
+    "GateOutcome",
     "Intervals",
     "Part",
     "Rate",
@@ -52,6 +56,27 @@ class Times:
     p99_99: Percentile | None
     mean: float | None
     max: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """All times of one kind in a row, in microseconds, as HdrHistogram iterates over percentiles.
+
+    There are five percentiles in each half of the distance to 100, and the last one is 100.
+
+    Attributes:
+        percentiles: rising, from 0 to 100.
+        values: the time of each.
+        counts: how many times are that long or shorter.
+        mean, deviation, max: of all.
+    """
+
+    percentiles: tuple[float, ...]
+    values: tuple[float, ...]
+    counts: tuple[int, ...]
+    mean: float
+    deviation: float
+    max: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +121,7 @@ class Row:
         missing: by kind of time, such as "response_us", and percentile: seconds until there are enough samples for it,
             at the row's rate.
         intervals: how they were found.
+        distributions: of "response_us" and "service_us"; only those that the row has.
     """
 
     type: str
@@ -116,6 +142,7 @@ class Row:
     failed_times: Mapping[str, Times]
     missing: Mapping[str, Mapping[str, float]]
     intervals: Intervals
+    distributions: Mapping[str, Distribution]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +166,26 @@ class Account:
     aborted: int
     connects: int
     reconnects: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """The connections of the whole run, over all processes.
+
+    Attributes:
+        open, opening: now; 0 after the end. Those of a worker that was lost are left out.
+        lost: open ones that ended otherwise than by their user's own close.
+        connects: that began.
+        reconnects: those of them that were not their user's first.
+        peak: the most that began within one second.
+    """
+
+    open: int
+    opening: int
+    lost: int
+    connects: int
+    reconnects: int
+    peak: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,12 +283,31 @@ class Failures:
         type, name: the row.
         kind: of the failure, such as "refused".
         count: how many.
+        sample: one of them, which may have text of the peer in it; "" where there is none.
     """
 
     type: str
     name: str
     kind: str
     count: int
+    sample: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateOutcome:
+    """A condition of the tester's, judged.
+
+    Attributes:
+        expression: the condition as it was given.
+        met: whether it is.
+        value: the figure that it was judged by, such as "p99 3.21 ms [3.02, 3.60]".
+        reason: why it is not met; "" where it is.
+    """
+
+    expression: str
+    met: bool
+    value: str
+    reason: str
 
 
 Value: TypeAlias = str | int | float | None
@@ -254,12 +320,16 @@ class Result:
     Attributes:
         schema: `SCHEMA`.
         target: the server under test.
+        argv: the command that made it, by its arguments; empty where a program used Locust as a library.
         started_at: when the test began, as ISO 8601 in UTC.
         duration_s: of the measured part, which `rows` and percentiles are of.
         command: the options that matter, by name; None where one does not apply.
         environment: versions and machine, by name.
         verdict: on the whole run.
+        gates: the conditions that were given, each judged.
         account: of the whole run.
+        connections: of the whole run.
+        bytes_sent, bytes_received: of all operations of the measured part.
         rows: of the measured part.
         warm_up: the part before it; None where there is none.
         stages: in their order, at most 100.
@@ -267,16 +337,22 @@ class Result:
         workers: the processes with users.
         failures: of the whole run, or since the last reset of the statistics.
         other_users: a sentence that names the classes of users other than `TcpUser`s; their operations are left out.
+        series: the figures of the whole run over time.
     """
 
     schema: int
     target: str
+    argv: tuple[str, ...]
     started_at: str
     duration_s: float
     command: Mapping[str, Value]
     environment: Mapping[str, Value]
     verdict: Verdict
+    gates: tuple[GateOutcome, ...]
     account: Account
+    connections: Connections
+    bytes_sent: int
+    bytes_received: int
     rows: Sequence[Row]
     warm_up: Part | None
     stages: Sequence[Stage]
@@ -284,3 +360,4 @@ class Result:
     workers: Sequence[Worker]
     failures: Sequence[Failures]
     other_users: str
+    series: Series

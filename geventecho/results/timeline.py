@@ -55,13 +55,14 @@ class Timeline:
     Attributes:
         begun: the start of the test.
         ended: its end; None while it runs.
+        seen: the first second that has a block, and the one after the last.
     """
 
     def __init__(self, now: float, warm_up: float, boundaries: set[int]) -> None:
         self.begun = now
         self.ended: float | None = None
         self._boundaries = boundaries
-        self._seen = (int(now), int(now))  # the first second that has a block, and the one after the last
+        self.seen = (int(now), int(now))
         self._restarted = -math.inf
         self._plans: list[tuple[float, Stages]] = []
         self._shapes: list[tuple[float, tuple[int, float]]] = []
@@ -91,8 +92,8 @@ class Timeline:
 
     def see(self, second: int) -> None:
         """There is a block of this second. Users may end an operation after the end; clocks of workers may differ."""
-        first, end = self._seen
-        self._seen = (min(first, second), max(end, second + 1))
+        first, end = self.seen
+        self.seen = (min(first, second), max(end, second + 1))
 
     def count_users(self, now: float, users: int) -> None:
         """So many users run."""
@@ -102,7 +103,7 @@ class Timeline:
     @property
     def measured_from(self) -> int:
         """The first second of the measured part."""
-        return max(self._seen[0], int(self._restarted)) if self._has_warm_up else self._seen[0]
+        return max(self.seen[0], int(self._restarted)) if self._has_warm_up else self.seen[0]
 
     def measured(self, now: float) -> Span:
         """The measured part up to the end, or up to now; its duration is 0 where the warm-up is not over."""
@@ -114,7 +115,7 @@ class Timeline:
         if not self._has_warm_up:
             return None
         end = self._end(now)
-        return self._span(self._seen[0], min(self.measured_from, end), end)
+        return self._span(self.seen[0], min(self.measured_from, end), end)
 
     def stages(self, now: float) -> list[Span]:
         """The stages in the measured part: those of the rate of arrivals, and spans in which a shape was unchanged.
@@ -165,7 +166,7 @@ class Timeline:
 
     def _first(self, at: float) -> int:
         """The first second of a part that begins at an instant."""
-        return self._seen[0] if at <= self.begun else math.ceil(at)
+        return self.seen[0] if at <= self.begun else math.ceil(at)
 
     @property
     def _has_warm_up(self) -> bool:
@@ -186,7 +187,7 @@ class Timeline:
         after = max(first, math.ceil(stop))
         duration = max(0.0, min(after, end) - max(first, self.begun))
         if stop >= end:
-            after = max(after, self._seen[1])
+            after = max(after, self.seen[1])
         users, spawn_rate = shape or (None, None)
         return Span(first, after, duration, users, spawn_rate, rate)
 

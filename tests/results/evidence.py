@@ -13,6 +13,7 @@ START = 1_000
 QUIET = HealthSecond(
     second=START, span=1.0, lag=0.0004, cpu=0.06, core=1.0, wait=0.003, throttled=0.0, steal=0.001, in_flight=1,
     users=50, pausing=0, started=200, ended=200, planned=200, sent=200, late=0, dropped=0, waited=0,
+    open=50, opening=0, lost=0, connects=0,
 )  # fmt: skip
 """A second of a generator that nothing disturbs, in the open mode."""
 ECHO = ("TCP", "echo")

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from geventecho.results import TIMES, Block, Collection, Record, Row, rows_of
+from geventecho.results import (
+    SCHEMA,
+    TIMES,
+    Account,
+    Block,
+    Collection,
+    Connections,
+    Facts,
+    HealthSecond,
+    Record,
+    Result,
+    Row,
+    Series,
+    Verdict,
+    rows_of,
+)
 from geventecho.results.timeline import Span
 
 START = 1_000
@@ -40,3 +57,26 @@ def collect(add: Callable[[Collection], None], *, begun: float = START, warm_up:
     collection = Collection(begun, warm_up)
     add(collection)
     return collection
+
+
+def health(second: int, **values: Any) -> list[Any]:
+    """A sample as it is sent."""
+    given = {"second": second, "span": 1.0, "cpu": 0.25, "lag": 0.001, **values}
+    return [given.get(field.name, 0) for field in dataclasses.fields(HealthSecond)]
+
+
+FACTS = Facts(
+    target="tcp://127.0.0.1:1", argv=(), started_at="", command={}, environment={},
+    sums=dict.fromkeys(Account.__dataclass_fields__, 0),
+)  # fmt: skip
+
+
+def result(*rows: Row) -> Result:
+    """A result of these rows."""
+    return Result(
+        schema=SCHEMA, target="tcp://127.0.0.1:1", argv=("locust", "-f", "load test.py"), started_at="",
+        duration_s=60.0, command={}, environment={}, verdict=Verdict("trusted", ("why",)), gates=(),
+        account=Account(*range(10)), connections=Connections(*range(6)), bytes_sent=0, bytes_received=0, rows=rows,
+        warm_up=None, stages=(), stages_left_out=0, workers=(), failures=(), other_users="none",
+        series=Series(1, 0, (), {}, ()),
+    )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from itertools import permutations
 from typing import Any
@@ -10,18 +9,12 @@ from unittest.mock import patch
 
 import pytest
 
-from geventecho.results import Collection, HealthSecond
-from tests.results.samples import START, block, collect, no_pause
+from geventecho.results import Collection
+from tests.results.samples import START, block, collect, health, no_pause
 
 ECHO = ("TCP", "echo")
 TASK = ("TASK", "User")
 END = START + 100.0
-
-
-def health(second: int, **values: Any) -> list[Any]:
-    """A sample as it is sent."""
-    given = {"second": second, "span": 1.0, "cpu": 0.25, "lag": 0.001, **values}
-    return [given.get(field.name, 0) for field in dataclasses.fields(HealthSecond)]
 
 
 def judged(collection: Collection, lacking: dict[str, str] | None = None) -> tuple[Any, Any]:

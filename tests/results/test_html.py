@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from geventecho.results import ASSETS, asset, page, report, table
-from tests.results.samples import START, block, row
-from tests.results.test_json_file import result
+from tests.results.samples import START, block, result, row
 
 FOLDER = Path(__file__).parents[2] / "geventecho" / "results" / "html"
 SCRIPTS = sorted(FOLDER.glob("*.js"))

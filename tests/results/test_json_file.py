@@ -11,17 +11,8 @@ from pathlib import Path
 import pytest
 
 from geventecho.errors import ConfigError
-from geventecho.results import SCHEMA, Account, Result, Row, Verdict, as_json, check_path, write_json
-from tests.results.samples import START, block, row
-
-
-def result(*rows: Row) -> Result:
-    """A result of these rows."""
-    return Result(
-        schema=SCHEMA, target="tcp://127.0.0.1:1", started_at="", duration_s=60.0, command={}, environment={},
-        verdict=Verdict("trusted", ("why",)), account=Account(*range(10)), rows=rows, warm_up=None, stages=(),
-        stages_left_out=0, workers=(), failures=(), other_users="none",
-    )  # fmt: skip
+from geventecho.results import as_json, check_path, write_json
+from tests.results.samples import START, block, result, row
 
 
 def test_the_keys_and_forms_are_those_that_were_promised() -> None:

@@ -8,8 +8,7 @@ import pytest
 
 from geventecho.results import Row, Verdict, table, verdict_lines, worker_of
 from tests.results.evidence import QUIET
-from tests.results.samples import START, block, row
-from tests.results.test_json_file import result
+from tests.results.samples import START, block, result, row
 
 DASH = "\N{EN DASH}"
 

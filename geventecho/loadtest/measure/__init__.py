@@ -8,7 +8,7 @@ from geventecho.loadtest.measure.health import health_of
 from geventecho.loadtest.measure.latencies import Sample, latencies_of
 from geventecho.loadtest.measure.precision import keep_microseconds
 from geventecho.loadtest.measure.reporter import RECEIVE, SEND, TCP, TRANSACTION, Reporter
-from geventecho.loadtest.measure.samples import without_sample
+from geventecho.loadtest.measure.samples import kind_and_sample
 from geventecho.loadtest.measure.seconds import SECONDS, second_of, seconds_now
 
 __all__ = [
@@ -26,10 +26,10 @@ __all__ = [
     "account_of",
     "health_of",
     "keep_microseconds",
+    "kind_and_sample",
     "latencies_of",
     "leaves_task",
     "second_of",
     "seconds_now",
     "stages_after",
-    "without_sample",
 ]

@@ -77,6 +77,8 @@ class Account:
         started, ok, failed, aborted: operations.
         connects, connected: those among `started` and among `ok` that are connects.
         reconnects: those among `connects` that were not their user's first.
+        open, opening: connections that are open now, as far as was noticed, and connects that are under way.
+        lost: connections that were open and ended otherwise than by their user's own close.
         peak: the most connects that started within one second of the clock.
         users: how many there were.
         planned, sent, late, dropped: tasks with a planned instant, see `Planner`; planned = sent + dropped. Those that
@@ -87,8 +89,8 @@ class Account:
     """
 
     NUMBERS = (
-        "aborted", "connected", "connects", "dropped", "failed", "late", "ok", "peak", "planned", "reconnects", "sent",
-        "started", "users", "waited",
+        "aborted", "connected", "connects", "dropped", "failed", "late", "lost", "ok", "open", "opening", "peak",
+        "planned", "reconnects", "sent", "started", "users", "waited",
     )  # fmt: skip
     __slots__ = (*NUMBERS, "_second", "_within", "pausing", "samples")
 
@@ -102,6 +104,7 @@ class Account:
         """Begin anew."""
         self.started = self.ok = self.failed = self.aborted = self.users = 0
         self.connects = self.connected = self.reconnects = self.peak = 0
+        self.open = self.opening = self.lost = 0
         self.planned = self.sent = self.late = self.dropped = self.waited = 0
         self._second = self._within = self.pausing = 0
         self.samples: dict[tuple[str, str, str], str] = {}

@@ -28,7 +28,7 @@ __all__ = ["Health", "health_of"]
 
 TICK: Final = 0.017
 """Seconds between two ticks: no even rate of requests keeps step with it. Shorter pauses may go unseen."""
-COUNTED: Final = ("planned", "sent", "late", "dropped", "waited")
+COUNTED: Final = ("planned", "sent", "late", "dropped", "waited", "lost", "connects")
 """Numbers of the account of which a sample has the increase."""
 
 
@@ -108,6 +108,8 @@ class Health:
                 pausing=self._account.pausing,
                 started=started,
                 ended=ended,
+                open=self._account.open,
+                opening=self._account.opening,
                 **dict(zip(COUNTED, planned, strict=True)),
             )
         )

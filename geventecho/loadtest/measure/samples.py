@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from geventecho.loadtest.measure.account import Failed
 
-__all__ = ["show_sample", "without_sample"]
+__all__ = ["kind_and_sample", "show_sample"]
 
 logger = logging.getLogger("geventecho.loadtest")
 
@@ -47,6 +47,7 @@ def show_sample(
         made.error = text
 
 
-def without_sample(error: object) -> str:
-    """The kind of a failure in Locust's table: its text, less the sample."""
-    return str(error).partition(BEFORE_SAMPLE)[0]
+def kind_and_sample(error: object) -> tuple[str, str]:
+    """The kind of a failure in Locust's table, and its sample, "" where it has none."""
+    kind, _, sample = str(error).partition(BEFORE_SAMPLE)
+    return kind, sample

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, Final
 
 from locust.env import Environment
@@ -46,9 +47,15 @@ class Accounts:
         """A worker has reported; its numbers are those since the test's start."""
         self.reports[client_id] = data.get(FIELD, {})
 
-    def sums(self) -> Counter[str]:
-        """The sums over all processes, by name. Of the peaks too: no second had more connects."""
+    def sums(self, lost: Iterable[str] = ()) -> Counter[str]:
+        """The sums over all processes, by name. Of the peaks too: no second had more connects.
+
+        Args:
+            lost: ids of workers that are lost; their open connections do not count.
+        """
         sums = Counter(self._account.numbers())
         for report in self.reports.values():
             sums.update(report)
+        for worker in lost:
+            sums.subtract({name: self.reports.get(worker, {}).get(name, 0) for name in ("open", "opening")})
         return sums

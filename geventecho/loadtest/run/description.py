@@ -1,9 +1,10 @@
-"""The target, the options and the machine of a run."""
+"""The target, the command, the options, the failures and the machine of a run."""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
 from functools import cache
 from typing import Any
 
@@ -12,10 +13,12 @@ import locust
 from locust.env import Environment
 
 from geventecho._version import __version__
+from geventecho.loadtest.measure import kind_and_sample
 from geventecho.loadtest.settings import CLASS_TYPES, RUN_TYPES, class_values, given, options_of
 from geventecho.loadtest.users import TcpUser
+from geventecho.results import Failures
 
-__all__ = ["command_of", "machine", "others_in", "target_of"]
+__all__ = ["argv_of", "command_of", "failures_in", "machine", "others_in", "target_of"]
 
 # Options of Locust's that matter for the figures.
 OPTIONS = ("spawn_rate", "run_time", "stop_timeout")
@@ -25,6 +28,16 @@ def target_of(environment: Environment) -> str:
     """The target, or the targets of the user classes."""
     hosts = {user_class.host for user_class in environment.user_classes if issubclass(user_class, TcpUser)}
     return environment.host or " or ".join(sorted(filter(None, hosts)))
+
+
+def argv_of(environment: Environment) -> tuple[str, ...]:
+    """The command that made this run, as it was typed; empty where a program uses Locust as a library."""
+    if environment.events is not locust.events:
+        return ()
+    interpreter, *arguments = sys.orig_argv
+    if not arguments or arguments[0].startswith("-"):
+        return os.path.basename(interpreter), *arguments
+    return os.path.basename(arguments[0]), *arguments[1:]
 
 
 def command_of(environment: Environment, seed: int | None) -> dict[str, Any]:
@@ -60,6 +73,16 @@ def others_in(environment: Environment) -> str:
     return (
         f"operations of users that are not TcpUsers are not in this result; this run had {', '.join(others) or 'none'}"
     )
+
+
+def failures_in(environment: Environment) -> tuple[Failures, ...]:
+    """The failures as Locust counts them, the most frequent first, those of other users too."""
+    found = [
+        Failures(error.method, error.name, kind, error.occurrences, sample)
+        for error in environment.stats.errors.values()
+        for kind, sample in (kind_and_sample(error.error),)
+    ]
+    return tuple(sorted(found, key=lambda failures: (-failures.count, failures.type, failures.name, failures.kind)))
 
 
 @cache

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from locust.env import Environment
 
-from geventecho.loadtest.measure import TCP, without_sample
+from geventecho.loadtest.measure import TCP, kind_and_sample
 from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.description import target_of
 from geventecho.loadtest.run.results import Results
@@ -131,7 +131,7 @@ class RunSummary:
         errors = [error for error in self._environment.stats.errors.values() if error.method == TCP]
         if errors:
             worst = max(errors, key=lambda error: error.occurrences)
-            kind = without_sample(worst.error)
+            kind, _ = kind_and_sample(worst.error)
             happened.append(f"most frequent failure: {worst.name}: {kind}, {worst.occurrences} times")
         else:
             happened.append("see --run-time and --tcp-request-timeout")

@@ -22,13 +22,13 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from geventecho.errors import ConfigError
 from geventecho.loadtest.locust_internals import worker_name
-from geventecho.loadtest.measure import seconds_now, without_sample
+from geventecho.loadtest.measure import seconds_now
 from geventecho.loadtest.run.accounts import Accounts
-from geventecho.loadtest.run.description import command_of, machine, others_in, target_of
+from geventecho.loadtest.run.description import argv_of, command_of, failures_in, machine, others_in, target_of
 from geventecho.loadtest.run.gathering import Gathering
 from geventecho.loadtest.run.shared_seconds import SharedSeconds
 from geventecho.loadtest.settings import given, options_of
-from geventecho.results import OTHER, SCHEMA, Account, Block, Collection, Failures, Result, RowKey, write_json
+from geventecho.results import Block, Collection, Facts, Result, RowKey, write_json
 
 __all__ = ["Results", "WorkerResults", "result_of"]
 
@@ -175,29 +175,23 @@ class Results:
         Raises:
             ConfigError: there was none.
         """
-        collection, environment = self._collection, self._environment
-        if collection is None:
+        if self._collection is None:
             raise ConfigError("there is no result: no test has been started")
-        self._gather(collection)
-        at, pause, sums = seconds_now(), _pause, self._accounts.sums()
-        rows, evidence = collection.measured(at, pause)
-        stages, left_out = collection.stages(at, pause)
-        verdict, workers = collection.judge(at, evidence, self._name, self._why_incomplete())
-        return Result(
-            schema=SCHEMA,
+        self._gather(self._collection)
+        return self._collection.result(seconds_now(), self._facts(), _pause)
+
+    def _facts(self) -> Facts:
+        environment, lacking = self._environment, self._why_incomplete()
+        return Facts(
             target=target_of(environment),
+            argv=argv_of(environment),
             started_at=self._started_at,
-            duration_s=round(collection.timeline.measured(at).duration, 3),
             command=command_of(environment, self._seed),
             environment=machine(),
-            verdict=verdict,
-            account=Account(**{name: sums[name] for name in Account.__dataclass_fields__}),
-            rows=rows,
-            warm_up=collection.warm_up(at, pause),
-            stages=stages,
-            stages_left_out=left_out,
-            workers=workers,
-            failures=self._failures(collection.keys),
+            sums=self._accounts.sums(lacking),
+            failures=failures_in(environment),
+            names={worker: self._name(worker) for worker in self._accounts.reports.keys() | lacking.keys()},
+            lacking=lacking,
             other_users=others_in(environment),
         )
 
@@ -232,16 +226,6 @@ class Results:
             for block in chain(self._pending, self._gathering.take_blocks()):
                 collection.add(LOCAL, [block])
                 _pause()
-
-    def _failures(self, rows: set[RowKey]) -> list[Failures]:
-        """The failures in our rows, as Locust counts them."""
-        errors = self._environment.stats.errors.values()
-        found = [
-            Failures(error.method, error.name, without_sample(error.error), error.occurrences)
-            for error in errors
-            if (error.method, error.name) in rows or (error.method, OTHER) in rows
-        ]
-        return sorted(found, key=lambda failures: (-failures.count, failures.type, failures.name, failures.kind))
 
     def _name(self, worker: str) -> str:
         return worker_name(self._runner, worker) if isinstance(self._runner, MasterRunner) else worker

@@ -119,9 +119,9 @@ class TcpSession:
             self._perform("connect", None, self._open, self.target, SEND)
             self._reporter.account.connected += 1
             self._log_in()
-        except BaseException:
+        except BaseException as error:
             failures += 1
-            self.close()
+            self._drop(error)
             raise
         finally:
             self._connecting = False
@@ -243,9 +243,9 @@ class TcpSession:
         pipeline = Pipeline(self._reporter, client, depth, limit, context)
         try:
             return pipeline.run(requests)
-        except BaseException:
+        except BaseException as error:
             self._backoff.failed()
-            self.close()
+            self._drop(error)
             raise
 
     @contextmanager
@@ -269,6 +269,7 @@ class TcpSession:
         """Close the connection, if there is one. Reports nothing."""
         client, self._client = self._client, None
         if client is not None:
+            self._reporter.account.open -= 1
             client.close()
 
     def _lose(self, error: BaseException) -> None:
@@ -278,10 +279,24 @@ class TcpSession:
         if isinstance(error, UnexpectedReply | ConcurrentUse):
             return
         self._backoff.failed()
+        self._drop(error)
+
+    def _drop(self, error: BaseException) -> None:
+        """Close because of an error. The connection is lost then, unless its user was stopped."""
+        if self._client is not None and not isinstance(error, ABORTS):
+            self._reporter.account.lost += 1
         self.close()
 
     def _open(self, target: Address) -> bytes:
-        self._client = connect(target, timeout=self._request_timeout, connect_timeout=self._connect_timeout, timed=True)
+        account = self._reporter.account
+        account.opening += 1
+        try:
+            self._client = connect(
+                target, timeout=self._request_timeout, connect_timeout=self._connect_timeout, timed=True
+            )
+        finally:
+            account.opening -= 1
+        account.open += 1
         self._reporter.connected(self._client)
         return b""
 

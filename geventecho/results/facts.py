@@ -1,0 +1,40 @@
+"""Facts: all that a `Result` needs and that is not in the record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from geventecho.results.result import Failures, GateOutcome, Result, Value
+
+__all__ = ["Facts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a run beside its record. It can be pickled.
+
+    Attributes:
+        target, argv, started_at, command, environment, other_users: see `Result`.
+        sums: the account of all processes, by the names of `Account` and `Connections`.
+        failures: of all rows, those of other users too.
+        names: of workers, by their ids; a worker that is missing here is named by its id.
+        lacking: by a worker's id, why its numbers are not complete.
+        gates: each judges the result.
+    """
+
+    target: str
+    argv: tuple[str, ...]
+    started_at: str
+    command: Mapping[str, Value]
+    environment: Mapping[str, Value]
+    sums: Mapping[str, int]
+    failures: tuple[Failures, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    gates: tuple[Callable[[Result], GateOutcome], ...] = ()
+    other_users: str = ""
+
+    def name(self, worker: str) -> str:
+        """The name of a worker."""
+        return self.names.get(worker, worker)

@@ -1,0 +1,152 @@
+"""The figures of a run over time."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+
+from geventecho.results import RUN_COLUMNS, Block, Collection, RowKey, Series
+from tests.results.samples import FACTS, START, block, collect, health
+from tests.support.properties import given, st
+
+ECHO = ("TCP", "echo")
+CONNECT = ("TCP", "connect")
+
+
+def series(collection: Collection, at: float = START + 1000.0) -> Series:
+    """The series of a run, or of now."""
+    return collection.result(at, FACTS).series
+
+
+def ended(collection: Collection, seconds: float) -> Collection:
+    collection.timeline.ended = START + seconds
+    return collection
+
+
+def test_each_second_is_a_point_and_its_rates_are_per_second() -> None:
+    def add(collection: Collection) -> None:
+        for second in range(5):
+            echoes, connects = block(START + second, [100.0] * 40, failed=second), block(START + second, [50.0])
+            blocks = [(ECHO, echoes), (CONNECT, connects)]
+            counted = {"users": 7, "open": 6, "opening": 1, "lost": second, "connects": 1, "planned": 45}
+            collection.add("w", blocks, [health(START + second, **counted)])
+
+    found = series(ended(collect(add, warm_up=2.0), 5.0))
+    assert (found.width_s, found.at_s, found.measured_from_s) == (1, (0, 1, 2, 3, 4), 2)
+    assert set(found.run) == set(RUN_COLUMNS)
+    assert found.run["achieved"] == (40.0,) * 5, "without connects"
+    assert found.run["failed"] == found.run["lost"] == (0.0, 1.0, 2.0, 3.0, 4.0)
+    assert found.run["planned"] == (45.0,) * 5
+    assert [found.run[name][4] for name in ("users", "open", "opening", "connects")] == [7, 6, 1, 1.0]
+    assert found.run["bytes_received"] == (410.0,) * 5
+    assert (found.run["cpu"][0], found.run["loop_lag_us"][0]) == (0.25, 1000.0)
+    connect, echo = found.rows
+    assert (connect.name, connect.p50_us, connect.max_us) == ("connect", (None,) * 5, (50.0,) * 5)
+    assert echo.ok == (40.0,) * 5
+    assert echo.p90_us == pytest.approx([100.0] * 5, rel=0.01)
+    assert echo.p99_us == (None,) * 5, "below its floor"
+    assert echo.heat[0] == (40, 40), "20 * log10(100)"
+
+
+def test_the_interval_of_a_percentile_is_that_of_order_statistics() -> None:
+    times = [float(time) for time in range(1, 1001)]
+    found = series(ended(collect(lambda c: c.add("w", [(ECHO, block(START, times))])), 1.0))
+    (row,) = found.rows
+    low, value, high = row.p50_low_us[0], row.p50_us[0], row.p50_high_us[0]
+    assert low is not None and value is not None and high is not None  # noqa: PT018
+    assert value == pytest.approx(500, rel=0.01)
+    # Half of 1.96 times the root of 1000 samples on each side.
+    assert (value - low, high - value) == pytest.approx((31, 31), abs=6)
+    assert sum(row.heat[0][1::2]) == 1000
+
+
+@pytest.mark.parametrize(("seconds", "width"), [(300, 1), (301, 2), (600, 2), (601, 4), (1800, 8)])
+def test_neighbours_are_joined_until_there_are_at_most_300(seconds: int, width: int) -> None:
+    def add(collection: Collection) -> None:
+        collection.add("w", [(ECHO, Block(START + second, ok=6)) for second in range(seconds)])
+
+    found = series(ended(collect(add), float(seconds)))
+    (row,) = found.rows
+    assert found.width_s == width
+    assert len(found.at_s) == len(row.ok) == len(row.heat) == math.ceil(seconds / width) <= 300
+    assert {later - earlier for earlier, later in pairwise(found.at_s)} == {width}
+    lengths = [min(width, seconds - at) for at in found.at_s]
+    counts = [(rate or 0.0) * length for rate, length in zip(row.ok, lengths, strict=True)]
+    assert sum(counts) == pytest.approx(6 * seconds)
+
+
+def test_a_run_without_anything_has_no_points() -> None:
+    found = series(ended(Collection(START, 0.0), 0.0))
+    assert (found.at_s, found.rows) == ((), ())
+    assert set(found.run.values()) == {()}
+
+
+def test_a_run_of_a_second_has_the_rate_of_its_part_of_the_last_second() -> None:
+    def add(collection: Collection) -> None:
+        collection.add("w", [(ECHO, block(START, [100.0] * 50))], [health(START)])
+        collection.add("w", [(ECHO, block(START + 1, [100.0] * 5))], [health(START + 1, span=0.1)])
+
+    found = series(ended(collect(add), 1.1))
+    assert found.run["achieved"] == (50.0, 50.0)
+    assert found.run["planned"] == (None, None), "there is no plan"
+
+
+def test_workers_together_are_as_one_that_did_it_all() -> None:
+    def blocks(part: int, parts: int) -> list[tuple[RowKey, Block]]:
+        times = [10.0 * number + 50 for number in range(400)]
+        return [(ECHO, block(START + second, times[part::parts], failed=2 // parts)) for second in range(10)]
+
+    def apart(collection: Collection) -> None:
+        for worker in range(2):
+            half = {"users": 5, "open": 4, "connects": 3}
+            samples = [health(START + second, **half) for second in range(10)]
+            collection.add(f"w{worker}", blocks(worker, 2), samples)
+
+    def pooled(collection: Collection) -> None:
+        whole = {"users": 10, "open": 8, "connects": 6}
+        collection.add("w", blocks(0, 1), [health(START + second, **whole) for second in range(10)])
+
+    assert series(ended(collect(apart), 10.0)) == series(ended(collect(pooled), 10.0))
+
+
+def test_a_running_test_has_no_second_that_a_worker_has_not_reported() -> None:
+    collection = Collection(START, 0.0)
+    collection.add("slow", [], [health(START + second) for second in range(3)])
+    collection.add("fast", [(ECHO, block(START + second, [1.0])) for second in range(6)], [
+        health(START + second) for second in range(5)
+    ])  # fmt: skip
+    assert series(collection).at_s == (0, 1, 2)
+    collection.add("fast", [], [health(START + second) for second in range(5, 30)])
+    assert len(series(collection).at_s) == 30, "the slow one is not waited for"
+
+
+reports = st.lists(
+    st.tuples(
+        st.integers(0, 700), st.sampled_from([ECHO, CONNECT, ("TASK", "User")]), st.integers(1, 50), st.booleans()
+    ),
+    max_size=25,
+)  # fmt: skip
+
+
+@given(reports)
+def test_what_was_computed_before_changes_nothing(given_reports: list[tuple[int, RowKey, int, bool]]) -> None:
+    asked, fresh = Collection(START, 0.0), Collection(START, 0.0)
+    for second, row, count, asks in given_reports:
+        for collection in (asked, fresh):
+            collection.add("w", [(row, block(START + second, [100.0 * count] * count))], [health(START + second)])
+        if asks:
+            series(asked)
+    assert series(ended(asked, 701.0)) == series(ended(fresh, 701.0))
+
+
+def test_rows_that_the_record_joins_are_joined_in_all_points() -> None:
+    collection = Collection(START, 0.0)
+    for number in range(250):
+        collection.add("w", [(("TCP", f"row {number:03}"), block(START, [100.0] * 8))], [])
+        if number == 199:
+            assert len(series(collection).rows) == 200
+    rows = series(ended(collection, 1.0)).rows
+    assert len(rows) == 201
+    assert sum(row.ok[0] or 0 for row in rows) == 2000
