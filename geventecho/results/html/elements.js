@@ -18,6 +18,10 @@ window.TcpElements = (() => {
     if (target.className !== name) target.className = name;
   }
 
+  function setHidden(target, isHidden) {
+    if (target.hidden !== isHidden) target.hidden = isHidden;
+  }
+
   // A cell is a text, or {text, note, tone}: the note stands below it, the tone is a class.
   function fill(target, cell) {
     const { text, note = "", tone = "" } = typeof cell === "string" ? { text: cell } : cell;
@@ -80,5 +84,5 @@ window.TcpElements = (() => {
     };
   }
 
-  return { element, fill, list, setClass, setText, table };
+  return { element, fill, list, setClass, setHidden, setText, table };
 })();

@@ -3,7 +3,7 @@
   "use strict";
 
   const { count, span } = window.TcpNumbers;
-  const { element, setText } = window.TcpElements;
+  const { element, setHidden, setText } = window.TcpElements;
   const { create, isSetup, nameOf, statusText } = window.TcpTables;
 
   const PERIOD_MS = 2000;
@@ -59,7 +59,7 @@
   }
 
   function showPlots() {
-    byId("over-time").hidden = !shown?.series.at_s.length;
+    setHidden(byId("over-time"), !shown?.series.at_s.length);
     if (byId("over-time").hidden) return;
     plots ??= window.TcpPlots?.create(byId("plots"), { theme: theme() });
     plots?.update(shown, row);
@@ -97,7 +97,7 @@
   function progressOf(value) {
     const facts = [`${span(value.elapsed_s)} elapsed`];
     if (value.left_s !== null) facts.push(`${span(value.left_s)} left`);
-    const users = value.series.run.users.at(-1) ?? null;
+    const users = value.series.run.users?.at(-1) ?? null;
     return [...facts, `${count(users)} users`].join(", ");
   }
 
@@ -118,6 +118,7 @@
     show(value);
   }
 
+  const NOTHING = { text: "" };
   const NOTICES = {
     ready: { text: "No test has run yet.", link: ["Start one in Locust\u2019s UI", "./"] },
     starting: { text: "The test is starting." },
@@ -125,9 +126,9 @@
   };
   const LOST = { text: "Connection to the load test lost, retrying.", tone: "bad" };
   const LOGGED_OUT = { text: "You are logged out.", link: ["Log in again", "tcp"], tone: "bad" };
-  let noticed = null;
+  let noticed = NOTHING;
 
-  function showNotice(notice = { text: "" }) {
+  function showNotice(notice) {
     if (notice === noticed) return;
     noticed = notice;
     byId("notice").className = notice.tone ?? "";
@@ -138,8 +139,8 @@
 
   function showLive(value) {
     setText(byId("state"), value.state);
-    showNotice(NOTICES[value.state]);
-    for (const link of document.querySelectorAll("nav [download]")) link.hidden = !value.verdict;
+    showNotice(NOTICES[value.state] ?? NOTHING);
+    for (const link of document.querySelectorAll("nav [download]")) setHidden(link, !value.verdict);
     if (value.verdict) {
       show(value);
       setText(byId("progress"), progressOf(value));

@@ -3,7 +3,7 @@ window.TcpTables = (() => {
   "use strict";
 
   const { NONE, bytes, count, rate, share, span, time, timeWithUnit } = window.TcpNumbers;
-  const { element, fill, list, setClass, setText, table } = window.TcpElements;
+  const { element, fill, list, setClass, setHidden, setText, table } = window.TcpElements;
 
   const PERCENTILES = { p50: "p50", p90: "p90", p95: "p95", p99: "p99", p99_9: "p99.9", p99_99: "p99.99" };
   const PART_PERCENTILES = ["p50", "p90", "p99", "p99_9"];
@@ -70,20 +70,21 @@ window.TcpTables = (() => {
   function figures(value) {
     const { account, connections, series } = value;
     const isLive = value.state && value.state !== "stopped";
-    const now = (key) => series.run[key].at(-1) ?? null;
-    const measured = (key) => series.run[key].filter((one, index) => one !== null && series.at_s[index] >= series.measured_from_s);
+    const points = (key) => series.run[key] ?? [];
+    const now = (key) => points(key).at(-1) ?? null;
+    const measured = (key) => points(key).filter((one, index) => one !== null && series.at_s[index] >= series.measured_from_s);
     const mean = (key) => (measured(key).length ? sum(measured(key), (one) => one) / measured(key).length : null);
     const achieved = sum(value.rows.filter((row) => row.type === "TCP" && !isSetup(row)), (row) => row.rate);
     const perSecond = (number, format) => (number === null ? NONE : `${format(number)}/s`);
     const usual = (key, format) => (isLive ? `now ${perSecond(now(key), format)}` : `${perSecond(mean(key), format)} on average`);
     const planned = account.planned ? `planned ${perSecond(isLive ? now("planned") : mean("planned"), rate)}` : "no planned rate";
-    const peak = series.run.users.filter((one) => one !== null);
+    const users = points("users").filter((one) => one !== null);
     return [
       ["Good operations", `${rate(achieved)}/s`, isLive ? `now ${perSecond(now("achieved"), rate)}, ${planned}` : planned],
       ["Failed", count(account.failed),
         `${account.started ? share(account.failed / account.started) : NONE} of ${count(account.started)} operations` +
         (account.dropped ? `; ${count(account.dropped)} dropped` : "")],
-      ["Users", isLive ? count(now("users")) : count(peak.length ? Math.max(...peak) : null),
+      ["Users", isLive ? count(now("users")) : count(users.length ? Math.max(...users) : null),
         isLive ? `${count(now("in_flight"))} operations under way` : "at most, in the whole test"],
       ["Connections open", count(connections.open), `${count(connections.opening)} opening, ${count(connections.lost)} lost`],
       ["Connects", count(connections.connects),
@@ -112,8 +113,9 @@ window.TcpTables = (() => {
   // Rows ----------------------------------------------------------------------------------------------------------
 
   function percentile(found, missing) {
-    if (!found) return { text: NONE, note: missing === undefined ? "" : `${count(Math.ceil(missing))} s more` };
-    return { text: time(found.value), note: `[${time(found.low)}, ${time(found.high)}]` };
+    const tone = "interval";
+    if (!found) return { text: NONE, note: missing === undefined ? "" : `${count(Math.ceil(missing))} s more`, tone };
+    return { text: time(found.value), note: `[${time(found.low)}, ${time(found.high)}]`, tone };
   }
 
   // The seconds that are missing for percentiles, where more time would help.
@@ -151,7 +153,7 @@ window.TcpTables = (() => {
       "Times are in ms, with their 95 % intervals. Response and service are of good operations; among those offered, " +
       "failed and dropped ones are lost, which is infinitely long. A dash has too few samples, with the seconds that are missing."));
     const others = element("p", { class: "note", dir: "auto" });
-    const shown = table(section, "Times of each row, in ms", ["", ...Object.values(PERCENTILES), "mean", "max"]);
+    const shown = table(section, "Times of each row, in ms", ["", ...Object.values(PERCENTILES).map((head) => [head, "interval"]), "mean", "max"]);
     section.append(others);
     return (value) => {
       shown.update(value.rows.length ? value.rows.flatMap((row) => rowLines(row, usersOf(value))) : [["No operation has ended in the measured part."]]);
@@ -167,7 +169,7 @@ window.TcpTables = (() => {
     ]);
   }
 
-  const PART_HEADS = ["", "ok", "failed", "dropped", "good/s", ...PART_PERCENTILES.map((key) => PERCENTILES[key])];
+  const PART_HEADS = ["", "ok", "failed", "dropped", "good/s", ...PART_PERCENTILES.map((key) => [PERCENTILES[key], "interval"])];
 
   function stageLines(stage, users) {
     const facts = [`${span(stage.duration_s)} from ${span(stage.start_s)}`];
@@ -290,7 +292,7 @@ window.TcpTables = (() => {
     const facts = (mapping) => Object.entries(mapping).filter(([, fact]) => fact !== null)
       .map(([key, fact]) => [key.replaceAll("_", " "), { text: typeof fact === "number" && UNITS[key] ? `${fact} ${UNITS[key]}` : String(fact), tone: "words" }]);
     return (value) => {
-      command.hidden = !value.argv.length;
+      setHidden(command, !value.argv.length);
       setText(line, shellLine(value.argv));
       options.update(facts(value.command));
       environment.update(facts({ "started at": value.started_at, "measured for": span(value.duration_s), ...value.environment }));
@@ -311,10 +313,10 @@ window.TcpTables = (() => {
     });
     return {
       update(value) {
-        for (const [section, show] of sections) section.hidden = !show(value);
+        for (const [section, show] of sections) setHidden(section, !show(value));
       },
       hide() {
-        for (const [section] of sections) section.hidden = true;
+        for (const [section] of sections) setHidden(section, true);
       },
     };
   }
