@@ -31,8 +31,6 @@
   function applyTheme() {
     document.documentElement.dataset.theme = theme();
     setText(byId("theme"), theme() === "dark" ? "Light theme" : "Dark theme");
-    resetPlots();
-    showPlots();
   }
 
   byId("theme").addEventListener("click", () => {
@@ -61,8 +59,8 @@
   function showPlots() {
     setHidden(byId("over-time"), !shown?.series.at_s.length);
     if (byId("over-time").hidden) return;
-    plots ??= window.TcpPlots?.create(byId("plots"), { theme: theme() });
-    plots?.update(shown, row);
+    plots ??= window.TcpPlots.create(byId("plots"));
+    plots.update(shown, row);
   }
 
   // The row with the most good operations, of those that are not connects or log-ins.
