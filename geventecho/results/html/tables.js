@@ -67,30 +67,39 @@ window.TcpTables = (() => {
 
   // Key figures ---------------------------------------------------------------------------------------------------
 
+  // Over all stages; null without any.
+  function plannedRate(stages) {
+    const seconds = sum(stages, (stage) => stage.duration_s);
+    return seconds ? sum(stages, (stage) => (stage.rate?.planned ?? 0) * stage.duration_s) / seconds : null;
+  }
+
+  // [label, number, what it consists of, tone] of each.
   function figures(value) {
     const { account, connections, series } = value;
     const isLive = value.state && value.state !== "stopped";
     const points = (key) => series.run[key] ?? [];
     const now = (key) => points(key).at(-1) ?? null;
-    const measured = (key) => points(key).filter((one, index) => one !== null && series.at_s[index] >= series.measured_from_s);
-    const mean = (key) => (measured(key).length ? sum(measured(key), (one) => one) / measured(key).length : null);
     const achieved = sum(value.rows.filter((row) => row.type === "TCP" && !isSetup(row)), (row) => row.rate);
     const perSecond = (number, format) => (number === null ? NONE : `${format(number)}/s`);
-    const usual = (key, format) => (isLive ? `now ${perSecond(now(key), format)}` : `${perSecond(mean(key), format)} on average`);
-    const planned = account.planned ? `planned ${perSecond(isLive ? now("planned") : mean("planned"), rate)}` : "no planned rate";
+    const planned = account.planned ? `planned ${perSecond(isLive ? now("planned") : plannedRate(value.stages), rate)}` : "no planned rate";
+    const traffic = (total, key) => {
+      if (isLive) return `now ${perSecond(now(key), bytes)}`;
+      return value.duration_s ? `${perSecond(total / value.duration_s, bytes)} on average` : "";
+    };
     const users = points("users").filter((one) => one !== null);
     return [
       ["Good operations", `${rate(achieved)}/s`, isLive ? `now ${perSecond(now("achieved"), rate)}, ${planned}` : planned],
       ["Failed", count(account.failed),
         `${account.started ? share(account.failed / account.started) : NONE} of ${count(account.started)} operations` +
-        (account.dropped ? `; ${count(account.dropped)} dropped` : "")],
+        (account.dropped ? `; ${count(account.dropped)} dropped` : ""), account.failed ? "bad" : ""],
       ["Users", isLive ? count(now("users")) : count(users.length ? Math.max(...users) : null),
         isLive ? `${count(now("in_flight"))} operations under way` : "at most, in the whole test"],
-      ["Connections open", count(connections.open), `${count(connections.opening)} opening, ${count(connections.lost)} lost`],
+      ["Connections open", count(connections.open), `${count(connections.opening)} opening, ${count(connections.lost)} lost`,
+        connections.lost ? "bad" : ""],
       ["Connects", count(connections.connects),
-        `${count(connections.reconnects)} reconnects; ${isLive ? `${usual("connects", rate)}, ` : ""}at most ${count(connections.peak)}/s`],
-      ["Sent", bytes(value.bytes_sent), usual("bytes_sent", bytes)],
-      ["Received", bytes(value.bytes_received), usual("bytes_received", bytes)],
+        `${count(connections.reconnects)} reconnects; ${isLive ? `now ${perSecond(now("connects"), rate)}, ` : ""}at most ${count(connections.peak)}/s`],
+      ["Sent", bytes(value.bytes_sent), traffic(value.bytes_sent, "bytes_sent")],
+      ["Received", bytes(value.bytes_received), traffic(value.bytes_received, "bytes_received")],
     ];
   }
 
@@ -99,12 +108,12 @@ window.TcpTables = (() => {
     const tiles = element("dl");
     section.append(tiles);
     return (value) => {
-      figures(value).forEach(([label, text, note], index) => {
+      figures(value).forEach(([label, text, note, tone], index) => {
         if (!shown[index]) {
           shown.push(element("dd"));
           tiles.append(element("div", {}, element("dt", {}, label), shown[index]));
         }
-        fill(shown[index], { text, note });
+        fill(shown[index], { text, note, tone });
       });
       return true;
     };
