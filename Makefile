@@ -18,13 +18,18 @@ SPAWN_RATE ?= 100
 RUN_TIME ?= 30s
 PROCESSES ?=
 REPORTS ?= reports
+# make loadtest-master binds to MASTER_BIND; make loadtest-worker looks for the master at MASTER
+MASTER_BIND ?= 127.0.0.1
+MASTER ?= 127.0.0.1
 # more arguments for the program behind a target: make serve ARGS="--idle-timeout 60"
 ARGS ?=
 # the tests of test-together and test-alone; all when empty
 TESTS ?=
 
-LOADTEST = $(BIN)/python -m geventecho.loadtest -f loadtests/locustfile.py --users $(USERS) --spawn-rate $(SPAWN_RATE) \
-	$(if $(TARGET),--host $(TARGET),--own-server) $(if $(PROCESSES),--processes $(PROCESSES))
+LAUNCH = $(BIN)/python -m geventecho.loadtest -f loadtests/locustfile.py
+FORKS = $(if $(PROCESSES),--processes $(PROCESSES))
+CONDUCT = $(LAUNCH) --users $(USERS) --spawn-rate $(SPAWN_RATE) $(if $(TARGET),--host $(TARGET),--own-server)
+LOADTEST = $(CONDUCT) $(FORKS)
 
 # 5 is pytest's exit code for "none": what ARGS chooses may be all of one pass.
 CHOSEN = $(TESTS) $(if $(ARGS),$(ARGS) || test $$? -eq 5)
@@ -32,13 +37,15 @@ CHOSEN = $(TESTS) $(if $(ARGS),$(ARGS) || test $$? -eq 5)
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 TOGETHER = -m "not alone and not long" --numprocesses 4 --dist loadfile
 
-.PHONY: help serve loadtest loadtest-headless test test-all test-oldest test-together test-alone test-long coverage \
-	check format bench bench-full build clean
+.PHONY: help serve loadtest loadtest-headless loadtest-master loadtest-worker test test-all test-oldest test-together \
+	test-alone test-long coverage check format bench bench-full build clean
 
 help:
 	@echo "make serve               the echo server on tcp://$(HOST):$(PORT)          HOST= PORT= ARGS="
 	@echo "make loadtest            Locust's web UI on http://127.0.0.1:8089        TARGET= USERS= SPAWN_RATE= PROCESSES="
 	@echo "make loadtest-headless   the same without a browser; HTML and CSV        RUN_TIME= REPORTS="
+	@echo "make loadtest-master     the web UI of a test that workers run           MASTER_BIND= TARGET= USERS="
+	@echo "make loadtest-worker     a worker, here or on another machine            MASTER= PROCESSES="
 	@echo "make test                the tests, under five minutes                   TESTS= ARGS="
 	@echo "make test-all            all of them, the long ones too"
 	@echo "make test-oldest         the load-test tests on the oldest supported versions of gevent and Locust"
@@ -76,6 +83,13 @@ loadtest-headless: $(READY)
 	@folder=$$(date +%Y-%m-%d_%H%M%S)_$$$$ && mkdir $(REPORTS)/$$folder && ln -sfn $$folder $(REPORTS)/latest && \
 	exec $(LOADTEST) --headless --run-time $(RUN_TIME) \
 		--html $(REPORTS)/$$folder/loadtest.html --csv $(REPORTS)/$$folder/loadtest $(ARGS)
+
+# Users and target are the master's. ARGS="--expect-workers 2 --headless --run-time 30s" starts with the second worker.
+loadtest-master: $(READY)
+	@exec $(CONDUCT) --master --master-bind-host $(MASTER_BIND) $(ARGS)
+
+loadtest-worker: $(READY)
+	@exec $(LAUNCH) --worker --master-host $(MASTER) $(FORKS) $(ARGS)
 
 # Most tests wait for a limit or a process and use little of a core, so four run at a time, on two cores too. Those that
 # judge a time exactly, or fill a core, follow alone. Each pass runs whatever became of the one before it.

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         ShortReply,
         TornStream,
         UnexpectedReply,
+        UnreadGreeting,
         UnsolicitedData,
         WriteTimeout,
     )
@@ -100,6 +101,7 @@ __all__ = [
     "TcpServer",
     "TornStream",
     "UnexpectedReply",
+    "UnreadGreeting",
     "UnsolicitedData",
     "Until",
     "UntilClosed",

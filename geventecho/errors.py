@@ -27,6 +27,7 @@
             ├── ReplyTooLong                 the reply passed the limit the framing sets
             ├── UnexpectedReply              well framed, but not what `expect` asked for
             ├── UnsolicitedData              bytes nobody asked for were waiting before the request
+            │   └── UnreadGreeting           … before the first request: the server speaks first
             └── ClosedByPeer                 the peer had closed before the request was sent (EOFError)
 
 `kind` is a short, stable label without addresses or offsets, made for grouping; the message is for people.
@@ -64,6 +65,7 @@ __all__ = [
     "ShortReply",
     "TornStream",
     "UnexpectedReply",
+    "UnreadGreeting",
     "UnsolicitedData",
     "WriteTimeout",
 ]
@@ -267,6 +269,19 @@ class UnsolicitedData(ReplyError):
     """Raised when bytes that nobody asked for were waiting before a request."""
 
     kind = "unsolicited data"
+
+
+class UnreadGreeting(UnsolicitedData):
+    """Raised when bytes came before the first request of a connection: the server speaks first.
+
+    The client reads such a greeting with `receive`, a load test in `TcpUser.on_connect` or by --greeting-until.
+    """
+
+    kind = "unread greeting, see --greeting-until"
+
+    def __init__(self, *, address: Address | None, count: int) -> None:
+        reason = f"{count} bytes came before the first request: the server speaks first; read its greeting"
+        super().__init__(reason, address=address, phase="read")
 
 
 class ClosedByPeer(ReplyError, EOFError):

@@ -9,14 +9,14 @@ from typing import Final
 import gevent
 
 from geventecho._version import __version__
-from geventecho.cli import ping, send, serve
+from geventecho.cli import load, ping, send, serve
 from geventecho.cli.arguments import Parser
 from geventecho.cli.standard_io import occupy_standard_descriptors, print_error
 from geventecho.errors import AddressError, ConfigError, GeventechoError
 
 __all__ = ["main"]
 
-COMMANDS = (serve, send, ping)
+COMMANDS = (serve, send, ping, load)
 MOST_SHOWN: Final = 500
 """Characters of wrong arguments that are shown: a file may be full of them."""
 
@@ -45,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_to(commands)
     options, unknown = parser.parse_known_args(argv)
     command_parser: Parser = options.parser
-    if unknown:
+    if unknown and "others" in options:
+        options.others = unknown
+    elif unknown:
         where = f", here or in {options.config}" if options.config else ""
         hint = ""
         if (

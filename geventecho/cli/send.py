@@ -19,7 +19,7 @@ from geventecho.errors import AddressError, GeventechoError, NetworkError, Reply
 from geventecho.framing import DEFAULT_MAX_SIZE, LARGEST, Framing
 from geventecho.options import (
     ENCODINGS,
-    LENGTH_PREFIX_FORM,
+    ENDS,
     decode,
     from_options,
     naming,
@@ -51,6 +51,8 @@ examples:
   geventecho send 127.0.0.1:6379 'PING\\r\\n' --reply-until '\\r\\n' --expect '^\\+PONG'
   geventecho send 127.0.0.1:5432 0000000804d2162f --encoding hex --reply-exactly 1"""
 
+# The connection's end is the default.
+ENDS_OF_REPLIES: Final = ("until", "exactly", "length_prefix", "quiet", "none")
 # What begins or ends like a target: a scheme, or a port; and the one host name that every machine has.
 LOOKS_LIKE_TARGET: Final = re.compile(r"(tcp|tls|unix|fd):|\S*://|\S+:\d+\Z|localhost\Z", re.IGNORECASE)
 
@@ -86,17 +88,12 @@ def add_to(commands: Commands) -> None:
         f"The connection is then closed without waiting for the server, and no FIN is sent before.\n"
         f"  Standard input has at most {DEFAULT_MAX_SIZE // 2**20} MiB.",
     )
-    reply.add_argument("--reply-until", metavar="DELIMITER", help="after this delimiter; C escapes are understood")
-    reply.add_argument("--reply-exactly", metavar="BYTES", type=whole_number(0, LARGEST), help="after this many bytes")
-    reply.add_argument(
-        "--reply-length-prefix", metavar=LENGTH_PREFIX_FORM,
-        help="where its length field says: a struct format such as >I, how many bytes stand before the field, and self "
-        "when the length counts these bytes too",
-    )  # fmt: skip
-    reply.add_argument(
-        "--reply-quiet", metavar="SECONDS", type=seconds_above_zero, help="once nothing more has come for this long"
-    )
-    reply.add_argument("--reply-none", action="store_true", help="at once: no reply is expected")
+    for name in ENDS_OF_REPLIES:
+        flag, end = f"--reply-{name}".replace("_", "-"), ENDS[name]
+        if end.metavar:
+            reply.add_argument(flag, metavar=end.metavar, type=end.parse, help=end.help)
+        else:
+            reply.add_argument(flag, action="store_true", help=end.help)
     reply.add_argument(
         "--reply-max", metavar="BYTES", type=whole_number(1, LARGEST), default=DEFAULT_MAX_SIZE,
         help="fail when the reply is longer; not used with --reply-exactly (default %(default)s)",
@@ -113,14 +110,8 @@ def run(options: argparse.Namespace) -> int:
     """
     target, message = _positionals(options.first, options.second, options.encoding)
     check_target(target)
-    framing = from_options(
-        until=options.reply_until,
-        exactly=options.reply_exactly,
-        length_prefix=options.reply_length_prefix,
-        quiet=options.reply_quiet,
-        none=options.reply_none,
-        max_size=options.reply_max,
-    )
+    ends = {name: getattr(options, f"reply_{name}") for name in ENDS_OF_REPLIES}
+    framing = from_options(max_size=options.reply_max, **ends)
     with naming("--expect"):
         expect = None if options.expect is None else pattern(options.expect)
     if sys.stdout is None:

@@ -257,7 +257,8 @@ class Client:
         """Refuse to ask while something waits to be read, or may come: it would be taken for the reply.
 
         Raises:
-            UnsolicitedData, ClosedByPeer, ConcurrentUse: as for `request`.
+            UnsolicitedData, ClosedByPeer, ConcurrentUse: as for `request`; UnsolicitedData as UnreadGreeting where
+                nothing was sent yet.
         """
         self._wire.check_no_reader()
         if not self._leftover:
@@ -268,6 +269,9 @@ class Client:
                 reason = "the peer had closed the connection before the request"
                 raise errors.ClosedByPeer(reason, address=self.target, phase="read")
             self._leftover = data or b""
+        if self._leftover and not self.bytes_sent:
+            count = len(self._leftover)
+            raise with_sample(errors.UnreadGreeting(address=self.target, count=count), self._leftover)
         if self._leftover:
             reason = f"{len(self._leftover)} bytes came that nobody had asked for"
         elif self._in_step:
@@ -275,6 +279,19 @@ class Client:
         else:
             reason = "an earlier exchange failed midway and its reply may still come; connect anew"
         raise with_sample(errors.UnsolicitedData(reason, address=self.target, phase="read"), self._leftover)
+
+    def expect_silence(self, seconds: float) -> None:
+        """Refuse a server that speaks first: wait so long for it to do so.
+
+        Raises:
+            UnsolicitedData, ClosedByPeer, ConcurrentUse: as for `check_idle`.
+        """
+        try:
+            came = self.recv(timeout=seconds)
+        except errors.ReadTimeout:
+            return
+        self._leftover = came + self._leftover
+        self.check_idle()
 
     def _seconds(self, timeout: Seconds) -> float | None:
         if isinstance(timeout, EllipsisType):

@@ -10,11 +10,12 @@ from __future__ import annotations
 from geventecho.loadtest.measure import Account, Failed, account_of
 from geventecho.loadtest.run import install, listen, result_of
 from geventecho.loadtest.settings import option_check
-from geventecho.loadtest.users import Caught, Request, TcpSession, TcpUser
+from geventecho.loadtest.users import Caught, EchoUser, Request, TcpSession, TcpUser
 
 __all__ = [
     "Account",
     "Caught",
+    "EchoUser",
     "Failed",
     "Request",
     "TcpSession",

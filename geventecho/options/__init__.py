@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from geventecho.options.encodings import ENCODINGS, decode
-from geventecho.options.framing import LENGTH_PREFIX_FORM, from_options, naming, pattern
+from geventecho.options.exchange import EXCHANGE, Exchange
+from geventecho.options.framing import ENDS, LENGTH_PREFIX_FORM, from_options, naming, pattern
 from geventecho.options.types import (
     duration,
     limit,
@@ -17,7 +18,10 @@ from geventecho.options.types import (
 
 __all__ = [
     "ENCODINGS",
+    "ENDS",
+    "EXCHANGE",
     "LENGTH_PREFIX_FORM",
+    "Exchange",
     "decode",
     "duration",
     "from_options",

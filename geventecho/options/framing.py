@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from geventecho.errors import ConfigError
-from geventecho.framing import Exactly, Framing, LengthPrefixed, NoReply, Until, UntilClosed, UntilQuiet
+from geventecho.framing import LARGEST, Exactly, Framing, LengthPrefixed, NoReply, Until, UntilClosed, UntilQuiet
 from geventecho.options.encodings import as_bytes, decode
+from geventecho.options.types import seconds_above_zero, whole_number
 
-__all__ = ["LENGTH_PREFIX_FORM", "from_options", "length_prefixed", "naming", "pattern"]
+__all__ = ["ENDS", "LENGTH_PREFIX_FORM", "from_options", "length_prefixed", "naming", "pattern"]
 
 LENGTH_PREFIX_FORM: Final = "FORMAT[,OFFSET[,self]]"
 """A struct format such as >I; how many bytes stand before it; whether it counts its own bytes."""
@@ -34,47 +36,26 @@ def naming(option: str) -> Iterator[None]:
 
 
 def from_options(
-    *,
-    until: str | None = None,
-    exactly: int | None = None,
-    length_prefix: str | None = None,
-    quiet: float | None = None,
-    close: bool = False,
-    none: bool = False,
-    max_size: int | None = None,
+    *, option: str = "--reply-", max_size: int | None = None, **ends: str | float | bool | None
 ) -> Framing | None:
     """The framing that one of the options asks for, or None when none does.
 
     Args:
-        until: a delimiter, with C escapes.
-        exactly: bytes.
-        length_prefix: as `LENGTH_PREFIX_FORM`.
-        quiet: seconds of silence.
-        close: the peer's FIN.
-        none: no reply is expected.
+        option: begins the names of the options, for the messages.
         max_size: bytes the reply may have, where its size is not known beforehand; None for the framing's own default.
+        ends: values by the names of `ENDS`: parsed, or the text that was written. None and False are not given.
 
     Raises:
         ConfigError: more than one was given, or one is wrong; the message names them, as --reply-until and so on.
     """
-    given: dict[str, Callable[[], Framing]] = {}
-    if until is not None:
-        given["--reply-until"] = lambda: Until(decode(until))
-    if exactly is not None:
-        given["--reply-exactly"] = lambda: Exactly(exactly)
-    if length_prefix is not None:
-        given["--reply-length-prefix"] = lambda: length_prefixed(length_prefix)
-    if quiet is not None:
-        given["--reply-quiet"] = lambda: UntilQuiet(quiet)
-    if close:
-        given["--reply-close"] = UntilClosed
-    if none:
-        given["--reply-none"] = NoReply
-    if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)}: a reply ends in one way, give one of these")
-    for option, make in given.items():
-        with naming(option):
-            framing = make()
+    given = {name for name, value in ends.items() if value is not None and value is not False}  # not 0, which is given
+    names = {name: f"{option}{name}".replace("_", "-") for name in ENDS if name in given}
+    if len(names) > 1:
+        raise ConfigError(f"{' and '.join(names.values())}: a reply ends in one way, give one of these")
+    for name, label in names.items():
+        with naming(label):
+            end, value = ENDS[name], ends[name]
+            framing = end.framing(end.parse(value) if isinstance(value, str) else value)
             if max_size is not None and framing.size is None:
                 framing.max_size = max_size
             return framing
@@ -108,3 +89,37 @@ def pattern(text: str) -> re.Pattern[bytes]:
         raise ConfigError(f"it is not a regular expression: {error}") from None
     except RecursionError:
         raise ConfigError("it is not a regular expression: too many groups in each other") from None
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A way in which a reply can end, as an option asks for it.
+
+    Attributes:
+        metavar: of the option's value; "" for a switch.
+        help: completes the sentence "the reply ends".
+        parse: makes the value of the text that was written; raises argparse.ArgumentTypeError.
+        framing: makes the framing of the value; raises ConfigError.
+    """
+
+    metavar: str
+    help: str
+    parse: Callable[[str], Any]
+    framing: Callable[[Any], Framing]
+
+
+ENDS: Final[Mapping[str, End]] = {
+    "until": End("DELIMITER", "after this delimiter; C escapes are understood", str, lambda text: Until(decode(text))),
+    "exactly": End("BYTES", "after this many bytes", whole_number(0, LARGEST), Exactly),
+    "length_prefix": End(
+        LENGTH_PREFIX_FORM,
+        "where its length field says: a struct format such as >I, how many bytes stand before the field, and self when "
+        "the length counts these bytes too",
+        str,
+        length_prefixed,
+    ),
+    "quiet": End("SECONDS", "once nothing more has come for this long", seconds_above_zero, UntilQuiet),
+    "close": End("", "when the server closes; the next request makes a new connection", str, lambda _: UntilClosed()),
+    "none": End("", "at once: no reply is expected", str, lambda _: NoReply()),
+}
+"""The options for the end of a reply: --reply-until and so on."""

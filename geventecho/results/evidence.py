@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 P99_FLOOR: Final = FLOORS[99]
-SETUP: Final = frozenset({"connect", "tls", "login"})
+SETUP: Final = frozenset({"connect", "tls", "greeting", "login"})
 COUNTS: Final = (
     "in_flight", "users", "pausing", "started", "ended", "planned", "sent", "late", "dropped", "waited", "open",
     "opening", "lost", "connects",
@@ -189,7 +189,7 @@ class Evidence:
 
 
 def is_setup(row: RowKey) -> bool:
-    """Whether a row has connects, TLS handshakes or log-ins, by its name: `connect`, `tls`, `login`, `log-in`, …"""
+    """Whether a row has connects, TLS handshakes, greetings or log-ins, by its name: `connect`, `login`, `log-in`, …"""
     return row[1].lower().replace(" ", "").replace("-", "") in SETUP
 
 

@@ -159,10 +159,22 @@ def test_a_peer_that_accepts_and_closes() -> None:
 def test_unsolicited_data_is_not_taken_for_a_reply() -> None:
     with peers.sends_unsolicited(b"hello") as peer, connect(peer.target) as client:
         wait_until(lambda: client._wire.poll(0))
-        fails(errors.UnsolicitedData, lambda: client.echo(b"hello"))
+        fails(errors.UnreadGreeting, lambda: client.echo(b"hello"))
         assert client.bytes_sent == 0
         assert client.recv() == b"hello"
         assert client.echo(b"hello") == b"hello"
+
+
+def test_a_server_that_speaks_first_is_not_silent() -> None:
+    with peers.greets(UNIT / 4) as peer, connect(peer.target) as client:
+        fails(errors.UnreadGreeting, lambda: client.expect_silence(20 * UNIT))
+        assert client.receive(Until(b"\r\n")) == b"220 mail.test hello\r\n", "it is not lost"
+        client.expect_silence(0.0)
+        assert client.request(b"NOOP\r\n", Until(b"\r\n")) == b"250 OK\r\n"
+        client.send(b"NOOP\r\n")
+        fails(errors.UnsolicitedData, lambda: client.expect_silence(20 * UNIT))
+    with peers.accepts_and_closes() as peer, connect(peer.target) as client:
+        fails(errors.ClosedByPeer, lambda: client.expect_silence(20 * UNIT))
 
 
 def test_a_late_reply_is_not_taken_for_the_next_one() -> None:

@@ -185,6 +185,13 @@ def test_geventecho_commands_run(command: list[str], tmp_path: Path) -> None:
     assert done.stdout
 
 
+@pytest.mark.parametrize("command", shell_commands("geventecho load "))
+def test_load_commands_run(command: list[str], tmp_path: Path) -> None:
+    with redirected(shlex.join(command)) as line:
+        done = run(["-m", "geventecho", *shlex.split(line)[1:], "--time", "2s"], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for link in LINK.findall(page.read_text()):
@@ -219,7 +226,9 @@ def flags(program: str) -> frozenset[str]:
 
 def known_flags(page: Path) -> frozenset[str]:
     programs = {"behaviour.md": ["serve"], "performance.md": ["bench", "locust"], "accuracy.md": ["accuracy", "locust"]}
-    return frozenset().union(*map(flags, programs.get(page.name, ["serve", "send", "ping", "locust", "launcher"])))
+    return frozenset().union(
+        *map(flags, programs.get(page.name, ["serve", "send", "ping", "load", "locust", "launcher"]))
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

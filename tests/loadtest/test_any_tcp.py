@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.support import ROOT, peers
 from tests.support.line_protocol import lines
 from tests.support.locust_process import LocustRun
 from tests.support.locust_script import run_script
+from tests.support.real_servers import real_server
 from tests.support.timing import SCALE, wait_until
 
 ANY_TCP = ROOT / "loadtests" / "any_tcp.py"
@@ -32,49 +35,89 @@ def redis(tmp_path: Path) -> Iterator[str]:
         server.send_signal(signal.SIGTERM)
 
 
+def headless(directory: Path, target: str, *options: str, code: int = 0) -> dict[str, Any]:
+    """Run two users for two seconds; returns the result."""
+    result = directory / "result.json"
+    quick = ["--headless", "-u", "2", "-r", "2", "-t", "2", "--tcp-think-time", "0.02", "--tcp-json", str(result)]
+    with LocustRun(directory, *quick, "--host", target, *options, locustfile=ANY_TCP, module="locust") as run:
+        assert run.wait() == code, run.log
+    found: dict[str, Any] = json.loads(result.read_text())
+    return found
+
+
+def rows_of(result: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """How many were ok, and how many failed, by row."""
+    return {row["name"]: (row["ok"], row["failed"]) for row in result["rows"] if row["type"] == "TCP"}
+
+
 def test_redis_without_code(redis: str, tmp_path: Path) -> None:
-    arguments = [
-        "--headless",
-        "-u",
-        "5",
-        "-r",
-        "5",
-        "-t",
-        "2",
-        "--tcp-think-time",
-        "0.02",
-        "--only-summary",
-        "--host",
-        redis,
-    ]
-    options = ["--send", r"SET k{user} {message}\r\n", "--reply-until", r"\r\n", "--expect", r"^\+OK"]
-    with LocustRun(tmp_path, *arguments, *options, "--request-name", "SET", locustfile=ANY_TCP, module="locust") as run:
-        assert run.wait() == 0, run.log
-    assert " SET " in run.log
-    assert "0(0.00%)" in run.log
+    options = ["--tcp-send", r"SET k{user} {message}\r\n", "--tcp-reply-until", r"\r\n", "--tcp-expect", r"^\+OK"]
+    rows = rows_of(headless(tmp_path, redis, *options, "--tcp-request-name", "SET"))
+    assert rows["connect"] == (2, 0)
+    assert rows["SET"][0] > 20
+    assert rows["SET"][1] == 0
+
+
+def test_memcached_without_code(tmp_path: Path) -> None:
+    options = ["--tcp-send", r"version\r\n", "--tcp-reply-until", r"\r\n", "--tcp-expect", "^VERSION "]
+    with real_server("memcached") as port:
+        rows = rows_of(headless(tmp_path, f"127.0.0.1:{port}", *options))
+    assert rows.keys() == {"connect", "request"}
+    assert rows["request"][0] > 20
+    assert rows["request"][1] == 0
+
+
+NOOP = ["--tcp-send", r"NOOP\r\n", "--tcp-reply-until", r"\r\n"]
+GREETINGS = [["until", r"\r\n"], ["exactly", "21"], ["quiet", "0.1"]]
+
+
+@pytest.mark.parametrize("greeting", GREETINGS, ids=lambda greeting: greeting[0])
+def test_a_greeting_is_read_after_each_connect(greeting: list[str], tmp_path: Path) -> None:
+    option = [f"--tcp-greeting-{greeting[0]}", greeting[1]]
+    with peers.greets(0.05, most=5) as peer:
+        result = headless(tmp_path, peer.target, *NOOP, *option, "--tcp-expect", "^250 ", code=1)
+    rows = rows_of(result)
+    (greeted, refused), (connected, _) = rows["greeting"], rows["connect"]
+    assert connected > 2, "users connect again after a few requests"
+    assert connected - 2 <= greeted <= connected, "the run may end while they wait for it"
+    assert refused == 0
+    assert rows["request"][0] >= 5 * (greeted - 2)
+    assert {failure["kind"] for failure in result["failures"]} <= {"closed by peer", "reset", "short reply"}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05])
+def test_a_greeting_is_no_reply(seconds: float, tmp_path: Path) -> None:
+    """Whether it comes before the user could send, or later."""
+    with peers.greets(seconds) as peer:
+        result = headless(tmp_path, peer.target, *NOOP, code=1)
+    rows = rows_of(result)
+    assert "request" not in rows
+    assert rows["on_connect"][0] == 0
+    assert rows["on_connect"][1] == rows["connect"][0]
+    assert {failure["kind"] for failure in result["failures"]} == {"unread greeting, see --greeting-until"}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "--send: say what to send"),
-        (["--send", "x"], "say where the reply ends"),
-        (["--send", r"\q", "--reply-none"], r"--send: '\q' is not an escape"),
-        (["--send", "{message:99999999999}", "--reply-none"], "--send: {message:99999999999} is not a format"),
-        (["--send", "x", "--reply-until", r"\q"], "--reply-until: "),
-        (["--send", "x", "--reply-length-prefix", ">99999999999I"], "--reply-length-prefix: "),
-        (["--send", "x", "--reply-exactly", "99999999999999999999"], "--reply-exactly: "),
-        (["--send", "x", "--reply-quiet", "nan"], "--reply-quiet: "),
-        (["--send", "x", "--reply-none", "--expect", "(" * 6000], "--expect: "),
-        (["--send", "x", "--reply-none", "--expect", "a{99999999999999}"], "--expect: "),
-        (["--send", "x", "--reply-until", "x", "--reply-close"], "a reply ends in one way"),
+        ([], "--tcp-send: say what to send"),
+        (["--tcp-send", "x"], "say where the reply ends"),
+        (["--tcp-send", r"\q", "--tcp-reply-none"], r"--tcp-send: '\q' is not an escape"),
+        (["--tcp-send", "{message:99999999999}", "--tcp-reply-none"], "--tcp-send: {message:99999999999} is not a"),
+        (["--tcp-send", "x", "--tcp-reply-until", r"\q"], "--tcp-reply-until: "),
+        (["--tcp-send", "x", "--tcp-reply-length-prefix", ">99999999999I"], "--tcp-reply-length-prefix: "),
+        (["--tcp-send", "x", "--tcp-reply-exactly", "99999999999999999999"], "--tcp-reply-exactly: "),
+        (["--tcp-send", "x", "--tcp-reply-quiet", "nan"], "--tcp-reply-quiet: "),
+        (["--tcp-send", "x", "--tcp-reply-none", "--tcp-expect", "(" * 6000], "--tcp-expect: "),
+        (["--tcp-send", "x", "--tcp-reply-none", "--tcp-expect", "a{99999999999999}"], "--tcp-expect: "),
+        (["--tcp-send", "x", "--tcp-reply-until", "x", "--tcp-reply-close"], "a reply ends in one way"),
         (
-            ["--send", "x", "--reply-close", "--reply-max", "0"],
-            "--reply-max: '0' is not a whole number of 1 to 1073741824",
+            ["--tcp-send", "x", "--tcp-reply-close", "--tcp-reply-max", "0"],
+            "--tcp-reply-max: '0' is not a whole number of 1 to 1073741824",
         ),
-        (["--send", "x", "--reply-exactly", "many"], "--reply-exactly: 'many' is not a number"),
-        (["--send", "x", "--reply-none", "--expect", "("], "--expect: it is not a regular expression"),
-        (["--send", "x", "--encoding", "hex", "--reply-none"], "--send: this is not hexadecimal"),
+        (["--tcp-send", "x", "--tcp-reply-exactly", "many"], "--tcp-reply-exactly: 'many' is not a whole number"),
+        (["--tcp-send", "x", "--tcp-reply-none", "--tcp-expect", "("], "--tcp-expect: it is not a regular expression"),
+        (["--tcp-send", "x", "--tcp-encoding", "hex", "--tcp-reply-none"], "--tcp-send: this is not hexadecimal"),
     ],
 )
 def test_wrong_options(options: list[str], message: str) -> None:
@@ -82,7 +125,7 @@ def test_wrong_options(options: list[str], message: str) -> None:
 
 
 def test_a_wrong_option_ends_with_2(tmp_path: Path) -> None:
-    with LocustRun(tmp_path, "--headless", "-t", "1", "--send", "x", locustfile=ANY_TCP) as run:
+    with LocustRun(tmp_path, "--headless", "-t", "1", "--tcp-send", "x", locustfile=ANY_TCP) as run:
         assert run.wait() == 2
         assert "locust: error: say where the reply ends" in run.log
         assert "Traceback" not in run.log
@@ -97,17 +140,22 @@ def test_the_same_as_fields_of_the_web_ui(tmp_path: Path) -> None:
         wait_until(lambda: '"worker_count":2' in run.request("/worker-count")[1].replace(" ", ""), what="two workers")
         for wrong, message in (
             ({}, "say what to send"),
-            ({"send": "x"}, "say where the reply ends"),
-            ({"send": "x", "reply_until": r"\r\n", "reply_none": "true"}, "a reply ends in one way"),
-            ({"send": "x", "reply_quiet": "-1"}, "--reply-quiet: "),
-            ({"send": "{message:99999999999}", "reply_none": "true"}, "--send: "),
-            ({"send": "x", "reply_none": "true", "expect": "a{99999999999999}"}, "--expect: "),
+            ({"tcp_send": "x"}, "say where the reply ends"),
+            ({"tcp_send": "x", "tcp_reply_until": r"\r\n", "tcp_reply_none": "true"}, "a reply ends in one way"),
+            ({"tcp_send": "x", "tcp_reply_quiet": "-1"}, "--tcp-reply-quiet: "),
+            ({"tcp_send": "{message:99999999999}", "tcp_reply_none": "true"}, "--tcp-send: "),
+            ({"tcp_send": "x", "tcp_reply_none": "true", "tcp_expect": "a{99999999999999}"}, "--tcp-expect: "),
         ):
             reply = run.swarm(**form, **wrong)
             assert reply["success"] is False
             assert message in reply["message"]
-        assert run.request("/")[1].count("Users that run keep the value they started with.") == 4 + 11
-        good = {"send": r"LOGIN\r\n", "reply_until": r"\r\n", "expect": r"^\+LOGIN", "reply_none": "false"}
+        assert run.request("/")[1].count("Users that run keep the value they started with.") == 4 + 15
+        good = {
+            "tcp_send": r"LOGIN\r\n",
+            "tcp_reply_until": r"\r\n",
+            "tcp_expect": r"^\+LOGIN",
+            "tcp_reply_none": "false",
+        }
         assert run.swarm(**form, **good)["success"] is True
 
         def requests() -> int:

@@ -114,7 +114,7 @@ def test_nothing_answered_names_the_target_and_the_most_frequent_failure(tmp_pat
 
 
 def test_nothing_answered_repeats_no_sample_and_leaves_out_what_did_not_happen(tmp_path: Path) -> None:
-    options = ("--send", r"hello\r\n", "--reply-until", r"\r\n", "--expect", "^no")
+    options = ("--tcp-send", r"hello\r\n", "--tcp-reply-until", r"\r\n", "--tcp-expect", "^no")
     with peers.echoes() as peer, LocustRun(
         tmp_path, "--headless", "-u", "1", "-r", "1", "-t", "2", "--tcp-think-time", "0.1", "--host", peer.target,
         *options, locustfile=ROOT / "loadtests" / "any_tcp.py",

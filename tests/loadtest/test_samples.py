@@ -34,7 +34,7 @@ def test_a_wrong_reply_shows_itself_in_its_row() -> None:
 
 @pytest.mark.long
 def test_the_samples_of_two_workers_are_one_row(tmp_path: Path) -> None:
-    options = ("--send", r"{user} \xff{message}\r\n", "--reply-until", r"\r\n", "--expect", "^no")
+    options = ("--tcp-send", r"{user} \xff{message}\r\n", "--tcp-reply-until", r"\r\n", "--tcp-expect", "^no")
     with peers.echoes() as peer, LocustRun(
         tmp_path, "--headless", "-u", "4", "-r", "4", "-t", "6", "--tcp-think-time", "0.05", "--processes", "2",
         "--csv", str(tmp_path / "run"), "--host", peer.target, *options, locustfile=ANY_TCP,

@@ -215,6 +215,19 @@ def sends_unsolicited(data: bytes) -> Peer:
     return Peer(behave)
 
 
+def greets(seconds: float, *, most: int = 1_000_000) -> Peer:
+    """Greets as a mail server does, so long after the connect; answers so many lines with 250, then closes."""
+
+    def serve(connection: socket.socket) -> None:
+        time.sleep(seconds)
+        connection.sendall(b"220 mail.test hello\r\n")
+        with connection.makefile("rb") as reader:
+            for _, _line in zip(range(most), reader, strict=False):
+                connection.sendall(b"250 OK\r\n")
+
+    return Peer(serve)
+
+
 def replies_with(reply: bytes, *, pieces: int = 1, pause: float = 0.0, then_close: bool = False) -> Peer:
     """Answers every chunk it reads with `reply`, cut into `pieces` with `pause` seconds between them."""
 

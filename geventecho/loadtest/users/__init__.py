@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from geventecho.loadtest.users.crowd import CROWD
+from geventecho.loadtest.users.echo_user import EchoUser
 from geventecho.loadtest.users.pipeline import Request
 from geventecho.loadtest.users.planner import Planner, planner_of
 from geventecho.loadtest.users.response_block import Caught
 from geventecho.loadtest.users.session import TcpSession
 from geventecho.loadtest.users.tcp_user import TcpUser
 
-__all__ = ["CROWD", "Caught", "Planner", "Request", "TcpSession", "TcpUser", "planner_of"]
+__all__ = ["CROWD", "Caught", "EchoUser", "Planner", "Request", "TcpSession", "TcpUser", "planner_of"]

@@ -224,6 +224,19 @@ class TcpSession:
 
         return bytes(self._perform(name, context, receive, self._client or self._reconnect(), RECEIVE))
 
+    def expect_silence(self, seconds: float) -> None:
+        """Make sure that the server waits to be asked; for `on_connect`. Reports nothing.
+
+        Args:
+            seconds: how long to listen.
+
+        Raises:
+            UnreadGreeting: it sent something. `on_connect` fails with it.
+            ClosedByPeer: it closed the connection.
+        """
+        client = self._client or self._reconnect()
+        client.expect_silence(seconds)
+
     def pipeline(
         self, requests: Iterable[Request], *, depth: int, timeout: Seconds = ..., context: Context = None
     ) -> list[bytes]:

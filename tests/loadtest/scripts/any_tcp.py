@@ -5,13 +5,17 @@ from __future__ import annotations
 from locust.argument_parser import get_parser
 
 from geventecho.errors import ConfigError
-from loadtests.any_tcp import Exchange
+from geventecho.loadtest.settings import CHECKS
+from loadtests.any_tcp import AnyTcpUser
 
 
 def error_of(*options: str) -> str:
-    """The message about these options of any_tcp.py."""
+    """The message about these options of AnyTcpUser."""
+    assert AnyTcpUser.abstract is False
+    given = vars(get_parser().parse_args(list(options)))
     try:
-        Exchange.of(vars(get_parser().parse_args(list(options))))
+        for check in CHECKS:
+            check(given)
     except ConfigError as error:
         return str(error)
     return ""

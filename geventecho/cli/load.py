@@ -1,0 +1,180 @@
+"""`geventecho load`: a load test in one line. It becomes Locust, started by `python -m geventecho.loadtest`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from geventecho.address import Address
+from geventecho.cli.arguments import add_command
+from geventecho.cli.standard_io import print_error
+from geventecho.client import check_target
+from geventecho.errors import AddressError, ConfigError
+from geventecho.options import EXCHANGE, Exchange, duration, naming, rate_stages, whole_number
+
+if TYPE_CHECKING:
+    from geventecho.cli.arguments import Commands
+
+__all__ = ["add_to", "run"]
+
+DESCRIPTION = """\
+Load-test a TCP server. Each user is one connection. Without --send the users test an echo server: they send payloads
+and check every byte that comes back. With --send they speak any protocol. By default 10 users run flat out for 10 s.
+
+It starts Locust: all other arguments are Locust's, such as --processes, --html, --tcp-gate, --tcp-json. Write them
+after the TARGET; `python -m geventecho.loadtest --help` lists them.
+
+Exit codes: 0 something was answered and nothing failed, 1 an operation failed or nothing was answered, 2 usage; more
+with --tcp-gate and --tcp-fail-on-verdict."""
+
+EPILOG = """\
+examples:
+  geventecho load 127.0.0.1:8090                                       an echo server, flat out
+  geventecho load 127.0.0.1:8090 --users 50 --rate 1000 --time 10s     1,000 echoes a second
+  geventecho load 127.0.0.1:8090 --rate 100:30s,500:1m --tcp-gate 'echo p99 < 5ms' --tcp-json result.json
+  geventecho load 127.0.0.1:6379 --send 'PING\\r\\n' --reply-until '\\r\\n' --expect '^\\+PONG'
+  geventecho load mail.example:25 --greeting-until '\\r\\n' --send 'NOOP\\r\\n' --reply-until '\\r\\n' --expect '^250'
+  geventecho load 127.0.0.1:8090 --users 200 --web                     started and watched in a browser
+  geventecho load 127.0.0.1:8090 --file locustfile.py --processes 2    users of your own, on two cores"""
+
+USERS: Final = Path(__file__).parents[1] / "loadtest" / "users"
+"""The folder of the built-in locustfiles. Locust takes files, and this room must not import that one."""
+DEFAULT_TIME: Final = 10
+MOST_AT_ONCE: Final = 1000
+"""Users that are started in one second: more connects at once overflow the queue of a usual server (listen(2))."""
+USAGE_ERROR: Final = 2
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = add_command(
+        commands,
+        "load",
+        summary="load-test a server with Locust",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        run=run,
+    )
+    parser.set_defaults(others=[])
+    parser.add_argument("target", metavar="TARGET", help="where to connect, before all arguments for Locust")
+    parser.add_argument(
+        "--users", "-u", metavar="N", type=whole_number(1), default=10,
+        help="connections; all start at once, or 1,000 a second (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rate", metavar="RATE",
+        help="requests a second of all users together, whether or not replies come; stages are written 100:30s,500:1m "
+        "(default: each user sends the next request when the reply is there)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--time", "-t", "--run-time", metavar="TIME",
+        help=f"such as 30s or 5m (default: that of all stages of --rate, otherwise {DEFAULT_TIME}s; with --web until "
+        "it is stopped)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--web", action="store_true", help="do not start; Locust's web UI on http://127.0.0.1:8089 does, filled in"
+    )
+    parser.add_argument("--file", "-f", metavar="LOCUSTFILE", help="test with the users of this file")
+    group = parser.add_argument_group("a protocol of your own (default: echo)")
+    for name, (metavar, text) in EXCHANGE.items():
+        if metavar:
+            group.add_argument(_flag(name), metavar=metavar, help=text)
+        else:
+            group.add_argument(_flag(name), action="store_true", help=text)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Become Locust. Returns the exit code only where there is no Locust.
+
+    Raises:
+        AddressError, ConfigError: an argument is wrong.
+    """
+    arguments = [*_arguments(options), *_others(options.others)]
+    if importlib.util.find_spec("locust") is not None:
+        # -P: a file in the working directory, such as random.py, must not take the place of a module.
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "geventecho.loadtest", *arguments])  # noqa: S606
+    print_error("geventecho load: Locust is not installed; pip install 'geventecho[loadtest]'")
+    return USAGE_ERROR
+
+
+def _arguments(options: argparse.Namespace) -> Iterator[str]:
+    """Yield the arguments for Locust."""
+    yield from ("-f", _file(options))
+    yield from ("--host", str(_target(options)))
+    yield from ("--users", str(options.users), "--spawn-rate", str(min(options.users, MOST_AT_ONCE)))
+    yield from _duration(options)
+    if options.rate is not None:
+        yield from ("--tcp-arrival-rate", options.rate)
+    elif options.file is None:
+        yield from ("--tcp-think-time", "0")
+    for name, value in _exchange(options).items():
+        # In one word: the value may begin with a dash.
+        yield f"--tcp-{name}".replace("_", "-") + ("" if value is True else f"={value}")
+
+
+def _target(options: argparse.Namespace) -> Address:
+    try:
+        target = Address.parse(options.target)
+    except AddressError as error:
+        hint = "; write the TARGET before all arguments for Locust" if options.others else ""
+        raise AddressError(f"{error}{hint}") from None
+    check_target(target)
+    return target
+
+
+def _file(options: argparse.Namespace) -> str:
+    exchange = _exchange(options)
+    if options.file is not None:
+        if exchange:
+            flags = ", ".join(map(_flag, exchange))
+            raise ConfigError(f"{flags}: with --file the locustfile says what users send; leave this out")
+        if not os.path.exists(options.file):
+            raise ConfigError(f"--file: there is no file {options.file}")
+        return str(options.file)
+    if exchange:
+        Exchange.of(exchange)
+    return str(USERS / ("any_tcp_user.py" if exchange else "echo_user.py"))
+
+
+def _exchange(options: argparse.Namespace) -> Mapping[str, str | bool]:
+    """Return those of the options `EXCHANGE` that were given."""
+    values = {name: getattr(options, name) for name in EXCHANGE}
+    return {name: value for name, value in values.items() if value is not None and value is not False}
+
+
+def _duration(options: argparse.Namespace) -> Iterator[str]:
+    with naming("--rate"):
+        stages = [] if options.rate is None else rate_stages(options.rate)
+    seconds: float = math.ceil(sum(lasts if lasts < math.inf else DEFAULT_TIME for _, lasts in stages) or DEFAULT_TIME)
+    if options.time is not None:
+        with naming("--time"):
+            seconds = duration(options.time)
+        if seconds < 1 or seconds % 1:
+            raise ConfigError(f"--time: {options.time!r} is not a number of whole seconds, 1 or more")
+    if not options.web:
+        yield "--headless"
+    if options.time is not None or not options.web:
+        yield from ("--run-time", f"{seconds:.0f}s")
+
+
+def _others(arguments: list[str]) -> list[str]:
+    """Return what is left for Locust.
+
+    Raises:
+        ConfigError: the target is in it a second time.
+    """
+    words = arguments[1:] if arguments[:1] == ["--"] else arguments
+    for word in words:
+        if word.partition("=")[0] in ("--host", "-H"):
+            raise ConfigError(f"{word}: the server to test is the TARGET; leave this out")
+    return words
+
+
+def _flag(name: str) -> str:
+    return f"--{name}".replace("_", "-")

@@ -1,0 +1,85 @@
+"""A load test without code: options that describe one request, its reply, and the greeting before the first one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from geventecho.errors import ConfigError
+from geventecho.framing import LARGEST, Framing
+from geventecho.options.encodings import ENCODINGS, decode
+from geventecho.options.framing import ENDS, from_options, naming, pattern
+from geventecho.options.types import one_of, whole_number
+from geventecho.payloads import Template
+
+__all__ = ["EXCHANGE", "Exchange"]
+
+GREETINGS: Final = ("until", "exactly", "length_prefix", "quiet")
+EXCHANGE: Final[Mapping[str, tuple[str, str]]] = {
+    "send": ("TEXT", "what each request sends; {user} is the user's number, {message} that of the request"),
+    "encoding": ("KIND", f"how the request is written: {', '.join(ENCODINGS)}; without it with C escapes"),
+    **{f"reply_{name}": (end.metavar, f"the reply ends {end.help}") for name, end in ENDS.items()},
+    "reply_max": ("BYTES", "the largest reply; without it 65536, or 16777216 with a length prefix"),
+    "expect": ("REGEX", "this must be found in the reply"),
+    **{
+        f"greeting_{name}": (ENDS[name].metavar, f"the server speaks first; its greeting ends {ENDS[name].help}")
+        for name in GREETINGS
+    },
+    "request_name": ("NAME", "the row that requests are shown in; without it request"),
+}
+"""The options by name, each with the name of its value and its help; a switch has "" for the name of its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request and its reply.
+
+    Attributes:
+        message: makes the requests.
+        reply: where the reply to each ends.
+        expect: must be found in the reply.
+        greeting: where the greeting ends that the server sends after each connect; None for a server that waits to be
+            asked.
+        name: the row of the requests.
+    """
+
+    message: Template
+    reply: Framing
+    expect: re.Pattern[bytes] | None
+    greeting: Framing | None
+    name: str
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], option: str = "--") -> Self:
+        """Read the options of `EXCHANGE`.
+
+        Args:
+            options: text, or true for a switch; by their names after `option`, such as "tcp_send" for --tcp-. Empty
+                text is an option that was not given.
+            option: begins the names of the options.
+
+        Raises:
+            ConfigError: one is wrong or missing; the message names it.
+        """
+        beginning = option.lstrip("-").replace("-", "_")
+        given = {name: options.get(beginning + name) or None for name in EXCHANGE}
+        if given["send"] is None:
+            raise ConfigError(rf"{option}send: say what to send, such as 'PING\r\n'")
+        with naming(f"{option}encoding"):
+            encoding = one_of(*ENCODINGS)(given["encoding"] or "escapes")
+        with naming(f"{option}reply-max"):
+            reply_max = whole_number(1, LARGEST)(given["reply_max"]) if given["reply_max"] else None
+        ends = {name: given[f"reply_{name}"] for name in ENDS}
+        reply = from_options(option=f"{option}reply-", max_size=reply_max, **ends)
+        if reply is None:
+            example = rf"{option}reply-until '\r\n'"
+            raise ConfigError(f"say where the reply ends: give one of the reply options, such as {example}")
+        greetings = {name: given[f"greeting_{name}"] for name in GREETINGS}
+        greeting = from_options(option=f"{option}greeting-", **greetings)
+        with naming(f"{option}expect"):
+            expect = pattern(given["expect"]) if given["expect"] else None
+        with naming(f"{option}send"):
+            message = Template(decode(given["send"], encoding))
+        return cls(message, reply, expect, greeting, given["request_name"] or "request")

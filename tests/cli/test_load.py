@@ -1,0 +1,178 @@
+"""`geventecho load`: what it makes of its arguments, and load tests that it runs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from geventecho.cli.commands import main
+from tests.support import peers
+from tests.support.commands import COMMAND, SECONDS, command, in_this_process, usage_error
+from tests.support.locust_process import ECHO_USER, environment
+from tests.support.timing import wait_until
+
+TARGET = "127.0.0.1:8090"
+FLAT_OUT = ["--tcp-think-time", "0"]
+PING = ["--send", "PING", "--reply-exactly", "4"]
+
+
+def became(*arguments: str, **names: str) -> list[str]:
+    """The arguments of the program that `geventecho load ARGUMENTS` becomes, after those of the interpreter."""
+    with in_this_process(**names), mock.patch("os.execv") as execv:
+        main(["load", *arguments])
+    program, (first, *rest) = execv.call_args.args
+    assert program == first == sys.executable
+    assert rest[:3] == ["-P", "-m", "geventecho.loadtest"]
+    return list(rest[3:])
+
+
+def options_of(arguments: Sequence[str]) -> dict[str, str]:
+    """The value after each option, for options that are followed by one."""
+    return {name: value for name, value in itertools.pairwise(arguments) if name.startswith("-")}
+
+
+class TestArguments:
+    def test_ten_users_flat_out_for_ten_seconds(self) -> None:
+        arguments = became(TARGET)
+        given = options_of(arguments)
+        assert Path(given["-f"]).name == "echo_user.py"
+        assert Path(given["-f"]).is_file()
+        assert given["--host"] == f"tcp://{TARGET}"
+        assert (given["--users"], given["--spawn-rate"], given["--run-time"]) == ("10", "10", "10s")
+        assert given["--tcp-think-time"] == "0"
+        assert "--headless" in arguments
+
+    def test_a_rate(self) -> None:
+        given = options_of(became(TARGET, "--users", "50", "--rate", "1000", "--time", "1m30s"))
+        assert (given["--users"], given["--tcp-arrival-rate"], given["--run-time"]) == ("50", "1000", "90s")
+        assert "--tcp-think-time" not in given
+
+    @pytest.mark.parametrize(
+        ("rate", "seconds"), [("5:3s,9:4s", "7s"), ("5:1.5s,9:1s", "3s"), ("5:3s,9", "13s"), ("9", "10s")]
+    )
+    def test_stages_say_how_long(self, rate: str, seconds: str) -> None:
+        assert options_of(became(TARGET, "--rate", rate))["--run-time"] == seconds
+        assert options_of(became(TARGET, "--rate", rate, "--time", "2"))["--run-time"] == "2s"
+
+    def test_many_users_do_not_connect_at_once(self) -> None:
+        given = options_of(became(TARGET, "--users", "20000"))
+        assert (given["--users"], given["--spawn-rate"]) == ("20000", "1000")
+
+    def test_a_web_ui(self) -> None:
+        arguments = became(TARGET, "--web", "--users", "7")
+        assert "--headless" not in arguments
+        assert "--run-time" not in arguments
+        assert options_of(arguments)["--users"] == "7"
+        assert options_of(became(TARGET, "--web", "--time", "5"))["--run-time"] == "5s"
+
+    def test_a_request_of_ones_own(self) -> None:
+        arguments = became(TARGET, "--send=-x", "--reply-close", "--greeting-until", r"\n", "--expect", "^a")
+        assert Path(options_of(arguments)["-f"]).name == "any_tcp_user.py"
+        assert arguments[-4:] == ["--tcp-send=-x", "--tcp-reply-close", "--tcp-expect=^a", r"--tcp-greeting-until=\n"]
+
+    def test_a_locustfile_of_ones_own_keeps_its_wait_times(self) -> None:
+        given = options_of(became(TARGET, "--file", str(ECHO_USER)))
+        assert given["-f"] == str(ECHO_USER)
+        assert "--tcp-think-time" not in given
+
+    @pytest.mark.parametrize("dashes", [[], ["--"]])
+    def test_the_rest_is_for_locust_and_comes_last(self, dashes: list[str]) -> None:
+        rest = ["--tcp-gate", "echo p99 < 5ms", "--processes", "2", "--tcp-think-time", "1", "EchoUser"]
+        arguments = became(TARGET, "--users", "3", *dashes, *rest)
+        assert arguments[-len(rest) :] == rest
+        assert options_of(arguments)["--users"] == "3"
+
+    def test_from_the_environment(self) -> None:
+        assert options_of(became(TARGET, GEVENTECHO_LOAD_USERS="4"))["--users"] == "4"
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ([], "required: TARGET"),
+            (["localhost"], "'localhost' is not a target"),
+            (["tls://127.0.0.1:1"], "no TLS yet"),
+            (["--processes", "2", TARGET], "write the TARGET before all arguments for Locust"),
+            ([TARGET, "--users", "0"], "--users"),
+            ([TARGET, "--rate", "0"], "--rate: '0' is not a rate"),
+            ([TARGET, "--rate", "5:1s:2s"], "--rate: "),
+            ([TARGET, "--time", "0"], "--time: '0' is not a number of whole seconds"),
+            ([TARGET, "--time", "1.5s"], "--time: '1.5s' is not a number of whole seconds"),
+            ([TARGET, "--time", "soon"], "--time: 'soon' is not a duration"),
+            ([TARGET, "--host", TARGET], "--host: the server to test is the TARGET"),
+            ([TARGET, "--file", "/no/such.py"], "--file: there is no file /no/such.py"),
+            ([TARGET, "--file", str(ECHO_USER), *PING], "--send, --reply-exactly: with --file"),
+            ([TARGET, "--expect", "x"], "--send: say what to send"),
+            ([TARGET, "--send", "x"], "say where the reply ends"),
+            ([TARGET, *PING, "--reply-none"], "--reply-exactly and --reply-none: "),
+            ([TARGET, *PING, "--encoding", "morse"], "--encoding: 'morse' is not one of"),
+            ([TARGET, *PING, "--greeting-exactly", "all"], "--greeting-exactly: 'all' is not a whole number"),
+            ([TARGET, *PING, "--expect", "("], "--expect: it is not a regular expression"),
+        ],
+    )
+    def test_usage_errors(self, arguments: list[str], words: str) -> None:
+        assert words in usage_error("load", *arguments)
+
+    def test_without_locust_it_says_how_to_install_it(self, capfd: pytest.CaptureFixture[str]) -> None:
+        with in_this_process(), mock.patch("importlib.util.find_spec", return_value=None):
+            assert main(["load", TARGET]) == 2
+        line = "geventecho load: Locust is not installed; pip install 'geventecho[loadtest]'\n"
+        assert capfd.readouterr().err == line
+
+    def test_its_help_is_there_without_locust(self) -> None:
+        done = command(["load", "--help"])
+        assert done.returncode == 0
+        for example in ("--rate 1000", "--greeting-until", "--tcp-gate", "--web"):
+            assert example in done.stdout.decode()
+
+
+def load(directory: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    """Run it in another directory; returns the process and the rows of its result, by name."""
+    path = directory / "result.json"
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "geventecho", "load", *arguments, "--tcp-json", str(path)],
+        capture_output=True, text=True, timeout=SECONDS, cwd=directory, env=environment(), check=False,
+    )  # fmt: skip
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    return done, {row["name"]: row for row in rows if row["type"] == "TCP"}
+
+
+def test_an_echo_test_at_a_rate(tmp_path: Path, honest: peers.Peer) -> None:
+    (tmp_path / "socket.py").write_text("raise SystemExit('this module is of somebody else')")
+    done, rows = load(tmp_path, honest.target, "--users", "4", "--rate", "50", "--time", "2s", "--only-summary")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert 95 <= rows["echo"]["ok"] <= 100
+    assert rows["connect"]["ok"] == 4
+
+
+def test_the_exit_code_is_that_of_the_load_test(tmp_path: Path) -> None:
+    with peers.refuses() as target:
+        done, _ = load(tmp_path, target, "--users", "1", "--time", "1s")
+    assert done.returncode == 1
+    assert "connect: refused" in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_reaches_locust(number: signal.Signals, honest: peers.Peer) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "load", honest.target, "--users", "1", "--time", "1m"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,  # noqa: PLW1509
+    ) as process:  # fmt: skip
+        try:
+            wait_until(lambda: honest.open == 1, what="a user")
+        finally:
+            process.send_signal(number)
+        printed = process.communicate(timeout=SECONDS)[1]
+    assert process.returncode == 0, printed
+    assert "operations: started" in printed
+    assert "Traceback" not in printed
