@@ -242,6 +242,12 @@ def is_missing(runner: MasterRunner, worker: str) -> bool:
     return clients is not None and (worker not in clients or clients[worker].state == "missing")
 
 
+def is_silent(runner: MasterRunner, worker: str) -> bool:
+    """Whether a worker has sent no heartbeat for two seconds or more. Locust calls it missing some seconds later."""
+    clients = getattr(runner, "clients", None)
+    return clients is not None and (worker not in clients or getattr(clients[worker], "heartbeat", 1) <= 0)
+
+
 def master_address(runner: WorkerRunner) -> tuple[str, int] | None:
     """Where a worker's master listens; None where the runner does not say so."""
     try:

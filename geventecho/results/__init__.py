@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from geventecho.results.blocks import OTHER, TIMES, Block, Record, RowKey
 from geventecho.results.collection import Collection
+from geventecho.results.encoded import Encoded
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
 from geventecho.results.facts import Facts
 from geventecho.results.figures import TASK, rows_of, worker_of
@@ -47,6 +48,7 @@ __all__ = [
     "Collection",
     "Connections",
     "Distribution",
+    "Encoded",
     "Estimate",
     "Evidence",
     "Facts",

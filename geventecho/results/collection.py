@@ -92,6 +92,22 @@ class Collection:
                     part.rows[known] = Block(block.start)
                 part.rows[known].merge(block)
 
+    def follow_plan(self, now: float, stages: Sequence[tuple[float, float]]) -> None:
+        """A plan of arrivals begins."""
+        self.timeline.follow_plan(now, stages)
+
+    def follow_shape(self, now: float, users: int, spawn_rate: float) -> None:
+        """A shape asks for so many users."""
+        self.timeline.follow_shape(now, users, spawn_rate)
+
+    def count_users(self, now: float, users: int) -> None:
+        """So many users run."""
+        self.timeline.count_users(now, users)
+
+    def end(self, now: float) -> None:
+        """The test ends."""
+        self.timeline.ended = now
+
     def restart(self, now: float) -> None:
         """Begin the measured part anew."""
         before = self.timeline.measured_from
@@ -135,7 +151,7 @@ class Collection:
                 found for found in facts.failures if (found.type, found.name) in known or (found.type, OTHER) in known
             ],
             other_users=facts.other_users,
-            series=self._series(pause),
+            series=self.series(pause),
         )
         return replace(result, gates=tuple(judged(result) for judged in facts.gates))
 
@@ -213,7 +229,7 @@ class Collection:
             for worker, found in workers.items()
         ]
 
-    def _series(self, pause: Callable[[], None]) -> Series:
+    def series(self, pause: Callable[[], None]) -> Series:
         """The figures over time up to the last second that all workers have reported."""
         timeline = self.timeline
         reported = [part.health[-1].second + 1 for part in self._workers.values() if part.health]

@@ -8,16 +8,15 @@ from itertools import pairwise
 import pytest
 
 from geventecho.results import RUN_COLUMNS, Block, Collection, RowKey, Series
-from tests.results.samples import FACTS, START, block, collect, health
-from tests.support.properties import given, st
+from tests.results.samples import START, block, collect, health, no_pause
+from tests.support.properties import given, settings, st
 
 ECHO = ("TCP", "echo")
 CONNECT = ("TCP", "connect")
 
 
-def series(collection: Collection, at: float = START + 1000.0) -> Series:
-    """The series of a run, or of now."""
-    return collection.result(at, FACTS).series
+def series(collection: Collection) -> Series:
+    return collection.series(no_pause)
 
 
 def ended(collection: Collection, seconds: float) -> Collection:
@@ -130,6 +129,7 @@ reports = st.lists(
 )  # fmt: skip
 
 
+@settings(max_examples=20)
 @given(reports)
 def test_what_was_computed_before_changes_nothing(given_reports: list[tuple[int, RowKey, int, bool]]) -> None:
     asked, fresh = Collection(START, 0.0), Collection(START, 0.0)

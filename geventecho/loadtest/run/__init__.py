@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from geventecho.loadtest.run.live import live_json, live_of
 from geventecho.loadtest.run.plugin import install, listen
 from geventecho.loadtest.run.results import result_of
 
-__all__ = ["install", "listen", "result_of"]
+__all__ = ["install", "listen", "live_json", "live_of", "result_of"]

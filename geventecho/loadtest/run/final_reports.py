@@ -19,6 +19,7 @@ from geventecho.loadtest.locust_internals import (
     forget_spawn_orders,
     ignore_spawn_orders,
     is_missing,
+    is_silent,
     kill_spawning,
     participants,
 )
@@ -34,6 +35,7 @@ RESUME: Final = "geventecho_resume"
 # be dead or only slow.
 PATIENCE: Final = 30.0
 PATIENCE_WITH_MISSING: Final = 5.0
+LOST: Final = "was lost: no heartbeat"
 
 
 class WorkerReports:
@@ -74,24 +76,30 @@ class WorkerReports:
 
 
 class MasterReports:
-    """The master's side: before a test stops, have every worker's last report.
-
-    Attributes:
-        lacking: the workers whose last report did not come, by id, each with the reason. Each test begins it anew.
-    """
+    """The master's side: before a test stops, have every worker's last report."""
 
     def __init__(self, runner: MasterRunner) -> None:
         self._runner = runner
         self._ready: set[str] = set()  # have this plugin, and a TcpUser
         self._expected: set[str] = set()
         self._drained: set[str] = set()
-        self.lacking: dict[str, str] = {}
+        self._lacking: dict[str, str] | None = {}
         events = runner.environment.events
         runner.register_message(READY, self.on_ready)
         runner.register_message(DRAINED, self.on_drained)
         events.worker_connect.add_listener(self.on_worker_connect)
         events.test_start.add_listener(self.on_test_start)
         events.test_stopping.add_listener(self.on_test_stopping)
+
+    @property
+    def lacking(self) -> dict[str, str]:
+        """The workers whose last report did not come, by id, each with the reason; while a test runs, those that are
+        silent now. Each test begins it anew.
+        """
+        if self._lacking is not None:
+            return self._lacking
+        waited_for = (self._expected & self._ready) - self._drained
+        return {worker: LOST for worker in sorted(waited_for) if is_silent(self._runner, worker)}
 
     def on_ready(self, msg: Any, **_: Any) -> None:
         """A worker is there, and will answer."""
@@ -108,7 +116,7 @@ class MasterReports:
 
     def on_test_start(self, **_: Any) -> None:
         """Before the first order to spawn."""
-        self.lacking = {}
+        self._lacking = None
         self._drained.clear()
         self._expected = participants(self._runner)
         self._runner.send_message(RESUME)
@@ -125,11 +133,11 @@ class MasterReports:
             if time.monotonic() > begun + patience:
                 break
             gevent.sleep(0.01)
-        self.lacking = {worker: self._why(worker) for worker in sorted(self._expected - self._drained)}
+        self._lacking = {worker: self._why(worker) for worker in sorted(self._expected - self._drained)}
 
     def _why(self, worker: str) -> str:
         if worker not in self._ready:
             return "runs without geventecho.loadtest, or without a TcpUser"
         if is_missing(self._runner, worker):
-            return "was lost: no heartbeat"
+            return LOST
         return f"did not answer within {self._runner.environment.stop_timeout + PATIENCE:g} seconds"

@@ -26,6 +26,7 @@ from geventecho.loadtest.measure import seconds_now
 from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.description import argv_of, command_of, failures_in, machine, others_in, target_of
 from geventecho.loadtest.run.gathering import Gathering
+from geventecho.loadtest.run.live import Live
 from geventecho.loadtest.run.shared_seconds import SharedSeconds
 from geventecho.loadtest.settings import given, options_of
 from geventecho.results import Block, Collection, Facts, Result, RowKey, write_json
@@ -95,6 +96,7 @@ class Results:
         self._why_incomplete = why_incomplete
         self._gathering = None if isinstance(runner, MasterRunner) else Gathering(environment)
         self._pending: Iterator[tuple[RowKey, Block]] = iter(())
+        self._live = Live(environment, self._facts)
         self._collection: Collection | None = None
         self._started_at = ""
         self._seed: int | None = None
@@ -121,28 +123,27 @@ class Results:
         self._clocks.clear()
         self._seed = None
         warm_up: float = given(options_of(self._environment), "warm_up") or 0.0
-        self._collection = collection = Collection(self._seconds.begin(), warm_up)
+        self._collection = collection = self._live.begin(self._seconds.begin(), warm_up)
         self._watch_shape()
         if self._environment.shape_class is not None and self._asked is not None:
-            collection.timeline.follow_shape(collection.timeline.begun, *self._asked)
-        self._ticker = gevent.spawn(self._tick, collection)
+            self._live.change(Collection.follow_shape, collection.timeline.begun, *self._asked)
+        self._ticker = gevent.spawn(self._tick)
 
     def follow_plan(self, stages: Sequence[tuple[float, float]], seed: int) -> None:
         """A plan of arrivals begins."""
         self._seed = seed
-        if self._collection is not None:
-            self._collection.timeline.follow_plan(seconds_now(), stages)
+        self._live.change(Collection.follow_plan, seconds_now(), stages)
 
     def on_worker_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
         """A worker has reported."""
         if self._collection is not None:
             blocks = [((kind, name), packed) for kind, name, packed in data.get(BLOCKS, ())]
-            self._collection.add(client_id, blocks, data.get(HEALTH, ()), self._ahead(client_id, data.get(CLOCK)))
+            ahead = self._ahead(client_id, data.get(CLOCK))
+            self._live.change(Collection.add, client_id, blocks, data.get(HEALTH, ()), ahead)
 
     def on_reset_stats(self, **_: Any) -> None:
         """The statistics were reset in the web UI."""
-        if self._collection is not None:
-            self._collection.restart(seconds_now())
+        self._live.change(Collection.restart, seconds_now())
 
     def on_spawning_complete(self, **_: Any) -> None:
         """All users run. With --reset-stats Locust resets its statistics now."""
@@ -152,7 +153,7 @@ class Results:
     def on_test_stopping(self, **_: Any) -> None:
         """The test ends. Operations that users still end count; the time for them does not."""
         if self._collection is not None and self._collection.timeline.ended is None:
-            self._collection.timeline.ended = seconds_now()
+            self._live.change(Collection.end, seconds_now())
 
     def on_test_stop(self, **_: Any) -> None:
         """All users have stopped, and all workers have reported."""
@@ -162,6 +163,7 @@ class Results:
         if self._collection is None:
             return
         self.last = self.of_now()
+        self._live.end(self.last)
         path = options_of(self._environment).get("tcp_json")
         try:
             if path:
@@ -177,7 +179,7 @@ class Results:
         """
         if self._collection is None:
             raise ConfigError("there is no result: no test has been started")
-        self._gather(self._collection)
+        self._gather()
         return self._collection.result(seconds_now(), self._facts(), _pause)
 
     def _facts(self) -> Facts:
@@ -209,22 +211,19 @@ class Results:
         """Which workers' numbers are not complete, and why."""
         return [f"worker {self._name(worker)} {why}" for worker, why in self._why_incomplete().items()]
 
-    def _tick(self, collection: Collection) -> None:
+    def _tick(self) -> None:
         while True:
             gevent.sleep(1)
-            collection.timeline.count_users(seconds_now(), self._runner.user_count)
-            if self._gathering is not None:
-                self._pending = self._gathering.take_blocks()
-                for block in self._pending:
-                    collection.add(LOCAL, [block])
-                    _pause()
+            self._live.change(Collection.count_users, seconds_now(), self._runner.user_count)
+            self._gather()
 
-    def _gather(self, collection: Collection) -> None:
+    def _gather(self) -> None:
         """Take the blocks and the health of this process up to now."""
         if self._gathering is not None:
-            collection.add(LOCAL, (), self._gathering.take_health())
-            for block in chain(self._pending, self._gathering.take_blocks()):
-                collection.add(LOCAL, [block])
+            self._live.change(Collection.add, LOCAL, (), self._gathering.take_health())
+            self._pending = chain(self._pending, self._gathering.take_blocks())
+            for row, block in self._pending:
+                self._live.change(Collection.add, LOCAL, [(row, block.pack())])
                 _pause()
 
     def _name(self, worker: str) -> str:
@@ -249,7 +248,7 @@ class Results:
     def _on_asked(self, users: int, spawn_rate: float) -> None:
         self._asked = (users, spawn_rate)
         if self._collection is not None and self._collection.timeline.ended is None:
-            self._collection.timeline.follow_shape(seconds_now(), users, spawn_rate)
+            self._live.change(Collection.follow_shape, seconds_now(), users, spawn_rate)
 
 
 def _pause() -> None:

@@ -1,0 +1,261 @@
+"""The figures of the running test, from a process beside this one, see geventecho/results/live.py.
+
+Nothing here may hold up the hub: what goes to the process waits in a queue, and a greenlet writes it as the pipe has
+room. A process that dies or falls behind costs these figures alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, Concatenate, Final, ParamSpec
+from weakref import WeakKeyDictionary
+
+import gevent
+from gevent.event import Event
+from gevent.lock import Semaphore
+from gevent.subprocess import PIPE, Popen
+from locust.env import Environment
+
+from geventecho.loadtest.measure import seconds_now
+from geventecho.loadtest.run.processes import die_with_parent
+from geventecho.loadtest.settings import options_of
+from geventecho.results import SCHEMA, Collection, Encoded, Facts, Result
+
+__all__ = ["Live", "LiveProcess", "live_json", "live_of"]
+
+logger = logging.getLogger("geventecho.loadtest")
+
+FRESH: Final = 1.0
+"""Seconds that an answer is used for."""
+REST: Final = 2.0
+"""The process rests this many times as long as it took for its last answer: it shall use a third of a core at most."""
+PATIENCE: Final = 2.0
+"""Seconds that one who asks waits for a new answer; then the one before must do."""
+MOST_WAITING: Final = 1 << 26
+"""Bytes that may wait for the process."""
+
+P = ParamSpec("P")
+
+
+class LiveProcess:
+    """The process. It ends with this one, and does not hear Ctrl-C.
+
+    Args:
+        begun, warm_up: of the `Collection`.
+    """
+
+    def __init__(self, begun: float, warm_up: float) -> None:
+        self._queue: deque[bytes] = deque([pickle.dumps((begun, warm_up))])
+        self._waiting = 0
+        self._wake = Event()
+        self._started = Event()
+        self._reading = Semaphore()
+        self._process: Any = None
+        self.is_alive = True
+        self._writer = gevent.spawn(self._run)
+
+    def tell(self, change: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Have it call a method of its `Collection`."""
+        if not self.is_alive:
+            return
+        message = pickle.dumps((change, args, kwargs))
+        self._queue.append(message)
+        self._waiting += len(message)
+        self._wake.set()
+        if self._waiting > MOST_WAITING:
+            self._fail("their process has fallen behind")
+
+    def ask(self, now: float, facts: Facts) -> Encoded | None:
+        """Ask for the result up to now, and wait for it; None when the process is gone."""
+        self.tell(Collection.result, now, facts)
+        self._started.wait()
+        with self._reading:
+            try:
+                if self.is_alive:
+                    return Encoded.read(self._process.stdout)
+            except (EOFError, OSError):
+                pass
+        self._fail("their process has ended")
+        return None
+
+    def end(self) -> None:
+        """End it, and wait for that."""
+        self.is_alive = False
+        if gevent.getcurrent() is not self._writer:
+            self._started.wait()
+            self._writer.kill()
+        self._queue.clear()
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            with self._reading, suppress(OSError):  # the buffer may have what was not written
+                process.stdout.close()
+                process.stdin.close()
+
+    def _run(self) -> None:
+        """Start the process, and write to it what is in the queue."""
+        try:
+            self._process = Popen(
+                [sys.executable, "-m", "geventecho.results.live"],
+                stdin=PIPE,
+                stdout=PIPE,
+                start_new_session=True,
+                preexec_fn=partial(die_with_parent, os.getpid()),
+            )
+            self._started.set()
+            while True:
+                while self._queue:
+                    message = self._queue.popleft()
+                    self._process.stdin.write(message)
+                    self._process.stdin.flush()
+                    self._waiting -= len(message)
+                self._wake.clear()
+                self._wake.wait()
+        except OSError as error:
+            self._started.set()
+            self._fail(f"their process has ended ({error.strerror})")
+
+    def _fail(self, why: str) -> None:
+        if self.is_alive:
+            logger.warning("there are no more live figures: %s; the result at the end does not need it", why)
+            self.end()
+
+
+class Live:
+    """The figures of the test that runs, and of the last one.
+
+    Args:
+        environment: Locust's.
+        facts: tells the facts as they are now.
+    """
+
+    def __init__(self, environment: Environment, facts: Callable[[], Facts]) -> None:
+        self._environment = environment
+        self._facts = facts
+        self._process: LiveProcess | None = None
+        self._collection: Collection | None = None
+        self._final: Result | None = None
+        self._encoded: Encoded | None = None
+        self._brief: Mapping[str, Any] | None = None
+        self._next = 0.0
+        self._is_asking = False
+        _lives[environment] = self
+
+    def begin(self, begun: float, warm_up: float) -> Collection:
+        """A test begins. Return its collection, which `change` changes."""
+        self._stop()
+        self._final = self._encoded = self._brief = None
+        self._next = 0.0
+        self._process = LiveProcess(begun, warm_up)
+        self._collection = Collection(begun, warm_up)
+        return self._collection
+
+    def change(self, change: Callable[Concatenate[Collection, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Change the collection, here and in the process; nothing where there was no test.
+
+        Args:
+            change: a method of `Collection`.
+            args, kwargs: its arguments, which can be pickled.
+        """
+        if self._collection is not None:
+            change(self._collection, *args, **kwargs)
+            if self._process is not None:
+                self._process.tell(change, *args, **kwargs)
+
+    def end(self, result: Result) -> None:
+        """The test has ended with that."""
+        self._stop()
+        self._final, self._encoded, self._brief = result, None, None
+
+    def json(self, row: str | None) -> bytes:
+        """See `live_json`."""
+        self._refresh()
+        extra = self._extra()
+        return self._encoded.join(extra, row) if self._encoded else json.dumps({"schema": SCHEMA, **extra}).encode()
+
+    def brief(self) -> Mapping[str, Any] | None:
+        """See `live_of`."""
+        self._refresh()
+        if self._collection is None:
+            return None
+        if self._encoded and self._brief is None:
+            self._brief = json.loads(self._encoded.brief)
+        return {"schema": SCHEMA, **self._extra(), **(self._brief or {})}
+
+    def _refresh(self) -> None:
+        """Have an answer of the last second, or the final one."""
+        if self._final is not None:
+            self._encoded = self._encoded or Encoded.of(self._final)
+        elif self._process is not None and time.monotonic() >= self._next and not self._is_asking:
+            self._is_asking = True
+            gevent.spawn(self._ask, self._process).join(PATIENCE)
+
+    def _ask(self, process: LiveProcess) -> None:
+        asked = time.monotonic()
+        try:
+            encoded = process.ask(seconds_now(), self._facts())
+        finally:
+            self._is_asking = False
+        if process is self._process:  # the test has not ended meanwhile
+            self._encoded, self._brief = encoded, None
+            now = time.monotonic()
+            self._next = max(asked + FRESH, now + REST * (now - asked))
+
+    def _extra(self) -> dict[str, Any]:
+        if self._collection is None:
+            return {"state": "ready", "elapsed_s": None, "left_s": None}
+        timeline = self._collection.timeline
+        elapsed = (seconds_now() if timeline.ended is None else timeline.ended) - timeline.begun
+        if self._final is not None:
+            state = "stopped"
+        elif timeline.ended is not None:
+            state = "stopping"
+        else:
+            state = "running" if self._encoded else "starting"
+        run_time = options_of(self._environment).get("run_time")
+        left = run_time - elapsed if isinstance(run_time, int | float) and timeline.ended is None else None
+        return {
+            "state": state,
+            "elapsed_s": round(elapsed, 1),
+            "left_s": None if left is None else round(max(0.0, left), 1),
+        }
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.end()
+
+
+_lives: Final[WeakKeyDictionary[Environment, Live]] = WeakKeyDictionary()
+
+
+def live_json(environment: Environment, row: str | None = None) -> bytes:
+    """The result of the test up to a second ago, or of the last test, as JSON.
+
+    It has the keys of `Result`, and `state` ("ready": there was no test yet; "starting", "running", "stopping",
+    "stopped"), `elapsed_s` and `left_s` (None without a run time). While there is no result it has only these and
+    `schema`: before the first one of a test, and after the process that makes them has died.
+
+    Args:
+        environment: Locust's, after `install`.
+        row: the only row that the series shall have, as "TYPE name"; all of them by default.
+    """
+    live = _lives.get(environment)
+    ready = {"schema": SCHEMA, "state": "ready", "elapsed_s": None, "left_s": None}
+    return live.json(row) if live else json.dumps(ready).encode()
+
+
+def live_of(environment: Environment) -> Mapping[str, Any] | None:
+    """The same without series, warm-up and stages, parsed; None while there was no test."""
+    live = _lives.get(environment)
+    return live.brief() if live else None

@@ -1,0 +1,85 @@
+"""A `Result` as JSON in parts: a reader parses and sends no more of it than is wanted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final, Self
+
+from geventecho.results.json_file import as_json
+from geventecho.results.result import Result
+
+__all__ = ["Encoded"]
+
+LONG: Final = ("warm_up", "stages")
+"""The keys that may have many rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A `Result` in parts. Each part is a JSON object.
+
+    Attributes:
+        brief: all keys but those of the other parts.
+        long: the warm-up and the stages.
+        series: the series without their rows.
+        rows: of the series, by "TYPE name".
+    """
+
+    brief: bytes
+    long: bytes
+    series: bytes
+    rows: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, result: Result) -> Self:
+        """Encode a result."""
+        plain = as_json(result)
+        series = plain.pop("series")
+        rows = {f"{row['type']} {row['name']}": _json(row) for row in series.pop("rows")}
+        long = {key: plain.pop(key) for key in LONG}
+        return cls(_json(plain), _json(long), _json(series), rows)
+
+    def join(self, extra: Mapping[str, Any], row: str | None = None) -> bytes:
+        """Return one object with all keys.
+
+        Args:
+            extra: further keys.
+            row: the only row that the series shall have, as "TYPE name"; all of them by default.
+        """
+        rows = self.rows.values() if row is None else [self.rows[row]] if row in self.rows else []
+        series = b'%b, "rows": [%b]}' % (self.series[:-1], b", ".join(rows))
+        return b'{%b, %b, %b, "series": %b}' % (_json(extra)[1:-1], self.brief[1:-1], self.long[1:-1], series)
+
+    def write(self, sink: BinaryIO) -> None:
+        """Write it to a pipe: the lengths of the parts in a line of JSON, then the parts."""
+        parts = [self.brief, self.long, self.series, *self.rows.values()]
+        sink.write(_json([list(self.rows), list(map(len, parts))]) + b"\n")
+        sink.writelines(parts)
+        sink.flush()
+
+    @classmethod
+    def read(cls, source: BinaryIO) -> Self:
+        """Read what `write` wrote.
+
+        Raises:
+            EOFError: the pipe was closed.
+        """
+        line = source.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        names, lengths = json.loads(line)
+        data = source.read(sum(lengths))
+        if len(data) < sum(lengths):
+            raise EOFError
+        parts, at = [], 0
+        for length in lengths:
+            parts.append(data[at : at + length])
+            at += length
+        brief, long, series, *rows = parts
+        return cls(brief, long, series, dict(zip(names, rows, strict=True)))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, allow_nan=False).encode("ascii")

@@ -1,0 +1,52 @@
+"""Makes the results of a running test, in a process of its own: `python -m geventecho.results.live`.
+
+Each row takes 3 to 25 ms. In the process that measures, all users would stand still for so long.
+
+It reads pickles from standard input: first the arguments of the `Collection`, then changes of it, each a method and its
+arguments. `Collection.result` among them is answered on standard output, as `Encoded.write` does. It ends with its
+input.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+from typing import BinaryIO, Final
+
+from geventecho.results.collection import Collection
+from geventecho.results.encoded import Encoded
+
+__all__ = ["main"]
+
+NICENESS: Final = 10
+"""The processes with users come first."""
+
+
+def main() -> None:
+    """Read changes, and answer, until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the load test, which ends this process
+    os.nice(NICENESS)
+    try:
+        follow(sys.stdin.buffer, sys.stdout.buffer)
+    except (EOFError, BrokenPipeError):
+        os._exit(0)  # nobody reads what is still in a buffer
+
+
+def follow(source: BinaryIO, sink: BinaryIO) -> None:
+    """Read changes, and answer.
+
+    Raises:
+        EOFError: the input has ended.
+    """
+    collection = Collection(*pickle.load(source))  # noqa: S301  (of our parent)
+    while True:
+        change, args, kwargs = pickle.load(source)  # noqa: S301
+        found = change(collection, *args, **kwargs)
+        if change is Collection.result:
+            Encoded.of(found).write(sink)
+
+
+if __name__ == "__main__":
+    main()
