@@ -41,7 +41,7 @@ window.TcpElements = (() => {
       return element(text ? "th" : "td", { ...(text && { scope: "col" }), ...(tone && { class: tone }) }, text);
     }));
     made.append(element("thead", {}, top));
-    section.append(element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made));
+    section.append(element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption }, made));
     const shown = [];
 
     function add(line) {

@@ -43,6 +43,10 @@
     applyTheme();
   });
   prefersDark.addEventListener("change", applyTheme);
+  addEventListener("beforeprint", () => {
+    document.documentElement.dataset.theme = "light";
+  });
+  addEventListener("afterprint", applyTheme);
 
   // Row and plots -------------------------------------------------------------------------------------------------
 
