@@ -168,7 +168,9 @@ def test_the_page_says_what_the_test_does(browser: Browser) -> None:
     site.wait_for("#notice", "The test is stopping.")
     site.answer(live(sample(), "stopped"))
     site.wait_for("#verdict h2", "Verdict")
-    assert site.asked[-1] == "/live.json?row=TCP+echo"
+    assert [site.asked[0], site.asked[-1]] == ["/live.json?row=", "/live.json?row=TCP+echo"], (
+        "it asks for one row's series"
+    )
     assert site.complaints == []
     site.page.close()
 

@@ -162,9 +162,9 @@
   let errors = 0;
   let timer = null;
 
-  async function ask() {
+  async function ask(asked) {
     const url = new URL("../live.json", script.src);
-    if (row) url.searchParams.set("row", row);
+    url.searchParams.set("row", asked);
     // A log-in is asked for by a redirect.
     const answer = await fetch(url, { cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(PATIENCE_MS) });
     if (answer.type === "opaqueredirect" || answer.status === 401) return { trouble: LOGGED_OUT };
@@ -182,13 +182,18 @@
     isWanted = isAsking;
     if (isAsking) return;
     isAsking = true;
-    const value = await ask().catch(() => ({ trouble: LOST }));
+    const asked = row ?? "";  // with "" the answer has the series of no row
+    const value = await ask(asked).catch(() => ({ trouble: LOST }));
     isAsking = false;
     errors = value.trouble ? errors + 1 : 0;
     if (isWanted) poll();
     else timer = setTimeout(poll, period());
-    if (value.trouble) showNotice(value.trouble);
-    else showLive(value);
+    if (value.trouble) {
+      showNotice(value.trouble);
+    } else {
+      showLive(value);
+      if ((row ?? "") !== asked) poll();
+    }
   }
 
   // -----------------------------------------------------------------------------------------------------------------
