@@ -20,6 +20,8 @@ missing                                                 then
 `get_worker_index`                                      a lost worker is named by its id alone
 `default_args_dict`                                     each order to spawn users holds a worker for 0.2 seconds
 `master_host`, `master_port`                            a master that is busy for 7 seconds is taken for a dead one
+`unhandled_greenlet_exception`                          with a gate on failures, a run with failed operations may exit
+                                                        with 0 though a greenlet of the locustfile raised an exception
 `get_html_report`, `process_html_filename`              the HTML report lacks what came after Locust wrote it
 `locust.main.main`                                      the launcher runs `python -m locust` in its own process
 `get_empty_argument_parser`, `setup_parser_arguments`   the launcher reads its command line, no environment and no file
@@ -40,7 +42,7 @@ from typing import Any, Final
 
 import gevent
 from gevent import GreenletExit, get_hub
-from locust import User, argument_parser, stats
+from locust import User, argument_parser, log, stats
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.event import EventHook
@@ -263,6 +265,11 @@ def worker_name(runner: MasterRunner, worker: str) -> str:
 
 
 # --- files and command line --------------------------------------------------------------------------------------
+
+
+def greenlet_failed() -> bool:
+    """Whether a greenlet other than a user's has raised an exception."""
+    return bool(getattr(log, "unhandled_greenlet_exception", False))
 
 
 def html_report(environment: Environment) -> tuple[str, str] | None:

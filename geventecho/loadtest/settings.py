@@ -14,6 +14,7 @@ from locust.env import Environment
 from geventecho.address import Address, unsupported
 from geventecho.errors import AddressError, ConfigError
 from geventecho.options import duration, naming, one_of, rate_stages, seconds, whole_number
+from geventecho.results import Gate, parse_gates
 
 __all__ = [
     "CHECKS",
@@ -25,6 +26,7 @@ __all__ = [
     "Settings",
     "add_arguments",
     "class_values",
+    "gates_of",
     "given",
     "option_check",
     "options_of",
@@ -94,6 +96,18 @@ def given(options: Mapping[str, Any], name: str) -> Any:
     """
     text = str(options.get(PREFIX + name, "")).strip()
     return _parse(name, text, option(name)) if text else None
+
+
+def gates_of(options: Mapping[str, Any]) -> tuple[Gate, ...]:
+    """Return the gates that were given.
+
+    Args:
+        options: by name.
+
+    Raises:
+        ConfigError: one is malformed.
+    """
+    return tuple(gate for text in options.get("tcp_gate") or () for gate in parse_gates(text))
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -181,14 +195,17 @@ def add_arguments(parser: LocustArgumentParser) -> None:
             help=f"{HELP[name]}.{without if name in CLASS_TYPES else ''}",
             env_var=f"GEVENTECHO_LOADTEST_{name.upper()}",
         )
-    # Not in the form: it must not write files, and the exit code is that of the process.
+    # Not in the form: the exit code is that of the process.
     parser.add_argument(
-        "--tcp-json",
-        metavar="FILE",
-        default="",
+        "--tcp-gate",
+        metavar="GATE",
+        action="append",
+        type=_gates,
+        default=[],
         include_in_web_ui=False,
-        help="Write the result of each test to this file when the test stops.",
-        env_var="GEVENTECHO_LOADTEST_JSON",
+        help="Exit with 4 when the last test does not meet this condition, such as 'echo p99 < 5ms', "
+        "'failures < 0.1%%' or 'rate > 900/s'. May be repeated; the environment variable has one on each line.",
+        env_var="GEVENTECHO_LOADTEST_GATES",
     )
     parser.add_argument(
         "--tcp-fail-on-verdict",
@@ -204,6 +221,14 @@ def add_arguments(parser: LocustArgumentParser) -> None:
         help="Print Locust's own tables, too.",
         env_var="GEVENTECHO_LOADTEST_LOCUST_TABLES",
     )
+
+
+def _gates(text: str) -> str:
+    try:
+        parse_gates(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _checked(parse: Callable[[str], Any]) -> Callable[[str], str]:

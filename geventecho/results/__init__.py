@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from geventecho.results.blocks import OTHER, TIMES, Block, Record, RowKey
 from geventecho.results.collection import Collection
+from geventecho.results.csv_files import CSV_FILES
 from geventecho.results.encoded import Encoded
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
 from geventecho.results.facts import Facts
 from geventecho.results.figures import TASK, rows_of, worker_of
+from geventecho.results.files import check_path, write_text
+from geventecho.results.gates import Gate, gate_lines, good_rate, parse_gates
+from geventecho.results.hgrm import hgrm_files
 from geventecho.results.html import ASSETS, asset, page, report
 from geventecho.results.intervals import FLOORS, Estimate, Percentile, estimate
-from geventecho.results.json_file import as_json, check_path, write_json
+from geventecho.results.json_file import as_json, json_text
+from geventecho.results.junit import junit_xml
 from geventecho.results.result import (
     SCHEMA,
     Account,
@@ -36,6 +41,7 @@ from geventecho.results.verdict import TRUSTED, Verdict, judge, judge_worker
 
 __all__ = [
     "ASSETS",
+    "CSV_FILES",
     "FLOORS",
     "OTHER",
     "RUN_COLUMNS",
@@ -53,6 +59,7 @@ __all__ = [
     "Evidence",
     "Facts",
     "Failures",
+    "Gate",
     "GateOutcome",
     "HealthSecond",
     "Intervals",
@@ -75,13 +82,19 @@ __all__ = [
     "asset",
     "check_path",
     "estimate",
+    "gate_lines",
+    "good_rate",
+    "hgrm_files",
+    "json_text",
     "judge",
     "judge_worker",
+    "junit_xml",
     "page",
+    "parse_gates",
     "report",
     "rows_of",
     "table",
     "verdict_lines",
     "worker_of",
-    "write_json",
+    "write_text",
 ]

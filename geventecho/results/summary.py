@@ -11,7 +11,7 @@ from geventecho.results.intervals import Percentile
 from geventecho.results.result import Result, Row, Times
 from geventecho.results.verdict import TRUSTED, Verdict
 
-__all__ = ["table", "verdict_lines"]
+__all__ = ["in_milliseconds", "is_made_once", "printable", "table", "verdict_lines"]
 
 SHOWN: Final = {"p50": "p50", "p99": "p99", "p99_9": "p99.9"}
 """The percentiles that are shown, with their headings."""
@@ -27,28 +27,32 @@ def table(result: Result) -> str:
     A percentile without enough samples is a dash, with the seconds that are missing at the row's rate. It is a dash
     alone where more time would not help: users connect once, or nothing ended well.
     """
-    users = sum(worker.users or 0 for worker in result.workers)
     heads = "".join(f"{head:<{COLUMN_WIDTH}}" for head in SHOWN.values())
     lines = [f"{'ms':<{LABEL_WIDTH}}{heads}".rstrip()]
     for row in result.rows:
-        is_once = is_setup((row.type, row.name)) and row.ok + row.failed <= users
-        lines += _row(row, {} if is_once or not row.ok else row.missing)
+        lines += _row(row, {} if is_made_once(result, row) or not row.ok else row.missing)
     return "\n".join(lines)
 
 
 def verdict_lines(verdict: Verdict) -> str:
     """Return a verdict, and a line for each of its reasons. The rules look at no percentile above p99."""
     status = f"{verdict.status} (up to p99)" if verdict.status == TRUSTED else verdict.status
-    return "\n  ".join(map(_printable, [f"verdict: {status}", *verdict.reasons]))
+    return "\n  ".join(map(printable, [f"verdict: {status}", *verdict.reasons]))
 
 
-def _printable(text: str) -> str:
+def is_made_once(result: Result, row: Row) -> bool:
+    """Whether each user makes the operations of a row once, so that more time brings no more of them."""
+    users = sum(worker.users or 0 for worker in result.workers)
+    return is_setup((row.type, row.name)) and row.ok + row.failed <= users
+
+
+def printable(text: str) -> str:
     """Return a text that a peer may have made, with escapes for characters that could command a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _row(row: Row, missing: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
-    name = _printable(f"{row.type} {row.name}")
+    name = printable(f"{row.type} {row.name}")
     shown = name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
     dropped = f", {row.dropped} dropped" if row.dropped else ""
     yield f"{shown}: {row.ok} ok, {row.failed} failed{dropped}, {_rate(row.rate)} good/s"
@@ -67,15 +71,15 @@ def _times(label: str, times: Times, missing: Mapping[str, float]) -> str:
 def _cell(percentile: Percentile | None, missing: float | None) -> str:
     if percentile is None:
         return WITHHELD if missing is None else f"{WITHHELD} ({math.ceil(missing)} s more)"
-    low, high = _milliseconds(percentile.low), _milliseconds(percentile.high)
-    return f"{_milliseconds(percentile.value)} [{low}, {high}]"
+    low, high = in_milliseconds(percentile.low), in_milliseconds(percentile.high)
+    return f"{in_milliseconds(percentile.value)} [{low}, {high}]"
 
 
 def _rate(rate: float) -> str:
     return f"{rate:.0f}" if rate >= 1000 else f"{rate:.4g}"
 
 
-def _milliseconds(microseconds: float) -> str:
+def in_milliseconds(microseconds: float) -> str:
     """Three significant digits, and none below a microsecond; from 10 s on in seconds."""
     if microseconds == math.inf:
         return "lost"

@@ -25,7 +25,7 @@ from geventecho.results.evidence import (
 from geventecho.results.generator import could_not_keep_up, delay_reasons, generator_reasons, in_words
 from geventecho.results.steadiness import trend
 
-__all__ = ["TRUSTED", "Verdict", "judge", "judge_worker"]
+__all__ = ["INCOMPLETE", "TRUSTED", "Verdict", "judge", "judge_worker"]
 
 TRUSTED: Final = "trusted"
 INCOMPLETE: Final = "incomplete"

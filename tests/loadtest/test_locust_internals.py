@@ -37,6 +37,7 @@ IN_A_WHOLE_RUN = (
     "get_worker_index",
     "master_host",
     "default_args_dict",
+    "unhandled_greenlet_exception",
     "get_html_report",
     "process_html_filename",
     "main",

@@ -60,7 +60,7 @@ def test_the_scripts_are_javascript(script: Path) -> None:
 
 @needs_node
 def test_times_are_written_as_on_the_console(tmp_path: Path) -> None:
-    from geventecho.results.summary import _milliseconds
+    from geventecho.results.summary import in_milliseconds
 
     generator = random.Random(4)
     times = [round(10 ** generator.uniform(-1, 7.9), 1) for _ in range(5000)]
@@ -71,5 +71,5 @@ def test_times_are_written_as_on_the_console(tmp_path: Path) -> None:
         f"console.log(JSON.stringify({json.dumps(times)}.map(window.TcpNumbers.time)))"
     )
     written = json.loads(node(str(script)))
-    found = {time: (text, _milliseconds(time)) for time, text in zip(times, written, strict=True)}
+    found = {time: (text, in_milliseconds(time)) for time, text in zip(times, written, strict=True)}
     assert {time: pair for time, pair in found.items() if pair[0] != pair[1]} == {}

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import locale
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from locust.env import Environment
 
+from geventecho.loadtest.locust_internals import greenlet_failed
 from geventecho.loadtest.measure import TCP, kind_and_sample
 from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.description import target_of
 from geventecho.loadtest.run.results import Results
-from geventecho.results import TRUSTED, table, verdict_lines
+from geventecho.loadtest.settings import gates_of, options_of
+from geventecho.results import TRUSTED, GateOutcome, gate_lines, table, verdict_lines
 
 __all__ = ["USAGE_ERROR", "RunSummary"]
 
@@ -26,6 +28,7 @@ logger = logging.getLogger("geventecho.loadtest")
 
 USAGE_ERROR: Final = 2
 INCOMPLETE: Final = 6
+GATE_NOT_MET: Final = 4
 DISTRUSTED: Final = 5
 
 
@@ -66,10 +69,16 @@ class RunSummary:
             return
         if list(self._lacking()):
             environment.process_exit_code = INCOMPLETE
+        elif not all(gate.met for gate in self._gates()):
+            environment.process_exit_code = GATE_NOT_MET
         elif getattr(options, "tcp_fail_on_verdict", False) and self._is_distrusted():
             environment.process_exit_code = DISTRUSTED
-        elif environment.process_exit_code is None and self._is_unattended() and self._nothing_answered():
+        elif environment.process_exit_code is not None:
+            return
+        elif self._is_unattended() and self._nothing_answered():
             environment.process_exit_code = getattr(options, "exit_code_on_error", 1)
+        elif self._has_only_allowed_failures():
+            environment.process_exit_code = 0
 
     def log(self) -> None:
         """Print the last lines, once."""
@@ -103,8 +112,27 @@ class RunSummary:
         if result.rows:
             text = "measured for %.1f s; times in milliseconds, with 95 %% intervals\n%s"
             logger.info(text, result.duration_s, _encodable(table(result)))
-        log = logger.info if result.verdict.status == TRUSTED else logger.warning
-        log("%s", _encodable(verdict_lines(result.verdict)))
+        tell = logger.info if result.verdict.status == TRUSTED else logger.warning
+        tell("%s", _encodable(verdict_lines(result.verdict)))
+        for gate, line in zip(result.gates, gate_lines(result), strict=True):
+            logger.log(logging.INFO if gate.met else logging.ERROR, "%s", _encodable(line))
+
+    def _gates(self) -> Sequence[GateOutcome]:
+        result = self._results and self._results.last
+        return result.gates if result else ()
+
+    def _has_only_allowed_failures(self) -> bool:
+        """Whether operations failed, a gate says for each of their rows how many may, and nothing else went wrong."""
+        environment, result = self._environment, self._results and self._results.last
+        runner, errors = environment.runner, environment.stats.errors.values()
+        if not result or not errors or (runner and runner.exceptions) or greenlet_failed():
+            return False
+        gates = gates_of(options_of(environment))
+        ours = {(failures.type, failures.name) for failures in result.failures}
+        return all(
+            (error.method, error.name) in ours and any(gate.covers_failures_of(error.name) for gate in gates)
+            for error in errors
+        )
 
     def _is_distrusted(self) -> bool:
         result = self._results and self._results.last

@@ -27,13 +27,12 @@ from geventecho.loadtest.run.exit_code import USAGE_ERROR, RunSummary
 from geventecho.loadtest.run.final_reports import MasterReports, WorkerReports
 from geventecho.loadtest.run.master_watch import MasterWatch
 from geventecho.loadtest.run.processes import Workers
+from geventecho.loadtest.run.result_files import add_file_arguments, check_files
 from geventecho.loadtest.run.results import Results, WorkerResults
 from geventecho.loadtest.run.stock_files import watch_csv_writer, write_files
 from geventecho.loadtest.users import CROWD, TcpUser
 from geventecho.loadtest.web import Form, Guard
 from geventecho.net import raise_descriptor_limit
-from geventecho.options import naming
-from geventecho.results import check_path
 
 __all__ = ["install", "listen"]
 
@@ -158,6 +157,7 @@ def _protect(environment: Environment, web_ui: WebUI, installed: Installed) -> N
 
 def _on_parser(parser: LocustArgumentParser, **_: Any) -> None:
     settings.add_arguments(parser)
+    add_file_arguments(parser)
     parser.add_argument(
         "--tcp-web-allowed-host",
         metavar="NAME",
@@ -227,9 +227,7 @@ def _check_command_line(environment: Environment) -> None:
             check(vars(given))
         if environment.host or starts_now:
             _check_users(environment, environment.host)
-        if given.tcp_json:
-            with naming("--tcp-json"):
-                check_path(given.tcp_json)
+        check_files(vars(given))
     except (AddressError, ConfigError) as error:
         about = "argument --host: " if isinstance(error, AddressError) else ""
         sys.stderr.write(f"locust: error: {about}{error}\n")

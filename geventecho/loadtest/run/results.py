@@ -6,7 +6,6 @@ second. So the blocks of a worker that is killed count up to its last report.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
@@ -27,13 +26,12 @@ from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.description import argv_of, command_of, failures_in, machine, others_in, target_of
 from geventecho.loadtest.run.gathering import Gathering
 from geventecho.loadtest.run.live import Live
+from geventecho.loadtest.run.result_files import write_result_files
 from geventecho.loadtest.run.shared_seconds import SharedSeconds
-from geventecho.loadtest.settings import given, options_of
-from geventecho.results import Block, Collection, Facts, Result, RowKey, write_json
+from geventecho.loadtest.settings import gates_of, given, options_of
+from geventecho.results import Block, Collection, Facts, Result, RowKey
 
 __all__ = ["Results", "WorkerResults", "result_of"]
-
-logger = logging.getLogger("geventecho.loadtest")
 
 # A worker's blocks and health, in each of its reports.
 BLOCKS: Final = "geventecho_blocks"
@@ -164,12 +162,7 @@ class Results:
             return
         self.last = self.of_now()
         self._live.end(self.last)
-        path = options_of(self._environment).get("tcp_json")
-        try:
-            if path:
-                write_json(path, self.last)
-        except OSError as error:
-            logger.error("cannot write the result %s: %s", path, error.strerror)
+        write_result_files(options_of(self._environment), self.last)
 
     def of_now(self) -> Result:
         """The result of the test that runs, up to now, or of the last one.
@@ -194,6 +187,7 @@ class Results:
             failures=failures_in(environment),
             names={worker: self._name(worker) for worker in self._accounts.reports.keys() | lacking.keys()},
             lacking=lacking,
+            gates=tuple(gate.judge for gate in gates_of(options_of(environment))),
             other_users=others_in(environment),
         )
 

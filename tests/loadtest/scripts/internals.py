@@ -7,6 +7,7 @@ from typing import Any
 
 import locust.argument_parser
 import locust.html
+import locust.log
 import locust.main
 import locust.runners
 
@@ -19,6 +20,7 @@ from tests.support.harness import EchoUser, Run
 PARTS: tuple[tuple[Any, str], ...] = (
     *(part.value for part in internals.Part),
     (locust.main, "main"),
+    (locust.log, "unhandled_greenlet_exception"),
     (locust.html, "get_html_report"),
     (locust.html, "process_html_filename"),
     (locust.argument_parser, "get_empty_argument_parser"),

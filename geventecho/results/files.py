@@ -1,0 +1,65 @@
+"""Files that at each moment hold either all of a text or their content before."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from geventecho.errors import ConfigError
+
+__all__ = ["check_path", "write_text"]
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a text to a file, as UTF-8. Bytes of a peer that are no text are written as escapes.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = os.path.realpath(path)  # a link stays a link
+    beside = _beside(path)
+    try:
+        with open(beside, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            file.write(text)
+        os.replace(beside, path)
+    except OSError:
+        _remove(beside)
+        raise
+
+
+def check_path(path: str) -> None:
+    """Check that a file can be written there, without writing it.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    path = os.path.realpath(path)
+    beside = _beside(path)
+    try:
+        if not _is_file_or_free(path):
+            raise ConfigError(f"cannot write {path!r}: it is not a file")
+        with open(beside, "w", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise ConfigError(f"cannot write {path!r}: {error.strerror}") from None
+    _remove(beside)
+
+
+def _is_file_or_free(path: str) -> bool:
+    """Whether there is a file or nothing; a device or a pipe would be replaced by a file."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return True
+
+
+def _beside(path: str) -> str:
+    """The name under which the file is written before it is renamed; in the same folder, so that it can be."""
+    return os.path.join(os.path.dirname(path), f".geventecho-{os.getpid()}.part")
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass

@@ -1,0 +1,291 @@
+"""Gates: conditions such as `echo p99 < 5ms`, parsed and judged.
+
+    [[type] row] [response | service | offered] metric comparison number[unit]
+
+A percentile is judged by the far end of its 95 % interval, so that a gate is met only if the run shows that it is.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from math import ceil, inf
+from typing import Final, NoReturn, Self, TypeAlias
+
+from geventecho.errors import ConfigError
+from geventecho.results.blocks import OTHER
+from geventecho.results.evidence import is_setup
+from geventecho.results.figures import TASK
+from geventecho.results.intervals import FLOORS
+from geventecho.results.result import PERCENTILES, GateOutcome, Result, Row
+from geventecho.results.summary import in_milliseconds, is_made_once, printable
+
+__all__ = ["Gate", "gate_lines", "good_rate", "judged", "parse_gates"]
+
+PERCENTILE_KEYS: Final = {key.replace("_", "."): key for key in PERCENTILES}
+TIMES: Final = (*PERCENTILE_KEYS, "mean", "max")
+METRICS: Final = (*TIMES, "failures", "rate")
+KINDS: Final = ("response", "service", "offered")
+TRANSACTION: Final = "TRANSACTION"
+TYPES: Final = ("TCP", TRANSACTION, TASK)
+
+COMPARISONS: Final[dict[str, tuple[Callable[[float, float], bool], str]]] = {
+    "<": (operator.lt, "below"),
+    "<=": (operator.le, "at most"),
+    ">": (operator.gt, "above"),
+    ">=": (operator.ge, "at least"),
+}
+"""Each with its word."""
+
+Units: TypeAlias = Mapping[str, Fraction | int]
+MICROSECONDS: Final[Units] = {"us": 1, "µs": 1, "μs": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}
+SHARES: Final[Units] = {"%": Fraction(1, 100), "": 1}
+RATES: Final[Units] = {"/s": 1, "/min": Fraction(1, 60)}
+OTHER_UNITS: Final = {
+    "failures": (SHARES, "a share of failures is in %, or a ratio without a unit, as in 0.1% or 0.001"),
+    "rate": (RATES, "a rate has the unit /s or /min, as in 900/s"),
+}
+
+TOKEN: Final = re.compile(
+    r"""(?P<quoted>"[^"]*"|'[^']*')|(?P<comparison>[<>]=?)|(?P<word>[^\s"'<>=]+)|(?P<wrong>\S)|\s+"""
+)
+NUMBER: Final = re.compile(r"(\d{1,15}(?:\.\d{0,15})?|\.\d{1,15})\s*(.*)", re.ASCII | re.DOTALL)
+MOST_LISTED: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A condition on a result.
+
+    Attributes:
+        text: as it was given.
+        type: of the row; "" for whichever has the name.
+        row: its name; "" for the whole run.
+        kind: of the times, such as "response_us".
+        metric: one of `METRICS`.
+        comparison: one of `COMPARISONS`.
+        limit: microseconds, operations a second, or a share.
+    """
+
+    text: str = field(compare=False)
+    type: str
+    row: str
+    kind: str
+    metric: str
+    comparison: str
+    limit: float
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a gate.
+
+        Raises:
+            ConfigError: it is malformed; the message has the text and a caret under the place.
+        """
+        text = text.strip()
+        if not text:
+            _fail("the gate is empty", text, 0)
+        tokens = [found for found in TOKEN.finditer(text) if found.lastgroup]
+        for token in tokens:
+            if token.lastgroup == "wrong":
+                why = "a comparison is <, <=, > or >=" if token[0] == "=" else "this quote is not closed"
+                _fail(why, text, token.start())
+        places = [place for place, token in enumerate(tokens) if token.lastgroup == "comparison"]
+        if not places:
+            is_number = len(tokens) > 1 and NUMBER.match(tokens[-1][0])
+            _fail("a comparison is missing: <, <=, > or >=", text, tokens[-1].start() if is_number else len(text))
+        if len(places) > 1:
+            _fail("a gate has one comparison", text, tokens[places[1]].start())
+        comparison, before = tokens[places[0]], tokens[: places[0]]
+        kind, row, metric = _left_side(text, before, comparison.start())
+        limit = _limit(text, metric, comparison.end())
+        return cls(text, *row, kind, metric, comparison[0], limit)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def judge(self, result: Result) -> GateOutcome:
+        """Judge a result by it."""
+        try:
+            found, of_what, value = self._found(result)
+        except _Unknown as unknown:
+            return GateOutcome(self.text, False, "", str(unknown))
+        compare, word = COMPARISONS[self.comparison]
+        if compare(found, self.limit):
+            return GateOutcome(self.text, True, value, "")
+        limit = self.text.rpartition(self.comparison)[2].strip()
+        return GateOutcome(self.text, False, value, f"{of_what} is not {word} {limit}")
+
+    def covers_failures_of(self, name: str) -> bool:
+        """Whether it says how many failures a row may have."""
+        return self.metric == "failures" and self.row in ("", name)
+
+    def _found(self, result: Result) -> tuple[float, str, str]:
+        """The figure that decides, its name in a reason, and the value to show."""
+        if not result.rows:
+            raise _Unknown("nothing was measured")
+        if self.metric == "failures":
+            return self._failures(result)
+        if self.metric == "rate":
+            rate = self._row(result).ok / result.duration_s if self.row else good_rate(result)
+            shown = f"{rate:,.0f}/s" if rate >= 1000 else f"{rate:.4g}/s"
+            return rate, "it", f"rate {shown}"
+        return self._time(result, self._row(result))
+
+    def _failures(self, result: Result) -> tuple[float, str, str]:
+        if self.row:
+            rows = [self._row(result)]
+        else:
+            rows = [row for row in result.rows if row.type == TASK] or _operations(result)
+            if not rows:
+                raise _Unknown("no operation was measured")
+        of = "tasks" if rows[0].type == TASK else "operations"
+        bad = sum(row.failed + row.dropped for row in rows)
+        every = bad + sum(row.ok for row in rows)
+        share = f"{100 * bad / every:.3g}%"
+        return bad / every, "it", f"failures {share} ({bad} of {every} {of})"
+
+    def _time(self, result: Result, row: Row) -> tuple[float, str, str]:
+        times = getattr(row, self.kind)
+        if self.metric in PERCENTILE_KEYS:
+            percentile = getattr(times, PERCENTILE_KEYS[self.metric])
+            if percentile is None:
+                raise _Unknown(self._why_withheld(result, row))
+            end, far = ("high", percentile.high) if self.comparison[0] == "<" else ("low", percentile.low)
+            interval = f"[{in_milliseconds(percentile.low)}, {in_milliseconds(percentile.high)}]"
+            value = f"{self.metric} {_in_words(percentile.value)} {interval}"
+            return far, f"the {end} end of its interval", value
+        time: float | None = getattr(times, self.metric)
+        if self.kind == "offered_us" and row.failed + row.dropped:
+            time = inf
+        if time is None:
+            raise _Unknown(self._why_withheld(result, row))
+        return time, "it", f"{self.metric} {_in_words(time)}"
+
+    def _why_withheld(self, result: Result, row: Row) -> str:
+        key = PERCENTILE_KEYS.get(self.metric, "")
+        missing = row.missing.get(self.kind, {}).get(key)
+        if missing is None:
+            why = "has no times of this kind" if row.ok else "has no operation that ended well"
+            return f"{row.type} {row.name} {why}"
+        needed = f"{self.metric} needs {FLOORS[PERCENTILES[key]]:,} operations"
+        if is_made_once(result, row):
+            return f"{needed}, and each user makes one: there were {row.ok:,}; use more users"
+        return f"{needed}: measure {ceil(missing):,} s longer, or with more load"
+
+    def _row(self, result: Result) -> Row:
+        """The row that is meant; without a name the only row of operations."""
+        if not self.row:
+            found = [row for row in _operations(result) if not is_setup((row.type, row.name))]
+            if len(found) != 1:
+                raise _Unknown(f"write the row before {self.metric}: there were {_listed(found or result.rows)}")
+            return found[0]
+        found = [row for row in result.rows if row.name == self.row and self.type in ("", row.type)]
+        if len(found) > 1:
+            raise _Unknown(f"{_listed(found)} have the same name: write the type before it")
+        if not found:
+            folded = f"; further rows are together in {OTHER}" if any(row.name == OTHER for row in result.rows) else ""
+            name = f"{self.type} {self.row}".strip()
+            raise _Unknown(f"there was no row {name}; there were {_listed(result.rows)}{folded}")
+        return found[0]
+
+
+class _Unknown(Exception):
+    """A figure is not known; the text says why."""
+
+
+def parse_gates(text: str) -> tuple[Gate, ...]:
+    """Read gates, one on each line; empty lines do not count.
+
+    Raises:
+        ConfigError: one is malformed, or there is none.
+    """
+    return tuple(Gate.parse(line) for line in text.split("\n") if line.strip()) or (Gate.parse(""),)
+
+
+def judged(result: Result, gates: Iterable[Gate]) -> Result:
+    """Return the result with the outcome of each gate."""
+    return replace(result, gates=tuple(gate.judge(result) for gate in gates))
+
+
+def gate_lines(result: Result) -> list[str]:
+    """The outcome of each gate, as a line for a terminal."""
+    lines = []
+    for gate in result.gates:
+        value = f" ({gate.value})" if gate.value else ""
+        line = f"gate met: {gate.expression}" if gate.met else f"gate NOT met: {gate.expression}"
+        lines.append(printable(f"{line}{value}" if gate.met else f"{line}{value}: {gate.reason}"))
+    return lines
+
+
+def good_rate(result: Result) -> float:
+    """Good operations a second, without connects, TLS handshakes and log-ins; transactions are not counted again."""
+    good = sum(row.ok for row in _operations(result) if not is_setup((row.type, row.name)))
+    return good / result.duration_s if result.duration_s else 0.0
+
+
+def _operations(result: Result) -> list[Row]:
+    """The rows that have each operation once."""
+    return [row for row in result.rows if row.type not in (TASK, TRANSACTION)]
+
+
+def _left_side(text: str, tokens: Sequence[re.Match[str]], end: int) -> tuple[str, tuple[str, str], str]:
+    """Kind, type and name of the row, and metric, of the words before the comparison."""
+    if not tokens:
+        _fail(f"a metric is missing: {_metrics()}", text, end)
+    *rest, last = tokens
+    metric = last[0]
+    if metric not in METRICS:
+        _fail(f"this is no metric; a metric is {_metrics()}", text, last.start())
+    kind = "response"
+    if rest and rest[-1][0] in KINDS:
+        if metric not in TIMES:
+            _fail(f"{metric} is of no kind of time", text, rest[-1].start())
+        kind = rest.pop()[0]
+    if len(rest) > 1 and rest[0][0] not in TYPES:
+        why = f"a row's name with spaces is quoted, and before it may be its type: {', '.join(TYPES)}"
+        _fail(why, text, rest[0].start())
+    if len(rest) > 2:
+        _fail("a row's name with spaces is quoted", text, rest[1].start())
+    name = rest[-1] if rest else None
+    row = "" if name is None else name[0][1:-1] if name.lastgroup == "quoted" else name[0]
+    if name is not None and not row:
+        _fail("this name is empty", text, name.start())
+    return f"{kind}_us", (rest[0][0] if len(rest) > 1 else "", row), metric
+
+
+def _limit(text: str, metric: str, start: int) -> float:
+    """The limit after the comparison."""
+    start += len(text[start:]) - len(text[start:].lstrip())
+    found = NUMBER.fullmatch(text, start)
+    of_times = (MICROSECONDS, "a time has a unit: us, ms, s or min, as in 5ms")
+    units, help_text = OTHER_UNITS.get(metric, of_times)
+    if not found:
+        _fail(f"a number of 0 or more belongs here; {help_text}", text, start)
+    if found[2] not in units:
+        _fail(help_text, text, found.start(2))
+    limit = float(Fraction(found[1]) * units[found[2]])  # as exact as the figures that it is compared with
+    if metric == "failures" and limit > 1:
+        _fail("a share is at most 100%", text, start)
+    return limit
+
+
+def _metrics() -> str:
+    return f"{', '.join(METRICS[:-1])} or {METRICS[-1]}"
+
+
+def _fail(why: str, text: str, place: int) -> NoReturn:
+    raise ConfigError(f"{why}\n  {printable(text)}\n  {' ' * len(printable(text[:place]))}^")
+
+
+def _listed(rows: Sequence[Row]) -> str:
+    more = f" and {len(rows) - MOST_LISTED} more" if len(rows) > MOST_LISTED else ""
+    return ", ".join(f"{row.type} {row.name}" for row in rows[:MOST_LISTED]) + more
+
+
+def _in_words(microseconds: float) -> str:
+    text = in_milliseconds(microseconds)
+    return text if text.endswith(("s", "t")) else f"{text} ms"

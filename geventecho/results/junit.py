@@ -1,0 +1,63 @@
+"""The gates and the verdict of a result as JUnit XML, which CI systems show as tests.
+
+It is valid by the schema of Apache Ant's JUnit task (https://github.com/windyroad/JUnit-Schema), the strictest of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from geventecho.results.gates import gate_lines
+from geventecho.results.result import Result
+from geventecho.results.summary import printable, verdict_lines
+from geventecho.results.verdict import INCOMPLETE, TRUSTED
+
+__all__ = ["junit_xml"]
+
+SUITE: Final = "geventecho"
+
+
+def junit_xml(result: Result, fail_on_verdict: bool = False) -> str:
+    """Return the text of the file: a test for each gate and one for the verdict.
+
+    Args:
+        result: its gates and its verdict count.
+        fail_on_verdict: whether a verdict other than "trusted" is a failure. Otherwise only "incomplete" is one: such
+            a run has an exit code of its own; the others are skipped tests, with the reasons.
+    """
+    root = Element("testsuites")
+    suite = SubElement(root, "testsuite", name="load test", package=SUITE, id="0", hostname="localhost", errors="0")
+    suite.set("timestamp", result.started_at[: len("2026-01-01T00:00:00")])
+    suite.set("time", f"{result.duration_s:.3f}")
+    properties = SubElement(suite, "properties")
+    SubElement(properties, "property", name="target", value=printable(result.target))
+    for name, value in result.environment.items():
+        SubElement(properties, "property", name=name, value=printable("" if value is None else str(value)))
+    for gate in result.gates:
+        case = _case(suite, "gates", gate.expression)
+        if not gate.met:
+            _add(case, "failure", ": ".join(filter(None, (gate.value, gate.reason))))
+    case = _case(suite, "verdict", "the verdict is trusted")
+    status, reasons = result.verdict.status, result.verdict.reasons
+    if status != TRUSTED:
+        is_failure = fail_on_verdict or status == INCOMPLETE
+        _add(case, "failure" if is_failure else "skipped", status, reasons)
+    for count, found in (("tests", "testcase"), ("failures", "testcase/failure"), ("skipped", "testcase/skipped")):
+        suite.set(count, str(len(suite.findall(found))))
+    SubElement(suite, "system-out").text = "\n".join([*gate_lines(result), verdict_lines(result.verdict)])
+    SubElement(suite, "system-err")
+    indent(root)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, encoding="unicode")}\n'
+
+
+def _case(suite: Element, group: str, name: str) -> Element:
+    return SubElement(suite, "testcase", classname=f"{SUITE}.{group}", name=printable(name), time="0")
+
+
+def _add(case: Element, kind: str, message: str, lines: Iterable[str] = ()) -> None:
+    found = SubElement(case, kind, message=printable(message))
+    if kind == "failure":
+        found.set("type", str(case.get("classname")))
+    found.text = "\n".join(map(printable, lines))

@@ -1,0 +1,260 @@
+"""Gates: how they are read, and how a result is judged by them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from geventecho.errors import ConfigError
+from geventecho.results import Gate, GateOutcome, Result, Row, Verdict, gate_lines, parse_gates, worker_of
+from tests.results.evidence import QUIET
+from tests.results.samples import START, block, result, row
+from tests.support.properties import given, st
+
+ECHO = ("TCP", "echo")
+
+
+def steady(*times_us: float, key: tuple[str, str] = ECHO, seconds: int = 60, failed: int = 0, dropped: int = 0) -> Row:
+    """A row in which each second has the same times."""
+    return row([block(START + n, times_us, failed=failed, dropped=dropped) for n in range(seconds)], seconds, key)
+
+
+def judge(text: str, *rows: Row) -> GateOutcome:
+    return Gate.parse(text).judge(result(*rows))
+
+
+# Read -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("echo p99 < 5ms", ("", "echo", "response_us", "p99", "<", 5_000.0)),
+        ("failures<0.1%", ("", "", "response_us", "failures", "<", 0.001)),
+        ("failures <= .001", ("", "", "response_us", "failures", "<=", 0.001)),
+        ("rate > 900/s", ("", "", "response_us", "rate", ">", 900.0)),
+        ("  rate >= 30 /min ", ("", "", "response_us", "rate", ">=", 0.5)),
+        ("'get item' p99.99 < 1.1 ms", ("", "get item", "response_us", "p99.99", "<", 1_100.0)),
+        ('"it\'s < 5" max<2min', ("", "it's < 5", "response_us", "max", "<", 120e6)),
+        ("TCP 'x' service p50 < 7us", ("TCP", "x", "service_us", "p50", "<", 7.0)),
+        ("echo offered mean < 7µs", ("", "echo", "offered_us", "mean", "<", 7.0)),
+        ("service p90 < 7μs", ("", "", "service_us", "p90", "<", 7.0)),
+        ("'service' p90 < 1s", ("", "service", "response_us", "p90", "<", 1e6)),
+        ("p99 p99 < 1s", ("", "p99", "response_us", "p99", "<", 1e6)),
+        ("TCP p99 < 1s", ("", "TCP", "response_us", "p99", "<", 1e6)),
+        ("TASK EchoUser failures < 1%", ("TASK", "EchoUser", "response_us", "failures", "<", 0.01)),
+    ],
+)
+def test_a_gate_is_read(text: str, read: tuple[object, ...]) -> None:
+    gate = Gate.parse(text)
+    assert (gate.type, gate.row, gate.kind, gate.metric, gate.comparison, gate.limit) == read
+    assert str(gate) == text.strip()
+    assert Gate.parse(str(gate)) == gate
+
+
+@pytest.mark.parametrize(
+    ("marked", "why"),
+    [
+        ("§", "the gate is empty"),
+        ("echo§", "a comparison is missing: <, <=, > or >="),
+        ("echo p99 §5ms", "a comparison is missing"),
+        ("echo p99 §= 5ms", "a comparison is <, <=, > or >="),
+        ("echo p99 <= §= 5ms", "a comparison is <"),
+        ("echo p99 < 5ms §> 3ms", "a gate has one comparison"),
+        ("§'echo p99 < 5ms", "this quote is not closed"),
+        ("§< 5ms", "a metric is missing: p50, p90, "),
+        ("echo §p98 < 5ms", "this is no metric; a metric is p50, "),
+        ("§echo < 5ms", "this is no metric"),
+        ("§get item p99 < 5ms", "a row's name with spaces is quoted, and before it may be its type: TCP, "),
+        ("TCP §get item p99 < 5ms", "a row's name with spaces is quoted"),
+        ("§'' p99 < 5ms", "this name is empty"),
+        ("echo §service rate > 1/s", "rate is of no kind of time"),
+        ("echo p99 <§", "a number of 0 or more belongs here; a time has a unit: us, ms, s or min, as in 5ms"),
+        ("echo p99 < §-5ms", "a number of 0 or more belongs here"),
+        ("echo p99 < §٣ms", "a number of 0 or more belongs here"),
+        ("echo p99 < 5§", "a time has a unit"),
+        ("echo p99 < 5§%", "a time has a unit"),
+        ("echo p99 < 5§m", "a time has a unit"),
+        ("echo p99 < 5 §ms or so", "a time has a unit"),
+        ("echo p99 < 1§e9s", "a time has a unit"),
+        ("rate > 900§", "a rate has the unit /s or /min, as in 900/s"),
+        ("failures < 3§/s", "a share of failures is in %, or a ratio without a unit, as in 0.1% or 0.001"),
+        ("failures < §3", "a share is at most 100%"),
+    ],
+)
+def test_an_error_points_at_the_place(marked: str, why: str) -> None:
+    text = marked.replace("§", "")
+    with pytest.raises(ConfigError) as caught:
+        Gate.parse(text)
+    first, shown, caret = str(caught.value).split("\n")
+    assert first.startswith(why)
+    assert shown == f"  {text}"
+    assert caret == f"  {' ' * marked.index('§')}^"
+
+
+def test_a_text_cannot_command_the_terminal() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Gate.parse("'\x1b[2J' p98 < 5ms")
+    assert str(caught.value).split("\n")[1:] == ["  '\\x1b[2J' p98 < 5ms", "            ^"]
+
+
+@given(st.one_of(st.text(), st.text(alphabet="ep9.' \"<>=5ms%/TCPrate\t\n", max_size=30)))
+def test_any_text_is_a_gate_or_an_error_with_a_place_in_it(text: str) -> None:
+    try:
+        gate = Gate.parse(text)
+    except ConfigError as error:
+        _, shown, caret = str(error).split("\n")
+        assert caret.strip() == "^"
+        assert 2 <= caret.index("^") <= len(shown)
+    else:
+        assert Gate.parse(str(gate)) == gate
+
+
+def test_several_gates_are_one_on_each_line() -> None:
+    gates = parse_gates("echo p99 < 5ms\r\n\n  failures < 1%\n")
+    assert [str(gate) for gate in gates] == ["echo p99 < 5ms", "failures < 1%"]
+    with pytest.raises(ConfigError, match="empty"):
+        parse_gates(" \n ")
+
+
+# Judged -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_percentile_is_judged_by_the_far_end_of_its_interval() -> None:
+    # Times of 1 to 2 ms, so that the interval of the median has a width.
+    echo = steady(*range(1000, 2000, 50))
+    p50 = echo.response_us.p50
+    assert p50 is not None
+    assert p50.low < p50.high
+    assert judge(f"echo p50 < {p50.high + 1}us", echo) == GateOutcome(
+        f"echo p50 < {p50.high + 1}us", True, "p50 1.45 ms [1.45, 1.50]", ""
+    )
+    low, high = p50.low, p50.high
+    met = {
+        f"echo p50 < {high}us": False, f"echo p50 <= {high}us": True, f"echo p50 < {(low + high) / 2}us": False,
+        f"echo p50 > {low}us": False, f"echo p50 >= {low}us": True, f"echo p50 > {low - 1}us": True,
+        f"echo p50 > {(low + high) / 2}us": False,
+    }  # fmt: skip
+    assert {text: judge(text, echo).met for text in met} == met
+    missed = judge(f"echo p50 < {high}us", echo)
+    assert missed.reason == f"the high end of its interval is not below {high}us"
+    assert judge(f"echo p50 > {low}us", echo).reason == f"the low end of its interval is not above {low}us"
+
+
+def test_a_percentile_below_its_floor_does_not_pass_and_the_reason_says_how_long_it_takes() -> None:
+    few = row([block(START, [100.0] * 40)], 1)
+    for comparison in "<>":
+        outcome = judge(f"echo p99 {comparison} 5s", few)
+        assert not outcome.met
+        assert outcome.reason == "p99 needs 368 operations: measure 9 s longer, or with more load"
+    once = row([block(START, [100.0] * 40)], 1, ("TCP", "connect"))
+    users = worker_of("w1", Verdict("trusted", ()), {}, [replace(QUIET, users=40)], 1.0)
+    outcome = Gate.parse("connect p99 < 5s").judge(replace(result(once), workers=(users,)))
+    assert outcome.reason == "p99 needs 368 operations, and each user makes one: there were 40; use more users"
+
+
+def test_lost_operations_are_infinitely_long_where_all_operations_count() -> None:
+    echo = steady(*[100.0] * 96, failed=2, dropped=2)
+    assert judge("echo p99 < 5s", echo).met, "those that ended well are fast"
+    lost = judge("echo offered p99 < 5s", echo)
+    assert (lost.met, lost.value) == (False, "p99 lost [lost, lost]")
+    assert lost.reason == "the high end of its interval is not below 5s"
+    assert judge("echo offered p90 < 5s", echo).met
+    assert not judge("echo offered max < 5s", echo).met
+    assert not judge("echo offered mean < 5s", echo).met
+    assert judge("echo mean <= 0.1ms", echo).met
+    assert judge("echo max <= 100us", echo) == GateOutcome("echo max <= 100us", True, "max 0.100 ms", "")
+    assert judge("echo max < 100us", echo).reason == "it is not below 100us"
+
+
+def test_times_that_a_row_does_not_have_are_not_met() -> None:
+    silent = steady(failed=3)
+    for text in ("echo p50 < 1s", "echo p50 > 1s", "echo mean < 1s"):
+        assert judge(text, silent) == GateOutcome(text, False, "", "TCP echo has no operation that ended well")
+    plain = row([block(START, [100.0] * 100, kinds=["response"])], 1)
+    assert judge("echo service p50 < 1s", plain).reason == "TCP echo has no times of this kind"
+
+
+def test_failures_are_those_of_all_tasks_and_without_a_plan_those_of_all_operations() -> None:
+    connect = steady(100.0, key=("TCP", "connect"))
+    whole = steady(*[100.0] * 9, key=("TRANSACTION", "whole"), failed=500)
+    echo = steady(*[100.0] * 97, failed=2)
+    assert judge("failures < 2%", connect, echo, whole) == GateOutcome(
+        "failures < 2%", False, "failures 2% (120 of 6000 operations)", "it is not below 2%"
+    )
+    assert judge("failures <= 2%", connect, echo, whole).met
+    tasks = steady(*[100.0] * 997, key=("TASK", "EchoUser"), failed=1, dropped=2)
+    assert judge("failures < 0.31%", echo, tasks).value == "failures 0.3% (180 of 60000 tasks)"
+    assert judge("failures <= 0.3%", echo, tasks).met, "exactly 0.3 %"
+    assert not judge("echo failures < 1%", echo, tasks).met
+    assert judge("EchoUser failures < 1%", echo, tasks).met
+
+
+def test_the_rate_is_that_of_good_operations_without_connects_and_logins() -> None:
+    rows = [
+        steady(*[100.0] * 50, failed=50),
+        steady(*[100.0] * 7, key=("TCP", "get")),
+        *(steady(*[100.0] * 1000, key=("TCP", name)) for name in ("connect", "tls", "login")),
+        steady(*[100.0] * 1000, key=("TRANSACTION", "both")),
+        steady(*[100.0] * 1000, key=("TASK", "User")),
+    ]
+    assert judge("rate >= 57/s", *rows).met
+    missed = judge("rate > 57/s", *rows)
+    assert (missed.met, missed.value, missed.reason) == (False, "rate 57/s", "it is not above 57/s")
+    assert judge("get rate >= 420/min", *rows).met
+    assert not judge("get rate > 7/s", *rows).met
+    assert judge("connect rate > 999/s", *rows).met
+
+
+def test_a_gate_on_a_row_that_never_appears_is_not_met_and_says_so() -> None:
+    rows = [steady(100.0, key=("TCP", "connect"), seconds=1), steady(100.0, seconds=1)]
+    for metric in ("p99 < 5s", "failures < 1%", "rate > 0/s"):
+        outcome = judge(f"get {metric}", *rows)
+        assert (outcome.met, outcome.value) == (False, "")
+        assert outcome.reason == "there was no row get; there were TCP connect, TCP echo"
+    assert judge("TASK echo rate > 0/s", *rows).reason.startswith("there was no row TASK echo; ")
+    other = steady(100.0, key=("TCP", "other"), seconds=1)
+    assert judge("get p99 < 5s", other).reason.endswith("TCP other; further rows are together in other")
+    many = [steady(100.0, key=("TCP", f"row {n}"), seconds=1) for n in range(12)]
+    assert judge("get p99 < 5s", *many).reason.endswith("TCP row 9 and 2 more")
+    assert judge("get p99 < 5s").reason == "nothing was measured"
+
+
+def test_without_a_row_a_time_is_that_of_the_only_row_of_operations() -> None:
+    connect, echo = steady(1e6, key=("TCP", "connect")), steady(*[100.0] * 10)
+    task = steady(2e6, key=("TASK", "EchoUser"))
+    assert judge("p99 < 1ms", connect, echo, task).met
+    get = steady(*[100.0] * 10, key=("TCP", "get"))
+    assert judge("p99 < 1ms", connect, echo, get).reason == "write the row before p99: there were TCP echo, TCP get"
+    assert judge("p99 < 1ms", connect).reason == "write the row before p99: there were TCP connect"
+
+
+def test_of_rows_with_the_same_name_the_type_tells_which_one() -> None:
+    rows = [steady(100.0), steady(2e6, key=("TRANSACTION", "echo"))]
+    assert judge("echo max < 1s", *rows).reason == (
+        "TCP echo, TRANSACTION echo have the same name: write the type before it"
+    )
+    assert judge("TCP echo max < 1s", *rows).met
+    assert not judge("TRANSACTION 'echo' max < 1s", *rows).met
+
+
+def test_the_lines_say_which_gates_are_met() -> None:
+    outcomes = (
+        GateOutcome("a p99 < 5ms", True, "p99 3.21 ms [3.02, 3.60]", ""),
+        GateOutcome("rate > 9/s", False, "rate 8/s", "it is not above 9/s"),
+        GateOutcome("'\x1b' p99 < 5ms", False, "", "nothing was measured"),
+    )
+    made: Result = replace(result(), gates=outcomes)
+    assert gate_lines(made) == [
+        "gate met: a p99 < 5ms (p99 3.21 ms [3.02, 3.60])",
+        "gate NOT met: rate > 9/s (rate 8/s): it is not above 9/s",
+        "gate NOT met: '\\x1b' p99 < 5ms: nothing was measured",
+    ]
+
+
+def test_a_gate_on_failures_covers_those_of_its_row() -> None:
+    assert Gate.parse("failures < 1%").covers_failures_of("echo")
+    assert Gate.parse("echo failures < 1%").covers_failures_of("echo")
+    assert not Gate.parse("echo failures < 1%").covers_failures_of("connect")
+    assert not Gate.parse("rate > 1/s").covers_failures_of("echo")
