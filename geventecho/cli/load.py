@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import math
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from geventecho.cli.arguments import add_command
 from geventecho.cli.standard_io import print_error
 from geventecho.client import check_target
 from geventecho.errors import AddressError, ConfigError
-from geventecho.options import EXCHANGE, Exchange, duration, naming, rate_stages, whole_number
+from geventecho.options import EXCHANGE, TYPED, Exchange, duration, naming, rate_stages, whole_number
 
 if TYPE_CHECKING:
     from geventecho.cli.arguments import Commands
@@ -98,7 +99,9 @@ def run(options: argparse.Namespace) -> int:
     arguments = [*_arguments(options), *_others(options.others)]
     if importlib.util.find_spec("locust") is not None:
         # -P: a file in the working directory, such as random.py, must not take the place of a module.
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "geventecho.loadtest", *arguments])  # noqa: S606
+        command = [sys.executable, "-P", "-m", "geventecho.loadtest", *arguments]
+        typed = shlex.join(["geventecho", *sys.argv[1:]])
+        os.execve(sys.executable, command, os.environ | {TYPED: typed})  # noqa: S606
     print_error("geventecho load: Locust is not installed; pip install 'geventecho[loadtest]'")
     return USAGE_ERROR
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geventecho.options.encodings import ENCODINGS, decode
-from geventecho.options.exchange import EXCHANGE, Exchange
+from geventecho.options.exchange import EXCHANGE, TYPED, Exchange
 from geventecho.options.framing import ENDS, LENGTH_PREFIX_FORM, from_options, naming, pattern
 from geventecho.options.types import (
     duration,
@@ -21,6 +21,7 @@ __all__ = [
     "ENDS",
     "EXCHANGE",
     "LENGTH_PREFIX_FORM",
+    "TYPED",
     "Exchange",
     "decode",
     "duration",

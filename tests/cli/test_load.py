@@ -27,9 +27,9 @@ PING = ["--send", "PING", "--reply-exactly", "4"]
 
 def became(*arguments: str, **names: str) -> list[str]:
     """The arguments of the program that `geventecho load ARGUMENTS` becomes, after those of the interpreter."""
-    with in_this_process(**names), mock.patch("os.execv") as execv:
+    with in_this_process(**names), mock.patch("os.execve") as execve:
         main(["load", *arguments])
-    program, (first, *rest) = execv.call_args.args
+    program, (first, *rest), _ = execve.call_args.args
     assert program == first == sys.executable
     assert rest[:3] == ["-P", "-m", "geventecho.loadtest"]
     return list(rest[3:])
@@ -135,23 +135,26 @@ class TestArguments:
 
 
 def load(directory: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-    """Run it in another directory; returns the process and the rows of its result, by name."""
+    """Run it in another directory; returns the process and the result, whose `by_name` are the rows of operations."""
     path = directory / "result.json"
     done = subprocess.run(
         [sys.executable, "-P", "-m", "geventecho", "load", *arguments, "--tcp-json", str(path)],
         capture_output=True, text=True, timeout=SECONDS, cwd=directory, env=environment(), check=False,
     )  # fmt: skip
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    return done, {row["name"]: row for row in rows if row["type"] == "TCP"}
+    result = json.loads(path.read_text()) if path.exists() else {"rows": []}
+    result["by_name"] = {row["name"]: row for row in result["rows"] if row["type"] == "TCP"}
+    return done, result
 
 
 def test_an_echo_test_at_a_rate(tmp_path: Path, honest: peers.Peer) -> None:
     (tmp_path / "socket.py").write_text("raise SystemExit('this module is of somebody else')")
-    done, rows = load(tmp_path, honest.target, "--users", "4", "--rate", "50", "--time", "2s", "--only-summary")
+    arguments = [honest.target, "--users", "4", "--rate", "50", "--time", "2s", "--only-summary"]
+    done, result = load(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert 95 <= rows["echo"]["ok"] <= 100
-    assert rows["connect"]["ok"] == 4
+    assert 95 <= result["by_name"]["echo"]["ok"] <= 100
+    assert result["by_name"]["connect"]["ok"] == 4
+    assert result["argv"][: 2 + len(arguments)] == ["geventecho", "load", *arguments]
 
 
 def test_the_exit_code_is_that_of_the_load_test(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,22 +14,37 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tests.support.locust_process import environment
+from tests.support.locust_process import environment, free_port
 from tests.support.timing import SCALE
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
 
-def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run make without making an environment: what it would put there is this one."""
+SECONDS = 60 * SCALE
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    """Start make without making an environment: what it would put there is this one."""
     # `make test ARGS=…` hands its variables to every make that it starts.
     variables = {
         name: text for name, text in environment().items() if name not in ("MAKEFLAGS", "MAKEOVERRIDES", "ARGS")
     }
     command = ["make", "--old-file", ".venv/.ready", f"BIN={Path(sys.executable).parent}", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60 * SCALE, check=False
-    )
+    return subprocess.Popen(
+        command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run it to its end."""
+    with started(*arguments) as process:
+        try:
+            output, errors = process.communicate(timeout=SECONDS)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def test_headless_runs_keep_the_reports_of_earlier_ones(tmp_path: Path) -> None:
@@ -58,9 +76,27 @@ def test_two_headless_runs_in_the_same_second(tmp_path: Path) -> None:
     assert (reports / "latest").resolve().is_dir()
 
 
+def test_a_master_and_its_workers_on_another_address(tmp_path: Path) -> None:
+    """The master binds to that address alone; the second worker starts the test."""
+    port, result = free_port(), tmp_path / "result.json"
+    headless = f"--headless --expect-workers 2 --run-time 2s --tcp-json {result} --master-bind-port {port}"
+    worker = ["loadtest-worker", "MASTER=127.0.0.2", "PROCESSES=2", f"ARGS=--master-port {port}"]
+    with started("loadtest-master", "MASTER_BIND=127.0.0.2", "USERS=4", f"ARGS={headless}") as master:
+        try:
+            workers = make(*worker)
+            errors = master.communicate(timeout=SECONDS)[1]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(master.pid, signal.SIGKILL)
+    assert (master.returncode, workers.returncode) == (0, 0), errors + workers.stderr
+    found = json.loads(result.read_text())
+    assert len(found["workers"]) == 2
+    assert {row["name"]: row["ok"] for row in found["rows"]}["connect"] == 4
+
+
 def test_serving_installs_no_more_than_it_needs() -> None:
     """As on a fresh clone: what make would do, without doing it."""
-    for target in ("serve", "loadtest", "loadtest-headless"):
+    for target in ("serve", "loadtest", "loadtest-headless", "loadtest-master", "loadtest-worker"):
         steps = make("--dry-run", "VENV=no-such-environment", target).stdout
         assert steps.count("making no-such-environment: installing requirements.txt") == 1
         assert "requirements-dev.txt" not in steps

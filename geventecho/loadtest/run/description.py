@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import sys
 from functools import cache
 from typing import Any
@@ -16,6 +17,7 @@ from geventecho._version import __version__
 from geventecho.loadtest.measure import kind_and_sample
 from geventecho.loadtest.settings import CLASS_TYPES, RUN_TYPES, class_values, given, options_of
 from geventecho.loadtest.users import TcpUser
+from geventecho.options import TYPED
 from geventecho.results import Failures
 
 __all__ = ["argv_of", "command_of", "failures_in", "machine", "others_in", "target_of"]
@@ -34,6 +36,8 @@ def argv_of(environment: Environment) -> tuple[str, ...]:
     """The command that made this run, as it was typed; empty where a program uses Locust as a library."""
     if environment.events is not locust.events:
         return ()
+    if typed := os.environ.get(TYPED):
+        return tuple(shlex.split(typed))
     interpreter, *arguments = sys.orig_argv
     if not arguments or arguments[0].startswith("-"):
         return os.path.basename(interpreter), *arguments
