@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,20 @@ def test_a_greeting_is_read_after_each_connect(greeting: list[str], tmp_path: Pa
     assert refused == 0
     assert rows["request"][0] >= 5 * (greeted - 2)
     assert {failure["kind"] for failure in result["failures"]} <= {"closed by peer", "reset", "short reply"}
+
+
+def test_a_greeting_is_no_answer(tmp_path: Path) -> None:
+    """No operation fails in two seconds, and nothing but the greeting came."""
+
+    def greets_only(connection: socket.socket) -> None:
+        connection.sendall(b"220 mail.test hello\r\n")
+        while connection.recv(100):
+            pass
+
+    with peers.Peer(greets_only) as peer:
+        result = headless(tmp_path, peer.target, *NOOP, "--tcp-greeting-until", r"\r\n", code=1)
+    assert rows_of(result)["greeting"] == (2, 0)
+    assert result["failures"] == []
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05])

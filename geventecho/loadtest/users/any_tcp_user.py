@@ -12,6 +12,7 @@ from locust import task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
+from geventecho.loadtest.measure import account_of
 from geventecho.loadtest.settings import PREFIX, option_check, options_of
 from geventecho.loadtest.users.tcp_user import TcpUser
 from geventecho.options import ENCODINGS, EXCHANGE, Exchange
@@ -43,6 +44,7 @@ class AnyTcpUser(TcpUser):
         """Read the greeting, or make sure that there is none."""
         if self.exchange.greeting is not None:
             self.client.receive(self.exchange.greeting, name="greeting")
+            account_of(self.environment).connected += 1  # a run with nothing but greetings was not answered
         elif not self.waits_to_be_asked:
             self.client.expect_silence(SILENCE)
             self.waits_to_be_asked = True
