@@ -280,7 +280,7 @@ class UnreadGreeting(UnsolicitedData):
     kind = "unread greeting, see --greeting-until"
 
     def __init__(self, *, address: Address | None, count: int) -> None:
-        reason = f"{count} bytes came before the first request: the server speaks first; read its greeting"
+        reason = f"{count} bytes came before the first request: the server speaks first, see --greeting-until"
         super().__init__(reason, address=address, phase="read")
 
 

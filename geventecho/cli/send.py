@@ -20,6 +20,7 @@ from geventecho.framing import DEFAULT_MAX_SIZE, LARGEST, Framing
 from geventecho.options import (
     ENCODINGS,
     ENDS,
+    GREETINGS,
     decode,
     from_options,
     naming,
@@ -30,6 +31,7 @@ from geventecho.options import (
 
 if TYPE_CHECKING:
     from geventecho.cli.arguments import Commands
+    from geventecho.options import End
 
 __all__ = ["add_to", "run"]
 
@@ -49,6 +51,7 @@ examples:
   geventecho send 192.0.2.7:7 hello
   geventecho send 192.0.2.7:7 <picture.png >same.png
   geventecho send 127.0.0.1:6379 'PING\\r\\n' --reply-until '\\r\\n' --expect '^\\+PONG'
+  geventecho send mail.example:25 'NOOP\\r\\n' --greeting-until '\\r\\n' --reply-until '\\r\\n'
   geventecho send 127.0.0.1:5432 0000000804d2162f --encoding hex --reply-exactly 1"""
 
 # The connection's end is the default.
@@ -89,16 +92,26 @@ def add_to(commands: Commands) -> None:
         f"  Standard input has at most {DEFAULT_MAX_SIZE // 2**20} MiB.",
     )
     for name in ENDS_OF_REPLIES:
-        flag, end = f"--reply-{name}".replace("_", "-"), ENDS[name]
-        if end.metavar:
-            reply.add_argument(flag, metavar=end.metavar, type=end.parse, help=end.help)
-        else:
-            reply.add_argument(flag, action="store_true", help=end.help)
+        _add_end(reply, f"--reply-{name}", ENDS[name])
     reply.add_argument(
         "--reply-max", metavar="BYTES", type=whole_number(1, LARGEST), default=DEFAULT_MAX_SIZE,
         help="fail when the reply is longer; not used with --reply-exactly (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("--expect", metavar="REGEX", help="exit 1 unless this matches somewhere in the reply")
+    greeting = parser.add_argument_group(
+        "where the greeting ends (default: the server waits to be asked)",
+        "It is read before the message is sent, and not printed.",
+    )
+    for name in GREETINGS:
+        _add_end(greeting, f"--greeting-{name}", ENDS[name])
+
+
+def _add_end(group: argparse._ArgumentGroup, flag: str, end: End) -> None:
+    flag = flag.replace("_", "-")
+    if end.metavar:
+        group.add_argument(flag, metavar=end.metavar, type=end.parse, help=end.help)
+    else:
+        group.add_argument(flag, action="store_true", help=end.help)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -112,6 +125,8 @@ def run(options: argparse.Namespace) -> int:
     check_target(target)
     ends = {name: getattr(options, f"reply_{name}") for name in ENDS_OF_REPLIES}
     framing = from_options(max_size=options.reply_max, **ends)
+    greetings = {name: getattr(options, f"greeting_{name}") for name in GREETINGS}
+    greeting = from_options(option="--greeting-", **greetings)
     with naming("--expect"):
         expect = None if options.expect is None else pattern(options.expect)
     if sys.stdout is None:
@@ -123,6 +138,8 @@ def run(options: argparse.Namespace) -> int:
         chunks = chunks_of(sys.stdin.fileno()) if sys.stdin is not None else iter(())
     try:
         with connect(target, timeout=options.timeout) as client:
+            if greeting is not None:
+                client.receive(greeting)
             if framing is None:
                 reply = _converse(client, chunks, output, options.timeout, options.reply_max if expect else None)
             else:

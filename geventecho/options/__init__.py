@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from geventecho.options.encodings import ENCODINGS, decode
-from geventecho.options.exchange import EXCHANGE, TYPED, Exchange
-from geventecho.options.framing import ENDS, LENGTH_PREFIX_FORM, from_options, naming, pattern
+from geventecho.options.exchange import EXCHANGE, GREETINGS, TYPED, Exchange
+from geventecho.options.framing import ENDS, LENGTH_PREFIX_FORM, End, from_options, naming, pattern
 from geventecho.options.types import (
     duration,
     limit,
@@ -20,8 +20,10 @@ __all__ = [
     "ENCODINGS",
     "ENDS",
     "EXCHANGE",
+    "GREETINGS",
     "LENGTH_PREFIX_FORM",
     "TYPED",
+    "End",
     "Exchange",
     "decode",
     "duration",

@@ -14,11 +14,12 @@ from geventecho.options.framing import ENDS, from_options, naming, pattern
 from geventecho.options.types import one_of, whole_number
 from geventecho.payloads import Template
 
-__all__ = ["EXCHANGE", "TYPED", "Exchange"]
+__all__ = ["EXCHANGE", "GREETINGS", "TYPED", "Exchange"]
 
 TYPED: Final = "GEVENTECHO_LOADTEST_TYPED"
 """The environment variable with which `geventecho load` hands on the command that was typed, for the result."""
 GREETINGS: Final = ("until", "exactly", "length_prefix", "quiet")
+"""Those of `ENDS` that the options for a greeting have."""
 EXCHANGE: Final[Mapping[str, tuple[str, str]]] = {
     "send": ("TEXT", "what each request sends; {user} is the user's number, {message} that of the request"),
     "encoding": ("KIND", f"how the request is written: {', '.join(ENCODINGS)}; without it with C escapes"),

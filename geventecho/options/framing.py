@@ -15,7 +15,7 @@ from geventecho.framing import LARGEST, Exactly, Framing, LengthPrefixed, NoRepl
 from geventecho.options.encodings import as_bytes, decode
 from geventecho.options.types import seconds_above_zero, whole_number
 
-__all__ = ["ENDS", "LENGTH_PREFIX_FORM", "from_options", "length_prefixed", "naming", "pattern"]
+__all__ = ["ENDS", "LENGTH_PREFIX_FORM", "End", "from_options", "length_prefixed", "naming", "pattern"]
 
 LENGTH_PREFIX_FORM: Final = "FORMAT[,OFFSET[,self]]"
 """A struct format such as >I; how many bytes stand before it; whether it counts its own bytes."""

@@ -180,6 +180,12 @@ class TestPositionals:
 
 
 class TestReplies:
+    @pytest.mark.parametrize("end", [["--greeting-until", r"\r\n"], ["--greeting-exactly", "21"]])
+    def test_a_greeting_is_read_first(self, end: list[str]) -> None:
+        with peers.greets(UNIT / 4) as peer:
+            done = send(peer.target, r"NOOP\r\n", *end, "--reply-until", r"\r\n", "--expect", "^250 OK")
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"250 OK\r\n", b"")
+
     @pytest.mark.parametrize(
         ("options", "message", "reply"),
         [
