@@ -35,6 +35,8 @@ def test_a_fault_is_one_named_failure(fault: str) -> None:
         result = run_users("session.fault", target, row=row, size=size)
         assert result["exceptions"] == []
         assert result["errors"] == {f"{row}: {kind}": result["rows"][row][1]}, "one name, without address or offset"
+        lost = 0 if row == "connect" else result["rows"][row][1]
+        assert result["connections"]["lost"] == lost, "each failed echo, whichever side ended the connection"
         if row == "echo":
             connects, failed = result["rows"]["connect"]
             assert failed == 0
@@ -71,6 +73,7 @@ def test_stop_in_mid_request_is_no_failure(stop_timeout: float) -> None:
     with peers.never_replies() as peer:
         result = run_users("session.stop_in_mid_request", peer.target, stop_timeout=stop_timeout)
     assert result["account"] == {"started": 400, "ok": 200, "failed": 0, "aborted": 200}
+    assert result["connections"] == {"connected": 200, "open": 0, "opening": 0, "lost": 0}
     assert stop_timeout <= result["stop_seconds"] < stop_timeout + 20 * UNIT
 
 

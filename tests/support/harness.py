@@ -141,6 +141,7 @@ class Run:
             "errors": {text.split(SAMPLE)[0]: error.occurrences for text, error in errors.items()},
             "samples": [text for text in errors if SAMPLE in text],
             "account": {name: getattr(account, name) for name in ("started", "ok", "failed", "aborted")},
+            "connections": {name: getattr(account, name) for name in ("connected", "open", "opening", "lost")},
             "fired": len(self.events),
             "timed_failures": sum(e["exception"] is not None and e["response_time"] is not None for e in self.events),
             "exceptions": self.exceptions,

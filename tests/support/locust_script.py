@@ -73,5 +73,8 @@ def assert_clean(result: dict[str, Any]) -> None:
     failures = sum(failures for _, failures in result["rows"].values())
     assert result["fired"] == requests == account["ok"] + account["failed"]
     assert failures == account["failed"] == sum(result["errors"].values())
+    connections = result["connections"]
+    assert (connections["open"], connections["opening"]) == (0, 0)
+    assert 0 <= connections["lost"] <= connections["connected"], "the rest was closed by the users"
     assert result["timed_failures"] == 0, "a failure has no response time"
     assert (result["sockets_left"], result["users_left"], result["greenlets_left"]) == (0, 0, 0)

@@ -1,0 +1,86 @@
+"""Scripts of test_live.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from argparse import Namespace
+from typing import Any
+
+import gevent
+import psutil
+from locust.env import Environment
+
+from geventecho.loadtest import install, result_of
+from geventecho.loadtest.run import live, live_json, live_of
+from geventecho.results import Account, Collection, Facts, as_json
+from tests.support.harness import EchoUser
+
+FACTS = Facts("", (), "", {}, {}, dict.fromkeys(Account.__dataclass_fields__, 0))
+
+
+def children() -> list[psutil.Process]:
+    """The processes of live figures, zombies too."""
+    return list(psutil.Process().children())
+
+
+def two_tests(target: str) -> dict[str, Any]:
+    """Two tests one after the other, with what there is to see of each, and what is left of them."""
+    environment = Environment(
+        user_classes=[EchoUser],
+        host=target,
+        parsed_options=Namespace(headless=False, run_time=60, tcp_think_time="0.01"),
+    )
+    runner = environment.create_local_runner()
+    install(environment)
+    found: dict[str, Any] = {"before": json.loads(live_json(environment)), "none": live_of(environment), "states": []}
+    gevent.sleep(0.1)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for _ in range(2):
+        runner.start(3, spawn_rate=3)
+        while True:
+            seen = json.loads(live_json(environment))
+            if seen["state"] not in found["states"][-1:]:
+                found["states"].append(seen["state"])
+            if seen["state"] == "running" and seen["series"]["at_s"]:
+                break
+            gevent.sleep(0.05)
+        found["seen"], found["brief"] = seen, live_of(environment)
+        found["one"] = json.loads(live_json(environment, "TCP echo"))["series"]["rows"]
+        found["nice"] = [child.nice() for child in children()]
+        runner.stop()
+        last = json.loads(live_json(environment))
+        found["states"].append(last["state"])
+    del last["state"], last["elapsed_s"], last["left_s"]
+    found["same"] = last == json.loads(json.dumps(as_json(result_of(environment))))
+    found["left"] = [len(children()), len(os.listdir("/proc/self/fd")) - descriptors]
+    return found
+
+
+def stopped(limit: int) -> dict[str, Any]:
+    """The process does not read: its pipe is full."""
+    live.MOST_WAITING = limit  # type: ignore[misc]
+    process = live.LiveProcess(1000, 0.0)
+    answer = process.ask(1001.0, FACTS)
+    (child,) = children()
+    child.send_signal(signal.SIGSTOP)
+    longest, number = 0.0, 0
+    while process.is_alive and number < 10_000:
+        before = time.perf_counter()
+        process.tell(Collection.count_users, float(number), "x" * 10_000)
+        gevent.sleep(0)
+        longest = max(longest, time.perf_counter() - before)
+        number += 1
+    return {"answered": answer is not None, "told": number, "left": len(children()), "passed": longest < 1.0}
+
+
+def at_once() -> list[int]:
+    """A process that is ended before it has started, or while it starts."""
+    for seconds in (None, 0.0, 0.001):
+        process = live.LiveProcess(1000, 0.0)
+        if seconds is not None:
+            gevent.sleep(seconds)
+        process.end()
+    return [len(children())]

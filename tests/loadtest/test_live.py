@@ -1,0 +1,115 @@
+"""The figures of a running test, and the process that makes them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.loadtest.test_incomplete import workers_of
+from tests.support import peers
+from tests.support.locust_process import LOCUSTFILES, LocustRun
+from tests.support.locust_script import run_script
+from tests.support.timing import PATIENCE, SCALE, wait_until
+
+OPTIONS = ("--headless", "-u", "10", "-r", "10", "--tcp-think-time", "0.05")
+LIVE = LOCUSTFILES / "live.py"
+
+
+def seen(folder: Path) -> dict[str, Any]:
+    """What the page would show now."""
+    path = folder / "live.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"state": "none"}
+    return found
+
+
+def process_of(run: LocustRun) -> psutil.Process:
+    (found,) = [child for child in run.family() if "geventecho.results.live" in child.cmdline()]
+    return found
+
+
+def test_two_tests_one_after_the_other_leave_nothing() -> None:
+    with peers.echoes() as peer:
+        found = run_script("live.two_tests", peer.target)
+    assert found["before"] == {"schema": 1, "state": "ready", "elapsed_s": None, "left_s": None}
+    assert found["none"] is None
+    states = [state for state in found["states"] if state not in ("ready", "starting")]  # these may be too short
+    assert states == ["running", "stopped"] * 2
+    running, brief = found["seen"], found["brief"]
+    assert 0 < running["elapsed_s"] < 30 * SCALE
+    assert abs(running["elapsed_s"] + running["left_s"] - 60) < 0.2
+    assert running["account"]["ok"] > 0
+    assert (running["connections"]["open"], running["connections"]["connects"]) == (3, 3)
+    assert running["series"]["run"]["open"][-1] == 3
+    assert {row["name"] for row in running["series"]["rows"]} == {"connect", "echo"}
+    assert [row["name"] for row in found["one"]] == ["echo"]
+    assert running.keys() - brief.keys() == {"series", "warm_up", "stages"}
+    assert found["same"], "after the test it is the final result"
+    assert found["nice"] == [10]
+    assert found["left"] == [0, 0], "no process and no descriptor"
+
+
+def test_a_process_that_does_not_read_is_given_up_and_holds_nothing_up() -> None:
+    found = run_script("live.stopped", 1_000_000)
+    assert found["answered"]
+    assert 100 <= found["told"] < 200, "what the pipe holds, and the limit"
+    assert found["passed"]
+    assert found["left"] == 0
+
+
+def test_a_process_can_be_ended_before_it_has_started() -> None:
+    assert run_script("live.at_once") == [0]
+
+
+def test_a_killed_process_costs_a_warning_and_ctrl_c_is_not_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    with LocustRun(tmp_path, *OPTIONS, "--tcp-json", str(path), locustfile=LIVE) as run:
+        wait_until(lambda: seen(tmp_path)["state"] == "running", 30 * SCALE, "live figures")
+        process = process_of(run)
+        process.send_signal(signal.SIGINT)
+        before = seen(tmp_path)["account"]["ok"]
+        wait_until(lambda: seen(tmp_path)["account"]["ok"] > before, PATIENCE, "it goes on")
+        process.kill()
+        run.wait_for_log("there are no more live figures")
+        wait_until(lambda: seen(tmp_path)["state"] == "starting", PATIENCE, "no old figures")
+        assert not process.is_running(), "it is no zombie"
+        run.signal_group(signal.SIGINT)
+        assert run.wait() == 0, run.log
+        assert run.family() == []
+    assert run.log.count("there are no more live figures") == 1
+    assert "Traceback" not in run.log
+    result = json.loads(path.read_text())
+    assert result["account"]["ok"] == sum(row["ok"] for row in result["rows"]) > before
+    assert result["connections"]["open"] == 0
+
+
+def test_it_dies_with_the_load_test(tmp_path: Path) -> None:
+    with peers.echoes() as peer, LocustRun(tmp_path, *OPTIONS, "--host", peer.target, locustfile=LIVE) as run:
+        wait_until(lambda: seen(tmp_path)["state"] == "running", 30 * SCALE, "live figures")
+        process = process_of(run)
+        run.process.kill()
+        wait_until(lambda: not process.is_running(), PATIENCE, "the end of the process")
+
+
+def test_a_worker_that_is_killed_is_named_within_five_seconds(tmp_path: Path) -> None:
+    with peers.echoes() as peer, LocustRun(
+        tmp_path, *OPTIONS, "--host", peer.target, "--processes", "2", locustfile=LIVE
+    ) as run:  # fmt: skip
+        wait_until(lambda: len(seen(tmp_path).get("workers", ())) == 2, 30 * SCALE, "both workers")
+        assert seen(tmp_path)["verdict"]["status"] != "incomplete"
+        (worker, *_) = [found for found in workers_of(run) if "geventecho.results.live" not in found.cmdline()]
+        worker.kill()
+        killed = time.monotonic()
+        wait_until(lambda: seen(tmp_path)["verdict"]["status"] == "incomplete", 20 * SCALE, "the verdict")
+        passed = time.monotonic() - killed
+        found = seen(tmp_path)
+        run.process.send_signal(signal.SIGTERM)
+        assert run.wait() == 6, run.log
+    (lost,) = [part for part in found["workers"] if part["verdict"]["status"] == "incomplete"]
+    assert f"({lost['id']}): was lost: no heartbeat" in found["verdict"]["reasons"][0]
+    assert found["connections"]["open"] == 5, "those of the lost worker are left out"
+    assert passed < 5 * SCALE
