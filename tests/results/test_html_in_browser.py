@@ -159,6 +159,10 @@ def test_the_page_says_what_the_test_does(browser: Browser) -> None:
     site.answer({"schema": 1, "state": "starting", "elapsed_s": 0, "left_s": 60.0})
     site.wait_for("#notice", "The test is starting.")
     assert not site.page.locator("#verdict").is_visible()
+    site.answer({"schema": 1, "state": "starting", "elapsed_s": 60.0, "left_s": None})
+    site.wait_for(
+        "#notice", "There are no figures of the running test. The load test\u2019s log says why. They come at its end."
+    )
     site.answer(live(sample()))
     site.wait_for("#state", "running")
     site.wait_for("#announcement", "Verdict so far: trusted (up to p99)")

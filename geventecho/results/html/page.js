@@ -97,8 +97,8 @@
   // The value -----------------------------------------------------------------------------------------------------
 
   function progressOf(value) {
-    const facts = [`${span(value.elapsed_s)} elapsed`];
-    if (value.left_s !== null) facts.push(`${span(value.left_s)} left`);
+    const facts = [`${span(Math.round(value.elapsed_s))} elapsed`];
+    if (value.left_s) facts.push(`${span(Math.round(value.left_s))} left`);
     const users = value.series.run.users?.at(-1) ?? null;
     return [...facts, `${count(users)} users`].join(", ");
   }
@@ -126,6 +126,8 @@
     starting: { text: "The test is starting." },
     stopping: { text: "The test is stopping." },
   };
+  const NO_FIGURES = { text: "There are no figures of the running test. The load test\u2019s log says why. They come at its end.", tone: "bad" };
+  const LONGEST_START_S = 20;
   const LOST = { text: "Connection to the load test lost, retrying.", tone: "bad" };
   const LOGGED_OUT = { text: "You are logged out.", link: ["Log in again", "tcp"], tone: "bad" };
   let noticed = NOTHING;
@@ -139,9 +141,14 @@
     byId("notice").hidden = !notice.text;
   }
 
+  function noticeOf(value) {
+    const isLate = value.state === "starting" && value.elapsed_s > LONGEST_START_S;
+    return isLate ? NO_FIGURES : NOTICES[value.state] ?? NOTHING;
+  }
+
   function showLive(value) {
     setText(byId("state"), value.state);
-    showNotice(NOTICES[value.state] ?? NOTHING);
+    showNotice(noticeOf(value));
     for (const link of document.querySelectorAll("nav [download]")) setHidden(link, !value.verdict);
     if (value.verdict) {
       show(value);
