@@ -92,6 +92,7 @@ def test_a_report_has_the_numbers_and_the_texts_of_its_value(browser: Browser, t
     assert cells.nth(5).inner_text().split() == ["\u2013", "81", "s", "more"]
     assert line(page, "TCP echo", "offered").nth(4).inner_text().startswith("lost"), "one in 801 failed"
     assert f"TCP {HOSTILE}" in page.locator("#rows").inner_text()
+    assert page.inner_text("#gates h2") == "Gates: 1 of 2 met"
     assert page.locator("#gates td").all_inner_texts() == [
         "\u2713 met", "p99 0.131 ms", "", "\u2717 not met", "\u2013", HOSTILE,
     ]  # fmt: skip

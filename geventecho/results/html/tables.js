@@ -55,6 +55,7 @@ window.TcpTables = (() => {
   function gatesSection(section) {
     const shown = table(section, "Gates", ["Gate", ["Outcome", "words"], ["Found", "words"], ["Why not", "wide"]]);
     return ({ gates }) => {
+      setText(section.querySelector("h2"), `Gates: ${count(gates.filter(({ met }) => met).length)} of ${count(gates.length)} met`);
       shown.update(gates.map(({ expression, met, value, reason }) => [
         expression,
         met ? { text: "\u2713 met", tone: "words good" } : { text: "\u2717 not met", tone: "words bad" },
