@@ -11,6 +11,7 @@ window.TcpPercentilePlot = (() => {
     { key: "service_us", label: "service", colour: "orange", dash: [6, 3] },
   ];
   const LABEL_PX = 44;
+  const APART_PX = 3; // of two whiskers, from their percentile
   const HALF = nines(50, 0);
 
   function countOf(distribution) {
@@ -22,8 +23,8 @@ window.TcpPercentilePlot = (() => {
     const samples = countOf(distribution);
     const places = distribution.percentiles.map((percent) => nines(percent, samples));
     const values = distribution.values;
-    // Several at one place, which are the largest value, are one.
-    const kept = places.map((_, index) => index).filter((index) => places[index] < (places[index + 1] ?? Infinity));
+    // The largest value stands for those beyond its place.
+    const kept = places.map((_, index) => index).filter((index) => index === places.length - 1 || places[index] < places.at(-1));
     const cut = kept.findLastIndex((index) => places[index] <= floor) + 1;
     const table = (indices) => [indices.map((index) => places[index]), indices.map((index) => values[index])];
     return [table(kept.slice(0, cut)), table(kept.slice(Math.max(cut - 1, 0)))];
@@ -121,15 +122,16 @@ window.TcpPercentilePlot = (() => {
       LINES.forEach(({ key, colour }, index) => {
         if (this.hidden.has(index) || !this.row?.[key]) return;
         for (const [name, found] of Object.entries(this.row[key])) {
-          if (/^p\d/.test(name) && found) this.drawWhisker(uplot, this.shared.colour(colour), Number(name.slice(1).replace("_", ".")), found);
+          if (!/^p\d/.test(name) || !found) continue;
+          const x = uplot.valToPos(nines(Number(name.slice(1).replace("_", ".")), this.samples), "x", true);
+          this.drawWhisker(uplot, this.shared.colour(colour), x + (index ? APART_PX : -APART_PX) * window.uPlot.pxRatio, found);
         }
       });
     }
 
-    drawWhisker(uplot, colour, percent, { value, low, high }) {
+    drawWhisker(uplot, colour, x, { value, low, high }) {
       const { ctx } = uplot;
       const ratio = window.uPlot.pxRatio;
-      const x = uplot.valToPos(nines(percent, this.samples), "x", true);
       const [middle, bottom, top] = [value, low, high].map((one) => uplot.valToPos(one, "y", true));
       ctx.save();
       ctx.strokeStyle = ctx.fillStyle = colour;

@@ -72,11 +72,13 @@ window.TcpPlotFrame = (() => {
     };
   }
 
-  // Options: title, isWide, height, shared (of plots.js), plot: {options, readout, words, move}.
+  // A subclass has options() of uPlot; showLegend(index), and words(index) for the same in words, of a point or, with
+  // null, of the latest. `shared` is that of plots.js; isOfRow says that all is of the chosen row.
   class Frame {
-    constructor(parent, { title, height, isWide = false, shared }) {
+    constructor(parent, { title, height, isWide = false, isOfRow = false, shared }) {
       this.shared = shared;
       this.height = height;
+      this.isOfRow = isOfRow;
       this.isLogarithmic = false;
       this.uplot = null;
       this.data = null;
@@ -131,7 +133,8 @@ window.TcpPlotFrame = (() => {
     // The legend's values, and the same in words for those that cannot see the plot.
     showValues() {
       this.showLegend(this.uplot.cursor.idx ?? null);
-      const words = `${this.title}. ${this.words(null)}`;
+      const title = this.isOfRow ? `${this.title} of ${this.shared.rowKey}` : this.title;
+      const words = `${title}. ${this.words(null)}`;
       if (this.stage.getAttribute("aria-label") !== words) this.stage.setAttribute("aria-label", words);
     }
 

@@ -23,7 +23,7 @@ window.TcpPlots = (() => {
   });
 
   // Why a line has gaps, where it has some.
-  function gapNote([, ...columns], row) {
+  function gapNote([, ...columns], _, row) {
     if (!row) return "";
     const has = (column) => row.ok.some((ok, index) => ok > 0 && columns[column][index] === null);
     const short = [["p50", 0.5, 0], ["p90", 0.9, 3], ["p99", 0.99, 6]].filter(([, , column]) => has(column));
@@ -32,8 +32,13 @@ window.TcpPlots = (() => {
     return `Gaps are where a point has too few operations for a percentile (fewest: ${needs}).`;
   }
 
+  function generatorNote([, ...columns], run) {
+    const isShort = run.achieved.some((rate, index) => rate > 0 && columns.some((column) => column[index] === null));
+    return isShort ? `Gaps are where a point has too few operations for a p99 (fewest: ${fewest(0.99)}).` : "";
+  }
+
   const LATENCY = {
-    title: "Latency over time", height: TALL, isWide: true, hasScaleButton: true, hasLabels: true,
+    title: "Latency over time", height: TALL, isWide: true, isOfRow: true, hasScaleButton: true, hasLabels: true,
     units: TIME, format: timeWithUnit, note: gapNote,
     lines: [
       banded("p50", "p50", "blue"),
@@ -69,7 +74,7 @@ window.TcpPlots = (() => {
       lines: [ofRun("connects", "connects", "blue"), ofRun("lost", "lost", "red", [4, 2])],
     },
     {
-      title: "Generator", units: TIME, format: timeWithUnit,
+      title: "Generator", units: TIME, format: timeWithUnit, note: generatorNote,
       lines: [
         ofRun("generator delay p99", "generator_delay_p99_us", "blue"),
         ofRun("read delay p99", "read_delay_p99_us", "orange", [6, 3]), ofRun("loop lag", "loop_lag_us", "purple", [2, 3]),
@@ -86,7 +91,7 @@ window.TcpPlots = (() => {
     const reset = element("button", { type: "button", class: "plot-reset" }, "Show the whole test");
     let zoomed = null;
     const shared = {
-      colour: coloursOf(root), palette: null, middles: [], whole: [0, 1], measuredFrom: 0, stages: [],
+      colour: coloursOf(root), palette: null, rowKey: "", middles: [], whole: [0, 1], measuredFrom: 0, stages: [],
       range: () => zoomed ?? shared.whole,
       zoom(limits) {
         zoomed = limits;
@@ -130,9 +135,9 @@ window.TcpPlots = (() => {
     const shared = makeShared(root, announcement, () => frames);
     const onTime = [
       new TimePlot(root, { ...LATENCY, shared }),
-      new HeatMap(root, { title: "Latency heat map", height: TALL, isWide: true, shared }),
+      new HeatMap(root, { title: "Latency heat map", height: TALL, isWide: true, isOfRow: true, shared }),
     ];
-    const percentiles = new PercentilePlot(root, { title: "Latency by percentile", height: TALL, isWide: true, shared });
+    const percentiles = new PercentilePlot(root, { title: "Latency by percentile", height: TALL, isWide: true, isOfRow: true, shared });
     onTime.push(...OF_RUN.map((plot) => new TimePlot(root, { height: LOW, ...plot, shared })));
     frames = [...onTime, percentiles];
 
@@ -154,6 +159,7 @@ window.TcpPlots = (() => {
       update(value, rowKey) {
         const isChosen = ({ type, name }) => `${type} ${name}` === rowKey;
         const row = value.series.rows.find(isChosen);
+        shared.rowKey = rowKey;
         shared.setTime(value);
         for (const frame of onTime) frame.update(value.series, row);
         percentiles.update(value.rows.find(isChosen));

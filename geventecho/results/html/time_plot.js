@@ -123,7 +123,7 @@ window.TcpTimePlot = (() => {
         else columns.push(values ?? nothing);
       }
       this.setData(columns);
-      if (this.plot.note) this.setNote(this.plot.note(columns, row));
+      if (this.plot.note) this.setNote(this.plot.note(columns, series.run, row));
     }
 
     options() {
