@@ -31,8 +31,8 @@ and check every byte that comes back. With --send they speak any protocol. By de
 It starts Locust: all other arguments are Locust's, such as --processes, --html, --tcp-gate, --tcp-json. Write them
 after the TARGET; `python -m geventecho.loadtest --help` lists them.
 
-Exit codes: 0 something was answered and nothing failed, 1 an operation failed or nothing was answered, 2 usage; more
-with --tcp-gate and --tcp-fail-on-verdict."""
+Exit codes: 0 something was answered and nothing failed, 1 an operation failed or nothing was answered, 2 usage, 4 a
+--tcp-gate is not met, 5 the verdict is not trusted (--tcp-fail-on-verdict), 6 a worker was lost."""
 
 EPILOG = """\
 examples:

@@ -18,7 +18,7 @@ from geventecho.cli.commands import main
 from tests.support import peers
 from tests.support.commands import COMMAND, SECONDS, command, in_this_process, usage_error
 from tests.support.locust_process import ECHO_USER, environment
-from tests.support.timing import wait_until
+from tests.support.timing import SCALE, wait_until
 
 TARGET = "127.0.0.1:8090"
 FLAT_OUT = ["--tcp-think-time", "0"]
@@ -172,7 +172,7 @@ def test_a_signal_reaches_locust(number: signal.Signals, honest: peers.Peer) -> 
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,  # noqa: PLW1509
     ) as process:  # fmt: skip
         try:
-            wait_until(lambda: honest.open == 1, what="a user")
+            wait_until(lambda: honest.open == 1, 30 * SCALE, "a user")
         finally:
             process.send_signal(number)
         printed = process.communicate(timeout=SECONDS)[1]
