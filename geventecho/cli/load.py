@@ -172,7 +172,9 @@ def _others(arguments: list[str]) -> list[str]:
     Raises:
         ConfigError: the target is in it a second time.
     """
-    words = arguments[1:] if arguments[:1] == ["--"] else arguments
+    words = list(arguments)
+    if "--" in words:
+        words.remove("--")
     for word in words:
         if word.partition("=")[0] in ("--host", "-H"):
             raise ConfigError(f"{word}: the server to test is the TARGET; leave this out")

@@ -90,6 +90,7 @@ class TestArguments:
         arguments = became(TARGET, "--users", "3", *dashes, *rest)
         assert arguments[-len(rest) :] == rest
         assert options_of(arguments)["--users"] == "3"
+        assert became(TARGET, rest[0], rest[1], *dashes, *rest[2:]) == became(TARGET, *rest)
 
     def test_from_the_environment(self) -> None:
         assert options_of(became(TARGET, GEVENTECHO_LOAD_USERS="4"))["--users"] == "4"
