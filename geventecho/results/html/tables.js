@@ -7,7 +7,7 @@ window.TcpTables = (() => {
 
   const PERCENTILES = { p50: "p50", p90: "p90", p95: "p95", p99: "p99", p99_9: "p99.9", p99_99: "p99.99" };
   const PART_PERCENTILES = ["p50", "p90", "p99", "p99_9"];
-  const SETUP = ["connect", "tls", "login"];
+  const SETUP = ["connect", "tls", "greeting", "login"];
 
   function isSetup(row) {
     return SETUP.includes(row.name.toLowerCase().replace(/[ -]/g, ""));
@@ -80,7 +80,7 @@ window.TcpTables = (() => {
     const isLive = value.state && value.state !== "stopped";
     const points = (key) => series.run[key] ?? [];
     const now = (key) => points(key).at(-1) ?? null;
-    const achieved = sum(value.rows.filter((row) => row.type === "TCP" && !isSetup(row)), (row) => row.rate);
+    const good = sum(value.rows.filter((row) => !["TASK", "TRANSACTION"].includes(row.type) && !isSetup(row)), (row) => row.ok);
     const perSecond = (number, format) => (number === null ? NONE : `${format(number)}/s`);
     const planned = account.planned ? `planned ${perSecond(isLive ? now("planned") : plannedRate(value.stages), rate)}` : "no planned rate";
     const traffic = (total, key) => {
@@ -89,7 +89,7 @@ window.TcpTables = (() => {
     };
     const users = points("users").filter((one) => one !== null);
     return [
-      ["Good operations", `${rate(achieved)}/s`, isLive ? `now ${perSecond(now("achieved"), rate)}, ${planned}` : planned],
+      ["Good operations", value.duration_s ? `${rate(good / value.duration_s)}/s` : NONE, isLive ? `now ${perSecond(now("achieved"), rate)}, ${planned}` : planned],
       ["Failed", count(account.failed),
         `${account.started ? share(account.failed / account.started) : NONE} of ${count(account.started)} operations` +
         (account.dropped ? `; ${count(account.dropped)} dropped` : ""), account.failed ? "bad" : ""],
