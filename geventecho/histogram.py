@@ -8,12 +8,12 @@ merges exact, whatever their order.
 
 from __future__ import annotations
 
-import math
 import struct
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from functools import cache
 from itertools import accumulate
 from operator import sub
 from typing import Final, Self
@@ -136,7 +136,8 @@ class Histogram:
             raise ValueError(f"a percentile lies between 0 and 100, not at {percent!r}")
         if not self.count:
             return None
-        rank = math.ceil(Fraction(str(percent)) * self.count / 100)
+        share = _share(percent)
+        rank = -(-share.numerator * self.count // share.denominator)
         if rank <= 1 or rank == self.count:
             return (self._min if rank <= 1 else self._max) / NANOSECONDS
         buckets = self.buckets()
@@ -174,6 +175,11 @@ class Histogram:
 
     def __repr__(self) -> str:
         return f"<Histogram of {self.count}, {self.min} to {self.max} s>"
+
+
+@cache
+def _share(percent: float) -> Fraction:
+    return Fraction(str(percent)) / 100
 
 
 def middle(bucket: int) -> float:

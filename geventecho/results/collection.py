@@ -158,10 +158,10 @@ class Collection:
     def measured(self, now: float, pause: Callable[[], None]) -> tuple[list[Row], list[RowEvidence]]:
         """The rows of the measured part, and the evidence in them."""
         rows, evidence = [], []
-        for row, blocks in rows_of(self._record, self.timeline.measured(now), pause):
+        for row, blocks, times in rows_of(self._record, self.timeline.measured(now), pause):
             rows.append(row)
             if row.type != TASK:
-                evidence.append(RowEvidence.of(row.type, row.name, blocks, row.intervals.unsteady))
+                evidence.append(RowEvidence.of((row.type, row.name), blocks, times, row.intervals.unsteady))
             pause()
         return rows, evidence
 
@@ -239,4 +239,4 @@ class Collection:
         return self._points.series(timeline.seen[0], end, timeline.measured_from, pause)
 
     def _rows(self, span: Span, pause: Callable[[], None]) -> list[Row]:
-        return [row for row, _ in rows_of(self._record, span, pause)]
+        return [row for row, *_ in rows_of(self._record, span, pause)]

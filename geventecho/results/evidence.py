@@ -5,7 +5,7 @@ The rules in generator.py and verdict.py read nothing else. All values cover the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
@@ -135,18 +135,16 @@ class RowEvidence:
     is_unsteady: bool = False
 
     @classmethod
-    def of(cls, kind: str, name: str, blocks: Iterable[Block], is_unsteady: bool = False) -> Self:
-        """Make it of the row's blocks in the measured part."""
-        times: dict[str, Histogram] = {}
-        spans = []
-        failed = 0
-        for block in blocks:
-            failed += block.failed
-            for label, histogram in block.times.items():
-                times.setdefault(label, Histogram()).merge(histogram)
-            response = block.times["response"]
-            spans.append(RowSpan(block.start, block.seconds, response.count, response.percentile(50)))
-        return cls(kind, name, times, spans, failed, is_unsteady)
+    def of(
+        cls, row: RowKey, blocks: Sequence[Block], times: Mapping[str, Histogram], is_unsteady: bool = False
+    ) -> Self:
+        """Make it of the row's blocks in the measured part, and the sums of their times."""
+        spans = [
+            RowSpan(block.start, block.seconds, response.count, response.percentile(50))
+            for block in blocks
+            for response in (block.times["response"],)
+        ]
+        return cls(*row, times, spans, sum(block.failed for block in blocks), is_unsteady)
 
 
 @dataclass(frozen=True, slots=True)

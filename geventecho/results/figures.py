@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import median
-from typing import Final
+from typing import Final, TypeAlias
 
 from geventecho.histogram import Histogram
 from geventecho.results.blocks import TIMES, Block, Record, RowKey
 from geventecho.results.distribution import distribution
 from geventecho.results.evidence import P99_FLOOR, HealthSecond, mean_over_time
 from geventecho.results.intervals import Estimate, Percentile, estimate
-from geventecho.results.result import PERCENTILES, Distribution, Intervals, Row, Times, Worker
+from geventecho.results.result import PERCENTILES, Intervals, Row, Times, Worker
 from geventecho.results.timeline import Span
 from geventecho.results.verdict import Verdict
 
@@ -26,13 +26,15 @@ TASK: Final = "TASK"
 MOST_BLOCKS: Final = 240
 """More blocks say hardly more about how a row varies."""
 COUNTS: Final = ("ok", "failed", "dropped", "bytes_sent", "bytes_received", "clock_steps")
+Whole: TypeAlias = Mapping[str, Histogram]
+"""All times of a row, by the names of `TIMES`."""
 OPTIONAL: Final = ("read_delay", "first_byte")
 """Times that a row may be without."""
 DISTRIBUTED: Final = ("response", "service")
 
 
-def rows_of(record: Record, span: Span, pause: Callable[[], None]) -> Iterator[tuple[Row, list[Block]]]:
-    """Yield each row of a part of the run and its blocks, by type and name, tasks last.
+def rows_of(record: Record, span: Span, pause: Callable[[], None]) -> Iterator[tuple[Row, list[Block], Whole]]:
+    """Yield each row of a part of the run, its blocks, and all times of them, by type and name, tasks last.
 
     Args:
         record: of the run.
@@ -42,13 +44,15 @@ def rows_of(record: Record, span: Span, pause: Callable[[], None]) -> Iterator[t
     for (kind, name), recorded in sorted(record.rows.items(), key=lambda row: (row[0][0] == TASK, row[0])):
         blocks = list(recorded.between(span.first, span.end))
         if any(block.ok or block.failed or block.dropped for block in blocks):
-            yield _row(kind, name, blocks, span.duration, pause), blocks
+            joined = _joined(blocks)
+            whole = {of: _sum(block.times[of] for block in joined) for of in TIMES}
+            pause()
+            yield _row(kind, name, joined, whole, span.duration, pause), blocks, whole
 
 
-def _row(kind: str, name: str, blocks: list[Block], duration: float, pause: Callable[[], None]) -> Row:
-    joined = _joined(blocks)
-    sums = {of: sum(getattr(block, of) for block in blocks) for of in COUNTS}
-    times, missing, response = _all_times(joined, duration, pause)
+def _row(kind: str, name: str, joined: list[Block], whole: Whole, duration: float, pause: Callable[[], None]) -> Row:
+    sums = {of: sum(getattr(block, of) for block in joined) for of in COUNTS}
+    times, missing, response = _all_times(joined, whole, duration, pause)
     return Row(
         type=kind,
         name=name,
@@ -69,29 +73,28 @@ def _row(kind: str, name: str, blocks: list[Block], duration: float, pause: Call
             block_length=response.block_length,
             unsteady=response.is_unsteady,
         ),
-        distributions=_distributions(joined),
+        distributions={f"{of}_us": distribution(whole[of]) for of in DISTRIBUTED if whole[of].count},
     )
 
 
 def _all_times(
-    blocks: list[Block], duration: float, pause: Callable[[], None]
+    blocks: list[Block], whole: Whole, duration: float, pause: Callable[[], None]
 ) -> tuple[dict[str, Times], dict[str, dict[str, float]], Estimate]:
     """The times of all kinds, the seconds that they miss, and how those of the responses were estimated."""
     times: dict[str, Times] = {}
     missing: dict[str, dict[str, float]] = {}
 
     def add(label: str, of: str, lost: Sequence[int] | None = None) -> Estimate:
-        histograms = [block.times[of] for block in blocks]
-        found, whole = estimate(histograms, lost), _sum(histograms)
-        times[label] = _times(found, whole)
-        if lacking := _missing(found, whole.count + sum(lost or ()), duration):
+        found = estimate([block.times[of] for block in blocks], lost)
+        times[label] = _times(found, whole[of])
+        if lacking := _missing(found, whole[of].count + sum(lost or ()), duration):
             missing[label] = lacking
         pause()
         return found
 
     response = add("response_us", "response")
     for of in TIMES[1:]:
-        if of not in OPTIONAL or any(block.times[of].count for block in blocks):
+        if of not in OPTIONAL or whole[of].count:
             add(f"{of}_us", of)
     lost = [block.failed + block.dropped for block in blocks]
     if any(lost):
@@ -112,11 +115,6 @@ def _joined(blocks: list[Block]) -> list[Block]:
     for place, block in enumerate(blocks):
         joined[place // together].merge(block)
     return joined
-
-
-def _distributions(blocks: Sequence[Block]) -> dict[str, Distribution]:
-    whole = {f"{of}_us": _sum(block.times[of] for block in blocks) for of in DISTRIBUTED}
-    return {label: distribution(histogram) for label, histogram in whole.items() if histogram.count}
 
 
 def _failed_times(blocks: Sequence[Block]) -> dict[str, Times]:

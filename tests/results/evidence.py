@@ -62,4 +62,7 @@ def blocks(median: Callable[[int], float], count: int = 20, each: int = 100) -> 
 
 def row_of(made: Sequence[Block], is_unsteady: bool = False) -> RowEvidence:
     """A row of them."""
-    return RowEvidence.of(*ECHO, made, is_unsteady)
+    whole = Block(START)
+    for block in made:
+        whole.merge(block)
+    return RowEvidence.of(ECHO, made, whole.times, is_unsteady)

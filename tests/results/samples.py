@@ -48,7 +48,7 @@ def row(blocks: Iterable[Block], seconds: int, key: tuple[str, str] = ("TCP", "e
     record = Record()
     for one in blocks:
         record.add(key, one)
-    ((made, _),) = rows_of(record, Span(START, START + seconds, seconds), no_pause)
+    ((made, *_),) = rows_of(record, Span(START, START + seconds, seconds), no_pause)
     return made
 
 

@@ -94,7 +94,7 @@ def test_rows_are_those_of_the_part_and_tasks_are_last() -> None:
         record.add(key, block(START + 5, [100.0]))
     record.add(("TCP", "early"), block(START, [100.0]))
     found = rows_of(record, Span(START + 1, START + 10, 9.0), no_pause)
-    assert [made.name for made, _ in found] == ["b", "a", "A"]
+    assert [made.name for made, *_ in found] == ["b", "a", "A"]
     assert list(rows_of(record, Span(START + 6, START + 10, 4.0), no_pause)) == []
 
 
