@@ -89,7 +89,8 @@ def test_the_numbers_are_complete_at_the_end(ending: str, tmp_path: Path) -> Non
     with LocustRun(tmp_path, "--headless", *arguments, *workers, *outputs(tmp_path)) as run:
         if end is not None:
             wait_for_echoes(run)
-            assert len(run.family()) == {1: 2, 2: 4}[processes], "master, workers, the echo server"
+            beside = len(run.family()) - len(run.workers())
+            assert (len(run.workers()), beside) == ({1: 0, 2: 2}[processes], 3), "itself, echo server, live figures"
             end(run)
         assert run.wait() == 0, run.log
         assert_complete(run, processes)
@@ -134,10 +135,10 @@ def test_stop_in_the_web_ui_and_again(tmp_path: Path) -> None:
 def test_nobody_outlives_a_killed_master(tmp_path: Path, early: bool) -> None:
     with LocustRun(tmp_path, "--headless", *BUSY, *WORKERS) as run:
         if early:
-            wait_until(lambda: len(run.family()) == 4, 20 * SCALE, "two workers and a server")
+            wait_until(lambda: len(run.workers()) == 2, 20 * SCALE, "two workers")
         else:
             wait_for_echoes(run)
-        assert len(run.family()) == 4
+        assert len(run.workers()) == 2
         os.kill(run.process.pid, signal.SIGKILL)
         wait_until(lambda: run.family() == [], 3 * SCALE, "the end of everybody")
 
@@ -199,8 +200,7 @@ def test_a_run_whose_users_are_all_of_other_classes_is_judged_by_locust(
 def test_a_worker_that_died_does_not_hold_up_the_end(tmp_path: Path) -> None:
     with LocustRun(tmp_path, "--headless", *BUSY, *WORKERS, *outputs(tmp_path)) as run:
         wait_for_echoes(run)
-        children = [process for process in run.family() if process.pid != run.process.pid]
-        next(child for child in children if "serve" not in child.cmdline()).kill()
+        run.workers()[0].kill()
         run.process.send_signal(signal.SIGTERM)
         assert run.wait(20 * SCALE) == 6, run.log
         assert "was lost: no heartbeat" in run.log

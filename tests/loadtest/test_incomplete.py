@@ -8,7 +8,6 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.support import ROOT, peers
@@ -16,11 +15,6 @@ from tests.support.locust_process import LOCUSTFILES, EchoServerProcess, LocustR
 from tests.support.timing import SCALE, wait_until
 
 BUSY = ("--headless", "-u", "20", "-r", "20", "--tcp-think-time", "0.1")
-
-
-def workers_of(run: LocustRun) -> list[psutil.Process]:
-    """The worker processes, which are Locust's forks; the echo server is not one."""
-    return [child for child in run.family() if child.pid != run.process.pid and "serve" not in child.cmdline()]
 
 
 def last_lines(run: LocustRun, number: int) -> str:
@@ -33,7 +27,7 @@ def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, 
     options = ("--tcp-json", str(path), "--tcp-fail-on-verdict")
     with LocustRun(tmp_path, *BUSY, "--processes", "2", "-t", "6", "--tcp-arrival-rate", "200", *options) as run:
         run.wait_for_log(r"TCP +echo +[1-9]\d\d")
-        worker = workers_of(run)[0]
+        worker = run.workers()[0]
         worker.send_signal(number)
         assert run.wait(60 * SCALE) == 6, run.log
         assert run.family() == []
@@ -73,7 +67,7 @@ def test_nothing_is_said_about_what_lost_workers_did(tmp_path: Path) -> None:
         tmp_path, *BUSY, "--processes", "2", "-t", "5", "--host", peer.target
     ) as run:  # fmt: skip
         wait_until(lambda: peer.open == 20, 20 * SCALE, "20 connections")
-        for worker in workers_of(run):
+        for worker in run.workers():
             worker.kill()
         assert run.wait() == 6, run.log
     assert "operations: started 0, ok 0, failed 0, aborted 0\n" in run.log

@@ -89,7 +89,7 @@ def throttled(run: LocustRun) -> Iterator[None]:
 @contextlib.contextmanager
 def beside_a_hog(run: LocustRun) -> Iterator[None]:
     """The generator, or one of its workers, may run on one core only, which another process keeps busy."""
-    workers = [process.pid for process in run.family() if process.ppid() == run.process.pid]
+    workers = [process.pid for process in run.workers()]
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as hog:
         for pid in (hog.pid, workers[0] if workers else run.process.pid):
             os.sched_setaffinity(pid, {CORES[-1]})

@@ -137,6 +137,11 @@ class LocustRun:
                     living.append(process)
         return living
 
+    def workers(self) -> list[psutil.Process]:
+        """Those of them that are its workers: they are forks, so they have its command line."""
+        command = psutil.Process(self.process.pid).cmdline()
+        return [found for found in self.family() if found.pid != self.process.pid and found.cmdline() == command]
+
     def wait_for_log(self, pattern: str, seconds: float = 30.0 * SCALE) -> None:
         """Wait until it has printed something that the pattern matches; a failure shows what it did print."""
 
