@@ -105,7 +105,7 @@ def inner(value: Any, path: str) -> dict[str, Any]:
 
 
 def test_the_sample_has_the_keys_of_a_result() -> None:
-    """Or what is tested with it is not what is shown."""
+    """Otherwise these tests would show another value than a run has."""
     echo = row([block(START + second, [120.0] * 400) for second in range(12)], 12)
     real, sample = as_json(result(echo)), sample_result(seconds=12, rows=2)
     assert sample.keys() == real.keys()
@@ -244,6 +244,7 @@ def test_a_row_without_figures_and_a_second_long_test(page: Page) -> None:
     assert pixel(page, "Latency heat map", 0.5, 0.5)[3] == 255
     show(page, sample_result(seconds=1, rows=3), "TASK EchoUser")
     assert legend(page, "Latency over time")[1] == "p50 \u2013"
+    assert page.get_by_text("This row has no figures over time.").is_visible()
     assert page.get_by_text("No operations yet").count() == 1
 
 
@@ -268,8 +269,10 @@ def test_arrow_keys_move_one_cursor_in_all_plots_over_time(page: Page, value: di
     assert legend(page, "Bytes")[0] == "0:11"
     said = page.locator("[aria-live]").inner_text()
     assert said.startswith("At 0:11: p50 ")
-    show(page, value, ROW)
+    show(page, sample_result(seconds=240, rows=5, rate=2400), ROW)
+    assert legend(page, "Bytes")[0] == "0:11", "the cursor stays at its moment on a longer axis"
     assert page.locator("[aria-live]").inner_text() == said, "an update says nothing"
+    show(page, value, ROW)
     page.keyboard.press("Escape")
     assert legend(page, "Latency over time")[0] == "1:59"
 

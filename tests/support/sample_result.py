@@ -1,4 +1,4 @@
-"""A plausible Result as JSON, of any length and number of rows, for tests of what shows it.
+"""A plausible Result as JSON, of any length and number of rows, for tests of pages and plots.
 
 Times are lognormal. Their level wanders, and there is a slow minute in the middle. The same seed gives the same value.
 """

@@ -4,9 +4,9 @@ window.TcpHeatMap = (() => {
 
   const { count, share, timeWithUnit } = window.TcpNumbers;
   const { element, setText } = window.TcpElements;
-  const { Frame, yAxis } = window.TcpPlotFrame;
+  const { yAxis } = window.TcpPlotFrame;
   const { LEAST_SHARE, TIME, binFloor, binOf, shade } = window.TcpPlotScales;
-  const { drawStages, drawWarmUp, timeAxis, timeCursor, timeScale, zoomBySelection } = window.TcpTimePlot;
+  const { TimeFrame, drawStages, drawWarmUp, timeAxis, timeCursor, timeScale, zoomBySelection } = window.TcpTimePlot;
   const MARGIN_BINS = 2;
   const FEWEST_BINS = 20; // a decade
 
@@ -55,7 +55,7 @@ window.TcpHeatMap = (() => {
     };
   }
 
-  class HeatMap extends Frame {
+  class HeatMap extends TimeFrame {
     constructor(parent, options) {
       super(parent, options);
       this.canvas = document.createElement("canvas");

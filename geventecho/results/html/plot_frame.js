@@ -1,4 +1,4 @@
-// A plot's frame: heading, legend, canvas by uPlot, note, and what all plots share: keys, theme, size, words.
+// A plot's frame: heading, legend, canvas by uPlot and note. Keys, colours, size and words are common to all plots.
 window.TcpPlotFrame = (() => {
   "use strict";
 
@@ -158,6 +158,7 @@ window.TcpPlotFrame = (() => {
       if (index < 0) return;
       const { uplot } = this;
       uplot.setCursor({ left: uplot.valToPos(this.data[0][index], "x"), top: this.cursorTop(index) }, true, true);
+      if (this.isOnTime) this.shared.pinned = this.data[0][index];
       this.shared.announce(this.words(index));
     }
 

@@ -12,6 +12,7 @@ window.TcpPlots = (() => {
   const { PercentilePlot } = window.TcpPercentilePlot;
   const TALL = 320;
   const LOW = 210;
+  const HELP = "Drag over a plot to zoom, double-click for the whole test. Arrow keys move the cursor of the plot in focus.";
 
   const perSecond = (value) => (value === null ? rate(null) : `${rate(value)}/s`);
   const bytesPerSecond = (value) => (value === null ? bytes(null) : `${bytes(value)}/s`);
@@ -24,7 +25,7 @@ window.TcpPlots = (() => {
 
   // Why a line has gaps, where it has some.
   function gapNote([, ...columns], _, row) {
-    if (!row) return "";
+    if (!row) return "This row has no figures over time.";
     const has = (column) => row.ok.some((ok, index) => ok > 0 && columns[column][index] === null);
     const short = [["p50", 0.5, 0], ["p90", 0.9, 3], ["p99", 0.99, 6]].filter(([, , column]) => has(column));
     if (!short.length) return "";
@@ -86,12 +87,12 @@ window.TcpPlots = (() => {
     },
   ];
 
-  // What the plots have in common: theme, x axis, zoom, cursor, marks.
+  // The common state of the plots: theme, x axis, zoom, cursor, marks. `pinned` is the moment that a key chose.
   function makeShared(root, announcement, frames) {
     const reset = element("button", { type: "button", class: "plot-reset" }, "Show the whole test");
     let zoomed = null;
     const shared = {
-      colour: coloursOf(root), palette: null, rowKey: "", middles: [], whole: [0, 1], measuredFrom: 0, stages: [],
+      colour: coloursOf(root), palette: null, rowKey: "", pinned: null, middles: [], whole: [0, 1], measuredFrom: 0, stages: [],
       range: () => zoomed ?? shared.whole,
       zoom(limits) {
         zoomed = limits;
@@ -103,6 +104,7 @@ window.TcpPlots = (() => {
         }
       },
       leave(uplot) {
+        shared.pinned = null;
         uplot.setCursor({ left: -10, top: -10 }, true, true);
         shared.zoom(null);
       },
@@ -124,12 +126,13 @@ window.TcpPlots = (() => {
     reset.hidden = true;
     reset.addEventListener("click", () => shared.zoom(null));
     root.append(reset);
+    root.addEventListener("mousemove", () => (shared.pinned = null));
     return shared;
   }
 
   function create(container) {
     const announcement = element("p", { class: "unseen", "aria-live": "polite" });
-    const root = element("div", { class: "plots" }, announcement);
+    const root = element("div", { class: "plots" }, announcement, element("p", { class: "plot-note plot-help" }, HELP));
     container.append(root);
     let frames = [];
     const shared = makeShared(root, announcement, () => frames);
@@ -163,6 +166,8 @@ window.TcpPlots = (() => {
         shared.setTime(value);
         for (const frame of onTime) frame.update(value.series, row);
         percentiles.update(value.rows.find(isChosen));
+        // After uPlot, which draws in a microtask: the moment has another place on a longer axis.
+        if (shared.pinned !== null) queueMicrotask(() => onTime.forEach((frame) => frame.pointTo(shared.pinned)));
       },
       destroy() {
         theme.disconnect();

@@ -96,9 +96,20 @@ window.TcpTimePlot = (() => {
     if (width > 2) shared.zoom([uplot.posToVal(left, "x"), uplot.posToVal(left + width, "x")]);
   }
 
+  class TimeFrame extends Frame {
+    get isOnTime() {
+      return true;
+    }
+
+    pointTo(seconds) {
+      const { uplot } = this;
+      uplot?.setCursor({ left: uplot.valToPos(seconds, "x"), top: uplot.cursor.top });
+    }
+  }
+
   // Options of a Frame, and: units of y; the least height of a linear one; format of a value; hasLabels of stages; lines, each {label, colour, dash,
   // width, isPoints, isBanded, of(row, run)}, `of` gives the values; with bands, [values, low, high].
-  class TimePlot extends Frame {
+  class TimePlot extends TimeFrame {
     constructor(parent, options) {
       super(parent, options);
       this.plot = options;
@@ -188,5 +199,5 @@ window.TcpTimePlot = (() => {
     }
   }
 
-  return { TimePlot, drawStages, drawWarmUp, timeAxis, timeCursor, timeScale, zoomBySelection };
+  return { TimeFrame, TimePlot, drawStages, drawWarmUp, timeAxis, timeCursor, timeScale, zoomBySelection };
 })();
