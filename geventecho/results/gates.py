@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil, inf
 from typing import Final, NoReturn, Self, TypeAlias
@@ -23,7 +23,7 @@ from geventecho.results.intervals import FLOORS
 from geventecho.results.result import PERCENTILES, GateOutcome, Result, Row
 from geventecho.results.summary import in_milliseconds, is_made_once, printable
 
-__all__ = ["Gate", "gate_lines", "good_rate", "judged", "parse_gates"]
+__all__ = ["Gate", "gate_lines", "good_rate", "parse_gates"]
 
 PERCENTILE_KEYS: Final = {key.replace("_", "."): key for key in PERCENTILES}
 TIMES: Final = (*PERCENTILE_KEYS, "mean", "max")
@@ -125,7 +125,7 @@ class Gate:
 
     def _found(self, result: Result) -> tuple[float, str, str]:
         """The figure that decides, its name in a reason, and the value to show."""
-        if not result.rows:
+        if not result.rows or not result.duration_s:
             raise _Unknown("nothing was measured")
         if self.metric == "failures":
             return self._failures(result)
@@ -204,11 +204,6 @@ def parse_gates(text: str) -> tuple[Gate, ...]:
         ConfigError: one is malformed, or there is none.
     """
     return tuple(Gate.parse(line) for line in text.split("\n") if line.strip()) or (Gate.parse(""),)
-
-
-def judged(result: Result, gates: Iterable[Gate]) -> Result:
-    """Return the result with the outcome of each gate."""
-    return replace(result, gates=tuple(gate.judge(result) for gate in gates))
 
 
 def gate_lines(result: Result) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support import peers
-from tests.support.locust_process import LocustRun
+from tests.support.locust_process import LOCUSTFILES, LocustRun
 from tests.support.locust_script import run_script
 from tests.support.timing import SCALE, wait_until
 
@@ -87,6 +87,13 @@ def test_a_malformed_gate_and_a_path_that_cannot_be_written_end_the_run_before_i
     assert error in run.log
     assert "Traceback" not in run.log
     assert "Ramping" not in run.log
+
+
+def test_gates_without_a_tcp_user_are_a_usage_error(tmp_path: Path) -> None:
+    options = ("--headless", "-t", "1", "--tcp-gate", "failures < 1%")
+    with LocustRun(tmp_path, *options, locustfile=LOCUSTFILES / "plain_user.py") as run:
+        assert run.wait() == 2, run.log
+    assert "error: --tcp-gate: there is no result to judge, because no class of users is a TcpUser\n" in run.log
 
 
 # Files and lines --------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 from weakref import WeakKeyDictionary
 
 import gevent
@@ -175,6 +175,8 @@ def _on_init(environment: Environment, runner: Runner | None, **_: Any) -> None:
     has_tcp_users = bool(_user_classes(environment))
     _workers.settle(has_tcp_users)
     if not has_tcp_users:
+        if settings.options_of(environment).get("tcp_gate"):  # nothing would judge them, as if all were met
+            _end("--tcp-gate: there is no result to judge, because no class of users is a TcpUser")
         return
     if not isinstance(runner, WorkerRunner):
         _check_command_line(environment)
@@ -230,5 +232,9 @@ def _check_command_line(environment: Environment) -> None:
         check_files(vars(given))
     except (AddressError, ConfigError) as error:
         about = "argument --host: " if isinstance(error, AddressError) else ""
-        sys.stderr.write(f"locust: error: {about}{error}\n")
-        sys.exit(USAGE_ERROR)
+        _end(f"{about}{error}")
+
+
+def _end(error: str) -> NoReturn:
+    sys.stderr.write(f"locust: error: {error}\n")
+    sys.exit(USAGE_ERROR)
