@@ -172,7 +172,7 @@ def test_the_page_says_what_the_test_does(browser: Browser) -> None:
     site.answer(live(sample(), "stopping"))
     site.wait_for("#notice", "The test is stopping.")
     site.answer(live(sample(), "stopped"))
-    site.wait_for("#verdict h2", "Verdict")
+    site.wait_for("#announcement", "Verdict: trusted (up to p99)")
     assert [site.asked[0], site.asked[-1]] == ["/live.json?row=", "/live.json?row=TCP+echo"], (
         "it asks for one row's series"
     )

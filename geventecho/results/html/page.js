@@ -105,11 +105,10 @@
 
   function show(value) {
     if (shown?.started_at !== value.started_at) resetPlots();
-    const isJudgedAnew = shown?.verdict.status !== value.verdict.status;
     shown = value;
     setText(byId("target"), value.target);
     tables.update(value);
-    if (isJudgedAnew) setText(byId("announcement"), `${byId("verdict-title").textContent}: ${statusText(value.verdict)}`);
+    setText(byId("announcement"), `${byId("verdict-title").textContent}: ${statusText(value.verdict)}`);
     showChoice(value.rows);
     showPlots();
   }
