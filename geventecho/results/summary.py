@@ -85,7 +85,7 @@ def in_milliseconds(microseconds: float) -> str:
         return "lost"
     milliseconds = microseconds / 1000
     if milliseconds >= 10_000:
-        return f"{milliseconds / 1000:.0f}s" if milliseconds >= 1e6 else f"{milliseconds / 1000:.3g}s"
-    if milliseconds >= 100:
+        return f"{milliseconds / 1000:.0f}s" if milliseconds >= 999_500 else f"{milliseconds / 1000:.3g}s"
+    if milliseconds >= 99.95:  # which `g` would write as "100."
         return f"{milliseconds:.0f}"
     return f"{milliseconds:#.3g}" if milliseconds >= 0.1 else f"{milliseconds:.3f}"

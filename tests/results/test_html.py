@@ -77,7 +77,25 @@ def test_times_are_written_as_on_the_console(tmp_path: Path) -> None:
 
     generator = random.Random(4)
     times = [round(10 ** generator.uniform(-1, 7.9), 1) for _ in range(5000)]
-    times += [1125.0, 1135.0, 10_250.0, 10_350.0, 100_500.0, 101_500.0, 62.5, 187.5, 312.5, 99.9, 100.0, 999.4, 9994.9]
+    times += [
+        1125.0,
+        1135.0,
+        10_250.0,
+        10_350.0,
+        100_500.0,
+        101_500.0,
+        62.5,
+        187.5,
+        312.5,
+        99.9,
+        100.0,
+        999.4,
+        9994.9,
+        99_949.9,
+        99_950.0,
+        99_960.0,
+    ]
+    times += [999_499_000.0, 999_500_000.0, 999_960_000.0, 9_999_600.0]
     script = tmp_path / "times.js"
     script.write_text(
         f"globalThis.window = {{}}; require({str(FOLDER / 'numbers.js')!r});"
