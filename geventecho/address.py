@@ -28,7 +28,8 @@ DEFAULT_TARGET: Final = "tcp://127.0.0.1:8090"
 """Where to listen and to connect when nobody says otherwise: the port of Node's tutorial, on this machine only."""
 FORMS: Final = "host:port, tcp://host:port, unix:/path or unix:@name"
 """What messages recommend: the forms that both a server and a client of this version take."""
-NO_TLS: Final = "this version has no TLS yet"
+NO_CLIENT_TLS: Final = "the client of this version has no TLS yet; use tcp://host:port or unix:/path"
+WRITE_TLS: Final = "TLS is written tls://host:port"
 # What people write when they want TLS: tls://, ssl://, tcp+tls://, https://.
 TLS_SCHEME: Final = re.compile(r"tls|ssl|https|wss")
 # sun_path is 108 bytes, one of them for the final NUL (unix(7)); an abstract name spends it on the leading one.
@@ -84,7 +85,7 @@ class Address:
             raise _bad(text, "the port is missing")
         if not NUMBER.match(rest):  # a host may have the name of a scheme: tls:443
             if TLS_SCHEME.fullmatch(scheme):
-                raise _bad(text, NO_TLS)
+                raise _bad(text, WRITE_TLS)
             if scheme == "tcp":
                 raise _bad(text, "two slashes stand after the scheme")
         host, port = _host_port(text, text)
@@ -97,8 +98,8 @@ class Address:
                 raise _bad(text, f"the scheme {scheme + '://'!r} is not known")
             host, port = _host_port(text, rest)
         except AddressError:
-            if TLS_SCHEME.search(scheme):  # a target that is mended otherwise would still be refused
-                raise _bad(text, NO_TLS) from None
+            if scheme != "tls" and TLS_SCHEME.search(scheme):
+                raise _bad(text, WRITE_TLS) from None
             raise
         return cls(scheme, host=host, port=port)
 
@@ -174,8 +175,8 @@ def unsupported(address: Address, *, to_listen: bool = False) -> str:
     Args:
         to_listen: whether it is for a server, which also takes `fd:N`.
     """
-    if address.scheme == "tls":
-        return f"{NO_TLS}; use tcp://host:port or unix:/path"
+    if address.scheme == "tls" and not to_listen:
+        return NO_CLIENT_TLS
     if address.scheme == "fd" and not to_listen:
         return "fd:N is for a server to listen on; a client connects to tcp://host:port or unix:/path"
     return ""

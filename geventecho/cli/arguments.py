@@ -17,7 +17,7 @@ from geventecho.cli.standard_io import print_all, print_error
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
 
-__all__ = ["SOURCES", "Parser", "add_command"]
+__all__ = ["SOURCES", "Parser", "add_command", "file_content"]
 
 SOURCES: Final = ("command_line", "environment_variables", "config_file")
 """Where the value of an option can come from, in ConfigArgParse's words; an earlier source wins over a later one."""
@@ -144,7 +144,7 @@ def add_command(
 def _config_file(parser: Parser, path: str, variable: str) -> io.StringIO:
     """Read a config file whole: ConfigArgParse lets a failure of a later read end in a traceback."""
     try:
-        stream = io.StringIO(_content(path).decode("utf-8-sig"))
+        stream = io.StringIO(file_content(path).decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         source = variable if path == os.path.expanduser(os.environ.get(variable, "")) else "--config"
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
@@ -153,7 +153,12 @@ def _config_file(parser: Parser, path: str, variable: str) -> io.StringIO:
     return stream
 
 
-def _content(path: str) -> bytes:
+def file_content(path: str) -> bytes:
+    """Read a file of options, certificates or keys whole.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is longer than MOST_CONFIG.
+    """
     # Not blocking: to open a FIFO would wait for its writer.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

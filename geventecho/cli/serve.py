@@ -14,11 +14,13 @@ from geventecho.cli.arguments import SOURCES, add_command
 from geventecho.cli.standard_io import STDOUT, encoding_of
 from geventecho.errors import AddressError, ConfigError
 from geventecho.net import descriptor_capacity, raise_descriptor_limit
-from geventecho.options import limit, seconds, seconds_above_zero, target, whole_number
+from geventecho.options import limit, protocols, seconds, seconds_above_zero, target, whole_number
 from geventecho.server import EchoServer, ServerConfig, TcpServer
 from geventecho.service import LineWriter, configure_logs, report_hub_errors, serve
 
 if TYPE_CHECKING:
+    import ssl
+
     from geventecho.cli.arguments import Commands, Parser
 
 __all__ = ["add_to", "run"]
@@ -30,7 +32,8 @@ The first line on standard output is `listening on TARGET`, once connects succee
 new clients, idle ones are ended, active ones may finish until --drain-timeout. The last line then says how many
 connections finished (drained), how many were cut, how many bytes owed to them were lost, and how many came after the
 server's FIN and were discarded, if any (--max-rate causes that). The line before it has the counters, which SIGUSR1
-prints too. A second SIGTERM or Ctrl-C ends at once. Under nohup(1) SIGHUP does nothing.
+prints too. A second SIGTERM or Ctrl-C ends at once. Under nohup(1) SIGHUP does nothing. With TLS, SIGHUP does not
+drain: it reads the certificates anew.
 
 Exit codes: 0 nothing owed was lost, 1 it could not listen, 2 usage, 3 bytes owed were lost, 128 + N by a second
 signal."""
@@ -41,6 +44,7 @@ examples:
   geventecho serve 127.0.0.1:7000
   geventecho serve 0.0.0.0:7000 --max-connections 500 --idle-timeout 60
   geventecho serve unix:/run/echo.sock
+  geventecho serve 0.0.0.0:7443 --tls-cert chain.pem --tls-key key.pem
   geventecho serve --port 7000                     on 127.0.0.1
   geventecho serve fd:3                            a listening socket that this process inherited"""
 
@@ -58,6 +62,7 @@ def add_to(commands: Commands) -> None:
     )
     _add_where(parser, defaults)
     _add_limits(parser, defaults)
+    _add_tls(parser, defaults)
     drain = parser.add_argument_group("stopping")
     drain.add_argument(
         "--drain-timeout", metavar="SECONDS", type=seconds, default=defaults.drain_timeout,
@@ -80,7 +85,7 @@ def _add_where(parser: Parser, defaults: ServerConfig) -> None:
     where = parser.add_argument_group("where to listen")
     where.add_argument(
         "target", metavar="TARGET", nargs="?",
-        help=f"host:port, tcp://host:port, unix:/path, unix:@name or fd:N (default {DEFAULT_TARGET})",
+        help=f"host:port, tcp://host:port, tls://host:port, unix:/path, unix:@name or fd:N (default {DEFAULT_TARGET})",
     )  # fmt: skip
     where.add_argument(
         "--listen", metavar="TARGET", type=target,
@@ -135,6 +140,27 @@ def _add_limits(parser: Parser, defaults: ServerConfig) -> None:
     )  # fmt: skip
 
 
+def _add_tls(parser: Parser, defaults: ServerConfig) -> None:
+    tls = parser.add_argument_group("TLS (1.2 and 1.3)")
+    tls.add_argument(
+        "--tls-cert", metavar="FILE",
+        help="serve TLS with this certificate and those of its chain, in PEM; SIGHUP reads all files anew",
+    )  # fmt: skip
+    tls.add_argument("--tls-key", metavar="FILE", help="its key, in PEM, not encrypted, and only the owner's to read")
+    tls.add_argument(
+        "--tls-client-ca", metavar="FILE", help="a client needs a certificate of one of these authorities, in PEM"
+    )
+    tls.add_argument("--tls13-only", action="store_true", help="refuse TLS 1.2")
+    tls.add_argument(
+        "--alpn", metavar="NAME[,NAME]", type=protocols,
+        help="a client has to offer one of these protocols by ALPN; the first that it has is taken",
+    )  # fmt: skip
+    tls.add_argument(
+        "--tls-handshake-timeout", metavar="SECONDS", type=seconds_above_zero, default=defaults.tls_handshake_timeout,
+        help="end a connection whose handshake takes longer than this in all (default %(default)s)",
+    )  # fmt: skip
+
+
 def run(options: argparse.Namespace) -> int:
     """Serve until a signal ends it, and return the exit code.
 
@@ -143,6 +169,7 @@ def run(options: argparse.Namespace) -> int:
         ListenError: it could not listen.
     """
     address = _address(options)
+    context = _ssl_context(options, address)
     if options.allow is not None and not "".join(options.allow).strip():
         options.allow = ()
     before, limit = raise_descriptor_limit()
@@ -164,17 +191,49 @@ def run(options: argparse.Namespace) -> int:
         if where is not None and not where.is_loopback:
             logger.warning("%s can be reached from other machines: an open echo returns whatever anybody sends", where)
 
+    def read_anew() -> None:
+        try:
+            server.ssl_context = _ssl_context(options, address)  # type: ignore[assignment]
+        except ConfigError as error:
+            logger.error("the certificates were not read anew, those in use stay: %s", error)
+        else:
+            output.write(f"certificates read anew from {options.tls_cert}")
+
     asked = options.max_connections
     if asked is not None and asked > capacity:
         logger.warning("--max-connections %d is more than the descriptor limit allows: it is %d", asked, capacity)
         options.max_connections = capacity
     try:
         config = ServerConfig(**{name: getattr(options, name) for name in ServerConfig.names()})
-        server = EchoServer(address, config=config, on_listening=announce)
-        return serve(server, output, log)
+        server = EchoServer(address, config=config, ssl_context=context, on_listening=announce)
+        return serve(server, output, log, None if context is None else read_anew)
     finally:
         output.stop()
         log.close()
+
+
+def _ssl_context(options: argparse.Namespace, address: Address) -> ssl.SSLContext | None:
+    """Return the context that the options describe, or None without TLS.
+
+    Raises:
+        ConfigError: an option is missing, or a file cannot be used.
+    """
+    given = {
+        f"{address}": address.scheme == "tls",
+        "--tls-key": options.tls_key is not None,
+        "--tls-client-ca": options.tls_client_ca is not None,
+        "--tls13-only": options.tls13_only,
+        "--alpn": options.alpn is not None,
+        "--tls-cert": options.tls_cert is not None,
+    }
+    for needed, value in (("--tls-cert", options.tls_cert), ("--tls-key", options.tls_key)):
+        if value is None and any(given.values()):
+            raise ConfigError(f"{next(name for name, is_given in given.items() if is_given)} needs {needed} FILE")
+    if options.tls_cert is None:
+        return None
+    from geventecho.cli.certificates import context_of  # noqa: PLC0415  # ssl takes 4 MiB
+
+    return context_of(options)
 
 
 def _address(options: argparse.Namespace) -> Address:

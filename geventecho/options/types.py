@@ -11,7 +11,17 @@ from typing import Final
 from geventecho.address import Address
 from geventecho.errors import AddressError
 
-__all__ = ["duration", "limit", "one_of", "rate_stages", "seconds", "seconds_above_zero", "target", "whole_number"]
+__all__ = [
+    "duration",
+    "limit",
+    "one_of",
+    "protocols",
+    "rate_stages",
+    "seconds",
+    "seconds_above_zero",
+    "target",
+    "whole_number",
+]
 
 DURATION: Final = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d+)?)s?)?", re.ASCII)
 HIGHEST_RATE: Final = 1e6
@@ -79,6 +89,14 @@ def one_of(*words: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def protocols(text: str) -> tuple[str, ...]:
+    """Names of protocols for ALPN, with commas between them, the preferred one first."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of protocol names; write it like echo/1,echo/2")
+    return names
 
 
 def rate_stages(text: str) -> tuple[tuple[float, float], ...]:

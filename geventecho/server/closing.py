@@ -33,7 +33,7 @@ def finish(connection: Connection) -> None:
         Cut: it was told to go now, by a drain or because the peer did not take in time what it is owed.
     """
     connection.flush()
-    connection.sock._sock.shutdown(socket.SHUT_WR)
+    connection.end_stream()
     _discard(connection)
 
 
@@ -62,9 +62,10 @@ def _discard(connection: Connection) -> None:
     sock, clock = connection.sock, connection.clock
     end = clock.now + LINGER_SECONDS
     waiting = unsent(sock.fileno())
-    while connection.discarded < LINGER_BYTES:
+    taken = 0
+    while taken < LINGER_BYTES:
         try:
-            data = sock._sock.recv(RECEIVE_SIZE)
+            data = connection.discard(RECEIVE_SIZE)
         except BlockingIOError:
             # The time is over once nothing is left to read: what came in a pause of the process came in time.
             if clock.now >= end:
@@ -73,7 +74,7 @@ def _discard(connection: Connection) -> None:
             continue
         if not data:
             return
-        connection.count_discarded(len(data))
+        taken += len(data)
     if connection.is_local:
         _refuse_more(connection)
     _await_acknowledgement(connection, waiting, end)
@@ -85,10 +86,9 @@ def _refuse_more(connection: Connection) -> None:
     To close while input is unread would put ECONNRESET before the FIN that it has yet to read (unix(7)); a TCP peer
     reads its FIN first.
     """
-    sock = connection.sock._sock
-    sock.shutdown(socket.SHUT_RD)
-    while data := sock.recv(RECEIVE_SIZE):
-        connection.count_discarded(len(data))
+    connection.sock._sock.shutdown(socket.SHUT_RD)
+    while connection.discard(RECEIVE_SIZE):
+        pass
 
 
 def _await_acknowledgement(connection: Connection, waiting: int, end: float) -> None:

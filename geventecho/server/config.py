@@ -36,6 +36,8 @@ class ServerConfig:
         min_rate: end a connection that is in use and carries fewer bytes a second than this, both directions taken
             together. It is judged every 10 seconds, and ended 20 to 30 seconds after it began to be too slow.
         write_stall: end a connection whose peer has taken no byte and made no room for this long while it was owed one.
+        tls_handshake_timeout: end a connection whose TLS handshake takes longer than this in all.
+        alpn: protocols for ALPN (RFC 7301), the preferred one first; a TLS client has to offer one of them.
         drain_idle: during a drain, end a connection after this long without a byte.
         drain_timeout: end whatever is still open this long after a drain began.
     """
@@ -53,6 +55,8 @@ class ServerConfig:
     max_rate: int | None = None
     min_rate: int | None = None
     write_stall: float | None = 60.0
+    tls_handshake_timeout: float | None = 5.0
+    alpn: tuple[str, ...] | None = None
     drain_idle: float = 1.0
     drain_timeout: float = 30.0
 
@@ -66,11 +70,20 @@ class ServerConfig:
             _check_integer(self, name, least=1)
         if self.min_rate is not None and self.max_rate is not None and self.min_rate > self.max_rate:
             raise ConfigError(f"min_rate is {self.min_rate} and max_rate {self.max_rate}: nobody could keep both")
-        for name in ("connect_rate", "idle_timeout", "first_byte_timeout", "lifetime", "write_stall"):
+        for name in (
+            "connect_rate",
+            "idle_timeout",
+            "first_byte_timeout",
+            "lifetime",
+            "write_stall",
+            "tls_handshake_timeout",
+        ):
             _check_seconds(self, name, above_zero=True)
         if self.allow is not None:
             _check_networks(self, "allow")
         _check_networks(self, "deny")
+        if self.alpn is not None:
+            _check_protocols(self, "alpn")
         _check_seconds(self, "drain_idle")
         _check_seconds(self, "drain_timeout")
 
@@ -115,6 +128,19 @@ def _check_networks(config: object, name: str) -> None:
         except ValueError as error:
             raise ConfigError(f"{name} has {network!r}: {error}; write a network as 192.0.2.0/24") from None
     object.__setattr__(config, name, networks)  # a list can change later, a generator is empty by now
+
+
+def _check_protocols(config: object, name: str) -> None:
+    protocols = getattr(config, name)
+    if isinstance(protocols, str) or not isinstance(protocols, Iterable):
+        raise ConfigError(f"{name} is {protocols!r}; it must be a tuple of protocol names such as echo/1")
+    protocols = tuple(protocols)
+    for protocol in protocols:
+        if not (isinstance(protocol, str) and protocol.isascii() and 0 < len(protocol) < 256):
+            raise ConfigError(f"{name} has {protocol!r}; a protocol's name has 1 to 255 ASCII characters")
+    if not protocols:
+        raise ConfigError(f"{name} is empty; leave it out to take clients of any protocol")
+    object.__setattr__(config, name, protocols)
 
 
 def _check_seconds(config: object, name: str, *, above_zero: bool = False) -> None:

@@ -16,10 +16,21 @@ from gevent import get_hub, getcurrent, socket
 from greenlet import greenlet
 
 from geventecho.address import Address, SockAddr
-from geventecho.server.counters import Ending, Traffic
+from geventecho.net import is_broken
+from geventecho.server.counters import Ending, HandshakeFailure, Traffic
 from geventecho.server.rates import Meter, Pace
 
-__all__ = ["LONGEST_STEP", "RECEIVE_SIZE", "Clock", "Connection", "ConnectionInfo", "Cut", "Ended", "Phase"]
+__all__ = [
+    "LONGEST_STEP",
+    "RECEIVE_SIZE",
+    "Clock",
+    "Connection",
+    "ConnectionInfo",
+    "Cut",
+    "Ended",
+    "HandshakeFailed",
+    "Phase",
+]
 
 RECEIVE_SIZE: Final = 65536
 """Bytes that one read takes at most, and so the most of a connection that this process holds."""
@@ -34,6 +45,14 @@ class Ended(gevent.GreenletExit):  # type: ignore[misc]
 
 class Cut(Ended):
     """Thrown when the time for that is over, too: go now."""
+
+
+class HandshakeFailed(Exception):
+    """Raised when a TLS handshake failed."""
+
+    def __init__(self, why: HandshakeFailure) -> None:
+        super().__init__(why.value)
+        self.why = why
 
 
 class Phase(enum.Enum):
@@ -101,6 +120,9 @@ class Connection:
     """The state of one connection.
 
     Attributes:
+        closed_alone: reasons after which close() alone ends the stream in order, or nothing does.
+        is_secured: whether there is no handshake to wait for.
+        is_truncated: whether the peer ended a TLS stream without a close_notify.
         sock: its gevent socket; only the connection's own greenlet reads, writes or closes it.
         sockaddr: the peer, as accept(2) named it.
         greenlet: the greenlet that serves it, once that runs.
@@ -127,6 +149,7 @@ class Connection:
         "end_reason", "greenlet", "last_byte_at", "meter", "pace", "passed", "pending", "phase", "read", "sock",
         "sockaddr", "taken", "took_at", "traffic", "written",
     )  # fmt: skip
+    closed_alone: tuple[Ending, ...] = (Ending.PEER, Ending.RESET, Ending.VANISHED)
 
     def __init__(self, sock: socket.socket, sockaddr: SockAddr, clock: Clock, traffic: Traffic) -> None:
         self.sock = sock
@@ -157,6 +180,14 @@ class Connection:
     def cut(self) -> None:
         """Tell it to go now, whatever it is still doing for its end."""
         self.sock.hub.loop.run_callback(self._throw, Cut)
+
+    def begin(self) -> None:
+        """Make it ready for its first byte, in its own greenlet.
+
+        Raises:
+            HandshakeFailed: it is a TLS connection, and its handshake failed.
+            Ended: it was told to end.
+        """
 
     def receive(self, size: int) -> bytes:
         """Read up to so many bytes, b"" at the peer's FIN.
@@ -203,6 +234,30 @@ class Connection:
         finally:
             watcher.stop()
 
+    def end_stream(self) -> None:
+        """Send FIN.
+
+        Raises:
+            OSError: the connection broke.
+        """
+        self.sock._sock.shutdown(socket.SHUT_WR)
+
+    def discard(self, size: int) -> bytes:
+        """Read up to so many bytes that came after our FIN, without waiting; b"" at the peer's FIN.
+
+        Raises:
+            BlockingIOError: there is nothing now.
+            OSError: the connection broke.
+        """
+        data: bytes = self.sock._sock.recv(size)
+        if data:
+            self.count_discarded(len(data))
+        return data
+
+    def is_broken_by(self, error: BaseException) -> bool:
+        """Whether an error of reading or writing means that the connection broke."""
+        return isinstance(error, OSError) and is_broken(error)
+
     def throw(self, *error: Any) -> None:
         """Raise an exception in its greenlet, from the hub. gevent does so when the socket is closed from elsewhere."""
         if self.greenlet is not None:
@@ -220,6 +275,14 @@ class Connection:
     def is_local(self) -> bool:
         """Whether its peer is a Unix socket. The address says so faster than the socket, which makes an enum of it."""
         return not isinstance(self.sockaddr, tuple)
+
+    @property
+    def is_secured(self) -> bool:
+        return True
+
+    @property
+    def is_truncated(self) -> bool:
+        return False
 
     @property
     def received(self) -> int:

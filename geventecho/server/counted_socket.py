@@ -20,7 +20,7 @@ from gevent import socket
 from geventecho.net import never_linger
 from geventecho.server.connection import Connection
 
-__all__ = ["CountedSocket"]
+__all__ = ["TURN", "Account", "CountedSocket"]
 
 TURN: Final = 65536
 """Bytes that a handler's socket carries before others have their turn."""
@@ -30,7 +30,7 @@ SO_COOKIE: Final = 57
 """asm-generic/socket.h: a number that no other socket has or will have (Linux 4.6)."""
 
 
-class _Account:
+class Account:
     """What a socket has carried.
 
     Attributes:
@@ -87,7 +87,7 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.account = _Account()
+        self.account = Account()
 
     def recv(self, size: int, flags: int = 0) -> Any:
         if flags:

@@ -6,7 +6,7 @@ import enum
 from collections.abc import MutableSequence
 from typing import Final
 
-__all__ = ["COUNTERS", "Counters", "Ending", "Refusal", "Traffic"]
+__all__ = ["COUNTERS", "Counters", "Ending", "HandshakeFailure", "Refusal", "Traffic"]
 
 
 class Ending(enum.Enum):
@@ -15,7 +15,11 @@ class Ending(enum.Enum):
     __hash__ = object.__hash__  # Enum's own is a Python function, and costs as much as the rest of counting an end
 
     PEER = "peer"
-    """The peer sent FIN; all it had sent was returned."""
+    """The peer sent FIN, or close_notify; all it had sent was returned."""
+    TRUNCATED = "truncated"
+    """The peer of a TLS connection sent FIN without close_notify; all it had sent was returned."""
+    HANDSHAKE = "handshake"
+    """The TLS handshake failed."""
     RESET = "reset"
     """The connection broke: RST, or an error of the network."""
     IDLE = "idle"
@@ -44,6 +48,31 @@ class Ending(enum.Enum):
     """The handler raised anything else."""
 
 
+class HandshakeFailure(enum.Enum):
+    """Why a TLS handshake failed; each has a counter, `handshake_<value>`."""
+
+    TIMEOUT = "timeout"
+    """It took longer than `tls_handshake_timeout`."""
+    GONE = "gone"
+    """The peer closed or reset the connection."""
+    NOT_TLS = "not_tls"
+    """The peer sent something else than a handshake."""
+    VERSION = "version"
+    """The peer knows no version of TLS that the server takes."""
+    CIPHER = "cipher"
+    """Nothing to encrypt or sign with is common to both."""
+    NO_CERTIFICATE = "no_certificate"
+    """The server asks for a certificate, and the peer has none."""
+    BAD_CERTIFICATE = "bad_certificate"
+    """The peer's certificate is of an unknown authority, or has expired, or is not for clients."""
+    ALERT = "alert"
+    """The peer said no by an alert; it may not trust the server's certificate."""
+    ALPN = "alpn"
+    """The peer offered no protocol that the server has, and one has to be agreed."""
+    OTHER = "other"
+    """Anything else."""
+
+
 class Refusal(enum.Enum):
     """Why a connection was accepted and closed at once; each has a counter, `refused_<value>`."""
 
@@ -63,6 +92,7 @@ COUNTERS: Final[tuple[str, ...]] = (
     "accepted",
     *(f"refused_{refusal.value}" for refusal in Refusal),
     *(f"ended_{ending.value}" for ending in Ending),
+    *(f"handshake_{failure.value}" for failure in HandshakeFailure),
     "accept_errors",
     "queue_drops",
     "bytes_received",
@@ -70,9 +100,9 @@ COUNTERS: Final[tuple[str, ...]] = (
     "bytes_discarded",
     "bytes_lost",
 )
-"""The names, in the block's order. `accepted` includes the refused, so accepted = refused + ended + open. `queue_drops`
-are connects that the kernel dropped because this listener's accept queue was full: they were never accepted, and most
-clients try again."""
+"""The names, in the block's order. `accepted` includes the refused, so accepted = refused + ended + open.
+`ended_handshake` is the sum of the `handshake_<value>`. `queue_drops` are connects that the kernel dropped because this
+listener's accept queue was full: they were never accepted, and most clients try again."""
 
 INDEX: Final = {name: index for index, name in enumerate(COUNTERS)}
 REFUSED: Final = {refusal: INDEX[f"refused_{refusal.value}"] for refusal in Refusal}

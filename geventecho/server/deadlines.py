@@ -57,6 +57,7 @@ class Deadlines:
     def __init__(self, config: ServerConfig, clock: Clock) -> None:
         self.clock = clock
         self._first_byte = config.first_byte_timeout
+        self._handshake = math.inf if config.tls_handshake_timeout is None else config.tls_handshake_timeout
         self._lifetime = config.lifetime
         self._idle = config.idle_timeout
         self._write_stall = math.inf if config.write_stall is None else config.write_stall
@@ -150,6 +151,8 @@ class Deadlines:
                 found.append((connection.pace.due, Ending.SLOW))
             if self._first_byte is not None and not connection.has_spoken:
                 found.append((connection.accepted_at + self._first_byte, Ending.FIRST_BYTE))
+            if not connection.is_secured:
+                found.append((connection.accepted_at + self._handshake, Ending.HANDSHAKE))
             if self._lifetime is not None:
                 found.append((connection.accepted_at + self._lifetime, Ending.LIFETIME))
             if self._idle is not None:

@@ -16,12 +16,12 @@ from gevent import get_hub, socket
 from greenlet import greenlet
 
 from geventecho.address import Address, SockAddr
-from geventecho.net import abort, is_broken, linger_time
+from geventecho.net import abort, linger_time
 from geventecho.server.admission import AddressLimits
 from geventecho.server.closing import destroyed_by_close, finish
 from geventecho.server.config import ServerConfig
-from geventecho.server.connection import RECEIVE_SIZE, Clock, Connection, Ended, Phase
-from geventecho.server.counters import Counters, Ending, Refusal
+from geventecho.server.connection import RECEIVE_SIZE, Clock, Connection, Ended, HandshakeFailed, Phase
+from geventecho.server.counters import Counters, Ending, Refusal, Traffic
 from geventecho.server.deadlines import Deadlines
 from geventecho.server.describe import describe, locate
 from geventecho.server.hooks import ServerHooks
@@ -53,6 +53,7 @@ class Registry:
         handle: serves one connection in its greenlet, and says how that ended.
         echoes: whether what is received is owed back; then what cannot be returned counts as lost.
         emptied: called when the last connection has ended; must not block.
+        connect: makes the state of an accepted connection.
 
     Attributes:
         open: the connections.
@@ -73,6 +74,7 @@ class Registry:
         handle: Callable[[Connection, Deadlines], Ending],
         echoes: bool,
         emptied: Callable[[], None],
+        connect: Callable[[socket.socket, SockAddr, Clock, Traffic], Connection] = Connection,
     ) -> None:
         self.open: set[Connection] = set()
         self.peak = 0
@@ -81,6 +83,7 @@ class Registry:
         self._config = config
         self._hooks = hooks
         self._counters = counters
+        self._connect = connect
         self._handle = handle
         self._echoes = echoes
         self._emptied = emptied
@@ -104,7 +107,7 @@ class Registry:
         """Serve an accepted socket."""
         if not self.open:
             self._deadlines.start()
-        connection = Connection(sock, sockaddr, self._clock, self._counters.traffic)
+        connection = self._connect(sock, sockaddr, self._clock, self._counters.traffic)
         if self._metered:
             connection.meter = Meter(self._config.max_bytes, self._config.max_rate, RECEIVE_SIZE)
         self.open.add(connection)
@@ -184,9 +187,12 @@ class Registry:
         try:
             if connection.end_reason is None:
                 connection.phase = Phase.OPEN
+                connection.begin()
                 if self._hooks.connection is not None:
                     self._hooks.call("connection", connection.info())
                 ending = self._handle(connection, self._deadlines)
+                if connection.is_truncated and ending in (Ending.PEER, Ending.HANDLER):
+                    ending = Ending.TRUNCATED
         except Ended:
             pass  # for its end reason
         except KeyboardInterrupt:  # Ctrl-C strikes whatever runs, and is for the process: the hub hands it on
@@ -202,10 +208,14 @@ class Registry:
 
     def _failed(self, connection: Connection, error: BaseException) -> Ending:
         """Tell a broken connection from a handler's timeout and from its failure."""
+        if isinstance(error, HandshakeFailed):
+            self._counters.add(f"handshake_{error.why.value}")
+            self.refusals.add(f"handshake failed: {error.why.value}")
+            return Ending.HANDSHAKE
         with contextlib.suppress(Exception):  # a class of the handler's own may fail when it is asked for its number
-            if isinstance(error, OSError) and is_broken(error):
+            if connection.is_broken_by(error):
                 # ETIMEDOUT: the peer answered neither what it was sent nor keep-alive (tcp(7)).
-                return Ending.VANISHED if error.errno == errno.ETIMEDOUT else Ending.RESET
+                return Ending.VANISHED if getattr(error, "errno", 0) == errno.ETIMEDOUT else Ending.RESET
         if not isinstance(error, gevent.GreenletExit) and connection.phase is not Phase.CLOSED:
             logger.error("a handler failed at %s, its connection is closed: %s", locate(error), describe(error))
             logger.debug("a handler failed", exc_info=error)
@@ -217,8 +227,7 @@ class Registry:
         if connection.phase is Phase.CLOSED:
             return
         connection.phase = Phase.ENDING
-        # After PEER, close() alone sends FIN and leaves nothing unread.
-        if ending in (Ending.PEER, Ending.RESET, Ending.VANISHED) or connection.sock.closed:
+        if ending in connection.closed_alone or connection.end_reason is Ending.HANDSHAKE or connection.sock.closed:
             return
         if connection.end_reason in (Ending.WRITE_STALL, Ending.VANISHED):
             # It has had its time. After close() the kernel would go on trying for minutes, and keep what was queued.

@@ -7,10 +7,10 @@ WARNING for what a handler lets pass. Nothing a peer sent is ever logged.
 from __future__ import annotations
 
 import enum
-import inspect
 import logging
 from collections.abc import Callable
-from typing import Any, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
 
 from gevent import socket, spawn
 from gevent.event import Event
@@ -30,10 +30,16 @@ from geventecho.server.describe import describe
 from geventecho.server.drain import Drain, StopReport
 from geventecho.server.echo import echo
 from geventecho.server.echo_in_hub import SharedBuffers, echo_in_hub
+from geventecho.server.handler import Handler, check_handler
 from geventecho.server.hooks import ServerHooks
 from geventecho.server.listener import ip_versions, listen
 from geventecho.server.registry import Registry
 from geventecho.server.socket_file import SocketFile
+
+if TYPE_CHECKING:
+    import ssl
+
+    from geventecho.server.tls import Tls
 
 __all__ = ["EchoServer", "ServerState", "StopReport", "TcpServer"]
 
@@ -41,8 +47,6 @@ logger = logging.getLogger("geventecho.server")
 
 get_ident: Callable[[], int] = get_original("_thread", "get_ident")
 """The thread that runs; patched by gevent, the function would tell greenlets apart."""
-
-Handler = Callable[[socket.socket, SockAddr], object]
 
 
 class ServerState(enum.Enum):
@@ -67,13 +71,15 @@ class TcpServer:
             ended in order and the socket closed; the socket must not outlive it. What it raises ends this connection
             alone. It is ended by `geventecho.Ended`, a GreenletExit.
         config: limits; or give its options by keyword.
+        ssl_context: serve TLS with it; best one of `gevent.ssl`. A handler then gets a `gevent.ssl.SSLSocket`, once the
+            handshake has ended well. It may be replaced at any time, for the connections accepted later.
         on_listening, on_connection, on_refuse, on_close, on_error: see `geventecho.ServerHooks`.
         options: options of `ServerConfig`, in place of `config`.
 
     Raises:
         AddressError: the target cannot be parsed.
-        ConfigError: an option is out of range, both `config` and options are given, or the handler cannot be called
-            with a socket and an address.
+        ConfigError: an option is out of range, both `config` and options are given, the handler cannot be called with a
+            socket and an address, the context is not for a server, or it is missing for a tls:// address.
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class TcpServer:
         handler: Handler,
         *,
         config: ServerConfig | None = None,
+        ssl_context: ssl.SSLContext | None = None,
         on_listening: Callable[[TcpServer], object] | None = None,
         on_connection: Callable[[ConnectionInfo], object] | None = None,
         on_refuse: Callable[[Address, Refusal], object] | None = None,
@@ -90,9 +97,10 @@ class TcpServer:
         **options: Any,
     ) -> None:
         self._target = Address.of(address)
-        _check_handler(handler)
+        check_handler(handler)
         self._handler = handler
         self.config = ServerConfig.of(config, options)
+        self._tls = self._make_tls(ssl_context)
         self._hooks = ServerHooks(on_listening, on_connection, on_refuse, on_close, on_error)
         self._counters = Counters()
         self._registry = self._make_registry(0)
@@ -124,6 +132,8 @@ class TcpServer:
         except ListenError as error:
             self._hooks.call("error", error)
             raise
+        if self._tls is not None and self._address.scheme == "tcp":
+            self._address = replace(self._address, scheme="tls")
         limit = self.config.max_connections
         self._registry = self._make_registry(descriptor_capacity() if limit is None else limit)
         grow_descriptor_table(listener, self._registry.max_connections)
@@ -263,6 +273,21 @@ class TcpServer:
         """
         return self._registry.counts()
 
+    @property
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """The context of the next handshakes; connections keep the one that they began with.
+
+        Raises:
+            ConfigError: when set: it is not for a server, or the server was made without one.
+        """
+        return None if self._tls is None else self._tls.context
+
+    @ssl_context.setter
+    def ssl_context(self, context: ssl.SSLContext) -> None:
+        if self._tls is None:
+            raise ConfigError("the server was made without TLS; give ssl_context when it is made")
+        self._tls.use(context)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.address or self._target} {self.state.value} {self.connection_count} open>"
 
@@ -297,18 +322,31 @@ class TcpServer:
     _echoes = False
 
     def _handle(self, connection: Connection, _deadlines: Deadlines) -> Ending:
-        connection.sock.account.connection, connection.passed = connection, (0, 0)
+        connection.sock.account.connection = connection
+        if self._tls is None:
+            connection.passed = (0, 0)
         try:
             self._handler(connection.sock, connection.sockaddr)
         finally:
             connection.sock.account.connection = None  # a cycle: only the cycle collector would free the two
         return Ending.HANDLER
 
+    def _make_tls(self, context: ssl.SSLContext | None) -> Tls | None:
+        if context is None:
+            if self._target.scheme == "tls" or self.config.alpn is not None:
+                raise ConfigError(f"{self._target if self.config.alpn is None else 'alpn'} needs an ssl_context")
+            return None
+        from geventecho.server.tls import Tls  # noqa: PLC0415  # ssl is 4 MiB that a server without TLS does not need
+
+        self._socket_class = socket.socket
+        return Tls(context, self.config.alpn)
+
     def _make_registry(self, max_connections: int) -> Registry:
         if not self._echoes and (self.config.max_bytes is not None or self.config.max_rate is not None):
             raise ConfigError("max_bytes and max_rate are limits of the echo loop: a handler has to keep its own")
         return Registry(
             self.config, self._hooks, self._counters, max_connections=max_connections,
+            connect=Connection if self._tls is None else self._tls.connection,
             handle=self._handle, echoes=self._echoes, emptied=self._registry_emptied,
         )  # fmt: skip
 
@@ -334,27 +372,13 @@ class EchoServer(TcpServer):
         super().__init__(address, _no_handler, **arguments)
 
     def _handle(self, connection: Connection, deadlines: Deadlines) -> Ending:
-        if self.in_hub:
+        if self.in_hub and self._tls is None:
             return echo_in_hub(connection, deadlines, self._buffers)
         return echo(connection, deadlines)
 
     def _make_registry(self, max_connections: int) -> Registry:
         self._buffers = SharedBuffers()
         return super()._make_registry(max_connections)
-
-
-def _check_handler(handler: object) -> None:
-    if not callable(handler):
-        raise ConfigError(f"handler is {handler!r}; it must be a function of a socket and an address")
-    try:
-        # A decorator's function may take other arguments than the one that it wraps.
-        signature = inspect.signature(handler, follow_wrapped=False)
-    except (TypeError, ValueError):
-        return  # some built-in functions have none
-    try:
-        signature.bind(None, None)
-    except TypeError as error:
-        raise ConfigError(f"handler {handler!r} cannot be called with a socket and an address: {error}") from None
 
 
 def _no_handler(_sock: socket.socket, _sockaddr: SockAddr) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import gevent
@@ -21,16 +23,18 @@ TOGETHER: Final = 0.5
 """Seconds in which SIGHUP and the next signal count as one: systemd sends SIGHUP with SIGTERM (SendSIGHUP=)."""
 
 
-def serve(server: TcpServer, output: LineWriter, log: LogHandler) -> int:
+def serve(server: TcpServer, output: LineWriter, log: LogHandler, reload: Callable[[], object] | None = None) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, then drain; a second signal ends the process with 128 + its number.
 
     SIGUSR1 prints the counters. Before the server listens, SIGUSR1 and SIGHUP do nothing, and the others end the
     process. A further SIGHUP does nothing: a terminal that closes sends several. SIGHUP stays ignored under nohup(1).
-    The process is expected to end on return: its signals stay as they are here.
+    With `reload`, SIGHUP calls it and ends nothing, also under nohup. The process is expected to end on return: its
+    signals stay as they are here.
 
     Args:
         server: not started yet.
         output: takes the line with the counters, and the last line, the report of the stop.
+        reload: reads anew from files something that can be replaced while the server runs.
         log: is closed with `output` when a second signal ends the process; its dropped lines are a counter.
 
     Returns:
@@ -56,8 +60,6 @@ def serve(server: TcpServer, output: LineWriter, log: LogHandler) -> int:
         # libev calls this in a greenlet within a millisecond; a Python signal handler would run up to 300 ms later,
         # whenever gevent's loop next returns to the interpreter.
         now = time.monotonic()
-        if number == signal.SIGHUP and (stopping or not has_listened()):
-            return
         is_again = bool(stopping) and now >= stopping[-1]
         if is_again:
             print_counters()
@@ -69,19 +71,22 @@ def serve(server: TcpServer, output: LineWriter, log: LogHandler) -> int:
         stopping.append(now + TOGETHER if number == signal.SIGHUP else now)
         server.stop()
 
+    def on_hangup() -> None:
+        if has_listened() and not stopping:
+            (reload or partial(on_signal, signal.SIGHUP))()
+
     stopping: list[float] = []  # from when on a further signal ends the process
-    numbers = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    for number in numbers:
+    if reload is not None or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        gevent.signal_handler(signal.SIGHUP, on_hangup)
+    for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, on_signal, number)
     gevent.signal_handler(signal.SIGUSR1, on_usr1)
     try:
         report = server.serve_forever()
     finally:
         # A cancelled watcher, or Python's own end, would bring back the default action, which kills.
-        for ignored in (signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(ignored, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     print_counters()
     output.write(f"stopped: {report}")
     return EXIT_LOST if report.bytes_lost else 0

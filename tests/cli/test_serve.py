@@ -170,7 +170,7 @@ def test_no_permission_is_one_clear_line_and_1() -> None:
         (["127.0.0.1:0", "--port", "1"], "--host/--port and TARGET both say where"),
         (["--host", "::1", "127.0.0.1:0"], "--host/--port and TARGET both say where"),
         (["127.0.0.1:0", "--listen", "127.0.0.1:0"], "--listen and TARGET both say where"),
-        (["tls://127.0.0.1:0"], "this version has no TLS yet"),
+        (["tls://127.0.0.1:0"], "tls://127.0.0.1:0 needs --tls-cert FILE"),
         (["--max-connections", "-1"], "whole number of 0 or more"),
         (["--max-connections", "many"], "whole number"),
         (["--idle-timeout", "0"], "above 0"),

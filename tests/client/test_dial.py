@@ -85,7 +85,7 @@ def test_this_process_is_out_of_descriptors(honest: peers.Peer) -> None:
 @pytest.mark.parametrize(
     ("target", "options", "words"),
     [
-        ("tls://127.0.0.1:1", {}, "this version has no TLS yet"),
+        ("tls://127.0.0.1:1", {}, "the client of this version has no TLS yet"),
         ("fd:3", {}, "fd:N is for a server"),
         ("127.0.0.1:1", {"source": "localhost:0"}, "must be an IP address"),
         ("127.0.0.1:1", {"source": "unix:/tmp/x"}, "must be an IP address"),

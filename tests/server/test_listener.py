@@ -81,7 +81,6 @@ def test_a_restart_need_not_wait_for_time_wait() -> None:
     [
         ("192.0.2.1:0", "this machine has no such address"),
         ("[2001:db8::1]:0", "this machine has no such address"),
-        ("tls://127.0.0.1:0", "this version has no TLS yet"),
         ("unix:/nonexistent/directory/socket", "the directory does not exist"),
         ("unix:/dev/null", "or a file that is no socket"),
         ("fd:987654", "no such descriptor"),
