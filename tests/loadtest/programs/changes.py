@@ -24,10 +24,14 @@ from locust.env import Environment
 from locust.event import EventHook
 
 
+# It is a locustfile: to import it means to register its options.
+LOCUSTFILE = "geventecho.loadtest.users.any_tcp_user"
+
+
 def import_all(package: ModuleType) -> None:
     """Import every module of a package that can be imported here; some of Locust's need more packages."""
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if not found.name.endswith("__main__"):
+        if not found.name.endswith("__main__") and found.name != LOCUSTFILE:
             try:
                 importlib.import_module(found.name)
             except ImportError:
