@@ -6,8 +6,10 @@ Nothing here knows Locust, sockets or processes, so each rule is tested with val
 from __future__ import annotations
 
 from geventecho.results.blocks import OTHER, TIMES, Block, Record, RowKey
+from geventecho.results.cells import WITHHELD, byte_count, milliseconds, per_second, printable
 from geventecho.results.collection import Collection
 from geventecho.results.csv_files import CSV_FILES
+from geventecho.results.downloads import DOWNLOADS, download, download_now
 from geventecho.results.encoded import Encoded
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
 from geventecho.results.facts import Facts
@@ -42,6 +44,7 @@ from geventecho.results.verdict import TRUSTED, Verdict, judge, judge_worker
 __all__ = [
     "ASSETS",
     "CSV_FILES",
+    "DOWNLOADS",
     "FLOORS",
     "OTHER",
     "RUN_COLUMNS",
@@ -49,6 +52,7 @@ __all__ = [
     "TASK",
     "TIMES",
     "TRUSTED",
+    "WITHHELD",
     "Account",
     "Block",
     "Collection",
@@ -80,7 +84,10 @@ __all__ = [
     "WorkerEvidence",
     "as_json",
     "asset",
+    "byte_count",
     "check_path",
+    "download",
+    "download_now",
     "estimate",
     "gate_lines",
     "good_rate",
@@ -89,8 +96,11 @@ __all__ = [
     "judge",
     "judge_worker",
     "junit_xml",
+    "milliseconds",
     "page",
     "parse_gates",
+    "per_second",
+    "printable",
     "report",
     "rows_of",
     "table",

@@ -21,7 +21,7 @@ class Encoded:
     """A `Result` in parts. Each part is a JSON object.
 
     Attributes:
-        brief: all keys but those of the other parts.
+        brief: all keys but those of the other parts; and `now`, the last point of each column of the run's series.
         long: the warm-up and the stages.
         series: the series without their rows.
         rows: of the series, by "TYPE name".
@@ -38,6 +38,7 @@ class Encoded:
         plain = as_json(result)
         series = plain.pop("series")
         rows = {f"{row['type']} {row['name']}": _json(row) for row in series.pop("rows")}
+        plain["now"] = {name: column[-1] if column else None for name, column in series["run"].items()}
         long = {key: plain.pop(key) for key in LONG}
         return cls(_json(plain), _json(long), _json(series), rows)
 

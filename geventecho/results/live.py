@@ -2,9 +2,9 @@
 
 Each row takes 3 to 25 ms. In the process that measures, all users would stand still for so long.
 
-It reads pickles from standard input: first the arguments of the `Collection`, then changes of it, each a method and its
-arguments. `Collection.result` among them is answered on standard output, as `Encoded.write` does. It ends with its
-input.
+It reads pickles from standard input: first the arguments of the `Collection`, then changes of it, each a function of it
+and its arguments. What returns a result is answered on standard output, as `Encoded.write` does; what returns bytes, by
+a line with their number and the bytes. It ends with its input.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import BinaryIO, Final
 
 from geventecho.results.collection import Collection
 from geventecho.results.encoded import Encoded
+from geventecho.results.result import Result
 
 __all__ = ["main"]
 
@@ -44,8 +45,11 @@ def follow(source: BinaryIO, sink: BinaryIO) -> None:
     while True:
         change, args, kwargs = pickle.load(source)  # noqa: S301
         found = change(collection, *args, **kwargs)
-        if change is Collection.result:
+        if isinstance(found, Result):
             Encoded.of(found).write(sink)
+        elif isinstance(found, bytes):
+            sink.write(b"%d\n%b" % (len(found), found))
+            sink.flush()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, Concatenate, Final, ParamSpec
+from typing import Any, BinaryIO, Concatenate, Final, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 import gevent
@@ -28,9 +28,9 @@ from locust.env import Environment
 from geventecho.loadtest.measure import seconds_now
 from geventecho.loadtest.run.processes import die_with_parent
 from geventecho.loadtest.settings import options_of
-from geventecho.results import SCHEMA, Collection, Encoded, Facts, Result
+from geventecho.results import SCHEMA, Collection, Encoded, Facts, Result, download, download_now
 
-__all__ = ["Live", "LiveProcess", "live_json", "live_of"]
+__all__ = ["Live", "LiveProcess", "live_file", "live_json", "live_of"]
 
 logger = logging.getLogger("geventecho.loadtest")
 
@@ -44,6 +44,7 @@ MOST_WAITING: Final = 1 << 26
 """Bytes that may wait for the process."""
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class LiveProcess:
@@ -58,6 +59,7 @@ class LiveProcess:
         self._waiting = 0
         self._wake = Event()
         self._started = Event()
+        self._asking = Semaphore()
         self._reading = Semaphore()
         self._process: Any = None
         self.is_alive = True
@@ -76,14 +78,22 @@ class LiveProcess:
 
     def ask(self, now: float, facts: Facts) -> Encoded | None:
         """Ask for the result up to now, and wait for it; None when the process is gone."""
-        self.tell(Collection.result, now, facts)
-        self._started.wait()
-        with self._reading:
-            try:
-                if self.is_alive:
-                    return Encoded.read(self._process.stdout)
-            except (EOFError, OSError):
-                pass
+        return self._answer(Encoded.read, Collection.result, now, facts)
+
+    def download(self, name: str, now: float, facts: Facts) -> bytes | None:
+        """Ask for a file of `DOWNLOADS`, and wait for it; None when the process is gone."""
+        return self._answer(_read_bytes, download_now, name, now, facts)
+
+    def _answer(self, read: Callable[[BinaryIO], T], question: Callable[..., Any], *args: Any) -> T | None:
+        with self._asking:  # answers come in the order of the questions
+            self.tell(question, *args)
+            self._started.wait()
+            with self._reading:
+                try:
+                    if self.is_alive:
+                        return read(self._process.stdout)
+                except (EOFError, OSError):
+                    pass
         self._fail("their process has ended")
         return None
 
@@ -174,8 +184,8 @@ class Live:
 
     def end(self, result: Result) -> None:
         """The test has ended with that."""
-        self._stop()
         self._final, self._encoded, self._brief = result, None, None
+        self._stop()
 
     def json(self, row: str | None) -> bytes:
         """See `live_json`."""
@@ -191,6 +201,13 @@ class Live:
         if self._encoded and self._brief is None:
             self._brief = json.loads(self._encoded.brief)
         return {"schema": SCHEMA, **self._extra(), **(self._brief or {})}
+
+    def file(self, name: str) -> bytes | None:
+        """See `live_file`."""
+        found = self._process.download(name, seconds_now(), self._facts()) if self._process is not None else None
+        if found is None and self._final is not None:  # the test may have ended meanwhile
+            found = download(self._final, name)
+        return found
 
     def _refresh(self) -> None:
         """Have an answer of the last second, or the final one."""
@@ -243,8 +260,9 @@ def live_json(environment: Environment, row: str | None = None) -> bytes:
     """The result of the test up to a second ago, or of the last test, as JSON.
 
     It has the keys of `Result`, and `state` ("ready": there was no test yet; "starting", "running", "stopping",
-    "stopped"), `elapsed_s` and `left_s` (None without a run time). While there is no result it has only these and
-    `schema`: before the first one of a test, and after the process that makes them has died.
+    "stopped"), `elapsed_s`, `left_s` (None without a run time) and `now`: the last point of each column of the run's
+    series. While there is no result it has only `schema` and these without `now`: before the first one of a test, and
+    after the process that makes them has died.
 
     Args:
         environment: Locust's, after `install`.
@@ -259,3 +277,22 @@ def live_of(environment: Environment) -> Mapping[str, Any] | None:
     """The same without series, warm-up and stages, parsed; None while there was no test."""
     live = _lives.get(environment)
     return live.brief() if live else None
+
+
+def live_file(environment: Environment, name: str) -> bytes | None:
+    """A file of the test up to now, or of the last test; None while there is no result.
+
+    Args:
+        environment: Locust's, after `install`.
+        name: of `DOWNLOADS`.
+    """
+    live = _lives.get(environment)
+    return live.file(name) if live else None
+
+
+def _read_bytes(source: BinaryIO) -> bytes:
+    size = int(source.readline() or b"0")
+    data = source.read(size)
+    if not size or len(data) < size:
+        raise EOFError
+    return data

@@ -6,7 +6,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, NoReturn
 from weakref import WeakKeyDictionary
 
@@ -25,13 +25,14 @@ from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.arrival_plan import ArrivalPlan
 from geventecho.loadtest.run.exit_code import USAGE_ERROR, RunSummary
 from geventecho.loadtest.run.final_reports import MasterReports, WorkerReports
+from geventecho.loadtest.run.live import live_file, live_json, live_of
 from geventecho.loadtest.run.master_watch import MasterWatch
 from geventecho.loadtest.run.processes import Workers
 from geventecho.loadtest.run.result_files import add_file_arguments, check_files
 from geventecho.loadtest.run.results import Results, WorkerResults
 from geventecho.loadtest.run.stock_files import watch_csv_writer, write_files
 from geventecho.loadtest.users import CROWD, TcpUser
-from geventecho.loadtest.web import Form, Guard
+from geventecho.loadtest.web import Form, Guard, Tab, add_page
 from geventecho.net import raise_descriptor_limit
 
 __all__ = ["install", "listen"]
@@ -153,6 +154,13 @@ def _protect(environment: Environment, web_ui: WebUI, installed: Installed) -> N
         check_plan,
         changed,
     )
+    _show(environment, web_ui)
+
+
+def _show(environment: Environment, web_ui: WebUI) -> None:
+    """Add the live page and the tab to the web UI."""
+    add_page(web_ui, partial(live_json, environment), partial(live_file, environment))
+    Tab(web_ui, partial(live_of, environment))
 
 
 def _on_parser(parser: LocustArgumentParser, **_: Any) -> None:

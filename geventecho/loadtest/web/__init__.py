@@ -1,8 +1,10 @@
-"""Locust's web UI: a guard against foreign requests, and the checks of its form."""
+"""Locust's web UI: a guard against foreign requests, the checks of its form, our tab and the live page."""
 
 from __future__ import annotations
 
 from geventecho.loadtest.web.form import Form
 from geventecho.loadtest.web.guard import Guard
+from geventecho.loadtest.web.page import add_page
+from geventecho.loadtest.web.tab import Tab
 
-__all__ = ["Form", "Guard"]
+__all__ = ["Form", "Guard", "Tab", "add_page"]

@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 from flask import Response, request
 from locust.web import WebUI
 
+from geventecho.loadtest.web.page import PAGE
+
 __all__ = ["Guard"]
 
-FRONT_PAGE: Final = "locust.index"
-"""The one page that a link on another site may open."""
+PAGES: Final = frozenset({"locust.index", PAGE})
+"""The pages that a link on another site may open."""
 CHANGING: Final = frozenset({"locust.stop", "locust.reset_stats"})
 """Routes that change something and that Locust answers to a GET, up to 2.46."""
 
@@ -69,8 +71,8 @@ class Guard:
             is_browser = request.headers.get("User-Agent", "").startswith("Mozilla/")
             is_ours = request.headers.get("Referer", "").lower().startswith(tuple(f"{url}/" for url in _origins(host)))
             return request.method == "GET" and request.endpoint in CHANGING and is_browser and not is_ours
-        opens_front_page = request.endpoint == FRONT_PAGE and request.headers.get("Sec-Fetch-Dest") == "document"
-        return site not in ("none", "same-origin") and not opens_front_page
+        opens_page = request.endpoint in PAGES and request.headers.get("Sec-Fetch-Dest") == "document"
+        return site not in ("none", "same-origin") and not opens_page
 
     def is_ours(self, host: str) -> bool:
         """Whether a `Host` header names this UI."""

@@ -1,0 +1,103 @@
+"""The live page and its data: routes beside Locust's own, behind the same login and under the same base path."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from flask import Blueprint, Response, request
+from locust.web import WebUI
+
+from geventecho import results
+
+__all__ = ["PAGE", "add_page"]
+
+logger = logging.getLogger("geventecho.loadtest")
+
+BLUEPRINT: Final = "geventecho"
+PAGE: Final = f"{BLUEPRINT}.page"
+"""The route of the page."""
+TYPES: Final = {"csv": "text/csv", "html": "text/html", "json": "application/json"}
+"""Of the downloads."""
+POLICY: Final = "default-src 'self'; frame-ancestors 'self'"
+
+
+def add_page(web_ui: WebUI, live_json: Callable[[str | None], bytes], live_file: Callable[[str], bytes | None]) -> None:
+    """Add the routes to a web UI.
+
+    Args:
+        web_ui: Locust's.
+        live_json: takes the name of a row, or None for all; returns the live result with the series of that row.
+        live_file: takes a name of `DOWNLOADS`; returns that file of the test that runs or of the last one, or None
+            while there is no result.
+    """
+    app = web_ui.app
+    assert app is not None  # noqa: S101
+    blueprint = Blueprint(BLUEPRINT, __name__, url_prefix=app.blueprints["locust"].url_prefix)
+
+    def page() -> Response:
+        return _cached(results.page().encode(), "text/html; charset=utf-8")
+
+    def icon() -> Response:
+        return asset("icon.svg")
+
+    def asset(name: str) -> Response:
+        if name not in results.ASSETS:
+            return _text(404, "The page has no such file.")
+        return _cached(results.asset(name), results.ASSETS[name])
+
+    def live() -> Response:
+        return Response(live_json(request.args.get("row")), content_type="application/json")
+
+    def download(name: str) -> Response:
+        if name not in results.DOWNLOADS:
+            return _text(404, "There is no such file.")
+        content = live_file(name)
+        if content is None:
+            return _text(404, "There is no result yet: start a test first.")
+        response = Response(content, mimetype=TYPES[name.rpartition(".")[2]])
+        response.headers["Content-Disposition"] = f"attachment; filename=tcp-{name}"
+        return response
+
+    views: dict[str, Callable[..., Response]] = {
+        "/tcp": page,
+        "/favicon.ico": icon,
+        "/tcp/assets/<path:name>": asset,
+        "/tcp/live.json": live,
+        "/tcp/<name>": download,
+    }
+    for rule, view in views.items():
+        blueprint.add_url_rule(rule, view.__name__, web_ui.auth_required_if_enabled(view))
+    blueprint.after_request(_restrict)
+    app.register_blueprint(blueprint)
+    logger.info("live page: %s", _address(web_ui, blueprint.url_prefix or ""))
+
+
+def _address(web_ui: WebUI, base: str) -> str:
+    """The page's address for a browser on this machine."""
+    host = "localhost" if web_ui.host in ("", "0.0.0.0", "::") else web_ui.host  # noqa: S104
+    scheme = "https" if web_ui.tls_cert and web_ui.tls_key else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{web_ui.port}{base}/tcp"
+
+
+def _cached(content: bytes, kind: str) -> Response:
+    """A browser asks each time whether it is still the same, and is told so without the content."""
+    response = Response(content, content_type=kind)
+    response.cache_control.private = response.cache_control.no_cache = True
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+def _text(status: int, text: str) -> Response:
+    return Response(f"{text}\n", status, content_type="text/plain; charset=utf-8")
+
+
+def _restrict(response: Response) -> Response:
+    """Let the page load files of this web UI alone, and keep its data in no cache."""
+    headers: Any = response.headers
+    headers["Content-Security-Policy"] = POLICY
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers.setdefault("Cache-Control", "no-store")
+    return response

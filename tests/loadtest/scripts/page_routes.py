@@ -1,0 +1,20 @@
+"""Scripts of test_page_routes.py."""
+
+from __future__ import annotations
+
+import locust
+from locust.env import Environment
+
+from tests.support.harness import EchoUser
+
+
+def statuses() -> dict[str, int]:
+    """Of each route of ours, in a web UI without login, base path or test."""
+    environment = Environment(user_classes=[EchoUser])
+    runner = environment.create_local_runner()
+    ui = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
+    assert ui.app is not None
+    locust.events.init.fire(environment=environment, runner=runner, web_ui=ui)
+    client = ui.app.test_client()
+    paths = ("/tcp", "/tcp/live.json", "/tcp/assets/page.js", "/favicon.ico", "/tcp/result.json")
+    return {path: client.get(path, headers={"Host": "127.0.0.1"}).status_code for path in paths}
