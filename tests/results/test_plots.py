@@ -293,6 +293,8 @@ def test_arrow_keys_go_through_heat_map_and_percentiles(page: Page) -> None:
 
 def test_a_drag_zooms_all_plots_over_time_until_a_double_click(page: Page, value: dict[str, Any]) -> None:
     assert ranges(page) == [[0, 120]] * ON_TIME
+    below_floor = pixel(page, "Latency by percentile", 0.05, 0.02)
+    assert below_floor != pixel(page, "Latency by percentile", 0.98, 0.02), "the area beyond the floor is shaded"
     over = plot(page, "Throughput").locator(".u-over")
     over.scroll_into_view_if_needed()
     box = over.bounding_box()
@@ -304,6 +306,7 @@ def test_a_drag_zooms_all_plots_over_time_until_a_double_click(page: Page, value
     for _ in range(2):
         assert ranges(page) == [[pytest.approx(30, abs=1), pytest.approx(60, abs=1)]] * ON_TIME
         show(page, value, ROW)
+        assert pixel(page, "Latency by percentile", 0.05, 0.02) == below_floor, "percentiles have an axis of their own"
     assert page.locator(".u-select").evaluate_all("(all) => all.every((one) => one.offsetWidth === 0)")
     over.dblclick()
     assert ranges(page) == [[0, 120]] * ON_TIME

@@ -5,7 +5,7 @@ window.TcpHeatMap = (() => {
   const { count, share, timeWithUnit } = window.TcpNumbers;
   const { element, setText } = window.TcpElements;
   const { yAxis } = window.TcpPlotFrame;
-  const { LEAST_SHARE, TIME, binFloor, binOf, shade } = window.TcpPlotScales;
+  const { TIME, binFloor, binOf, shade } = window.TcpPlotScales;
   const { TimeFrame, drawStages, drawWarmUp, timeAxis, timeCursor, timeScale, zoomBySelection } = window.TcpTimePlot;
   const MARGIN_BINS = 2;
   const FEWEST_BINS = 20; // a decade
@@ -46,7 +46,7 @@ window.TcpHeatMap = (() => {
 
   function colourBar(parent) {
     const colours = element("span", { class: "plot-colours" });
-    const labels = [LEAST_SHARE, 0.001, 0.01, 0.1, 1].map((part) => element("span", {}, `${Number((part * 100).toPrecision(3))} %`));
+    const labels = ["0.01 %", "0.1 %", "1 %", "10 %", "100 %"].map((text) => element("span", {}, text));
     const scale = element("span", { class: "plot-scale" }, ...labels);
     parent.append(element("span", { class: "plot-bar", "aria-hidden": "true" }, colours, scale));
     return (palette) => {

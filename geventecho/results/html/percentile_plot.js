@@ -24,7 +24,8 @@ window.TcpPercentilePlot = (() => {
     const places = distribution.percentiles.map((percent) => nines(percent, samples));
     const values = distribution.values;
     // The largest value stands for those beyond its place.
-    const kept = places.map((_, index) => index).filter((index) => index === places.length - 1 || places[index] < places.at(-1));
+    const last = places.length - 1;
+    const kept = places.map((_, index) => index).filter((index) => index === last || places[index] < places[last]);
     const cut = kept.findLastIndex((index) => places[index] <= floor) + 1;
     const table = (indices) => [indices.map((index) => places[index]), indices.map((index) => values[index])];
     return [table(kept.slice(0, cut)), table(kept.slice(Math.max(cut - 1, 0)))];
@@ -51,14 +52,16 @@ window.TcpPercentilePlot = (() => {
       const share = highest(this.samples);
       this.floor = this.samples ? -Math.log10(1 - share) : 0;
       const empty = [[[], []], [[], []]];
-      const tables = LINES.flatMap(({ key }) => (countOf(row?.distributions[key]) ? split(row.distributions[key], this.floor) : empty));
+      const distributions = LINES.map(({ key }) => row?.distributions[key]);
+      const tables = distributions.flatMap((one) => (countOf(one) ? split(one, this.floor) : empty));
       this.setData(window.uPlot.join(tables));
       this.setNote(this.samples ? this.floorNote(share) : "");
     }
 
     floorNote(share) {
       const percent = percentText(share * 100);
-      return `Faint beyond ${percent}: ${count(this.samples)} operations are too few for a 95 % interval there. Whiskers are 95 % intervals.`;
+      const reason = `${count(this.samples)} operations are too few for a 95 % interval there`;
+      return `Faint beyond ${percent}: ${reason}. Whiskers are 95 % intervals.`;
     }
 
     options() {
@@ -66,7 +69,8 @@ window.TcpPercentilePlot = (() => {
       const last = () => Math.max(1, this.data[0].at(-1) ?? 1, this.floor);
       const range = () => [0, last() * 1.01];
       const hasHalf = () => (this.width() * HALF) / last() > LABEL_PX;
-      const splits = () => [0, ...(hasHalf() ? [HALF] : []), ...Array.from({ length: Math.floor(last() * 1.01) }, (_, index) => index + 1)];
+      const whole = () => Array.from({ length: Math.floor(last() * 1.01) }, (_, index) => index + 1);
+      const splits = () => [0, ...(hasHalf() ? [HALF] : []), ...whole()];
       const line = ({ colour: name, dash }, index, isFaint) => ({
         show: !this.hidden.has(index), spanGaps: true, dash, width: isFaint ? 1.5 : 2,
         stroke: colour(name) + (isFaint ? FAINT : ""), points: { show: false },
@@ -123,8 +127,9 @@ window.TcpPercentilePlot = (() => {
         if (this.hidden.has(index) || !this.row?.[key]) return;
         for (const [name, found] of Object.entries(this.row[key])) {
           if (!/^p\d/.test(name) || !found) continue;
-          const x = uplot.valToPos(nines(Number(name.slice(1).replace("_", ".")), this.samples), "x", true);
-          this.drawWhisker(uplot, this.shared.colour(colour), x + (index ? APART_PX : -APART_PX) * window.uPlot.pxRatio, found);
+          const middle = uplot.valToPos(nines(Number(name.slice(1).replace("_", ".")), this.samples), "x", true);
+          const x = middle + (index ? APART_PX : -APART_PX) * window.uPlot.pxRatio;
+          this.drawWhisker(uplot, this.shared.colour(colour), x, found);
         }
       });
     }
@@ -161,7 +166,8 @@ window.TcpPercentilePlot = (() => {
 
     words(index) {
       if (!this.samples) return "No operations yet";
-      const percents = index === null ? [50, 90, 99, 99.9, 99.99].filter((percent) => percent / 100 <= highest(this.samples)) : [percentAt(this.data[0][index])];
+      const known = [50, 90, 99, 99.9, 99.99].filter((percent) => percent / 100 <= highest(this.samples));
+      const percents = index === null ? known : [percentAt(this.data[0][index])];
       const said = percents.map((percent) => {
         const [response, service] = this.texts(percent);
         return `${percentText(percent)}: response ${response}, service ${service}`;

@@ -22,7 +22,8 @@ window.TcpPlotFrame = (() => {
     return {
       size: Y_AXIS_PX, gap: 4, font: FONT, stroke: colour("text"), ticks: { show: false },
       grid: { stroke: colour("grid"), width: 1 }, space: TICK_PX,
-      values: (_, values) => ticks(values, units, isLogarithmic), ...(isLogarithmic ? { filter: (_, values) => values, splits } : {}),
+      values: (_, values) => ticks(values, units, isLogarithmic),
+      ...(isLogarithmic ? { filter: (_, values) => values, splits } : {}),
     };
   }
 
@@ -35,8 +36,12 @@ window.TcpPlotFrame = (() => {
 
   // From zero, so that heights compare; a logarithmic one has none.
   function yScale(isLogarithmic, least = 0) {
-    if (isLogarithmic) return { distr: 3, range: (_, low, high) => (low > 0 ? logarithmicRange(low, high) : [100, 1e5]) };
-    return { range: (_, low, high) => (high > 0 ? [0, Math.max(high * 1.05, least)] : [0, least || 1]) };
+    const logarithmic = (_, low, high) => (low > 0 ? logarithmicRange(low, high) : [100, 1e5]);
+    return isLogarithmic ? { distr: 3, range: logarithmic } : { range: (_, low, high) => (high > 0 ? [0, Math.max(high * 1.05, least)] : [0, least || 1]) };
+  }
+
+  function setAttributes(target, attributes) {
+    for (const [name, value] of Object.entries(attributes)) target.setAttribute(name, value);
   }
 
   // A line of a legend, drawn as in the plot: colour and dash are those of the style and of the series.
@@ -44,9 +49,9 @@ window.TcpPlotFrame = (() => {
     const made = document.createElementNS(SVG, "svg");
     const line = document.createElementNS(SVG, isPoints ? "circle" : "line");
     const size = isPoints ? { cx: 13, cy: 5, r: 2.5 } : { x1: 0, x2: 26, y1: 5, y2: 5, "stroke-width": width };
-    for (const [name, value] of Object.entries({ ...size, "stroke-dasharray": dash.join(" ") })) line.setAttribute(name, value);
+    setAttributes(line, { ...size, "stroke-dasharray": dash.join(" ") });
     line.style[isPoints ? "fill" : "stroke"] = `var(--plot-${colour})`;
-    for (const [name, value] of Object.entries({ width: 26, height: 10, "aria-hidden": "true" })) made.setAttribute(name, value);
+    setAttributes(made, { width: 26, height: 10, "aria-hidden": "true" });
     made.append(line);
     return made;
   }

@@ -9,7 +9,7 @@ window.TcpPlotScales = (() => {
   const BYTES_PER_SECOND = [[1e9, " GB/s"], [1e6, " MB/s"], [1e3, " kB/s"], [1, " B/s"]];
   const SHARE = [[0.01, " %"]];
 
-  const SECONDS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400];
+  const SECONDS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400];
   const TAIL = 0.025; // on each side of an interval of 95 %
   const LEAST_SHARE = 1e-4; // the faintest colour of the heat map; fewer have it too
   const BINS_PER_DECADE = 20;
@@ -44,9 +44,12 @@ window.TcpPlotScales = (() => {
   // 1, 2 and 5 times each power of ten in a range; the powers alone where that is more than `most`.
   function logarithmicTicks(low, high, most) {
     const found = [];
-    for (let power = 10 ** Math.floor(Math.log10(low)); power <= high; power *= 10) found.push(power, 2 * power, 5 * power);
+    for (let power = 10 ** Math.floor(Math.log10(low)); power <= high; power *= 10) {
+      found.push(power, 2 * power, 5 * power);
+    }
     const inside = found.filter((value) => value >= low * 0.9999 && value <= high * 1.0001);
-    return inside.length <= most ? inside : inside.filter((value) => Number.isInteger(Number(Math.log10(value).toFixed(6))));
+    const isPower = (value) => Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-6;
+    return inside.length <= most ? inside : inside.filter(isPower);
   }
 
   // The fewest samples of which two enclose a percentile with 95 % confidence, see geventecho/results/intervals.py.
@@ -95,7 +98,8 @@ window.TcpPlotScales = (() => {
   function palette(isDark) {
     return Array.from({ length: 256 }, (_, index) => {
       const bright = isDark ? index / 255 : 1 - index / 255;
-      return srgb((isDark ? 0.34 : 0.28) + 0.6 * bright, 0.1 + 0.03 * Math.cos(bright * 2 * Math.PI), 285 - 180 * bright);
+      const chroma = 0.1 + 0.03 * Math.cos(2 * Math.PI * bright); // less in the middle, where sRGB has less
+      return srgb((isDark ? 0.34 : 0.28) + 0.6 * bright, chroma, 285 - 180 * bright);
     });
   }
 
@@ -113,7 +117,8 @@ window.TcpPlotScales = (() => {
   }
 
   return {
-    BYTES_PER_SECOND, COUNT, LEAST_SHARE, PER_SECOND, SECONDS, SHARE, TIME,
-    binFloor, binOf, fewest, highest, logarithmicRange, logarithmicTicks, moment, nines, palette, percentAt, percentText, shade, ticks,
+    BYTES_PER_SECOND, COUNT, PER_SECOND, SECONDS, SHARE, TIME,
+    binFloor, binOf, fewest, highest, logarithmicRange, logarithmicTicks, moment, nines, palette, percentAt, percentText,
+    shade, ticks,
   };
 })();

@@ -12,7 +12,7 @@ window.TcpPlots = (() => {
   const { PercentilePlot } = window.TcpPercentilePlot;
   const TALL = 320;
   const LOW = 210;
-  const HELP = "Drag over a plot to zoom, double-click for the whole test. Arrow keys move the cursor of the plot in focus.";
+  const HELP = "Drag over a plot to zoom, double-click for the whole test. Arrow keys move the cursor of a focused plot.";
 
   const perSecond = (value) => (value === null ? rate(null) : `${rate(value)}/s`);
   const bytesPerSecond = (value) => (value === null ? bytes(null) : `${bytes(value)}/s`);
@@ -39,7 +39,7 @@ window.TcpPlots = (() => {
   }
 
   const LATENCY = {
-    title: "Latency over time", height: TALL, isWide: true, isOfRow: true, hasScaleButton: true, hasLabels: true,
+    title: "Latency over time", hasScaleButton: true, hasLabels: true,
     units: TIME, format: timeWithUnit, note: gapNote,
     lines: [
       banded("p50", "p50", "blue"),
@@ -66,8 +66,8 @@ window.TcpPlots = (() => {
     {
       title: "Connections and users", units: COUNT, format: count,
       lines: [
-        ofRun("open", "open", "blue"), ofRun("opening", "opening", "orange", [6, 3]), ofRun("users", "users", "text", [2, 3]),
-        ofRun("in flight", "in_flight", "green", [9, 4]),
+        ofRun("open", "open", "blue"), ofRun("opening", "opening", "orange", [6, 3]),
+        ofRun("users", "users", "text", [2, 3]), ofRun("in flight", "in_flight", "green", [9, 4]),
       ],
     },
     {
@@ -78,7 +78,8 @@ window.TcpPlots = (() => {
       title: "Generator", units: TIME, format: timeWithUnit, note: generatorNote,
       lines: [
         ofRun("generator delay p99", "generator_delay_p99_us", "blue"),
-        ofRun("read delay p99", "read_delay_p99_us", "orange", [6, 3]), ofRun("loop lag", "loop_lag_us", "purple", [2, 3]),
+        ofRun("read delay p99", "read_delay_p99_us", "orange", [6, 3]),
+        ofRun("loop lag", "loop_lag_us", "purple", [2, 3]),
       ],
     },
     {
@@ -87,96 +88,113 @@ window.TcpPlots = (() => {
     },
   ];
 
-  // The common state of the plots: theme, x axis, zoom, cursor, marks. `pinned` is the moment that a key chose.
-  function makeShared(root, announcement, frames) {
-    const reset = element("button", { type: "button", class: "plot-reset" }, "Show the whole test");
-    let zoomed = null;
-    const shared = {
-      colour: coloursOf(root), palette: null, rowKey: "", pinned: null, middles: [], whole: [0, 1], measuredFrom: 0, stages: [],
-      range: () => zoomed ?? shared.whole,
-      zoom(limits) {
-        zoomed = limits;
-        reset.hidden = !limits;
-        const [min, max] = shared.range();
-        for (const { uplot } of frames().filter((frame) => frame.uplot?.cursor.sync.filters)) {
-          uplot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-          uplot.setScale("x", { min, max });
-        }
-      },
-      leave(uplot) {
-        shared.pinned = null;
-        uplot.setCursor({ left: -10, top: -10 }, true, true);
-        shared.zoom(null);
-      },
-      announce: (words) => setText(announcement, words),
-      momentOf(index) {
-        const [begin, end] = shared.whole;
-        const width = (end - begin) / shared.middles.length;
-        const start = moment(begin + index * width, end);
-        return width > 1 ? `${start} to ${moment(begin + (index + 1) * width, end)}` : start;
-      },
-      setTime({ series, stages }) {
-        const { at_s: at, width_s: width } = series;
-        shared.middles = at.map((start) => start + width / 2);
-        shared.whole = at.length ? [at[0], at.at(-1) + width] : [0, 1];
-        shared.measuredFrom = series.measured_from_s;
-        shared.stages = stages.map(({ start_s: start }) => start);
-      },
-    };
-    reset.hidden = true;
-    reset.addEventListener("click", () => shared.zoom(null));
-    root.append(reset);
-    root.addEventListener("mousemove", () => (shared.pinned = null));
-    return shared;
-  }
-
-  function create(container) {
-    const announcement = element("p", { class: "unseen", "aria-live": "polite" });
-    const root = element("div", { class: "plots" }, announcement, element("p", { class: "plot-note plot-help" }, HELP));
-    container.append(root);
-    let frames = [];
-    const shared = makeShared(root, announcement, () => frames);
-    const onTime = [
-      new TimePlot(root, { ...LATENCY, shared }),
-      new HeatMap(root, { title: "Latency heat map", height: TALL, isWide: true, isOfRow: true, shared }),
-    ];
-    const percentiles = new PercentilePlot(root, { title: "Latency by percentile", height: TALL, isWide: true, isOfRow: true, shared });
-    onTime.push(...OF_RUN.map((plot) => new TimePlot(root, { height: LOW, ...plot, shared })));
-    frames = [...onTime, percentiles];
-
-    function readTheme() {
-      shared.colour = coloursOf(root);
-      shared.palette = palette(document.documentElement.dataset.theme === "dark");
+  // The common state of the plots: theme, row, x axis, zoom and marks.
+  class Shared {
+    constructor(root, announcement) {
+      this.root = root;
+      this.announcement = announcement;
+      this.frames = [];
+      this.rowKey = "";
+      this.middles = []; // of the points, in seconds
+      this.whole = [0, 1]; // of the test, in seconds
+      this.zoomed = null;
+      this.pinned = null; // the moment that a key chose
+      this.reset = element("button", { type: "button", class: "plot-reset" }, "Show the whole test");
+      this.reset.hidden = true;
+      this.reset.addEventListener("click", () => this.zoom(null));
+      root.append(this.reset);
+      root.addEventListener("mousemove", () => (this.pinned = null));
+      this.readTheme();
     }
 
-    readTheme();
-    const theme = new MutationObserver(() => {
-      readTheme();
-      for (const frame of frames) if (frame.uplot) frame.build();
-    });
-    theme.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
-    const size = new ResizeObserver(() => frames.forEach((frame) => frame.resize()));
-    size.observe(root);
+    readTheme() {
+      this.colour = coloursOf(this.root);
+      this.palette = palette(document.documentElement.dataset.theme === "dark");
+    }
 
-    return {
-      update(value, rowKey) {
-        const isChosen = ({ type, name }) => `${type} ${name}` === rowKey;
-        const row = value.series.rows.find(isChosen);
-        shared.rowKey = rowKey;
-        shared.setTime(value);
-        for (const frame of onTime) frame.update(value.series, row);
-        percentiles.update(value.rows.find(isChosen));
-        // After uPlot, which draws in a microtask: the moment has another place on a longer axis.
-        if (shared.pinned !== null) queueMicrotask(() => onTime.forEach((frame) => frame.pointTo(shared.pinned)));
-      },
-      destroy() {
-        theme.disconnect();
-        size.disconnect();
-        frames.forEach((frame) => frame.destroy());
-        root.remove();
-      },
-    };
+    read({ series, stages }, rowKey) {
+      const { at_s: at, width_s: width } = series;
+      this.rowKey = rowKey;
+      this.width = width;
+      this.middles = at.map((start) => start + width / 2);
+      this.whole = [0, at.length ? at.at(-1) + width : 1];
+      this.measuredFrom = series.measured_from_s;
+      this.stages = stages.map(({ start_s: start }) => start);
+    }
+
+    range() {
+      return this.zoomed ?? this.whole;
+    }
+
+    zoom(limits) {
+      this.zoomed = limits;
+      this.reset.hidden = !limits;
+      const [min, max] = this.range();
+      for (const { uplot } of this.frames.filter(({ isOnTime }) => isOnTime)) {
+        uplot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+        uplot.setScale("x", { min, max });
+      }
+    }
+
+    leave(uplot) {
+      this.pinned = null;
+      uplot.setCursor({ left: -10, top: -10 }, true, true);
+      this.zoom(null);
+    }
+
+    announce(words) {
+      setText(this.announcement, words);
+    }
+
+    // The span of a point in words.
+    momentOf(index) {
+      const [start, end] = [this.middles[index] - this.width / 2, this.middles[index] + this.width / 2];
+      const begin = moment(start, this.whole[1]);
+      return this.width > 1 ? `${begin} to ${moment(end, this.whole[1])}` : begin;
+    }
   }
 
-  return { create };
+  class Plots {
+    constructor(container) {
+      const announcement = element("p", { class: "unseen", "aria-live": "polite" });
+      this.root = element("div", { class: "plots" }, announcement, element("p", { class: "plot-note plot-help" }, HELP));
+      container.append(this.root);
+      this.shared = new Shared(this.root, announcement);
+      const common = { height: TALL, isWide: true, isOfRow: true, shared: this.shared };
+      this.onTime = [
+        new TimePlot(this.root, { ...LATENCY, ...common }),
+        new HeatMap(this.root, { title: "Latency heat map", ...common }),
+      ];
+      this.percentiles = new PercentilePlot(this.root, { title: "Latency by percentile", ...common });
+      this.onTime.push(...OF_RUN.map((plot) => new TimePlot(this.root, { ...plot, height: LOW, shared: this.shared })));
+      this.frames = this.shared.frames = [...this.onTime, this.percentiles];
+      this.theme = new MutationObserver(() => {
+        this.shared.readTheme();
+        for (const frame of this.frames) if (frame.uplot) frame.build();
+      });
+      this.theme.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+      this.size = new ResizeObserver(() => this.frames.forEach((frame) => frame.resize()));
+      this.size.observe(this.root);
+    }
+
+    update(value, rowKey) {
+      const { shared } = this;
+      const isChosen = ({ type, name }) => `${type} ${name}` === rowKey;
+      const row = value.series.rows.find(isChosen);
+      shared.read(value, rowKey);
+      for (const frame of this.onTime) frame.update(value.series, row);
+      this.percentiles.update(value.rows.find(isChosen));
+      // After uPlot, which draws in a microtask: the moment has another place on a longer axis.
+      if (shared.pinned !== null) queueMicrotask(() => this.onTime.forEach((frame) => frame.pointTo(shared.pinned)));
+    }
+
+    destroy() {
+      this.theme.disconnect();
+      this.size.disconnect();
+      this.frames.forEach((frame) => frame.destroy());
+      this.root.remove();
+    }
+  }
+
+  return { create: (container) => new Plots(container) };
 })();

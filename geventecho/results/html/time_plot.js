@@ -107,8 +107,9 @@ window.TcpTimePlot = (() => {
     }
   }
 
-  // Options of a Frame, and: units of y; the least height of a linear one; format of a value; hasLabels of stages; lines, each {label, colour, dash,
-  // width, isPoints, isBanded, of(row, run)}, `of` gives the values; with bands, [values, low, high].
+  // Options of a Frame, and: units of y; least, the height that a linear y has at least; format of a value; hasLabels of
+  // stages; note(columns, run, row); lines, each {label, colour, dash, width, isPoints, isBanded, isOfRow, of(row, run)}.
+  // `of` gives the values; with bands, [values, low, high].
   class TimePlot extends TimeFrame {
     constructor(parent, options) {
       super(parent, options);
@@ -195,7 +196,8 @@ window.TcpTimePlot = (() => {
       const { at, values } = this.valuesAt(index);
       if (values.every((value) => value === null)) return `At ${this.shared.momentOf(at)}: no figures`;
       const known = this.plot.lines.map(({ label }, line) => [label, values[line]]).filter(([, value]) => value !== null);
-      return `At ${this.shared.momentOf(at)}: ${known.map(([label, value]) => `${label} ${this.plot.format(value)}`).join(", ")}`;
+      const said = known.map(([label, value]) => `${label} ${this.plot.format(value)}`);
+      return `At ${this.shared.momentOf(at)}: ${said.join(", ")}`;
     }
   }
 
