@@ -141,6 +141,7 @@ window.TcpPercentilePlot = (() => {
       ctx.save();
       ctx.strokeStyle = ctx.fillStyle = colour;
       ctx.lineWidth = 1.5 * ratio;
+      ctx.setLineDash([]);
       ctx.beginPath();
       ctx.moveTo(x, bottom);
       ctx.lineTo(x, top);
