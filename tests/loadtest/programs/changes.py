@@ -23,7 +23,6 @@ import locust
 from locust.env import Environment
 from locust.event import EventHook
 
-
 # It is a locustfile: to import it means to register its options.
 LOCUSTFILE = "geventecho.loadtest.users.any_tcp_user"
 
