@@ -29,6 +29,7 @@ __all__ = [
     "Row",
     "Stage",
     "Times",
+    "Value",
     "Worker",
 ]
 
