@@ -20,7 +20,7 @@ from gevent.monkey import get_original
 
 from geventecho.address import SockAddr
 from geventecho.errors import ConfigError
-from geventecho.net import is_broken, wait_ready
+from geventecho.net import is_broken, never_linger, wait_ready
 from geventecho.server.closing import LINGER_SECONDS
 from geventecho.server.connection import Clock, Connection, Ended, HandshakeFailed
 from geventecho.server.counted_socket import TURN, Account
@@ -140,6 +140,7 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
     def close(self) -> None:
         if not self.closed:
             self.notify_close()
+            never_linger(self)
         super().close()
 
     def notify_close(self) -> bool:

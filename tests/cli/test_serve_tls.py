@@ -40,12 +40,6 @@ def connected(server: Process, context: Any = None) -> Any:
     return secured(server.connect(), context)
 
 
-def counters(server: Process) -> dict[str, int]:
-    assert server.stop() == 0, server.errors
-    line = next(line for line in server.lines if line.startswith("counters: "))
-    return {name: int(value) for name, _, value in (word.partition("=") for word in line.split()[1:])}
-
-
 # Other people's clients -----------------------------------------------------------------------------------------------
 
 
@@ -79,7 +73,7 @@ def test_s_client_gets_its_bytes_back_and_an_end(server: Process, pem: Files, ve
         assert came.endswith(data)
         client.stdin.close()  # it sends its close_notify
         assert client.wait(PATIENCE) == 0
-    assert counters(server)["ended_peer"] == 1
+    assert server.stop_and_count()["ended_peer"] == 1
 
 
 @needs_openssl
@@ -111,7 +105,7 @@ def test_versions_and_certificates_of_clients(pem: Files, tmp_path: Path) -> Non
             with s_client(server, pem, *wrong) as client:
                 assert client.stdout is not None
                 assert reason in client.stdout.read()
-        found = counters(server)
+        found = server.stop_and_count()
     assert (found["handshake_version"], found["handshake_no_certificate"]) == (1, 1)
 
 
@@ -131,7 +125,7 @@ def test_node_gets_its_bytes_back(server: Process, pem: Files) -> None:
         capture_output=True, timeout=6 * PATIENCE, check=False, text=True,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("true\n", "")
-    assert counters(server)["ended_peer"] == 1
+    assert server.stop_and_count()["ended_peer"] == 1
 
 
 # SIGHUP ---------------------------------------------------------------------------------------------------------------
@@ -160,7 +154,7 @@ def test_sighup_reads_the_files_anew_and_a_broken_one_keeps_the_old(server: Proc
         ping(old)
     assert len(server.errors.splitlines()) == 1
     assert f"those in use stay: --tls-key: there is no private key in {pem.key}" in server.errors
-    assert "ended_handshake" not in counters(server)
+    assert "ended_handshake" not in server.stop_and_count()
 
 
 def test_after_sigterm_sighup_does_nothing(server: Process) -> None:
@@ -186,7 +180,7 @@ def test_the_handshake_timeout_reaches_the_server(pem: Files) -> None:
     with serve(*pem.options, "--tls-handshake-timeout", "0.3") as server, server.connect() as client:
         assert read_to_end(client) == b""
         client.close()
-        assert counters(server)["handshake_timeout"] == 1
+        assert server.stop_and_count()["handshake_timeout"] == 1
 
 
 def replaced(pem: Files, **change: object) -> list[str]:

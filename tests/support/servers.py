@@ -197,6 +197,12 @@ class Process:
         self.signal()
         return self.wait()
 
+    def stop_and_count(self) -> dict[str, int]:
+        """SIGTERM, which has to end in 0, and the counters that `geventecho serve` prints at its end."""
+        assert self.stop() == 0, self.errors
+        line = next(line for line in reversed(self.lines) if line.startswith("counters: "))
+        return {name: int(value) for name, _, value in (word.partition("=") for word in line.split()[1:])}
+
     @property
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
