@@ -34,8 +34,8 @@ def lines(live: Json | None, address: str) -> Iterator[Line]:
     why = f"; reasons, below: {len(verdict['reasons'])}" if verdict["reasons"] else ""
     yield _line("verdict", "", f"{verdict['status']}{why}")
     for gate in live["gates"]:
-        found = f"met: {gate['value']}" if gate["met"] else f"not met: {gate['reason']}"
-        yield _line("gate", gate["expression"], found)
+        found = ("met" if gate["met"] else "not met", gate["value"], gate["reason"])
+        yield _line("gate", gate["expression"], ": ".join(filter(None, found)))
     for row in live["rows"]:
         yield from _row(row)
     yield from _connections(live)
