@@ -15,12 +15,13 @@ from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, Wor
 from geventecho.results.facts import Facts
 from geventecho.results.figures import TASK, rows_of, worker_of
 from geventecho.results.files import check_path, write_text
-from geventecho.results.gates import Gate, gate_lines, good_rate, parse_gates
+from geventecho.results.gates import Gate, good_rate, parse_gates
 from geventecho.results.hgrm import hgrm_files
 from geventecho.results.html import ASSETS, asset, page, report
 from geventecho.results.intervals import FLOORS, Estimate, Percentile, estimate
 from geventecho.results.json_file import as_json, json_text
 from geventecho.results.junit import junit_xml
+from geventecho.results.progress import Users, display, plain_line
 from geventecho.results.result import (
     SCHEMA,
     Account,
@@ -38,7 +39,7 @@ from geventecho.results.result import (
     Worker,
 )
 from geventecho.results.series import RUN_COLUMNS, RowSeries, Series
-from geventecho.results.summary import table, verdict_lines
+from geventecho.results.summary import account_lines, table
 from geventecho.results.verdict import TRUSTED, Verdict, judge, judge_worker
 
 __all__ = [
@@ -79,17 +80,19 @@ __all__ = [
     "Series",
     "Stage",
     "Times",
+    "Users",
     "Verdict",
     "Worker",
     "WorkerEvidence",
+    "account_lines",
     "as_json",
     "asset",
     "byte_count",
     "check_path",
+    "display",
     "download",
     "download_now",
     "estimate",
-    "gate_lines",
     "good_rate",
     "hgrm_files",
     "json_text",
@@ -100,11 +103,11 @@ __all__ = [
     "page",
     "parse_gates",
     "per_second",
+    "plain_line",
     "printable",
     "report",
     "rows_of",
     "table",
-    "verdict_lines",
     "worker_of",
     "write_text",
 ]

@@ -1,20 +1,62 @@
-"""Text that fits into the cells of a table, and figures as people read them."""
+"""Text that fits into the cells of a terminal, and figures as people read them."""
 
 from __future__ import annotations
 
 import math
+import unicodedata
+from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["WITHHELD", "byte_count", "milliseconds", "per_second", "printable"]
+__all__ = ["WITHHELD", "byte_count", "cells", "fitted", "lines_of", "milliseconds", "per_second", "printable"]
 
 WITHHELD: Final = "\N{EN DASH}"
 """Where there is no figure."""
 UNITS: Final = ("B", "kB", "MB", "GB", "TB")
+CUT: Final = "\N{HORIZONTAL ELLIPSIS}"
 
 
 def printable(text: str) -> str:
     """Return a text that a peer may have made, with escapes for characters that could command a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def cells(text: str) -> int:
+    """Return how many columns of a terminal a printable text takes: two for a wide character (Unicode, Annex 11)."""
+    return len(text) if text.isascii() else sum(map(_width, text))
+
+
+def fitted(text: str, width: int) -> str:
+    """Return a printable text, with an ellipsis for its end where it takes more than `width` columns."""
+    if cells(text) <= width:
+        return text
+    kept, taken = "", cells(CUT)
+    for character in text:
+        taken += _width(character)
+        if taken > width:
+            break
+        kept += character
+    return (kept + CUT)[: max(width, 0)]
+
+
+def lines_of(text: str, width: int, first: str = "", later: str = "  ") -> Iterator[str]:
+    """Break a printable text between its words into lines of at most `width` columns.
+
+    A word that is longer than a line is cut.
+
+    Args:
+        text: without line breaks.
+        width: of each line.
+        first: begins the first line.
+        later: begins the others.
+    """
+    line, is_empty = first, True
+    for word in text.split(" "):
+        longer = f"{line}{word}" if is_empty else f"{line} {word}"
+        if not is_empty and cells(longer) > width:
+            yield fitted(line, width)
+            longer = f"{later}{word}"
+        line, is_empty = longer, False
+    yield fitted(line, width)
 
 
 def per_second(rate: float) -> str:
@@ -23,15 +65,13 @@ def per_second(rate: float) -> str:
 
 
 def milliseconds(microseconds: float) -> str:
-    """Three significant digits, and none below a microsecond; from 10 s on in seconds, from 10,000 s on in hours."""
+    """Three significant digits, and none below a microsecond; from 10 s on in seconds."""
     if microseconds == math.inf:
         return "lost"
-    if microseconds >= 1e10:
-        return f"{microseconds / 3.6e9:.3g}h"
     if microseconds >= 1e7:
-        return f"{microseconds / 1e6:.0f}s" if microseconds >= 1e9 else f"{microseconds / 1e6:.3g}s"
+        return f"{microseconds / 1e6:.0f}s" if microseconds >= 999.5e6 else f"{microseconds / 1e6:.3g}s"
     in_ms = microseconds / 1000
-    if in_ms >= 100:
+    if in_ms >= 99.95:  # which `g` would write as "100."
         return f"{in_ms:.0f}"
     return f"{in_ms:#.3g}" if in_ms >= 0.1 else f"{in_ms:.3f}"
 
@@ -43,3 +83,9 @@ def byte_count(number: float) -> str:
         number /= 1000
         power += 1
     return f"{number:.3g} {UNITS[power]}"
+
+
+def _width(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):  # drawn over the character before
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -17,13 +17,14 @@ from typing import Final, NoReturn, Self, TypeAlias
 
 from geventecho.errors import ConfigError
 from geventecho.results.blocks import OTHER
+from geventecho.results.cells import milliseconds, printable
 from geventecho.results.evidence import is_setup
 from geventecho.results.figures import TASK
 from geventecho.results.intervals import FLOORS
 from geventecho.results.result import PERCENTILES, GateOutcome, Result, Row
-from geventecho.results.summary import in_milliseconds, is_made_once, printable
+from geventecho.results.summary import is_made_once
 
-__all__ = ["Gate", "gate_lines", "good_rate", "parse_gates"]
+__all__ = ["Gate", "good_rate", "parse_gates"]
 
 PERCENTILE_KEYS: Final = {key.replace("_", "."): key for key in PERCENTILES}
 TIMES: Final = (*PERCENTILE_KEYS, "mean", "max")
@@ -155,7 +156,7 @@ class Gate:
             if percentile is None:
                 raise _Unknown(self._why_withheld(result, row))
             end, far = ("high", percentile.high) if self.comparison[0] == "<" else ("low", percentile.low)
-            interval = f"[{in_milliseconds(percentile.low)}, {in_milliseconds(percentile.high)}]"
+            interval = f"[{milliseconds(percentile.low)}, {milliseconds(percentile.high)}]"
             value = f"{self.metric} {_in_words(percentile.value)} {interval}"
             return far, f"the {end} end of its interval", value
         time: float | None = getattr(times, self.metric)
@@ -204,16 +205,6 @@ def parse_gates(text: str) -> tuple[Gate, ...]:
         ConfigError: one is malformed, or there is none.
     """
     return tuple(Gate.parse(line) for line in text.split("\n") if line.strip()) or (Gate.parse(""),)
-
-
-def gate_lines(result: Result) -> list[str]:
-    """The outcome of each gate, as a line for a terminal."""
-    lines = []
-    for gate in result.gates:
-        value = f" ({gate.value})" if gate.value else ""
-        line = f"gate met: {gate.expression}" if gate.met else f"gate NOT met: {gate.expression}"
-        lines.append(printable(f"{line}{value}" if gate.met else f"{line}{value}: {gate.reason}"))
-    return lines
 
 
 def good_rate(result: Result) -> float:
@@ -282,5 +273,5 @@ def _listed(rows: Sequence[Row]) -> str:
 
 
 def _in_words(microseconds: float) -> str:
-    text = in_milliseconds(microseconds)
+    text = milliseconds(microseconds)
     return text if text.endswith(("s", "t")) else f"{text} ms"

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from geventecho.results.gates import gate_lines
+from geventecho.results.cells import printable
 from geventecho.results.result import Result
-from geventecho.results.summary import printable, verdict_lines
+from geventecho.results.summary import table
 from geventecho.results.verdict import INCOMPLETE, TRUSTED
 
 __all__ = ["junit_xml"]
@@ -46,7 +46,7 @@ def junit_xml(result: Result, fail_on_verdict: bool = False) -> str:
         _add(case, "failure" if is_failure else "skipped", status, reasons)
     for count, found in (("tests", "testcase"), ("failures", "testcase/failure"), ("skipped", "testcase/skipped")):
         suite.set(count, str(len(suite.findall(found))))
-    SubElement(suite, "system-out").text = "\n".join([*gate_lines(result), verdict_lines(result.verdict)])
+    SubElement(suite, "system-out").text = table(result)
     SubElement(suite, "system-err")
     indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, encoding="unicode")}\n'

@@ -3,41 +3,59 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from geventecho.results.cells import WITHHELD, cells, fitted, lines_of, milliseconds, per_second, printable
 from geventecho.results.evidence import is_setup
 from geventecho.results.intervals import Percentile
-from geventecho.results.result import Result, Row, Times
+from geventecho.results.result import Account, Failures, GateOutcome, Result, Row, Times
 from geventecho.results.verdict import TRUSTED, Verdict
 
-__all__ = ["in_milliseconds", "is_made_once", "printable", "table", "verdict_lines"]
+__all__ = ["account_lines", "is_made_once", "table"]
 
+WIDTH: Final = 80
 SHOWN: Final = {"p50": "p50", "p99": "p99", "p99_9": "p99.9"}
 """The percentiles that are shown, with their headings."""
-WITHHELD: Final = "\N{EN DASH}"
 LABEL_WIDTH: Final = 11
 COLUMN_WIDTH: Final = 23
 NAME_WIDTH: Final = 40
+INDENT: Final = "  "
+MOST_KINDS: Final = 5
+"""Kinds of failures that have lines of their own."""
 
 
 def table(result: Result) -> str:
-    """Return the rows of the measured part: counts, and some percentiles in milliseconds with their intervals.
+    """Return all that is printed of a test at its end, as lines of at most 80 columns.
 
-    A percentile without enough samples is a dash, with the seconds that are missing at the row's rate. It is a dash
+    For each row of the measured part there are the counts, and some percentiles in milliseconds with their intervals. A
+    percentile without enough samples is a dash, with the seconds that are missing at the row's rate. It is a dash
     alone where more time would not help: users connect once, or nothing ended well.
     """
-    heads = "".join(f"{head:<{COLUMN_WIDTH}}" for head in SHOWN.values())
-    lines = [f"{'ms':<{LABEL_WIDTH}}{heads}".rstrip()]
-    for row in result.rows:
-        lines += _row(row, {} if is_made_once(result, row) or not row.ok else row.missing)
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            *_rows(result),
+            *account_lines(result.account, result.connections.peak),
+            *_failures(result.failures),
+            *_gates(result.gates),
+            *_verdict(result.verdict),
+        ]
+    )
 
 
-def verdict_lines(verdict: Verdict) -> str:
-    """Return a verdict, and a line for each of its reasons. The rules look at no percentile above p99."""
-    status = f"{verdict.status} (up to p99)" if verdict.status == TRUSTED else verdict.status
-    return "\n  ".join(map(printable, [f"verdict: {status}", *verdict.reasons]))
+def account_lines(account: Account, peak: int) -> Iterator[str]:
+    """Yield the lines that account for every operation and every planned task.
+
+    Args:
+        account: of the whole run.
+        peak: the most connects in one second.
+    """
+    counts = f"ok {account.ok}, failed {account.failed}, aborted {account.aborted}"
+    yield from _lines(f"operations: started {account.started}, {counts}")
+    if account.planned:
+        sent = f"sent {account.sent} ({account.late} of them late)"
+        yield from _lines(f"tasks: planned {account.planned}, {sent}, dropped {account.dropped}")
+    yield from _lines(f"connects: {account.connects}, at most {peak} in one second")
 
 
 def is_made_once(result: Result, row: Row) -> bool:
@@ -46,16 +64,23 @@ def is_made_once(result: Result, row: Row) -> bool:
     return is_setup((row.type, row.name)) and row.ok + row.failed <= users
 
 
-def printable(text: str) -> str:
-    """Return a text that a peer may have made, with escapes for characters that could command a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+def _rows(result: Result) -> Iterator[str]:
+    about = f"{printable(result.target)}: measured for {result.duration_s:.1f} s"
+    times = "; times in ms, with 95 % intervals" if result.rows else ""
+    yield from _lines(f"{about}{times}")
+    if result.rows:
+        heads = "".join(f"{head:<{COLUMN_WIDTH}}" for head in SHOWN.values())
+        yield f"{'ms':<{LABEL_WIDTH}}{heads}".rstrip()
+    for row in result.rows:
+        yield from _row(row, {} if is_made_once(result, row) or not row.ok else row.missing)
 
 
 def _row(row: Row, missing: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
-    name = printable(f"{row.type} {row.name}")
-    shown = name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…"
     dropped = f", {row.dropped} dropped" if row.dropped else ""
-    yield f"{shown}: {row.ok} ok, {row.failed} failed{dropped}, {_rate(row.rate)} good/s"
+    counts = f"{row.ok} ok, {row.failed} failed{dropped}, {per_second(row.rate)} good/s"
+    name = fitted(printable(f"{row.type} {row.name}"), NAME_WIDTH)
+    together = f"{name}: {counts}"
+    yield from [together] if cells(together) <= WIDTH else [f"{name}:", *_lines(counts, INDENT)]
     yield _times("response", row.response_us, missing.get("response_us", {}))
     if row.service_us.mean is not None:
         yield _times("service", row.service_us, missing.get("service_us", {}))
@@ -64,28 +89,42 @@ def _row(row: Row, missing: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
 
 
 def _times(label: str, times: Times, missing: Mapping[str, float]) -> str:
-    cells = (_cell(getattr(times, key), missing.get(key)) for key in SHOWN)
-    return f"{f'  {label}':<{LABEL_WIDTH}}{''.join(f'{cell:<{COLUMN_WIDTH}}' for cell in cells)}".rstrip()
+    shown = (fitted(_percentile(getattr(times, key), missing.get(key)), COLUMN_WIDTH - 1) for key in SHOWN)
+    return f"{f'{INDENT}{label}':<{LABEL_WIDTH}}{''.join(f'{text:<{COLUMN_WIDTH}}' for text in shown)}".rstrip()
 
 
-def _cell(percentile: Percentile | None, missing: float | None) -> str:
+def _percentile(percentile: Percentile | None, missing: float | None) -> str:
     if percentile is None:
         return WITHHELD if missing is None else f"{WITHHELD} ({math.ceil(missing)} s more)"
-    low, high = in_milliseconds(percentile.low), in_milliseconds(percentile.high)
-    return f"{in_milliseconds(percentile.value)} [{low}, {high}]"
+    low, high = milliseconds(percentile.low), milliseconds(percentile.high)
+    return f"{milliseconds(percentile.value)} [{low}, {high}]"
 
 
-def _rate(rate: float) -> str:
-    return f"{rate:.0f}" if rate >= 1000 else f"{rate:.4g}"
+def _failures(failures: Sequence[Failures]) -> Iterator[str]:
+    if failures:
+        yield "failures:"
+    for one in failures[:MOST_KINDS]:
+        yield fitted(printable(f"{INDENT}{one.count} {one.type} {one.name}: {one.kind}"), WIDTH)
+        if one.sample:
+            yield fitted(printable(f"{INDENT}{INDENT}{one.sample}"), WIDTH)
+    if others := failures[MOST_KINDS:]:
+        yield f"{INDENT}{sum(one.count for one in others)} of {len(others)} other kinds"
 
 
-def in_milliseconds(microseconds: float) -> str:
-    """Three significant digits, and none below a microsecond; from 10 s on in seconds."""
-    if microseconds == math.inf:
-        return "lost"
-    milliseconds = microseconds / 1000
-    if milliseconds >= 10_000:
-        return f"{milliseconds / 1000:.0f}s" if milliseconds >= 999_500 else f"{milliseconds / 1000:.3g}s"
-    if milliseconds >= 99.95:  # which `g` would write as "100."
-        return f"{milliseconds:.0f}"
-    return f"{milliseconds:#.3g}" if milliseconds >= 0.1 else f"{milliseconds:.3f}"
+def _gates(gates: Sequence[GateOutcome]) -> Iterator[str]:
+    for gate in gates:
+        line = f"gate {'met' if gate.met else 'NOT met'}: {gate.expression}"
+        value = f" ({gate.value})" if gate.value else ""
+        reason = f": {gate.reason}" if gate.reason else ""
+        yield from _lines(printable(f"{line}{value}{reason}"))
+
+
+def _verdict(verdict: Verdict) -> Iterator[str]:
+    """The rules look at no percentile above p99."""
+    yield f"verdict: {verdict.status} (up to p99)" if verdict.status == TRUSTED else f"verdict: {verdict.status}"
+    for reason in verdict.reasons:
+        yield from _lines(printable(reason), INDENT)
+
+
+def _lines(text: str, indent: str = "") -> Iterator[str]:
+    return lines_of(text, WIDTH, indent, f"{indent}{INDENT}")

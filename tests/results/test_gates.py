@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from geventecho.errors import ConfigError
-from geventecho.results import Gate, GateOutcome, Result, Row, Verdict, gate_lines, parse_gates, worker_of
+from geventecho.results import Gate, GateOutcome, Row, Verdict, parse_gates, worker_of
 from tests.results.evidence import QUIET
 from tests.results.samples import START, block, result, row
 from tests.support.properties import given, st
@@ -237,20 +237,6 @@ def test_of_rows_with_the_same_name_the_type_tells_which_one() -> None:
     )
     assert judge("TCP echo max < 1s", *rows).met
     assert not judge("TRANSACTION 'echo' max < 1s", *rows).met
-
-
-def test_the_lines_say_which_gates_are_met() -> None:
-    outcomes = (
-        GateOutcome("a p99 < 5ms", True, "p99 3.21 ms [3.02, 3.60]", ""),
-        GateOutcome("rate > 9/s", False, "rate 8/s", "it is not above 9/s"),
-        GateOutcome("'\x1b' p99 < 5ms", False, "", "nothing was measured"),
-    )
-    made: Result = replace(result(), gates=outcomes)
-    assert gate_lines(made) == [
-        "gate met: a p99 < 5ms (p99 3.21 ms [3.02, 3.60])",
-        "gate NOT met: rate > 9/s (rate 8/s): it is not above 9/s",
-        "gate NOT met: '\\x1b' p99 < 5ms: nothing was measured",
-    ]
 
 
 def test_a_gate_on_failures_covers_those_of_its_row() -> None:

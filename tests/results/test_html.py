@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from geventecho.results import ASSETS, asset, page, report, table
+from geventecho.results.cells import milliseconds
 from geventecho.results.evidence import is_setup
 from tests.results.samples import START, block, result, row
 
@@ -73,8 +74,6 @@ def test_rows_of_connects_and_log_ins_are_those_of_the_verdict(tmp_path: Path) -
 
 @needs_node
 def test_times_are_written_as_on_the_console(tmp_path: Path) -> None:
-    from geventecho.results.summary import in_milliseconds
-
     generator = random.Random(4)
     times = [round(10 ** generator.uniform(-1, 7.9), 1) for _ in range(5000)]
     times += [
@@ -102,5 +101,5 @@ def test_times_are_written_as_on_the_console(tmp_path: Path) -> None:
         f"console.log(JSON.stringify({json.dumps(times)}.map(window.TcpNumbers.time)))"
     )
     written = json.loads(node(str(script)))
-    found = {time: (text, in_milliseconds(time)) for time, text in zip(times, written, strict=True)}
+    found = {time: (text, milliseconds(time)) for time, text in zip(times, written, strict=True)}
     assert {time: pair for time, pair in found.items() if pair[0] != pair[1]} == {}

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from geventecho.results import Row, Verdict, table, verdict_lines, worker_of
+from geventecho.results import Account, Connections, Failures, GateOutcome, Row, Verdict, table, worker_of
 from tests.results.evidence import QUIET
 from tests.results.samples import START, block, result, row
 
 DASH = "\N{EN DASH}"
 
 
+HOSTILE = ["n" * 200, "名前" * 60, "🙂" * 100, "e\u0301" * 200, "\x1b[2J\r\n", "a word " * 30]
+
+
 def lines(*rows: Row) -> list[str]:
-    return table(result(*rows)).splitlines()
+    """The lines of the rows, with their head."""
+    printed = table(result(*rows)).splitlines()
+    return printed[1 : next(number for number, line in enumerate(printed) if line.startswith("operations: "))]
 
 
 def test_a_row_has_its_counts_and_times_in_milliseconds() -> None:
@@ -52,21 +58,78 @@ def test_where_more_time_would_bring_no_samples_a_withheld_percentile_says_nothi
     once = row([block(START, [100.0] * 40)], 1, ("TCP", "connect"))
     again = row([block(START, [100.0] * 41)], 1, ("TCP", "tls"))
     worker = worker_of("w1", Verdict("trusted", ()), {}, [replace(QUIET, users=40)], 1.0)
-    printed = table(replace(result(failed, once, again), workers=(worker,))).splitlines()
-    assert [line.count("s more") for line in printed if line.startswith("  ")] == [0, 0, 0, 0, 2, 2]
+    printed = table(replace(result(failed, once, again), workers=(worker,))).splitlines()[1:]
+    assert [line.count("s more") for line in printed if line.startswith(("  response", "  service", "  offered"))] == [
+        0,
+        0,
+        0,
+        0,
+        2,
+        2,
+    ]
     assert printed[2].split() == ["response", DASH, DASH, DASH]
 
 
-@pytest.mark.parametrize("microseconds", [0.1, 1.0, 99.9, 12_345.6, 999_999.0, 99_999_999.0])
-def test_lines_fit_80_columns(microseconds: float) -> None:
-    long = row([block(START, [microseconds] * 4000, failed=1)], 1, ("TRANSACTION", "n" * 200))
-    few = replace(long, missing={})
-    for line in [*lines(long), *lines(few)]:
-        assert len(line) <= 80, line
+def test_the_test_is_named_and_accounted_for() -> None:
+    made = replace(
+        result(row([block(START, [1.0])], 1)), account=Account(9, 8, 7, 1, 20, 15, 3, 2, 6, 1),
+        connections=Connections(0, 0, 1, 6, 1, 5), verdict=Verdict("unsteady", ("it grew", "it fell")),
+    )  # fmt: skip
+    first, *_, operations, tasks, connects, verdict, reason, another = table(made).splitlines()
+    assert first == "tcp://127.0.0.1:1: measured for 60.0 s; times in ms, with 95 % intervals"
+    assert operations == "operations: started 20, ok 15, failed 3, aborted 2"
+    assert tasks == "tasks: planned 9, sent 8 (7 of them late), dropped 1"
+    assert connects == "connects: 6, at most 5 in one second"
+    assert (verdict, reason, another) == ("verdict: unsteady", "  it grew", "  it fell")
+
+
+def test_a_run_without_rows_or_a_plan_says_the_rest() -> None:
+    made = replace(result(), account=Account(*[0] * 10), verdict=Verdict("trusted", ()))
+    assert table(made).splitlines() == [
+        "tcp://127.0.0.1:1: measured for 60.0 s",
+        "operations: started 0, ok 0, failed 0, aborted 0",
+        "connects: 0, at most 5 in one second",
+        "verdict: trusted (up to p99)",
+    ]
+
+
+def test_the_most_frequent_failures_are_shown_with_a_sample() -> None:
+    kinds = [Failures("TCP", "echo", f"kind {number}", 9 - number, "") for number in range(7)]
+    kinds[1] = replace(kinds[1], sample="b'-ERR'\x1b")
+    printed = table(replace(result(), failures=tuple(kinds))).splitlines()
+    start = printed.index("failures:")
+    assert printed[start + 1 : start + 8] == [
+        "  9 TCP echo: kind 0", "  8 TCP echo: kind 1", r"    b'-ERR'\x1b", "  7 TCP echo: kind 2",
+        "  6 TCP echo: kind 3", "  5 TCP echo: kind 4", "  7 of 2 other kinds",
+    ]  # fmt: skip
+
+
+def test_each_gate_has_its_figure() -> None:
+    gates = (GateOutcome("p99 < 5ms", True, "p99 3.2 ms", ""), GateOutcome("rate > 9", False, "", "no such row"))
+    printed = table(replace(result(), gates=gates)).splitlines()
+    assert printed[-4:-2] == ["gate met: p99 < 5ms (p99 3.2 ms)", "gate NOT met: rate > 9: no such row"]
+
+
+@pytest.mark.parametrize("microseconds", [0.1, 1.0, 99.9, 12_345.6, 999_999.0, 99_999_999.0, 9e10, 1e15])
+@pytest.mark.parametrize("count", [1, 10**6, 10**10, 10**15])
+def test_lines_fit_80_columns(microseconds: float, count: int, wcswidth: Callable[[str], int]) -> None:
+    for text in HOSTILE:
+        one = row([block(START, [microseconds] * 4000, failed=1)], 1, ("TRANSACTION", text))
+        missing = {"response_us": dict.fromkeys(("p50", "p99", "p99_9"), float(count))}
+        many = replace(one, ok=count, failed=count, dropped=count, rate=float(count))
+        few = replace(many, missing=missing, response_us=replace(one.response_us, p50=None, p99=None))
+        made = replace(
+            result(one, many, few), target=text, verdict=Verdict("unsteady", (text, text)),
+            account=Account(*[count] * 10),
+            connections=Connections(*[count] * 6), failures=(Failures("TCP", text, text, count, text),) * 9,
+            gates=(GateOutcome(text, False, text, text),),
+        )  # fmt: skip
+        for line in table(made).splitlines():
+            assert wcswidth(line) <= 80, line
+            assert line.isprintable()
 
 
 def test_what_peers_send_cannot_command_the_terminal() -> None:
     printed = lines(row([block(START, [1.0])], 1, ("TCP", "\x1b[2J\r\n\u202eé")))
     assert printed[1].startswith(r"TCP \x1b[2J\r\n\u202eé: 1 ok")
-    assert verdict_lines(Verdict("unsteady", ("a\nb", "c"))).splitlines() == ["verdict: unsteady", r"  a\nb", "  c"]
-    assert verdict_lines(Verdict("trusted", ())) == "verdict: trusted (up to p99)"
+    assert table(replace(result(), verdict=Verdict("unsteady", ("a\nb",)))).splitlines()[-1] == r"  a\nb"

@@ -106,7 +106,7 @@ class LocustRun:
                     "--master-port", str(self.master_port), "--master-bind-port", str(self.master_port),
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True,
-                env=environment(FIRED=str(directory), **TABLES, **(extra or {})), preexec_fn=prepare,  # noqa: PLW1509
+                env=environment(**{"FIRED": str(directory), **TABLES, **(extra or {})}), preexec_fn=prepare,  # noqa: PLW1509
             )  # fmt: skip
         self._seen: set[psutil.Process] = set()
 

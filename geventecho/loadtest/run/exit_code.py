@@ -20,7 +20,7 @@ from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.description import target_of
 from geventecho.loadtest.run.results import Results
 from geventecho.loadtest.settings import gates_of, options_of
-from geventecho.results import TRUSTED, GateOutcome, gate_lines, table, verdict_lines
+from geventecho.results import TRUSTED, Account, GateOutcome, account_lines, table
 
 __all__ = ["USAGE_ERROR", "RunSummary"]
 
@@ -87,17 +87,10 @@ class RunSummary:
         self._logged = True
         lacking = list(self._lacking())
         if lacking or self._is_unattended():
-            sums = self._accounts.sums()
-            names = ("started", "ok", "failed", "aborted")
-            logger.info("operations: %s", ", ".join(f"{name} {sums[name]}" for name in names))
-            if sums["planned"]:
-                text = "tasks: planned %(planned)d, sent %(sent)d (%(late)d of them late), dropped %(dropped)d"
-                logger.info(text, sums)
-                idle = [worker for worker, report in self._accounts.reports.items() if not report.get("users")]
-                if idle:
-                    logger.warning("workers %s had no user: their part of the arrival rate is missing", ", ".join(idle))
-            logger.info("connects: %d, at most %d in one second", sums["connects"], sums["peak"])
             self._log_result()
+            idle = [worker for worker, report in self._accounts.reports.items() if not report.get("users")]
+            if idle and self._accounts.sums()["planned"]:
+                logger.warning("workers %s had no user: their part of the arrival rate is missing", ", ".join(idle))
             if not lacking and (reason := self._nothing_answered()):
                 logger.error("%s", reason)
         for reason in lacking:
@@ -106,16 +99,16 @@ class RunSummary:
             )
 
     def _log_result(self) -> None:
+        """The lines begin after one that the log's own beginning makes longer."""
         result = self._results and self._results.last
-        if not result:
+        if result:
+            log = logger.info if result.verdict.status == TRUSTED else logger.warning
+            log("the result:\n%s", _encodable(table(result)))
             return
-        if result.rows:
-            text = "measured for %.1f s; times in milliseconds, with 95 %% intervals\n%s"
-            logger.info(text, result.duration_s, _encodable(table(result)))
-        tell = logger.info if result.verdict.status == TRUSTED else logger.warning
-        tell("%s", _encodable(verdict_lines(result.verdict)))
-        for gate, line in zip(result.gates, gate_lines(result), strict=True):
-            logger.log(logging.INFO if gate.met else logging.ERROR, "%s", _encodable(line))
+        sums = self._accounts.sums()
+        account = Account(**{name: sums[name] for name in Account.__dataclass_fields__})
+        for line in account_lines(account, sums["peak"]):
+            logger.info("%s", line)
 
     def _gates(self) -> Sequence[GateOutcome]:
         result = self._results and self._results.last

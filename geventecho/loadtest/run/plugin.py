@@ -24,6 +24,7 @@ from geventecho.loadtest.measure import keep_microseconds
 from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.arrival_plan import ArrivalPlan
 from geventecho.loadtest.run.exit_code import USAGE_ERROR, RunSummary
+from geventecho.loadtest.run.face import Face
 from geventecho.loadtest.run.final_reports import MasterReports, WorkerReports
 from geventecho.loadtest.run.live import live_file, live_json, live_of
 from geventecho.loadtest.run.master_watch import MasterWatch
@@ -113,6 +114,7 @@ def _finish(environment: Environment, runner: Runner, installed: Installed) -> N
     # Before the reports, because the test ends when it is told to, not when the workers have answered.
     results = Results(environment, runner, accounts, lacking)
     reports = MasterReports(runner) if isinstance(runner, MasterRunner) else None
+    Face(environment, runner, partial(live_of, environment))
     installed.summary = summary = RunSummary(environment, accounts, results.lacking, results)
     installed.plan = ArrivalPlan(environment, runner, results.follow_plan)
     if events is not locust.events:

@@ -18,7 +18,7 @@ from typing import Final
 
 from geventecho.results.json_file import as_json
 from geventecho.results.result import Result
-from geventecho.results.summary import table, verdict_lines
+from geventecho.results.summary import table
 
 __all__ = ["ASSETS", "asset", "page", "report"]
 
@@ -66,7 +66,7 @@ def report(result: Result) -> str:
     content = "; ".join(["default-src 'none'", "img-src data:", "base-uri 'none'", "form-action 'none'", *policy])
     meta = f'<meta http-equiv="Content-Security-Policy" content="{content}">'
     text = text.replace("<title>TCP load test</title>", f"{meta}\n<title>{title}</title>")
-    plain = html.escape(f"{verdict_lines(result.verdict)}\n\n{table(result)}")
+    plain = html.escape(table(result))
     text = text.replace("<p>This page needs JavaScript.</p>", f"<pre>{plain}</pre>")
     return text.replace("</main>", f'</main>\n<script type="application/json" id="result">{_embedded(result)}</script>')
 

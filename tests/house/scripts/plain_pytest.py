@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-MODULES = ("build", "coverage", "hypothesis", "numpy", "playwright", "pytest_timeout", "scipy", "xdist")
+MODULES = (
+    "build", "coverage", "hypothesis", "numpy", "playwright", "pyte", "pytest_timeout", "scipy", "wcwidth", "xdist",
+)  # fmt: skip
 
 if __name__ == "__main__":
     absent: dict[str, Any] = dict.fromkeys(MODULES)

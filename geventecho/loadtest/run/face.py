@@ -1,0 +1,123 @@
+"""The state of a running test: in a terminal a display of some lines, redrawn each second; elsewhere lines of the log.
+
+Locust logs to standard error. So the display is drawn where that is a terminal, and standard output belongs to others.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import gevent
+from gevent import Greenlet
+from locust.env import Environment
+from locust.runners import Runner
+
+from geventecho.loadtest.run.terminal import Terminal
+from geventecho.loadtest.settings import options_of
+from geventecho.results import Users, display, plain_line
+
+__all__ = ["Face"]
+
+logger = logging.getLogger("geventecho.loadtest")
+
+REDRAW: Final = 1.0
+"""Seconds between two drawings."""
+LOG_EVERY: Final = 5.0
+"""Seconds between two lines of the log."""
+STARTING: Final = {"state": "starting"}
+
+
+class Face:
+    """Shows the state of each test that runs unattended; with --print-stats in the web UI, too.
+
+    Its lines are of level INFO. So they are missing where the log leaves those out, and with --only-summary.
+
+    Args:
+        environment: Locust's.
+        runner: its runner; not that of a worker.
+        live: returns the result up to now as JSON, or None while there is none.
+    """
+
+    def __init__(self, environment: Environment, runner: Runner, live: Callable[[], Mapping[str, Any] | None]) -> None:
+        options = options_of(environment)
+        wanted = options.get("headless") or options.get("autostart") or options.get("print_stats")
+        if not wanted or options.get("only_summary") or not logger.isEnabledFor(logging.INFO):
+            return
+        self._runner = runner
+        self._read = live
+        self._live: Mapping[str, Any] = STARTING
+        self._terminal = Terminal.of_log()
+        self._ticker: Greenlet | None = None
+        environment.events.test_start.add_listener(self.on_test_start)
+        environment.events.test_stop.add_listener(self.on_test_stop)
+        if self._terminal is not None:
+            self._watch_signals(self._terminal)
+
+    def on_test_start(self, **_: Any) -> None:
+        """A new test."""
+        self.on_test_stop()
+        self._live = STARTING
+        self._ticker = gevent.spawn(self._run)
+
+    def on_test_stop(self, **_: Any) -> None:
+        """The test has ended; its last figures follow in the log."""
+        ticker, self._ticker = self._ticker, None
+        if ticker is not None:
+            ticker.kill()
+        if self._terminal is not None:
+            self._terminal.clear()
+
+    def _run(self) -> None:
+        due = time.monotonic() + LOG_EVERY
+        while True:
+            self._live = self._read() or STARTING
+            if self._is_drawn():
+                self._draw()
+            elif time.monotonic() >= due:
+                due += LOG_EVERY
+                logger.info("%s", plain_line(self._live, self._users()))
+            gevent.sleep(REDRAW)
+
+    def _users(self) -> Users:
+        return Users(self._runner.user_count, self._runner.target_user_count)
+
+    def _is_drawn(self) -> bool:
+        return self._terminal is not None and self._terminal.size is not None
+
+    def _draw(self) -> None:
+        if self._terminal is None or self._ticker is None:
+            return
+        self._terminal.draw(lambda width, height: display(self._live, self._users(), width, height))
+
+    def _watch_signals(self, terminal: Terminal) -> None:
+        """Leave the terminal in order whatever ends or stops this process, and draw anew when its size changes.
+
+        A signal of these has its default effect after that. Where Locust handles one itself, it replaces the handler.
+        """
+
+        def leave(number: int, _: object) -> None:
+            terminal.clear()
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)  # SIGTSTP returns, when the shell continues us
+            signal.signal(number, leave)
+            self._draw()
+
+        for number in (signal.SIGTSTP, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, leave)
+        resized = signal.getsignal(signal.SIGWINCH)  # Locust's own: its tables are as wide as the terminal
+
+        def resize(number: int, frame: Any) -> None:
+            if callable(resized):
+                resized(number, frame)
+            self._draw()
+
+        signal.signal(signal.SIGWINCH, resize)
+        owner = os.getpid()
+        atexit.register(lambda: terminal.clear() if os.getpid() == owner else None)
