@@ -169,15 +169,11 @@ class Address:
 AddressLike = Address | str | tuple[str, int]
 
 
-def unsupported(address: Address, *, to_listen: bool = False) -> str:
-    """Return why this version cannot use a target, or "" when it can.
-
-    Args:
-        to_listen: whether it is for a server, which also takes `fd:N`.
-    """
-    if address.scheme == "tls" and not to_listen:
+def unsupported(address: Address) -> str:
+    """Return why a client of this version cannot use a target, or "" when it can."""
+    if address.scheme == "tls":
         return NO_CLIENT_TLS
-    if address.scheme == "fd" and not to_listen:
+    if address.scheme == "fd":
         return "fd:N is for a server to listen on; a client connects to tcp://host:port or unix:/path"
     return ""
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from geventecho.address import DEFAULT_TARGET, Address, unsupported
+from geventecho.address import DEFAULT_TARGET, Address
 from geventecho.cli.arguments import SOURCES, add_command
 from geventecho.cli.standard_io import STDOUT, encoding_of
 from geventecho.errors import AddressError, ConfigError
 from geventecho.net import descriptor_capacity, raise_descriptor_limit
-from geventecho.options import limit, protocols, seconds, seconds_above_zero, target, whole_number
+from geventecho.options import file_mode, limit, protocols, seconds, seconds_above_zero, target, whole_number
 from geventecho.server import EchoServer, ServerConfig, TcpServer
 from geventecho.service import LineWriter, configure_logs, report_hub_errors, serve
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Sequence
 
     from geventecho.cli.arguments import Commands, Parser
 
@@ -46,10 +48,15 @@ examples:
   geventecho serve unix:/run/echo.sock
   geventecho serve 0.0.0.0:7443 --tls-cert chain.pem --tls-key key.pem
   geventecho serve --port 7000                     on 127.0.0.1
-  geventecho serve fd:3                            a listening socket that this process inherited"""
+  geventecho serve --listen [::]:7000 --listen unix:/run/echo.sock --unix-mode 660
+  geventecho serve fd:3                            a listening socket that this process inherited
+
+Without a TARGET, it takes the sockets that systemd passes (LISTEN_FDS)."""
 
 WHERE: Final = {"target": "TARGET", "listen": "--listen", "host": "--host/--port", "port": "--host/--port"}
 """The options that say where to listen, by name; those with the same text go together."""
+FIRST_PASSED: Final = 3
+"""The descriptor of the first socket that systemd passes."""
 NEVER: Final = 1_000_000
 """Passes of the cycle collector over young objects before it goes through all objects: some 7 billion new objects."""
 
@@ -88,8 +95,12 @@ def _add_where(parser: Parser, defaults: ServerConfig) -> None:
         help=f"host:port, tcp://host:port, tls://host:port, unix:/path, unix:@name or fd:N (default {DEFAULT_TARGET})",
     )  # fmt: skip
     where.add_argument(
-        "--listen", metavar="TARGET", type=target,
-        help="the same as TARGET, which cannot stand in the environment or in a --config file",
+        "--listen", metavar="TARGET", type=target, action="append",
+        help="the same as TARGET, which cannot stand in the environment or in a --config file; give it again for more",
+    )  # fmt: skip
+    where.add_argument(
+        "--unix-mode", metavar="MODE", type=file_mode,
+        help="permissions of the file of a Unix socket, as in 660 (default: as the umask says)",
     )  # fmt: skip
     where.add_argument("--host", metavar="HOST", help=f"instead: address or name to bind (default {default.host})")
     where.add_argument(
@@ -168,8 +179,8 @@ def run(options: argparse.Namespace) -> int:
         AddressError, ConfigError: an argument is wrong.
         ListenError: it could not listen.
     """
-    address = _address(options)
-    context = _ssl_context(options, address)
+    addresses = _addresses(options)
+    context = _ssl_context(options, addresses)
     if options.allow is not None and not "".join(options.allow).strip():
         options.allow = ()
     before, limit = raise_descriptor_limit()
@@ -184,16 +195,22 @@ def run(options: argparse.Namespace) -> int:
     gc.set_threshold(*gc.get_threshold()[:2], NEVER)
 
     def announce(server: TcpServer) -> None:
-        output.write(f"listening on {server.address}")
+        for address in server.addresses:
+            output.write(f"listening on {address}")
         raised = f", raised from {before}" if limit != before else ""
         output.write(f"capacity {server.max_connections} connections (descriptor limit {limit}{raised})")
-        where = server.address
-        if where is not None and not where.is_loopback:
-            logger.warning("%s can be reached from other machines: an open echo returns whatever anybody sends", where)
+        for address in server.addresses:
+            if not address.is_loopback:
+                logger.warning(
+                    "%s can be reached from other machines: an open echo returns whatever anybody sends", address
+                )
+
+    if (passed := _passed_sockets()) and passed != addresses:
+        logger.warning("%d sockets that systemd passed have no listener: an option says where to listen", len(passed))
 
     def read_anew() -> None:
         try:
-            server.ssl_context = _ssl_context(options, address)  # type: ignore[assignment]
+            server.ssl_context = _ssl_context(options, addresses)  # type: ignore[assignment]
         except ConfigError as error:
             logger.error("the certificates were not read anew, those in use stay: %s", error)
         else:
@@ -205,21 +222,21 @@ def run(options: argparse.Namespace) -> int:
         options.max_connections = capacity
     try:
         config = ServerConfig(**{name: getattr(options, name) for name in ServerConfig.names()})
-        server = EchoServer(address, config=config, ssl_context=context, on_listening=announce)
+        server = EchoServer([*addresses], config=config, ssl_context=context, on_listening=announce)
         return serve(server, output, log, None if context is None else read_anew)
     finally:
         output.stop()
         log.close()
 
 
-def _ssl_context(options: argparse.Namespace, address: Address) -> ssl.SSLContext | None:
+def _ssl_context(options: argparse.Namespace, addresses: Sequence[Address]) -> ssl.SSLContext | None:
     """Return the context that the options describe, or None without TLS.
 
     Raises:
         ConfigError: an option is missing, or a file cannot be used.
     """
     given = {
-        f"{address}": address.scheme == "tls",
+        **{str(address): address.scheme == "tls" for address in addresses},
         "--tls-key": options.tls_key is not None,
         "--tls-client-ca": options.tls_client_ca is not None,
         "--tls13-only": options.tls13_only,
@@ -236,14 +253,14 @@ def _ssl_context(options: argparse.Namespace, address: Address) -> ssl.SSLContex
     return context_of(options)
 
 
-def _address(options: argparse.Namespace) -> Address:
-    """Return where to listen: TARGET, --listen, or --host and --port.
+def _addresses(options: argparse.Namespace) -> list[Address]:
+    """Return where to listen: TARGET, --listen, --host and --port, or what systemd passed.
 
     One on the command line wins over another one in the environment, and that over one in a --config file.
 
     Raises:
         AddressError: the target or the host is wrong.
-        ConfigError: two of them come from the same source, or this version cannot listen there.
+        ConfigError: two of them come from the same source.
     """
     sources = {name: options.parser.origin(name)[0] for name in WHERE if getattr(options, name) is not None}
     strongest = min(sources.values(), key=SOURCES.index, default=None)
@@ -251,14 +268,21 @@ def _address(options: argparse.Namespace) -> Address:
     if len(ways) > 1:
         raise ConfigError(f"{' and '.join(ways)} both say where to listen: give one of them")
     if ways == [WHERE["target"]]:
-        address = Address.parse(options.target)
-    elif ways == [WHERE["listen"]]:
-        address = options.listen
-    else:
-        address = _host_and_port(options)
-    if reason := unsupported(address, to_listen=True):
-        raise ConfigError(f"{address}: {reason}")
-    return address
+        return [Address.parse(options.target)]
+    if ways == [WHERE["listen"]]:
+        return list(options.listen)
+    return [_host_and_port(options)] if ways else _passed_sockets() or [Address.parse(DEFAULT_TARGET)]
+
+
+def _passed_sockets() -> list[Address]:
+    """Return the sockets that systemd passed to this process (sd_listen_fds(3))."""
+    names = os.environ
+    if names.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = names.get("LISTEN_FDS", "")
+    if not (count.isdecimal() and len(count) < 5):
+        raise ConfigError(f"LISTEN_FDS is {count!r}; it must be a number of sockets")
+    return [Address("fd", fd=FIRST_PASSED + number) for number in range(int(count))]
 
 
 def _host_and_port(options: argparse.Namespace) -> Address:

@@ -7,6 +7,7 @@ from geventecho.options.exchange import EXCHANGE, GREETINGS, TYPED, Exchange
 from geventecho.options.framing import ENDS, LENGTH_PREFIX_FORM, End, from_options, naming, pattern
 from geventecho.options.types import (
     duration,
+    file_mode,
     limit,
     one_of,
     protocols,
@@ -28,6 +29,7 @@ __all__ = [
     "Exchange",
     "decode",
     "duration",
+    "file_mode",
     "from_options",
     "limit",
     "naming",

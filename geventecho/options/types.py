@@ -13,6 +13,7 @@ from geventecho.errors import AddressError
 
 __all__ = [
     "duration",
+    "file_mode",
     "limit",
     "one_of",
     "protocols",
@@ -89,6 +90,17 @@ def one_of(*words: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def file_mode(text: str) -> int:
+    """Permissions of a file in octal digits, as chmod(1) takes them: 660."""
+    try:
+        value = int(text, 8)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 0o777:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a mode; write octal digits from 000 to 777, as in 660")
+    return value
 
 
 def protocols(text: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from geventecho.server.counters import Refusal
 from geventecho.server.listener import ACCEPT_NO_DESCRIPTOR, ACCEPT_PEER_GONE
 from geventecho.server.registry import Registry
 
-__all__ = ["Acceptor"]
+__all__ = ["SWEEP_SECONDS", "Acceptor", "Waiting"]
 
 PAUSE: Final = 0.1
 """Seconds without accepting when the kernel is out of memory: nothing else can be done, and spinning makes it worse."""
@@ -25,12 +25,14 @@ them: a client that closes one connection and opens the next sends its FIN first
 server waits again only after it has seen the queue empty."""
 SWEEP: Final = 1000
 """Peers that one turn of the event loop accepts, 5 ms of work."""
+SWEEP_SECONDS: Final = 0.04
+"""The longest the last sweep of the queue may take: closing the listeners is promised within 50 ms."""
 REFUSALS: Final = 50
 """Peers that one turn of the event loop refuses, 2 ms of work."""
-SWEEP_SECONDS: Final = 0.04
-"""The longest the last sweep of the queue may take: closing the listener is promised within 50 ms."""
 
 Accepted = tuple[socket.socket, SockAddr]
+Waiting = deque[tuple[int, SockAddr, tuple[int, int, int]]]
+"""Admitted peers: the descriptor, the address, and the family, type and protocol of the socket."""
 
 
 class Acceptor(StreamServer):  # type: ignore[misc]
@@ -44,13 +46,17 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         listener: a listening socket; `shut` closes it.
         registry: decides about each peer, and serves it.
         socket_class: the class of accepted sockets.
+        waiting: admitted peers that the registry does not have yet, of all its acceptors. Each has a free slot, so
+            there are never more than those.
     """
 
     max_accept = 32
     """How many are given to the registry in one turn, 2 ms of work. With gevent's 100 the connections that are open
     wait longer: beside 10,000 connects their p99 was 15.4 ms, and is 8.7."""
 
-    def __init__(self, listener: socket.socket, registry: Registry, socket_class: type[socket.socket]) -> None:
+    def __init__(
+        self, listener: socket.socket, registry: Registry, socket_class: type[socket.socket], waiting: Waiting
+    ) -> None:
         super().__init__(listener, handle=registry.add, spawn=spawn_raw)
         self._wrapper = listener
         self._kind = listener.family, listener.type, listener.proto  # asked once: each makes an enum of its answer
@@ -58,17 +64,20 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self._socket_class = socket_class
         self._drops = QueueDrops(listener)
         self._taken = 0  # peers that left the queue since its drops were last counted
-        # Admitted peers that the registry does not have yet. Each has a free slot, so there are never more than those.
-        self._waiting: deque[tuple[int, SockAddr]] = deque()
+        self._waiting = waiting
         self._again = get_hub().loop.timer(0)
         self._turns_full = 0
         self._reserve = _open_reserve()
 
-    def shut(self) -> None:
-        """Serve the peers in the queue, then close the listener; the kernel refuses later connects."""
+    def shut(self, seconds: float = SWEEP_SECONDS) -> None:
+        """Serve the peers in the queue, then close the listener; the kernel refuses later connects.
+
+        Args:
+            seconds: how long to go on taking peers out of the queue.
+        """
         self.stop_accepting()
         queue: list[tuple[int, SockAddr]] = []
-        deadline = Deadline(SWEEP_SECONDS)
+        deadline = Deadline(seconds)
         while not self.closed and not deadline.expired:
             try:
                 queue.append(self.socket._accept())
@@ -93,8 +102,8 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         """The next admitted peer; None ends this turn of gevent's loop."""
         if not self._waiting:
             return None
-        fd, sockaddr = self._waiting.popleft()
-        return self._socket_class(*self._kind, fileno=fd), sockaddr
+        fd, sockaddr, kind = self._waiting.popleft()
+        return self._socket_class(*kind, fileno=fd), sockaddr
 
     def do_handle(self, sock: socket.socket, sockaddr: SockAddr) -> None:
         """Give an accepted socket to the registry."""
@@ -144,7 +153,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
                 return taken + REFUSALS
             refusal = Refusal.FULL if is_full else admit(sockaddr)
             if refusal is None:
-                self._waiting.append((fd, sockaddr))
+                self._waiting.append((fd, sockaddr, self._kind))
                 slots -= 1
                 if not slots:
                     return taken + 1

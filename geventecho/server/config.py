@@ -22,6 +22,7 @@ class ServerConfig:
 
     Attributes:
         backlog: length asked for the accept queue; listen(2) clamps it to net.core.somaxconn.
+        unix_mode: permissions of the files of Unix sockets, such as 0o660; None leaves them to the umask.
         max_connections: open connections at once; more are accepted, counted and closed at once. 0 refuses all;
             None is the process's descriptor limit less 64.
         max_per_address: open connections of one address at once; an IPv6 address counts by its /64.
@@ -43,6 +44,7 @@ class ServerConfig:
     """
 
     backlog: int = 65535
+    unix_mode: int | None = None
     max_connections: int | None = None
     max_per_address: int | None = None
     connect_rate: float | None = None
@@ -66,6 +68,9 @@ class ServerConfig:
                 raise ConfigError(f"{name} is None; it cannot be switched off")
         _check_integer(self, "backlog", least=1)
         _check_integer(self, "max_connections", least=0)
+        _check_integer(self, "unix_mode", least=0)
+        if self.unix_mode is not None and self.unix_mode > 0o777:
+            raise ConfigError(f"unix_mode is {self.unix_mode:#o}; it must be permissions from 0 to 0o777")
         for name in ("max_per_address", "max_bytes", "max_rate", "min_rate"):
             _check_integer(self, name, least=1)
         if self.min_rate is not None and self.max_rate is not None and self.min_rate > self.max_rate:

@@ -13,7 +13,7 @@ from typing import Final
 from gevent import socket
 
 from geventecho import errors
-from geventecho.address import Address, canonical_ip, unsupported
+from geventecho.address import Address, canonical_ip
 from geventecho.net import never_linger
 from geventecho.server.socket_file import SocketFile
 
@@ -35,12 +35,15 @@ NOT_SENT: Final = 65536
 KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
 
-def listen(address: Address, *, backlog: int) -> tuple[socket.socket, Address, SocketFile | None]:
+def listen(
+    address: Address, *, backlog: int, unix_mode: int | None = None
+) -> tuple[socket.socket, Address, SocketFile | None]:
     """Open a listener, or adopt one for an `fd:N` target.
 
     Args:
         address: where; port 0 lets the kernel choose.
         backlog: length asked for the accept queue; listen(2) clamps it to net.core.somaxconn.
+        unix_mode: permissions of the file of a Unix socket; None leaves them to the umask.
 
     Returns:
         The listening socket, the address it is bound to, and the file to remove when it is closed.
@@ -48,8 +51,6 @@ def listen(address: Address, *, backlog: int) -> tuple[socket.socket, Address, S
     Raises:
         ListenError: in use, no permission, no such address, or not a listening socket.
     """
-    if reason := unsupported(address, to_listen=True):
-        raise errors.ListenError(reason, address=address, phase="listen")
     backlog, file = min(backlog, MOST_INT), None
     try:
         if address.scheme == "fd":
@@ -62,7 +63,7 @@ def listen(address: Address, *, backlog: int) -> tuple[socket.socket, Address, S
             if listener.family != socket.AF_UNIX:
                 _set_options(listener)
             elif address.scheme == "unix":
-                file = _bind_unix(listener, address, backlog)
+                file = _bind_unix(listener, address, backlog, unix_mode)
             listener.listen(backlog)
     except OSError as error:
         raise _listen_error(error, address) from error
@@ -114,9 +115,9 @@ def _bind_tcp(address: Address) -> socket.socket:
     return listener
 
 
-def _bind_unix(listener: socket.socket, address: Address, backlog: int) -> SocketFile | None:
+def _bind_unix(listener: socket.socket, address: Address, backlog: int, mode: int | None) -> SocketFile | None:
     if not address.path.startswith("@"):
-        return SocketFile.bind(listener, address.path, backlog)
+        return SocketFile.bind(listener, address.path, backlog, mode)
     listener.bind(address.sockaddr)  # a name without a file
     return None
 

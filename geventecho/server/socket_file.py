@@ -38,8 +38,10 @@ class SocketFile:
     identity: tuple[int, int]
 
     @classmethod
-    def bind(cls, listener: socket.socket, path: str, backlog: int) -> SocketFile:
+    def bind(cls, listener: socket.socket, path: str, backlog: int, mode: int | None = None) -> SocketFile:
         """Bind and listen. A file that a dead server left is replaced.
+
+        The file has its mode before anybody can connect. If anything fails after bind(2), it is removed.
 
         Raises:
             OSError: EADDRINUSE: a process listens there, or the file is no socket. Or bind(2) failed otherwise.
@@ -53,8 +55,15 @@ class SocketFile:
                     raise
                 Path(path).unlink(missing_ok=True)
                 listener.bind(path)
-            listener.listen(backlog)
-            return cls(path, _identity(path))
+            file = cls(path, _identity(path))
+            try:
+                if mode is not None:
+                    os.chmod(path, mode)
+                listener.listen(backlog)
+            except OSError:
+                file.remove()
+                raise
+            return file
 
     def remove(self) -> None:
         """Remove it before the listener is closed. A file that has taken its place is another server's, and stays.

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from gevent import socket, spawn
 from gevent.event import Event
@@ -18,23 +17,19 @@ from gevent.monkey import get_original
 
 from geventecho.address import DEFAULT_TARGET, Address, AddressLike, SockAddr
 from geventecho.errors import ConfigError, ListenError, ServerStateError
-from geventecho.net import descriptor_capacity, grow_descriptor_table
-from geventecho.server.acceptor import Acceptor
-from geventecho.server.admission import unexpected_effect
+from geventecho.net import descriptor_capacity
 from geventecho.server.config import ServerConfig
 from geventecho.server.connection import Connection, ConnectionInfo
 from geventecho.server.counted_socket import CountedSocket
 from geventecho.server.counters import Counters, Ending, Refusal
 from geventecho.server.deadlines import Deadlines
-from geventecho.server.describe import describe
 from geventecho.server.drain import Drain, StopReport
 from geventecho.server.echo import echo
 from geventecho.server.echo_in_hub import SharedBuffers, echo_in_hub
+from geventecho.server.endpoints import Endpoints
 from geventecho.server.handler import Handler, check_handler
 from geventecho.server.hooks import ServerHooks
-from geventecho.server.listener import ip_versions, listen
 from geventecho.server.registry import Registry
-from geventecho.server.socket_file import SocketFile
 
 if TYPE_CHECKING:
     import ssl
@@ -66,7 +61,8 @@ class TcpServer:
     `gevent.get_hub()` returned in the server's thread.
 
     Args:
-        address: a target; port 0 lets the kernel choose, and `address` tells.
+        address: a target, or a list of them; port 0 lets the kernel choose, and `address` tells. Limits and counters
+            are those of all together.
         handler: takes a gevent socket and the peer's sockaddr, as StreamServer's does. When it returns, the stream is
             ended in order and the socket closed; the socket must not outlive it. What it raises ends this connection
             alone. It is ended by `geventecho.Ended`, a GreenletExit.
@@ -84,7 +80,7 @@ class TcpServer:
 
     def __init__(
         self,
-        address: AddressLike,
+        address: AddressLike | Sequence[AddressLike],
         handler: Handler,
         *,
         config: ServerConfig | None = None,
@@ -96,7 +92,11 @@ class TcpServer:
         on_error: Callable[[BaseException], object] | None = None,
         **options: Any,
     ) -> None:
-        self._target = Address.of(address)
+        self._targets = [
+            Address.of(target) for target in (address if isinstance(address, list) else [cast(AddressLike, address)])
+        ]
+        if not self._targets:
+            raise ConfigError("the list of addresses is empty")
         check_handler(handler)
         self._handler = handler
         self.config = ServerConfig.of(config, options)
@@ -104,9 +104,8 @@ class TcpServer:
         self._hooks = ServerHooks(on_listening, on_connection, on_refuse, on_close, on_error)
         self._counters = Counters()
         self._registry = self._make_registry(0)
-        self._acceptor: Acceptor | None = None
-        self._address: Address | None = None
-        self._file: SocketFile | None = None
+        self._endpoints: Endpoints | None = None
+        self._addresses: tuple[Address, ...] = ()
         self._state = ServerState.NEW
         self._stop_requested = False
         self._closed = Event()
@@ -121,30 +120,28 @@ class TcpServer:
         """Listen and accept; on return connects succeed.
 
         Raises:
-            ListenError: the address is in use, not permitted, or not of this machine.
+            ListenError: an address is in use, not permitted, or not of this machine; the server listens nowhere then.
             ServerStateError: the server is listening or draining.
         """
         self._check_thread()
         if self._state in (ServerState.LISTENING, ServerState.DRAINING):
             raise ServerStateError(f"the server is {self._state.value}; stop() it before it is started again")
         try:
-            listener, self._address, self._file = listen(self._target, backlog=self.config.backlog)
+            self._endpoints = Endpoints(self._targets, self.config, scheme="tcp" if self._tls is None else "tls")
         except ListenError as error:
             self._hooks.call("error", error)
             raise
-        if self._tls is not None and self._address.scheme == "tcp":
-            self._address = replace(self._address, scheme="tls")
+        self._addresses = tuple(self._endpoints.addresses)
         limit = self.config.max_connections
         self._registry = self._make_registry(descriptor_capacity() if limit is None else limit)
-        grow_descriptor_table(listener, self._registry.max_connections)
-        self._acceptor = Acceptor(listener, self._registry, self._socket_class)
         self._stop_requested = False
         self._closed, self._thread = Event(), get_ident()
         self._state = ServerState.LISTENING
-        self._acceptor.start()
-        logger.info("listening on %s", self._address)
-        if text := unexpected_effect(self.config, ip_versions(listener)):
-            logger.warning("%s: %s", self._address, text)
+        self._endpoints.accept(self._registry, self._socket_class)
+        for address in self._addresses:
+            logger.info("listening on %s", address)
+        for text in self._endpoints.unexpected_effects():
+            logger.warning(text)
         self._hooks.call("listening", self)
 
     def serve_forever(self) -> StopReport:
@@ -176,18 +173,12 @@ class TcpServer:
             ServerStateError: another thread started the server.
         """
         self._check_thread()
-        acceptor = self._acceptor
-        if acceptor is None:
+        if self._endpoints is None:
             return
         self._drain = Drain(self._registry, self._counters, self._closed)
-        try:
-            if self._file is not None:
-                self._file.remove()  # while the listener is open: another file may get its inode later
-        except OSError as error:
-            logger.error("%s is no longer served, but its file stays: %s", self._target, describe(error))
-        acceptor.shut()
+        self._endpoints.shut()
+        self._endpoints = None
         self._registry.refusals.write()
-        self._acceptor = None
         self._state = ServerState.DRAINING
         self._registry_emptied()
 
@@ -246,8 +237,13 @@ class TcpServer:
 
     @property
     def address(self) -> Address | None:
-        """Where it listens, or last did; None before the first start()."""
-        return self._address
+        """Where it listens, or last did; the first of several; None before the first start()."""
+        return self._addresses[0] if self._addresses else None
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All addresses where it listens, or last did."""
+        return self._addresses
 
     @property
     def connections(self) -> list[ConnectionInfo]:
@@ -289,7 +285,8 @@ class TcpServer:
         self._tls.use(context)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.address or self._target} {self.state.value} {self.connection_count} open>"
+        where = ", ".join(map(str, self._addresses or self._targets))
+        return f"<{type(self).__name__} {where} {self.state.value} {self.connection_count} open>"
 
     def report_now(self) -> StopReport:
         """The report of a stop as it would be if the process ended at this moment."""
@@ -333,8 +330,10 @@ class TcpServer:
 
     def _make_tls(self, context: ssl.SSLContext | None) -> Tls | None:
         if context is None:
-            if self._target.scheme == "tls" or self.config.alpn is not None:
-                raise ConfigError(f"{self._target if self.config.alpn is None else 'alpn'} needs an ssl_context")
+            needs = ["alpn"] if self.config.alpn is not None else []
+            needs += [str(target) for target in self._targets if target.scheme == "tls"]
+            if needs:
+                raise ConfigError(f"{needs[0]} needs an ssl_context")
             return None
         from geventecho.server.tls import Tls  # noqa: PLC0415  # ssl is 4 MiB that a server without TLS does not need
 
@@ -355,7 +354,7 @@ class EchoServer(TcpServer):
     """A server that returns every byte it is sent: no greeting, no lines, no limit on length (RFC 862).
 
     Args:
-        address: a target; port 0 lets the kernel choose, and `address` tells.
+        address: a target, or a list of them; port 0 lets the kernel choose, and `address` tells.
         arguments: as for `TcpServer`, but for the handler.
 
     Attributes:
@@ -368,7 +367,7 @@ class EchoServer(TcpServer):
     _socket_class = socket.socket
     _echoes = True
 
-    def __init__(self, address: AddressLike = DEFAULT_TARGET, **arguments: Any) -> None:
+    def __init__(self, address: AddressLike | Sequence[AddressLike] = DEFAULT_TARGET, **arguments: Any) -> None:
         super().__init__(address, _no_handler, **arguments)
 
     def _handle(self, connection: Connection, deadlines: Deadlines) -> Ending:

@@ -9,6 +9,7 @@ import resource
 import socket as plain
 import struct
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,7 +66,7 @@ class Accepting:
 
     def __post_init__(self) -> None:
         listener, self.address, _ = listen(Address.parse("127.0.0.1:0"), backlog=self.backlog)
-        self.acceptor = Acceptor(listener, cast(Registry, self), socket.socket)
+        self.acceptor = Acceptor(listener, cast(Registry, self), socket.socket, deque())
         self.acceptor.start()
         self.listener = self.acceptor.socket = Flaky(self.acceptor.socket)
         self.closed = False

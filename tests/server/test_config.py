@@ -20,9 +20,9 @@ OPTIONAL_AMOUNTS = ["max_per_address", "max_bytes", "max_rate", "min_rate"]
 def test_the_defaults_are_the_documented_ones() -> None:
     assert DEFAULT_TARGET == "tcp://127.0.0.1:8090"
     assert dataclasses.asdict(ServerConfig()) == {
-        "backlog": 65535, "max_connections": None, "max_per_address": None, "connect_rate": None, "allow": None,
-        "deny": (), "idle_timeout": None, "first_byte_timeout": None, "lifetime": None, "max_bytes": None,
-        "max_rate": None, "min_rate": None, "write_stall": 60.0, "tls_handshake_timeout": 5.0,
+        "backlog": 65535, "unix_mode": None, "max_connections": None, "max_per_address": None, "connect_rate": None,
+        "allow": None, "deny": (), "idle_timeout": None, "first_byte_timeout": None, "lifetime": None,
+        "max_bytes": None, "max_rate": None, "min_rate": None, "write_stall": 60.0, "tls_handshake_timeout": 5.0,
         "alpn": None, "drain_idle": 1.0, "drain_timeout": 30.0,
     }  # fmt: skip
 

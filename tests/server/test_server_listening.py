@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import struct
 from pathlib import Path
+from typing import Any
 
+import gevent
 import pytest
 from gevent import socket
 
-from geventecho.errors import ListenError
+from geventecho.errors import ConfigError, ListenError
 from geventecho.net import linger_time
 from geventecho.server.tcp_server import EchoServer, ServerState
-from tests.support.servers import assert_adds_up, dial, echo_server, ping, read_to_end, running
+from tests.support.servers import assert_adds_up, connect_to, dial, echo_server, ping, read_to_end, running
+from tests.support.timing import wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -113,3 +117,99 @@ def test_the_so_linger_of_an_inherited_listener_holds_nobody_up() -> None:
             ping(client)
             (connection,) = server._registry.open
             assert not linger_time(connection.sock)
+
+
+# Several --------------------------------------------------------------------------------------------------------------
+
+
+def test_one_server_listens_in_several_places(tmp_path: Path) -> None:
+    path = tmp_path / "echo.sock"
+    server = EchoServer(["127.0.0.1:0", "[::1]:0", f"unix:{path}", f"unix:@geventecho-several-{os.getpid()}"])
+    for _ in range(2):
+        with running(server):
+            assert [address.scheme for address in server.addresses] == ["tcp", "tcp", "unix", "unix"]
+            assert server.address == server.addresses[0]
+            clients = [connect_to(address) for address in server.addresses]
+            for client in clients:
+                ping(client)
+            assert server.connection_count == 4
+            for client in clients:
+                client.close()
+        assert not path.exists()
+        for address in server.addresses:
+            with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+                connect_to(address)
+    assert server.counters["accepted"] == 8
+    assert_adds_up(server.counters)
+
+
+def test_they_share_the_limit_on_connections() -> None:
+    with running(EchoServer(["127.0.0.1:0", "127.0.0.1:0"], max_connections=5)) as server:
+        clients = [connect_to(address) for _ in range(20) for address in server.addresses]
+        wait_until(lambda: server.counters["accepted"] == 40)
+        assert server.connection_count == server.counters["peak"] == 5
+        assert server.counters["refused_full"] == 35
+        for client in clients:
+            client.close()
+        wait_until(lambda: not server.connection_count)
+        assert_adds_up(server.counters)
+
+
+def test_who_is_queued_at_any_of_them_is_served_at_the_end() -> None:
+    server = EchoServer(["127.0.0.1:0", "[::1]:0"])
+    server.start()
+    clients = [connect_to(address) for _ in range(5) for address in server.addresses]
+    stopping = gevent.spawn(server.stop)
+    for client in clients:
+        ping(client)
+        client.close()
+    assert stopping.get().drained == 10
+
+
+def test_one_that_fails_is_named_and_none_of_the_others_stays(tmp_path: Path) -> None:
+    errors: list[BaseException] = []
+    path = tmp_path / "echo.sock"
+    with echo_server() as busy, socket.socket() as free:
+        assert busy.address is not None
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        targets: list[Any] = [f"127.0.0.1:{port}", f"unix:{path}", busy.address, "[::1]:0"]
+        server = EchoServer(targets, on_error=errors.append)
+        with pytest.raises(ListenError, match="another process has this address") as caught:
+            server.start()
+        assert caught.value.address == busy.address
+        assert errors == [caught.value]
+        assert server.state is ServerState.NEW
+        assert not path.exists()
+        with running(EchoServer(f"127.0.0.1:{port}")):
+            pass
+    with running(server):
+        assert path.exists()
+
+
+def test_two_of_its_own_that_exclude_each_other() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(ListenError, match=rf"this server has the port already, by tcp://\[::\]:{port}; \[::\] takes"):
+        EchoServer([f"[::]:{port}", f"0.0.0.0:{port}"]).start()
+
+
+def test_a_list_without_addresses() -> None:
+    with pytest.raises(ConfigError, match="the list of addresses is empty"):
+        EchoServer([])
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o666, 0o770])
+def test_the_mode_of_a_unix_socket(mode: int, tmp_path: Path) -> None:
+    path = tmp_path / "echo.sock"
+    with running(EchoServer(f"unix:{path}", unix_mode=mode)) as server, dial(server) as client:
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+        ping(client)
+
+
+@pytest.mark.parametrize("mode", [-1, 0o1000, 1.5, "660", True])
+def test_what_is_no_mode(mode: object) -> None:
+    with pytest.raises(ConfigError, match="unix_mode"):
+        EchoServer(unix_mode=mode)

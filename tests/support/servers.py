@@ -44,10 +44,11 @@ def echo_server(**options: Any) -> contextlib.AbstractContextManager[EchoServer]
 def dial(server: TcpServer) -> socket.socket:
     """A cooperative client of a server in this process; each wait of its fails after PATIENCE."""
     assert server.address is not None
-    return _connected(server.address)
+    return connect_to(server.address)
 
 
-def _connected(address: Address) -> socket.socket:
+def connect_to(address: Address) -> socket.socket:
+    """A cooperative client; each wait of its fails after PATIENCE."""
     sock = socket.socket(address.family or socket.AF_INET, socket.SOCK_STREAM)
     sock.settimeout(PATIENCE)
     try:
@@ -181,7 +182,7 @@ class Process:
     def connect(self) -> socket.socket:
         """A cooperative client; each wait of its fails after PATIENCE."""
         address = self.address
-        return _connected(address)
+        return connect_to(address)
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.popen.send_signal(number)

@@ -9,7 +9,7 @@ from unittest import mock
 import gevent
 
 from geventecho.cli import main
-from geventecho.server import tcp_server
+from geventecho.server import endpoints
 
 
 def slow(*_: object, **__: object) -> None:
@@ -19,5 +19,5 @@ def slow(*_: object, **__: object) -> None:
 
 if __name__ == "__main__":
     sys.argv[1:] = ["serve"]
-    with mock.patch.object(tcp_server, "listen", slow):
+    with mock.patch.object(endpoints, "listen", slow):
         sys.exit(main())

@@ -1,0 +1,124 @@
+"""`geventecho serve` in several places, and on sockets that systemd passes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from geventecho.address import Address
+from tests.support.commands import command, usage_error
+from tests.support.servers import Process, connect_to, ping, serve
+from tests.support.timing import wait_until
+
+ACTIVATE = """
+import fcntl, json, os, sys
+fds, names = json.loads(sys.argv[1])
+spare = [fcntl.fcntl(fd, fcntl.F_DUPFD, 100) for fd in fds]
+for number, fd in enumerate(spare):
+    os.dup2(fd, 3 + number)
+for name, value in names.items():
+    os.environ[name] = value.replace("PID", str(os.getpid()))
+os.execv(sys.executable, [sys.executable, "-m", "geventecho", "serve", *sys.argv[2:]])
+"""
+"""Does what systemd does: sockets from 3 on, and names in the environment."""
+
+
+def activated(sockets: list[socket.socket], *options: str, pid: str = "PID", count: str | None = None) -> Process:
+    fds = [sock.fileno() for sock in sockets]
+    names = {"LISTEN_PID": pid, "LISTEN_FDS": str(len(fds)) if count is None else count}
+    return Process("-c", ACTIVATE, json.dumps([fds, names]), *options, pass_fds=fds)
+
+
+def echo_at(target: str) -> None:
+    with connect_to(Address.parse(target)) as client:
+        ping(client)
+
+
+def targets(server: Process, count: int) -> list[str]:
+    """All that it says it listens on."""
+    wait_until(lambda: len(server.lines) >= count)
+    assert server.lines[count - 1].startswith("capacity ")
+    return [server.target, *(line.removeprefix("listening on ") for line in server.lines[: count - 1])]
+
+
+def test_several_places_and_the_mode_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "echo.sock"
+    options = ["--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--listen", f"unix:{path}", "--unix-mode", "0640"]
+    with serve(*options) as server:
+        found = targets(server, 3)
+        assert found[2] == f"unix:{path}"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+        for target in found:
+            echo_at(target)
+        assert server.stop_and_count()["accepted"] == 3
+    assert not path.exists()
+
+
+def test_several_places_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "serve.conf"
+    file.write_text("listen = [127.0.0.1:0, [::1]:0]\n")
+    with serve("--config", str(file), "--listen", "127.0.0.1:0", "--listen", "[::1]:0") as server:
+        assert len(targets(server, 2)) == 2
+
+
+def test_one_that_fails_is_named_and_nothing_is_announced(tmp_path: Path) -> None:
+    path = tmp_path / "echo.sock"
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        target = f"tcp://127.0.0.1:{busy.getsockname()[1]}"
+        done = command(["serve", "--listen", f"unix:{path}", "--listen", target])
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert done.stderr.decode().startswith(f"geventecho serve: listen {target}: another process has this address")
+    assert len(done.stderr.splitlines()) == 1
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("mode", ["888", "1777", "rw", ""])
+def test_what_is_no_mode(mode: str) -> None:
+    error = usage_error("serve", "--port", "0", "--unix-mode", mode)
+    assert error.startswith(f"argument --unix-mode: {mode!r} is not a mode")
+
+
+# systemd --------------------------------------------------------------------------------------------------------------
+
+
+def test_it_takes_the_sockets_that_systemd_passes(tmp_path: Path) -> None:
+    path = tmp_path / "echo.sock"
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.socket(socket.AF_UNIX) as second:
+        second.bind(str(path))
+        second.listen()
+        with activated([first, second]) as server:
+            found = targets(server, 2)
+            assert found == [f"tcp://127.0.0.1:{first.getsockname()[1]}", f"unix:{path}"]
+            for target in found:
+                echo_at(target)
+            assert server.stop() == 0
+        assert path.exists()  # it is systemd's
+
+
+def test_sockets_for_another_process_are_left_alone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock, activated([sock], "--port", "0", pid="1") as server:
+        assert server.target != f"tcp://127.0.0.1:{sock.getsockname()[1]}"
+        echo_at(server.target)
+        assert not server.errors
+
+
+def test_a_place_that_is_given_wins_and_a_warning_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock, activated([sock], "127.0.0.1:0") as server:
+        assert server.target != f"tcp://127.0.0.1:{sock.getsockname()[1]}"
+        wait_until(lambda: "1 sockets that systemd passed have no listener" in server.errors)
+
+
+def test_a_socket_that_is_none_is_named() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock, pytest.raises(AssertionError, match=r"listen fd:3: .*stream"):
+        activated([sock])
+
+
+def test_a_number_of_sockets_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "many"}
+    assert usage_error("serve", names=names) == "LISTEN_FDS is 'many'; it must be a number of sockets"
