@@ -71,18 +71,20 @@ def milliseconds(microseconds: float) -> str:
     if microseconds >= 1e7:
         return f"{microseconds / 1e6:.0f}s" if microseconds >= 999.5e6 else f"{microseconds / 1e6:.3g}s"
     in_ms = microseconds / 1000
-    if in_ms >= 99.95:  # which `g` would write as "100."
-        return f"{in_ms:.0f}"
-    return f"{in_ms:#.3g}" if in_ms >= 0.1 else f"{in_ms:.3f}"
+    return _three(in_ms) if in_ms >= 0.1 else f"{in_ms:.3f}"
 
 
 def byte_count(number: float) -> str:
-    """Three significant digits, with a decimal unit."""
+    """Three significant digits, with a decimal unit; whole bytes."""
     power = 0
     while number >= 999.5 and power < len(UNITS) - 1:
         number /= 1000
         power += 1
-    return f"{number:.3g} {UNITS[power]}"
+    return f"{_three(number) if power else f'{number:.0f}'} {UNITS[power]}"
+
+
+def _three(number: float) -> str:
+    return f"{number:.0f}" if number >= 99.95 else f"{number:#.3g}"  # which has "100." for 99.96
 
 
 def _width(character: str) -> int:

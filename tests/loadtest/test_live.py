@@ -74,7 +74,8 @@ def test_a_killed_process_costs_a_warning_and_ctrl_c_is_not_for_it(tmp_path: Pat
         wait_until(lambda: seen(tmp_path)["account"]["ok"] > before, PATIENCE, "it goes on")
         process.kill()
         run.wait_for_log("there are no more live figures")
-        wait_until(lambda: seen(tmp_path)["state"] == "starting", PATIENCE, "no old figures")
+        wait_until(lambda: "verdict" not in seen(tmp_path), PATIENCE, "no old figures")
+        assert seen(tmp_path)["state"] == "running"
         assert not process.is_running(), "it is no zombie"
         run.signal_group(signal.SIGINT)
         assert run.wait() == 0, run.log

@@ -7,12 +7,12 @@ import random
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from geventecho.results import ASSETS, asset, page, report, table
-from geventecho.results.cells import milliseconds
+from geventecho.results import ASSETS, asset, byte_count, milliseconds, page, report, table
 from geventecho.results.evidence import is_setup
 from tests.results.samples import START, block, result, row
 
@@ -95,11 +95,24 @@ def test_times_are_written_as_on_the_console(tmp_path: Path) -> None:
         99_960.0,
     ]
     times += [999_499_000.0, 999_500_000.0, 999_960_000.0, 9_999_600.0]
-    script = tmp_path / "times.js"
+    check_texts(tmp_path, "time", times, milliseconds)
+
+
+@needs_node
+def test_bytes_are_written_as_in_the_tab(tmp_path: Path) -> None:
+    generator = random.Random(5)
+    numbers = [10 ** generator.uniform(-1, 15) for _ in range(5000)]
+    numbers += [0, 1, 2.5, 3.5, 999, 999.4, 999.5, 1000, 7700, 99_940, 99_950, 99_960, 999_499, 999_500, 1e15, 1e16]
+    check_texts(tmp_path, "bytes", numbers, byte_count)
+
+
+def check_texts(folder: Path, name: str, numbers: list[float], expected: Callable[[float], str]) -> None:
+    """A function of numbers.js writes each number as one of Python does."""
+    script = folder / "texts.js"
     script.write_text(
         f"globalThis.window = {{}}; require({str(FOLDER / 'numbers.js')!r});"
-        f"console.log(JSON.stringify({json.dumps(times)}.map(window.TcpNumbers.time)))"
+        f"console.log(JSON.stringify({json.dumps(numbers)}.map(window.TcpNumbers.{name})))"
     )
     written = json.loads(node(str(script)))
-    found = {time: (text, milliseconds(time)) for time, text in zip(times, written, strict=True)}
-    assert {time: pair for time, pair in found.items() if pair[0] != pair[1]} == {}
+    found = {number: (text, expected(number)) for number, text in zip(numbers, written, strict=True)}
+    assert {number: pair for number, pair in found.items() if pair[0] != pair[1]} == {}

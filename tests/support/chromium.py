@@ -45,9 +45,10 @@ def chromium() -> Iterator[Browser]:
 
 
 def complaints_of(page: Page) -> list[str]:
-    """The list to which the page's errors will be added, those on its console too."""
+    """The list to which the page's errors will be added, those on its console and answers such as 404 too."""
     found: list[str] = []
     page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: found.append(str(error)))
+    page.on("response", lambda answer: found.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None)
     page.set_default_timeout(PATIENCE * 1000)
     return found

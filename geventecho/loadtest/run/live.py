@@ -239,7 +239,8 @@ class Live:
         elif timeline.ended is not None:
             state = "stopping"
         else:
-            state = "running" if self._encoded else "starting"
+            is_lost = self._process is not None and not self._process.is_alive
+            state = "running" if self._encoded or is_lost else "starting"
         run_time = options_of(self._environment).get("run_time")
         left = run_time - elapsed if isinstance(run_time, int | float) and timeline.ended is None else None
         return {
@@ -262,8 +263,8 @@ def live_json(environment: Environment, row: str | None = None) -> bytes:
 
     It has the keys of `Result`, and `state` ("ready": there was no test yet; "starting", "running", "stopping",
     "stopped"), `elapsed_s`, `left_s` (None without a run time) and `now`: the last point of each column of the run's
-    series. While there is no result it has only `schema` and these without `now`: before the first one of a test, and
-    after the process that makes them has died.
+    series. While there is no result it has only `schema` and these without `now`: before the first one of a test, and,
+    with the state "running", after the process that makes them has died.
 
     Args:
         environment: Locust's, after `install`.

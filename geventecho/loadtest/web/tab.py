@@ -23,7 +23,13 @@ KEY: Final = "tcp"
 INDEX: Final = "locust.index"
 STATS: Final = "locust.request_stats"
 """The route that the main page asks every two seconds."""
-LINK: Final = f"""<script>
+LINK: Final = f"""<style>
+/* The texts of a peer have no spaces: they would push the percentiles out of sight. */
+table:has(a.tcp) :is(td, th) {{ padding: 0.4rem 0.6rem; white-space: nowrap; }}
+table:has(a.tcp) td:nth-child(-n+3) {{ min-width: 7rem; white-space: normal; overflow-wrap: anywhere; }}
+table:has(a.tcp) td:nth-child(3) {{ min-width: 15rem; }}
+</style>
+<script>
 // A tab holds text alone. This adds a link to the live page, in a cell that stays Locust's own.
 new MutationObserver(() => {{
   for (const cell of document.querySelectorAll("td")) {{

@@ -47,7 +47,8 @@ def lines(live: Json | None, address: str) -> Iterator[Line]:
         yield _line("verdict", "reason", reason)
     for worker in live["workers"]:
         verdict = worker["verdict"]
-        judged = "; ".join([verdict["status"], *verdict["reasons"]])
+        reasons = verdict["reasons"] if len(live["workers"]) > 1 else ()  # those of the run are its own
+        judged = "; ".join([verdict["status"], *reasons])
         yield _line("worker", "", f"{worker['id']}, {per_second(worker['rate'])} good/s: {judged}")
 
 

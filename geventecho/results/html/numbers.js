@@ -50,13 +50,13 @@ window.TcpNumbers = (() => {
       number /= 1000;
       unit += 1;
     }
-    return `${unit ? three(number) : Math.round(number)} ${["B", "kB", "MB", "GB", "TB"][unit]}`;
+    return `${unit ? three(number) : fixed(number, 0)} ${["B", "kB", "MB", "GB", "TB"][unit]}`;
   }
 
   function share(part) {
     if (part === null) return NONE;
     const percent = part * 100;
-    return `${percent && percent < 0.1 ? Number(percent.toPrecision(1)) : percent.toFixed(1)}%`;
+    return `${percent && percent < 0.1 ? Number(percent.toPrecision(1)) : fixed(percent, 1)}%`;
   }
 
   // A span of seconds, such as "1 min 5 s".

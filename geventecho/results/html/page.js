@@ -142,7 +142,7 @@
 
   function noticeOf(value) {
     const isLate = value.state === "starting" && value.elapsed_s > LONGEST_START_S;
-    return isLate ? NO_FIGURES : NOTICES[value.state] ?? NOTHING;
+    return isLate || (value.state === "running" && !value.verdict) ? NO_FIGURES : NOTICES[value.state] ?? NOTHING;
   }
 
   function showLive(value) {

@@ -250,7 +250,7 @@ window.TcpTables = (() => {
   // One worker has the reasons of the run.
   function statusCell(verdict, isOnly) {
     const tone = statusTone(verdict.status);
-    const note = isOnly ? "" : verdict.reasons.join("\n");
+    const note = isOnly ? "" : verdict.reasons.map((reason) => `\u2022 ${reason}`).join("\n");
     return { text: `${symbolOf(verdict)} ${statusText(verdict)}`, note, tone: `${note ? "wide" : "words"} ${tone}` };
   }
 
