@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.locust_script import run_script
+from tests.support.timing import SCALE
 
 
 def test_a_process_that_is_stopped_says_so() -> None:
@@ -35,6 +36,15 @@ def test_the_counts_of_each_second() -> None:
     }
     assert samples[-1]["in_flight"] == 100 + turns
     assert {(sample["users"], sample["pausing"]) for sample in samples} == {(7, 5)}
+
+
+def test_a_worker_that_did_not_hear_the_start_of_its_test_is_sampled_from_its_next_report_on() -> None:
+    """It came late, and had users before it listened. All that they did by then is counted."""
+    samples = run_script("health.unheard_start")
+    assert sum(sample["connects"] for sample in samples) == 3
+    assert sum(sample["started"] for sample in samples) == 5
+    assert sum(sample["span"] for sample in samples) < 0.2 * SCALE
+    assert samples[-1]["users"] == 3
 
 
 @pytest.mark.alone

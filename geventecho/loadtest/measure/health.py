@@ -45,13 +45,19 @@ class Health:
         self._users = users
         self._samples: list[HealthSecond] = []
         self._timer: InstantTimer | None = None
+        self._counts = self._counters()
+        self._is_new = True
 
     def start(self) -> None:
         """Begin to sample, anew."""
         self.stop()
         self._samples.clear()
-        self._processor = Processor()
         self._counts = self._counters()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._is_new = False
+        self._processor = Processor()
         self._begun = self._next = perf_counter()
         self._asleep = _asleep()
         self._second = second_of(time.perf_counter_ns())
@@ -69,6 +75,9 @@ class Health:
 
     def take(self) -> list[list[Any]]:
         """Return the samples since the last call and forget them: lists of numbers, see `HealthSecond`."""
+        if self._is_new and self._users():
+            # The master gives users to a worker that comes late at once: it may not have heard its test's start.
+            self._begin()
         taken = [list(astuple(sample)) for sample in self._samples]
         self._samples.clear()
         return taken

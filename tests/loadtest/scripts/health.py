@@ -69,6 +69,21 @@ def counted() -> list[dict[str, Any]]:
     return samples
 
 
+def unheard_start() -> list[dict[str, Any]]:
+    """Users begin, and their test's start was not heard."""
+    account, users = Account(), [0]
+    health = Health(account, lambda: users[0])
+    assert health.take() == []
+    gevent.sleep(0.1)
+    assert health.take() == []
+    users[0], account.started, account.connects = 3, 5, 3
+    assert health.take() == []
+    gevent.sleep(0.1)
+    health.stop()
+    users[0] = 0
+    return sampled(health)
+
+
 def beside_a_hog() -> dict[str, Any]:
     """This process never rests, and another one shares its core."""
     core = min(os.sched_getaffinity(0))
