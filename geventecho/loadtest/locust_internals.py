@@ -17,7 +17,6 @@ missing                                                 then
 `last_received_spawn_timestamp`, `spawning_greenlet`    users that a ramp-up starts after the last report are not in it
 `MasterRunner.clients`                                  a lost worker is waited for as long as a slow one; no worker
                                                         follows `--tcp-arrival-rate`, and an error says so
-`WorkerNode.heartbeat`                                  a lost worker is seen some seconds later in a running test
 `get_worker_index`                                      a lost worker is named by its id alone
 `default_args_dict`                                     each order to spawn users holds a worker for 0.2 seconds
 `master_host`, `master_port`                            a master that is busy for 7 seconds is taken for a dead one
@@ -243,12 +242,6 @@ def is_missing(runner: MasterRunner, worker: str) -> bool:
     """Whether a worker sends no heartbeats, as far as Locust knows."""
     clients = getattr(runner, "clients", None)
     return clients is not None and (worker not in clients or clients[worker].state == "missing")
-
-
-def is_silent(runner: MasterRunner, worker: str) -> bool:
-    """Whether a worker has sent no heartbeat for two seconds or more. Locust calls it missing some seconds later."""
-    clients = getattr(runner, "clients", {})
-    return is_missing(runner, worker) or (worker in clients and getattr(clients[worker], "heartbeat", 1) <= 0)
 
 
 def master_address(runner: WorkerRunner) -> tuple[str, int] | None:

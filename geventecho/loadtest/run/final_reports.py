@@ -19,7 +19,6 @@ from geventecho.loadtest.locust_internals import (
     forget_spawn_orders,
     ignore_spawn_orders,
     is_missing,
-    is_silent,
     kill_spawning,
     participants,
 )
@@ -35,6 +34,9 @@ RESUME: Final = "geventecho_resume"
 # be dead or only slow.
 PATIENCE: Final = 30.0
 PATIENCE_WITH_MISSING: Final = 5.0
+SILENCE: Final = 2.5
+"""Seconds without a heartbeat, of which one comes each second, until a running test shows that a worker is lost. Locust
+calls it missing some seconds later."""
 LOST: Final = "was lost: no heartbeat"
 
 
@@ -83,11 +85,13 @@ class MasterReports:
         self._ready: set[str] = set()  # have this plugin, and a TcpUser
         self._expected: set[str] = set()
         self._drained: set[str] = set()
+        self._heard: dict[str, float] = {}
         self._lacking: dict[str, str] | None = {}
         events = runner.environment.events
         runner.register_message(READY, self.on_ready)
         runner.register_message(DRAINED, self.on_drained)
         events.worker_connect.add_listener(self.on_worker_connect)
+        events.heartbeat_sent.add_listener(self.on_heartbeat)
         events.test_start.add_listener(self.on_test_start)
         events.test_stopping.add_listener(self.on_test_stopping)
 
@@ -99,7 +103,7 @@ class MasterReports:
         if self._lacking is not None:
             return self._lacking
         waited_for = (self._expected & self._ready) - self._drained
-        return {worker: LOST for worker in sorted(waited_for) if is_silent(self._runner, worker)}
+        return {worker: LOST for worker in sorted(waited_for) if self._is_silent(worker)}
 
     def on_ready(self, msg: Any, **_: Any) -> None:
         """A worker is there, and will answer."""
@@ -108,6 +112,10 @@ class MasterReports:
     def on_drained(self, msg: Any, **_: Any) -> None:
         """A worker's answer; its report came before it."""
         self._drained.add(msg.node_id)
+
+    def on_heartbeat(self, client_id: str, **_: Any) -> None:
+        """A worker's heartbeat has come, and was answered."""
+        self._heard[client_id] = time.monotonic()
 
     def on_worker_connect(self, client_id: str, **_: Any) -> None:
         """A worker came, or came back. Locust gives it users at once if a test is running."""
@@ -134,6 +142,10 @@ class MasterReports:
                 break
             gevent.sleep(0.01)
         self._lacking = {worker: self._why(worker) for worker in sorted(self._expected - self._drained)}
+
+    def _is_silent(self, worker: str) -> bool:
+        now = time.monotonic()
+        return is_missing(self._runner, worker) or now - self._heard.get(worker, now) > SILENCE
 
     def _why(self, worker: str) -> str:
         if worker not in self._ready:
