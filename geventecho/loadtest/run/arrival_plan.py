@@ -17,6 +17,7 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 from geventecho.errors import ConfigError
 from geventecho.loadtest.locust_internals import has_task_loop, participants
 from geventecho.loadtest.measure import Arrivals, seconds_now, stages_after
+from geventecho.loadtest.run.shared_seconds import CLOCKS_APART
 from geventecho.loadtest.settings import PLAN_TYPES, Settings, given, option_check, options_of
 from geventecho.loadtest.users import TcpUser, planner_of
 
@@ -140,7 +141,10 @@ class ArrivalPlan:
             self._planner.stop()
             return
         arrivals = Arrivals(plan["stages"], plan["kind"], plan["seed"])
-        start = time.perf_counter() + plan["start"] - seconds_now()
+        ahead = plan["start"] - seconds_now()
+        if abs(ahead) > CLOCKS_APART:
+            ahead = 0.0  # the plan was sent when it began
+        start = time.perf_counter() + ahead
         instants = arrivals.instants(plan["worker"], plan["workers"])
         self._planner.follow(start, instants, self._max_lateness())
 

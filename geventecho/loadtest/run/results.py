@@ -27,7 +27,7 @@ from geventecho.loadtest.run.description import argv_of, command_of, failures_in
 from geventecho.loadtest.run.gathering import Gathering
 from geventecho.loadtest.run.live import Live
 from geventecho.loadtest.run.result_files import write_result_files
-from geventecho.loadtest.run.shared_seconds import SharedSeconds
+from geventecho.loadtest.run.shared_seconds import CLOCKS_APART, SharedSeconds
 from geventecho.loadtest.settings import gates_of, given, options_of
 from geventecho.results import Block, Collection, Facts, Result, RowKey
 
@@ -37,8 +37,6 @@ __all__ = ["Results", "WorkerResults", "result_of"]
 BLOCKS: Final = "geventecho_blocks"
 HEALTH: Final = "geventecho_health"
 CLOCK: Final = "geventecho_clock"
-CLOCKS_APART: Final = 5.0
-"""Seconds that a worker's clock may differ from the master's. Beyond that its seconds are moved."""
 LOCAL: Final = "local"
 """The id of the only process."""
 

@@ -9,8 +9,10 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from geventecho.loadtest.measure import SECONDS
 
-__all__ = ["SharedSeconds"]
+__all__ = ["CLOCKS_APART", "SharedSeconds"]
 
+CLOCKS_APART: Final = 5.0
+"""Seconds that a worker's clock may differ from the master's, or a message may take. Beyond that the clocks differ."""
 START: Final = "geventecho_start"
 """The master's message to a worker: when the test began. A worker asks for it with the same."""
 WALL: Final = "wall_ns"
