@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import pytest
-
+from tests.support.missing import skip
 from tests.support.timing import PATIENCE
 
 if TYPE_CHECKING:
@@ -22,22 +20,15 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
-def without_a_browser(reason: str) -> None:
-    """Skip; but where everything was installed for this test, a skip would hide that it no longer runs."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Start it; or skip the test."""
     if shutil.which(CHROMIUM) is None:
-        without_a_browser(f"there is no {CHROMIUM}")
+        skip(f"there is no {CHROMIUM}")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
-        without_a_browser(str(error))
+        skip(str(error))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser

@@ -1,4 +1,7 @@
-"""Serves until the end of its standard input, then prints its counters and its most connections at once, as JSON."""
+"""Serves at the address in its argument until the end of its standard input.
+
+Then it prints its counters and its most connections at once, as JSON.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from geventecho.server import EchoServer
 
 def main() -> None:
     raise_descriptor_limit()
-    server = EchoServer(("127.0.0.1", 0))
+    server = EchoServer((sys.argv[1], 0))
     server.start()
     print(server.address, flush=True)
     peak = 0

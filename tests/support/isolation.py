@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,8 @@ def isolate(name: str, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        env={name: text for name, text in os.environ.items() if name.startswith("GEVENTECHO_TEST_")}
+        | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
         timeout=150,
         cwd=ROOT,
     )

@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -64,6 +64,7 @@ class LocustRun:
         master_port: where the workers find the master; a free one when left out.
         descriptors: a soft limit to start with, as `ulimit -Sn` sets it.
         without: a name that this run's Locust lacks, see renamed_locust.py.
+        prefix: words before the command: another one that starts it.
         extra: environment variables.
 
     Attributes:
@@ -82,6 +83,7 @@ class LocustRun:
         master_port: int | None = None,
         descriptors: int | None = None,
         without: str | None = None,
+        prefix: Sequence[str] = (),
         extra: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
@@ -101,7 +103,7 @@ class LocustRun:
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 [
-                    sys.executable, *renamed, "-m", module, "-f", str(locustfile), *arguments,
+                    *prefix, sys.executable, *renamed, "-m", module, "-f", str(locustfile), *arguments,
                     "--web-port", str(self.port),
                     "--master-port", str(self.master_port), "--master-bind-port", str(self.master_port),
                 ],
@@ -267,10 +269,14 @@ class ServerProcess:
 
 
 class EchoServerProcess(ServerProcess):
-    """`EchoServer`; `counters` and `peak` (connections at once) are there after the block."""
+    """`EchoServer`; `counters` and `peak` (connections at once) are there after the block.
 
-    def __init__(self) -> None:
-        super().__init__("tests.support.echo_server_process")
+    Args:
+        host: where it listens.
+    """
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        super().__init__("tests.support.echo_server_process", host)
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)

@@ -1,0 +1,76 @@
+"""Other machines, for a program that runs in a network namespace of its own (see isolation.py)."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+
+__all__ = ["HERE", "Machine", "machines"]
+
+HERE = "10.77.0.1"
+"""The address of this machine, for all others."""
+HOST_NAME = "/proc/sys/kernel/hostname"
+
+
+class Machine:
+    """A network namespace with a link to this one, and a host name.
+
+    It has no name. It lives as long as a process that ends with its standard input, so it ends with us, however we end.
+
+    Args:
+        number: of this machine, from 1.
+
+    Attributes:
+        name: of the host.
+        prefix: the words before a command that shall run there.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.name = f"machine{number}"
+        self._link = f"far{number}"
+        self._holder = subprocess.Popen(
+            ["unshare", "-n", "-u", "sh", "-c", f"echo {self.name} > {HOST_NAME} && echo ready && exec cat"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == b"ready\n"
+        pid = str(self._holder.pid)
+        self.prefix = ("nsenter", "-t", pid, "-n", "-u")
+        near, there = f"10.77.{number}.1", f"10.77.{number}.2"
+        run("ip", "link", "add", self._link, "type", "veth", "peer", "name", "near", "netns", pid)
+        run("ip", "address", "add", f"{near}/24", "dev", self._link)
+        run("ip", "link", "set", self._link, "up")
+        run(*self.prefix, "ip", "link", "set", "lo", "up")
+        run(*self.prefix, "ip", "address", "add", f"{there}/24", "dev", "near")
+        run(*self.prefix, "ip", "link", "set", "near", "up")
+        run(*self.prefix, "ip", "route", "add", "default", "via", near)
+
+    def cut(self) -> None:
+        """Let nothing pass in either direction, as if a cable had been pulled out on the way."""
+        run("ip", "link", "set", self._link, "down")
+
+    def mend(self) -> None:
+        """Take that back."""
+        run("ip", "link", "set", self._link, "up")
+
+    def end(self) -> None:
+        """End the namespace, and the link with it, once no process of it is left."""
+        self._holder.communicate()
+
+
+@contextlib.contextmanager
+def machines(number: int) -> Iterator[list[Machine]]:
+    """So many other machines. They reach this one, and nothing else."""
+    run("ip", "link", "set", "lo", "up")
+    run("ip", "address", "add", f"{HERE}/32", "dev", "lo")
+    with contextlib.ExitStack() as stack:
+        made = []
+        for index in range(number):
+            made.append(Machine(index + 1))
+            stack.callback(made[-1].end)
+        yield made
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True)
