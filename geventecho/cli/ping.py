@@ -14,6 +14,7 @@ from geventecho.address import DEFAULT_TARGET, Address
 from geventecho.cli.arguments import add_command
 from geventecho.cli.standard_io import Output, encoding_of
 from geventecho.client import DEFAULT_SIZE, MAX_SIZE, SAMPLES_NEEDED, Ping, Summary, pings
+from geventecho.net import PROXY_VERSIONS
 from geventecho.options import limit, seconds, seconds_above_zero, whole_number
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ def add_to(commands: Commands) -> None:
         "-w", "--deadline", metavar="SECONDS", type=limit,
         help="end the whole run after this long (default: none)",
     )  # fmt: skip
+    parser.add_argument(
+        "--proxy-protocol", choices=PROXY_VERSIONS,
+        help="begin each connection with a PROXY header of this version, which names this end as the client",
+    )  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="print only the summary at the end")
     parser.add_argument("--json", action="store_true", help="print JSON lines, see below")
 
@@ -105,6 +110,7 @@ def run(options: argparse.Namespace) -> int:
         size=options.size,
         timeout=options.timeout,
         deadline=options.deadline,
+        proxy_protocol=options.proxy_protocol,
     )
     output = Output()
     encoding = encoding_of(sys.stdout)

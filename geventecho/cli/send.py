@@ -17,6 +17,7 @@ from geventecho.cli.standard_io import Output, chunks_of
 from geventecho.client import Client, check_target, connect
 from geventecho.errors import AddressError, GeventechoError, NetworkError, ReplyTooLong, UnexpectedReply
 from geventecho.framing import DEFAULT_MAX_SIZE, LARGEST, Framing
+from geventecho.net import PROXY_VERSIONS
 from geventecho.options import (
     ENCODINGS,
     ENDS,
@@ -86,6 +87,10 @@ def add_to(commands: Commands) -> None:
         help="to connect; then give up when nothing has moved either way for this long, not counting the time spent "
         "waiting for standard input or output. With a reply option: for the whole exchange (default %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--proxy-protocol", choices=PROXY_VERSIONS,
+        help="begin the connection with a PROXY header of this version, which names this end as the client",
+    )  # fmt: skip
     reply = parser.add_argument_group(
         "where the reply ends (default: where the server closes)",
         f"The connection is then closed without waiting for the server, and no FIN is sent before.\n"
@@ -137,7 +142,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         chunks = chunks_of(sys.stdin.fileno()) if sys.stdin is not None else iter(())
     try:
-        with connect(target, timeout=options.timeout) as client:
+        with connect(target, timeout=options.timeout, proxy_protocol=options.proxy_protocol) as client:
             if greeting is not None:
                 client.receive(greeting)
             if framing is None:

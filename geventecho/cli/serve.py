@@ -149,6 +149,16 @@ def _add_limits(parser: Parser, defaults: ServerConfig) -> None:
         "--deny", metavar="NETWORK", nargs="+", default=(),
         help="not these; wins over --allow; 0.0.0.0/0 is all of IPv4 and ::/0 all of IPv6, and [::] takes both",
     )  # fmt: skip
+    peers.add_argument(
+        "--proxy-protocol-from", metavar="NETWORK", action="append", default=[],
+        help="a proxy, or a network of them; may be repeated. It has to begin each connection with a PROXY header, "
+        "version 1 or 2, and the client that this names is the peer for limits, lists and logs; unix is the peers of a "
+        "Unix socket",
+    )  # fmt: skip
+    peers.add_argument(
+        "--proxy-header-timeout", metavar="SECONDS", type=seconds_above_zero, default=defaults.proxy_header_timeout,
+        help="end a connection of a proxy whose whole header has not come for this long (default %(default)s)",
+    )  # fmt: skip
 
 
 def _add_tls(parser: Parser, defaults: ServerConfig) -> None:

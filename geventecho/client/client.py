@@ -18,7 +18,7 @@ from geventecho.client.dial import check_target, dial
 from geventecho.client.reply import ReplyReader, with_sample
 from geventecho.client.wire import RECEIVE_SIZE, Wire
 from geventecho.framing import Exactly, Framing, Verdict, as_framing
-from geventecho.net import CLOCK, abort
+from geventecho.net import CLOCK, PROXY_VERSIONS, ProxyVersion, abort
 
 __all__ = ["SLOWEST_ECHO", "Client", "Payload", "Seconds", "connect"]
 
@@ -40,6 +40,7 @@ def connect(
     source: AddressLike | None = None,
     nodelay: bool = True,
     timed: bool = False,
+    proxy_protocol: ProxyVersion | None = None,
 ) -> Client:
     """Connect to a server.
 
@@ -52,6 +53,8 @@ def connect(
         nodelay: send small messages at once (TCP_NODELAY, tcp(7)).
         timed: keep the times of each exchange in `Client.traffic`, arrivals by the kernel's stamps (SO_TIMESTAMPNS). It
             costs some 3 us for each.
+        proxy_protocol: begin as a proxy does, with a PROXY header of this version, before TLS too. It names this end of
+            the connection as the client.
 
     Raises:
         AddressError: `target` or `source` cannot be parsed.
@@ -66,7 +69,11 @@ def connect(
     else:
         check_timeout("connect_timeout", connect_timeout)
     check_target(address, local)
-    sock, peer = dial(address, connect_timeout, source=local, nodelay=nodelay, stamped=timed)
+    if proxy_protocol not in (None, *PROXY_VERSIONS):
+        raise errors.ConfigError(f"proxy_protocol is {proxy_protocol!r}; it must be v1, v2 or None")
+    sock, peer = dial(
+        address, connect_timeout, source=local, nodelay=nodelay, stamped=timed, proxy_protocol=proxy_protocol
+    )
     return Client(Wire(sock, address, timeout, CLOCK if timed else None), address, peer)
 
 

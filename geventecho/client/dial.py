@@ -13,7 +13,7 @@ from gevent import socket
 from geventecho import errors
 from geventecho.address import Address, SockAddr, unsupported
 from geventecho.client.names import NAMES, Found
-from geventecho.net import Deadline, stamp_arrivals, translate_connect, wait_ready
+from geventecho.net import Deadline, ProxyVersion, make_proxy_header, stamp_arrivals, translate_connect, wait_ready
 
 __all__ = ["check_target", "dial"]
 
@@ -43,6 +43,7 @@ def dial(
     source: Address | None = None,
     nodelay: bool = True,
     stamped: bool = False,
+    proxy_protocol: ProxyVersion | None = None,
 ) -> tuple[socket.socket, SockAddr]:
     """Connect to the first of the target's addresses that answers.
 
@@ -52,6 +53,7 @@ def dial(
         source: local IP address to connect from, and port (0 for any).
         nodelay: send small messages at once (TCP_NODELAY, tcp(7)).
         stamped: have the kernel stamp arrivals, from the first segment on; not on a Unix socket.
+        proxy_protocol: begin with a PROXY header of this version.
 
     Returns:
         The connected socket and the address it was connected to.
@@ -69,7 +71,10 @@ def dial(
             raise errors.ConnectError(f"it has no address of the family of {source}", address=target, phase="connect")
     for budget, (family, sockaddr) in _shares(addresses, deadline):
         try:
-            return _connect(family, sockaddr, budget, source, nodelay, stamped), sockaddr
+            sock = _connect(family, sockaddr, budget, source, nodelay, stamped)
+            if proxy_protocol is not None:
+                _send_header(sock, proxy_protocol)
+            return sock, sockaddr
         except TimeoutError as error:
             failures.append((sockaddr, _timed_out(error, target, timeout)))
         except OSError as error:
@@ -79,6 +84,15 @@ def dial(
         raise _last(failures)
     finally:
         failures.clear()  # it knows this frame, which would know it: only the cycle collector could free the callers'
+
+
+def _send_header(sock: socket.socket, version: ProxyVersion) -> None:
+    """Name this end as the client. A new connection has room for all of it."""
+    try:
+        sock._sock.sendall(make_proxy_header(version, sock.getsockname(), sock.getpeername()))
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _shares(addresses: list[Found], deadline: Deadline) -> Iterator[tuple[Deadline, Found]]:

@@ -17,7 +17,7 @@ from geventecho.client.client import SLOWEST_ECHO, Client, Seconds, connect
 from geventecho.client.dial import check_target
 from geventecho.errors import ConfigError, ConnectTimeout, NetworkError, ReadTimeout, UnsolicitedData
 from geventecho.histogram import Histogram
-from geventecho.net import Deadline
+from geventecho.net import Deadline, ProxyVersion
 
 __all__ = ["DEFAULT_SIZE", "MAX_SIZE", "SAMPLES_NEEDED", "Ping", "Summary", "pings"]
 
@@ -112,6 +112,7 @@ def pings(
     size: int = DEFAULT_SIZE,
     timeout: float | None = 5.0,
     deadline: float | None = None,
+    proxy_protocol: ProxyVersion | None = None,
 ) -> Iterator[Ping]:
     """Echo once every `interval` on one connection; a lost echo costs the connection, and the next one makes another.
 
@@ -126,6 +127,7 @@ def pings(
         timeout: seconds to connect, and seconds for each echo; None is no limit.
         deadline: seconds after which the series ends; None is no limit. The echo under way at that moment is lost when
             it has waited a second, or when none was answered before it. Otherwise it is left out.
+        proxy_protocol: begin each connection with a PROXY header of this version.
 
     Yields:
         Each echo, answered or lost, when it is over. A KeyboardInterrupt comes after the echo that it cut off, which is
@@ -138,11 +140,17 @@ def pings(
     check_target(address)
     if size < 1:
         raise ConfigError(f"size is {size!r}; an echo has a payload of 1 byte or more")
-    return _series(address, count, interval, size, timeout, deadline)
+    return _series(address, count, interval, size, timeout, deadline, proxy_protocol)
 
 
 def _series(
-    target: Address, count: int | None, interval: float, size: int, timeout: float | None, deadline: float | None
+    target: Address,
+    count: int | None,
+    interval: float,
+    size: int,
+    timeout: float | None,
+    deadline: float | None,
+    proxy_protocol: ProxyVersion | None,
 ) -> Iterator[Ping]:
     client: Client | None = None
     connect_limit = math.inf if timeout is None else timeout
@@ -158,7 +166,13 @@ def _series(
             began = time.perf_counter()
             try:
                 if client is None:
-                    client = connect(target, timeout=timeout, connect_timeout=_limit(connect_limit, end), timed=True)
+                    client = connect(
+                        target,
+                        timeout=timeout,
+                        connect_timeout=_limit(connect_limit, end),
+                        timed=True,
+                        proxy_protocol=proxy_protocol,
+                    )
                 limit = _limit(echo_limit, end)
                 began = time.perf_counter()
                 client.echo(payload, timeout=limit)

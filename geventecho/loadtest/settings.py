@@ -13,6 +13,7 @@ from locust.env import Environment
 
 from geventecho.address import Address, unsupported
 from geventecho.errors import AddressError, ConfigError
+from geventecho.net import PROXY_VERSIONS, ProxyVersion
 from geventecho.options import duration, naming, one_of, rate_stages, seconds, whole_number
 from geventecho.results import Gate, parse_gates
 
@@ -47,12 +48,14 @@ class Settings:
         think_time: mean of the seconds between two tasks; 0 is no pause.
         connect_timeout: seconds to resolve the name and connect; None is no limit.
         request_timeout: seconds for one request and its reply; None is no limit.
+        proxy_protocol: version of the PROXY header, "v1" or "v2", that each connection begins with; None is no header.
     """
 
     payload_size: int
     think_time: float
     connect_timeout: float | None
     request_timeout: float | None
+    proxy_protocol: ProxyVersion | None
 
     @classmethod
     def of(cls, options: Mapping[str, Any], defaults: object) -> Settings:
@@ -126,7 +129,7 @@ def option(name: str) -> str:
 
 
 def _default(name: str, value: Any, label: str) -> Any:
-    if value is None and name in TIMEOUTS:
+    if value is None and name in NONE:
         return None
     return _parse(name, str(value), label)
 
@@ -148,6 +151,7 @@ CLASS_TYPES: Final[dict[str, Callable[[str], Any]]] = {
     "think_time": seconds,
     "connect_timeout": _timeout,
     "request_timeout": _timeout,
+    "proxy_protocol": one_of(*PROXY_VERSIONS),
 }
 PLAN_TYPES: Final[dict[str, Callable[[str], Any]]] = {
     "arrival_rate": rate_stages,
@@ -159,12 +163,15 @@ PLAN_TYPES: Final[dict[str, Callable[[str], Any]]] = {
 RUN_TYPES: Final = PLAN_TYPES | {"warm_up": duration}
 """Options that hold for the whole test; no user class has them."""
 TYPES: Final = CLASS_TYPES | RUN_TYPES
-TIMEOUTS: Final = frozenset({"connect_timeout", "request_timeout"})
+NONE: Final = {"connect_timeout": "no limit", "request_timeout": "no limit", "proxy_protocol": "no header"}
+"""The settings that may be None, and what that is."""
 HELP: Final = {
     "payload_size": "Bytes that each echo sends",
     "think_time": "Mean of the seconds that a user waits between two tasks; 0 is flat out",
     "connect_timeout": "Seconds to resolve the target's name and connect",
     "request_timeout": "Seconds for a request and its whole reply",
+    "proxy_protocol": "Begin each connection with a PROXY header of this version, v1 or v2, as a proxy does. It names "
+    "the user's own address",
     "arrival_rate": "Tasks a second of the whole test, begun at planned instants, whether or not earlier replies have "
     "come; users then use no wait time. RATE, or stages such as 100:30s,500:1m",
     "arrivals": "How the planned instants follow each other: even or poisson. Without it even",
@@ -173,8 +180,20 @@ HELP: Final = {
     "seed": "Makes Poisson arrivals the same in each test",
     "warm_up": "Leave the first seconds of each test, such as 60 or 1m, out of the figures; the result has them apart",
 }
-METAVAR: Final = {"payload_size": "BYTES", "arrival_rate": "RATE", "arrivals": "KIND", "seed": "NUMBER"}
-DEFAULTS: Final = {"payload_size": 1024, "think_time": 1.0, "connect_timeout": 5.0, "request_timeout": 5.0}
+METAVAR: Final = {
+    "payload_size": "BYTES",
+    "proxy_protocol": "VERSION",
+    "arrival_rate": "RATE",
+    "arrivals": "KIND",
+    "seed": "NUMBER",
+}
+DEFAULTS: Final = {
+    "payload_size": 1024,
+    "think_time": 1.0,
+    "connect_timeout": 5.0,
+    "request_timeout": 5.0,
+    "proxy_protocol": None,
+}
 """The attributes of `TcpUser`, for --help."""
 
 Check = Callable[[Mapping[str, Any]], object]
@@ -253,7 +272,7 @@ def class_values(user_classes: Iterable[type]) -> dict[str, str]:
         classes: dict[str, list[str]] = {}
         for user_class in user_classes:
             value = getattr(user_class, name)
-            classes.setdefault("no limit" if value is None else f"{value}", []).append(user_class.__name__)
+            classes.setdefault(NONE[name] if value is None else f"{value}", []).append(user_class.__name__)
         if len(classes) == 1:
             values[name] = next(iter(classes))
         elif classes:

@@ -8,6 +8,15 @@ from geventecho.net.descriptors import descriptor_capacity, grow_descriptor_tabl
 from geventecho.net.failures import is_broken, translate_connect, translate_io
 from geventecho.net.instant_timer import InstantTimer
 from geventecho.net.linger import abort, linger_time, never_linger
+from geventecho.net.proxy_header import (
+    LONGEST_PROXY_HEADER,
+    PROXY_VERSIONS,
+    MalformedHeader,
+    ProxyHeader,
+    ProxyVersion,
+    make_proxy_header,
+    parse_proxy_header,
+)
 from geventecho.net.stamps import CLOCK, STAMP_SPACE, StampClock, stamp_arrivals
 from geventecho.net.tcp_info import local_liveness, tcp_liveness, undelivered, unread, unsent
 from geventecho.net.wait import EXPIRED, QUIET, READY, check_free, make_timer, wait_ready, woken_by
@@ -15,11 +24,16 @@ from geventecho.net.wait import EXPIRED, QUIET, READY, check_free, make_timer, w
 __all__ = [
     "CLOCK",
     "EXPIRED",
+    "LONGEST_PROXY_HEADER",
+    "PROXY_VERSIONS",
     "QUIET",
     "READY",
     "STAMP_SPACE",
     "Deadline",
     "InstantTimer",
+    "MalformedHeader",
+    "ProxyHeader",
+    "ProxyVersion",
     "QueueDrops",
     "StampClock",
     "abort",
@@ -29,8 +43,10 @@ __all__ = [
     "is_broken",
     "linger_time",
     "local_liveness",
+    "make_proxy_header",
     "make_timer",
     "never_linger",
+    "parse_proxy_header",
     "raise_descriptor_limit",
     "stamp_arrivals",
     "tcp_liveness",

@@ -29,6 +29,9 @@ class AddressLimits:
 
     Args:
         config: the limits.
+
+    Attributes:
+        knows_proxies: whether any peer is a proxy, whose clients are judged in its place.
     """
 
     def __init__(self, config: ServerConfig) -> None:
@@ -36,10 +39,20 @@ class AddressLimits:
         self._rate = config.connect_rate
         self._allow = None if config.allow is None else [_network(text) for text in config.allow]
         self._deny = [_network(text) for text in config.deny]
+        self._proxies = [_network(text) for text in config.proxy_protocol_from if text != "unix"]
+        self._has_unix_proxies = "unix" in config.proxy_protocol_from
+        self.knows_proxies = bool(config.proxy_protocol_from)
         self._has_lists = self._allow is not None or bool(self._deny)
         self._open: Counter[str] = Counter()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._idle = not self._has_lists and self._max_open is None and self._rate is None
+
+    def is_proxy(self, sockaddr: SockAddr) -> bool:
+        """Whether a peer has to name its client in a PROXY header."""
+        if not isinstance(sockaddr, tuple):
+            return self._has_unix_proxies
+        address = _ip(sockaddr[0])
+        return any(address in network for network in self._proxies)
 
     def admit(self, sockaddr: SockAddr) -> Refusal | None:
         """Take a peer in, to be given back to `release`; or say why not."""
@@ -71,7 +84,7 @@ class AddressLimits:
         """Deny wins over allow. With an allow list, only the addresses on it are admitted."""
         if not self._has_lists:
             return True
-        address = ipaddress.ip_address(canonical_ip(host).partition("%")[0])
+        address = _ip(host)
         if any(address in network for network in self._deny):
             return False
         return self._allow is None or any(address in network for network in self._allow)
@@ -115,6 +128,10 @@ def _network(text: str) -> Network:
         if mapped is not None:
             return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
     return network
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(canonical_ip(host).partition("%")[0])
 
 
 def _key(host: str) -> str:

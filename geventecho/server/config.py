@@ -37,6 +37,10 @@ class ServerConfig:
         min_rate: end a connection that is in use and carries fewer bytes a second than this, both directions taken
             together. It is judged every 10 seconds, and ended 20 to 30 seconds after it began to be too slow.
         write_stall: end a connection whose peer has taken no byte and made no room for this long while it was owed one.
+        proxy_protocol_from: networks of proxies that begin each connection with a PROXY header, version 1 or 2; "unix"
+            stands for the peers of a Unix socket. The client that the header names is then the peer for limits, lists,
+            hooks, handlers and logs. Others are served without a header: one of theirs is payload.
+        proxy_header_timeout: end a connection of a proxy whose whole header has not come for this long.
         tls_handshake_timeout: end a connection whose TLS handshake takes longer than this in all.
         alpn: protocols for ALPN (RFC 7301), the preferred one first; a TLS client has to offer one of them.
         drain_idle: during a drain, end a connection after this long without a byte.
@@ -57,6 +61,8 @@ class ServerConfig:
     max_rate: int | None = None
     min_rate: int | None = None
     write_stall: float | None = 60.0
+    proxy_protocol_from: tuple[str, ...] = ()
+    proxy_header_timeout: float | None = 5.0
     tls_handshake_timeout: float | None = 5.0
     alpn: tuple[str, ...] | None = None
     drain_idle: float = 1.0
@@ -81,12 +87,14 @@ class ServerConfig:
             "first_byte_timeout",
             "lifetime",
             "write_stall",
+            "proxy_header_timeout",
             "tls_handshake_timeout",
         ):
             _check_seconds(self, name, above_zero=True)
         if self.allow is not None:
             _check_networks(self, "allow")
         _check_networks(self, "deny")
+        _check_networks(self, "proxy_protocol_from", other=("unix",))
         if self.alpn is not None:
             _check_protocols(self, "alpn")
         _check_seconds(self, "drain_idle")
@@ -122,12 +130,14 @@ def _check_integer(config: object, name: str, *, least: int) -> None:
         raise ConfigError(f"{name} is {value!r}; it must be a whole number of {least} or more")
 
 
-def _check_networks(config: object, name: str) -> None:
+def _check_networks(config: object, name: str, other: tuple[str, ...] = ()) -> None:
     networks = getattr(config, name)
     if isinstance(networks, str) or not isinstance(networks, Iterable):
         raise ConfigError(f"{name} is {networks!r}; it must be a tuple of networks such as 192.0.2.0/24")
     networks = tuple(networks)
     for network in networks:
+        if network in other:
+            continue
         try:
             ipaddress.ip_network(network, strict=False)
         except ValueError as error:

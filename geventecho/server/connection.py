@@ -124,7 +124,9 @@ class Connection:
         is_secured: whether there is no handshake to wait for.
         is_truncated: whether the peer ended a TLS stream without a close_notify.
         sock: its gevent socket; only the connection's own greenlet reads, writes or closes it.
-        sockaddr: the peer, as accept(2) named it.
+        sockaddr: the peer, as accept(2) named it; or the client that a PROXY header named.
+        is_local: whether its peer is a Unix socket. The address says so faster than the socket, which makes an enum.
+        header_size: bytes of the PROXY header that it began with; None until that has come and its client is admitted.
         greenlet: the greenlet that serves it, once that runs.
         accepted_at, last_byte_at: when it was accepted, and when it last carried a byte or its peer's kernel was last
             seen to take one; times are the clock's.
@@ -146,14 +148,16 @@ class Connection:
 
     __slots__ = (
         "accepted_at", "check_peer_at", "clock", "deliver_by", "discarded", "discarded_at", "due", "echoed",
-        "end_reason", "greenlet", "last_byte_at", "meter", "pace", "passed", "pending", "phase", "read", "sock",
-        "sockaddr", "taken", "took_at", "traffic", "written",
+        "end_reason", "greenlet", "header_size", "is_local", "last_byte_at", "meter", "pace", "passed", "pending",
+        "phase", "read", "sock", "sockaddr", "taken", "took_at", "traffic", "written",
     )  # fmt: skip
     closed_alone: tuple[Ending, ...] = (Ending.PEER, Ending.RESET, Ending.VANISHED)
 
     def __init__(self, sock: socket.socket, sockaddr: SockAddr, clock: Clock, traffic: Traffic) -> None:
         self.sock = sock
         self.sockaddr = sockaddr
+        self.is_local = not isinstance(sockaddr, tuple)
+        self.header_size: int | None = 0
         self.clock = clock
         self.traffic = traffic
         self.greenlet: greenlet | None = None
@@ -270,11 +274,6 @@ class Connection:
         wanted = (Phase.OPEN,) if kind is Ended else (Phase.OPEN, Phase.ENDING)
         if self.phase in wanted:
             self.throw(kind)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether its peer is a Unix socket. The address says so faster than the socket, which makes an enum of it."""
-        return not isinstance(self.sockaddr, tuple)
 
     @property
     def is_secured(self) -> bool:

@@ -6,7 +6,7 @@ import enum
 from collections.abc import MutableSequence
 from typing import Final
 
-__all__ = ["COUNTERS", "Counters", "Ending", "HandshakeFailure", "Refusal", "Traffic"]
+__all__ = ["COUNTERS", "Counters", "Ending", "HandshakeFailure", "HeaderFailure", "Refusal", "Traffic"]
 
 
 class Ending(enum.Enum):
@@ -18,6 +18,8 @@ class Ending(enum.Enum):
     """The peer sent FIN, or close_notify; all it had sent was returned."""
     TRUNCATED = "truncated"
     """The peer of a TLS connection sent FIN without close_notify; all it had sent was returned."""
+    PROXY_HEADER = "proxy_header"
+    """A proxy sent no PROXY header."""
     HANDSHAKE = "handshake"
     """The TLS handshake failed."""
     RESET = "reset"
@@ -73,8 +75,22 @@ class HandshakeFailure(enum.Enum):
     """Anything else."""
 
 
+class HeaderFailure(enum.Enum):
+    """Why there is no PROXY header; each has a counter, `proxy_header_<value>`."""
+
+    PROBE = "probe"
+    """The proxy closed or reset the connection before it sent anything, as health checks do."""
+    GONE = "gone"
+    """It closed or reset the connection within the header."""
+    TIMEOUT = "timeout"
+    """The header took longer than `proxy_header_timeout`."""
+    MALFORMED = "malformed"
+    """It sent something else, or too long a header."""
+
+
 class Refusal(enum.Enum):
-    """Why a connection was accepted and closed at once; each has a counter, `refused_<value>`."""
+    """Why a connection was accepted and closed at once, or after its PROXY header; each has a counter,
+    `refused_<value>`."""
 
     FULL = "full"
     """`max_connections` were open."""
@@ -92,6 +108,7 @@ COUNTERS: Final[tuple[str, ...]] = (
     "accepted",
     *(f"refused_{refusal.value}" for refusal in Refusal),
     *(f"ended_{ending.value}" for ending in Ending),
+    *(f"proxy_header_{failure.value}" for failure in HeaderFailure),
     *(f"handshake_{failure.value}" for failure in HandshakeFailure),
     "accept_errors",
     "queue_drops",
@@ -101,12 +118,13 @@ COUNTERS: Final[tuple[str, ...]] = (
     "bytes_lost",
 )
 """The names, in the block's order. `accepted` includes the refused, so accepted = refused + ended + open.
-`ended_handshake` is the sum of the `handshake_<value>`. `queue_drops` are connects that the kernel dropped because this
-listener's accept queue was full: they were never accepted, and most clients try again."""
+`ended_handshake` is the sum of the `handshake_<value>`, `ended_proxy_header` that of the `proxy_header_<value>`.
+`queue_drops` are connects that the kernel dropped because this listener's accept queue was full: they were never
+accepted, and most clients try again."""
 
 INDEX: Final = {name: index for index, name in enumerate(COUNTERS)}
 REFUSED: Final = {refusal: INDEX[f"refused_{refusal.value}"] for refusal in Refusal}
-ENDED: Final = {ending: INDEX[f"ended_{ending.value}"] for ending in Ending}
+OUTCOMES: Final = {ending: INDEX[f"ended_{ending.value}"] for ending in Ending} | REFUSED
 RECEIVED, SENT, DISCARDED, LOST = (INDEX[f"bytes_{what}"] for what in ("received", "sent", "discarded", "lost"))
 
 
@@ -153,9 +171,9 @@ class Counters:
         self.block[INDEX["accepted"]] += 1
         self.block[REFUSED[refusal]] += 1
 
-    def end(self, ending: Ending, lost: int = 0) -> None:
-        """Count a connection that ended, and the bytes that it was still owed."""
-        self.block[ENDED[ending]] += 1
+    def end(self, ending: Ending | Refusal, lost: int = 0) -> None:
+        """Count a connection that ended, or was refused after its PROXY header, and the bytes it was still owed."""
+        self.block[OUTCOMES[ending]] += 1
         self.block[LOST] += lost
 
     def update(self) -> None:

@@ -58,6 +58,7 @@ class Deadlines:
         self.clock = clock
         self._first_byte = config.first_byte_timeout
         self._handshake = math.inf if config.tls_handshake_timeout is None else config.tls_handshake_timeout
+        self._header = math.inf if config.proxy_header_timeout is None else config.proxy_header_timeout
         self._lifetime = config.lifetime
         self._idle = config.idle_timeout
         self._write_stall = math.inf if config.write_stall is None else config.write_stall
@@ -151,7 +152,9 @@ class Deadlines:
                 found.append((connection.pace.due, Ending.SLOW))
             if self._first_byte is not None and not connection.has_spoken:
                 found.append((connection.accepted_at + self._first_byte, Ending.FIRST_BYTE))
-            if not connection.is_secured:
+            if connection.header_size is None:
+                found.append((connection.accepted_at + self._header, Ending.PROXY_HEADER))
+            elif not connection.is_secured:
                 found.append((connection.accepted_at + self._handshake, Ending.HANDSHAKE))
             if self._lifetime is not None:
                 found.append((connection.accepted_at + self._lifetime, Ending.LIFETIME))
@@ -221,7 +224,7 @@ class Deadlines:
                 return -math.inf, Ending.VANISHED
             connection.check_peer_at = now + min(self._look_every, max(SOONEST, left))
             if connection.passed is not None:
-                connection.passed = peer.received, peer.taken[0]
+                connection.passed = peer.received - (connection.header_size or 0), peer.taken[0]
                 connection.last_byte_at = max(connection.last_byte_at, now - peer.quiet)
         if connection.pending is None and not peer.outstanding:
             connection.taken, connection.took_at = None, now

@@ -21,10 +21,11 @@ from geventecho.server.admission import AddressLimits
 from geventecho.server.closing import destroyed_by_close, finish
 from geventecho.server.config import ServerConfig
 from geventecho.server.connection import RECEIVE_SIZE, Clock, Connection, Ended, HandshakeFailed, Phase
-from geventecho.server.counters import Counters, Ending, Refusal, Traffic
+from geventecho.server.counters import Counters, Ending, HeaderFailure, Refusal, Traffic
 from geventecho.server.deadlines import Deadlines
 from geventecho.server.describe import describe, locate
 from geventecho.server.hooks import ServerHooks
+from geventecho.server.proxied import HeaderFailed, read_header
 from geventecho.server.rates import Meter
 from geventecho.server.refusals import RefusalLog
 
@@ -100,7 +101,9 @@ class Registry:
         return self.max_connections - len(self.open)
 
     def admit(self, sockaddr: SockAddr) -> Refusal | None:
-        """Take a peer in, to be given to `add`; or say why not."""
+        """Take a peer in, to be given to `add`; or say why not. Of a proxy, its client is judged later."""
+        if self._limits.knows_proxies and self._limits.is_proxy(sockaddr):
+            return None
         return self._limits.admit(sockaddr)
 
     def add(self, sock: socket.socket, sockaddr: SockAddr) -> None:
@@ -110,6 +113,8 @@ class Registry:
         connection = self._connect(sock, sockaddr, self._clock, self._counters.traffic)
         if self._metered:
             connection.meter = Meter(self._config.max_bytes, self._config.max_rate, RECEIVE_SIZE)
+        if self._limits.knows_proxies and self._limits.is_proxy(sockaddr):
+            connection.header_size = None
         self.open.add(connection)
         self.peak = max(self.peak, len(self.open))
         self._counters.add("accepted")
@@ -128,6 +133,9 @@ class Registry:
     def refused(self, sockaddr: SockAddr, refusal: Refusal) -> None:
         """Count a peer that was accepted and closed at once."""
         self._counters.refuse(refusal)
+        self._tell_refused(sockaddr, refusal)
+
+    def _tell_refused(self, sockaddr: SockAddr, refusal: Refusal) -> None:
         self.refusals.add(refusal.value)
         if self._hooks.refuse is not None:
             self._hooks.call_soon("refuse", Address.from_sockaddr(sockaddr), refusal)
@@ -183,10 +191,12 @@ class Registry:
 
     def _serve(self, connection: Connection) -> None:
         connection.greenlet = gevent.getcurrent()
-        ending = None
+        ending: Ending | Refusal | None = None
         try:
             if connection.end_reason is None:
                 connection.phase = Phase.OPEN
+                if connection.header_size is None and (ending := self._refusal_of_client(connection)) is not None:
+                    return
                 connection.begin()
                 if self._hooks.connection is not None:
                     self._hooks.call("connection", connection.info())
@@ -206,8 +216,24 @@ class Registry:
             finally:
                 self._settle(connection, ending or connection.end_reason or Ending.CUT)
 
+    def _refusal_of_client(self, connection: Connection) -> Refusal | None:
+        """Read the PROXY header, and judge the client that it names."""
+        header = read_header(connection)
+        connection.sockaddr = header.source or connection.sockaddr
+        refusal = self._limits.admit(connection.sockaddr)
+        if refusal is None:
+            connection.header_size, connection.last_byte_at = header.size, self._clock.now
+        else:
+            self._tell_refused(connection.sockaddr, refusal)
+        return refusal
+
     def _failed(self, connection: Connection, error: BaseException) -> Ending:
         """Tell a broken connection from a handler's timeout and from its failure."""
+        if isinstance(error, HeaderFailed):
+            self._counters.add(f"proxy_header_{error.why.value}")
+            if error.why is not HeaderFailure.PROBE:
+                self.refusals.add(f"no PROXY header: {error.why.value}")
+            return Ending.PROXY_HEADER
         if isinstance(error, HandshakeFailed):
             self._counters.add(f"handshake_{error.why.value}")
             self.refusals.add(f"handshake failed: {error.why.value}")
@@ -222,12 +248,14 @@ class Registry:
             self._hooks.call_soon("error", error)
         return Ending.TIMEOUT if isinstance(error, TimeoutError | gevent.Timeout) else Ending.FAILURE
 
-    def _finish(self, connection: Connection, ending: Ending | None) -> None:
+    def _finish(self, connection: Connection, ending: Ending | Refusal | None) -> None:
         """End the stream in order, where there is still somebody to end it with."""
         if connection.phase is Phase.CLOSED:
             return
         connection.phase = Phase.ENDING
         if ending in connection.closed_alone or connection.end_reason is Ending.HANDSHAKE or connection.sock.closed:
+            return
+        if connection.header_size is None:
             return
         if connection.end_reason in (Ending.WRITE_STALL, Ending.VANISHED):
             # It has had its time. After close() the kernel would go on trying for minutes, and keep what was queued.
@@ -247,7 +275,7 @@ class Registry:
             # the socket. What could not be delivered is counted as lost.
             logger.debug("an end was cut short: %s", describe(error))
 
-    def _settle(self, connection: Connection, ending: Ending) -> None:
+    def _settle(self, connection: Connection, ending: Ending | Refusal) -> None:
         if connection.phase is Phase.CLOSED:
             return
         connection.phase = Phase.CLOSED
@@ -259,7 +287,8 @@ class Registry:
             pass  # a handler may have closed the descriptor under it
         self._deadlines.forget(connection)
         self.open.discard(connection)
-        self._limits.release(connection.sockaddr)
+        if connection.header_size is not None:
+            self._limits.release(connection.sockaddr)
         self._counters.end(ending, lost=connection.owed if self._echoes else 0)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s ended: %s", Address.from_sockaddr(connection.sockaddr), ending.value)

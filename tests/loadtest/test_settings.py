@@ -17,10 +17,10 @@ from tests.support.timing import SCALE, wait_until
 
 def test_an_option_wins_over_the_class_and_the_class_over_the_defaults() -> None:
     assert run_script("settings.with_options") == {
-        "plain": [1024, 1.0, 9.0, 5.0],
-        "own": [64, 0.02, 9.0, None],
-        "given": [7, 0.0, 9.0, 1.5],
-        "empty": [64, 0.02, 9.0, None],
+        "plain": [1024, 1.0, 9.0, 5.0, None],
+        "own": [64, 0.02, 9.0, None, None],
+        "given": [7, 0.0, 9.0, 1.5, "v2"],
+        "empty": [64, 0.02, 9.0, None, None],
     }
 
 
@@ -29,7 +29,7 @@ def test_the_help_says_the_defaults() -> None:
 
 
 def test_without_a_command_line_the_class_applies() -> None:
-    assert run_script("settings.without_a_command_line") == 2 * [[64, 0.02, 2.0, None]]
+    assert run_script("settings.without_a_command_line") == 2 * [[64, 0.02, 2.0, None, None]]
 
 
 @pytest.mark.parametrize("name", ["--payload-size", "--think-time", "--connect-timeout", "--request-timeout"])

@@ -13,7 +13,14 @@ from geventecho.errors import ConfigError
 from geventecho.server.config import ServerConfig
 from tests.support.properties import given, st
 
-OPTIONAL_TIMES = ["idle_timeout", "first_byte_timeout", "lifetime", "write_stall", "tls_handshake_timeout"]
+OPTIONAL_TIMES = [
+    "idle_timeout",
+    "first_byte_timeout",
+    "lifetime",
+    "write_stall",
+    "proxy_header_timeout",
+    "tls_handshake_timeout",
+]
 OPTIONAL_AMOUNTS = ["max_per_address", "max_bytes", "max_rate", "min_rate"]
 
 
@@ -22,7 +29,8 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert dataclasses.asdict(ServerConfig()) == {
         "backlog": 65535, "unix_mode": None, "max_connections": None, "max_per_address": None, "connect_rate": None,
         "allow": None, "deny": (), "idle_timeout": None, "first_byte_timeout": None, "lifetime": None,
-        "max_bytes": None, "max_rate": None, "min_rate": None, "write_stall": 60.0, "tls_handshake_timeout": 5.0,
+        "max_bytes": None, "max_rate": None, "min_rate": None, "write_stall": 60.0, "proxy_protocol_from": (),
+        "proxy_header_timeout": 5.0, "tls_handshake_timeout": 5.0,
         "alpn": None, "drain_idle": 1.0, "drain_timeout": 30.0,
     }  # fmt: skip
 

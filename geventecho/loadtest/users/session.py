@@ -21,6 +21,7 @@ from geventecho.loadtest.users.backoff import Backoff
 from geventecho.loadtest.users.expect import Expectation, check
 from geventecho.loadtest.users.pipeline import Pipeline, Request
 from geventecho.loadtest.users.response_block import Caught
+from geventecho.net import ProxyVersion
 
 __all__ = ["TcpSession"]
 
@@ -46,6 +47,7 @@ class TcpSession:
         target: where to connect.
         connect_timeout: seconds to resolve the name and connect; None is no limit.
         request_timeout: seconds for one operation; None is no limit.
+        proxy_protocol: version of the PROXY header that each connection begins with; None is no header.
         backoff: the pauses between connects.
         on_connect: logs in after each connect.
 
@@ -64,6 +66,7 @@ class TcpSession:
         *,
         connect_timeout: float | None,
         request_timeout: float | None,
+        proxy_protocol: ProxyVersion | None = None,
         backoff: Backoff,
         on_connect: Callable[[], None],
     ) -> None:
@@ -74,6 +77,7 @@ class TcpSession:
         self._on_connect = on_connect
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
+        self._proxy_protocol = proxy_protocol
         # A bound method would make a cycle of references.
         self._reporter = Reporter(user, backoff.succeeded, WeakMethod(self._lose))
         self._perform = self._reporter.perform
@@ -305,7 +309,11 @@ class TcpSession:
         account.opening += 1
         try:
             self._client = connect(
-                target, timeout=self._request_timeout, connect_timeout=self._connect_timeout, timed=True
+                target,
+                timeout=self._request_timeout,
+                connect_timeout=self._connect_timeout,
+                timed=True,
+                proxy_protocol=self._proxy_protocol,
             )
         finally:
             account.opening -= 1

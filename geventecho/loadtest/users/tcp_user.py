@@ -25,6 +25,7 @@ from geventecho.loadtest.users.planned_loop import PlannedLoop
 from geventecho.loadtest.users.planner import has_plan
 from geventecho.loadtest.users.session import TcpSession
 from geventecho.loadtest.users.task_loop import TaskLoop
+from geventecho.net import ProxyVersion
 
 __all__ = ["TcpUser"]
 
@@ -47,7 +48,8 @@ class TcpUser(User):
         think_time: mean of the seconds between two tasks, see `wait_time`; 0 is no pause.
         connect_timeout: seconds to resolve the name and connect; None is no limit.
         request_timeout: seconds for each operation without a `timeout` of its own; None is no limit.
-        settings: the values that apply to this user: each of the four above, or the option that was given instead of
+        proxy_protocol: begin each connection with a PROXY header of this version, "v1" or "v2"; None is no header.
+        settings: the values that apply to this user: each of the five above, or the option that was given instead of
             it (--tcp-payload-size and so on).
         backoff_base: seconds that the next connect waits at most after a first failure; doubled with each further one.
         backoff_cap: seconds that a connect waits at most, after any number of failures.
@@ -58,6 +60,7 @@ class TcpUser(User):
     think_time: float = 1.0
     connect_timeout: float | None = 5.0
     request_timeout: float | None = 5.0
+    proxy_protocol: ProxyVersion | None = None
     backoff_base: float = 1.0
     backoff_cap: float = 10.0
 
@@ -76,6 +79,7 @@ class TcpUser(User):
             target,
             connect_timeout=self.settings.connect_timeout,
             request_timeout=self.settings.request_timeout,
+            proxy_protocol=self.settings.proxy_protocol,
             backoff=Backoff(me, self.backoff_base, self.backoff_cap),
             on_connect=lambda: me.on_connect(),  # noqa: PLW0108  (a bound method would hold the user)
         )

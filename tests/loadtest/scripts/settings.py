@@ -17,7 +17,7 @@ from tests.loadtest.locustfiles.two_classes import Own, Plain
 
 
 def settings(user_class: type[TcpUser], options: Namespace | None) -> list[Any]:
-    """Payload size, think time, connect timeout and request timeout of a user of that class."""
+    """The settings of a user of that class, in their order."""
     user = user_class(Environment(user_classes=[user_class], parsed_options=options))
     return list(dataclasses.astuple(user.settings))
 
@@ -29,7 +29,9 @@ def parsed(*arguments: str) -> Namespace:
 
 def with_options() -> dict[str, Any]:
     os.environ["GEVENTECHO_LOADTEST_CONNECT_TIMEOUT"] = "9"
-    given = parsed("--tcp-payload-size", "7", "--tcp-think-time", "0", "--tcp-request-timeout", "1.5")
+    given = parsed(
+        "--tcp-payload-size", "7", "--tcp-think-time", "0", "--tcp-request-timeout", "1.5", "--tcp-proxy-protocol", "v2"
+    )
     return {
         "plain": settings(Plain, parsed()),
         "own": settings(Own, parsed()),
