@@ -44,6 +44,12 @@ examples:
   geventecho load 127.0.0.1:8090 --users 200 --web                     started and watched in a browser
   geventecho load 127.0.0.1:8090 --file locustfile.py --processes 2    users of your own, on two cores"""
 
+START: Final = """\
+import runpy, signal
+if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+runpy.run_module("geventecho.loadtest", run_name="__main__", alter_sys=True)"""
+"""Becomes the load test. The imports take a second or more, in which Ctrl-C must not print a traceback."""
 USERS: Final = Path(__file__).parents[1] / "loadtest" / "users"
 """The folder of the built-in locustfiles. Locust takes files, and this room must not import that one."""
 DEFAULT_TIME: Final = 10
@@ -99,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
     arguments = [*_arguments(options), *_others(options.others)]
     if importlib.util.find_spec("locust") is not None:
         # -P: a file in the working directory, such as random.py, must not take the place of a module.
-        command = [sys.executable, "-P", "-m", "geventecho.loadtest", *arguments]
+        command = [sys.executable, "-P", "-c", START, *arguments]
         typed = shlex.join(["geventecho", *sys.argv[1:]])
         os.execve(sys.executable, command, os.environ | {TYPED: typed})  # noqa: S606
     print_error("geventecho load: Locust is not installed; pip install 'geventecho[loadtest]'")
@@ -176,7 +182,8 @@ def _others(arguments: list[str]) -> list[str]:
     if "--" in words:
         words.remove("--")
     for word in words:
-        if word.partition("=")[0] in ("--host", "-H"):
+        name = word.partition("=")[0]
+        if word.startswith("-H") or (name.startswith("--ho") and "--host".startswith(name)):  # --ho is a short form
             raise ConfigError(f"{word}: the server to test is the TARGET; leave this out")
     return words
 

@@ -14,6 +14,7 @@ missing                                                 then
 `bucket_response_time`                                  response times are rounded as Locust rounds them
 `to_dict`, `_percentile_fields`                         that output shows whole milliseconds
 `stats_writer`                                          Locust may log at the end that it wrote to a closed CSV file
+`stats_printer`                                         Locust makes its tables every two seconds, though nobody sees them
 `last_received_spawn_timestamp`, `spawning_greenlet`    users that a ramp-up starts after the last report are not in it
 `MasterRunner.clients`                                  a lost worker is waited for as long as a slow one; no worker
                                                         follows `--tcp-arrival-rate`, and an error says so
@@ -193,6 +194,8 @@ class Part(Enum):
     """The percentiles of a CSV row."""
     CSV_WRITER = (StatsCSVFileWriter, "stats_writer")
     """Writes the CSV files every second, in a greenlet of its own."""
+    CONSOLE_WRITER = (stats, "stats_printer")
+    """Makes the function that prints the tables every two seconds, in a greenlet of its own."""
     DEFAULT_OPTIONS = (argument_parser, "default_args_dict")
     """Makes a parser to list Locust's options. A worker calls it for each option that comes with an order to spawn."""
 

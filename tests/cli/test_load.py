@@ -15,6 +15,7 @@ from unittest import mock
 import pytest
 
 from geventecho.cli.commands import main
+from geventecho.cli.load import START
 from tests.support import peers
 from tests.support.commands import COMMAND, SECONDS, command, in_this_process, usage_error
 from tests.support.locust_process import ECHO_USER, environment
@@ -31,7 +32,7 @@ def became(*arguments: str, **names: str) -> list[str]:
         main(["load", *arguments])
     program, (first, *rest), _ = execve.call_args.args
     assert program == first == sys.executable
-    assert rest[:3] == ["-P", "-m", "geventecho.loadtest"]
+    assert rest[:3] == ["-P", "-c", START]
     return list(rest[3:])
 
 
@@ -109,6 +110,8 @@ class TestArguments:
             ([TARGET, "--time", "1.5s"], "--time: '1.5s' is not a number of whole seconds"),
             ([TARGET, "--time", "soon"], "--time: 'soon' is not a duration"),
             ([TARGET, "--host", TARGET], "--host: the server to test is the TARGET"),
+            ([TARGET, f"-H{TARGET}"], f"-H{TARGET}: the server to test is the TARGET"),
+            ([TARGET, "--ho", TARGET], "--ho: the server to test is the TARGET"),
             ([TARGET, "--file", "/no/such.py"], "--file: there is no file /no/such.py"),
             ([TARGET, "--file", str(ECHO_USER), *PING], "--send, --reply-exactly: with --file"),
             ([TARGET, "--expect", "x"], "--send: say what to send"),
@@ -180,3 +183,28 @@ def test_a_signal_reaches_locust(number: signal.Signals, honest: peers.Peer) -> 
     assert process.returncode == 0, printed
     assert "operations: started" in printed
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("moment", ["at once", "while it imports Locust"])
+def test_ctrl_c_before_the_first_user_ends_it_without_a_word(moment: str, honest: peers.Peer) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "load", honest.target, "--time", "1m"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,  # noqa: PLW1509
+    ) as process:  # fmt: skip
+        try:
+            proc = Path(f"/proc/{process.pid}")
+            wait_until(lambda: START.encode() in (proc / "cmdline").read_bytes(), 30 * SCALE, "exec(3)")
+            file = "gevent" if moment != "at once" else "python"
+            wait_until(lambda: file in (proc / "maps").read_text(), 30 * SCALE, f"the import of {file}")
+            wait_until(lambda: _is_default(proc, signal.SIGINT), 30 * SCALE, "the handler")
+        finally:
+            process.send_signal(signal.SIGINT)
+        printed = process.communicate(timeout=SECONDS)[1]
+    assert (process.returncode, printed) == (-signal.SIGINT, "")
+
+
+def _is_default(proc: Path, number: int) -> bool:
+    """Whether a process neither handles nor ignores a signal, see proc_pid_status(5)."""
+    fields = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines() if ":\t" in line)
+    return not any(int(fields[name], 16) >> (number - 1) & 1 for name in ("SigCgt", "SigIgn"))

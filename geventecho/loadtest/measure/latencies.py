@@ -119,11 +119,11 @@ class Row:
 
     def count(self) -> None:
         """Count all operations in blocks. Those that Locust's statistics are to count are kept for `log`."""
+        if not self._stored:
+            return  # at once: Locust's tables ask all rows for each of their fields
         stored, self._stored = self._stored, []
         columns = [stored[field::FIELDS] for field in range(FIELDS)]
         marks = columns[-1]
-        if not marks:
-            return
         if min(marks) >= 0:
             self._count_marked(columns)
         else:

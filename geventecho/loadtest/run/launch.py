@@ -46,7 +46,7 @@ class OwnServer:
     def __init__(self) -> None:
         self._owner = os.getpid()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "geventecho", "serve", "--port", "0"],
+            [sys.executable, "-P", "-m", "geventecho", "serve", "--port", "0"],
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -74,6 +74,8 @@ class OwnServer:
 
 def main() -> NoReturn:
     """Run Locust with this process's arguments. Leaves by SystemExit, with Locust's exit code."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback until Locust listens to it
     arguments = sys.argv[1:]
     sys.argv[0] = PROGRAM  # whose name usage errors begin with
     locust.events.init_command_line_parser.add_listener(_set_up)

@@ -115,8 +115,9 @@ class LiveProcess:
     def _run(self) -> None:
         """Start the process, and write to it what is in the queue."""
         try:
+            # -P: a file in the working directory, such as statistics.py, must not take the place of a module.
             self._process = Popen(
-                [sys.executable, "-m", "geventecho.results.live"],
+                [sys.executable, "-P", "-m", "geventecho.results.live"],
                 stdin=PIPE,
                 stdout=PIPE,
                 start_new_session=True,
