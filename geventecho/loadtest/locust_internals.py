@@ -14,7 +14,7 @@ missing                                                 then
 `bucket_response_time`                                  response times are rounded as Locust rounds them
 `to_dict`, `_percentile_fields`                         that output shows whole milliseconds
 `stats_writer`                                          Locust may log at the end that it wrote to a closed CSV file
-`stats_printer`                                         Locust makes its tables every two seconds, though nobody sees them
+`stats_printer`                                         Locust makes tables that nobody sees, every two seconds
 `last_received_spawn_timestamp`, `spawning_greenlet`    users that a ramp-up starts after the last report are not in it
 `MasterRunner.clients`                                  a lost worker is waited for as long as a slow one; no worker
                                                         follows `--tcp-arrival-rate`, and an error says so
