@@ -212,10 +212,11 @@ def test_junk_after_the_handshake_ends_the_connection_without_a_word(
     ],
 )
 def test_a_limit_on_time_ends_the_stream_in_order(echoes: bool, options: dict[str, Any], ending: str) -> None:
-    with running(tls_server(echoes=echoes, **options)) as server, dial_tls(server) as client:
-        if ending != "first_byte":
-            ping(client)
-        assert read_to_end(client) == b""  # no SSLEOFError: there was a close_notify
+    with running(tls_server(echoes=echoes, **options)) as server:
+        with dial_tls(server) as client:
+            if ending != "first_byte":
+                ping(client)
+            assert read_to_end(client) == b""  # no SSLEOFError: there was a close_notify
         ended(server, ending)
 
 
@@ -240,8 +241,19 @@ def test_a_peer_that_takes_nothing_is_ended() -> None:
         assert server.counters["bytes_lost"] > 0
 
 
+def test_a_handler_whose_peer_takes_nothing_is_ended() -> None:
+    def flood(sock: Any, _peer: object) -> None:
+        while True:
+            sock.sendall(b"x" * 65536)
+
+    server = TcpServer(LOCAL, flood, ssl_context=server_context(), write_stall=3 * UNIT)
+    with running(server), dial_tls(server):
+        wait_until(lambda: server.counters["ended_write_stall"] == 1)
+        assert_adds_up(server.counters, echoes=False)
+
+
 def test_a_slow_reader_gets_everything(echoes: bool) -> None:
-    size = 2 << 20
+    size = 1 << 20
     with running(tls_server(echoes=echoes, write_stall=5 * UNIT)) as server, dial_tls(server) as client:
         sending = gevent.spawn(client.sendall, b"x" * size)
         left = size
@@ -253,7 +265,7 @@ def test_a_slow_reader_gets_everything(echoes: bool) -> None:
 
 def test_a_drain_delivers_what_is_owed(echoes: bool) -> None:
     size = 4 << 20
-    server = tls_server(echoes=echoes)
+    server = tls_server(echoes=echoes, drain_idle=3 * UNIT)
     server.start()
     with dial_tls(server) as client, dial_tls(server) as idle:
         ping(idle)
@@ -265,7 +277,7 @@ def test_a_drain_delivers_what_is_owed(echoes: bool) -> None:
             left -= len(client.recv(left))
         sending.get()
         assert read_to_end(client) == read_to_end(idle) == b""
-        report = stopping.get()
+    report = stopping.get()
     assert (report.drained, report.cut, report.bytes_lost) == (2, 0, 0)
     assert_adds_up(server.counters)
 
@@ -332,10 +344,11 @@ def test_a_tls_target_and_a_second_life() -> None:
 
 def test_tls_over_a_unix_socket(tmp_path: Any) -> None:
     server = TcpServer(f"unix:{tmp_path}/s", echo_handler, ssl_context=server_context())
-    with running(server), dial_tls(server) as client:
-        assert str(server.address).startswith("unix:/")
-        ping(client)
-        client.unwrap()
+    with running(server):
+        with dial_tls(server) as client:
+            assert str(server.address).startswith("unix:/")
+            ping(client)
+            client.unwrap()
         ended(server, "handler")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -186,8 +187,9 @@ def test_the_time_limit_is_for_the_whole_handshake(trickles: bool) -> None:
                 gevent.sleep(UNIT)
 
         sending = gevent.spawn(trickle) if trickles else None
-        assert read_to_end(client) == b""
-        assert server.counters["handshake_timeout"] == 1
+        with contextlib.suppress(ConnectionResetError):  # of a byte that came too late to be read
+            assert read_to_end(client) == b""
+        wait_until(lambda: server.counters["handshake_timeout"] == 1)
         if sending is not None:
             sending.kill()
         assert_adds_up(server.counters)
@@ -216,7 +218,7 @@ def test_many_handshakes_at_once_leave_neighbours_their_turns() -> None:
     with running(tls_server()) as server, dial_tls(server) as good:
         assert isinstance(server, EchoServer)
         context = client_context()
-        storms = [gevent.spawn(lambda: dial_tls(server, context).close()) for _ in range(100)]
+        storms = [gevent.spawn(lambda: dial_tls(server, context).close()) for _ in range(40)]
         while not all(storm.ready() for storm in storms):
             ping(good, os.urandom(100))
         gevent.joinall(storms, raise_error=True)
