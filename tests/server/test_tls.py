@@ -26,6 +26,7 @@ from tests.support.tls import (
     client_context,
     dial_tls,
     echo_handler,
+    secured,
     send_raw_fin,
     server_context,
     tls_server,
@@ -340,6 +341,16 @@ def test_a_tls_target_and_a_second_life() -> None:
     for _ in range(2):
         with running(server), dial_tls(server) as client:
             ping(client)
+
+
+def test_a_proxy_names_its_client_before_the_handshake(echoes: bool) -> None:
+    options = {"proxy_protocol_from": ("127.0.0.0/8",), "first_byte_timeout": 20 * UNIT}
+    with running(tls_server(echoes=echoes, **options)) as server, dial(server) as raw:
+        raw.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 2000\r\n")
+        with secured(raw) as client:
+            ping(client)
+            (connection,) = server.connections
+            assert (str(connection.peer), connection.bytes_received) == ("tcp://192.0.2.1:1000", 4)
 
 
 def test_tls_over_a_unix_socket(tmp_path: Any) -> None:
