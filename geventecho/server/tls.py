@@ -84,14 +84,15 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
     Attributes:
         account: what it has carried.
         layer: OpenSSL's connection, None when the peer was gone at once.
-        truncated: whether the peer's FIN came without its close_notify.
+        ended: whether the end of the peer's stream has been read.
+        truncated: whether that was a FIN without close_notify.
     """
 
     layer: Any = None
 
     def __init__(self, sock: socket.socket, context: stdlib_ssl.SSLContext) -> None:
         self.account = Account()
-        self.truncated = False
+        self.ended = self.truncated = False
         super().__init__(
             sock=sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False, _context=context
         )
@@ -103,20 +104,21 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
         if layer is None:
             raise ValueError("Read on closed or unwrapped SSL socket.")
         into = () if buffer is None else (buffer,)
-        while nbytes:
+        while nbytes and not self.ended:
             try:
-                self.truncated = not layer.pending() and not self._sock.recv(1, socket.MSG_PEEK)
-                if self.truncated:
+                if not layer.pending() and not self._sock.recv(1, socket.MSG_PEEK):
+                    self.ended = self.truncated = True
                     break
                 result = layer.read(nbytes, *into)
             except ssl.SSLEOFError:  # in the middle of a record
-                self.truncated = True
+                self.ended = self.truncated = True
                 break
             except (BlockingIOError, ssl.SSLWantReadError):
                 event = self._read_event
             except ssl.SSLWantWriteError:
                 event = self._write_event
             else:
+                self.ended = not result
                 self.account.read(result if into else len(result))
                 return result
             if self.timeout == 0:

@@ -126,6 +126,27 @@ def test_a_handler_gets_an_ssl_socket() -> None:
     assert seen == [True, "TLSv1.3", 3, b"abc"]
 
 
+def test_a_handler_may_read_on_at_the_end() -> None:
+    """After the close_notify there comes a FIN, which is not one without."""
+    seen: list[bytes] = []
+
+    def handler(sock: Any, _peer: object) -> None:
+        with sock.makefile("rb") as lines:
+            seen.extend((lines.readline(), lines.readline(), lines.read()))
+        gevent.sleep(UNIT)
+        seen.append(sock.recv(1))
+
+    with running(TcpServer(LOCAL, handler, ssl_context=server_context())) as server:
+        with dial_tls(server) as client:
+            client.sendall(b"one\ntwo")
+            with contextlib.suppress(ssl.SSLWantReadError):
+                client._sslobj.shutdown()
+            client.setblocking(False)
+            send_raw_fin(client)
+        wait_until(lambda: server.counters["ended_handler"] == 1, what=f"{server.counters}")
+    assert seen == [b"one\n", b"two", b"", b""]
+
+
 def test_a_context_of_the_standard_library_does() -> None:
     import ssl as stdlib_ssl
 
