@@ -22,6 +22,8 @@ from tests.support.timing import SCALE, wait_until
 Found = dict[str, Any]
 LOAD = ("-u", "10", "-r", "10", "--tcp-think-time", "0.02")
 SECONDS = 30 * SCALE
+BOUND = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command that the kernel shall end when this program is killed, as at a time limit of the test."""
 
 
 class Lab:
@@ -46,7 +48,7 @@ class Lab:
         self._stack = stack
         self.hosts = hosts
         arguments = ("--master", "--master-bind-host", HERE, "--host", target, *LOAD, *options)
-        self.master = stack.enter_context(LocustRun(directory, *arguments, locustfile=ECHO_USER))
+        self.master = stack.enter_context(LocustRun(directory, *arguments, locustfile=ECHO_USER, prefix=BOUND))
         self.workers: list[LocustRun] = []
         for host in hosts:
             self.start_worker(host)
@@ -57,7 +59,7 @@ class Lab:
         directory.mkdir()
         worker = LocustRun(
             directory, "--worker", "--master-host", HERE, locustfile=ECHO_USER, own_server=False,
-            master_port=self.master.master_port, prefix=host.prefix,
+            master_port=self.master.master_port, prefix=(*BOUND, *host.prefix),
         )  # fmt: skip
         self.workers.append(self._stack.enter_context(worker))
 
