@@ -51,6 +51,7 @@ def test_a_run_with_a_tcp_user_changes_what_the_docs_say() -> None:
             "locust.stats.StatsCSVFileWriter.stats_writer",
             "locust.stats.StatsEntry.to_dict",
             "locust.stats.bucket_response_time",
+            "locust.stats.stats_printer",
         ],
         "new": [],
         "contents": [],

@@ -41,7 +41,7 @@ class Failed(RescheduleTask):
 
     def __init__(self, error: BaseException, kind: str = "") -> None:
         named = error.kind if isinstance(error, GeventechoError) else f"{type(error).__name__}: {error}"
-        self.kind: str = kind or named
+        self.kind: str = (kind or named).encode(errors="backslashreplace").decode()  # Locust encodes it as UTF-8
         self.error = error
         super().__init__(self.kind)
 

@@ -60,12 +60,13 @@ class Row:
 
     Attributes:
         blocks: by their second.
+        key: its type and name.
     """
 
-    __slots__ = ("_key", "_latencies", "_stored", "_successes", "blocks")
+    __slots__ = ("_latencies", "_stored", "_successes", "blocks", "key")
 
     def __init__(self, key: RowKey, latencies: Latencies) -> None:
-        self._key = key
+        self.key = key
         self._latencies = latencies
         self._stored: list[int] = []
         self._successes = Successes()
@@ -113,7 +114,7 @@ class Row:
         block = self.blocks.get(second)
         if block is None:
             if len(self.blocks) >= MOST_WAITING:
-                self._latencies.overflow.add(self._key, self.blocks.pop(min(self.blocks)))
+                self._latencies.overflow.add(self.key, self.blocks.pop(min(self.blocks)))
             block = self.blocks[second] = Block(second)
         return block
 
@@ -144,7 +145,7 @@ class Row:
     def log(self) -> None:
         """Count in Locust's statistics the marked operations that are counted here."""
         if self._successes:
-            self._latencies.log(self._key, self._successes)
+            self._latencies.log(self.key, self._successes)
             self._successes = Successes()
 
     def _by_second(self, columns: Columns) -> Iterator[tuple[Block, Columns]]:
@@ -196,6 +197,9 @@ class Rows(dict[RowKey, Row]):
         self._latencies = latencies
 
     def __missing__(self, key: RowKey) -> Row:
+        kind, name = key
+        if (encodable := name.encode(errors="backslashreplace").decode()) != name:
+            return self[kind, encodable]  # no report, file or table takes a name that UTF-8 has no bytes for
         row = self[key] = Row(key, self._latencies)
         return row
 

@@ -200,7 +200,7 @@ class Reporter:
             row.add(sample)
         self._fire(
             request_type=kind,
-            name=name,
+            name=row.key[1],
             response_time=(arrived - begun) / MILLISECOND,
             response_length=len(reply),
             response=reply,
@@ -219,14 +219,15 @@ class Reporter:
                 self._rows[kind, name].add_aborted(sample)
             return
         self.account.failed += 1
-        self._rows[kind, name].add_failed(sample)
+        row = self._rows[kind, name]
+        row.add_failed(sample)
         failed = error if isinstance(error, Failed) else Failed(error)
         # A copy, because Locust keeps the first of each kind for the whole test. The error itself goes on to the task,
         # and its traceback shows the tester where it was raised.
         failure = Failed(without_traceback(failed.error), failed.kind)
         self._fire(
             request_type=kind,
-            name=name,
+            name=row.key[1],
             # None keeps failures out of average and percentiles: a timeout is not a response time.
             response_time=None,
             response_length=0,
@@ -236,7 +237,7 @@ class Reporter:
             start_time=_wall(sample[0]),
         )
         age = (perf_counter_ns() - self._connected_at) / NANOSECONDS
-        show_sample(self.account.samples, self._environment.stats.errors, (kind, name), failure, age)
+        show_sample(self.account.samples, self._environment.stats.errors, row.key, failure, age)
 
     def _context(self, extra: dict[str, Any] | None) -> dict[str, Any]:
         own: dict[str, Any] = self._user.context() if self._has_context else {}

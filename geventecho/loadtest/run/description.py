@@ -7,10 +7,11 @@ import platform
 import shlex
 import sys
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import gevent
 import locust
+from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from geventecho._version import __version__
@@ -20,7 +21,11 @@ from geventecho.loadtest.users import TcpUser
 from geventecho.options import TYPED
 from geventecho.results import Failures
 
-__all__ = ["argv_of", "command_of", "failures_in", "machine", "others_in", "target_of"]
+__all__ = ["argv_of", "command_of", "failures_in", "know_secrets", "machine", "others_in", "target_of"]
+
+STARS: Final = "***"
+_parsers: Final[list[LocustArgumentParser]] = []
+"""The last one that Locust made. The locustfile may add options to it until it reads the command line."""
 
 # Options of Locust's that matter for the figures.
 OPTIONS = ("spawn_rate", "run_time", "stop_timeout")
@@ -37,11 +42,35 @@ def argv_of(environment: Environment) -> tuple[str, ...]:
     if environment.events is not locust.events:
         return ()
     if typed := os.environ.get(TYPED):
-        return tuple(shlex.split(typed))
+        return _without_secrets(shlex.split(typed))
     interpreter, *arguments = sys.orig_argv
     if not arguments or arguments[0].startswith("-"):
-        return os.path.basename(interpreter), *arguments
-    return os.path.basename(arguments[0]), *arguments[1:]
+        return _without_secrets([os.path.basename(interpreter), *arguments])
+    return _without_secrets([os.path.basename(arguments[0]), *arguments[1:]])
+
+
+def know_secrets(parser: LocustArgumentParser) -> None:
+    """Remember which options are secret: those that a locustfile added with `is_secret`, as Locust documents it."""
+    _parsers[:] = [parser]
+
+
+def _without_secrets(words: list[str]) -> tuple[str, ...]:
+    """The command with stars for the values of secret options."""
+    actions = (action for parser in _parsers for action in parser.secret_args_included_in_web_ui.values())
+    secrets = [name for action in actions for name in action.option_strings]
+    shown: list[str] = []
+    for word in words:
+        if shown and _names(shown[-1], secrets):
+            word = STARS  # noqa: PLW2901
+        elif "=" in word and _names(word.partition("=")[0], secrets):
+            word = f"{word.partition('=')[0]}={STARS}"  # noqa: PLW2901
+        shown.append(word)
+    return tuple(shown)
+
+
+def _names(word: str, options: list[str]) -> bool:
+    """Whether a word is one of the options, or short for it."""
+    return word in options or (len(word) > 2 and any(option.startswith(word) for option in options))
 
 
 def command_of(environment: Environment, seed: int | None) -> dict[str, Any]:

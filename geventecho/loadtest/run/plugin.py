@@ -23,6 +23,7 @@ from geventecho.loadtest.locust_internals import Part, replace
 from geventecho.loadtest.measure import keep_microseconds
 from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.arrival_plan import ArrivalPlan
+from geventecho.loadtest.run.description import know_secrets
 from geventecho.loadtest.run.exit_code import USAGE_ERROR, RunSummary
 from geventecho.loadtest.run.face import Face
 from geventecho.loadtest.run.final_reports import MasterReports, WorkerReports
@@ -129,8 +130,10 @@ def _finish(environment: Environment, runner: Runner, installed: Installed) -> N
 
     def on_quit(**_: Any) -> None:
         _workers.wait(EXIT_PATIENCE)
-        write_files(environment)
-        summary.log()
+        try:
+            write_files(environment)
+        finally:
+            summary.log()
 
     events.quitting.add_listener(on_quitting)
     events.quit.add_listener(on_quit)
@@ -179,6 +182,7 @@ def _on_parser(parser: LocustArgumentParser, **_: Any) -> None:
         env_var="GEVENTECHO_LOADTEST_WEB_ALLOWED_HOST",
     )
     _workers.watch_forks(parser)
+    know_secrets(parser)
 
 
 def _on_init(environment: Environment, runner: Runner | None, **_: Any) -> None:

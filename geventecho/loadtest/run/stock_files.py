@@ -10,6 +10,7 @@ import csv
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TextIO
 
 import gevent
@@ -72,6 +73,11 @@ def _write(path: str, write: Callable[[TextIO], Any]) -> None:
     """Write a file under another name and rename it: Locust may still have the old one open, and write at its close."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     beside = f"{path}.{os.getpid()}"
-    with open(beside, "w", encoding="utf-8", newline="") as file:
-        write(file)
-    os.replace(beside, path)
+    try:
+        with open(beside, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            write(file)
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise

@@ -1,0 +1,19 @@
+"""A user whose rows have names that UTF-8 has no bytes for, as os.fsdecode makes them; half of its requests fail."""
+
+from locust import events, task
+from locust.argument_parser import LocustArgumentParser
+
+from geventecho.framing import Exactly
+from geventecho.loadtest import TcpUser
+
+
+@events.init_command_line_parser.add_listener
+def add_options(parser: LocustArgumentParser) -> None:
+    parser.add_argument("--password", is_secret=True, default="")
+
+
+class Fetcher(TcpUser):
+    @task
+    def fetch(self) -> None:
+        self.client.request(b"name", Exactly(4), name="bad\udcff")
+        self.client.request(b"name", Exactly(4), name="worse\udc80", expect=b"another")

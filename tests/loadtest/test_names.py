@@ -1,0 +1,35 @@
+"""Names that no file can hold as they are, and words of the command that no file may hold."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from tests.support import ROOT, peers
+from tests.support.locust_process import LocustRun
+
+UNENCODABLE = ROOT / "tests" / "loadtest" / "locustfiles" / "unencodable.py"
+
+
+def test_names_without_utf_8_are_escaped_and_secrets_left_out(tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    with peers.echoes() as peer, LocustRun(
+        tmp_path, "--headless", "-u", "2", "-t", "3", "--processes", "2", "--tcp-think-time", "0.05",
+        "--host", peer.target, "--csv", str(tmp_path / "run"), "--tcp-json", str(result),
+        "--password", "hunter2", "--password=hunter3", locustfile=UNENCODABLE,
+    ) as run:  # fmt: skip
+        assert run.wait() == 1, run.log
+    found = json.loads(result.read_text())
+    rows = {row["name"]: row for row in found["rows"]}
+    bad, worse = rows["bad\\udcff"], rows["worse\\udc80"]
+    assert bad["ok"] > 0 == bad["failed"]
+    assert worse["failed"] > 0 == worse["ok"]
+    with (tmp_path / "run_stats.csv").open() as file:
+        stock = {row["Name"]: int(row["Request Count"]) for row in csv.DictReader(file)}
+    assert (stock["bad\\udcff"], stock["worse\\udc80"]) == (bad["ok"], worse["failed"])
+    assert "Traceback" not in run.log
+    assert "verdict" in run.log
+    assert "hunter" not in result.read_text() + run.log
+    place = found["argv"].index("--password")
+    assert found["argv"][place : place + 3] == ["--password", "***", "--password=***"]
