@@ -1,13 +1,15 @@
-"""Servers that others wrote, from Debian: redis-server and memcached, each on a free port while the block runs."""
+"""Servers that others wrote, from Debian: redis-server, memcached and HAProxy, on free ports while the block runs."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import os
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,22 +21,75 @@ COMMANDS = {
     "memcached": ["-u", "nobody", "-l", "127.0.0.1", "-p", "{port}", "-U", "0"],
 }
 
+HAPROXY = """
+global
+    stats socket {api} mode 600 level admin
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    option redispatch
+    retries 3
+listen echo
+    bind 127.0.0.1:{port}
+    default-server check inter 100ms fall 1 rise 1
+    {servers}
+"""
+
 
 @contextlib.contextmanager
 def real_server(name: str) -> Iterator[int]:
     """Run it; gives its port. Without it the test is skipped, on CI it fails."""
-    program = shutil.which(name)
+    port = free_port()
+    with _running(name, port, [argument.format(port=port) for argument in COMMANDS[name]]):
+        yield port
+
+
+class HAProxy:
+    """HAProxy in TCP mode, with one backend.
+
+    Attributes:
+        port: where it listens, on 127.0.0.1.
+    """
+
+    def __init__(self, folder: Path, *servers: str) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._api = folder / "haproxy.sock"
+        lines = "\n    ".join(servers)
+        (folder / "haproxy.cfg").write_text(HAPROXY.format(api=self._api, port=self.port, servers=lines))
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        with _running("haproxy", self.port, ["-db", "-q", "-f", str(self._folder / "haproxy.cfg")]):
+            yield
+
+    def tell(self, command: str) -> str:
+        """Give a command to the runtime API; returns the answer."""
+        with socket.socket(socket.AF_UNIX) as api:
+            api.connect(str(self._api))
+            api.sendall(f"{command}\n".encode())
+            return b"".join(iter(lambda: api.recv(65536), b"")).decode()
+
+    def figures(self, server: str) -> dict[str, str]:
+        """What it counts of a server, by the names of `show stat`."""
+        names, *rows = csv.reader(self.tell("show stat").removeprefix("# ").splitlines())
+        return next(found for row in rows if (found := dict(zip(names, row, strict=False))).get("svname") == server)
+
+
+@contextlib.contextmanager
+def _running(name: str, port: int, arguments: list[str]) -> Iterator[None]:
+    program = shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin")
     if program is None:
         reason = f"there is no {name} on this machine: apt-get install {name}"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
-    port = free_port()
-    arguments = [argument.format(port=port) for argument in COMMANDS[name]]
     process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: _listens(process, port), what=f"{name} on port {port}")
-        yield port
+        yield
     finally:
         process.terminate()
         process.wait(10)
