@@ -77,6 +77,8 @@ class Face:
         due = time.monotonic() + LOG_EVERY
         while True:
             self._live = self._read() or STARTING
+            if self._live.get("state") == "stopped":  # it ended meanwhile, and its result is about to be printed
+                return
             if self._is_drawn():
                 self._draw()
             elif time.monotonic() >= due:
