@@ -19,7 +19,7 @@ from locust.stats import StatsError
 
 from geventecho.framing import Until
 from geventecho.loadtest import TcpUser, account_of, install
-from tests.support.timing import UNIT
+from tests.support.timing import PATIENCE, UNIT
 
 SAMPLE = ", first seen: "
 """Begins, in the text of a failure, what a wrong reply looked like."""
@@ -150,7 +150,9 @@ class Run:
             "users_left": self.runner.user_count,
         }
         del self.runner
-        gevent.sleep(0.01)
+        with gevent.Timeout(PATIENCE, False):  # one may still be ending the test
+            while greenlets() > self.before[1]:
+                gevent.sleep(0.01)
         result["greenlets_left"] = greenlets() - self.before[1]
         return result
 
