@@ -12,16 +12,15 @@ import pytest
 from gevent import socket
 
 from tests.support.servers import Process, ping, read_to_end, serve
-from tests.support.timing import UNIT, figure, wait_until
+from tests.support.timing import PATIENCE, UNIT, figure, wait_until
 from tests.support.tls import client_context, files, secured
 
 pytestmark = pytest.mark.faults
-TIMEOUT = 20 * UNIT
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Process]:
-    with serve(*files(tmp_path).options, "--tls-handshake-timeout", str(TIMEOUT)) as process:
+    with serve(*files(tmp_path).options, "--tls-handshake-timeout", str(PATIENCE)) as process:
         yield process
 
 
@@ -29,22 +28,23 @@ def at_rest(server: Process, descriptors: int) -> None:
     wait_until(lambda: server.descriptors <= descriptors, what=f"back to {descriptors} descriptors")
 
 
-def test_who_never_speaks_is_closed_in_time_and_delays_nobody(server: Process) -> None:
+def test_who_never_speaks_is_closed_in_time_and_delays_nobody(tmp_path: Path) -> None:
     count = 200
-    before = server.descriptors
-    silent = [server.connect() for _ in range(count)]
-    with secured(server.connect()) as good:
-        ping(good)
-        endings = [gevent.spawn(read_to_end, client) for client in silent]
-        while not all(ending.ready() for ending in endings):
+    with serve(*files(tmp_path).options, "--tls-handshake-timeout", str(20 * UNIT)) as server:
+        before = server.descriptors
+        silent = [server.connect() for _ in range(count)]
+        with secured(server.connect()) as good:
             ping(good)
-            gevent.sleep(UNIT / 5)
-        assert [ending.get() for ending in endings] == [b""] * count
-    at_rest(server, before)
-    for client in silent:
-        client.close()
-    assert len(server.errors.splitlines()) <= 3
-    assert server.stop_and_count()["handshake_timeout"] == count
+            endings = [gevent.spawn(read_to_end, client) for client in silent]
+            while not all(ending.ready() for ending in endings):
+                ping(good)
+                gevent.sleep(UNIT / 5)
+            assert [ending.get() for ending in endings] == [b""] * count
+        at_rest(server, before)
+        for client in silent:
+            client.close()
+        assert len(server.errors.splitlines()) <= 3
+        assert server.stop_and_count()["handshake_timeout"] == count
 
 
 def send_plain_text(server: Process) -> None:
