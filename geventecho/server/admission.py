@@ -111,6 +111,8 @@ def unexpected_effect(config: ServerConfig, versions: frozenset[int]) -> str | N
     allow, deny = config.allow, config.deny
     if allow is not None and not allow:
         return "the allow list is empty: nobody is admitted"
+    if config.proxy_protocol_from and (versions or "unix" in config.proxy_protocol_from):
+        versions = frozenset((4, 6))  # a proxy may have clients of both
     if not versions or (allow is None and not deny):
         return None
     missing = versions - {_network(text).version for text in (deny if allow is None else allow)}

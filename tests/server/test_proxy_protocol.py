@@ -116,6 +116,35 @@ def test_a_handler_gets_the_client_s_address_and_all_that_follows_the_header() -
         assert got == [("2001:db8::7", 56324, 0, 0)]
 
 
+def test_the_header_is_not_the_first_byte() -> None:
+    """Of a handler's connection the kernel is asked for the bytes that came, and it counts those of the header."""
+
+    def handler(sock: socket.socket, _peer: object) -> None:
+        sock.recv(1)
+
+    server = TcpServer(LOCAL, handler, proxy_protocol_from=PROXIES, first_byte_timeout=2 * UNIT)
+    with running(server), came(server, header("203.0.113.7")) as silent:
+        assert silent.recv(1) == b""
+        wait_until(lambda: server.counters["ended_first_byte"] == 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"allow": ("2001:db8::/32",)}, ""),
+        ({"deny": ("192.0.2.0/24",)}, "the deny list names no IPv6 network"),
+    ],
+)
+def test_the_lists_are_for_clients_of_both_versions(
+    options: dict[str, Any], text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with echo_server(proxy_protocol_from=PROXIES, **options) as server, came(server, header("2001:db8::1")) as client:
+        ping(client)
+    warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warned) == bool(text)
+    assert all(text in line for line in warned)
+
+
 @pytest.mark.parametrize("echoes", [True, False])
 def test_the_header_comes_before_the_handshake(echoes: bool) -> None:
     with running(tls_server(echoes=echoes, proxy_protocol_from=PROXIES)) as server:
