@@ -158,6 +158,11 @@ class Histogram:
         header = HEADER.pack(self.count, *total, self._min, self._max, len(buckets), buckets[0], *widths)
         return header + struct.pack(_layout(len(buckets), *widths), *gaps, *counts)
 
+    def rest(self) -> None:
+        """Keep it as bytes until it changes: they take a twentieth of the memory."""
+        if self.count:
+            self._at_rest, self._buckets = self.to_bytes(), Counter()
+
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Restore a histogram from the bytes that `to_bytes` gave."""

@@ -11,7 +11,7 @@ from geventecho.results.collection import Collection
 from geventecho.results.csv_files import CSV_FILES
 from geventecho.results.downloads import DOWNLOADS, download, download_now
 from geventecho.results.encoded import Encoded
-from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
+from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, RowSpan, WorkerEvidence
 from geventecho.results.facts import Facts
 from geventecho.results.figures import TASK, rows_of, worker_of
 from geventecho.results.files import check_path, write_text
@@ -21,6 +21,7 @@ from geventecho.results.html import ASSETS, asset, page, report
 from geventecho.results.intervals import FLOORS, Estimate, Percentile, estimate
 from geventecho.results.json_file import as_json, json_text
 from geventecho.results.junit import junit_xml
+from geventecho.results.memory import Memory
 from geventecho.results.progress import Users, display, plain_line
 from geventecho.results.result import (
     SCHEMA,
@@ -68,6 +69,7 @@ __all__ = [
     "GateOutcome",
     "HealthSecond",
     "Intervals",
+    "Memory",
     "Part",
     "Percentile",
     "Rate",
@@ -77,6 +79,7 @@ __all__ = [
     "RowEvidence",
     "RowKey",
     "RowSeries",
+    "RowSpan",
     "Series",
     "Stage",
     "Times",

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import Final, Self, TypeAlias
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from geventecho.histogram import Histogram
 
-__all__ = ["OTHER", "TIMES", "Block", "Blocks", "Record", "RowKey"]
+__all__ = ["OTHER", "TIMES", "Block", "Blocks", "Cell", "Record", "RowKey"]
 
 # Of an operation: planned instant (or call) to arrival; send to arrival; planned instant (or call) to send; arrival to
 # read; send to the arrival of the first byte.
@@ -82,6 +82,12 @@ class Block:
             self.times[name].merge(other.times[name])
             self.failed_times[name].merge(other.failed_times[name])
 
+    def rest(self) -> None:
+        """Keep its histograms as bytes until they change."""
+        for name in TIMES:
+            self.times[name].rest()
+            self.failed_times[name].rest()
+
     def pack(self) -> bytes:
         """All of it, in about one byte for each bucket of its histograms."""
         parts = [times[name].to_bytes() for times in (self.times, self.failed_times) for name in TIMES]
@@ -101,6 +107,25 @@ class Block:
         times = dict(zip(TIMES, histograms[: len(TIMES)], strict=True))
         failed_times = dict(zip(TIMES, histograms[len(TIMES) :], strict=True))
         return cls(start, seconds, ok, failed, dropped, sent, received, steps, times, failed_times)
+
+
+class Cell(NamedTuple):
+    """A block that is still packed.
+
+    Attributes:
+        start, seconds: its span.
+        parts: of it; none where nothing happened.
+    """
+
+    start: int
+    seconds: int
+    parts: tuple[bytes, ...]
+
+    def block(self) -> Block:
+        """Unpack it."""
+        block = _merged(self.parts) if self.parts else Block(self.start)
+        block.start, block.seconds = self.start, self.seconds
+        return block
 
 
 class Blocks:
@@ -142,12 +167,12 @@ class Blocks:
     def __iter__(self) -> Iterator[Block]:
         cells = self._cells()
         for start in sorted(cells):
-            yield self._block(start, cells[start])
+            yield self._cell(start, cells[start]).block()
 
     def __len__(self) -> int:
         return len(self._cells())
 
-    def between(self, begin: int, end: int) -> Iterator[Block]:
+    def between(self, begin: int, end: int) -> Iterator[Cell]:
         """The blocks that start from second `begin` to before `end`, with an empty one where nothing happened."""
         cells = self._cells()
         starts = {start for start in cells if begin <= start < end}
@@ -156,12 +181,10 @@ class Blocks:
             starts.add(max(start, begin))
             start = self._end(start)
         for start in sorted(starts):
-            yield self._block(start, cells.get(start, []))
+            yield self._cell(start, cells.get(start, []))
 
-    def _block(self, start: int, parts: list[bytes]) -> Block:
-        block = _merged(parts) if parts else Block(start)
-        block.start, block.seconds = start, self._end(start) - start
-        return block
+    def _cell(self, start: int, parts: list[bytes]) -> Cell:
+        return Cell(start, self._end(start) - start, tuple(parts))
 
     def _cells(self) -> dict[int, list[bytes]]:
         """The parts of all blocks by their starts, after as many merges as the limit asks for."""
@@ -198,7 +221,7 @@ class Blocks:
         return min([start + self.width, *(boundary for boundary in self._boundaries if boundary > start)])
 
 
-def _merged(parts: list[bytes]) -> Block:
+def _merged(parts: Sequence[bytes]) -> Block:
     block = Block.unpack(parts[0])
     for part in parts[1:]:
         block.merge(Block.unpack(part))

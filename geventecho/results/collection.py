@@ -13,6 +13,7 @@ from geventecho.results.blocks import OTHER, Block, Record, RowKey
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
 from geventecho.results.facts import Facts
 from geventecho.results.figures import TASK, rows_of, worker_of
+from geventecho.results.memory import Memory
 from geventecho.results.points import Points
 from geventecho.results.result import SCHEMA, Account, Connections, Part, Rate, Result, Row, Stage, Worker
 from geventecho.results.series import Series
@@ -47,13 +48,15 @@ class Collection:
     Args:
         now: the start of the test.
         warm_up: seconds.
+        memory: of the results before; none by default.
 
     Attributes:
         timeline: the parts of the test.
     """
 
-    def __init__(self, now: float, warm_up: float) -> None:
+    def __init__(self, now: float, warm_up: float, memory: Memory | None = None) -> None:
         self._record = Record()
+        self._memory = memory or Memory()
         self._workers: dict[str, FromWorker] = {}
         self._warm_up = warm_up
         self._points = Points(self._record, int(now))
@@ -124,6 +127,7 @@ class Collection:
             facts: of the run.
             pause: is called now and then, because many rows take seconds.
         """
+        self._memory.forget_unused()
         rows, evidence = self.measured(now, pause)
         stages, left_out = self.stages(now, pause)
         verdict, workers = self.judge(now, evidence, facts.name, facts.lacking)
@@ -158,11 +162,10 @@ class Collection:
     def measured(self, now: float, pause: Callable[[], None]) -> tuple[list[Row], list[RowEvidence]]:
         """The rows of the measured part, and the evidence in them."""
         rows, evidence = [], []
-        for row, blocks, times in rows_of(self._record, self.timeline.measured(now), pause):
+        for row, found in rows_of(self._record, self.timeline.measured(now), pause, self._memory):
             rows.append(row)
             if row.type != TASK:
-                evidence.append(RowEvidence.of((row.type, row.name), blocks, times, row.intervals.unsteady))
-            pause()
+                evidence.append(found)
         return rows, evidence
 
     def warm_up(self, now: float, pause: Callable[[], None]) -> Part | None:
@@ -239,4 +242,4 @@ class Collection:
         return self._points.series(timeline.seen[0], end, timeline.measured_from, pause)
 
     def _rows(self, span: Span, pause: Callable[[], None]) -> list[Row]:
-        return [row for row, *_ in rows_of(self._record, span, pause)]
+        return [row for row, _ in rows_of(self._record, span, pause, self._memory)]

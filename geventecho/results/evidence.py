@@ -107,6 +107,12 @@ class RowSpan:
     count: int
     p50: float | None
 
+    @classmethod
+    def of(cls, block: Block) -> Self:
+        """Make it of a block."""
+        response = block.times["response"]
+        return cls(block.start, block.seconds, response.count, response.percentile(50))
+
     @property
     def end(self) -> int:
         """The second after it."""
@@ -133,18 +139,6 @@ class RowEvidence:
     spans: Sequence[RowSpan]
     failed: int = 0
     is_unsteady: bool = False
-
-    @classmethod
-    def of(
-        cls, row: RowKey, blocks: Sequence[Block], times: Mapping[str, Histogram], is_unsteady: bool = False
-    ) -> Self:
-        """Make it of the row's blocks in the measured part, and the sums of their times."""
-        spans = [
-            RowSpan(block.start, block.seconds, response.count, response.percentile(50))
-            for block in blocks
-            for response in (block.times["response"],)
-        ]
-        return cls(*row, times, spans, sum(block.failed for block in blocks), is_unsteady)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import median
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from geventecho.histogram import Histogram
-from geventecho.results.blocks import TIMES, Block, Record, RowKey
+from geventecho.results.blocks import TIMES, Block, Cell, Record, RowKey
 from geventecho.results.distribution import distribution
-from geventecho.results.evidence import P99_FLOOR, HealthSecond, mean_over_time
+from geventecho.results.evidence import P99_FLOOR, HealthSecond, RowEvidence, RowSpan, mean_over_time
 from geventecho.results.intervals import Estimate, Percentile, estimate
+from geventecho.results.memory import Memory
 from geventecho.results.result import PERCENTILES, Intervals, Row, Times, Worker
 from geventecho.results.timeline import Span
 from geventecho.results.verdict import Verdict
@@ -25,7 +26,11 @@ TASK: Final = "TASK"
 """The type of the rows of tasks that follow a plan."""
 MOST_BLOCKS: Final = 240
 """More blocks say hardly more about how a row varies."""
+ADDED_TOGETHER: Final = 16
+"""Groups of blocks whose sum is remembered: about the root of their number."""
 COUNTS: Final = ("ok", "failed", "dropped", "bytes_sent", "bytes_received", "clock_steps")
+Cells: TypeAlias = tuple[Cell, ...]
+T = TypeVar("T")
 Whole: TypeAlias = Mapping[str, Histogram]
 """All times of a row, by the names of `TIMES`."""
 OPTIONAL: Final = ("read_delay", "first_byte")
@@ -33,38 +38,82 @@ OPTIONAL: Final = ("read_delay", "first_byte")
 DISTRIBUTED: Final = ("response", "service")
 
 
-def rows_of(record: Record, span: Span, pause: Callable[[], None]) -> Iterator[tuple[Row, list[Block], Whole]]:
-    """Yield each row of a part of the run, its blocks, and all times of them, by type and name, tasks last.
+def rows_of(
+    record: Record, span: Span, pause: Callable[[], None], memory: Memory | None = None
+) -> Iterator[tuple[Row, RowEvidence]]:
+    """Yield each row of a part of the run and its evidence, by type and name, tasks last.
 
     Args:
         record: of the run.
         span: the part.
         pause: is called now and then, because many rows take seconds.
+        memory: of the rows before.
     """
-    for (kind, name), recorded in sorted(record.rows.items(), key=lambda row: (row[0][0] == TASK, row[0])):
-        blocks = list(recorded.between(span.first, span.end))
-        if any(block.ok or block.failed or block.dropped for block in blocks):
-            joined = _joined(blocks)
-            whole = {of: _sum(block.times[of] for block in joined) for of in TIMES}
-            pause()
-            yield _row(kind, name, joined, whole, span.duration, pause), blocks, whole
+    memory = memory or Memory()
+    for row, recorded in sorted(record.rows.items(), key=lambda row: (row[0][0] == TASK, row[0])):
+        cells = tuple(recorded.between(span.first, span.end))
+        found = memory.call(_row, row, cells, span.duration, pause, memory)
+        pause()
+        if found:
+            yield found
 
 
-def _row(kind: str, name: str, joined: list[Block], whole: Whole, duration: float, pause: Callable[[], None]) -> Row:
-    sums = {of: sum(getattr(block, of) for block in joined) for of in COUNTS}
-    times, missing, response = _all_times(joined, whole, duration, pause)
+def _row(
+    row: RowKey, cells: Cells, duration: float, pause: Callable[[], None], memory: Memory
+) -> tuple[Row, RowEvidence] | None:
+    """A row and its evidence; None where nothing happened."""
+    groups = _split(cells, -(-len(cells) // MOST_BLOCKS))  # an estimate takes as long as there are blocks
+    joined = [memory.call(_joined, group) for group in groups]
+    whole = Block(0)
+    for some in _split(groups, ADDED_TOGETHER):
+        whole.merge(memory.call(_whole, some, memory))
+    pause()
+    if not whole.ok and not whole.failed and not whole.dropped:
+        return None
+    made = _figures(row, [block for block, _ in joined], whole, duration, pause)
+    spans = [span for _, found in joined for span in found]
+    return made, RowEvidence(*row, whole.times, spans, whole.failed, made.intervals.unsteady)
+
+
+def _split(items: tuple[T, ...], size: int) -> tuple[tuple[T, ...], ...]:
+    return tuple(items[place : place + size] for place in range(0, len(items), max(1, size)))
+
+
+def _joined(cells: Cells) -> tuple[Block, list[RowSpan]]:
+    """Neighbours as one block, and each of them."""
+    joined = cells[0].block()
+    spans = [RowSpan.of(joined)]
+    for cell in cells[1:]:
+        block = cell.block()
+        spans.append(RowSpan.of(block))
+        joined.merge(block)
+    joined.rest()
+    return joined, spans
+
+
+def _whole(groups: tuple[Cells, ...], memory: Memory) -> Block:
+    """The sum of groups of neighbours."""
+    whole = Block(groups[0][0].start)
+    for group in groups:
+        whole.merge(memory.call(_joined, group)[0])
+    whole.rest()
+    return whole
+
+
+def _figures(row: RowKey, joined: list[Block], whole: Block, duration: float, pause: Callable[[], None]) -> Row:
+    times, missing, response = _all_times(joined, whole.times, duration, pause)
     return Row(
-        type=kind,
-        name=name,
-        **sums,
-        rate=round(sums["ok"] / duration, 3) if duration else 0.0,
+        type=row[0],
+        name=row[1],
+        **{of: getattr(whole, of) for of in COUNTS},
+        rate=round(whole.ok / duration, 3) if duration else 0.0,
         response_us=times["response_us"],
         service_us=times["service_us"],
         generator_delay_us=times["generator_delay_us"],
         read_delay_us=times.get("read_delay_us"),
         first_byte_us=times.get("first_byte_us"),
         offered_us=times["offered_us"],
-        failed_times=_failed_times(joined) if sums["failed"] else {},
+        failed_times=_failed_times(joined, whole.failed_times) if whole.failed else {},
         missing=missing,
         intervals=Intervals(
             method=response.method,
@@ -73,7 +122,7 @@ def _row(kind: str, name: str, joined: list[Block], whole: Whole, duration: floa
             block_length=response.block_length,
             unsteady=response.is_unsteady,
         ),
-        distributions={f"{of}_us": distribution(whole[of]) for of in DISTRIBUTED if whole[of].count},
+        distributions={f"{of}_us": distribution(whole.times[of]) for of in DISTRIBUTED if whole.times[of].count},
     )
 
 
@@ -85,7 +134,7 @@ def _all_times(
     missing: dict[str, dict[str, float]] = {}
 
     def add(label: str, of: str, lost: Sequence[int] | None = None) -> Estimate:
-        found = estimate([block.times[of] for block in blocks], lost)
+        found = estimate([block.times[of] for block in blocks], lost, whole=whole[of])
         times[label] = _times(found, whole[of])
         if lacking := _missing(found, whole[of].count + sum(lost or ()), duration):
             missing[label] = lacking
@@ -106,24 +155,12 @@ def _all_times(
     return times, missing, response
 
 
-def _joined(blocks: list[Block]) -> list[Block]:
-    """Join neighbours until there are at most `MOST_BLOCKS`: an estimate takes as long as there are blocks."""
-    together = -(-len(blocks) // MOST_BLOCKS)
-    if together <= 1:
-        return blocks
-    joined = [Block(block.start, block.seconds) for block in blocks[::together]]
-    for place, block in enumerate(blocks):
-        joined[place // together].merge(block)
-    return joined
-
-
-def _failed_times(blocks: Sequence[Block]) -> dict[str, Times]:
-    found = {}
-    for of in TIMES:
-        histograms = [block.failed_times[of] for block in blocks]
-        if (whole := _sum(histograms)).count:
-            found[f"{of}_us"] = _times(estimate(histograms), whole)
-    return found
+def _failed_times(blocks: Sequence[Block], whole: Whole) -> dict[str, Times]:
+    return {
+        f"{of}_us": _times(estimate([block.failed_times[of] for block in blocks], whole=whole[of]), whole[of])
+        for of in TIMES
+        if whole[of].count
+    }
 
 
 def _times(found: Estimate, whole: Histogram) -> Times:

@@ -96,7 +96,10 @@ class Estimate:
 
 
 def estimate(
-    blocks: Sequence[Histogram], lost: Sequence[int] | None = None, quantiles: Sequence[float] = QUANTILES
+    blocks: Sequence[Histogram],
+    lost: Sequence[int] | None = None,
+    quantiles: Sequence[float] = QUANTILES,
+    whole: Histogram | None = None,
 ) -> Estimate:
     """Estimate percentiles of all samples of a row.
 
@@ -104,9 +107,10 @@ def estimate(
         blocks: the times of blocks of equal width, one after the other; those without any too.
         lost: for each block, how many operations count as infinitely long; none by default.
         quantiles: which percentiles, in percent, each above 0 and below 100.
+        whole: the sum of the blocks, where it is known.
     """
     rows = [_Counts(block.buckets(), more) for block, more in zip(blocks, lost or [0] * len(blocks), strict=True)]
-    pooled = _Pooled(rows, sum(lost or ()), blocks)
+    pooled = _Pooled(rows, sum(lost or ()), blocks, whole)
     seconds = _Seconds(rows) if len(rows) >= FEWEST_BLOCKS else None
     enough = sorted(percent for percent in quantiles if pooled.total >= _floor(percent))
     known = dict(zip(enough, _in_order([_percentile(percent, pooled, seconds) for percent in enough]), strict=True))
@@ -214,8 +218,10 @@ class _Pooled(_Counts):
 
     __slots__ = ("longest", "shortest")
 
-    def __init__(self, rows: Sequence[_Counts], lost: int, blocks: Sequence[Histogram]) -> None:
-        super().__init__(_added((row.buckets, row.counts) for row in rows), lost)
+    def __init__(
+        self, rows: Sequence[_Counts], lost: int, blocks: Sequence[Histogram], whole: Histogram | None
+    ) -> None:
+        super().__init__(whole.buckets() if whole else _added((row.buckets, row.counts) for row in rows), lost)
         self.shortest = min((block.min for block in blocks if block.min is not None), default=0.0) * NANOSECONDS
         self.longest = max((block.max for block in blocks if block.max is not None), default=0.0) * NANOSECONDS
 
@@ -281,7 +287,12 @@ class _Seconds:
     def _find_levels(self) -> float:
         """Find the levels of all seconds; returns the correlation of neighbours."""
         busy = [row for row in self._rows if row.finite]
-        buckets = [[max(bucket, SHORTEST_BUCKET) for bucket in row.buckets] for row in busy]
+        buckets = [
+            row.buckets
+            if row.buckets[0] >= SHORTEST_BUCKET
+            else [max(bucket, SHORTEST_BUCKET) for bucket in row.buckets]
+            for row in busy
+        ]
         sums = [[*map(mul, numbers, row.counts)] for numbers, row in zip(buckets, busy, strict=True)]
         levels = [sum(products) / row.finite for products, row in zip(sums, busy, strict=True)]
         centre = statistics.median(levels)
@@ -295,13 +306,13 @@ class _Seconds:
         self._deviation = math.sqrt(max(0.0, deviation**2 - noise))
         if self._deviation:
             self._noisy = (deviation / self._deviation) ** 2
-        shifts = [round(level - centre) for level in levels]
-        self._one_level = _Counts(
-            _added(
-                ([bucket - shift for bucket in numbers], row.counts)
-                for shift, numbers, row in zip(shifts, buckets, busy, strict=True)
+            shifts = [round(level - centre) for level in levels]
+            self._one_level = _Counts(
+                _added(
+                    ([bucket - shift for bucket in numbers], row.counts)
+                    for shift, numbers, row in zip(shifts, buckets, busy, strict=True)
+                )
             )
-        )
         # A stall is far from all other levels, and would hide how alike these are.
         known = iter(min(max(level - centre, -2.5 * deviation), 2.5 * deviation) for level in levels)
         return _correlation([next(known) if row.finite else 0.0 for row in self._rows])

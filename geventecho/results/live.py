@@ -17,6 +17,7 @@ from typing import BinaryIO, Final
 
 from geventecho.results.collection import Collection
 from geventecho.results.encoded import Encoded
+from geventecho.results.memory import Memory
 from geventecho.results.result import Result
 
 __all__ = ["main"]
@@ -41,7 +42,8 @@ def follow(source: BinaryIO, sink: BinaryIO) -> None:
     Raises:
         EOFError: the input has ended.
     """
-    collection = Collection(*pickle.load(source))  # noqa: S301  (of our parent)
+    begun, warm_up = pickle.load(source)  # noqa: S301  (of our parent)
+    collection = Collection(begun, warm_up, Memory(is_kept=True))
     while True:
         change, args, kwargs = pickle.load(source)  # noqa: S301
         found = change(collection, *args, **kwargs)

@@ -148,9 +148,12 @@ class Points:
             if row[0] == TASK:
                 continue
             merged: dict[int, Block] = {}
-            for block in recorded.between(begin, stop):
-                start = self._start(block.start)
-                if start in sums and (block.ok or block.failed):
+            for cell in recorded.between(begin, stop):
+                start = self._start(cell.start)
+                if start not in sums or not cell.parts:
+                    continue
+                block = cell.block()
+                if block.ok or block.failed:
                     if start in merged:
                         merged[start].merge(block)
                     else:

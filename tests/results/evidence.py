@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from geventecho.histogram import Histogram
-from geventecho.results import Block, Evidence, HealthSecond, RowEvidence, WorkerEvidence
+from geventecho.results import Block, Evidence, HealthSecond, RowEvidence, RowSpan, WorkerEvidence
 
 START = 1_000
 QUIET = HealthSecond(
@@ -65,4 +65,4 @@ def row_of(made: Sequence[Block], is_unsteady: bool = False) -> RowEvidence:
     whole = Block(START)
     for block in made:
         whole.merge(block)
-    return RowEvidence.of(ECHO, made, whole.times, is_unsteady)
+    return RowEvidence(*ECHO, whole.times, [RowSpan.of(block) for block in made], whole.failed, is_unsteady)

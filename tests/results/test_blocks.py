@@ -177,7 +177,7 @@ def test_between_fills_gaps() -> None:
     record = Record()
     record.add(ROW, Block(SECOND, ok=1))
     record.add(ROW, Block(SECOND + 3, ok=1))
-    assert [made.ok for made in record.rows[ROW].between(SECOND - 1, SECOND + 5)] == [0, 1, 0, 0, 1, 0]
+    assert [made.block().ok for made in record.rows[ROW].between(SECOND - 1, SECOND + 5)] == [0, 1, 0, 0, 1, 0]
     assert [made.start for made in record.rows[ROW].between(SECOND + 3, SECOND + 4)] == [SECOND + 3]
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import random
+from contextlib import ExitStack
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 
-from geventecho.results import Collection
-from tests.results.samples import START, block, collect, health, no_pause
+from geventecho.results import Collection, Memory
+from tests.results.samples import FACTS, START, block, collect, health, no_pause
 
 ECHO = ("TCP", "echo")
 TASK = ("TASK", "User")
@@ -181,3 +184,33 @@ def test_rows_beyond_the_limit_are_one_for_the_workers_too() -> None:
     _, (worker,) = judged(collection)
     assert worker.ok == 2000
     assert not any("a p99 needs" in reason for reason in worker.verdict.reasons), "the row of all others has one"
+
+
+@pytest.mark.parametrize("is_in_order", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_remembered_changes_no_figure(seed: int, is_in_order: bool) -> None:
+    """Whatever the order of reports, with late ones and resets, while blocks widen and groups grow."""
+    chance = random.Random(seed)
+    seconds = [chance.randint(0, 70) for _ in range(40)]
+    asked, fresh = Collection(START, 3.0, Memory(is_kept=True)), Collection(START, 3.0)
+    limits = {"blocks.MOST_BLOCKS": 16, "blocks.UNMERGED_SECONDS": 5, "figures.MOST_BLOCKS": 6}
+    newest, known = 0, set()
+    with ExitStack() as stack:
+        for name, limit in limits.items():
+            stack.enter_context(patch(f"geventecho.results.{name}", limit))
+        for second in sorted(seconds) if is_in_order else seconds:
+            row, count, event = chance.choice([ECHO, TASK]), chance.randint(1, 40), chance.randrange(8)
+            samples = [] if second in known else [health(START + second, started=count)]
+            newest = max(newest, second)
+            known.add(second)
+            for collection in (asked, fresh):
+                made = block(START + second, [100.0 * count + second] * count, failed=count % 3)
+                collection.add("w", [(row, made)], samples)
+                if event == 0:
+                    collection.restart(START + newest)
+            if event > 4:
+                asked.result(START + newest + 1, FACTS)
+        for collection in (asked, fresh):
+            collection.timeline.ended = START + 71.0
+        found, expected = asked.result(END, FACTS), fresh.result(END, FACTS)
+    assert replace(found, series=expected.series) == expected, "the series remember their points, and have a test"
