@@ -5,6 +5,7 @@ It puts the record, the parts of the test and the judgement together, and knows 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -24,7 +25,7 @@ __all__ = ["Collection"]
 
 MOST_STAGES: Final = 100
 LATE: Final = 10
-"""Seconds after which the series do not wait for a worker that sends nothing."""
+"""Seconds after which the figures of a running test do not wait for a worker that sends nothing."""
 MOST_STAGE_ROWS: Final = 2_000
 """A row takes some milliseconds and, in the JSON file, some kilobytes."""
 
@@ -128,6 +129,8 @@ class Collection:
             pause: is called now and then, because many rows take seconds.
         """
         self._memory.forget_unused()
+        if self.timeline.ended is None:
+            now = min(now, self._reported(now))
         rows, evidence = self.measured(now, pause)
         stages, left_out = self.stages(now, pause)
         verdict, workers = self.judge(now, evidence, facts.name, facts.lacking)
@@ -143,7 +146,9 @@ class Collection:
             verdict=verdict,
             gates=(),
             account=Account(**{name: sums[name] for name in Account.__dataclass_fields__}),
-            connections=Connections(**{name: sums.get(name, 0) for name in Connections.__dataclass_fields__}),
+            connections=Connections(
+                **{name: sums.get(name, 0) for name in Connections.__dataclass_fields__} | {"peak": self._peak()}
+            ),
             bytes_sent=sum(row.bytes_sent for row in rows),
             bytes_received=sum(row.bytes_received for row in rows),
             rows=rows,
@@ -233,13 +238,34 @@ class Collection:
         ]
 
     def series(self, pause: Callable[[], None]) -> Series:
-        """The figures over time up to the last second that all workers have reported."""
+        """The figures over time, up to the last second that all workers have reported, or the last whole one.
+
+        In the second in which a test ends, its users stop: rates and gauges of it are not those of the load.
+        """
         timeline = self.timeline
-        reported = [part.health[-1].second + 1 for part in self._workers.values() if part.health]
-        end = max([timeline.seen[1], *reported])
+        end = max([timeline.seen[1], *self._ends()])
         if timeline.ended is None:
-            end = min((second for second in reported if second > max(reported) - LATE), default=end)
+            end = int(self._reported(end))
+        else:
+            end = min(end, max(int(timeline.ended), int(timeline.begun) + 1))
         return self._points.series(timeline.seen[0], end, timeline.measured_from, pause)
+
+    def _ends(self) -> list[int]:
+        """For each worker that has reported, the second after the last one that it has reported."""
+        return [part.health[-1].second + 1 for part in self._workers.values() if part.health]
+
+    def _reported(self, now: float) -> float:
+        """The end of the last second that all workers have reported, but for those that are silent; else `now`."""
+        ends = self._ends()
+        return min((end for end in ends if end > max(ends) - LATE), default=now)
+
+    def _peak(self) -> int:
+        """The most connects within one second."""
+        connects: Counter[int] = Counter()
+        for part in self._workers.values():
+            for sample in part.health:
+                connects[sample.second] += sample.connects
+        return max(connects.values(), default=0)
 
     def _rows(self, span: Span, pause: Callable[[], None]) -> list[Row]:
         return [row for row, _ in rows_of(self._record, span, pause, self._memory)]

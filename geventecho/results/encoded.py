@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final, Self
 
 from geventecho.results.json_file import as_json
 from geventecho.results.result import Result
+from geventecho.results.verdict import INCOMPLETE
 
 __all__ = ["Encoded"]
 
@@ -41,6 +42,12 @@ class Encoded:
         plain["now"] = {name: column[-1] if column else None for name, column in series["run"].items()}
         long = {key: plain.pop(key) for key in LONG}
         return cls(_json(plain), _json(long), _json(series), rows)
+
+    def incomplete(self, reasons: Sequence[str]) -> Self:
+        """Return it with further reasons why the run is incomplete."""
+        plain = json.loads(self.brief)
+        plain["verdict"] = {"status": INCOMPLETE, "reasons": [*reasons, *plain["verdict"]["reasons"]]}
+        return replace(self, brief=_json(plain))
 
     def join(self, extra: Mapping[str, Any], row: str | None = None) -> bytes:
         """Return one object with all keys.

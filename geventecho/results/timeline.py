@@ -186,7 +186,7 @@ class Timeline:
         """A part from a whole second to an instant, of a test that ends later or there."""
         after = max(first, math.ceil(stop))
         duration = max(0.0, min(after, end) - max(first, self.begun))
-        if stop >= end:
+        if stop >= end and self.ended is not None:
             after = max(after, self.seen[1])
         users, spawn_rate = shape or (None, None)
         return Span(first, after, duration, users, spawn_rate, rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from unittest.mock import patch
 
 import pytest
 
-from geventecho.results import Collection, Memory
+from geventecho.results import Collection, Encoded, Memory
 from tests.results.samples import FACTS, START, block, collect, health, no_pause
 
 ECHO = ("TCP", "echo")
@@ -184,6 +185,28 @@ def test_rows_beyond_the_limit_are_one_for_the_workers_too() -> None:
     _, (worker,) = judged(collection)
     assert worker.ok == 2000
     assert not any("a p99 needs" in reason for reason in worker.verdict.reasons), "the row of all others has one"
+
+
+def test_a_running_test_is_measured_up_to_the_last_second_that_all_workers_have_reported() -> None:
+    def add(collection: Collection) -> None:
+        for worker, seconds in (("slow", 5), ("fast", 8)):
+            blocks = [(ECHO, block(START + second, [100.0] * 10)) for second in range(seconds)]
+            collection.add(worker, blocks, [health(START + second, connects=second) for second in range(seconds)])
+
+    collection = collect(add)
+    found = collection.result(START + 9.7, FACTS)
+    assert (found.duration_s, found.rows[0].ok, found.rows[0].rate) == (5.0, 100, 20.0)
+    assert found.connections.peak == 8, "of a second of both"
+    collection.add("fast", [], [health(START + second) for second in range(8, 20)])
+    assert collection.result(START + 21.0, FACTS).duration_s == 20.0, "the slow one may be lost"
+    collection.end(START + 30.5)
+    assert collection.result(START + 31.0, FACTS).duration_s == 30.5
+
+
+def test_a_loss_is_added_to_an_encoded_result() -> None:
+    encoded = Encoded.of(Collection(START, 0.0).result(END, FACTS))
+    before, after = (json.loads(made.join({"state": "running"}))["verdict"] for made in (encoded, encoded.incomplete(["w was lost"])))
+    assert after == {"status": "incomplete", "reasons": ["w was lost", *before["reasons"]]}
 
 
 @pytest.mark.parametrize("is_in_order", [True, False])

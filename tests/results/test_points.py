@@ -82,14 +82,21 @@ def test_a_run_without_anything_has_no_points() -> None:
     assert set(found.run.values()) == {()}
 
 
-def test_a_run_of_a_second_has_the_rate_of_its_part_of_the_last_second() -> None:
+def test_the_second_in_which_a_test_ends_is_left_out_unless_it_is_the_only_one() -> None:
+    """Its users have stopped, and what the processes do at an end is not their load."""
+
     def add(collection: Collection) -> None:
-        collection.add("w", [(ECHO, block(START, [100.0] * 50))], [health(START)])
-        collection.add("w", [(ECHO, block(START + 1, [100.0] * 5))], [health(START + 1, span=0.1)])
+        collection.add("w", [(ECHO, block(START, [100.0] * 50))], [health(START, users=7)])
+        collection.add("w", [(ECHO, block(START + 1, [100.0] * 5))], [health(START + 1, span=0.1, cpu=0.9)])
 
     found = series(ended(collect(add), 1.1))
-    assert found.run["achieved"] == (50.0, 50.0)
-    assert found.run["planned"] == (None, None), "there is no plan"
+    assert (found.run["achieved"], found.run["users"], found.run["cpu"]) == ((50.0,), (7,), (0.25,))
+    assert found.run["planned"] == (None,), "there is no plan"
+
+    def add_less(collection: Collection) -> None:
+        collection.add("w", [(ECHO, block(START, [100.0] * 5))], [health(START, span=0.1)])
+
+    assert series(ended(collect(add_less), 0.1)).run["achieved"] == (50.0,), "per second of what it is"
 
 
 def test_workers_together_are_as_one_that_did_it_all() -> None:

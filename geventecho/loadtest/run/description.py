@@ -15,7 +15,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from geventecho._version import __version__
-from geventecho.loadtest.measure import kind_and_sample
+from geventecho.loadtest.measure import Failed, kind_and_sample
 from geventecho.loadtest.settings import CLASS_TYPES, RUN_TYPES, class_values, given, options_of
 from geventecho.loadtest.users import TcpUser
 from geventecho.options import TYPED
@@ -27,6 +27,8 @@ STARS: Final = "***"
 _parsers: Final[list[LocustArgumentParser]] = []
 """The last one that Locust made. The locustfile may add options to it until it reads the command line."""
 
+LONGEST_TEXT: Final = 200
+"""Characters of the text of a failure."""
 # Options of Locust's that matter for the figures.
 OPTIONS = ("spawn_rate", "run_time", "stop_timeout")
 
@@ -111,11 +113,17 @@ def others_in(environment: Environment) -> str:
 def failures_in(environment: Environment) -> tuple[Failures, ...]:
     """The failures as Locust counts them, the most frequent first, those of other users too."""
     found = [
-        Failures(error.method, error.name, kind, error.occurrences, sample)
+        Failures(error.method, error.name, kind, error.occurrences, sample or _text(error.error))
         for error in environment.stats.errors.values()
         for kind, sample in (kind_and_sample(error.error),)
     ]
     return tuple(sorted(found, key=lambda failures: (-failures.count, failures.type, failures.name, failures.kind)))
+
+
+def _text(error: object) -> str:
+    """The text of the first error of a kind, with its address and phase; "" where only its kind is known."""
+    text = str(error.error) if isinstance(error, Failed) else ""
+    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 @cache

@@ -13,7 +13,7 @@ import pickle
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, BinaryIO, Concatenate, Final, ParamSpec, TypeVar
@@ -148,11 +148,16 @@ class Live:
     Args:
         environment: Locust's.
         facts: tells the facts as they are now.
+        lacking: tells which workers' numbers are not complete, and why.
     """
 
-    def __init__(self, environment: Environment, facts: Callable[[], Facts]) -> None:
+    def __init__(
+        self, environment: Environment, facts: Callable[[], Facts], lacking: Callable[[], Sequence[str]]
+    ) -> None:
         self._environment = environment
         self._facts = facts
+        self._lacking = lacking
+        self._told: Sequence[str] = ()  # of those that lack something, in the verdict
         self._process: LiveProcess | None = None
         self._collection: Collection | None = None
         self._final: Result | None = None
@@ -218,15 +223,23 @@ class Live:
         elif self._process is not None and time.monotonic() >= self._next and not self._is_asking:
             self._is_asking = True
             gevent.spawn(self._ask, self._process).join(PATIENCE)
+        self._tell_of_losses()
+
+    def _tell_of_losses(self) -> None:
+        """A worker that was lost is in the verdict at once; the next result may take some seconds."""
+        if self._encoded and self._final is None:
+            lacking = self._lacking()
+            if new := [reason for reason in lacking if reason not in self._told]:
+                self._encoded, self._brief, self._told = self._encoded.incomplete(new), None, lacking
 
     def _ask(self, process: LiveProcess) -> None:
-        asked = time.monotonic()
+        asked, told = time.monotonic(), self._lacking()
         try:
             encoded = process.ask(seconds_now(), self._facts())
         finally:
             self._is_asking = False
         if process is self._process:  # the test has not ended meanwhile
-            self._encoded, self._brief = encoded, None
+            self._encoded, self._brief, self._told = encoded, None, told
             now = time.monotonic()
             self._next = max(asked + FRESH, now + REST * (now - asked))
 

@@ -92,7 +92,7 @@ class Results:
         self._why_incomplete = why_incomplete
         self._gathering = None if isinstance(runner, MasterRunner) else Gathering(environment)
         self._pending: Iterator[tuple[RowKey, Block]] = iter(())
-        self._live = Live(environment, self._facts)
+        self._live = Live(environment, self._facts, self.lacking)
         self._collection: Collection | None = None
         self._started_at = ""
         self._seed: int | None = None
