@@ -147,7 +147,8 @@ class Collection:
             gates=(),
             account=Account(**{name: sums[name] for name in Account.__dataclass_fields__}),
             connections=Connections(
-                **{name: sums.get(name, 0) for name in Connections.__dataclass_fields__} | {"peak": self._peak()}
+                **{name: sums.get(name, 0) for name in Connections.__dataclass_fields__}
+                | {"peak": self._peak() or sums.get("peak", 0)}
             ),
             bytes_sent=sum(row.bytes_sent for row in rows),
             bytes_received=sum(row.bytes_received for row in rows),

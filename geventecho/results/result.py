@@ -178,7 +178,7 @@ class Connections:
         lost: open ones that ended otherwise than by their user's own close.
         connects: that began.
         reconnects: those of them that were not their user's first.
-        peak: the most that began within one second.
+        peak: the most that began within one second, of all processes together.
     """
 
     open: int
@@ -284,7 +284,7 @@ class Failures:
         type, name: the row.
         kind: of the failure, such as "refused".
         count: how many.
-        sample: one of them, which may have text of the peer in it; "" where there is none.
+        sample: the text of one of them, which may have text of the peer in it; "" where none is known.
     """
 
     type: str

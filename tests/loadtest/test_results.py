@@ -177,6 +177,7 @@ def test_the_verdict_comes_before_failed_operations_and_failures_have_their_kind
     assert [(found["type"], found["name"], found["kind"]) for found in result["failures"]] == [
         ("TCP", "connect", "refused")
     ]
+    assert target.removeprefix("tcp://") in result["failures"][0]["sample"]
     assert result["failures"][0]["count"] == result["account"]["failed"] == row_of(result["rows"], "connect")["failed"]
     assert row_of(result["rows"], "connect")["failed_times"]["response_us"]["max"] > 0
     assert result["account"]["reconnects"] == result["account"]["connects"] - 19

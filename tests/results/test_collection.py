@@ -205,7 +205,9 @@ def test_a_running_test_is_measured_up_to_the_last_second_that_all_workers_have_
 
 def test_a_loss_is_added_to_an_encoded_result() -> None:
     encoded = Encoded.of(Collection(START, 0.0).result(END, FACTS))
-    before, after = (json.loads(made.join({"state": "running"}))["verdict"] for made in (encoded, encoded.incomplete(["w was lost"])))
+    before, after = (
+        json.loads(made.join({"state": "running"}))["verdict"] for made in (encoded, encoded.incomplete(["w was lost"]))
+    )
     assert after == {"status": "incomplete", "reasons": ["w was lost", *before["reasons"]]}
 
 
