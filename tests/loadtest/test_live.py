@@ -105,6 +105,11 @@ def test_a_worker_that_is_killed_is_named_within_five_seconds(tmp_path: Path) ->
         killed = time.monotonic()
         wait_until(lambda: seen(tmp_path)["verdict"]["status"] == "incomplete", 20 * SCALE, "the verdict")
         passed = time.monotonic() - killed
+
+        def named() -> bool:
+            return any(part["verdict"]["status"] == "incomplete" for part in seen(tmp_path)["workers"])
+
+        wait_until(named, PATIENCE, "the next result, which has it with the worker too")
         found = seen(tmp_path)
         run.process.send_signal(signal.SIGTERM)
         assert run.wait() == 6, run.log
