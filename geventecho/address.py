@@ -26,9 +26,8 @@ SockAddr = tuple[str, int] | tuple[str, int, int, int] | str | bytes
 
 DEFAULT_TARGET: Final = "tcp://127.0.0.1:8090"
 """Where to listen and to connect when nobody says otherwise: the port of Node's tutorial, on this machine only."""
-FORMS: Final = "host:port, tcp://host:port, unix:/path or unix:@name"
+FORMS: Final = "host:port, tcp://host:port, tls://host:port, unix:/path or unix:@name"
 """What messages recommend: the forms that both a server and a client of this version take."""
-NO_CLIENT_TLS: Final = "the client of this version has no TLS yet; use tcp://host:port or unix:/path"
 WRITE_TLS: Final = "TLS is written tls://host:port"
 # What people write when they want TLS: tls://, ssl://, tcp+tls://, https://.
 TLS_SCHEME: Final = re.compile(r"tls|ssl|https|wss")
@@ -170,9 +169,7 @@ AddressLike = Address | str | tuple[str, int]
 
 
 def unsupported(address: Address) -> str:
-    """Return why a client of this version cannot use a target, or "" when it can."""
-    if address.scheme == "tls":
-        return NO_CLIENT_TLS
+    """Return why a client cannot use a target, or "" when it can."""
     if address.scheme == "fd":
         return "fd:N is for a server to listen on; a client connects to tcp://host:port or unix:/path"
     return ""

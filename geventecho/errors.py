@@ -16,6 +16,20 @@
         │   ├── ConnectReset                 connect: reset as soon as it was made (ConnectionResetError)
         │   ├── ConnectUnreachable           connect: no route to host or network
         │   └── OutOfResources               connect: no descriptor or no local port left *here*
+        ├── TlsError                         tls, read or write: TLS failed, for a reason not named below
+        │   ├── HandshakeTimeout             tls: the handshake was not over in time (TimeoutError)
+        │   ├── HandshakeClosed              tls: the peer closed in the middle of the handshake (EOFError)
+        │   ├── NotTls                       tls: the peer's first bytes are not TLS
+        │   ├── PlainBeforeTls               tls: unread bytes came before the handshake
+        │   ├── NoCommonProtocol             tls: no version or cipher that both ends take
+        │   ├── NoCommonAlpn                 tls: the peer takes none of the protocols offered by ALPN
+        │   ├── CertificateRefused           tls: the peer's certificate, for a reason not named below
+        │   │   ├── CertificateExpired
+        │   │   ├── CertificateNotYetValid
+        │   │   ├── UnknownAuthority         … nobody trusted has signed it, or it is self-signed
+        │   │   └── WrongHostName            … it is another host's
+        │   └── ClientCertificateRefused     the peer refused our certificate
+        │       └── CertificateRequired      … it wants one, and none was given
         ├── ReadTimeout                      read: nothing, or not enough, arrived in time (TimeoutError)
         ├── WriteTimeout                     write: the peer took no more bytes in time (TimeoutError)
         ├── TornStream                       write: an earlier message was cut, the peer has a part of it
@@ -23,6 +37,7 @@
         ├── ClosedLocally                    read or write: used after our own close()
         └── ReplyError                       read: the peer's answer breaks the agreement
             ├── ShortReply                   the stream ended before the reply did (EOFError)
+            ├── Truncated                    a TLS stream ended without close_notify (EOFError)
             ├── CorruptReply                 a byte differs, at `offset`
             ├── ReplyTooLong                 the reply passed the limit the framing sets
             ├── UnexpectedReply              well framed, but not what `expect` asked for
@@ -41,34 +56,14 @@ if TYPE_CHECKING:
     from geventecho.address import Address
 
 __all__ = [
-    "AddressError",
-    "ClosedByPeer",
-    "ClosedLocally",
-    "ConcurrentUse",
-    "ConfigError",
-    "ConnectError",
-    "ConnectRefused",
-    "ConnectReset",
-    "ConnectTimeout",
-    "ConnectUnreachable",
-    "CorruptReply",
-    "GeventechoError",
-    "ListenError",
-    "NetworkError",
-    "OutOfResources",
-    "PeerReset",
-    "ReadTimeout",
-    "ReplyError",
-    "ReplyTooLong",
-    "ResolveError",
-    "ServerStateError",
-    "ShortReply",
-    "TornStream",
-    "UnexpectedReply",
-    "UnreadGreeting",
-    "UnsolicitedData",
-    "WriteTimeout",
-]
+    "AddressError", "CertificateExpired", "CertificateNotYetValid", "CertificateRefused", "CertificateRequired",
+    "ClientCertificateRefused", "ClosedByPeer", "ClosedLocally", "ConcurrentUse", "ConfigError", "ConnectError",
+    "ConnectRefused", "ConnectReset", "ConnectTimeout", "ConnectUnreachable", "CorruptReply", "GeventechoError",
+    "HandshakeClosed", "HandshakeTimeout", "ListenError", "NetworkError", "NoCommonAlpn", "NoCommonProtocol", "NotTls",
+    "OutOfResources", "PeerReset", "PlainBeforeTls", "ReadTimeout", "ReplyError", "ReplyTooLong", "ResolveError",
+    "ServerStateError", "ShortReply", "TlsError", "TornStream", "Truncated", "UnexpectedReply", "UnknownAuthority",
+    "UnreadGreeting", "UnsolicitedData", "WriteTimeout", "WrongHostName",
+]  # fmt: skip
 
 
 class GeventechoError(Exception):
@@ -171,6 +166,93 @@ class OutOfResources(ConnectError):
     kind = "out of descriptors or ports"
 
 
+class TlsError(NetworkError):
+    """Raised when TLS fails, for a reason without a class of its own: in a handshake, or later on the connection."""
+
+    kind = "TLS failed"
+
+
+class HandshakeTimeout(TlsError, TimeoutError):
+    """Raised when the TLS handshake is not over in time."""
+
+    kind = "handshake timeout"
+
+
+class HandshakeClosed(TlsError, EOFError):
+    """Raised when the peer closes in the middle of the TLS handshake without a word."""
+
+    kind = "closed in handshake"
+
+
+class NotTls(TlsError):
+    """Raised when the first bytes that the peer sends are not TLS."""
+
+    kind = "not TLS"
+
+
+class PlainBeforeTls(TlsError):
+    """Raised at `start_tls` when unread bytes have come: they are not encrypted, and anybody may have added them.
+
+    After the handshake they would be taken for the peer's (CVE-2011-0411, CVE-2021-23222).
+    """
+
+    kind = "plain bytes before TLS"
+
+
+class NoCommonProtocol(TlsError):
+    """Raised when the two ends have no version of TLS, or no cipher, in common."""
+
+    kind = "no common protocol or cipher"
+
+
+class NoCommonAlpn(TlsError):
+    """Raised when the peer takes none of the protocols that were offered by ALPN (RFC 7301)."""
+
+    kind = "no common ALPN protocol"
+
+
+class CertificateRefused(TlsError):
+    """Raised when the peer's certificate is not accepted, for a reason without a class of its own."""
+
+    kind = "certificate refused"
+
+
+class CertificateExpired(CertificateRefused):
+    """Raised when the peer's certificate, or one of its chain, has expired."""
+
+    kind = "certificate expired"
+
+
+class CertificateNotYetValid(CertificateRefused):
+    """Raised when the peer's certificate, or one of its chain, is not valid yet."""
+
+    kind = "certificate not yet valid"
+
+
+class UnknownAuthority(CertificateRefused):
+    """Raised when no trusted authority has signed the peer's certificate. It may be self-signed."""
+
+    kind = "unknown authority"
+
+
+class WrongHostName(CertificateRefused):
+    """Raised when the peer's certificate is for other hosts than the one that was asked for."""
+
+    kind = "wrong host name"
+
+
+class ClientCertificateRefused(TlsError):
+    """Raised when the peer refuses our certificate. With TLS 1.3 the first read after the handshake may tell it."""
+
+    kind = "client certificate refused"
+
+
+class CertificateRequired(ClientCertificateRefused):
+    """Raised when the peer wants a certificate and none was given; with TLS 1.3 after the handshake, too."""
+
+    kind = "certificate required"
+
+
 class ReadTimeout(NetworkError, TimeoutError):
     """Raised when nothing, or less than was agreed, arrived in time."""
 
@@ -228,6 +310,16 @@ class ShortReply(ReplyError, EOFError):
         super().__init__(f"the peer closed after {received}{whole} bytes of the reply", address=address, phase="read")
         self.received = received
         self.expected = expected
+
+
+class Truncated(ReplyError, EOFError):
+    """Raised when a TLS stream ends by the peer's FIN alone: anybody between may have cut it (RFC 8446, 6.1)."""
+
+    kind = "truncated"
+
+    def __init__(self, *, address: Address | None) -> None:
+        reason = "the peer closed without close_notify: what came may have been cut short"
+        super().__init__(reason, address=address, phase="read")
 
 
 class CorruptReply(ReplyError):

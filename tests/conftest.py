@@ -12,7 +12,8 @@ import gevent
 import greenlet
 import pytest
 
-from geventecho.client.client import Client, connect
+from geventecho.client.client import Client
+from geventecho.client.connecting import connect
 from tests.support import peers
 from tests.support.timing import wait_until
 

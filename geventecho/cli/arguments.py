@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import io
 import os
-import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 import configargparse
 
 from geventecho.cli.standard_io import print_all, print_error
+from geventecho.pem import file_content
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction["Parser"]
 
-__all__ = ["SOURCES", "Parser", "add_command", "file_content"]
+__all__ = ["SOURCES", "Parser", "add_command"]
 
 SOURCES: Final = ("command_line", "environment_variables", "config_file")
 """Where the value of an option can come from, in ConfigArgParse's words; an earlier source wins over a later one."""
@@ -31,8 +30,6 @@ The command line wins over the environment, the environment over the file.
 Arguments without dashes stand on the command line only."""
 
 
-MOST_CONFIG: Final = 2**20
-"""Bytes of a config file."""
 BLANK: Final = " "
 """Stands for an empty `allow`: ConfigArgParse would leave the option out, and everybody would be admitted."""
 
@@ -151,19 +148,3 @@ def _config_file(parser: Parser, path: str, variable: str) -> io.StringIO:
         parser.error(f"{source}: the file {path} cannot be read: {reason}")
     stream.name = path  # for the messages about what the file holds
     return stream
-
-
-def file_content(path: str) -> bytes:
-    """Read a file of options, certificates or keys whole.
-
-    Raises:
-        OSError: it cannot be read, is no regular file, or is longer than MOST_CONFIG.
-    """
-    # Not blocking: to open a FIFO would wait for its writer.
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")  # it may never end
-        content = file.read(MOST_CONFIG + 1)
-    if len(content) > MOST_CONFIG:
-        raise OSError(errno.EFBIG, f"it is longer than {MOST_CONFIG // 2**20} MiB")
-    return content

@@ -10,8 +10,8 @@ from typing import Final
 
 from gevent import ssl
 
-from geventecho.cli.arguments import file_content
 from geventecho.errors import ConfigError
+from geventecho.pem import KEY, check_pem, load_authorities, load_pair
 
 __all__ = ["context_of"]
 
@@ -29,8 +29,7 @@ def context_of(options: argparse.Namespace) -> stdlib_ssl.SSLContext:
         ConfigError: a file cannot be read, holds something else, or is not safe; the key is not the certificate's.
     """
     certificate, key = options.tls_cert, options.tls_key
-    _check("--tls-cert", certificate, "CERTIFICATE-----")
-    _check("--tls-key", key, "PRIVATE KEY-----")
+    check_pem("--tls-key", key, KEY)
     mode = os.stat(key).st_mode & 0o777
     if mode & OTHERS:
         raise ConfigError(f"--tls-key: others may use {key} (mode {mode:o}); run: chmod 600 {shlex.quote(key)}")
@@ -39,34 +38,8 @@ def context_of(options: argparse.Namespace) -> stdlib_ssl.SSLContext:
     context.minimum_version = newest
     context.options |= OPTIONS
     context.set_ciphers(CIPHERS)
-    try:
-        context.load_cert_chain(certificate, key, password=lambda: _refuse_password(key))
-    except OSError as error:  # SSLError is one
-        reason = getattr(error, "reason", None) or error.strerror
-        if reason == "KEY_VALUES_MISMATCH":
-            raise ConfigError(f"--tls-key: {key} is not the key of the certificate in {certificate}") from None
-        raise ConfigError(f"--tls-cert {certificate} and --tls-key {key} cannot be used: {reason}") from None
+    load_pair(context, certificate, key, options=("--tls-cert", "--tls-key"))
     if options.tls_client_ca is not None:
-        _check("--tls-client-ca", options.tls_client_ca, "CERTIFICATE-----")
-        try:
-            context.load_verify_locations(options.tls_client_ca)
-        except OSError as error:
-            reason = getattr(error, "reason", None) or error.strerror
-            raise ConfigError(f"--tls-client-ca: {options.tls_client_ca} cannot be used: {reason}") from None
+        load_authorities(context, options.tls_client_ca, option="--tls-client-ca")
         context.verify_mode = ssl.CERT_REQUIRED
     return context  # type: ignore[no-any-return]
-
-
-def _check(option: str, path: str, mark: str) -> None:
-    """Look whether a file can be read and holds something of this kind: OpenSSL would not say which file is wrong."""
-    try:
-        content = file_content(path)
-    except OSError as error:
-        raise ConfigError(f"{option}: the file {path} cannot be read: {error.strerror}") from None
-    if mark.encode() not in content:
-        raise ConfigError(f"{option}: there is no {mark.rstrip('-').lower()} in {path}; it must be a PEM file")
-
-
-def _refuse_password(key: str) -> str:
-    """OpenSSL would ask for it on the terminal."""
-    raise ConfigError(f"--tls-key: {key} is encrypted; decrypt it with: openssl pkey -in KEY -out NEW")

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 from geventecho.address import Address
 from geventecho.cli.arguments import add_command
 from geventecho.cli.standard_io import print_error
+from geventecho.cli.tls import add_tls, checked_tls
 from geventecho.client import check_target
 from geventecho.errors import AddressError, ConfigError
-from geventecho.options import EXCHANGE, TYPED, Exchange, duration, naming, rate_stages, whole_number
+from geventecho.options import EXCHANGE, TLS, TYPED, Exchange, duration, naming, rate_stages, whole_number
 
 if TYPE_CHECKING:
     from geventecho.cli.arguments import Commands
@@ -41,6 +42,7 @@ examples:
   geventecho load 127.0.0.1:8090 --rate 100:30s,500:1m --tcp-gate 'echo p99 < 5ms' --tcp-json result.json
   geventecho load 127.0.0.1:6379 --send 'PING\\r\\n' --reply-until '\\r\\n' --expect '^\\+PONG'
   geventecho load mail.example:25 --greeting-until '\\r\\n' --send 'NOOP\\r\\n' --reply-until '\\r\\n' --expect '^250'
+  geventecho load tls://127.0.0.1:7443 --tls-ca ca.pem                  through TLS
   geventecho load 127.0.0.1:8090 --users 200 --web                     started and watched in a browser
   geventecho load 127.0.0.1:8090 --file locustfile.py --processes 2    users of your own, on two cores"""
 
@@ -94,6 +96,7 @@ def add_to(commands: Commands) -> None:
             group.add_argument(_flag(name), metavar=metavar, help=text)
         else:
             group.add_argument(_flag(name), action="store_true", help=text)
+    add_tls(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -114,15 +117,18 @@ def run(options: argparse.Namespace) -> int:
 
 def _arguments(options: argparse.Namespace) -> Iterator[str]:
     """Yield the arguments for Locust."""
+    target = _target(options)
     yield from ("-f", _file(options))
-    yield from ("--host", str(_target(options)))
+    yield from ("--host", str(target))
+    checked_tls(options, target, may_start_later=options.file is not None)
     yield from ("--users", str(options.users), "--spawn-rate", str(min(options.users, MOST_AT_ONCE)))
     yield from _duration(options)
     if options.rate is not None:
         yield from ("--tcp-arrival-rate", options.rate)
     elif options.file is None:
         yield from ("--tcp-think-time", "0")
-    for name, value in _exchange(options).items():
+    secure = {f"tls_{name}": value for name in TLS if (value := getattr(options, f"tls_{name}"))}
+    for name, value in {**_exchange(options), **secure}.items():
         # In one word: the value may begin with a dash.
         yield f"--tcp-{name}".replace("_", "-") + ("" if value is True else f"={value}")
 

@@ -13,6 +13,7 @@ import gevent
 from geventecho.address import DEFAULT_TARGET, Address
 from geventecho.cli.arguments import add_command
 from geventecho.cli.standard_io import Output, encoding_of
+from geventecho.cli.tls import add_tls, tls_of
 from geventecho.client import DEFAULT_SIZE, MAX_SIZE, SAMPLES_NEEDED, Ping, Summary, pings
 from geventecho.net import PROXY_VERSIONS
 from geventecho.options import limit, seconds, seconds_above_zero, whole_number
@@ -37,9 +38,10 @@ connection; the next echo makes a new one. A percentile that too few answers sup
 p99 needs {SAMPLES_NEEDED[99.0]} answers, p99.9 {SAMPLES_NEEDED[99.9]}.
 
 A time runs from just before the send to the arrival of the last byte in the kernel (SO_TIMESTAMPNS). On a Unix socket,
-which has no such stamps, it runs to the read. So over TCP it does not include how long this program takes to wake and
-to read: of a local echo the median is 7 to 27 us less than that of a C program which takes the time around send(2) and
-recv(2). Both were measured in turn against bench/servers/c_epoll.c on the other core, 64 bytes, 12 times 1,500 echoes.
+and through TLS, there are no such stamps, and it runs to the read. So over plain TCP it does not include how long this
+program takes to wake and to read: of a local echo the median is 7 to 27 us less than that of a C program which takes
+the time around send(2) and recv(2). Both were measured in turn against bench/servers/c_epoll.c on the other core, 64
+bytes, 12 times 1,500 echoes.
 
 Exit codes: 0 all were answered, 1 some were lost, or fewer than COUNT were answered by the deadline, 2 usage."""
 
@@ -57,6 +59,7 @@ examples:
   geventecho ping                                  until Ctrl-C or SIGTERM
   geventecho ping 192.0.2.7:7 -c 10 -i 0.2
   geventecho ping 192.0.2.7:7 -q -w 60 -i 0.01     a minute, only the summary
+  geventecho ping tls://192.0.2.7:7443 --tls-ca ca.pem
   geventecho ping unix:/run/echo.sock -c 4000 -i 0 -s 1024 --json"""
 
 
@@ -67,7 +70,8 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument(
         "target", metavar="TARGET", nargs="?", default=DEFAULT_TARGET,
-        help="host:port, tcp://host:port, unix:/path or unix:@name, on the command line only (default %(default)s)",
+        help="host:port, tcp://host:port, tls://host:port, unix:/path or unix:@name, on the command line only "
+        "(default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "-c", "--count", metavar="COUNT", type=whole_number(1), help="how many echoes (default: until Ctrl-C)"
@@ -94,6 +98,7 @@ def add_to(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="print only the summary at the end")
     parser.add_argument("--json", action="store_true", help="print JSON lines, see below")
+    add_tls(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -111,6 +116,7 @@ def run(options: argparse.Namespace) -> int:
         timeout=options.timeout,
         deadline=options.deadline,
         proxy_protocol=options.proxy_protocol,
+        tls=tls_of(options, target),
     )
     output = Output()
     encoding = encoding_of(sys.stdout)

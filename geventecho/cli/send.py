@@ -14,6 +14,7 @@ from geventecho.address import DEFAULT_TARGET, Address
 from geventecho.cli.arguments import add_command
 from geventecho.cli.conversation import Conversation
 from geventecho.cli.standard_io import Output, chunks_of
+from geventecho.cli.tls import add_tls, tls_of
 from geventecho.client import Client, check_target, connect
 from geventecho.errors import AddressError, GeventechoError, NetworkError, ReplyTooLong, UnexpectedReply
 from geventecho.framing import DEFAULT_MAX_SIZE, LARGEST, Framing
@@ -53,6 +54,7 @@ examples:
   geventecho send 192.0.2.7:7 <picture.png >same.png
   geventecho send 127.0.0.1:6379 'PING\\r\\n' --reply-until '\\r\\n' --expect '^\\+PONG'
   geventecho send mail.example:25 'NOOP\\r\\n' --greeting-until '\\r\\n' --reply-until '\\r\\n'
+  geventecho send tls://www.example:443 'HEAD / HTTP/1.0\\r\\n\\r\\n'
   geventecho send 127.0.0.1:5432 0000000804d2162f --encoding hex --reply-exactly 1"""
 
 # The connection's end is the default.
@@ -84,8 +86,9 @@ def add_to(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=seconds_above_zero, default=5.0,
-        help="to connect; then give up when nothing has moved either way for this long, not counting the time spent "
-        "waiting for standard input or output. With a reply option: for the whole exchange (default %(default)s)",
+        help="to connect, TLS handshake included; then give up when nothing has moved either way for this long, not "
+        "counting the time spent waiting for standard input or output. With a reply option: for the whole exchange "
+        "(default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--proxy-protocol", choices=PROXY_VERSIONS,
@@ -109,6 +112,7 @@ def add_to(commands: Commands) -> None:
     )
     for name in GREETINGS:
         _add_end(greeting, f"--greeting-{name}", ENDS[name])
+    add_tls(parser)
 
 
 def _add_end(group: argparse._ArgumentGroup, flag: str, end: End) -> None:
@@ -128,6 +132,7 @@ def run(options: argparse.Namespace) -> int:
     """
     target, message = _positionals(options.first, options.second, options.encoding)
     check_target(target)
+    tls = tls_of(options, target)
     ends = {name: getattr(options, f"reply_{name}") for name in ENDS_OF_REPLIES}
     framing = from_options(max_size=options.reply_max, **ends)
     greetings = {name: getattr(options, f"greeting_{name}") for name in GREETINGS}
@@ -142,7 +147,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         chunks = chunks_of(sys.stdin.fileno()) if sys.stdin is not None else iter(())
     try:
-        with connect(target, timeout=options.timeout, proxy_protocol=options.proxy_protocol) as client:
+        with connect(target, timeout=options.timeout, proxy_protocol=options.proxy_protocol, tls=tls) as client:
             if greeting is not None:
                 client.receive(greeting)
             if framing is None:

@@ -1,4 +1,4 @@
-"""The cooperative client: connect() -> Client, whose calls switch greenlets instead of blocking.
+"""The cooperative client, whose calls switch greenlets instead of blocking; `connect` makes it.
 
 It works in plain and in monkey-patched processes alike, patches nothing itself, and speaks to any TCP or Unix server.
 `echo` and `request` write and read at the same time, whatever the sizes.
@@ -12,17 +12,16 @@ from types import EllipsisType
 from typing import Final, NoReturn, Self
 
 from geventecho import errors
-from geventecho.address import DEFAULT_TARGET, Address, AddressLike, SockAddr
-from geventecho.client.config import check_timeout
-from geventecho.client.dial import check_target, dial
+from geventecho.address import Address, SockAddr
+from geventecho.client.payload import Payload, as_bytes
 from geventecho.client.reply import ReplyReader, with_sample
+from geventecho.client.tls import DEFAULT_TLS, TlsInfo, TlsLike, check_tls
 from geventecho.client.wire import RECEIVE_SIZE, Wire
 from geventecho.framing import Exactly, Framing, Verdict, as_framing
-from geventecho.net import CLOCK, PROXY_VERSIONS, ProxyVersion, abort
+from geventecho.net import abort
 
-__all__ = ["SLOWEST_ECHO", "Client", "Payload", "Seconds", "connect"]
+__all__ = ["SLOWEST_ECHO", "Client", "Seconds"]
 
-Payload = bytes | bytearray | memoryview
 Seconds = float | EllipsisType | None
 """The time limit of one call: seconds, None for no limit; ``...``, or nothing, for the client's own."""
 
@@ -30,51 +29,6 @@ NOTHING_SENT: Final = (errors.ConcurrentUse, errors.TornStream)
 """Errors that come before any byte of a message has been sent."""
 SLOWEST_ECHO: Final = 8 * 1024 * 1024
 """Bytes per second: an echo's default time limit is longer by what its payload takes at this rate."""
-
-
-def connect(
-    target: AddressLike = DEFAULT_TARGET,
-    *,
-    timeout: float | None = 5.0,
-    connect_timeout: Seconds = ...,
-    source: AddressLike | None = None,
-    nodelay: bool = True,
-    timed: bool = False,
-    proxy_protocol: ProxyVersion | None = None,
-) -> Client:
-    """Connect to a server.
-
-    Args:
-        target: "host:port", "tcp://host:port", "unix:/path" or "unix:@name", an `Address`, or a (host, port) pair.
-        timeout: seconds that connecting (the name and all addresses together) may take, and each later call that does
-            not say otherwise; None is no limit.
-        connect_timeout: seconds that connecting may take, where that differs.
-        source: local IP address and port (0 for any) to connect from.
-        nodelay: send small messages at once (TCP_NODELAY, tcp(7)).
-        timed: keep the times of each exchange in `Client.traffic`, arrivals by the kernel's stamps (SO_TIMESTAMPNS). It
-            costs some 3 us for each.
-        proxy_protocol: begin as a proxy does, with a PROXY header of this version, before TLS too. It names this end of
-            the connection as the client.
-
-    Raises:
-        AddressError: `target` or `source` cannot be parsed.
-        ConfigError: an option is out of range, or the target is one a client cannot connect to.
-        ConnectError: in its kinds: ResolveError, ConnectRefused, ConnectTimeout, ConnectUnreachable, OutOfResources.
-    """
-    address = Address.of(target)
-    local = None if source is None else Address.of(source)
-    check_timeout("timeout", timeout)
-    if isinstance(connect_timeout, EllipsisType):
-        connect_timeout = timeout
-    else:
-        check_timeout("connect_timeout", connect_timeout)
-    check_target(address, local)
-    if proxy_protocol not in (None, *PROXY_VERSIONS):
-        raise errors.ConfigError(f"proxy_protocol is {proxy_protocol!r}; it must be v1, v2 or None")
-    sock, peer = dial(
-        address, connect_timeout, source=local, nodelay=nodelay, stamped=timed, proxy_protocol=proxy_protocol
-    )
-    return Client(Wire(sock, address, timeout, CLOCK if timed else None), address, peer)
 
 
 class Client:
@@ -217,7 +171,10 @@ class Client:
         if self._leftover:
             data, self._leftover = self._leftover[:max_bytes], self._leftover[max_bytes:]
             return data
-        return self._wire.read(max_bytes, self._seconds(timeout))
+        data = self._wire.read(max_bytes, self._seconds(timeout))
+        if len(data) > max_bytes:
+            data, self._leftover = data[:max_bytes], data[max_bytes:]
+        return data
 
     def recv_exactly(self, count: int, *, timeout: Seconds = ...) -> bytes:
         """Receive `count` bytes; of a call that fails nothing is lost, the next one gets what had come.
@@ -271,7 +228,10 @@ class Client:
         if not self._leftover:
             if self._in_step and not self._wire.poll(0):
                 return
-            data = self._wire.read_now(RECEIVE_SIZE)
+            try:
+                data = self._wire.read_now(RECEIVE_SIZE)
+            except errors.Truncated:  # which costs nothing here
+                data = b""
             if data == b"":
                 reason = "the peer had closed the connection before the request"
                 raise errors.ClosedByPeer(reason, address=self.target, phase="read")
@@ -307,13 +267,60 @@ class Client:
             raise errors.ConfigError(f"timeout is {timeout!r}; it must be a number of seconds of 0 or more, or None")
         return timeout
 
+    def start_tls(self, tls: TlsLike = DEFAULT_TLS, *, timeout: Seconds = ...) -> None:
+        """Shake hands and encrypt from now on: STARTTLS, once the server has agreed to it. A failure closes.
+
+        Args:
+            tls: see `connect`. Its server name is that of the target where it has none.
+            timeout: seconds for the whole handshake.
+
+        Raises:
+            PlainBeforeTls: bytes had come that nobody has read; the connection stays as it is.
+            ClosedByPeer, UnsolicitedData: as for `request`.
+            TlsError: in its kinds.
+            ConfigError: `tls` cannot be used, or this connection uses TLS already.
+        """
+        if self._wire.tls is not None:
+            raise errors.ConfigError(f"{self.target}: this connection uses TLS already")
+        check_tls(tls, self.target)
+        if self.target.scheme != "tls":  # else the handshake says that they are not TLS
+            self._refuse_plain_bytes()
+        try:
+            self._leftover = self._wire.start_tls(tls, self._seconds(timeout))
+        except NOTHING_SENT:
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def _refuse_plain_bytes(self) -> None:
+        try:
+            self.check_idle()
+        except errors.UnsolicitedData:
+            if not self._leftover:
+                raise
+            reason = f"{len(self._leftover)} plain bytes came before the handshake; read them, or trust nothing here"
+            raise errors.PlainBeforeTls(reason, address=self.target, phase="tls") from None
+
+    @property
+    def tls(self) -> TlsInfo | None:
+        """What the TLS handshake agreed on; None without TLS."""
+        return None if self._wire.tls is None else self._wire.tls.info
+
     def end(self) -> None:
-        """Send FIN: the peer sees the end of what we send, and we go on receiving. Does nothing the second time."""
+        """Send FIN: the peer sees the end of what we send, and we go on receiving. Does nothing the second time.
+
+        With TLS it sends close_notify before the FIN. Many servers then close at once.
+        """
         if not self.closed:
             self._wire.stop_writing(partial(_refuse, "nothing can be sent after end()", self.target, "write"))
 
     def close(self) -> None:
-        """Close; a greenlet that waits on this connection gets `ClosedLocally`. Does nothing the second time."""
+        """Close; a greenlet that waits on this connection gets `ClosedLocally`. Does nothing the second time.
+
+        With TLS it sends close_notify if there is room for it, and does not wait for the peer's.
+        """
+        self._wire.close_tls()
         self._stop()
         self._wire.sock.close()
 
@@ -328,12 +335,12 @@ class Client:
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes the kernel took from us."""
+        """Bytes the kernel took from us; through TLS those of our messages alone."""
         return self.traffic.bytes_sent
 
     @property
     def bytes_received(self) -> int:
-        """Bytes the kernel gave us."""
+        """Bytes the kernel gave us; through TLS those of the peer's messages alone."""
         return self.traffic.bytes_received
 
     @property
@@ -360,26 +367,6 @@ class Client:
         state = "closed" if self.closed else "open"
         carried = f"{self.bytes_sent} bytes sent, {self.bytes_received} received"
         return f"<{type(self).__name__} {self.target} {state}, {carried}>"
-
-
-def as_bytes(data: Payload) -> bytes | memoryview:
-    """Return bytes that can be sliced without a copy, whatever buffer `data` is.
-
-    Raises:
-        TypeError: it is no buffer, such as a str.
-    """
-    if type(data) is bytes:
-        return data
-    try:
-        view = memoryview(data)
-    except TypeError:
-        raise _not_bytes(data) from None
-    return view.cast("B")
-
-
-def _not_bytes(data: object) -> TypeError:
-    hint = "; write b'...' or encode it" if isinstance(data, str) else ""
-    return TypeError(f"the payload is of type {type(data).__name__}; it must be bytes-like{hint}")
 
 
 def _refuse(reason: str, target: Address, phase: str, *_: object) -> NoReturn:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Final
 
 import gevent
 
 from geventecho.address import DEFAULT_TARGET, Address, AddressLike
-from geventecho.client.client import SLOWEST_ECHO, Client, Seconds, connect
+from geventecho.client.client import SLOWEST_ECHO, Client, Seconds
+from geventecho.client.connecting import connect
 from geventecho.client.dial import check_target
+from geventecho.client.tls import DEFAULT_TLS, TlsLike, check_tls
 from geventecho.errors import ConfigError, ConnectTimeout, NetworkError, ReadTimeout, UnsolicitedData
 from geventecho.histogram import Histogram
 from geventecho.net import Deadline, ProxyVersion
@@ -113,6 +116,7 @@ def pings(
     timeout: float | None = 5.0,
     deadline: float | None = None,
     proxy_protocol: ProxyVersion | None = None,
+    tls: TlsLike | None = None,
 ) -> Iterator[Ping]:
     """Echo once every `interval` on one connection; a lost echo costs the connection, and the next one makes another.
 
@@ -124,10 +128,11 @@ def pings(
         count: how many; None goes on for ever.
         interval: seconds from one to the next; 0 does not wait at all.
         size: bytes of each payload, 1 or more; each payload differs from the one before.
-        timeout: seconds to connect, and seconds for each echo; None is no limit.
+        timeout: seconds to connect, TLS handshake included, and seconds for each echo; None is no limit.
         deadline: seconds after which the series ends; None is no limit. The echo under way at that moment is lost when
             it has waited a second, or when none was answered before it. Otherwise it is left out.
         proxy_protocol: begin each connection with a PROXY header of this version.
+        tls: see `connect`. Through TLS an echo arrives when it is read.
 
     Yields:
         Each echo, answered or lost, when it is over. A KeyboardInterrupt comes after the echo that it cut off, which is
@@ -138,19 +143,22 @@ def pings(
     """
     address = Address.of(target)
     check_target(address)
+    if tls is not None or address.scheme == "tls":
+        check_tls(tls or DEFAULT_TLS, address)
     if size < 1:
         raise ConfigError(f"size is {size!r}; an echo has a payload of 1 byte or more")
-    return _series(address, count, interval, size, timeout, deadline, proxy_protocol)
+    dial = partial(connect, address, timeout=timeout, timed=True, tls=tls, proxy_protocol=proxy_protocol)
+    return _series(address, dial, count, interval, size, timeout, deadline)
 
 
 def _series(
     target: Address,
+    dial: Callable[..., Client],
     count: int | None,
     interval: float,
     size: int,
     timeout: float | None,
     deadline: float | None,
-    proxy_protocol: ProxyVersion | None,
 ) -> Iterator[Ping]:
     client: Client | None = None
     connect_limit = math.inf if timeout is None else timeout
@@ -166,13 +174,7 @@ def _series(
             began = time.perf_counter()
             try:
                 if client is None:
-                    client = connect(
-                        target,
-                        timeout=timeout,
-                        connect_timeout=_limit(connect_limit, end),
-                        timed=True,
-                        proxy_protocol=proxy_protocol,
-                    )
+                    client = dial(connect_timeout=_limit(connect_limit, end))
                 limit = _limit(echo_limit, end)
                 began = time.perf_counter()
                 client.echo(payload, timeout=limit)

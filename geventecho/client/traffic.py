@@ -22,7 +22,7 @@ UNKNOWN: Final = -1
 class Traffic:
     """The bytes of a connection, and, if they are timed, the times of its last exchange.
 
-    There is one exchange at a time. Without stamps, as on a Unix socket, a piece arrives when it is read.
+    There is one exchange at a time. Without stamps (Unix sockets, TLS) a piece arrives when it is read.
 
     Attributes:
         bytes_sent: bytes that the kernel took from us.
@@ -63,6 +63,12 @@ class Traffic:
             return self._receive
         self._recv = sock._sock.recvmsg
         return self._receive_stamped
+
+    def timed_by_reads(self, receive: Callable[[int], bytes]) -> Callable[[int], bytes]:
+        """Receive by another function from now on, through which no stamps come: TLS reads as its records need it."""
+        self._recv = receive
+        self.arrived_at = self.read_at = 0
+        return self._receive
 
     def begin(self) -> None:
         """Begin an exchange. Call it just before its first send(2)."""

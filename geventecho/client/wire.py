@@ -11,16 +11,20 @@ import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from gevent import get_hub, monkey, socket
 from greenlet import getcurrent, greenlet
 
 from geventecho.address import Address
 from geventecho.client.reply import EchoReader, ReplyReader
+from geventecho.client.tls import TlsLike
 from geventecho.client.traffic import Traffic
 from geventecho.errors import ConcurrentUse, NetworkError, ReadTimeout, TornStream, WriteTimeout
 from geventecho.net import EXPIRED, QUIET, READY, StampClock, check_free, make_timer, translate_io, woken_by
+
+if TYPE_CHECKING:
+    from geventecho.client.tls_stream import TlsStream
 
 __all__ = ["RECEIVE_SIZE", "Wire"]
 
@@ -49,11 +53,12 @@ class Wire:
         poll: poll(0) is true when there is something to read: a byte, the FIN or an error. It costs a third of a
             receive that fails.
         traffic: its bytes and, with a clock, its times.
+        tls: what encrypts the stream, or None.
     """
 
     __slots__ = (
         "_read_event", "_recv", "_send", "_switch", "_target", "_timer", "_write_event", "poll",
-        "sock", "timeout", "traffic",
+        "sock", "timeout", "tls", "traffic",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +68,7 @@ class Wire:
         self._target = target
         self.timeout = timeout
         self.traffic = Traffic()
+        self.tls: TlsStream | None = None
         # gevent's own watchers and not new ones: close() then finds and wakes whoever waits on them.
         self._read_event = sock._read_event
         self._write_event = sock._write_event
@@ -75,8 +81,33 @@ class Wire:
         idle.register(sock.fileno(), INCOMING)
         self.poll = idle.poll
 
+    def start_tls(self, tls: TlsLike, seconds: float | None) -> bytes:
+        """Shake hands, and encrypt from now on; returns what came after the handshake already.
+
+        Raises:
+            TlsError, PeerReset, ClosedLocally: in the handshake.
+            ConcurrentUse: another greenlet reads or sends.
+        """
+        from geventecho.client.tls_stream import TlsStream  # noqa: PLC0415  (it imports OpenSSL)
+
+        check_free(self._read_event)
+        check_free(self._write_event)
+        stream = TlsStream(self.sock, self._target, tls)
+        send = self._send
+        self._send = _refuse_in_handshake
+        try:
+            rest = stream.handshake(seconds)
+        finally:
+            if self._send is _refuse_in_handshake:  # else this side has closed meanwhile
+                self._send = send
+        self.tls = stream
+        self._send = stream.send
+        self._recv = self.traffic.timed_by_reads(stream.recv) if self.traffic.is_timed else stream.recv
+        self.traffic.bytes_received += len(rest)
+        return rest
+
     def read(self, size: int, seconds: float | None) -> bytes:
-        """Up to `size` bytes, as soon as there are any; b"" once the peer has closed."""
+        """Up to `size` bytes, as soon as there are any; b"" once the peer has closed. TLS may give more."""
         self.check_no_reader()
         data = self.read_now(size)
         if data is not None:
@@ -124,7 +155,8 @@ class Wire:
         finally:
             if self._send is send_own:  # else this side has closed meanwhile
                 taken = self.traffic.bytes_sent - before
-                self._send = send if taken in (0, size) else partial(_refuse_torn, self._target, taken, size)
+                is_torn = taken not in (0, size) or (self.tls is not None and self.tls.is_midway)
+                self._send = partial(_refuse_torn, self._target, taken, size) if is_torn else send
 
     def check_no_reader(self) -> None:
         """Refuse to read while another greenlet does.
@@ -249,11 +281,13 @@ class Wire:
         return reader.rest
 
     def read_now(self, size: int) -> bytes | None:
-        """What there is, up to `size` bytes; None for nothing yet, b"" once the peer has closed."""
+        """What there is, up to `size` bytes; None for nothing yet, b"" once the peer has closed. TLS may give more."""
         try:
             data: bytes = self._recv(size)
         except BlockingIOError:
             return None
+        except NetworkError:
+            raise
         except OSError as error:
             raise translate_io(error, self._target, "read") from error
         self.traffic.bytes_received += len(data)
@@ -267,6 +301,8 @@ class Wire:
             count: int = self._send(data)
         except BlockingIOError:
             return 0
+        except NetworkError:
+            raise
         except OSError as error:
             raise translate_io(error, self._target, "write") from error
         self.traffic.bytes_sent += count
@@ -279,10 +315,18 @@ class Wire:
     def stop_writing(self, refuse: Callable[..., NoReturn]) -> None:
         """Send FIN; from now on `refuse` is called for every write."""
         self._send = refuse
+        if self.tls is not None:
+            self.tls.close_notify()
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # the connection broke: the next read says how
+
+    def close_tls(self) -> None:
+        """Send the close_notify, where there is TLS."""
+        tls, self.tls = self.tls, None
+        if tls is not None:
+            tls.close()
 
     def stop(self, refuse: Callable[..., NoReturn]) -> None:
         """From now on `refuse(phase)` is called for every use. The caller closes the socket, which wakes who waits."""
@@ -338,6 +382,10 @@ class Wire:
     def _too_late(self, received: int, seconds: float | None) -> ReadTimeout:
         reason = f"the reply was not complete within {seconds:g} s, {received} bytes of it came"
         return ReadTimeout(reason, address=self._target, phase="read")
+
+
+def _refuse_in_handshake(_data: object) -> NoReturn:
+    raise ConcurrentUse("another greenlet shakes hands on this connection")
 
 
 def _refuse_torn(target: Address, taken: int, size: int, _data: object) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -12,9 +12,20 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from geventecho.address import Address, unsupported
+from geventecho.client import DEFAULT_TLS, Tls, TlsLike, context_of, is_insecure
 from geventecho.errors import AddressError, ConfigError
 from geventecho.net import PROXY_VERSIONS, ProxyVersion
-from geventecho.options import duration, naming, one_of, rate_stages, seconds, whole_number
+from geventecho.options import (
+    add_tls_arguments,
+    duration,
+    naming,
+    naming_tls,
+    one_of,
+    rate_stages,
+    seconds,
+    tls_values,
+    whole_number,
+)
 from geventecho.results import Gate, parse_gates
 
 __all__ = [
@@ -29,12 +40,14 @@ __all__ = [
     "class_values",
     "gates_of",
     "given",
+    "is_insecure_run",
     "option_check",
     "options_of",
     "target_of",
 ]
 
 LARGEST_PAYLOAD: Final = 1 << 30
+TLS_OPTION: Final = "--tcp-tls-"
 PREFIX: Final = "tcp_"
 """Begins the names of our options, so that no option of Locust's or of a locustfile's has the same name."""
 
@@ -49,6 +62,7 @@ class Settings:
         connect_timeout: seconds to resolve the name and connect; None is no limit.
         request_timeout: seconds for one request and its reply; None is no limit.
         proxy_protocol: version of the PROXY header, "v1" or "v2", that each connection begins with; None is no header.
+        tls: how to use TLS: the attribute of the class, with the fields for which an option was given.
     """
 
     payload_size: int
@@ -56,6 +70,7 @@ class Settings:
     connect_timeout: float | None
     request_timeout: float | None
     proxy_protocol: ProxyVersion | None
+    tls: TlsLike
 
     @classmethod
     def of(cls, options: Mapping[str, Any], defaults: object) -> Settings:
@@ -79,7 +94,7 @@ class Settings:
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 label = f"{owner.__name__}.{name}"
                 raise ConfigError(f"{label} is {value!r}; it must be a number of seconds of 0 or more")
-        return cls(**values)
+        return cls(**values, tls=_tls(options, getattr(defaults, "tls", DEFAULT_TLS), f"{owner.__name__}.tls"))
 
 
 def options_of(environment: Environment) -> dict[str, Any]:
@@ -113,6 +128,27 @@ def gates_of(options: Mapping[str, Any]) -> tuple[Gate, ...]:
     return tuple(gate for text in options.get("tcp_gate") or () for gate in parse_gates(text))
 
 
+def is_insecure_run(options: Mapping[str, Any], user_classes: Iterable[Any]) -> bool:
+    """Whether users do not check the server's certificate, by the options or by their classes."""
+    return bool(options.get("tcp_tls_insecure")) or any(is_insecure(user_class.tls) for user_class in user_classes)
+
+
+def _tls(options: Mapping[str, Any], default: TlsLike, label: str) -> TlsLike:
+    values = tls_values(options, TLS_OPTION)
+    if not isinstance(default, Tls):
+        if values:
+            given = ", ".join(option(f"tls_{name}") for name in values)
+            raise ConfigError(f"{given}: {label} is an SSLContext, which has settings of its own; leave this out")
+        context_of(default)
+        return default
+    if not values and default == DEFAULT_TLS:
+        return default  # unread: the authorities of the system take a while, and most tests use no TLS
+    with naming_tls(TLS_OPTION):
+        tls = replace(default, **values)
+        context_of(tls)
+    return tls
+
+
 def check_options(options: Mapping[str, Any]) -> None:
     """Check our options.
 
@@ -121,6 +157,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     """
     for name in TYPES:
         given(options, name)
+    _tls(options, DEFAULT_TLS, "TcpUser.tls")
 
 
 def option(name: str) -> str:
@@ -214,6 +251,12 @@ def add_arguments(parser: LocustArgumentParser) -> None:
             help=f"{HELP[name]}.{without if name in CLASS_TYPES else ''}",
             env_var=f"GEVENTECHO_LOADTEST_{name.upper()}",
         )
+    # Not in the form: whoever has the page must not choose the files that are read here.
+    add_tls_arguments(
+        parser,
+        TLS_OPTION,
+        lambda name: {"include_in_web_ui": False, "env_var": f"GEVENTECHO_LOADTEST_TLS_{name.upper()}"},
+    )
     # Not in the form: the exit code is that of the process.
     parser.add_argument(
         "--tcp-gate",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from geventecho.options.encodings import ENCODINGS, decode
 from geventecho.options.exchange import EXCHANGE, GREETINGS, TYPED, Exchange
 from geventecho.options.framing import ENDS, LENGTH_PREFIX_FORM, End, from_options, naming, pattern
+from geventecho.options.tls import INSECURE, TLS, add_tls_arguments, naming_tls, tls_values
 from geventecho.options.types import (
     duration,
     file_mode,
@@ -23,16 +24,20 @@ __all__ = [
     "ENDS",
     "EXCHANGE",
     "GREETINGS",
+    "INSECURE",
     "LENGTH_PREFIX_FORM",
+    "TLS",
     "TYPED",
     "End",
     "Exchange",
+    "add_tls_arguments",
     "decode",
     "duration",
     "file_mode",
     "from_options",
     "limit",
     "naming",
+    "naming_tls",
     "one_of",
     "pattern",
     "protocols",
@@ -40,5 +45,6 @@ __all__ = [
     "seconds",
     "seconds_above_zero",
     "target",
+    "tls_values",
     "whole_number",
 ]

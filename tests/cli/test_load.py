@@ -101,7 +101,11 @@ class TestArguments:
         [
             ([], "required: TARGET"),
             (["localhost"], "'localhost' is not a target"),
-            (["tls://127.0.0.1:1"], "no TLS yet"),
+            (
+                ["tls://127.0.0.1:1", "--tls-ca", "/no"],
+                "--tls-ca: the file /no cannot be read: No such file",
+            ),
+            (["127.0.0.1:1", "--tls-insecure"], "--tls-insecure: tcp://127.0.0.1:1 has no TLS; write tls://host:port"),
             (["--processes", "2", TARGET], "write the TARGET before all arguments for Locust"),
             ([TARGET, "--users", "0"], "--users"),
             ([TARGET, "--rate", "0"], "--rate: '0' is not a rate"),

@@ -316,15 +316,8 @@ TAKES_A_TARGET = (["serve"], ["serve", "--listen"], ["send"], ["ping"])
 )
 def test_what_an_error_recommends_is_not_usage_error(arguments: list[str], target: str) -> None:
     error = usage_error(*arguments, target)
-    assert "host:port, tcp://host:port, unix:/path or unix:@name" in error
-    assert "tls://host" not in error
+    assert "host:port, tcp://host:port, tls://host:port, unix:/path or unix:@name" in error
     assert "fd:N" not in error
-
-
-@pytest.mark.parametrize("name", ["send", "ping"])
-def test_the_client_has_no_tls_yet(name: str) -> None:
-    error = usage_error(name, "tls://127.0.0.1:1")
-    assert error == "tls://127.0.0.1:1: the client of this version has no TLS yet; use tcp://host:port or unix:/path"
 
 
 @pytest.mark.parametrize("arguments", TAKES_A_TARGET)

@@ -17,7 +17,7 @@ from typing import Any
 import gevent
 import pytest
 
-from geventecho.client import Client, Payload
+from geventecho.client import Client, Payload, Tls
 from geventecho.client.ping import SAMPLES_NEEDED, SURELY_LOST, Ping, Summary, pings
 from geventecho.errors import AddressError, ConfigError, ConnectRefused
 from tests.support import peers
@@ -200,7 +200,7 @@ class TestSeries:
         with pytest.raises(ConfigError):
             pings(size=0)
         with pytest.raises(ConfigError):
-            pings("tls://127.0.0.1:1")
+            pings("tls://127.0.0.1:1", tls=Tls(ca="/no"))
         with pytest.raises(AddressError):
             pings("nowhere")
 

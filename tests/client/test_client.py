@@ -13,7 +13,8 @@ import pytest
 
 from geventecho import errors
 from geventecho.address import Address
-from geventecho.client.client import Client, connect
+from geventecho.client.client import Client
+from geventecho.client.connecting import connect
 from geventecho.framing import Exactly, LengthPrefixed, NoReply, Until, UntilClosed, UntilQuiet
 from tests.support import peers
 from tests.support.clients import MIB, SLACK, connected_to, fails, nothing_armed, run

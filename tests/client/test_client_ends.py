@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from geventecho.address import Address
-from geventecho.client.client import connect
+from geventecho.client.connecting import connect
 from geventecho.client.ping import pings
 from geventecho.errors import ConnectError, ConnectRefused, ConnectReset
 from geventecho.net.failures import translate_connect

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from geventecho.client.client import Client, connect
+from geventecho.client.client import Client
+from geventecho.client.connecting import connect
 from geventecho.errors import NetworkError, ReplyError
 from geventecho.framing import Exactly, LengthPrefixed, Until, UntilQuiet
 from tests.support import peers

@@ -10,7 +10,8 @@ import pytest
 
 from geventecho import errors
 from geventecho.address import Address
-from geventecho.client.client import Client, connect
+from geventecho.client.client import Client
+from geventecho.client.connecting import connect
 from geventecho.framing import Exactly, Until
 from tests.support import peers
 from tests.support.clients import MIB, connected_to, fails, nothing_armed

@@ -12,7 +12,8 @@ import gevent
 import pytest
 
 from geventecho import errors
-from geventecho.client.client import Client, connect
+from geventecho.client.client import Client
+from geventecho.client.connecting import connect
 from geventecho.framing import Exactly, NoReply, UntilQuiet
 from tests.support import peers
 from tests.support.clients import MIB, connected_to, fails, nothing_armed, run

@@ -14,8 +14,8 @@ import pytest
 
 from geventecho import errors
 from geventecho.address import Address
-from geventecho.client import dial
-from geventecho.client.client import connect
+from geventecho.client import Tls, dial
+from geventecho.client.connecting import connect
 from tests.support import peers
 from tests.support.clients import fails
 from tests.support.timing import PATIENCE, UNIT, wait_until
@@ -85,7 +85,8 @@ def test_this_process_is_out_of_descriptors(honest: peers.Peer) -> None:
 @pytest.mark.parametrize(
     ("target", "options", "words"),
     [
-        ("tls://127.0.0.1:1", {}, "the client of this version has no TLS yet"),
+        ("tls://127.0.0.1:1", {"tls": Tls(ca="/no")}, "Tls.ca: the file /no cannot be read"),
+        ("unix:/no", {"tls": Tls()}, "no host name to check the certificate by"),
         ("fd:3", {}, "fd:N is for a server"),
         ("127.0.0.1:1", {"source": "localhost:0"}, "must be an IP address"),
         ("127.0.0.1:1", {"source": "unix:/tmp/x"}, "must be an IP address"),

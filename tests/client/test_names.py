@@ -13,7 +13,7 @@ from gevent import socket as gevent_socket
 from geventecho import errors
 from geventecho.address import Address
 from geventecho.client import names
-from geventecho.client.client import connect
+from geventecho.client.connecting import connect
 from tests.support import peers
 from tests.support.clients import SLACK, fails
 from tests.support.timing import UNIT

@@ -108,7 +108,11 @@ def test_a_subclass_may_replace_on_start_and_on_stop() -> None:
     [
         ("nonsense", {}, "the port is missing"),
         ("http://127.0.0.1:80", {}, "'http://' is not known"),
-        ("tls://127.0.0.1:80", {}, "the client of this version has no TLS yet"),
+        (
+            "tls://127.0.0.1:80",
+            {"tls_ca": "/no"},
+            "--tcp-tls-ca: the file /no cannot be read: No such file",
+        ),
         ("", {}, "no target was given"),
         ("tcp://127.0.0.1:1", {"payload_size": 0}, "--tcp-payload-size: '0' is not a whole number of 1 to 1073741824"),
         ("tcp://127.0.0.1:1", {"request_timeout": "soon"}, "--tcp-request-timeout: 'soon' is not a number of seconds"),

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from geventecho import errors
-from geventecho.client.client import Client, connect
+from geventecho.client.client import Client
+from geventecho.client.connecting import connect
 from tests.support import ROOT, peers
 from tests.support.timing import SCALE, UNIT
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket as stdlib_socket
+import ssl as stdlib_ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 from gevent import socket, ssl
 
 from geventecho.server.tcp_server import EchoServer, TcpServer
+from tests.support import peers
 from tests.support.servers import LOCAL, dial
 
 pytest.importorskip("trustme", reason="trustme is in requirements-dev.txt")
@@ -27,6 +31,15 @@ KEEP = {"suppress_ragged_eofs": False}
 def server_context() -> Any:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     CERTIFICATE.configure_cert(context)
+    return context
+
+
+def peer_context(version: Any = None) -> stdlib_ssl.SSLContext:
+    """A server's, for threads: the sockets of a gevent context need a hub."""
+    context = stdlib_ssl.SSLContext(stdlib_ssl.PROTOCOL_TLS_SERVER)
+    CERTIFICATE.configure_cert(context)
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
     return context
 
 
@@ -66,6 +79,22 @@ def tls_server(*, echoes: bool = True, context: Any = None, **options: Any) -> T
     if echoes:
         return EchoServer(LOCAL, ssl_context=context, **options)
     return TcpServer(LOCAL, echo_handler, ssl_context=context, **options)
+
+
+def tls_peer(
+    behave: Callable[[stdlib_ssl.SSLSocket], object], context: stdlib_ssl.SSLContext | None = None
+) -> peers.Peer:
+    """A peer that shakes hands, serves each connection by `behave`, and closes it with close_notify."""
+    context = context or peer_context()
+
+    def serve(connection: stdlib_socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True, suppress_ragged_eofs=False) as secure:
+            behave(secure)
+            secure.settimeout(1)
+            with contextlib.suppress(OSError, ValueError):
+                secure.unwrap()
+
+    return peers.Peer(serve)
 
 
 def send_raw_fin(client: socket.socket) -> None:

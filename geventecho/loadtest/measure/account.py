@@ -75,7 +75,8 @@ class Account:
 
     Attributes:
         started, ok, failed, aborted: operations.
-        connects, connected: those among `started` and among `ok` that are connects; `connected` has greetings, too.
+        connects, connected: those among `started` and among `ok` that are connects; `connected` has greetings
+            and TLS handshakes, too.
         reconnects: those among `connects` that were not their user's first.
         open, opening: connections that are open now, as far as was noticed, and connects that are under way.
         lost: connections that were open and ended otherwise than by their user's own close.

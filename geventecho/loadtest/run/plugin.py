@@ -36,8 +36,11 @@ from geventecho.loadtest.run.stock_files import watch_csv_writer, write_files
 from geventecho.loadtest.users import CROWD, TcpUser
 from geventecho.loadtest.web import Form, Guard, Tab, add_page
 from geventecho.net import raise_descriptor_limit
+from geventecho.options import INSECURE
 
 __all__ = ["install", "listen"]
+
+logger = logging.getLogger("geventecho.loadtest")
 
 LOCUST_TABLES: Final = "locust.stats_logger"
 """The logger that prints Locust's tables, at level INFO."""
@@ -194,6 +197,8 @@ def _on_init(environment: Environment, runner: Runner | None, **_: Any) -> None:
         return
     if not isinstance(runner, WorkerRunner):
         _check_command_line(environment)
+        if settings.is_insecure_run(settings.options_of(environment), _user_classes(environment)):
+            logger.warning("insecure TLS: %s", INSECURE)
     if not settings.options_of(environment).get("tcp_locust_tables"):
         logging.getLogger(LOCUST_TABLES).setLevel(logging.WARNING)
         # Locust would make them all the same, every two seconds: with 200 rows that takes the hub 0.3 s.

@@ -13,7 +13,7 @@ from weakref import WeakMethod
 from locust import User
 
 from geventecho.address import Address
-from geventecho.client import Client, Payload, check_timeout, connect
+from geventecho.client import Client, Payload, TlsLike, check_timeout
 from geventecho.errors import ClosedLocally, ConcurrentUse, NetworkError, UnexpectedReply
 from geventecho.framing import Framing, UntilClosed, Verdict
 from geventecho.loadtest.measure import ABORTS, RECEIVE, SEND, TRANSACTION, Failed, Reporter, leaves_task
@@ -21,7 +21,7 @@ from geventecho.loadtest.users.backoff import Backoff
 from geventecho.loadtest.users.expect import Expectation, check
 from geventecho.loadtest.users.pipeline import Pipeline, Request
 from geventecho.loadtest.users.response_block import Caught
-from geventecho.net import ProxyVersion
+from geventecho.net import Deadline
 
 __all__ = ["TcpSession"]
 
@@ -45,9 +45,10 @@ class TcpSession:
     Args:
         user: the user that it belongs to.
         target: where to connect.
-        connect_timeout: seconds to resolve the name and connect; None is no limit.
+        connect_timeout: seconds to resolve the name, connect, and shake hands where there is TLS; None is no limit.
         request_timeout: seconds for one operation; None is no limit.
-        proxy_protocol: version of the PROXY header that each connection begins with; None is no header.
+        dial: connects, and does not shake hands.
+        tls: for a tls:// target, and for `start_tls`.
         backoff: the pauses between connects.
         on_connect: logs in after each connect.
 
@@ -66,7 +67,8 @@ class TcpSession:
         *,
         connect_timeout: float | None,
         request_timeout: float | None,
-        proxy_protocol: ProxyVersion | None = None,
+        dial: Callable[[Address], Client],
+        tls: TlsLike,
         backoff: Backoff,
         on_connect: Callable[[], None],
     ) -> None:
@@ -77,7 +79,8 @@ class TcpSession:
         self._on_connect = on_connect
         self._connect_timeout = connect_timeout
         self._request_timeout = request_timeout
-        self._proxy_protocol = proxy_protocol
+        self._tls = tls
+        self._dial = dial
         # A bound method would make a cycle of references.
         self._reporter = Reporter(user, backoff.succeeded, WeakMethod(self._lose))
         self._perform = self._reporter.perform
@@ -111,8 +114,12 @@ class TcpSession:
         return self._client is not None
 
     def connect(self) -> None:
-        """Connect now, and log in (`TcpUser.on_connect`). Reported as `connect`; an open connection is closed first."""
+        """Connect now, and log in (`TcpUser.on_connect`). An open connection is closed first.
+
+        Reported as `connect`, and for a tls:// target as `tls`.
+        """
         self.close()
+        deadline = Deadline(self._connect_timeout)
         self._connecting = True
         failures = self._backoff.failures
         # Connect and login are measured from their own beginning.
@@ -122,6 +129,8 @@ class TcpSession:
             self._is_new = False
             self._perform("connect", None, self._open, self.target, SEND)
             self._reporter.account.connected += 1
+            if self.target.scheme == "tls":
+                self.start_tls(timeout=None if self._connect_timeout is None else deadline.remaining())
             self._log_in()
         except BaseException as error:
             failures += 1
@@ -132,6 +141,15 @@ class TcpSession:
             self._reporter.planned = planned
             # A server that only accepts connections may still be ill: only a later answer ends a row of failures.
             self._backoff.failures = failures
+
+    def start_tls(self, *, timeout: Seconds = ..., context: Context = None) -> None:
+        """Encrypt the connection; for `on_connect`, once the server has agreed to it (STARTTLS). Reported as `tls`.
+
+        The user's `tls` and the options --tcp-tls-ca and so on tell whom to trust. A tls:// target needs no call.
+        """
+        client = self._client or self._reconnect()
+        self._perform("tls", context, partial(_start_tls, client, timeout), self._tls, SEND)
+        self._reporter.account.connected += 1  # a run with nothing but handshakes was not answered
 
     def echo(self, payload: Payload, *, name: str = "echo", timeout: Seconds = ..., context: Context = None) -> Payload:
         """Send a payload, compare every byte that comes back, and return the payload."""
@@ -308,13 +326,7 @@ class TcpSession:
         account = self._reporter.account
         account.opening += 1
         try:
-            self._client = connect(
-                target,
-                timeout=self._request_timeout,
-                connect_timeout=self._connect_timeout,
-                timed=True,
-                proxy_protocol=self._proxy_protocol,
-            )
+            self._client = self._dial(target)
         finally:
             account.opening -= 1
         account.open += 1
@@ -379,3 +391,8 @@ class TcpSession:
         if self._client is None:
             raise Failed(ClosedLocally("on_connect closed the connection", address=self.target, phase="write"))
         return self._client
+
+
+def _start_tls(client: Client, timeout: Seconds, tls: TlsLike) -> bytes:
+    client.start_tls(tls, timeout=timeout)
+    return b""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import weakref
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final
 
 from gevent import Greenlet
@@ -14,6 +14,7 @@ from locust import User
 from locust.env import Environment
 from locust.exception import StopTest
 
+from geventecho.client import DEFAULT_TLS, TlsLike, check_tls, connect
 from geventecho.errors import GeventechoError
 from geventecho.loadtest.locust_internals import forget_tasks, run_user
 from geventecho.loadtest.measure import Failed, account_of
@@ -41,16 +42,18 @@ class TcpUser(User):
     operation of the client is one row, or one failure, in Locust's statistics.
 
     Attributes:
-        host: the target: tcp://host:port, host:port or unix:/path. Locust's --host and host field win over it.
+        host: the target: tcp://host:port, host:port, tls://host:port or unix:/path. Locust's --host and host field win
+            over it.
         client: the connection, a `TcpSession`.
         number: counts the users of the test: from 0 on the first worker, from 1,000,000 on the second, and so on.
         payload_size: bytes of each `next_payload()`.
         think_time: mean of the seconds between two tasks, see `wait_time`; 0 is no pause.
-        connect_timeout: seconds to resolve the name and connect; None is no limit.
+        connect_timeout: seconds to resolve the name, connect, and shake hands where there is TLS; None is no limit.
         request_timeout: seconds for each operation without a `timeout` of its own; None is no limit.
         proxy_protocol: begin each connection with a PROXY header of this version, "v1" or "v2"; None is no header.
-        settings: the values that apply to this user: each of the five above, or the option that was given instead of
-            it (--tcp-payload-size and so on).
+        tls: a `geventecho.Tls` or an ssl.SSLContext, for a host tls://host:port and for `client.start_tls`.
+        settings: the values that apply to this user: each of the six above, or the option that was given instead of
+            it (--tcp-payload-size and so on; of a `Tls` the fields for which there is an option).
         backoff_base: seconds that the next connect waits at most after a first failure; doubled with each further one.
         backoff_cap: seconds that a connect waits at most, after any number of failures.
     """
@@ -61,6 +64,7 @@ class TcpUser(User):
     connect_timeout: float | None = 5.0
     request_timeout: float | None = 5.0
     proxy_protocol: ProxyVersion | None = None
+    tls: TlsLike = DEFAULT_TLS
     backoff_base: float = 1.0
     backoff_cap: float = 10.0
 
@@ -69,17 +73,30 @@ class TcpUser(User):
         try:
             target = target_of(self.host)
             self.settings = Settings.of(options_of(environment), self)
+            if target.scheme == "tls":
+                check_tls(self.settings.tls, target)
         except GeventechoError as error:
             environment.process_exit_code = USAGE_ERROR
             raise StopTest(str(error)) from None
         # The user holds the session. The session gets a proxy: only the cycle collector would free a cycle of both.
         me = weakref.proxy(self)
+        settings = self.settings
+        dial = partial(
+            connect,
+            timeout=settings.request_timeout,
+            connect_timeout=settings.connect_timeout,
+            timed=True,
+            proxy_protocol=settings.proxy_protocol,
+            tls=settings.tls if target.scheme == "tls" else None,
+            handshake=False,
+        )
         self.client = TcpSession(
             me,
             target,
-            connect_timeout=self.settings.connect_timeout,
-            request_timeout=self.settings.request_timeout,
-            proxy_protocol=self.settings.proxy_protocol,
+            connect_timeout=settings.connect_timeout,
+            request_timeout=settings.request_timeout,
+            dial=dial,
+            tls=settings.tls,
             backoff=Backoff(me, self.backoff_base, self.backoff_cap),
             on_connect=lambda: me.on_connect(),  # noqa: PLW0108  (a bound method would hold the user)
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from geventecho.client.client import connect
+from geventecho.client.connecting import connect
 from tests.support.commands import SECONDS, command
 from tests.support.servers import serve
 

@@ -1,0 +1,58 @@
+"""The TLS options of the commands that connect."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from geventecho.address import Address
+from geventecho.cli.standard_io import print_error
+from geventecho.client import Tls, check_tls
+from geventecho.errors import ConfigError
+from geventecho.options import INSECURE, add_tls_arguments, naming_tls, tls_values
+
+if TYPE_CHECKING:
+    from geventecho.cli.arguments import Parser
+
+__all__ = ["add_tls", "checked_tls", "tls_of"]
+
+
+def add_tls(parser: Parser) -> None:
+    """Add the options to a command."""
+    add_tls_arguments(parser.add_argument_group("TLS (for a target tls://host:port)"))
+
+
+def tls_of(options: argparse.Namespace, target: Address) -> Tls | None:
+    """Return how to use TLS, None where the target has none; warn of an insecure one.
+
+    Raises:
+        ConfigError: an option is wrong, or is given without TLS.
+    """
+    tls = checked_tls(options, target)
+    if tls is not None and tls.insecure:
+        print_error(f"{options.parser.prog}: warning: --tls-insecure: {INSECURE}")
+    return tls
+
+
+def checked_tls(options: argparse.Namespace, target: Address, *, may_start_later: bool = False) -> Tls | None:
+    """Read and check the options; None where the target has no TLS.
+
+    Args:
+        options: the command's.
+        target: where to connect.
+        may_start_later: whether they may be given for another target than tls://, for its users' own start_tls.
+
+    Raises:
+        ConfigError: an option is wrong, or is given without TLS.
+    """
+    values = tls_values(vars(options))
+    is_secure = target.scheme == "tls"
+    if not is_secure and not values:
+        return None
+    if not is_secure and not may_start_later:
+        flags = ", ".join(f"--tls-{name}".replace("_", "-") for name in values)
+        raise ConfigError(f"{flags}: {target} has no TLS; write tls://host:port")
+    with naming_tls():
+        tls = Tls(**values)
+        check_tls(tls, target)
+    return tls

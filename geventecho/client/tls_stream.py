@@ -1,0 +1,270 @@
+"""TLS over one connected socket: the handshake, and a recv and a send that are used as the socket's own.
+
+Rules for this file: it waits in the handshake only. OpenSSL works in memory here, and never on the socket. So one
+greenlet may read while another one writes, and all that came is decrypted at once: nothing that could be read stays
+where no watcher sees it.
+"""
+
+from __future__ import annotations
+
+import errno
+import ssl
+from typing import Any, Final
+
+from gevent import socket
+
+from geventecho.address import Address
+from geventecho.client.tls import TlsInfo, TlsLike, context_of, server_name_of, sessions_of
+from geventecho.client.tls_failures import SPOKEN_BY_SERVERS, closed_in_handshake, is_tls, not_tls, translate_tls
+from geventecho.errors import ConfigError, HandshakeTimeout, NetworkError, TlsError, Truncated
+from geventecho.net import Deadline, translate_io, wait_ready
+
+__all__ = ["TlsStream"]
+
+RECEIVE_SIZE: Final = 65536
+"""Bytes that one recv(2) asks the kernel for."""
+RECORD: Final = 16384
+"""Bytes of payload that a record has at most (RFC 8446, 5.1): one call of OpenSSL reads or writes so many."""
+LATE_ALERTS: Final = frozenset({errno.ECONNRESET, errno.EPIPE})
+"""A write fails so when the server refused us after the handshake. Its alert may have come before."""
+
+
+class TlsStream:
+    """The encrypted stream of a socket.
+
+    `recv` and `send` do not wait: they raise BlockingIOError. They raise NetworkError for a failure of TLS and OSError
+    for one of the socket.
+
+    Args:
+        sock: a connected gevent socket.
+        target: its peer, for the errors.
+        tls: how to use TLS.
+
+    Raises:
+        ConfigError: `tls` cannot be used, or there is no name to check the certificate by.
+    """
+
+    __slots__ = (
+        "_encrypted", "_first", "_has_ended", "_incoming", "_is_closed", "_last", "_layer", "_name", "_outgoing",
+        "_sessions", "_sock", "_target", "_unsent",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, target: Address, tls: TlsLike) -> None:
+        self._sock = sock
+        self._target = target
+        self._name = server_name_of(tls, target)
+        self._sessions = sessions_of(tls)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = self._sessions.get((target, self._name)) if self._sessions else None
+        try:
+            self._layer: Any = context_of(tls).wrap_bio(
+                self._incoming, self._outgoing, server_hostname=self._name, session=session
+            )
+        except ValueError as error:
+            raise ConfigError(f"{self._name!r} is no name of a server: {error}") from None
+        self._first = self._last = b""
+        self._unsent = b""  # encrypted, and not taken by the kernel yet
+        self._encrypted = 0  # bytes of a message that are in `_unsent`
+        self._has_ended = False  # the peer's close_notify came
+        self._is_closed = False  # ours was sent
+
+    def handshake(self, seconds: float | None) -> bytes:
+        """Shake hands; returns what the peer has sent after it already.
+
+        Args:
+            seconds: for all of it; None is no limit.
+
+        Raises:
+            TlsError: in its kinds.
+            PeerReset: the connection broke.
+            ClosedLocally: it was closed by another greenlet.
+        """
+        deadline = Deadline(seconds)
+        try:
+            while True:
+                is_done = self._step()
+                while not self._flush():
+                    self._wait(self._sock._write_event, deadline, seconds)
+                if is_done:
+                    break
+                self._wait(self._sock._read_event, deadline, seconds)
+                self._take()
+            rest = self._decrypt()
+        except ssl.SSLError as error:
+            self._send_alert()
+            raise translate_tls(error, self._target, "tls", self._name, self._last) from None
+        except NetworkError:
+            raise
+        except OSError as error:
+            raise translate_io(error, self._target, "tls") from error
+        self._keep_session()
+        self._last = b""
+        return rest
+
+    def _step(self) -> bool:
+        try:
+            self._layer.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def _wait(self, event: Any, deadline: Deadline, seconds: float | None) -> None:
+        if not wait_ready(event, deadline.remaining()):
+            silent = "" if self._first else ": the server sent nothing; it may speak no TLS at this port"
+            raise HandshakeTimeout(f"no handshake within {seconds:.3g} s{silent}", address=self._target, phase="tls")
+
+    def _take(self) -> None:
+        """Give OpenSSL what came, in the handshake."""
+        try:
+            data = self._sock._sock.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        if not data:
+            raise closed_in_handshake(self._target)
+        if len(self._first) < SPOKEN_BY_SERVERS:
+            self._first += data[:RECORD]
+            if not is_tls(self._first):
+                raise not_tls(self._first, self._target)
+        self._last = data
+        self._incoming.write(data)
+
+    @property
+    def info(self) -> TlsInfo:
+        """What the handshake agreed on."""
+        layer = self._layer
+        alpn: str | None = layer.selected_alpn_protocol()
+        return TlsInfo(layer.version(), layer.cipher()[0], alpn, layer.session_reused)
+
+    @property
+    def is_midway(self) -> bool:
+        """Whether a part of a message is encrypted and the kernel has not taken it: no other one may follow."""
+        return self._encrypted > 0
+
+    def recv(self, _size: int) -> bytes:
+        """All that can be decrypted now; b"" after the peer's close_notify. The size is not kept to."""
+        if self._has_ended:
+            return b""
+        data = self._sock._sock.recv(RECEIVE_SIZE)
+        if not data:
+            raise Truncated(address=self._target)
+        self._incoming.write(data)
+        try:
+            decrypted = self._decrypt()
+            if self._outgoing.pending:  # an answer of TLS itself, such as that to a new key
+                self._flush()
+        except ssl.SSLError as error:
+            self._send_alert()
+            raise translate_tls(error, self._target, "read", self._name, data) from None
+        if self._sessions is not None:
+            self._keep_session()
+        if not decrypted and not self._has_ended:
+            raise BlockingIOError(errno.EAGAIN, "no whole record has come")
+        return decrypted
+
+    def _decrypt(self) -> bytes:
+        chunks = []
+        while self._incoming.pending or self._layer.pending():
+            try:
+                chunk = self._layer.read(RECORD)
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLZeroReturnError:
+                chunk = b""
+            if not chunk:
+                self._has_ended = True
+                # The peer may wait for our end before it sends its FIN: the watcher must see this end as it sees that.
+                self._shut(socket.SHUT_RD)
+                break
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Encrypt and send a first part of `data`; returns how many bytes of it are sent.
+
+        After BlockingIOError call it again with the same bytes: they may be encrypted already.
+        """
+        if not data:
+            return 0
+        if not self._encrypted:
+            if self._unsent and not self._flush():
+                raise BlockingIOError(errno.EAGAIN, "the kernel has no room")
+            try:
+                self._encrypted = self._layer.write(data[:RECORD])
+            except ssl.SSLWantReadError:  # a renegotiation, which contexts of one's own may allow
+                raise BlockingIOError(errno.EAGAIN, "TLS waits for the peer") from None
+            except ssl.SSLError as error:
+                raise translate_tls(error, self._target, "write", self._name, b"") from None
+        try:
+            if not self._flush():
+                raise BlockingIOError(errno.EAGAIN, "the kernel has no room")
+        except OSError as error:
+            if error.errno in LATE_ALERTS:
+                self._find_alert()
+            raise
+        sent, self._encrypted = self._encrypted, 0
+        return sent
+
+    def _flush(self) -> bool:
+        """Send what is encrypted; returns whether the kernel took all of it."""
+        if self._outgoing.pending:
+            self._unsent += self._outgoing.read()
+        try:
+            while self._unsent:
+                self._unsent = self._unsent[self._sock._sock.send(self._unsent) :]
+        except BlockingIOError:
+            return False
+        return True
+
+    def _find_alert(self) -> None:
+        """Look for the reason of a broken connection among what came before it broke.
+
+        Raises:
+            TlsError: there is an alert.
+        """
+        try:
+            while self.recv(RECEIVE_SIZE):
+                pass
+        except TlsError:
+            raise
+        except OSError:
+            pass
+
+    def _keep_session(self) -> None:
+        if self._sessions is None:
+            return
+        session = self._layer.session
+        if session is not None and (session.has_ticket or self._layer.version() != "TLSv1.3"):
+            self._sessions[self._target, self._name] = session
+
+    def close_notify(self) -> None:
+        """Send our close_notify, if there is room for it now. Does nothing the second time, or within a message."""
+        if self._is_closed or self._encrypted:
+            return
+        self._is_closed = True
+        try:
+            self._layer.unwrap()
+        except ssl.SSLError:
+            pass  # it waits for the peer's; ours is made
+        self._send_alert()
+
+    def close(self) -> None:
+        """Send our close_notify, if there is room for it now, before the socket is closed."""
+        try:
+            # What came unasked, such as tickets, would make FIN an RST if nobody had read it.
+            self.recv(RECEIVE_SIZE)
+        except OSError:
+            pass
+        self.close_notify()
+
+    def _send_alert(self) -> None:
+        """Tell the peer that the stream is over, if there is room for it now."""
+        try:
+            self._flush()
+        except OSError:
+            pass  # the connection is broken
+
+    def _shut(self, how: int) -> None:
+        try:
+            self._sock._sock.shutdown(how)
+        except OSError:
+            pass  # the connection is broken

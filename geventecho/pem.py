@@ -1,0 +1,98 @@
+"""PEM files of certificates and keys, checked before OpenSSL reads them: it would not say which file is wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from geventecho.errors import ConfigError
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["KEY", "check_pem", "file_content", "load_authorities", "load_pair"]
+
+MOST: Final = 2**20
+"""Bytes of a file."""
+CERTIFICATE: Final = "CERTIFICATE-----"
+KEY: Final = "PRIVATE KEY-----"
+
+
+def file_content(path: str) -> bytes:
+    """Read a file of options, certificates or keys whole.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is longer than `MOST`.
+    """
+    # Not blocking: to open a FIFO would wait for its writer.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")  # it may never end
+        content = file.read(MOST + 1)
+    if len(content) > MOST:
+        raise OSError(errno.EFBIG, f"it is longer than {MOST // 2**20} MiB")
+    return content
+
+
+def check_pem(option: str, path: str, mark: str) -> None:
+    """Look whether a file can be read and holds something of this kind.
+
+    Args:
+        option: begins the message.
+        path: of the file.
+        mark: ends the line that such a block begins with, as `CERTIFICATE` does.
+
+    Raises:
+        ConfigError: it cannot be read, or there is no such block in it.
+    """
+    try:
+        content = file_content(path)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{option}: the file {path} cannot be read: {reason}") from None
+    if mark.encode() not in content:
+        raise ConfigError(f"{option}: there is no {mark.rstrip('-').lower()} in {path}; it must be a PEM file")
+
+
+def load_pair(context: ssl.SSLContext, certificate: str, key: str, *, options: tuple[str, str]) -> None:
+    """Load a certificate with its chain, and its key.
+
+    Args:
+        context: gets them.
+        certificate: a file.
+        key: a file, perhaps the same one.
+        options: the names of the two, for the messages.
+
+    Raises:
+        ConfigError: a file cannot be read, or holds something else; the key is not the certificate's.
+    """
+    of_certificate, of_key = options
+    check_pem(of_certificate, certificate, CERTIFICATE)
+    check_pem(of_key, key, KEY)
+
+    def refuse_password() -> str:  # OpenSSL would ask for it on the terminal
+        raise ConfigError(f"{of_key}: {key} is encrypted; decrypt it with: openssl pkey -in KEY -out NEW")
+
+    try:
+        context.load_cert_chain(certificate, key, password=refuse_password)
+    except OSError as error:  # SSLError is one
+        reason = getattr(error, "reason", None) or error.strerror
+        if reason == "KEY_VALUES_MISMATCH":
+            raise ConfigError(f"{of_key}: {key} is not the key of the certificate in {certificate}") from None
+        raise ConfigError(f"{of_certificate} {certificate} and {of_key} {key} cannot be used: {reason}") from None
+
+
+def load_authorities(context: ssl.SSLContext, path: str, *, option: str) -> None:
+    """Trust the authorities of a file.
+
+    Raises:
+        ConfigError: it cannot be read, or holds something else.
+    """
+    check_pem(option, path, CERTIFICATE)
+    try:
+        context.load_verify_locations(path)
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error.strerror
+        raise ConfigError(f"{option}: {path} cannot be used: {reason}") from None
