@@ -118,6 +118,9 @@ def test_what_waits_for_a_user_is_measured_from_its_instant_and_dropped_when_it_
         assert result["sent"] >= 5
         assert result["dropped"] >= 10, "the plan is over before one user can do all of it"
         assert result["late"] >= result["sent"] - 2
+        assert result["waiting"] == 0
+    seen = waits["seen"]
+    assert seen["dropped"] == 0 < seen["planned"] - seen["sent"], "what waits is not dropped yet"
     assert waits["times"][-1] >= 1000 * 5 * pause, "its queue counts"
     assert drops["times"][-1] <= 1000 * (0.15 + pause + UNIT)
 

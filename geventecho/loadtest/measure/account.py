@@ -85,13 +85,14 @@ class Account:
         planned, sent, late, dropped: tasks with a planned instant, see `Planner`; planned = sent + dropped. Those that
             were sent late are among `sent`.
         waited: instants that found every user busy.
+        waiting: those of them that wait now; they are among `dropped` until a user takes them.
         pausing: users that wait now before they connect again.
         samples: the wrong replies that were shown, see samples.py.
     """
 
     NUMBERS = (
         "aborted", "connected", "connects", "dropped", "failed", "late", "lost", "ok", "open", "opening", "peak",
-        "planned", "reconnects", "sent", "started", "users", "waited",
+        "planned", "reconnects", "sent", "started", "users", "waited", "waiting",
     )  # fmt: skip
     __slots__ = (*NUMBERS, "_second", "_within", "pausing", "samples")
 
@@ -106,7 +107,7 @@ class Account:
         self.started = self.ok = self.failed = self.aborted = self.users = 0
         self.connects = self.connected = self.reconnects = self.peak = 0
         self.open = self.opening = self.lost = 0
-        self.planned = self.sent = self.late = self.dropped = self.waited = 0
+        self.planned = self.sent = self.late = self.dropped = self.waited = self.waiting = 0
         self._second = self._within = self.pausing = 0
         self.samples: dict[tuple[str, str, str], str] = {}
 

@@ -48,14 +48,17 @@ class Accounts:
         self.reports[client_id] = data.get(FIELD, {})
 
     def sums(self, lost: Iterable[str] = ()) -> Counter[str]:
-        """The sums over all processes, by name. Of the peaks too: no second had more connects.
+        """The sums over all processes, by name.
 
         Args:
-            lost: ids of workers that are lost; their open connections do not count.
+            lost: ids of workers that are lost. Their open connections do not count, and their waiting instants are
+                dropped. Those of the others may still be sent, so they are neither: planned = sent + dropped + waiting.
         """
         sums = Counter(self._account.numbers())
         for report in self.reports.values():
             sums.update(report)
         for worker in lost:
-            sums.subtract({name: self.reports.get(worker, {}).get(name, 0) for name in ("open", "opening")})
+            report = self.reports.get(worker, {})
+            sums.subtract({name: report.get(name, 0) for name in ("open", "opening", "waiting")})
+        sums["dropped"] -= sums["waiting"]
         return sums

@@ -85,6 +85,7 @@ class Planner:
         self.active = False
         self._next = math.inf
         self._dropped += self._waiting
+        self._account.waiting -= len(self._waiting)
         self._waiting.clear()
         if self._timer is not None:
             self._timer.close()
@@ -100,11 +101,7 @@ class Planner:
             self._begin()
         now = perf_counter()
         self._drop_late(now)
-        if self._waiting:
-            instant = self._waiting.popleft()
-            self._account.dropped -= 1
-        else:
-            instant = self._wait(now)
+        instant = self._take_waiting() if self._waiting else self._wait(now)
         self._account.sent += 1
         if perf_counter() > instant + LATE:
             self._account.late += 1
@@ -178,8 +175,7 @@ class Planner:
         """Give idle users the instants that fell due just before the plan changed: idle users take none themselves."""
         while self._idle and self._waiting:
             user, _ = self._idle.popitem(last=False)
-            self._account.dropped -= 1
-            user.switch(self._waiting.popleft())
+            user.switch(self._take_waiting())
 
     def _count_due(self) -> None:
         """Count the instants that have fallen due since the timer last woke the hub."""
@@ -191,12 +187,19 @@ class Planner:
         self._drop_late(instant)
         self._waiting.append(instant)
         self._account.dropped += 1
+        self._account.waiting += 1
         self._account.waited += 1
+
+    def _take_waiting(self) -> float:
+        self._account.dropped -= 1
+        self._account.waiting -= 1
+        return self._waiting.popleft()
 
     def _drop_late(self, now: float) -> None:
         waiting, oldest = self._waiting, now - self._max_lateness
         while waiting and waiting[0] < oldest:
             self._dropped.append(waiting.popleft())
+            self._account.waiting -= 1
 
 
 _planners: Final[WeakKeyDictionary[Environment, Planner]] = WeakKeyDictionary()

@@ -22,6 +22,7 @@ from geventecho.errors import ConfigError
 from geventecho.framing import Exactly
 from geventecho.loadtest import TcpUser, account_of
 from geventecho.loadtest.measure import Arrivals
+from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.settings import CHECKS
 from geventecho.loadtest.users import planner_of
 from tests.support.harness import EchoUser, Run
@@ -135,9 +136,12 @@ def slow_server(target: str, users: int, rate: str, lateness: str) -> dict[str, 
     """Planned tasks until the last stage is over, which takes a second."""
     run = Run(EchoUser, target, users, arrival_rate=f"{rate}:1s", max_lateness=lateness, stop_timeout=10 * UNIT)
     vars(run.environment.parsed_options)["headless"] = False
+    run.wait(lambda: account_of(run.environment).waiting >= 3 or run.runner.state == "stopped", 30)
+    seen = Accounts(run.environment, run.runner).sums()
     run.wait(lambda: run.runner.state == "stopped", 30)
     times = [event["response_time"] for event in run.events if event["name"] == "echo" and not event["exception"]]
-    return finish(run) | {"times": sorted(times)}
+    waiting = account_of(run.environment).waiting
+    return finish(run) | {"times": sorted(times), "seen": seen, "waiting": waiting}
 
 
 def beginnings(target: str) -> dict[str, Any]:
