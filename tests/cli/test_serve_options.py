@@ -13,7 +13,7 @@ from geventecho.cli.serve import DESCRIPTION
 from geventecho.server.config import ServerConfig
 from tests.support.commands import command, environment, usage_error
 from tests.support.servers import Process, capacity, ping, read_to_end, serve
-from tests.support.timing import PATIENCE, UNIT
+from tests.support.timing import PATIENCE, UNIT, wait_until
 
 
 def test_the_environment_carries_the_command_in_its_names() -> None:
@@ -142,7 +142,7 @@ def test_an_empty_allow_list_admits_nobody(
     names = environment() | ({} if variable is None else {"GEVENTECHO_SERVE_ALLOW": variable})
     with serve(*arguments, "--config", str(file), env=names) as server, server.connect() as client:
         assert read_to_end(client) == b""
-        assert "WARNING geventecho.server: " in server.errors
+        wait_until(lambda: "WARNING geventecho.server: " in server.errors, what="the line, which a thread writes")
         assert f"{server.target}: the allow list is empty: nobody is admitted" in server.errors
 
 
