@@ -132,7 +132,8 @@ def _stage(text: str) -> tuple[float, float]:
     except ValueError:
         rate = math.nan
     if not 0 < rate <= HIGHEST_RATE:
-        raise argparse.ArgumentTypeError(f"{rate_text!r} is not a rate a second above 0 and up to {HIGHEST_RATE:,.0f}")
+        bounds = f"a rate a second above 0 and up to {HIGHEST_RATE:,.0f}"
+        raise argparse.ArgumentTypeError(f"{rate_text!r} is not {bounds}; write it like 100 or 100:30s,500:1m")
     if not colon:
         return rate, math.inf
     lasts = duration(duration_text)

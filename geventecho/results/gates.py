@@ -54,6 +54,7 @@ TOKEN: Final = re.compile(
     r"""(?P<quoted>"[^"]*"|'[^']*')|(?P<comparison>[<>]=?)|(?P<word>[^\s"'<>=]+)|(?P<wrong>\S)|\s+"""
 )
 NUMBER: Final = re.compile(r"(\d{1,15}(?:\.\d{0,15})?|\.\d{1,15})\s*(.*)", re.ASCII | re.DOTALL)
+EXPONENT: Final = re.compile(r"[eE][-+]?\d", re.ASCII)
 MOST_LISTED: Final = 10
 
 
@@ -84,11 +85,11 @@ class Gate:
         """Read a gate.
 
         Raises:
-            ConfigError: it is malformed; the message has the text and a caret under the place.
+            ConfigError: it is empty, or malformed; then the message has the text and a caret under the place.
         """
         text = text.strip()
         if not text:
-            _fail("the gate is empty", text, 0)
+            raise ConfigError("the gate is empty; write a condition such as 'echo p99 < 5ms'")
         tokens = [found for found in TOKEN.finditer(text) if found.lastgroup]
         for token in tokens:
             if token.lastgroup == "wrong":
@@ -225,6 +226,8 @@ def _left_side(text: str, tokens: Sequence[re.Match[str]], end: int) -> tuple[st
     *rest, last = tokens
     metric = last[0]
     if metric not in METRICS:
+        if metric.lower() in METRICS:
+            _fail("metrics are in small letters", text, last.start())
         _fail(f"this is no metric; a metric is {_metrics()}", text, last.start())
     kind = "response"
     if rest and rest[-1][0] in KINDS:
@@ -252,6 +255,11 @@ def _limit(text: str, metric: str, start: int) -> float:
     if not found:
         _fail(f"a number of 0 or more belongs here; {help_text}", text, start)
     if found[2] not in units:
+        unit, _, _ = found[2].partition(" ")
+        if unit in units:
+            _fail("the gate ends with its limit", text, found.end(2) - len(found[2][len(unit) :].lstrip()))
+        if EXPONENT.match(unit):
+            _fail("a number is in plain digits, as in 0.001", text, found.start(2))
         _fail(help_text, text, found.start(2))
     limit = float(Fraction(found[1]) * units[found[2]])  # as exact as the figures that it is compared with
     if metric == "failures" and limit > 1:

@@ -60,8 +60,8 @@ def account_lines(account: Account, peak: int) -> Iterator[str]:
 
 def is_made_once(result: Result, row: Row) -> bool:
     """Whether each user makes the operations of a row once, so that more time brings no more of them."""
-    users = sum(worker.users or 0 for worker in result.workers)
-    return is_setup((row.type, row.name)) and row.ok + row.failed <= users
+    first = result.connections.connects - result.connections.reconnects
+    return is_setup((row.type, row.name)) and row.ok + row.failed <= first
 
 
 def _rows(result: Result) -> Iterator[str]:

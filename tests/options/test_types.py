@@ -30,7 +30,7 @@ def test_a_rate_and_its_stages(text: str, stages: tuple[tuple[float, float], ...
     ("text", "message"),
     [
         ("", "'' is not a rate a second"),
-        ("fast", "'fast' is not a rate a second"),
+        ("100/s", "'100/s' is not a rate a second above 0 and up to 1,000,000; write it like 100 or 100:30s,500:1m"),
         ("0", "'0' is not a rate a second"),
         ("-1", "'-1' is not a rate a second"),
         ("nan", "'nan' is not a rate a second"),

@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from geventecho.results import Account, Connections, Failures, GateOutcome, Row, Verdict, table, worker_of
-from tests.results.evidence import QUIET
+from geventecho.results import Account, Connections, Failures, GateOutcome, Row, Verdict, table
 from tests.results.samples import START, block, result, row
 
 DASH = "\N{EN DASH}"
@@ -57,8 +56,8 @@ def test_where_more_time_would_bring_no_samples_a_withheld_percentile_says_nothi
     failed = row([block(START, [], failed=40)], 1)
     once = row([block(START, [100.0] * 40)], 1, ("TCP", "connect"))
     again = row([block(START, [100.0] * 41)], 1, ("TCP", "tls"))
-    worker = worker_of("w1", Verdict("trusted", ()), {}, [replace(QUIET, users=40)], 1.0)
-    printed = table(replace(result(failed, once, again), workers=(worker,))).splitlines()[1:]
+    connections = Connections(0, 0, 0, connects=41, reconnects=1, peak=40)
+    printed = table(replace(result(failed, once, again), connections=connections)).splitlines()[1:]
     assert [line.count("s more") for line in printed if line.startswith(("  response", "  service", "  offered"))] == [
         0,
         0,

@@ -167,8 +167,8 @@ def _tab_times(times: Json) -> list[str]:
 
 def _missing(result: Json, row: Json) -> Json:
     """The seconds that percentiles need, where more time brings more operations."""
-    users = sum(worker["users"] or 0 for worker in result["workers"])
-    is_once = _is_setup(row) and row["ok"] + row["failed"] <= users
+    first = result["connections"]["connects"] - result["connections"]["reconnects"]
+    is_once = _is_setup(row) and row["ok"] + row["failed"] <= first
     return {} if is_once or not row["ok"] else row["missing"]
 
 

@@ -128,8 +128,8 @@ window.TcpTables = (() => {
   }
 
   // The seconds that are missing for percentiles, where more time would help.
-  function missingOf(row, users) {
-    const isOnce = isSetup(row) && row.ok + row.failed <= users;
+  function missingOf(row, first) {
+    const isOnce = isSetup(row) && row.ok + row.failed <= first;
     return isOnce || !row.ok ? {} : row.missing;
   }
 
@@ -143,8 +143,8 @@ window.TcpTables = (() => {
     return `${count(row.ok)} ok, ${count(row.failed)} failed${dropped}, ${rate(row.rate)} good/s`;
   }
 
-  function rowLines(row, users) {
-    const missing = missingOf(row, users);
+  function rowLines(row, first) {
+    const missing = missingOf(row, first);
     const traffic = row.bytes_sent || row.bytes_received ? `, ${bytes(row.bytes_sent)} sent, ${bytes(row.bytes_received)} received` : "";
     const lines = [[{ text: nameOf(row), note: counts(row) + traffic }], timesLine("response", row.response_us, missing.response_us)];
     if (row.service_us.mean !== null) lines.push(timesLine("service", row.service_us, missing.service_us));
@@ -153,8 +153,9 @@ window.TcpTables = (() => {
     return lines;
   }
 
-  function usersOf(value) {
-    return sum(value.workers, (worker) => worker.users ?? 0);
+  // The connects that were the first of their user.
+  function firstOf(value) {
+    return value.connections.connects - value.connections.reconnects;
   }
 
   function rowsSection(section) {
@@ -165,26 +166,26 @@ window.TcpTables = (() => {
     const shown = table(section, "Times of each row, in ms", ["", ...Object.values(PERCENTILES).map((head) => [head, "interval"]), "mean", "max"]);
     section.append(others);
     return (value) => {
-      shown.update(value.rows.length ? value.rows.flatMap((row) => rowLines(row, usersOf(value))) : [["No operation has ended in the measured part."]]);
+      shown.update(value.rows.length ? value.rows.flatMap((row) => rowLines(row, firstOf(value))) : [["No operation has ended in the measured part."]]);
       setText(others, value.other_users);
       return true;
     };
   }
 
-  function partLines(rows, users) {
+  function partLines(rows, first) {
     return rows.map((row) => [
       nameOf(row), count(row.ok), count(row.failed), count(row.dropped), rate(row.rate),
-      ...PART_PERCENTILES.map((key) => percentile(row.response_us[key], missingOf(row, users).response_us?.[key])),
+      ...PART_PERCENTILES.map((key) => percentile(row.response_us[key], missingOf(row, first).response_us?.[key])),
     ]);
   }
 
   const PART_HEADS = ["", "ok", "failed", "dropped", "good/s", ...PART_PERCENTILES.map((key) => [PERCENTILES[key], "interval"])];
 
-  function stageLines(stage, users) {
+  function stageLines(stage, first) {
     const facts = [`${span(stage.duration_s)} from ${span(stage.start_s)}`];
     if (stage.users !== null) facts.push(`${count(stage.users)} users (${rate(stage.spawn_rate)}/s)`);
     if (stage.rate) facts.push(`planned ${rate(stage.rate.planned)}/s, achieved ${rate(stage.rate.achieved)}/s`);
-    return [[facts.join("; ")], ...partLines(stage.rows, users)];
+    return [[facts.join("; ")], ...partLines(stage.rows, first)];
   }
 
   function stagesSection(section) {
@@ -192,7 +193,7 @@ window.TcpTables = (() => {
     const more = element("p", { class: "note" });
     section.append(more);
     return (value) => {
-      shown.update(value.stages.flatMap((stage) => stageLines(stage, usersOf(value))));
+      shown.update(value.stages.flatMap((stage) => stageLines(stage, firstOf(value))));
       setText(more, value.stages_left_out ? `${count(value.stages_left_out)} more stages are left out.` : "");
       return value.stages.length > 0;
     };
@@ -202,7 +203,7 @@ window.TcpTables = (() => {
     const shown = table(section, "Warm-up, response times in ms", PART_HEADS);
     return (value) => {
       if (!value.warm_up) return false;
-      shown.update([[`${span(value.warm_up.duration_s)} before the measured part`], ...partLines(value.warm_up.rows, usersOf(value))]);
+      shown.update([[`${span(value.warm_up.duration_s)} before the measured part`], ...partLines(value.warm_up.rows, firstOf(value))]);
       return true;
     };
   }
