@@ -12,6 +12,7 @@
         ├── ConnectError                     connect: anything not named below
         │   ├── ResolveError                 dns: the name has no address
         │   ├── ConnectRefused               connect: nobody listens (ConnectionRefusedError)
+        │   │   └── NoSuchSocket             … and there is no socket file
         │   ├── ConnectTimeout               connect: no answer in time (TimeoutError)
         │   ├── ConnectReset                 connect: reset as soon as it was made (ConnectionResetError)
         │   ├── ConnectUnreachable           connect: no route to host or network
@@ -59,8 +60,8 @@ __all__ = [
     "AddressError", "CertificateExpired", "CertificateNotYetValid", "CertificateRefused", "CertificateRequired",
     "ClientCertificateRefused", "ClosedByPeer", "ClosedLocally", "ConcurrentUse", "ConfigError", "ConnectError",
     "ConnectRefused", "ConnectReset", "ConnectTimeout", "ConnectUnreachable", "CorruptReply", "GeventechoError",
-    "HandshakeClosed", "HandshakeTimeout", "ListenError", "NetworkError", "NoCommonAlpn", "NoCommonProtocol", "NotTls",
-    "OutOfResources", "PeerReset", "PlainBeforeTls", "ReadTimeout", "ReplyError", "ReplyTooLong", "ResolveError",
+    "HandshakeClosed", "HandshakeTimeout", "ListenError", "NetworkError", "NoCommonAlpn", "NoCommonProtocol",
+    "NoSuchSocket", "NotTls", "OutOfResources", "PeerReset", "PlainBeforeTls", "ReadTimeout", "ReplyError", "ReplyTooLong", "ResolveError",
     "ServerStateError", "ShortReply", "TlsError", "TornStream", "Truncated", "UnexpectedReply", "UnknownAuthority",
     "UnreadGreeting", "UnsolicitedData", "WriteTimeout", "WrongHostName",
 ]  # fmt: skip
@@ -140,6 +141,12 @@ class ConnectRefused(ConnectError, ConnectionRefusedError):
     """Raised when nobody listens at the address."""
 
     kind = "refused"
+
+
+class NoSuchSocket(ConnectRefused):
+    """Raised when there is no file of that name: the Unix server that made it has removed it, or was never started."""
+
+    kind = "no such socket"
 
 
 class ConnectReset(ConnectError, ConnectionResetError):

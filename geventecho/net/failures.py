@@ -34,8 +34,8 @@ def _failed_connect(error: OSError) -> tuple[type[errors.ConnectError], str]:
     if isinstance(error, stdlib_socket.gaierror):
         return errors.ResolveError, f"the name cannot be resolved ({error.strerror})"
     if isinstance(error, ConnectionRefusedError | FileNotFoundError):  # a Unix server takes its path with it
-        what = "no such socket" if error.errno == errno.ENOENT else "refused"
-        return errors.ConnectRefused, f"{what}: nobody listens there; is the server running?"
+        kind = errors.NoSuchSocket if error.errno == errno.ENOENT else errors.ConnectRefused
+        return kind, f"{kind.kind}: nobody listens there; is the server running?"
     if isinstance(error, ConnectionResetError):
         return errors.ConnectReset, "reset as soon as it was made: the server may be full, or be stopping"
     if isinstance(error, TimeoutError):

@@ -39,6 +39,7 @@ def test_a_reset_without_a_number_is_one_too() -> None:
     ("error", "kind", "phase"),
     [
         (ConnectionRefusedError(errno.ECONNREFUSED, "x"), errors.ConnectRefused, "connect"),
+        (FileNotFoundError(errno.ENOENT, "x"), errors.NoSuchSocket, "connect"),
         (TimeoutError("timed out"), errors.ConnectTimeout, "connect"),
         (TimeoutError(errno.ETIMEDOUT, "x"), errors.ConnectTimeout, "connect"),
         (OSError(errno.EHOSTUNREACH, "x"), errors.ConnectUnreachable, "connect"),
