@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import ROOT, peers
 from tests.support.locust_process import LocustRun
-from tests.support.locust_script import run_users
+from tests.support.locust_script import run_script, run_users
 
 ANY_TCP = ROOT / "loadtests" / "any_tcp.py"
 
@@ -30,6 +30,11 @@ def test_a_wrong_reply_shows_itself_in_its_row() -> None:
     assert re.fullmatch(rf"200 bytes: unexpected reply, first seen: b'1{{80}}' {where}", samples[0]), samples
     assert re.fullmatch(rf"3 bytes: unexpected reply, first seen: b'111' {where}", samples[1]), samples
     assert re.fullmatch(rf"judged: no good, first seen: b'00001' {where}", samples[2]), samples
+
+
+def test_the_name_of_a_row_cannot_command_the_terminal() -> None:
+    logged = run_script("requests.logged_sample", "\x1b[31mred\n")
+    assert logged.startswith(r"TCP \x1b[31mred\n: unexpected reply, first seen: b'y'")
 
 
 @pytest.mark.long

@@ -11,6 +11,7 @@ import logging
 from typing import Any, Final
 
 from geventecho.loadtest.measure.account import Failed
+from geventecho.results import printable
 
 __all__ = ["kind_and_sample", "show_sample"]
 
@@ -41,7 +42,7 @@ def show_sample(
         address = getattr(failure.error, "address", None)
         text = f"{failure.kind}{BEFORE_SAMPLE}{sample!r} from {address}, {age:.3g} s after its connect"
         samples[key] = text
-        logger.warning("%s %s: %s", *row, text)
+        logger.warning("%s", printable(f"{' '.join(row)}: {text}"))
     # A row that this failure made is the last one, and holds it.
     if errors and (made := next(reversed(errors.values()))).error is failure:
         made.error = text

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from unittest import TestCase
 
 import gevent
 from locust.exception import RescheduleTask
 
+from geventecho.errors import UnexpectedReply
 from geventecho.framing import Exactly, Until, UntilClosed
 from geventecho.loadtest import Failed, Request, TcpUser
+from geventecho.loadtest.measure.samples import show_sample
 from tests.support.harness import BusyUser, LoginUser, run_task
 
 LINE = Until(b"\r\n")
@@ -156,6 +159,14 @@ def wrong_arguments(target: str) -> dict[str, Any]:
             raised.append(repr(error))
 
     return run_task(act, target, lambda _: len(raised) >= 9, users=1) | {"raised": raised}
+
+
+def logged_sample(name: str) -> str:
+    error = UnexpectedReply("another one was expected", address=None, phase="read")
+    error.sample = b"y"
+    with TestCase().assertLogs("geventecho.loadtest") as logs:
+        show_sample({}, {}, ("TCP", name), Failed(error), age=1.0)
+    return logs.records[0].getMessage()
 
 
 def wrong_replies(target: str) -> dict[str, Any]:
