@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import math
 import os
 import shlex
@@ -105,6 +106,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         AddressError, ConfigError: an argument is wrong.
     """
+    _sort(options)
     arguments = [*_arguments(options), *_others(options.others)]
     if importlib.util.find_spec("locust") is not None:
         # -P: a file in the working directory, such as random.py, must not take the place of a module.
@@ -131,6 +133,18 @@ def _arguments(options: argparse.Namespace) -> Iterator[str]:
     for name, value in {**_exchange(options), **secure}.items():
         # In one word: the value may begin with a dash.
         yield f"--tcp-{name}".replace("_", "-") + ("" if value is True else f"={value}")
+
+
+def _sort(options: argparse.Namespace) -> None:
+    """Find the TARGET where argparse took an unknown option for it, as it does with --tcp-gate='p99 < 5ms'.
+
+    A config file's options stand before the TARGET. An unknown option with a space in it is an argument for argparse.
+    """
+    words = [word for word in options.others if not word.startswith("-")]
+    if options.target.startswith("-") and words:
+        options.others = [options.target, *options.others]
+        options.others.remove(words[0])
+        options.target = words[0]
 
 
 def _target(options: argparse.Namespace) -> Address:
@@ -182,16 +196,26 @@ def _others(arguments: list[str]) -> list[str]:
     """Return what is left for Locust.
 
     Raises:
-        ConfigError: the target is in it a second time.
+        ConfigError: a target is in it.
     """
     words = list(arguments)
     if "--" in words:
         words.remove("--")
-    for word in words:
+    for before, word in itertools.pairwise(["", *words]):
         name = word.partition("=")[0]
         if word.startswith("-H") or (name.startswith("--ho") and "--host".startswith(name)):  # --ho is a short form
             raise ConfigError(f"{word}: the server to test is the TARGET; leave this out")
+        if (not before.startswith("-") or "=" in before) and _is_target(word):
+            raise ConfigError(f"{word}: there is one TARGET, and this is a second one")
     return words
+
+
+def _is_target(word: str) -> bool:
+    try:
+        Address.parse(word)
+    except AddressError:
+        return False
+    return True
 
 
 def _flag(name: str) -> str:

@@ -93,6 +93,15 @@ class TestArguments:
         assert options_of(arguments)["--users"] == "3"
         assert became(TARGET, rest[0], rest[1], *dashes, *rest[2:]) == became(TARGET, *rest)
 
+    def test_the_target_comes_after_options_of_locusts_in_a_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "load.conf"
+        path.write_text("tcp-gate = [echo p50 < 1s, failures < 1%]\nusers = 3\n")
+        arguments = became("--config", str(path), TARGET, "--processes", "2")
+        assert options_of(arguments)["--host"] == f"tcp://{TARGET}"
+        gates = ["--tcp-gate=echo p50 < 1s", "--tcp-gate=failures < 1%"]
+        assert [word for word in arguments if word.startswith("--tcp-gate")] == gates
+        assert options_of(arguments)["--processes"] == "2"
+
     def test_from_the_environment(self) -> None:
         assert options_of(became(TARGET, GEVENTECHO_LOAD_USERS="4"))["--users"] == "4"
 
@@ -116,6 +125,8 @@ class TestArguments:
             ([TARGET, "--host", TARGET], "--host: the server to test is the TARGET"),
             ([TARGET, f"-H{TARGET}"], f"-H{TARGET}: the server to test is the TARGET"),
             ([TARGET, "--ho", TARGET], "--ho: the server to test is the TARGET"),
+            ([TARGET, "127.0.0.1:9"], "127.0.0.1:9: there is one TARGET"),
+            ([TARGET, "--tcp-gate=p50 < 1s", "unix:/x"], "unix:/x: there is one TARGET"),
             ([TARGET, "--file", "/no/such.py"], "--file: there is no file /no/such.py"),
             ([TARGET, "--file", str(ECHO_USER), *PING], "--send, --reply-exactly: with --file"),
             ([TARGET, "--expect", "x"], "--send: say what to send"),
@@ -170,6 +181,18 @@ def test_the_exit_code_is_that_of_the_load_test(tmp_path: Path) -> None:
         done, _ = load(tmp_path, target, "--users", "1", "--time", "1s")
     assert done.returncode == 1
     assert "connect: refused" in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [("--tcp-gate", "echo p99 < 5", "argument --tcp-gate: a time"), ("--tcp-report", "no/r", "--tcp-report: cannot")],
+)
+def test_locusts_usage_errors_begin_with_the_name_of_the_command(
+    option: str, value: str, words: str, tmp_path: Path
+) -> None:
+    done, _ = load(tmp_path, TARGET, option, value)
+    assert done.returncode == 2
+    assert f"geventecho load: error: {words}" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -142,7 +142,7 @@ def test_wrong_options(options: list[str], message: str) -> None:
 def test_a_wrong_option_ends_with_2(tmp_path: Path) -> None:
     with LocustRun(tmp_path, "--headless", "-t", "1", "--tcp-send", "x", locustfile=ANY_TCP) as run:
         assert run.wait() == 2
-        assert "locust: error: say where the reply ends" in run.log
+        assert "geventecho.loadtest: error: say where the reply ends" in run.log
         assert "Traceback" not in run.log
 
 

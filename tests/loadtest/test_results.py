@@ -196,9 +196,16 @@ def test_a_path_that_cannot_be_written_is_a_usage_error(
     with LocustRun(tmp_path, *mode, "--host", "127.0.0.1:1", "--tcp-json", str(tmp_path / path)) as run:
         assert run.wait() == 2, run.log
     assert run.log.splitlines()[-1] == (
-        f"locust: error: --tcp-json: cannot write {str(tmp_path / path).rstrip('/')!r}: {reason}"
+        f"geventecho.loadtest: error: --tcp-json: cannot write {str(tmp_path / path).rstrip('/')!r}: {reason}"
     )
     assert "Traceback" not in run.log
+
+
+def test_two_files_of_the_same_path_are_a_usage_error(tmp_path: Path) -> None:
+    path = tmp_path / "same"
+    (link := tmp_path / "link").symlink_to(path)
+    message = run_script("results.files_error", {"tcp_json": str(path), "tcp_csv": str(path), "tcp_report": str(link)})
+    assert message == f"--tcp-json and --tcp-report: both would write {str(link)!r}; give each a path of its own"
 
 
 @pytest.mark.long

@@ -61,7 +61,7 @@ def test_a_wrong_class_attribute_ends_with_2(tmp_path: Path) -> None:
         tmp_path, "--headless", "-t", "1", "--host", "127.0.0.1:1", locustfile=LOCUSTFILES / "wrong_attribute.py"
     ) as run:
         assert run.wait() == 2
-    assert "locust: error: Wrong.think_time: '-1' is not a number of seconds of 0 or more" in run.log
+    assert "geventecho.loadtest: error: Wrong.think_time: '-1' is not a number of seconds of 0 or more" in run.log
     assert "Traceback" not in run.log
 
 
@@ -70,7 +70,7 @@ def test_a_wrong_host_of_a_class_ends_with_2_and_is_not_blamed_on_an_option(tmp_
         tmp_path, "--headless", "-t", "1", own_server=False, locustfile=LOCUSTFILES / "wrong_host.py"
     ) as run:
         assert run.wait() == 2
-    assert "locust: error: Wrong.host: 'localhost' is not a target: the port is missing" in run.log
+    assert "geventecho.loadtest: error: Wrong.host: 'localhost' is not a target: the port is missing" in run.log
     assert "--host:" not in run.log
     assert "Traceback" not in run.log
 

@@ -19,6 +19,7 @@ from locust.argument_parser import LocustArgumentParser
 
 from geventecho.loadtest.locust_internals import locust_main, locust_parser
 from geventecho.loadtest.run.processes import die_with_parent
+from geventecho.options import TYPED
 
 __all__ = ["OwnServer", "main"]
 
@@ -26,7 +27,6 @@ __all__ = ["OwnServer", "main"]
 DEFAULTS: Final = {"web_host": "127.0.0.1", "master_bind_host": "127.0.0.1", "num_users": 1000, "spawn_rate": 100.0}
 # Seconds for our server to listen, and to end when it is told to.
 SERVER_PATIENCE: Final = 30.0
-PROGRAM: Final = "geventecho.loadtest"
 HELP: Final = frozenset({"-h", "--help"})
 
 
@@ -77,7 +77,8 @@ def main() -> NoReturn:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback until Locust listens to it
     arguments = sys.argv[1:]
-    sys.argv[0] = PROGRAM  # whose name usage errors begin with
+    # Usage errors begin with it.
+    sys.argv[0] = "geventecho load" if TYPED in os.environ else "geventecho.loadtest"
     locust.events.init_command_line_parser.add_listener(_set_up)
     locust.events.init.add_listener(_interrupt_main_greenlet)
     options = _parse(arguments)
@@ -89,8 +90,8 @@ def main() -> NoReturn:
             try:
                 target = OwnServer().target
             except RuntimeError as error:
-                sys.exit(f"{PROGRAM}: {error}")
-            print(f"{PROGRAM}: testing an echo server of its own, {target}", file=sys.stderr, flush=True)
+                sys.exit(f"{sys.argv[0]}: {error}")
+            print(f"{sys.argv[0]}: testing an echo server of its own, {target}", file=sys.stderr, flush=True)
             arguments = ["--host", target, *arguments]
     sys.argv[1:] = arguments
     try:
@@ -152,4 +153,4 @@ def _check_web_port(options: Namespace) -> None:
             pass
     except OSError as error:
         why = "another program has it" if error.errno == errno.EADDRINUSE else error.strerror
-        sys.exit(f"{PROGRAM}: the web UI cannot listen on {host}:{options.web_port}: {why}; see --web-port")
+        sys.exit(f"{sys.argv[0]}: the web UI cannot listen on {host}:{options.web_port}: {why}; see --web-port")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from functools import cache, partial
@@ -261,5 +262,5 @@ def _check_command_line(environment: Environment) -> None:
 
 
 def _end(error: str) -> NoReturn:
-    sys.stderr.write(f"locust: error: {error}\n")
+    sys.stderr.write(f"{os.path.basename(sys.argv[0])}: error: {error}\n")  # the name that Locust's own have
     sys.exit(USAGE_ERROR)

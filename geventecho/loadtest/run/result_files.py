@@ -105,15 +105,19 @@ def add_file_arguments(parser: LocustArgumentParser) -> None:
 
 
 def check_files(options: Options) -> None:
-    """Check that all files can be written; makes the directory of --tcp-hgrm.
+    """Check that all files can be written, and that no two are the same; makes the directory of --tcp-hgrm.
 
     Raises:
-        ConfigError: one cannot.
+        ConfigError: one cannot, or two are.
     """
+    taken: dict[str, str] = {}
     for file in FILES:
         if given := options.get(f"tcp_{file.name}"):
             with naming(file.option):
                 file.check(given)
+            other = taken.setdefault(os.path.realpath(given), file.option) if file.metavar == "FILE" else file.option
+            if other != file.option:
+                raise ConfigError(f"{other} and {file.option}: both would write {given!r}; give each a path of its own")
 
 
 def write_result_files(options: Options, result: Result) -> None:

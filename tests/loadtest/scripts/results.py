@@ -15,6 +15,7 @@ from geventecho.errors import ConfigError
 from geventecho.loadtest import Failed, TcpUser, install, result_of
 from geventecho.loadtest.measure import latencies_of, seconds_now
 from geventecho.loadtest.run import results
+from geventecho.loadtest.run.result_files import check_files
 from geventecho.results import Block, Result, as_json, timeline
 from tests.support.harness import EchoUser
 from tests.support.timing import UNIT
@@ -31,6 +32,15 @@ class Bad(TcpUser):
     def fail(self) -> None:
         self.client.echo(self.next_payload())
         raise Failed(ValueError("no"))
+
+
+def files_error(options: dict[str, str]) -> str:
+    """What is said of the options of files."""
+    try:
+        check_files(options)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def start(target: str, *user_classes: type[TcpUser], users: int, **options: Any) -> tuple[Environment, LocalRunner]:
