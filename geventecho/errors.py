@@ -61,9 +61,9 @@ __all__ = [
     "ClientCertificateRefused", "ClosedByPeer", "ClosedLocally", "ConcurrentUse", "ConfigError", "ConnectError",
     "ConnectRefused", "ConnectReset", "ConnectTimeout", "ConnectUnreachable", "CorruptReply", "GeventechoError",
     "HandshakeClosed", "HandshakeTimeout", "ListenError", "NetworkError", "NoCommonAlpn", "NoCommonProtocol",
-    "NoSuchSocket", "NotTls", "OutOfResources", "PeerReset", "PlainBeforeTls", "ReadTimeout", "ReplyError", "ReplyTooLong", "ResolveError",
-    "ServerStateError", "ShortReply", "TlsError", "TornStream", "Truncated", "UnexpectedReply", "UnknownAuthority",
-    "UnreadGreeting", "UnsolicitedData", "WriteTimeout", "WrongHostName",
+    "NoSuchSocket", "NotTls", "OutOfResources", "PeerReset", "PlainBeforeTls", "ReadTimeout", "ReplyError",
+    "ReplyTooLong", "ResolveError", "ServerStateError", "ShortReply", "TlsError", "TornStream", "Truncated",
+    "UnexpectedReply", "UnknownAuthority", "UnreadGreeting", "UnsolicitedData", "WriteTimeout", "WrongHostName",
 ]  # fmt: skip
 
 
