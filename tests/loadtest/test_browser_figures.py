@@ -141,6 +141,9 @@ def test_none_scrolls_sideways_or_asks_for_a_file_that_is_not_there(site: Site) 
             page.set_viewport_size({"width": width, "height": 900})
             page.wait_for_timeout(100)  # the plots follow in the next frame
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (address, theme, width)
+    last = page.get_by_role("columnheader", name="p99.99").bounding_box()
+    assert last, "the heading of the last column"
+    assert last["x"] + last["width"] <= 1400, "it is in sight, whatever a peer has sent"
     assert page.request.get(f"{site.address}/favicon.ico").ok
     assert complaints == []
     page.close()

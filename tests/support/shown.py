@@ -242,6 +242,6 @@ def _share(share: float) -> str:
 def _span(seconds: float) -> str:
     """Of less than an hour."""
     if seconds < 10 and seconds % 1:
-        return f"{seconds:.1f} s"
+        return f"{round(seconds, 1):g} s"
     minutes, rest = divmod(round(seconds), 60)
     return " ".join(f"{number} {unit}" for number, unit in ((minutes, "min"), (rest, "s")) if number) or "0 s"

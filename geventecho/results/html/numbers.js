@@ -62,7 +62,7 @@ window.TcpNumbers = (() => {
   // A span of seconds, such as "1 min 5 s".
   function span(seconds) {
     if (seconds === null) return NONE;
-    if (seconds < 10 && seconds % 1) return `${Number(seconds.toFixed(1))} s`;
+    if (seconds < 10 && seconds % 1) return `${Number(fixed(seconds, 1))} s`;
     const whole = Math.round(seconds);
     const parts = [[Math.floor(whole / 3600), "h"], [Math.floor(whole / 60) % 60, "min"], [whole % 60, "s"]];
     const shown = parts.filter(([number]) => number).map(([number, unit]) => `${number} ${unit}`);
