@@ -15,7 +15,7 @@ from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, Row
 from geventecho.results.facts import Facts
 from geventecho.results.figures import TASK, rows_of, worker_of
 from geventecho.results.files import check_path, write_text
-from geventecho.results.gates import Gate, good_rate, parse_gates
+from geventecho.results.gates import Gate, good_rate, parse_gates, uncounted_failures
 from geventecho.results.hgrm import hgrm_files
 from geventecho.results.html import ASSETS, asset, page, report
 from geventecho.results.intervals import FLOORS, Estimate, Percentile, estimate
@@ -111,6 +111,7 @@ __all__ = [
     "report",
     "rows_of",
     "table",
+    "uncounted_failures",
     "worker_of",
     "write_text",
 ]

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil, inf
 from typing import Final, NoReturn, Self, TypeAlias
 
 from geventecho.errors import ConfigError
-from geventecho.results.blocks import OTHER
+from geventecho.results.blocks import OTHER, RowKey
 from geventecho.results.cells import milliseconds, printable
 from geventecho.results.evidence import is_setup
 from geventecho.results.figures import TASK
@@ -24,7 +24,7 @@ from geventecho.results.intervals import FLOORS
 from geventecho.results.result import PERCENTILES, GateOutcome, Result, Row
 from geventecho.results.summary import is_made_once
 
-__all__ = ["Gate", "good_rate", "parse_gates"]
+__all__ = ["Gate", "good_rate", "parse_gates", "uncounted_failures"]
 
 PERCENTILE_KEYS: Final = {key.replace("_", "."): key for key in PERCENTILES}
 TIMES: Final = (*PERCENTILE_KEYS, "mean", "max")
@@ -121,10 +121,6 @@ class Gate:
         limit = self.text.rpartition(self.comparison)[2].strip()
         return GateOutcome(self.text, False, value, f"{of_what} is not {word} {limit}")
 
-    def covers_failures_of(self, name: str) -> bool:
-        """Whether it says how many failures a row may have."""
-        return self.metric == "failures" and self.row in ("", name)
-
     def _found(self, result: Result) -> tuple[float, str, str]:
         """The figure that decides, its name in a reason, and the value to show."""
         if not result.rows or not result.duration_s:
@@ -138,12 +134,9 @@ class Gate:
         return self._time(result, self._row(result))
 
     def _failures(self, result: Result) -> tuple[float, str, str]:
-        if self.row:
-            rows = [self._row(result)]
-        else:
-            rows = [row for row in result.rows if row.type == TASK] or _operations(result)
-            if not rows:
-                raise _Unknown("no operation was measured")
+        rows = [self._row(result)] if self.row else _tasks_or_operations(result)
+        if not rows:
+            raise _Unknown("no operation was measured")
         of = "tasks" if rows[0].type == TASK else "operations"
         bad = sum(row.failed + row.dropped for row in rows)
         every = bad + sum(row.ok for row in rows)
@@ -208,6 +201,33 @@ def parse_gates(text: str) -> tuple[Gate, ...]:
     return tuple(Gate.parse(line) for line in text.split("\n") if line.strip()) or (Gate.parse(""),)
 
 
+def uncounted_failures(gates: Iterable[Gate], result: Result, failed: Mapping[RowKey, int]) -> list[RowKey]:
+    """The rows with failures that may be in no figure of a gate on `failures`.
+
+    Such are failures in the warm-up, and with a rate those that no task had: a task caught them, or a connect failed
+    between two tasks. A gate on tasks is taken to have counted a row only if at least as many tasks failed.
+
+    Args:
+        gates: of the run.
+        result: of it.
+        failed: the failures of the whole run, by row.
+    """
+    on_failures = [gate for gate in gates if gate.metric == "failures"]
+    counted = {(row.type, row.name): row.failed for row in result.rows}
+    left = {
+        key: count
+        for key, count in failed.items()
+        if count > counted.get(key, 0)
+        or not any(gate.row == key[1] and gate.type in ("", key[0]) for gate in on_failures)
+    }
+    if all(gate.row for gate in on_failures) or not all(kind in TYPES for kind, _ in left):
+        return list(left)
+    # A transaction failed because an operation in it did, and one may be within another.
+    transactions = [count for (kind, _), count in left.items() if kind == TRANSACTION]
+    most = max(sum(left.values()) - sum(transactions), *transactions, 0)
+    return list(left) if most > sum(row.failed for row in _tasks_or_operations(result)) else []
+
+
 def good_rate(result: Result) -> float:
     """Good operations a second, without connects, TLS handshakes and log-ins; transactions are not counted again."""
     good = sum(row.ok for row in _operations(result) if not is_setup((row.type, row.name)))
@@ -217,6 +237,11 @@ def good_rate(result: Result) -> float:
 def _operations(result: Result) -> list[Row]:
     """The rows that have each operation once."""
     return [row for row in result.rows if row.type not in (TASK, TRANSACTION)]
+
+
+def _tasks_or_operations(result: Result) -> list[Row]:
+    """The rows of tasks; those of operations where there are none."""
+    return [row for row in result.rows if row.type == TASK] or _operations(result)
 
 
 def _left_side(text: str, tokens: Sequence[re.Match[str]], end: int) -> tuple[str, tuple[str, str], str]:

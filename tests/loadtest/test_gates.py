@@ -45,6 +45,9 @@ def lines_of(path: Path) -> list[dict[str, str]]:
         (["connect failures < 99%"], {}, None),
         (["failures < 99%"], {"mistake": "task"}, None),
         (["failures < 99%"], {"mistake": "greenlet"}, None),
+        (["failures < 99%"], {"mistake": "caught", "arrival_rate": "200"}, None),
+        (["failures < 99%"], {"arrival_rate": "200"}, 0),
+        (["failures < 99%"], {"json": "/missing/r.json"}, 1),
     ],
 )
 def test_with_a_gate_on_failures_failed_operations_alone_are_no_failure(

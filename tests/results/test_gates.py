@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from geventecho.errors import ConfigError
-from geventecho.results import Connections, Gate, GateOutcome, Row, parse_gates
+from geventecho.results import Connections, Gate, GateOutcome, Row, parse_gates, uncounted_failures
 from tests.results.samples import START, block, result, row
 from tests.support.properties import given, st
 
 ECHO = ("TCP", "echo")
+GET = ("TCP", "get")
 
 
 def steady(*times_us: float, key: tuple[str, str] = ECHO, seconds: int = 60, failed: int = 0, dropped: int = 0) -> Row:
@@ -242,8 +243,33 @@ def test_of_rows_with_the_same_name_the_type_tells_which_one() -> None:
     assert not judge("TRANSACTION 'echo' max < 1s", *rows).met
 
 
-def test_a_gate_on_failures_covers_those_of_its_row() -> None:
-    assert Gate.parse("failures < 1%").covers_failures_of("echo")
-    assert Gate.parse("echo failures < 1%").covers_failures_of("echo")
-    assert not Gate.parse("echo failures < 1%").covers_failures_of("connect")
-    assert not Gate.parse("rate > 1/s").covers_failures_of("echo")
+@pytest.mark.parametrize(
+    ("gates", "failed", "uncounted"),
+    [
+        ("failures < 1%", {ECHO: 60, GET: 120}, []),
+        ("failures < 1%", {ECHO: 60, GET: 121}, [ECHO, GET]),
+        ("echo failures < 1%", {ECHO: 60, GET: 1}, [GET]),
+        ("echo failures < 1%", {ECHO: 61}, [ECHO]),
+        ("TCP echo failures < 1%", {ECHO: 60}, []),
+        ("TRANSACTION echo failures < 1%", {ECHO: 60}, [ECHO]),
+        ("echo failures < 1%\nfailures < 1%", {ECHO: 60, GET: 120}, []),
+        ("failures < 1%", {ECHO: 60, ("TRANSACTION", "a"): 60, ("TRANSACTION", "b"): 180}, []),
+        ("failures < 1%", {("TRANSACTION", "a"): 181}, [("TRANSACTION", "a")]),
+        ("failures < 1%", {("GET", "/"): 1}, [("GET", "/")]),
+        ("rate > 1/s", {ECHO: 1}, [ECHO]),
+        ("rate > 1/s", {}, []),
+    ],
+)
+def test_failures_count_if_they_are_in_the_figure_of_a_gate(
+    gates: str, failed: dict[tuple[str, str], int], uncounted: list[tuple[str, str]]
+) -> None:
+    measured = result(steady(100.0, failed=1), steady(100.0, key=GET, failed=2))
+    assert uncounted_failures(parse_gates(gates), measured, failed) == uncounted
+
+
+def test_with_tasks_a_gate_counts_no_failures_but_those_that_tasks_had() -> None:
+    gates = parse_gates("failures < 99%")
+    measured = result(steady(100.0, failed=2), steady(100.0, key=("TASK", "EchoUser"), failed=1, dropped=5))
+    assert uncounted_failures(gates, measured, {ECHO: 60}) == []
+    assert uncounted_failures(gates, measured, {ECHO: 120}) == [ECHO]
+    assert uncounted_failures(parse_gates("failures < 99%\necho failures < 99%"), measured, {ECHO: 120}) == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import locale
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -20,7 +21,16 @@ from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.description import target_of
 from geventecho.loadtest.run.results import Results
 from geventecho.loadtest.settings import gates_of, options_of
-from geventecho.results import TRUSTED, Account, GateOutcome, account_lines, table
+from geventecho.results import (
+    TRUSTED,
+    Account,
+    GateOutcome,
+    RowKey,
+    account_lines,
+    printable,
+    table,
+    uncounted_failures,
+)
 
 __all__ = ["USAGE_ERROR", "RunSummary"]
 
@@ -30,6 +40,7 @@ USAGE_ERROR: Final = 2
 INCOMPLETE: Final = 6
 GATE_NOT_MET: Final = 4
 DISTRUSTED: Final = 5
+UNWRITTEN: Final = 1
 
 
 class RunSummary:
@@ -77,6 +88,8 @@ class RunSummary:
             return
         elif self._is_unattended() and self._nothing_answered():
             environment.process_exit_code = getattr(options, "exit_code_on_error", 1)
+        elif self._results and not self._results.are_written:
+            environment.process_exit_code = UNWRITTEN
         elif self._has_only_allowed_failures():
             environment.process_exit_code = 0
 
@@ -93,6 +106,9 @@ class RunSummary:
                 logger.warning("workers %s had no user: their part of the arrival rate is missing", ", ".join(idle))
             if not lacking and (reason := self._nothing_answered()):
                 logger.error("%s", reason)
+            if any(gate.metric == "failures" for gate in gates_of(options_of(self._environment))):
+                for kind, name in self._uncounted_failures():
+                    logger.error("no gate counted all failures of %s %s: they fail the run", kind, printable(name))
         for reason in lacking:
             logger.error(
                 "incomplete: %s. Operations since the last report are not counted (exit code %d)", reason, INCOMPLETE
@@ -115,17 +131,21 @@ class RunSummary:
         return result.gates if result else ()
 
     def _has_only_allowed_failures(self) -> bool:
-        """Whether operations failed, a gate says for each of their rows how many may, and nothing else went wrong."""
-        environment, result = self._environment, self._results and self._results.last
-        runner, errors = environment.runner, environment.stats.errors.values()
-        if not result or not errors or (runner and runner.exceptions) or greenlet_failed():
+        """Whether operations failed, the gates on `failures` have counted them all, and nothing else went wrong."""
+        environment = self._environment
+        runner, errors = environment.runner, environment.stats.errors
+        if not errors or (runner and runner.exceptions) or greenlet_failed():
             return False
-        gates = gates_of(options_of(environment))
-        ours = {(failures.type, failures.name) for failures in result.failures}
-        return all(
-            (error.method, error.name) in ours and any(gate.covers_failures_of(error.name) for gate in gates)
-            for error in errors
-        )
+        return not self._uncounted_failures()
+
+    def _uncounted_failures(self) -> list[RowKey]:
+        """The rows with failures that a gate on `failures` may not have counted."""
+        result = self._results and self._results.last
+        failed: Counter[RowKey] = Counter()
+        for error in self._environment.stats.errors.values():
+            failed[error.method, error.name] += error.occurrences
+        gates = gates_of(options_of(self._environment))
+        return uncounted_failures(gates, result, failed) if result else list(failed)
 
     def _is_distrusted(self) -> bool:
         result = self._results and self._results.last

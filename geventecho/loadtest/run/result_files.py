@@ -120,8 +120,9 @@ def check_files(options: Options) -> None:
                 raise ConfigError(f"{other} and {file.option}: both would write {given!r}; give each a path of its own")
 
 
-def write_result_files(options: Options, result: Result) -> None:
-    """Write the files of the options that were given. What cannot be written is an error in the log."""
+def write_result_files(options: Options, result: Result) -> bool:
+    """Write the files of the options that were given. Return whether all were written; the log has the errors."""
+    are_written = True
     for file in FILES:
         given = path = options.get(f"tcp_{file.name}") or ""
         if not given:
@@ -131,7 +132,9 @@ def write_result_files(options: Options, result: Result) -> None:
             for path, text in texts.items():
                 write_text(path, text)
         except OSError as error:
+            are_written = False
             logger.error("cannot write the result %s: %s", path, error.strerror)
         else:
             named = ", ".join(texts) if len(texts) <= MOST_NAMED else f"{len(texts)} files in {given}"
             logger.info("wrote the result: %s", named)
+    return are_written

@@ -76,6 +76,7 @@ class Results:
 
     Attributes:
         last: the result of the last test that stopped.
+        are_written: whether all its files were written.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Results:
         self._ticker: Greenlet | None = None
         self._clocks: dict[str, int] = {}
         self.last: Result | None = None
+        self.are_written = True
         events = environment.events
         events.test_start.add_listener(self.on_test_start)
         events.test_stopping.add_listener(self.on_test_stopping)
@@ -160,7 +162,7 @@ class Results:
             return
         self.last = self.of_now()
         self._live.end(self.last)
-        write_result_files(options_of(self._environment), self.last)
+        self.are_written = write_result_files(options_of(self._environment), self.last)
 
     def of_now(self) -> Result:
         """The result of the test that runs, up to now, or of the last one.

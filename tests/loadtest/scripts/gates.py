@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import gevent
+import locust
 import locust.log
 
-from geventecho.loadtest import result_of
+from geventecho.loadtest import Failed, TcpUser, result_of
 from tests.loadtest.scripts.results import start
 from tests.support.harness import EchoUser
 from tests.support.timing import SCALE
+
+
+class CatchingUser(TcpUser):
+    """Its echoes fail, and its tasks do not."""
+
+    @locust.task
+    def echo(self) -> None:
+        with suppress(Failed):
+            self.client.echo(self.next_payload())
 
 
 def exit_code(target: str, *gates: str, mistake: str = "", **options: Any) -> dict[str, Any]:
@@ -19,10 +30,11 @@ def exit_code(target: str, *gates: str, mistake: str = "", **options: Any) -> di
     Args:
         target: of the users.
         gates: of the run.
-        mistake: "task" or "greenlet": an exception in one.
+        mistake: "task" or "greenlet": an exception in one; "caught": tasks go on after a failure.
         options: of the run, without `tcp_`.
     """
-    environment, runner = start(target, EchoUser, users=4, gate=list(gates), think_time="0.01", **options)
+    user = CatchingUser if mistake == "caught" else EchoUser
+    environment, runner = start(target, user, users=4, gate=list(gates), think_time="0.01", **options)
     assert environment.parsed_options is not None
     environment.parsed_options.headless = True
     with gevent.Timeout(10.0 * SCALE):
