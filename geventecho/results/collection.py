@@ -23,6 +23,9 @@ from geventecho.results.verdict import Verdict, judge, judge_worker
 
 __all__ = ["Collection"]
 
+TLS_ROW: Final = ("TCP", "tls")
+"""The handshakes, of a tls:// target or by STARTTLS."""
+TLS_NOTE: Final = "Arrival times of TLS replies are times of reading: a reply through TLS has no stamp of the kernel."
 MOST_STAGES: Final = 100
 LATE: Final = 10
 """Seconds after which the figures of a running test do not wait for a worker that sends nothing."""
@@ -162,6 +165,7 @@ class Collection:
             ],
             other_users=facts.other_users,
             series=self.series(pause),
+            notes=[TLS_NOTE] if facts.target.startswith("tls://") or TLS_ROW in known else [],
         )
         return replace(result, gates=tuple(judged(result) for judged in facts.gates))
 

@@ -339,6 +339,7 @@ class Result:
         failures: of the whole run, or since the last reset of the statistics.
         other_users: a sentence that names the classes of users other than `TcpUser`s; their operations are left out.
         series: the figures of the whole run over time.
+        notes: sentences on how figures are to be read.
     """
 
     schema: int
@@ -362,3 +363,4 @@ class Result:
     failures: Sequence[Failures]
     other_users: str
     series: Series
+    notes: Sequence[str] = ()

@@ -35,6 +35,7 @@ def table(result: Result) -> str:
     return "\n".join(
         [
             *_rows(result),
+            *(line for note in result.notes for line in _lines(note)),
             *account_lines(result.account, result.connections.peak),
             *_failures(result.failures),
             *_gates(result.gates),

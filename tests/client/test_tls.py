@@ -28,6 +28,7 @@ from tests.support import peers
 from tests.support.clients import MIB, fails, nothing_armed
 from tests.support.locust_process import free_port
 from tests.support.servers import running
+from tests.support.starttls import smtp
 from tests.support.timing import PATIENCE, UNIT, wait_until
 from tests.support.tls import AUTHORITY, TLS12, TLS13, Files, files, peer_context, tls_peer, tls_server
 
@@ -319,16 +320,6 @@ def test_a_ping_measures_to_the_read(tls: Tls) -> None:
 
 
 # STARTTLS.
-
-
-def smtp(connection: socket.socket, after: bytes = b"") -> None:
-    """Greet, agree to STARTTLS, say `after` in plain text with that, then echo through TLS."""
-    connection.sendall(b"220 mail\r\n")
-    assert connection.recv(100) == b"STARTTLS\r\n"
-    connection.sendall(b"220 ready\r\n" + after)
-    with peer_context().wrap_socket(connection, server_side=True) as secure:
-        while data := secure.recv(65536):
-            secure.sendall(data)
 
 
 def test_starttls(tls: Tls) -> None:

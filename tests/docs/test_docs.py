@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from functools import cache
@@ -33,7 +34,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # Where the docs say a server listens, and which one it is.
-WELL_KNOWN = {6379: "redis-server", 11211: "memcached", 8090: "echo"}
+WELL_KNOWN = {6379: "redis-server", 11211: "memcached", 8090: "echo", 7443: "TLS"}
 
 
 def blocks(language: str) -> list[pytest.ParameterSet]:
@@ -67,6 +68,12 @@ def redirected(text: str) -> Iterator[str]:
                 if name == "echo":
                     target = servers.enter_context(serve()).target
                     port = int(target.rpartition(":")[2])
+                elif name == "TLS":
+                    from tests.support.tls import files
+
+                    pem = files(Path(servers.enter_context(tempfile.TemporaryDirectory())))
+                    port = servers.enter_context(serve(*pem.options)).address.port
+                    text = text.replace("ca.pem", str(pem.authority))
                 else:
                     port = servers.enter_context(real_server(name))
                 text = text.replace(f":{known}", f":{port}")

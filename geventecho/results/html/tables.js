@@ -167,7 +167,7 @@ window.TcpTables = (() => {
     section.append(others);
     return (value) => {
       shown.update(value.rows.length ? value.rows.flatMap((row) => rowLines(row, firstOf(value))) : [["No operation has ended in the measured part."]]);
-      setText(others, value.other_users);
+      setText(others, [value.other_users, ...value.notes ?? []].filter(Boolean).join(" "));
       return true;
     };
   }

@@ -56,3 +56,12 @@ def error_of(name: str, value: Any) -> str:
     except ConfigError as error:
         return str(error)
     return ""
+
+
+def refusal(options: dict[str, Any]) -> str:
+    """The message about options."""
+    try:
+        Settings.of(options, TcpUser)
+    except ConfigError as error:
+        return str(error)
+    return ""

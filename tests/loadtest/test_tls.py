@@ -1,0 +1,113 @@
+"""Load tests through TLS: the rows, the account, the notes, the failures, and what the command line refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import peers
+from tests.support.locust_process import LOCUSTFILES, LocustRun
+from tests.support.locust_script import run_script
+from tests.support.servers import Process, serve
+from tests.support.starttls import smtp
+from tests.support.tls import Files, files
+
+NOTE = "Arrival times of TLS replies are times of reading"
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return files(tmp_path_factory.mktemp("pem"))
+
+
+@pytest.fixture(scope="module")
+def server(pem: Files) -> Iterator[Process]:
+    with serve(*pem.options) as process:
+        yield process
+
+
+def headless(
+    directory: Path, target: str, *options: str, code: int = 0, **more: Any
+) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Run four users for two seconds; returns the result, its rows by name, and the log."""
+    path = directory / "result.json"
+    quick = ["--headless", "-u", "4", "-r", "4", "-t", "2", "--tcp-think-time", "0.05", "--tcp-json", str(path)]
+    with LocustRun(directory, *quick, "--host", target, *options, **more) as run:
+        assert run.wait() == code, run.log
+        log = run.log
+    assert "Traceback" not in log, log
+    result: dict[str, Any] = json.loads(path.read_text())
+    account = result["account"]
+    assert account["started"] == account["ok"] + account["failed"] + account["aborted"], account
+    return result, {row["name"]: row for row in result["rows"] if row["type"] == "TCP"}, log
+
+
+def test_connect_handshake_and_echo_are_rows(server: Process, pem: Files, tmp_path: Path) -> None:
+    result, rows, log = headless(tmp_path, server.target, "--tcp-tls-ca", str(pem.authority), "--tcp-tls-resume")
+    assert (rows["connect"]["ok"], rows["tls"]["ok"]) == (4, 4)
+    assert rows["echo"]["ok"] > 20
+    assert rows["echo"]["failed"] == 0
+    assert rows["echo"]["read_delay_us"] is None
+    assert rows["echo"]["service_us"]["p50"] is not None
+    assert rows["tls"]["bytes_sent"] == rows["tls"]["bytes_received"] == 0
+    assert rows["echo"]["bytes_sent"] % 1024 == 0
+    assert [note for note in result["notes"] if note.startswith(NOTE)]
+    assert NOTE in log
+    assert "insecure" not in log
+
+
+def test_in_two_processes_one_line_warns_of_insecure_users(server: Process, tmp_path: Path) -> None:
+    _, rows, log = headless(tmp_path, server.target, "--tcp-tls-insecure", "--processes", "2")
+    assert (rows["connect"]["ok"], rows["tls"]["ok"]) == (4, 4)
+    assert rows["echo"]["ok"] > 20
+    assert log.count("anybody between can read and change what is sent") == 1
+
+
+def test_a_failed_handshake_is_a_failure_of_its_row(server: Process, tmp_path: Path) -> None:
+    result, rows, log = headless(tmp_path, server.target, code=1)
+    assert rows["connect"]["ok"] >= 4
+    assert rows["tls"]["failed"] >= 4
+    assert "echo" not in rows
+    found = {(failure["name"], failure["kind"]): failure["sample"] for failure in result["failures"]}
+    assert list(found) == [("tls", "unknown authority")]
+    assert "see ca (--tls-ca)" in found["tls", "unknown authority"]
+    assert "nothing was answered" in log
+
+
+def test_users_that_start_tls_later(pem: Files, tmp_path: Path) -> None:
+    with peers.Peer(smtp) as peer:
+        result, rows, _ = headless(
+            tmp_path, peer.target, locustfile=LOCUSTFILES / "starttls.py", extra={"AUTHORITY": str(pem.authority)}
+        )
+    assert [rows[name]["ok"] for name in ("connect", "greeting", "login", "tls")] == [4, 4, 4, 4]
+    assert rows["noop"]["ok"] > 20
+    assert rows["noop"]["read_delay_us"] is None
+    assert [note for note in result["notes"] if note.startswith(NOTE)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ca": "/no"}, "--tcp-tls-ca: the file /no cannot be read: No such file or directory"),
+        ({"key": "/no"}, "--tcp-tls-key is the key of a certificate: give --tcp-tls-cert, too"),
+        ({"cert": "/no"}, "--tcp-tls-cert: the file /no cannot be read: No such file or directory"),
+        (
+            {"insecure": True, "ca": "/no"},
+            "--tcp-tls-insecure checks no certificate: --tcp-tls-ca would have no effect",
+        ),
+        ({"alpn": "a,,b"}, "--tcp-tls-alpn: 'a,,b' is not a list of protocol names; write it like echo/1,echo/2"),
+    ],
+)
+def test_a_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
+    assert run_script("settings.refusal", {f"tcp_tls_{name}": value for name, value in options.items()}) == message
+
+
+def test_a_wrong_file_ends_the_command_at_once(tmp_path: Path) -> None:
+    with LocustRun(tmp_path, "--headless", "--host", "tls://127.0.0.1:1", "--tcp-tls-ca=/no") as run:
+        assert run.wait() == 2
+        assert run.log.count("\n") <= 2, run.log
+        assert "error: --tcp-tls-ca: the file /no cannot be read: No such file or directory" in run.log

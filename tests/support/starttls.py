@@ -1,0 +1,19 @@
+"""A server that is asked for TLS in plain text, as SMTP's are."""
+
+from __future__ import annotations
+
+import socket
+
+from tests.support.tls import peer_context
+
+__all__ = ["smtp"]
+
+
+def smtp(connection: socket.socket, after: bytes = b"") -> None:
+    """Greet, agree to STARTTLS, say `after` in plain text with that, then echo through TLS."""
+    connection.sendall(b"220 mail\r\n")
+    assert connection.recv(100) == b"STARTTLS\r\n"
+    connection.sendall(b"220 ready\r\n" + after)
+    with peer_context().wrap_socket(connection, server_side=True) as secure:
+        while data := secure.recv(65536):
+            secure.sendall(data)
