@@ -57,6 +57,11 @@ def test_install_does_what_it_can_and_a_second_call_the_rest() -> None:
     assert found == {"counts": [nothing, all_of_it, all_of_it], "statuses": [200, 421]}
 
 
+def test_environments_of_one_program_do_not_pile_up() -> None:
+    with peers.echoes() as peer:
+        assert run_script("install.environments_left", peer.target, 4) <= 2  # the last one's greenlets have not ended
+
+
 def test_an_order_to_spawn_does_not_hold_a_worker() -> None:
     """Locust's worker makes a parser of its 50 options for each of them: it does nothing else for 0.2 seconds."""
     with peers.echoes() as peer:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import astuple
 from time import perf_counter
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from locust.env import Environment
 
@@ -141,9 +141,11 @@ def health_of(environment: Environment) -> Health:
     """The samples of this process while users of this environment run; each test begins them anew."""
     health = _healths.get(environment)
     if health is None:
+        known = ref(environment)  # else the dictionary would keep it for ever
 
         def users() -> int:
-            runner = environment.runner
+            environment = known()
+            runner = environment.runner if environment is not None else None
             return runner.user_count if runner is not None else 0
 
         health = _healths[environment] = Health(account_of(environment), users)

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, BinaryIO, Concatenate, Final, ParamSpec, TypeVar
-from weakref import WeakKeyDictionary
 
 import gevent
 from gevent.event import Event
@@ -26,6 +25,7 @@ from gevent.subprocess import PIPE, Popen
 from locust.env import Environment
 
 from geventecho.loadtest.measure import seconds_now
+from geventecho.loadtest.run.attached import attach, attached
 from geventecho.loadtest.run.processes import die_with_parent
 from geventecho.loadtest.settings import options_of
 from geventecho.results import SCHEMA, Collection, Encoded, Facts, Result, download, download_now
@@ -165,7 +165,7 @@ class Live:
         self._brief: Mapping[str, Any] | None = None
         self._next = 0.0
         self._is_asking = False
-        _lives[environment] = self
+        attach(environment, self)
 
     def begin(self, begun: float, warm_up: float) -> Collection:
         """A test begins. Return its collection, which `change` changes."""
@@ -269,9 +269,6 @@ class Live:
             process.end()
 
 
-_lives: Final[WeakKeyDictionary[Environment, Live]] = WeakKeyDictionary()
-
-
 def live_json(environment: Environment, row: str | None = None) -> bytes:
     """The result of the test up to a second ago, or of the last test, as JSON.
 
@@ -284,14 +281,14 @@ def live_json(environment: Environment, row: str | None = None) -> bytes:
         environment: Locust's, after `install`.
         row: the only row that the series shall have, as "TYPE name"; all of them by default.
     """
-    live = _lives.get(environment)
+    live = attached(environment, Live)
     ready = {"schema": SCHEMA, "state": "ready", "elapsed_s": None, "left_s": None}
     return live.json(row) if live else json.dumps(ready).encode()
 
 
 def live_of(environment: Environment) -> Mapping[str, Any] | None:
     """The same without warm-up, stages and rows of the series, parsed; None while there was no test."""
-    live = _lives.get(environment)
+    live = attached(environment, Live)
     return live.brief() if live else None
 
 
@@ -302,7 +299,7 @@ def live_file(environment: Environment, name: str) -> bytes | None:
         environment: Locust's, after `install`.
         name: of `DOWNLOADS`.
     """
-    live = _lives.get(environment)
+    live = attached(environment, Live)
     return live.file(name) if live else None
 
 

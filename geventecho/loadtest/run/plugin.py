@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any, Final, NoReturn
-from weakref import WeakKeyDictionary
 
 import gevent
 import locust
@@ -24,6 +23,7 @@ from geventecho.loadtest.locust_internals import Part, replace
 from geventecho.loadtest.measure import keep_microseconds
 from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.arrival_plan import ArrivalPlan
+from geventecho.loadtest.run.attached import attach, attached
 from geventecho.loadtest.run.description import know_secrets
 from geventecho.loadtest.run.exit_code import USAGE_ERROR, RunSummary
 from geventecho.loadtest.run.face import Face
@@ -61,9 +61,6 @@ class Installed:
         self.has_web_ui = False
 
 
-_installed: WeakKeyDictionary[Environment, Installed] = WeakKeyDictionary()
-
-
 def listen() -> None:
     """Listen to this process's Locust. It has not read its command line yet: a locustfile is imported before."""
     locust.events.init_command_line_parser.add_listener(_on_parser)
@@ -88,7 +85,10 @@ def install(environment: Environment) -> None:
     keep_microseconds()
     watch_csv_writer()
     CROWD.tune_collector()
-    installed = _installed.setdefault(environment, Installed())
+    installed = attached(environment, Installed)
+    if installed is None:
+        installed = Installed()
+        attach(environment, installed)
     if environment.runner is not None and installed.summary is None:
         _finish(environment, environment.runner, installed)
     if environment.web_ui is not None and not installed.has_web_ui:
@@ -215,7 +215,7 @@ def _write_nothing() -> None:
 
 
 def _on_quitting(environment: Environment, **_: Any) -> None:
-    installed = _installed.get(environment)
+    installed = attached(environment, Installed)
     if installed is not None and installed.summary is not None:
         installed.summary.judge()
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 import gevent
 from gevent import Greenlet
@@ -23,6 +22,7 @@ from geventecho.errors import ConfigError
 from geventecho.loadtest.locust_internals import worker_name
 from geventecho.loadtest.measure import seconds_now
 from geventecho.loadtest.run.accounts import Accounts
+from geventecho.loadtest.run.attached import attach, attached
 from geventecho.loadtest.run.description import argv_of, command_of, failures_in, machine, others_in, target_of
 from geventecho.loadtest.run.gathering import Gathering
 from geventecho.loadtest.run.live import Live
@@ -112,7 +112,7 @@ class Results:
         if isinstance(runner, MasterRunner):
             events.worker_report.add_listener(self.on_worker_report)
         self._watch_shape()
-        _results[environment] = self
+        attach(environment, self)
 
     def on_test_start(self, **_: Any) -> None:
         """A new test."""
@@ -250,9 +250,6 @@ def _pause() -> None:
     gevent.sleep(0)
 
 
-_results: Final[WeakKeyDictionary[Environment, Results]] = WeakKeyDictionary()
-
-
 def result_of(environment: Environment) -> Result:
     """The result of the test that runs, up to now, or of the last one that ran.
 
@@ -265,7 +262,7 @@ def result_of(environment: Environment) -> Result:
     Raises:
         ConfigError: no test was started, `install` was not called, or this process is a worker.
     """
-    results = _results.get(environment)
+    results = attached(environment, Results)
     if results is None:
         raise ConfigError(
             "there is no result here: call install(environment) first, on the master if there are workers"

@@ -8,6 +8,7 @@ import logging
 import resource
 import urllib.error
 import urllib.request
+import weakref
 from typing import Any
 
 import gevent
@@ -17,7 +18,8 @@ from locust.env import Environment
 from locust.stats import StatsEntry
 
 from geventecho.framing import Exactly
-from geventecho.loadtest import TcpUser, install
+from geventecho.loadtest import TcpUser, install, result_of
+from tests.loadtest.scripts.results import start
 from tests.support.harness import EchoUser, Run, task_user
 from tests.support.timing import wait_until
 
@@ -115,6 +117,20 @@ def in_steps(target: str) -> dict[str, Any]:
     runner.quit()
     web_ui.stop()
     return {"counts": counts, "statuses": statuses}
+
+
+def environments_left(target: str, runs: int) -> int:
+    """How many environments are left after so many runs, one after the other."""
+    known = []
+    for _ in range(runs):
+        environment, runner = start(target, EchoUser, users=1)
+        wait_until(lambda counted=environment.stats: counted.total.num_requests >= 5)  # type: ignore[misc]
+        runner.quit()
+        result_of(environment)
+        known.append(weakref.ref(environment))
+        del environment, runner
+        gc.collect()
+    return sum(reference() is not None for reference in known)
 
 
 def web_users_only() -> list[float]:

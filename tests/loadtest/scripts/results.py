@@ -15,6 +15,7 @@ from geventecho.errors import ConfigError
 from geventecho.loadtest import Failed, TcpUser, install, result_of
 from geventecho.loadtest.measure import latencies_of, seconds_now
 from geventecho.loadtest.run import results
+from geventecho.loadtest.run.attached import attached
 from geventecho.loadtest.run.result_files import check_files
 from geventecho.results import Block, Result, as_json, timeline
 from tests.support.harness import EchoUser
@@ -150,12 +151,14 @@ def clocks(target: str) -> dict[str, int]:
     """Measured operations of two workers whose clocks are behind, by a day and by 3 s, when the warm-up is over."""
     environment, runner = start(target, EchoUser, users=1, warm_up="0.5")
     gevent.sleep(1.1)
+    ours = attached(environment, results.Results)
+    assert ours is not None
     for worker, behind in (("day", 86_400), ("moment", 3)):
         clock = seconds_now() - behind
         blocks = [["TCP", "far", Block(int(clock), ok=1).pack()]]
         for shown in (clock, clock + behind):  # the first report counts
             data = {results.BLOCKS: blocks, results.CLOCK: shown}
-            results._results[environment].on_worker_report(worker, data)
+            ours.on_worker_report(worker, data)
     runner.stop()
     return {worker.id: worker.ok for worker in result_of(environment).workers if worker.id != results.LOCAL}
 
