@@ -152,7 +152,7 @@ def _make(tls: Tls) -> stdlib_ssl.SSLContext:
 
 def is_insecure(tls: TlsLike) -> bool:
     """Whether the server's certificate is not checked."""
-    return tls.insecure if isinstance(tls, Tls) else not tls.verify_mode
+    return tls.insecure if isinstance(tls, Tls) else not getattr(tls, "verify_mode", True)
 
 
 def server_name_of(tls: TlsLike, target: Address) -> str | None:
