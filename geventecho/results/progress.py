@@ -134,7 +134,7 @@ def _gates(live: Json) -> Iterator[str]:
     missed = [gate["expression"] for gate in gates if not gate["met"]]
     if gates:
         met = f"{len(gates) - len(missed)} of {len(gates)} gates met so far"
-        yield ": not ".join([met, *map(printable, missed[:1])])
+        yield "; not met: ".join([met, *map(printable, missed[:1])])
 
 
 def _rows(live: Json, width: int) -> Iterator[str]:

@@ -183,6 +183,14 @@ def test_the_exit_code_is_that_of_the_load_test(tmp_path: Path) -> None:
     assert "connect: refused" in done.stderr + done.stdout
 
 
+def test_a_gate_that_is_not_met_is_an_error_in_the_log(tmp_path: Path) -> None:
+    arguments = ["--users", "1", "--time", "1s", "--loglevel", "ERROR", "--tcp-gate", "rate > 1/s"]
+    with peers.refuses() as target:
+        done, _ = load(tmp_path, target, *arguments)
+    assert done.returncode == 4
+    assert "gate NOT met: rate > 1/s" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [("--tcp-gate", "echo p99 < 5", "argument --tcp-gate: a time"), ("--tcp-report", "no/r", "--tcp-report: cannot")],

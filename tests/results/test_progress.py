@@ -79,7 +79,7 @@ def test_the_display_has_a_line_for_each_row_and_the_first_reason() -> None:
         "                                           p50 ms   p99 ms   good/s   failed",
         f"TCP echo                                    0.210        {EN_DASH}    83.33        0",
         f"TCP connect                                 0.210        {EN_DASH}    4.167        0",
-        "1 of 2 gates met so far: not echo p99 < 5ms",
+        "1 of 2 gates met so far; not met: echo p99 < 5ms",
         "generator-bound so far: the process had no core",
     ]
 

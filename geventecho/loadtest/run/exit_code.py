@@ -118,8 +118,10 @@ class RunSummary:
         """The lines begin after one that the log's own beginning makes longer."""
         result = self._results and self._results.last
         if result:
-            log = logger.info if result.verdict.status == TRUSTED else logger.warning
-            log("the result:\n%s", _encodable(table(result)))
+            level = logging.INFO if result.verdict.status == TRUSTED else logging.WARNING
+            if not all(gate.met for gate in result.gates):
+                level = logging.ERROR
+            logger.log(level, "the result:\n%s", _encodable(table(result)))
             return
         sums = self._accounts.sums()
         account = Account(**{name: sums[name] for name in Account.__dataclass_fields__})
