@@ -43,7 +43,7 @@ TOGETHER = -m "not alone and not long" --numprocesses 4 --dist loadfile
 help:
 	@echo "make serve               the echo server on tcp://$(HOST):$(PORT)          HOST= PORT= ARGS="
 	@echo "make loadtest            Locust's web UI on http://127.0.0.1:8089        TARGET= USERS= SPAWN_RATE= PROCESSES="
-	@echo "make loadtest-headless   the same without a browser; HTML and CSV        RUN_TIME= REPORTS="
+	@echo "make loadtest-headless   the same without a browser; report, JSON, CSV   RUN_TIME= REPORTS="
 	@echo "make loadtest-master     the web UI of a test that workers run           MASTER_BIND= TARGET= USERS="
 	@echo "make loadtest-worker     a worker, here or on another machine            MASTER= PROCESSES="
 	@echo "make test                the tests, under five minutes                   TESTS= ARGS="
@@ -82,6 +82,8 @@ loadtest-headless: $(READY)
 	@mkdir -p $(REPORTS)
 	@folder=$$(date +%Y-%m-%d_%H%M%S)_$$$$ && mkdir $(REPORTS)/$$folder && ln -sfn $$folder $(REPORTS)/latest && \
 	exec $(LOADTEST) --headless --run-time $(RUN_TIME) \
+		--tcp-report $(REPORTS)/$$folder/report.html --tcp-json $(REPORTS)/$$folder/result.json \
+		--tcp-csv $(REPORTS)/$$folder/result \
 		--html $(REPORTS)/$$folder/loadtest.html --csv $(REPORTS)/$$folder/loadtest $(ARGS)
 
 # Users and target are the master's. ARGS="--expect-workers 2 --headless --run-time 30s" starts with the second worker.

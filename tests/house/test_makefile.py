@@ -55,10 +55,11 @@ def test_headless_runs_keep_the_reports_of_earlier_ones(tmp_path: Path) -> None:
         folders = sorted(path for path in reports.iterdir() if not path.is_symlink())
         assert len(folders) == earlier + 1
         assert (reports / "latest").resolve() == folders[-1]
-        assert done.stderr.splitlines()[-1] == f"report: {folders[-1]}/loadtest.html"
+        assert done.stderr.splitlines()[-1] == f"report: {folders[-1]}/report.html"
         assert done.stderr.count("report: ") == 1, "the workers say nothing"
         assert all((folder / "loadtest.html").stat().st_size for folder in folders)
-        assert all((folder / "loadtest_stats.csv").stat().st_size for folder in folders)
+        names = ("loadtest_stats.csv", "report.html", "result.json", "result_rows.csv")
+        assert all((folder / name).stat().st_size for folder in folders for name in names)
 
 
 def test_two_headless_runs_in_the_same_second(tmp_path: Path) -> None:

@@ -201,6 +201,11 @@ def test_a_path_that_cannot_be_written_is_a_usage_error(
     assert "Traceback" not in run.log
 
 
+@pytest.mark.parametrize(("command", "words"), [("geventecho load 'a b'", ["geventecho", "load", "a b"]), ("'", [])])
+def test_the_command_that_was_typed_is_not_that_of_a_child_process(command: str, words: list[str]) -> None:
+    assert run_script("results.typed", command) == [words, False]
+
+
 def test_two_files_of_the_same_path_are_a_usage_error(tmp_path: Path) -> None:
     path = tmp_path / "same"
     (link := tmp_path / "link").symlink_to(path)

@@ -293,7 +293,7 @@ def test_values_are_kept_as_text() -> None:
 
 def test_the_web_port_is_taken(tmp_path: Path) -> None:
     with peers.echoes() as other, LocustRun(tmp_path, web_port=other.port) as run:
-        assert run.wait() == 1
+        assert run.wait() == 2
     where = f"127.0.0.1:{other.port}"
     assert run.log == (
         f"geventecho.loadtest: the web UI cannot listen on {where}: another program has it; see --web-port\n"

@@ -21,7 +21,7 @@ from geventecho.loadtest.users import TcpUser
 from geventecho.options import TYPED
 from geventecho.results import Failures
 
-__all__ = ["argv_of", "command_of", "failures_in", "know_secrets", "machine", "others_in", "target_of"]
+__all__ = ["TYPED_WORDS", "argv_of", "command_of", "failures_in", "know_secrets", "machine", "others_in", "target_of"]
 
 STARS: Final = "***"
 _parsers: Final[list[LocustArgumentParser]] = []
@@ -31,6 +31,18 @@ LONGEST_TEXT: Final = 200
 """Characters of the text of a failure."""
 # Options of Locust's that matter for the figures.
 OPTIONS = ("spawn_rate", "run_time", "stop_timeout")
+
+
+def _take_typed() -> list[str]:
+    """Take the command that was typed from the environment: a process that the test starts has another one."""
+    try:
+        return shlex.split(os.environ.pop(TYPED, ""))
+    except ValueError:
+        return []  # `geventecho load` did not set it
+
+
+TYPED_WORDS: Final = _take_typed()
+"""The words of the command that became this one; empty where none did."""
 
 
 def target_of(environment: Environment) -> str:
@@ -43,8 +55,8 @@ def argv_of(environment: Environment) -> tuple[str, ...]:
     """The command that made this run, as it was typed; empty where a program uses Locust as a library."""
     if environment.events is not locust.events:
         return ()
-    if typed := os.environ.get(TYPED):
-        return _without_secrets(shlex.split(typed))
+    if TYPED_WORDS:
+        return _without_secrets(TYPED_WORDS)
     interpreter, *arguments = sys.orig_argv
     if not arguments or arguments[0].startswith("-"):
         return _without_secrets([os.path.basename(interpreter), *arguments])

@@ -18,8 +18,9 @@ import locust
 from locust.argument_parser import LocustArgumentParser
 
 from geventecho.loadtest.locust_internals import locust_main, locust_parser
+from geventecho.loadtest.run.description import TYPED_WORDS
+from geventecho.loadtest.run.exit_code import USAGE_ERROR
 from geventecho.loadtest.run.processes import die_with_parent
-from geventecho.options import TYPED
 
 __all__ = ["OwnServer", "main"]
 
@@ -78,19 +79,19 @@ def main() -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback until Locust listens to it
     arguments = sys.argv[1:]
     # Usage errors begin with it.
-    sys.argv[0] = "geventecho load" if TYPED in os.environ else "geventecho.loadtest"
+    sys.argv[0] = "geventecho load" if TYPED_WORDS else "geventecho.loadtest"
     locust.events.init_command_line_parser.add_listener(_set_up)
     locust.events.init.add_listener(_interrupt_main_greenlet)
     options = _parse(arguments)
     if _conducts(options, arguments):
         _check_web_port(options)
-        if options.html_file:
-            atexit.register(_name_report, options.html_file, os.getpid())
+        if path := options.tcp_report or options.html_file:
+            atexit.register(_name_report, path, os.getpid())
         if options.own_server and not options.host:
             try:
                 target = OwnServer().target
             except RuntimeError as error:
-                sys.exit(f"{sys.argv[0]}: {error}")
+                _end(str(error))
             print(f"{sys.argv[0]}: testing an echo server of its own, {target}", file=sys.stderr, flush=True)
             arguments = ["--host", target, *arguments]
     sys.argv[1:] = arguments
@@ -118,10 +119,11 @@ def _set_up(parser: LocustArgumentParser, **_: Any) -> None:
 
 
 def _parse(arguments: list[str]) -> Namespace:
-    """Locust's options from command line, environment and files; those of the locustfile are not known yet."""
+    """Locust's options from command line, environment and files, and --tcp-report; the others are not known yet."""
     parser = locust_parser()
     parser.allow_abbrev = False  # an option of the locustfile's would be taken for a short form of Locust's
     _set_up(parser)
+    parser.add_argument("--tcp-report", default="", env_var="GEVENTECHO_LOADTEST_REPORT")
     options: Namespace = parser.parse_known_args(arguments)[0]
     return options
 
@@ -153,4 +155,10 @@ def _check_web_port(options: Namespace) -> None:
             pass
     except OSError as error:
         why = "another program has it" if error.errno == errno.EADDRINUSE else error.strerror
-        sys.exit(f"{sys.argv[0]}: the web UI cannot listen on {host}:{options.web_port}: {why}; see --web-port")
+        _end(f"the web UI cannot listen on {host}:{options.web_port}: {why}; see --web-port")
+
+
+def _end(reason: str) -> NoReturn:
+    """Say why no test begins."""
+    print(f"{sys.argv[0]}: {reason}", file=sys.stderr)
+    sys.exit(USAGE_ERROR)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from argparse import Namespace
 from typing import Any
 
@@ -14,9 +16,10 @@ from locust.runners import LocalRunner
 from geventecho.errors import ConfigError
 from geventecho.loadtest import Failed, TcpUser, install, result_of
 from geventecho.loadtest.measure import latencies_of, seconds_now
-from geventecho.loadtest.run import results
+from geventecho.loadtest.run import description, results
 from geventecho.loadtest.run.attached import attached
 from geventecho.loadtest.run.result_files import check_files
+from geventecho.options import TYPED
 from geventecho.results import Block, Result, as_json, timeline
 from tests.support.harness import EchoUser
 from tests.support.timing import UNIT
@@ -42,6 +45,12 @@ def files_error(options: dict[str, str]) -> str:
     except ConfigError as error:
         return str(error)
     return ""
+
+
+def typed(command: str) -> list[Any]:
+    """The words that are taken from the environment, and whether they are left in it."""
+    os.environ[TYPED] = command
+    return [importlib.reload(description).TYPED_WORDS, TYPED in os.environ]
 
 
 def start(target: str, *user_classes: type[TcpUser], users: int, **options: Any) -> tuple[Environment, LocalRunner]:
