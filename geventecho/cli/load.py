@@ -31,7 +31,7 @@ Load-test a TCP server. Each user is one connection. Without --send the users te
 and check every byte that comes back. With --send they speak any protocol. By default 10 users run flat out for 10 s.
 
 It starts Locust: all other arguments are Locust's, such as --processes, --html, --tcp-gate, --tcp-json. Write them
-after the TARGET; `python -m geventecho.loadtest --help` lists them.
+after the TARGET; `python -m geventecho.loadtest --help` lists them, with their environment variables.
 
 Exit codes: 0 something was answered and nothing failed, 1 an operation failed or nothing was answered, 2 usage, 4 a
 --tcp-gate is not met, 5 the verdict is not trusted (--tcp-fail-on-verdict), 6 a worker was lost."""
@@ -111,6 +111,8 @@ def run(options: argparse.Namespace) -> int:
     if importlib.util.find_spec("locust") is not None:
         # -P: a file in the working directory, such as random.py, must not take the place of a module.
         command = [sys.executable, "-P", "-c", START, *arguments]
+        if options.web:
+            print_error("geventecho load: press Start in the web UI to begin; its form is filled in")
         typed = shlex.join(["geventecho", *sys.argv[1:]])
         os.execve(sys.executable, command, os.environ | {TYPED: typed})  # noqa: S606
     print_error("geventecho load: Locust is not installed; pip install 'geventecho[loadtest]'")

@@ -68,8 +68,9 @@ class TestArguments:
         given = options_of(became(TARGET, "--users", "20000"))
         assert (given["--users"], given["--spawn-rate"]) == ("20000", "1000")
 
-    def test_a_web_ui(self) -> None:
+    def test_a_web_ui(self, capfd: pytest.CaptureFixture[str]) -> None:
         arguments = became(TARGET, "--web", "--users", "7")
+        assert "press Start in the web UI to begin" in capfd.readouterr().err
         assert "--headless" not in arguments
         assert "--run-time" not in arguments
         assert options_of(arguments)["--users"] == "7"
