@@ -6,7 +6,7 @@ It puts the record, the parts of the test and the judgement together, and knows 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -133,11 +133,13 @@ class Collection:
         """
         self._memory.forget_unused()
         if self.timeline.ended is None:
-            now = min(now, self._reported(now))
+            now = min(now, self.reported(now, facts.lacking))
         rows, evidence = self.measured(now, pause)
         stages, left_out = self.stages(now, pause)
         verdict, workers = self.judge(now, evidence, facts.name, facts.lacking)
-        known, sums = set(self._record.rows), facts.sums
+        warm_up = self.warm_up(now, pause)
+        sums = self._sums(now, [*rows, *(warm_up.rows if warm_up else ())], facts)
+        known = set(self._record.rows)
         result = Result(
             schema=SCHEMA,
             target=facts.target,
@@ -156,7 +158,7 @@ class Collection:
             bytes_sent=sum(row.bytes_sent for row in rows),
             bytes_received=sum(row.bytes_received for row in rows),
             rows=rows,
-            warm_up=self.warm_up(now, pause),
+            warm_up=warm_up,
             stages=stages,
             stages_left_out=left_out,
             workers=workers,
@@ -164,7 +166,7 @@ class Collection:
                 found for found in facts.failures if (found.type, found.name) in known or (found.type, OTHER) in known
             ],
             other_users=facts.other_users,
-            series=self.series(pause),
+            series=self.series(now, pause),
             notes=[TLS_NOTE] if facts.target.startswith("tls://") or TLS_ROW in known else [],
         )
         return replace(result, gates=tuple(judged(result) for judged in facts.gates))
@@ -242,27 +244,65 @@ class Collection:
             for worker, found in workers.items()
         ]
 
-    def series(self, pause: Callable[[], None]) -> Series:
-        """The figures over time, up to the last second that all workers have reported, or the last whole one.
+    def series(self, now: float, pause: Callable[[], None]) -> Series:
+        """The figures over time, up to the end or up to now.
 
         In the second in which a test ends, its users stop: rates and gauges of it are not those of the load.
         """
         timeline = self.timeline
-        end = max([timeline.seen[1], *self._ends()])
         if timeline.ended is None:
-            end = int(self._reported(end))
+            end = int(now)
         else:
-            end = min(end, max(int(timeline.ended), int(timeline.begun) + 1))
+            ends = (part.health[-1].second + 1 for part in self._workers.values() if part.health)
+            end = min(max([timeline.seen[1], *ends]), max(int(timeline.ended), int(timeline.begun) + 1))
         return self._points.series(timeline.seen[0], end, timeline.measured_from, pause)
 
-    def _ends(self) -> list[int]:
-        """For each worker that has reported, the second after the last one that it has reported."""
-        return [part.health[-1].second + 1 for part in self._workers.values() if part.health]
+    def reported(self, now: float, lacking: Container[str] = ()) -> float:
+        """The end of the last second that all workers have reported; `now` where all of them are silent.
 
-    def _reported(self, now: float) -> float:
-        """The end of the last second that all workers have reported, but for those that are silent; else `now`."""
-        ends = self._ends()
-        return min((end for end in ends if end > max(ends) - LATE), default=now)
+        Args:
+            now: the time.
+            lacking: ids of workers that are lost. They are not waited for, nor are those that are silent for long.
+        """
+        if not any(part.health for part in self._workers.values()):
+            return now
+        begun = int(self.timeline.begun)
+        ends = (
+            part.health[-1].second + 1 if part.health else begun
+            for worker, part in self._workers.items()
+            if worker not in lacking
+        )
+        return min((end for end in ends if end > now - LATE), default=now)
+
+    def has_figures(self, now: float) -> bool:
+        """Whether all workers have reported a second."""
+        return any(part.health for part in self._workers.values()) and self.reported(now) > self.timeline.begun
+
+    def _sums(self, now: float, rows: Iterable[Row], facts: Facts) -> Mapping[str, int]:
+        """The account of the whole test. While it runs, it ends with the same second as the rows.
+
+        Args:
+            now: the time.
+            rows: of the whole test.
+            facts: of the run.
+        """
+        before = {
+            worker: [second for second in part.health if second.second < now] for worker, part in self._workers.items()
+        }
+        health = [second for seconds in before.values() for second in seconds]
+        if self.timeline.ended is not None or not health:
+            return facts.sums
+        sums = dict(facts.sums)
+        for name in ("planned", "sent", "late", "started", "lost", "connects"):
+            sums[name] = sum(getattr(second, name) for second in health)
+        last = [seconds[-1] for worker, seconds in before.items() if seconds and worker not in facts.lacking]
+        for name in ("open", "opening"):
+            sums[name] = sum(getattr(second, name) for second in last)
+        sums["ok"] = sum(row.ok for row in rows if row.type != TASK)
+        sums["failed"] = sum(row.failed for row in rows if row.type != TASK)
+        sums["dropped"] = sum(row.dropped for row in rows)
+        sums["reconnects"] = min(sums.get("reconnects", 0), sums["connects"])
+        return sums
 
     def _peak(self) -> int:
         """The most connects within one second."""

@@ -81,11 +81,14 @@ class Points:
         self._width = 1
         self._points: dict[int, Point] = {}  # by their first second
         self._health: dict[int, list[HealthSecond]] = {}  # by second
-        self._rows: set[RowKey] = set()
+        self._widths: dict[RowKey, int] = {}  # of the blocks of each row
+        self._boundaries: set[int] = set()
 
     def see(self, second: int) -> None:
-        """Something was added to the record there."""
-        self._points.pop(self._start(second), None)
+        """Something was added to the record there, in a block that may begin earlier."""
+        earliest = second - max(self._widths.values(), default=1) + 1
+        for start in range(self._start(earliest), second + 1, self._width):
+            self._points.pop(start, None)
 
     def add(self, sample: HealthSecond) -> None:
         """Add the health of a process in a second."""
@@ -127,10 +130,14 @@ class Points:
 
     def _fit(self, end: int) -> None:
         """Join neighbours until there are few enough points, and forget the points that are not what they were."""
-        rows = set(self._record.rows)
-        if self._rows - rows:  # the record has joined rows
+        widths = {row: blocks.width for row, blocks in self._record.rows.items()}
+        if not self._widths.items() <= widths.items():  # the record has joined rows, or blocks
             self._points.clear()
-        self._rows = rows
+        boundaries = set(self._record.boundaries)
+        if new := boundaries - self._boundaries:  # blocks from there on begin elsewhere
+            changed = min(new) - max(widths.values(), default=1)
+            self._points = {start: point for start, point in self._points.items() if point.end <= changed}
+        self._widths, self._boundaries = widths, boundaries
         while (end - self._begun) > MOST_POINTS * self._width:
             self._width *= 2
             self._points.clear()

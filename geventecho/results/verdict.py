@@ -111,7 +111,7 @@ def _lacking_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str
 def _asked_reasons(evidence: Evidence, health: Sequence[HealthSecond]) -> Iterator[str]:
     """Fewer tasks fell due than the rate asks for."""
     asked, planned = evidence.asked, sum(second.planned for second in health)
-    if planned < (1 - NOT_DUE) * asked - NOT_DUE_ERRORS * math.sqrt(asked):
+    if health and planned < (1 - NOT_DUE) * asked - NOT_DUE_ERRORS * math.sqrt(asked):
         yield (
             f"of {asked:,.0f} tasks that the rate asks for {planned:,} fell due: a worker had no user, or ended early; "
             "each needs a user at least"

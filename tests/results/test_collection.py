@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import pytest
 
-from geventecho.results import Collection, Encoded, Memory
+from geventecho.results import Account, Collection, Connections, Encoded, Memory
 from tests.results.samples import FACTS, START, block, collect, health, no_pause
 
 ECHO = ("TCP", "echo")
@@ -203,6 +203,44 @@ def test_a_running_test_is_measured_up_to_the_last_second_that_all_workers_have_
     assert collection.result(START + 31.0, FACTS).duration_s == 30.5
 
 
+def test_the_account_of_a_running_test_ends_with_the_same_second_as_its_rows() -> None:
+    def add(collection: Collection) -> None:
+        for worker, seconds in (("a", 6), ("b", 4)):
+            for second in range(seconds):
+                made = block(START + second, [100.0] * 8, failed=2)
+                tasks = block(START + second, [100.0] * 10, dropped=1)
+                counted = {"planned": 11, "sent": 10, "started": 10, "connects": 1, "open": 5}
+                collection.add(worker, [(ECHO, made), (TASK, tasks)], [health(START + second, **counted)])
+
+    names = Account.__dataclass_fields__.keys() | Connections.__dataclass_fields__.keys()
+    facts = replace(FACTS, sums=dict.fromkeys(names, 200))
+    collection = collect(add, warm_up=1.0)
+    found = collection.result(START + 6.2, facts)
+    assert (found.account.planned, found.account.sent, found.account.dropped) == (88, 80, 8)
+    assert (found.account.started, found.account.ok, found.account.failed) == (80, 64, 16)
+    assert (found.connections.connects, found.connections.open) == (8, 10)
+    lost = collection.result(START + 6.2, replace(facts, lacking={"b": "was lost"}))
+    assert (lost.account.started, lost.connections.open) == (100, 5)
+    collection.end(START + 6.5)
+    assert collection.result(START + 7.0, facts).account.started == 200, "at the end as the processes counted it"
+
+
+def test_a_test_is_not_judged_by_seconds_that_no_worker_has_reported() -> None:
+    collection = Collection(START + 0.5, 0.0)
+    for worker in ("a", "b"):
+        collection.add(worker, ())
+    collection.follow_plan(START + 0.5, [(200.0, math.inf)])
+    collection.add("a", [(TASK, block(START, [100.0] * 50))], [health(START, planned=50, started=50)])
+    found = collection.result(START + 3.0, FACTS)
+    assert (found.duration_s, found.verdict.status) == (0.0, "too-few-samples"), "one has not reported yet"
+    for second in range(3):
+        for worker in ("a", "b")[second == 0 :]:
+            collection.add(worker, [], [health(START + second, planned=100, started=100)])
+    collection.add("b", [], [health(START, planned=50, started=50)])
+    collection.restart(START + 2.5)
+    assert collection.result(START + 4.0, FACTS).verdict.status == "too-few-samples", "nothing is measured yet"
+
+
 def test_a_loss_is_added_to_an_encoded_result() -> None:
     encoded = Encoded.of(Collection(START, 0.0).result(END, FACTS))
     before, after = (
@@ -238,4 +276,4 @@ def test_what_is_remembered_changes_no_figure(seed: int, is_in_order: bool) -> N
         for collection in (asked, fresh):
             collection.timeline.ended = START + 71.0
         found, expected = asked.result(END, FACTS), fresh.result(END, FACTS)
-    assert replace(found, series=expected.series) == expected, "the series remember their points, and have a test"
+    assert found == expected

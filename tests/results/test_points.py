@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from geventecho.results import RUN_COLUMNS, Block, Collection, RowKey, Series
-from tests.results.samples import START, block, collect, health, no_pause
+from tests.results.samples import FACTS, START, block, collect, health, no_pause
 from tests.support.properties import given, settings, st
 
 ECHO = ("TCP", "echo")
 CONNECT = ("TCP", "connect")
 
 
-def series(collection: Collection) -> Series:
-    return collection.series(no_pause)
+def series(collection: Collection, now: float = 701.0) -> Series:
+    return collection.series(START + now, no_pause)
 
 
 def ended(collection: Collection, seconds: float) -> Collection:
@@ -123,9 +124,11 @@ def test_a_running_test_has_no_second_that_a_worker_has_not_reported() -> None:
     collection.add("fast", [(ECHO, block(START + second, [1.0])) for second in range(6)], [
         health(START + second) for second in range(5)
     ])  # fmt: skip
-    assert series(collection).at_s == (0, 1, 2)
+    assert collection.result(START + 6.5, FACTS).series.at_s == (0, 1, 2)
+    lost = replace(FACTS, lacking={"slow": "was lost"})
+    assert len(collection.result(START + 6.5, lost).series.at_s) == 5, "a lost one is not waited for"
     collection.add("fast", [], [health(START + second) for second in range(5, 30)])
-    assert len(series(collection).at_s) == 30, "the slow one is not waited for"
+    assert len(collection.result(START + 31.5, FACTS).series.at_s) == 30, "nor is a silent one"
 
 
 reports = st.lists(
@@ -144,7 +147,7 @@ def test_what_was_computed_before_changes_nothing(given_reports: list[tuple[int,
         for collection in (asked, fresh):
             collection.add("w", [(row, block(START + second, [100.0 * count] * count))], [health(START + second)])
         if asks:
-            series(asked)
+            series(asked, 1.0 + max(second for second, *_ in given_reports))
     assert series(ended(asked, 701.0)) == series(ended(fresh, 701.0))
 
 

@@ -19,7 +19,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from geventecho.errors import ConfigError
-from geventecho.loadtest.locust_internals import worker_name
+from geventecho.loadtest.locust_internals import participants, worker_name
 from geventecho.loadtest.measure import seconds_now
 from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.attached import attach, attached
@@ -122,6 +122,8 @@ class Results:
         self._seed = None
         warm_up: float = given(options_of(self._environment), "warm_up") or 0.0
         self._collection = collection = self._live.begin(self._seconds.begin(), warm_up)
+        for worker in participants(self._runner) if isinstance(self._runner, MasterRunner) else (LOCAL,):
+            self._live.change(Collection.add, worker, ())
         self._watch_shape()
         if self._environment.shape_class is not None and self._asked is not None:
             self._live.change(Collection.follow_shape, collection.timeline.begun, *self._asked)
