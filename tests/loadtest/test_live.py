@@ -60,6 +60,16 @@ def test_a_process_that_does_not_read_is_given_up_and_holds_nothing_up() -> None
     assert found["left"] == 0
 
 
+def test_a_process_that_stands_still_or_is_killed_leaves_no_old_figures() -> None:
+    with peers.echoes() as peer:
+        found = run_script("live.stands_still", peer.target)
+    (still, why), (killed, why_not) = found.pop("still"), found.pop("killed")
+    assert (still, killed) == ("running", "running")
+    assert why.startswith("TimeoutError: The process that makes the figures of the running test has not answered for ")
+    assert why_not.startswith("EOFError: The process that makes the figures of the running test has ended: ")
+    assert found == {"before": ["running", ""], "again": ["running"], "after": ["stopped", ""]}
+
+
 def test_a_process_can_be_ended_before_it_has_started() -> None:
     assert run_script("live.at_once") == [0]
 

@@ -231,5 +231,9 @@ def test_after_a_test_and_in_the_next_one(browser: Browser, run: LocustRun) -> N
     assert " 500" not in run.log
 
 
+def test_a_download_that_cannot_be_made_says_why() -> None:
+    assert run_script("page_routes.refused") == [503, "why\n"]
+
+
 def test_without_a_login_each_route_answers_at_once() -> None:
     assert set(run_script("page_routes.statuses").values()) == {200, 404}

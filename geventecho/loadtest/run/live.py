@@ -38,6 +38,10 @@ FRESH: Final = 1.0
 """Seconds that an answer is used for."""
 REST: Final = 2.0
 """The process rests this many times as long as it took for its last answer: it shall use a third of a core at most."""
+LONGEST_REST: Final = 10.0
+"""Seconds. An answer may have taken long because the process was stopped."""
+LONGEST_ANSWER: Final = 10.0
+"""Seconds without an answer until the figures before are no more shown, and until a download fails."""
 PATIENCE: Final = 2.0
 """Seconds that one who asks waits for a new answer; then the one before must do."""
 MOST_WAITING: Final = 1 << 26
@@ -164,14 +168,15 @@ class Live:
         self._encoded: Encoded | None = None
         self._brief: Mapping[str, Any] | None = None
         self._next = 0.0
-        self._is_asking = False
+        self._asked: float | None = None  # when, while there is no answer
+        self._is_late = False
         attach(environment, self)
 
     def begin(self, begun: float, warm_up: float) -> Collection:
         """A test begins. Return its collection, which `change` changes."""
         self._stop()
         self._final = self._encoded = self._brief = None
-        self._next = 0.0
+        self._next, self._asked, self._is_late = 0.0, None, False
         self._process = LiveProcess(begun, warm_up)
         self._collection = Collection(begun, warm_up)
         return self._collection
@@ -211,19 +216,47 @@ class Live:
 
     def file(self, name: str) -> bytes | None:
         """See `live_file`."""
-        found = self._process.download(name, seconds_now(), self._facts()) if self._process is not None else None
+        process, found = self._process, None
+        if process is not None:
+            try:
+                # The greenlet reads an answer that comes later: the next one is behind it in the pipe.
+                found = gevent.spawn(process.download, name, seconds_now(), self._facts()).get(timeout=LONGEST_ANSWER)
+            except gevent.Timeout:
+                raise TimeoutError(
+                    f"The process that makes the figures of the running test has not answered for {LONGEST_ANSWER:g} "
+                    "seconds: try again, or wait for the end of the test."
+                ) from None
         if found is None and self._final is not None:  # the test may have ended meanwhile
             found = download(self._final, name)
+        elif found is None and process is not None:
+            raise EOFError(
+                "The process that makes the figures of the running test has ended: wait for the end of the test."
+            )
         return found
 
     def _refresh(self) -> None:
         """Have an answer of the last second, or the final one."""
         if self._final is not None:
             self._encoded = self._encoded or Encoded.of(self._final)
-        elif self._process is not None and time.monotonic() >= self._next and not self._is_asking:
-            self._is_asking = True
-            gevent.spawn(self._ask, self._process).join(PATIENCE)
+        elif self._process is not None:
+            is_due = time.monotonic() >= self._next or not self._process.is_alive
+            if is_due and self._asked is None and self._collection and self._collection.has_figures(seconds_now()):
+                self._asked = time.monotonic()
+                gevent.spawn(self._ask, self._process, self._asked).join(PATIENCE)
+            if self._asked is not None and time.monotonic() >= self._asked + LONGEST_ANSWER:
+                self._withhold()
         self._tell_of_losses()
+
+    def _withhold(self) -> None:
+        """Show the figures before no more: they are old."""
+        self._encoded = self._brief = None
+        if not self._is_late:
+            self._is_late = True
+            logger.warning(
+                "there are no live figures for now: their process has not answered for %g s; "
+                "the result at the end does not need it",
+                LONGEST_ANSWER,
+            )
 
     def _tell_of_losses(self) -> None:
         """A worker that was lost is in the verdict at once; the next result may take some seconds."""
@@ -232,16 +265,18 @@ class Live:
             if new := [reason for reason in lacking if reason not in self._told]:
                 self._encoded, self._brief, self._told = self._encoded.incomplete(new), None, lacking
 
-    def _ask(self, process: LiveProcess) -> None:
-        asked, told = time.monotonic(), self._lacking()
+    def _ask(self, process: LiveProcess, asked: float) -> None:
+        told = self._lacking()
         try:
             encoded = process.ask(seconds_now(), self._facts())
         finally:
-            self._is_asking = False
+            if process is self._process:
+                self._asked = None
         if process is self._process:  # the test has not ended meanwhile
             self._encoded, self._brief, self._told = encoded, None, told
             now = time.monotonic()
-            self._next = max(asked + FRESH, now + REST * (now - asked))
+            self._next = max(asked + FRESH, now + min(REST * (now - asked), LONGEST_REST))
+            self._is_late = False
 
     def _extra(self) -> dict[str, Any]:
         if self._collection is None:
@@ -253,7 +288,7 @@ class Live:
         elif timeline.ended is not None:
             state = "stopping"
         else:
-            is_lost = self._process is not None and not self._process.is_alive
+            is_lost = self._is_late or (self._process is not None and not self._process.is_alive)
             state = "running" if self._encoded or is_lost else "starting"
         run_time = options_of(self._environment).get("run_time")
         left = run_time - elapsed if isinstance(run_time, int | float) and timeline.ended is None else None
@@ -275,7 +310,7 @@ def live_json(environment: Environment, row: str | None = None) -> bytes:
     It has the keys of `Result`, and `state` ("ready": there was no test yet; "starting", "running", "stopping",
     "stopped"), `elapsed_s`, `left_s` (None without a run time) and `now`: the last point of each column of the run's
     series. While there is no result it has only `schema` and these without `now`: before the first one of a test, and,
-    with the state "running", after the process that makes them has died.
+    with the state "running", while the process that makes them does not answer or when it has died.
 
     Args:
         environment: Locust's, after `install`.
@@ -293,11 +328,15 @@ def live_of(environment: Environment) -> Mapping[str, Any] | None:
 
 
 def live_file(environment: Environment, name: str) -> bytes | None:
-    """A file of the test up to now, or of the last test; None while there is no result.
+    """A file of the test up to now, or of the last test; None where there was no test.
 
     Args:
         environment: Locust's, after `install`.
         name: of `DOWNLOADS`.
+
+    Raises:
+        TimeoutError: the process that makes the files of a running test does not answer.
+        EOFError: it has ended.
     """
     live = attached(environment, Live)
     return live.file(name) if live else None

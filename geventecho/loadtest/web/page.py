@@ -30,7 +30,7 @@ def add_page(web_ui: WebUI, live_json: Callable[[str | None], bytes], live_file:
         web_ui: Locust's.
         live_json: takes the name of a row, or None for all; returns the live result with the series of that row.
         live_file: takes a name of `DOWNLOADS`; returns that file of the test that runs or of the last one, or None
-            while there is no result.
+            where there was no test. It raises TimeoutError or EOFError while there are no figures of the one that runs.
     """
     app = web_ui.app
     assert app is not None  # noqa: S101
@@ -53,7 +53,10 @@ def add_page(web_ui: WebUI, live_json: Callable[[str | None], bytes], live_file:
     def download(name: str) -> Response:
         if name not in results.DOWNLOADS:
             return _text(404, "There is no such file.")
-        content = live_file(name)
+        try:
+            content = live_file(name)
+        except (TimeoutError, EOFError) as error:
+            return _text(503, str(error))
         if content is None:
             return _text(404, "There is no result yet: start a test first.")
         response = Response(content, mimetype=TYPES[name.rpartition(".")[2]])

@@ -17,6 +17,7 @@ from geventecho.loadtest import install, result_of
 from geventecho.loadtest.run import live, live_json, live_of
 from geventecho.results import Account, Collection, Facts, as_json
 from tests.support.harness import EchoUser
+from tests.support.timing import SCALE
 
 FACTS = Facts("", (), "", {}, {}, dict.fromkeys(Account.__dataclass_fields__, 0))
 
@@ -84,3 +85,39 @@ def at_once() -> list[int]:
             gevent.sleep(seconds)
         process.end()
     return [len(children())]
+
+
+def stands_still(target: str) -> dict[str, Any]:
+    """The process stands still in the middle of a test, goes on, and is killed; the states and answers on the way."""
+    live.LONGEST_REST = live.PATIENCE = 0.5  # type: ignore[misc]
+    environment = Environment(user_classes=[EchoUser], host=target, parsed_options=Namespace(tcp_think_time="0.01"))
+    runner = environment.create_local_runner()
+    install(environment)
+    found: dict[str, Any] = {}
+
+    def wait(has_figures: bool) -> str:
+        with gevent.Timeout(30 * SCALE):
+            while ("verdict" in (seen := live_of(environment) or {})) != has_figures:
+                gevent.sleep(0.05)
+        return str(seen["state"])
+
+    def told(name: str) -> str:
+        try:
+            live.live_file(environment, name)
+        except (TimeoutError, EOFError) as error:
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    runner.start(3, spawn_rate=3)
+    found["before"] = [wait(True), told("rows.csv")]
+    (child,) = children()
+    child.send_signal(signal.SIGSTOP)
+    live.LONGEST_ANSWER = 1.0  # type: ignore[misc]
+    found["still"] = [wait(False), told("rows.csv")]
+    child.send_signal(signal.SIGCONT)
+    found["again"] = [wait(True)]
+    child.kill()
+    found["killed"] = [wait(False), told("rows.csv")]
+    runner.stop()
+    found["after"] = [wait(True), told("rows.csv")]
+    return found
