@@ -6,18 +6,20 @@ import csv
 import json
 from pathlib import Path
 
+from geventecho.options import TYPED
 from tests.support import ROOT, peers
 from tests.support.locust_process import LocustRun
 
 UNENCODABLE = ROOT / "tests" / "loadtest" / "locustfiles" / "unencodable.py"
 
 
-def test_names_without_utf_8_are_escaped_and_secrets_left_out(tmp_path: Path) -> None:
+def test_names_without_utf_8_are_escaped_secrets_left_out_and_a_command_nobody_typed_ignored(tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     with peers.echoes() as peer, LocustRun(
         tmp_path, "--headless", "-u", "2", "-t", "3", "--processes", "2", "--tcp-think-time", "0.05",
         "--host", peer.target, "--csv", str(tmp_path / "run"), "--tcp-json", str(result),
         "--password", "hunter2", "--password=hunter3", locustfile=UNENCODABLE,
+        extra={TYPED: "load 'not closed"},
     ) as run:  # fmt: skip
         assert run.wait() == 1, run.log
     found = json.loads(result.read_text())
