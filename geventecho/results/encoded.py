@@ -13,8 +13,8 @@ from geventecho.results.verdict import INCOMPLETE
 
 __all__ = ["Encoded"]
 
-LONG: Final = ("warm_up", "stages")
-"""The keys that may have many rows."""
+LONG: Final = ("rows", "warm_up", "stages")
+"""The keys that have rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,14 @@ class Encoded:
 
     Attributes:
         brief: all keys but those of the other parts; and `now`, the last point of each column of the run's series.
-        long: the warm-up and the stages.
+        short_rows: the rows without their distributions, which are most of a result, as `{"rows": …}`.
+        long: rows, warm-up and stages.
         series: the series without their rows.
         rows: of the series, by "TYPE name".
     """
 
     brief: bytes
+    short_rows: bytes
     long: bytes
     series: bytes
     rows: Mapping[str, bytes]
@@ -41,7 +43,8 @@ class Encoded:
         rows = {f"{row['type']} {row['name']}": _json(row) for row in series.pop("rows")}
         plain["now"] = {name: column[-1] if column else None for name, column in series["run"].items()}
         long = {key: plain.pop(key) for key in LONG}
-        return cls(_json(plain), _json(long), _json(series), rows)
+        short_rows = [{key: row[key] for key in row if key != "distributions"} for row in long["rows"]]
+        return cls(_json(plain), _json({"rows": short_rows}), _json(long), _json(series), rows)
 
     def incomplete(self, reasons: Sequence[str]) -> Self:
         """Return it with further reasons why the run is incomplete."""
@@ -60,9 +63,13 @@ class Encoded:
         series = b'%b, "rows": [%b]}' % (self.series[:-1], b", ".join(rows))
         return b'{%b, %b, %b, "series": %b}' % (_json(extra)[1:-1], self.brief[1:-1], self.long[1:-1], series)
 
+    def short(self) -> dict[str, Any]:
+        """Return what a table shows, parsed: all keys but warm-up and stages, no distributions, and no row's series."""
+        return {**json.loads(self.brief), **json.loads(self.short_rows), "series": json.loads(self.series)}
+
     def write(self, sink: BinaryIO) -> None:
         """Write it to a pipe: the lengths of the parts in a line of JSON, then the parts."""
-        parts = [self.brief, self.long, self.series, *self.rows.values()]
+        parts = [self.brief, self.short_rows, self.long, self.series, *self.rows.values()]
         sink.write(_json([list(self.rows), list(map(len, parts))]) + b"\n")
         sink.writelines(parts)
         sink.flush()
@@ -85,8 +92,8 @@ class Encoded:
         for length in lengths:
             parts.append(data[at : at + length])
             at += length
-        brief, long, series, *rows = parts
-        return cls(brief, long, series, dict(zip(names, rows, strict=True)))
+        brief, short_rows, long, series, *rows = parts
+        return cls(brief, short_rows, long, series, dict(zip(names, rows, strict=True)))
 
 
 def _json(value: Any) -> bytes:

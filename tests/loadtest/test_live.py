@@ -47,6 +47,7 @@ def test_two_tests_one_after_the_other_leave_nothing() -> None:
     assert {row["name"] for row in running["series"]["rows"]} == {"connect", "echo"}
     assert [row["name"] for row in found["one"]] == ["echo"]
     assert running.keys() - brief.keys() == {"warm_up", "stages"}
+    assert running["rows"][0].keys() - brief["rows"][0].keys() == {"distributions"}
     assert found["same"], "after the test it is the final result"
     assert found["nice"] == [10]
     assert found["left"] == [0, 0], "no process and no descriptor"

@@ -210,8 +210,7 @@ class Live:
         if self._collection is None:
             return None
         if self._encoded and self._brief is None:
-            series = json.loads(self._encoded.series)
-            self._brief = {**json.loads(self._encoded.brief), "series": series}
+            self._brief = self._encoded.short()
         return {"schema": SCHEMA, **self._extra(), **(self._brief or {})}
 
     def file(self, name: str) -> bytes | None:
@@ -322,7 +321,7 @@ def live_json(environment: Environment, row: str | None = None) -> bytes:
 
 
 def live_of(environment: Environment) -> Mapping[str, Any] | None:
-    """The same without warm-up, stages and rows of the series, parsed; None while there was no test."""
+    """The same without warm-up, stages, distributions and rows of the series, parsed; None while there was no test."""
     live = attached(environment, Live)
     return live.brief() if live else None
 

@@ -45,7 +45,7 @@ def two_tests(target: str) -> dict[str, Any]:
             seen = json.loads(live_json(environment))
             if seen["state"] not in found["states"][-1:]:
                 found["states"].append(seen["state"])
-            if seen["state"] == "running" and seen["series"]["at_s"]:
+            if seen["state"] == "running" and seen["series"]["run"]["open"][-1:] == [3]:  # a point may begin without it
                 break
             gevent.sleep(0.05)
         found["seen"], found["brief"] = seen, live_of(environment)
