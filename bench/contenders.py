@@ -43,6 +43,7 @@ class Contender:
         needs: a program or file without which it is left out.
         toolchain: what makes that file.
         module: a Python module without which it is left out.
+        tls: the command of the same through TLS, with a certificate of tls-programs in the Makefile; empty: none.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Contender:
     needs: str | None = None
     toolchain: str | None = None
     module: str | None = None
+    tls: tuple[str, ...] = ()
 
     def lacks(self) -> str | None:
         """Why it cannot run here, or None when it can."""
@@ -75,19 +77,29 @@ def _program(name: str) -> tuple[str, ...]:
     return (str(BENCH / "build" / name), "0")
 
 
-OURS: Final = Contender("geventecho", (sys.executable, "-m", "geventecho", "serve", "--port", "0"), module="gevent")
+SERVE: Final = (sys.executable, "-m", "geventecho", "serve", "--port", "0")
+PAIR: Final = (str(BENCH / "build" / "certificate.pem"), str(BENCH / "build" / "key.pem"))
+OURS: Final = Contender("geventecho", SERVE, module="gevent", tls=(*SERVE, "--tls-cert", PAIR[0], "--tls-key", PAIR[1]))
+TLS: Final = ("--tls", *PAIR)
+NODE: Final = ("node", str(BENCH / "servers" / "node_pipe.js"), "0")
+NODE_TLS: Final = ("node", str(BENCH / "servers" / "node_tls.js"), "0", *PAIR)
 
 CONTENDERS: Final = (
     OURS,
     Contender("greenlet loop", _script("greenlet_loop.py"), module="gevent"),
     Contender("TcpServer recv/sendall", _script("tcp_server_handler.py"), module="gevent"),
-    Contender("gevent recv/sendall", _script("gevent_plain.py"), module="gevent"),
+    Contender("gevent recv/sendall", _script("gevent_plain.py"), module="gevent", tls=_script("gevent_plain.py", *TLS)),
     Contender("asyncio streams", _script("asyncio_streams.py")),
-    Contender("asyncio Protocol", _script("asyncio_protocol.py")),
+    Contender("asyncio Protocol", _script("asyncio_protocol.py"), tls=_script("asyncio_protocol.py", *TLS)),
     Contender("uvloop streams", _script("asyncio_streams.py", "uvloop"), module="uvloop"),
-    Contender("uvloop Protocol", _script("asyncio_protocol.py", "uvloop"), module="uvloop"),
+    Contender(
+        "uvloop Protocol",
+        _script("asyncio_protocol.py", "uvloop"),
+        module="uvloop",
+        tls=_script("asyncio_protocol.py", "uvloop", *TLS),
+    ),
     Contender("trio", _script("trio_streams.py"), module="trio"),
-    Contender("Node pipe", ("node", str(BENCH / "servers" / "node_pipe.js"), "0"), needs="node", toolchain="Node"),
+    Contender("Node pipe", NODE, needs="node", toolchain="Node", tls=NODE_TLS),
     Contender("Go io.Copy", _program("go_echo"), needs=str(BENCH / "build" / "go_echo"), toolchain="Go"),
     Contender("C epoll", _program("c_epoll"), needs=str(BENCH / "build" / "c_epoll"), toolchain="a C compiler"),
 )

@@ -18,16 +18,20 @@ if TYPE_CHECKING:
 __all__ = ["Result", "drive", "hold", "listen_overflows"]
 
 DRIVER: Final = BENCH / "build" / "driver"
+TLS_DRIVER: Final = BENCH / "build" / "driver_tls"
 Result = dict[str, Any]  # the driver's JSON object; driver/report.c lists its fields
 STOP_TIMEOUT: Final = 30.0  # seconds
 LONGEST_RUN: Final = 120.0  # seconds
 
 
-def drive(server: Server, arguments: tuple[str, ...], *, cpu: int) -> Result:
+def drive(server: Server, arguments: tuple[str, ...], *, cpu: int, tls: bool = False) -> Result:
     """One run. A result with failures is returned like any other; a driver that was misused raises BenchError."""
+    program = TLS_DRIVER if tls else DRIVER
+    if not program.exists():
+        raise BenchError(f"{program} is not there: `make -C bench tls` builds it")
     try:
         done = subprocess.run(
-            _command(server, arguments, cpu), capture_output=True, text=True, check=False, timeout=LONGEST_RUN
+            _command(program, server, arguments, cpu), capture_output=True, text=True, check=False, timeout=LONGEST_RUN
         )
     except subprocess.TimeoutExpired as error:
         raise BenchError(f"the driver did not end within {LONGEST_RUN:g} s") from error
@@ -39,7 +43,7 @@ def hold(server: Server, connections: int, *, cpu: int) -> Iterator[int]:
     """Idle connections, each of which has echoed once, for as long as the block lasts. Yields how many there are."""
     arguments = ("--mode", "idle", "--size", "64", "--connections", str(connections))
     with subprocess.Popen(
-        _command(server, arguments, cpu), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        _command(DRIVER, server, arguments, cpu), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -56,9 +60,9 @@ def hold(server: Server, connections: int, *, cpu: int) -> Iterator[int]:
             process.kill()  # does nothing to a process that has ended
 
 
-def _command(server: Server, arguments: tuple[str, ...], cpu: int) -> list[str]:
+def _command(program: Path, server: Server, arguments: tuple[str, ...], cpu: int) -> list[str]:
     where = ("--port", str(server.port), "--server-pid", str(server.pid), "--cpu", str(cpu))
-    return [*BOUND, str(DRIVER), *where, *arguments]
+    return [*BOUND, str(program), *where, *arguments]
 
 
 def _read(status: int, output: str, errors: str) -> Result:

@@ -1,6 +1,6 @@
 """`python -m bench.publish RESULTS`: puts the tables and plots of one comparison into the documentation.
 
-The part of the page between the two marks is replaced; the plots, if there are any, go to images/bench beside the page.
+The part of the page between its two marks is replaced; the plots, if there are any, go to a folder beside the page.
 """
 
 from __future__ import annotations
@@ -9,25 +9,59 @@ import argparse
 import re
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bench.contenders import BENCH, BenchError
 
-__all__ = ["ACCURACY_RESULTS", "TABLES", "latest", "publish"]
+__all__ = ["ACCURACY_RESULTS", "END", "MAIN", "RESULTS", "SECURE", "TABLES", "TLS_RESULTS", "Part", "latest", "publish"]
 
 TABLES: Final = "tables.md"
 PAGE: Final = BENCH.parent / "docs" / "performance.md"
 ACCURACY_PAGE: Final = BENCH.parent / "docs" / "accuracy.md"
 RESULTS: Final = BENCH / "results"
 ACCURACY_RESULTS: Final = RESULTS / "accuracy"
-BEGIN: Final = "<!-- made by `make -C bench publish`, from here -->"
+TLS_RESULTS: Final = RESULTS / "tls"
 END: Final = "<!-- to here -->"
-IMAGES: Final = Path("images") / "bench"  # beside the page
 
 
-def publish(results: Path, page: Path) -> None:
-    """Replace what the page has between its marks, and all plots in its folder for them if these have any.
+@dataclass(frozen=True)
+class Part:
+    """A part of a page that is replaced.
+
+    Attributes:
+        target: of the Makefile, which the mark at the beginning names.
+        images: the folder of its plots, beside the page.
+    """
+
+    target: str = "publish"
+    images: str = "images/bench"
+
+    @property
+    def begin(self) -> str:
+        return f"<!-- made by `make -C bench {self.target}`, from here -->"
+
+    def of(self, page: Path) -> tuple[str, str, str]:
+        """The page's text before the part with its mark, the part, and the text after it.
+
+        Raises:
+            BenchError: the page has not both marks.
+            OSError: it cannot be read.
+        """
+        before, begin, rest = page.read_text().partition(self.begin)
+        part, end, after = rest.partition(END)
+        if not (begin and end):
+            raise BenchError(f"{page} lacks a line {self.begin!r} and below it a line {END!r}")
+        return before + begin, part, end + after
+
+
+MAIN: Final = Part()
+SECURE: Final = Part("publish-tls", "images/bench-tls")
+
+
+def publish(results: Path, page: Path, part: Part = MAIN) -> None:
+    """Replace what the page has between the marks of the part, and all plots in its folder if the tables have any.
 
     Raises:
         BenchError: there are no such results, one of their plots is gone, or the page has not both marks.
@@ -36,35 +70,32 @@ def publish(results: Path, page: Path) -> None:
     tables = results / TABLES
     if not tables.is_file():
         raise BenchError(f"{results} has no {TABLES}: it is not the output of a comparison")
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise BenchError(f"{page} lacks a line {BEGIN!r} and below it a line {END!r}")
+    before, _, after = part.of(page)
     text = tables.read_text()
     plots = _plots(text)
     if gone := [name for name in plots if not (results / name).is_file()]:
         raise BenchError(f"{results} lacks {', '.join(gone)}, which its tables show")
     if plots:
-        images = page.parent / IMAGES
+        images = page.parent / part.images
         shutil.rmtree(images, ignore_errors=True)
         images.mkdir(parents=True)
         for name in plots:
             shutil.copy(results / name, images / name)
-    page.write_text(f"{before}{BEGIN}\n\n{_fitted(text)}\n{END}{after}")
+    page.write_text(f"{before}\n\n{_fitted(text, part.images)}\n{after}")
 
 
-def latest(page: Path, results: Path) -> Path:
-    """The last comparison that has all the plots that a page shows: not one of parts of them.
+def latest(page: Path, results: Path, part: Part = MAIN) -> Path:
+    """The last comparison that has all the plots that a part of a page shows: not one of some scenarios.
 
     Args:
         page: shows those of an earlier one.
         results: the folder of all comparisons.
 
     Raises:
-        BenchError: there is none.
+        BenchError: there is none, or the page has not both marks.
         OSError: the page cannot be read.
     """
-    shown = set(_plots(page.read_text()))
+    shown = set(_plots(part.of(page)[1]))
     for tables in sorted(results.glob(f"*/{TABLES}"), reverse=True):
         if shown <= set(_plots(tables.read_text())):
             return tables.parent
@@ -76,23 +107,27 @@ def _plots(text: str) -> list[str]:
     return re.findall(r"\]\((?:[\w-]+/)*([\w-]+\.svg)\)", text)
 
 
-def _fitted(text: str) -> str:
+def _fitted(text: str, images: str) -> str:
     """Without the title, headings one level lower, pictures where they are now."""
     lower = re.sub(r"^(#+ )", r"#\1", text.partition("\n")[2].strip(), flags=re.MULTILINE)
-    return re.sub(r"\]\(([\w-]+\.svg)\)", rf"]({IMAGES}/\1)", lower)
+    return re.sub(r"\]\(([\w-]+\.svg)\)", rf"]({images}/\1)", lower)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.publish", description=__doc__)
     default = "the latest with all that the page shows"
     parser.add_argument("results", type=Path, nargs="?", help=f"a folder of bench/results ({default})")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--tls", action="store_true", help="a comparison through TLS")
+    kind.add_argument("--accuracy", action="store_true", help="a comparison of accuracy, into docs/accuracy.md")
     parser.add_argument("--page", type=Path, help="Markdown with the two marks (docs/performance.md)")
-    parser.add_argument("--accuracy", action="store_true", help="a comparison of accuracy, into docs/accuracy.md")
     options = parser.parse_args()
     page = options.page or (ACCURACY_PAGE if options.accuracy else PAGE)
+    part = SECURE if options.tls else MAIN
+    folder = ACCURACY_RESULTS if options.accuracy else TLS_RESULTS if options.tls else RESULTS
     try:
-        results = options.results or latest(page, ACCURACY_RESULTS if options.accuracy else RESULTS)
-        publish(results, page)
+        results = options.results or latest(page, folder, part)
+        publish(results, page, part)
     except (BenchError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1

@@ -92,7 +92,8 @@ class Bench:
         return best
 
     def _run(self, scenario: Scenario, contender: Contender, more: tuple[str, ...]) -> Result:
-        with running(contender.command, cpu=self.server_cpu, log=self.log) as server:
+        command = contender.tls if scenario.tls else contender.command
+        with running(command, cpu=self.server_cpu, log=self.log) as server:
             watch = Watch(server, self.server_cpu, self.driver_cpu)
             if scenario.kind == "idle":
                 before = server.resident_kib()
@@ -101,11 +102,13 @@ class Bench:
                 return {"connections": connections, "resident_kib": [before, after], **watch.taken()}
             window = ("--duration", str(self.duration * scenario.stretch), "--warmup", str(self.warmup))
             overflows = listen_overflows()
-            result = drive(server, (*scenario.arguments, *window, *more), cpu=self.driver_cpu)
+            result = drive(server, (*scenario.arguments, *window, *more), cpu=self.driver_cpu, tls=scenario.tls)
             result["listen_overflows"] = listen_overflows() - overflows
             result |= watch.taken()
         if "server" not in result:
             raise BenchError("the server ended during the run")
+        if "--resume" in scenario.arguments and not result["totals"]["resumed"]:
+            raise BenchError("no session was resumed")
         if result["first_failure"] and (scenario.kind != "burst" or result["failures"]["corrupt"]):
             raise BenchError(f"{result['first_failure']} {result['failures']}")
         return result
@@ -152,6 +155,7 @@ def chosen(scenario: Scenario, only: list[str]) -> tuple[Contender, ...]:
         contender
         for contender in CONTENDERS
         if contender is not OURS and (not names or contender.name in names) and contender.lacks() is None
+        if contender.tls or not scenario.tls
     )
 
 

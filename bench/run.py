@@ -1,4 +1,4 @@
-"""`python -m bench.run quick|full`: runs the comparison; writes tables (Markdown), plots (SVG), raw figures (JSON)."""
+"""`python -m bench.run quick|full|tls`: runs the comparison; writes tables (Markdown), plots (SVG), figures (JSON)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from bench import anatomy, bottleneck, scenarios
 from bench.bottleneck import DRIVER
-from bench.contenders import BENCH, CONTENDERS, OURS, BenchError, missing
+from bench.contenders import CONTENDERS, OURS, BenchError, missing
 from bench.load.compare import LOCKSTEP, LoadBench, tasks
 from bench.machine import cores, describe, share_a_core
 from bench.network import PACED, congestion_control, separate
+from bench.publish import RESULTS, TLS_RESULTS
 from bench.quiet import NOISE, REPEATS
 from bench.report import HAS_MATPLOTLIB, Report
 from bench.rounds import Bench, chosen
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 DESCRIPTORS: Final = 65_536
 LOAD: Final = "load"  # the load generators, which do not use the driver
 PROFILE: Final = "profile"
-ROUNDS: Final = {"quick": 1, "full": 2}  # of the driver's own check
-MOST_REPEATS: Final = {"quick": 12, "full": 60}
+SETS: Final = {"quick": scenarios.QUICK, "full": scenarios.FULL, "tls": scenarios.TLS}
+ROUNDS: Final = {"quick": 1, "full": 2, "tls": 1}  # of the driver's own check
+MOST_REPEATS: Final = {"quick": 12, "full": 60, "tls": 40}
 LONGEST: Final = 30.0  # seconds of a window, or before it: the longest run ends well before the driver's time limit
 
 
@@ -62,9 +64,9 @@ def _core(text: str) -> int:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    names = [scenario.name for scenario in scenarios.FULL]
+    names = [scenario.name for scenario in (*scenarios.FULL, *scenarios.TLS)]
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
-    parser.add_argument("set", choices=("quick", "full"), help="a choice (about eleven minutes), or everything")
+    parser.add_argument("set", choices=SETS, help="a choice (about eleven minutes), everything without TLS, or TLS")
     parser.add_argument(
         "--scenario",
         action="append",
@@ -87,15 +89,16 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--repeats",
         type=_number(int, 0, 10_000),
-        help="how many runs that were not quiet may be made again (12 quick, 60 full)",
+        help="how many runs that were not quiet may be made again (12 quick, 60 full, 40 tls)",
     )
     parser.add_argument(
         "--output",
         type=Path,
-        default=BENCH / "results" / time.strftime("%Y%m%d-%H%M%S"),
-        help="a folder for tables, plots and raw figures (bench/results/DATE-TIME)",
+        help="a folder for tables, plots and raw figures (bench/results/DATE-TIME, bench/results/tls/DATE-TIME)",
     )
     options = parser.parse_args(argv)
+    if options.output is None:
+        options.output = (TLS_RESULTS if options.set == "tls" else RESULTS) / time.strftime("%Y%m%d-%H%M%S")
     if options.server_cpu is not None and options.server_cpu == options.driver_cpu:
         parser.error("--server-cpu and --driver-cpu: server and driver must have different cores")
     try:
@@ -131,10 +134,13 @@ class Plan:
 
     def steps(self) -> list[Step]:
         """In the order they are run."""
-        every = scenarios.QUICK if self._options.set == "quick" else scenarios.FULL
-        known = {scenario.name: scenario for scenario in (*scenarios.FULL, *every)}  # a quick one before its full one
+        every = SETS[self._options.set]
+        # A quick one before its full one.
+        known = {scenario.name: scenario for scenario in (*scenarios.FULL, *scenarios.TLS, *every)}
         own = {DRIVER: self._driver, LOAD: self._load, LOCKSTEP.kind: self._lockstep, PROFILE: self._profile}
-        every_name = [DRIVER, *(scenario.name for scenario in every), PROFILE, LOAD, LOCKSTEP.kind]
+        every_name = [scenario.name for scenario in every]
+        if self._options.set != "tls":
+            every_name = [DRIVER, *every_name, PROFILE, LOAD, LOCKSTEP.kind]
         names = self._options.scenario or every_name
         return [step for name in names for step in (own[name]() if name in own else [self._scenario(known[name])])]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-__all__ = ["FULL", "IDLE_CONNECTIONS", "QUICK", "Scenario"]
+__all__ = ["FULL", "IDLE_CONNECTIONS", "QUICK", "TLS", "Scenario"]
 
 Kind = Literal["echo", "churn", "flood", "burst", "idle"]
 
@@ -26,6 +26,7 @@ class Scenario:
         most_rounds: as many are enough, whatever is asked for.
         stretch: times the usual window.
         overhead: seconds of a run besides its window and warm-up, to tell how long all will take.
+        tls: whether all is through TLS.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Scenario:
     most_rounds: int = 100
     stretch: float = 1.0
     overhead: float = 0.3
+    tls: bool = False
 
 
 MAIN_PEERS: Final = ("gevent recv/sendall", "uvloop Protocol", "Node pipe", "C epoll")
@@ -116,4 +118,28 @@ QUICK: Final = (
     replace(FLOOD, peers=("gevent recv/sendall", "uvloop Protocol"), rounds=1),
     replace(BURST, peers=FASTEST, rounds=1),
     replace(IDLE, peers=("gevent recv/sendall", "uvloop Protocol")),
+)
+
+
+def _secure(scenario: Scenario) -> Scenario:
+    return replace(scenario, name=f"tls-{scenario.name}", title=f"{scenario.title}, TLS 1.3", rounds=5, tls=True)
+
+
+HANDSHAKES: Final = Scenario(
+    "tls-handshakes",
+    "Connect, TLS 1.3 handshake, echo 1 B, close; 50 at a time",
+    "churn",
+    ("--mode", "churn", "--size", "1", "--connections", "50"),
+    rounds=5,
+    tls=True,
+)
+TLS: Final = (
+    *(_secure(_echo(size, 100)) for size in (1024, 16384)),
+    HANDSHAKES,
+    replace(
+        HANDSHAKES,
+        name="tls-resumed",
+        title="The same with resumed sessions",
+        arguments=(*HANDSHAKES.arguments, "--resume"),
+    ),
 )

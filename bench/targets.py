@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["TARGETS", "Target", "targets_table"]
 
 PLAIN, NODE, UVLOOP, C = "gevent recv/sendall", "Node pipe", "uvloop Protocol", "C epoll"
+ASYNCIO = "asyncio Protocol"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,13 @@ def _throughput(scenario: str, words: str) -> tuple[Target, ...]:
     return tuple(Target(f"{words}, against {peer}", scenario, "rate", peer, least=least) for peer, least in wanted)
 
 
+def _secure(scenario: str, words: str) -> tuple[Target, ...]:
+    return tuple(
+        Target(f"TLS {words}, against {peer}", scenario, "rate", peer, least=least)
+        for peer, least in ((ASYNCIO, 1.5), (NODE, 1))
+    )
+
+
 TARGETS: Final = (
     *_throughput("echo-1024-100", "echo, 1 KiB, 100 connections"),
     *_throughput("echo-1024-1000", "echo, 1 KiB, 1,000 connections"),
@@ -74,6 +82,10 @@ TARGETS: Final = (
     Target("burst: listen drops", "burst", "overflows", most=0),
     Target("burst: connect p99, ms", "burst", "connect", most=1000),
     Target("burst: neighbours' p99, ms", "burst", "neighbours", most=50),
+    *_secure("tls-echo-1024-100", "echo, 1 KiB, 100 connections"),
+    *_secure("tls-echo-16384-100", "echo, 16 KiB, 100 connections"),
+    *_secure("tls-handshakes", "handshakes"),
+    *_secure("tls-resumed", "handshakes, resumed"),
 )
 
 

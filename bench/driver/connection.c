@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 enum { PIECES = 64, SEND_AT_MOST = 256 * 1024 };
@@ -20,6 +19,7 @@ void connection_close(struct run *run, struct connection *connection)
         run->unproven--;
     run->counts.bytes_lost += connection->sent - connection->received;
     connection->phase = PHASE_CLOSED;
+    channel_close(connection);
     close(connection->fd);
 }
 
@@ -96,6 +96,10 @@ static void finish_connect(struct run *run, struct connection *connection)
     }
     if (connection->in_burst || !run->options.burst)
         histogram_record(&run->connect, now_ns() - connection->opened_ns);
+    if (!channel_open(connection)) {
+        connection_fail(run, connection, FAILED_CONNECT, "OpenSSL has no memory");
+        return;
+    }
     connection->phase = PHASE_PROVING;
     connection_pump(run, connection);
 }
@@ -123,9 +127,8 @@ void connection_pump(struct run *run, struct connection *connection)
     uint64_t end = connection->due * run->stream.size;
     while (connection->sent < end && !connection->blocked) {
         size_t offered;
-        struct msghdr message = {.msg_iov = vectors};
-        message.msg_iovlen = gather(run, connection, end, vectors, headers, &offered);
-        ssize_t taken = sendmsg(connection->fd, &message, MSG_NOSIGNAL);
+        size_t count = gather(run, connection, end, vectors, headers, &offered);
+        ssize_t taken = channel_send(connection, vectors, count);
         if (taken < 0 && errno == EINTR)
             continue;
         if (taken < 0 && errno != EAGAIN) {
@@ -169,6 +172,7 @@ static void proven(struct run *run, struct connection *connection, uint64_t now)
     connection->phase = PHASE_RUNNING;
     run->unproven--;
     run->counts.proven++;
+    run->counts.resumed += channel_resumed(connection);
     run->progress_ns = now;
     if (connection->in_burst || !run->options.burst)
         histogram_record(&run->first_echo, now - connection->opened_ns);
@@ -237,7 +241,7 @@ static bool receive(struct run *run, struct connection *connection, bool ending)
 {
     uint32_t serial = connection->serial;
     for (;;) {
-        ssize_t count = recv(connection->fd, run->scratch, SCRATCH, 0);
+        ssize_t count = channel_receive(connection, run->scratch, SCRATCH);
         if (count < 0 && errno == EINTR)
             continue;
         if (count < 0 && errno == EAGAIN)

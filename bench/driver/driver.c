@@ -122,6 +122,7 @@ int main(int argc, char **argv)
     need_files(options.connections + options.flooders + options.burst);
     prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0); /* ns; the default of 50 µs would be late for the plan */
     struct run *run = prepare(&options);
+    channel_prepare(&options);
     watch_input(run);
     while (run->stage != STAGE_DONE) {
         uint64_t now = now_ns();

@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <getopt.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +28,7 @@ static const char usage[] =
     "  --timeout S       seconds without progress before a connection counts as failed (10)\n"
     "  --handicap US     microseconds of work of no use per message: what if the driver were slower? (0)\n"
     "  --sources N       local addresses 127.0.0.1 ... to connect from, 1 to 200 (as many as the ports need)\n"
+    "  --resume          offer the latest TLS session; only the driver that speaks TLS (driver_tls) can\n"
     "  --cpu N           run on this CPU only\n"
     "  --server-pid PID  measure this process's CPU over the same window\n"
     "Exit status: 0 every byte came back; 1 something failed, see \"failures\"; 2 wrong use.\n";
@@ -95,6 +95,7 @@ static void set(struct options *options, int option, const char *text)
     case 'o': options->timeout = number("timeout", text, 0.001, 1e6); break;
     case 'n': options->handicap_ns = (uint64_t)(number("handicap", text, 0, 1e6) * 1e3); break;
     case 'a': options->sources = (unsigned)number("sources", text, 1, 200); break;
+    case 'e': options->resume = true; break;
     case 'u': options->cpu = (int)number("cpu", text, 0, 1023); break;
     case 'i': options->server_pid = (pid_t)number("server-pid", text, 1, 1e9); break;
     case 'H': fputs(usage, stdout); exit(0);
@@ -127,7 +128,7 @@ struct options options_parse(int argc, char **argv)
         {"size", 1, 0, 's'},     {"depth", 1, 0, 'd'},    {"rate", 1, 0, 'r'},    {"flooders", 1, 0, 'f'},
         {"burst", 1, 0, 'b'},    {"duration", 1, 0, 't'}, {"warmup", 1, 0, 'w'},  {"timeout", 1, 0, 'o'},
         {"sources", 1, 0, 'a'},  {"cpu", 1, 0, 'u'},      {"server-pid", 1, 0, 'i'}, {"help", 0, 0, 'H'},
-        {"handicap", 1, 0, 'n'}, {0, 0, 0, 0},
+        {"handicap", 1, 0, 'n'}, {"resume", 0, 0, 'e'},   {0, 0, 0, 0},
     };
     struct options options = {
         .mode = "closed", .role = ROLE_CLOSED, .connections = 100, .burst = 10000, .size = 1024, .depth = 16,

@@ -2,6 +2,7 @@
 #define OPTIONS_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -30,6 +31,7 @@ struct options {
     int cpu;                          /* -1: any */
     pid_t server_pid;                 /* 0: none to measure */
     uint64_t handicap_ns;             /* of useless work per message */
+    bool resume;                      /* offer the latest TLS session */
 };
 
 /* Exits with status 2 and a line on stderr when the options are wrong. */

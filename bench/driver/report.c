@@ -45,8 +45,8 @@ static void print_failures(const struct run *run)
 static void print_totals(const struct counts *counts)
 {
     printf("  \"totals\": {\"opened\": %lu, \"proven\": %lu, \"bytes_sent\": %lu, \"bytes_compared\": %lu, "
-           "\"bytes_lost\": %lu},\n",
-           counts->opened, counts->proven, counts->bytes_sent, counts->bytes_received, counts->bytes_lost);
+           "\"bytes_lost\": %lu, \"resumed\": %lu},\n",
+           counts->opened, counts->proven, counts->bytes_sent, counts->bytes_received, counts->bytes_lost, counts->resumed);
 }
 
 void report_print(const struct run *run)

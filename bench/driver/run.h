@@ -4,6 +4,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
 
 #include "clocks.h"
 #include "histogram.h"
@@ -32,6 +34,7 @@ struct connection {
     uint64_t echoed;         /* messages back in full */
     uint64_t opened_ns;
     uint64_t *started_ns; /* when each of the last `depth` messages was sent; NULL unless closed */
+    void *tls;            /* OpenSSL's connection; NULL before the connect() is done, and without TLS */
 };
 
 enum failure { FAILED_CONNECT, FAILED_RESET, FAILED_EOF, FAILED_UNANSWERED, FAILED_CORRUPT, FAILURES };
@@ -40,6 +43,7 @@ enum failure { FAILED_CONNECT, FAILED_RESET, FAILED_EOF, FAILED_UNANSWERED, FAIL
 struct counts {
     uint64_t opened, proven, messages, bytes_sent, bytes_received, flood_bytes;
     uint64_t bytes_lost; /* sent on connections that failed, and not come back */
+    uint64_t resumed;    /* TLS sessions of connections that have proven themselves */
 };
 
 struct mark {
@@ -84,6 +88,16 @@ void connection_pump(struct run *run, struct connection *connection);
 void connection_start(struct run *run, struct connection *connection, uint64_t now);
 void connection_fail(struct run *run, struct connection *connection, enum failure failure, const char *why);
 void connection_close(struct run *run, struct connection *connection);
+
+/* channel_plain.c or channel_tls.c: one driver is linked with the first, another with the second. Sending and receiving
+ * are as sendmsg() and recv() with errno: EAGAIN, also while a handshake waits for the peer; EPROTO, a TLS error. What is
+ * received is short only when the kernel has no more. */
+void channel_prepare(const struct options *options);
+bool channel_open(struct connection *connection);
+ssize_t channel_send(struct connection *connection, struct iovec *vectors, size_t count);
+ssize_t channel_receive(struct connection *connection, void *bytes, size_t size);
+bool channel_resumed(const struct connection *connection);
+void channel_close(struct connection *connection);
 
 /* plan.c */
 uint64_t plan_instant(const struct run *run, const struct connection *connection, uint64_t message);

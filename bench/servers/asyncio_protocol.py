@@ -1,6 +1,7 @@
-"""Echo server on asyncio's callback interface: `asyncio_protocol.py PORT [uvloop]`."""
+"""Echo server on asyncio's callback interface: `asyncio_protocol.py PORT [uvloop] [--tls CERTIFICATE KEY]`."""
 
 import asyncio
+import ssl
 import sys
 
 
@@ -19,8 +20,17 @@ class Echo(asyncio.Protocol):
         self.transport.resume_reading()
 
 
+def tls() -> ssl.SSLContext | None:
+    if "--tls" not in sys.argv:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*sys.argv[-2:])
+    return context
+
+
 async def main() -> None:
-    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", int(sys.argv[1]), backlog=65535)
+    loop, port = asyncio.get_running_loop(), int(sys.argv[1])
+    server = await loop.create_server(Echo, "127.0.0.1", port, backlog=65535, ssl=tls())
     print(f"listening on 127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 

@@ -13,11 +13,12 @@ import pytest
 
 from bench.contenders import BenchError
 from bench.figures import Measured, summarise
-from bench.publish import BEGIN, END, latest, publish
+from bench.publish import END, MAIN, SECURE, Part, latest, publish
 from bench.tables import growth_table
 from tests.support import ROOT
 from tests.support.timing import PATIENCE
 
+BEGIN = MAIN.begin
 BENCH_PYTHON = ROOT / "bench" / "build" / "venv" / "bin" / "python"
 
 
@@ -75,10 +76,22 @@ def test_the_latest_comparison_is_the_last_that_has_all_that_the_page_shows(tmp_
         latest(page, tmp_path)
 
 
-def test_documentation_has_the_marks() -> None:
-    text = (ROOT / "docs" / "performance.md").read_text()
-    assert text.index(BEGIN) < text.index(END)
-    for image in re.findall(r"\]\((images/[^)]+)\)", text):
+def test_each_part_of_a_page_is_replaced_alone(tmp_path: Path) -> None:
+    page, shown = tmp_path / "page.md", tmp_path / "images" / "bench" / "echo.svg"
+    page.write_text(f"{BEGIN}\nplain\n{END}\n{SECURE.begin}\nold\n{END}\n")
+    shown.parent.mkdir(parents=True)
+    shown.write_text("<svg/>")
+    (tmp_path / "tables.md").write_text("# Results\n\n![Echo](tls.svg)\n")
+    (tmp_path / "tls.svg").write_text("<svg/>")
+    publish(tmp_path, page, SECURE)
+    text = page.read_text()
+    assert text == f"{BEGIN}\nplain\n{END}\n{SECURE.begin}\n\n![Echo](images/bench-tls/tls.svg)\n{END}\n"
+    assert shown.is_file()
+
+
+@pytest.mark.parametrize("part", [MAIN, SECURE])
+def test_documentation_has_the_marks(part: Part) -> None:
+    for image in re.findall(r"\]\((images/[^)]+)\)", part.of(ROOT / "docs" / "performance.md")[1]):
         assert (ROOT / "docs" / image).is_file(), image
 
 
