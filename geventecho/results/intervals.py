@@ -218,9 +218,7 @@ class _Pooled(_Counts):
 
     __slots__ = ("longest", "shortest")
 
-    def __init__(
-        self, rows: Sequence[_Counts], lost: int, blocks: Sequence[Histogram], whole: Histogram | None
-    ) -> None:
+    def __init__(self, rows: list[_Counts], lost: int, blocks: Sequence[Histogram], whole: Histogram | None) -> None:
         super().__init__(whole.buckets() if whole else _added((row.buckets, row.counts) for row in rows), lost)
         self.shortest = min((block.min for block in blocks if block.min is not None), default=0.0) * NANOSECONDS
         self.longest = max((block.max for block in blocks if block.max is not None), default=0.0) * NANOSECONDS
@@ -287,12 +285,9 @@ class _Seconds:
     def _find_levels(self) -> float:
         """Find the levels of all seconds; returns the correlation of neighbours."""
         busy = [row for row in self._rows if row.finite]
-        buckets = [
-            row.buckets
-            if row.buckets[0] >= SHORTEST_BUCKET
-            else [max(bucket, SHORTEST_BUCKET) for bucket in row.buckets]
-            for row in busy
-        ]
+        buckets = [row.buckets for row in busy]
+        if min(map(min, buckets)) < SHORTEST_BUCKET:
+            buckets = [[max(bucket, SHORTEST_BUCKET) for bucket in row.buckets] for row in busy]
         sums = [[*map(mul, numbers, row.counts)] for numbers, row in zip(buckets, busy, strict=True)]
         levels = [sum(products) / row.finite for products, row in zip(sums, busy, strict=True)]
         centre = statistics.median(levels)
