@@ -80,7 +80,8 @@ def page_spans(browser: Browser, width: int) -> list[float]:
             value = next(results)
             series = value["series"]
             rows = [one for one in series["rows"] if f"{one['type']} {one['name']}" == row]
-            live = {"state": "running", "elapsed_s": 60.0 * MINUTES, "left_s": None, "started_at": "now"}
+            now = {name: column[-1] for name, column in series["run"].items()}
+            live = {"now": now, "state": "running", "elapsed_s": 60.0 * MINUTES, "left_s": None, "started_at": "now"}
             route.fulfill(json={**value, **live, "series": {**series, "rows": rows}})
 
     opened = browser.new_page(viewport={"width": width, "height": 900})

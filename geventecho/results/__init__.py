@@ -13,9 +13,9 @@ from geventecho.results.downloads import DOWNLOADS, download, download_now
 from geventecho.results.encoded import Encoded
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, RowSpan, WorkerEvidence
 from geventecho.results.facts import Facts
-from geventecho.results.figures import TASK, rows_of, worker_of
+from geventecho.results.figures import TASK, good_rate, rows_of, worker_of
 from geventecho.results.files import check_path, write_text
-from geventecho.results.gates import Gate, good_rate, parse_gates, uncounted_failures
+from geventecho.results.gates import Gate, parse_gates, uncounted_failures
 from geventecho.results.hgrm import hgrm_files
 from geventecho.results.html import ASSETS, asset, page, report
 from geventecho.results.intervals import FLOORS, Estimate, Percentile, estimate

@@ -13,7 +13,7 @@ from typing import Any, Final
 from geventecho.results.blocks import OTHER, Block, Record, RowKey
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
 from geventecho.results.facts import Facts
-from geventecho.results.figures import TASK, rows_of, worker_of
+from geventecho.results.figures import TASK, good_rate, rows_of, worker_of
 from geventecho.results.memory import Memory
 from geventecho.results.points import Points
 from geventecho.results.result import SCHEMA, Account, Connections, Part, Rate, Result, Row, Stage, Worker
@@ -140,12 +140,13 @@ class Collection:
         warm_up = self.warm_up(now, pause)
         sums = self._sums(now, [*rows, *(warm_up.rows if warm_up else ())], facts)
         known = set(self._record.rows)
+        duration = self.timeline.measured(now).duration
         result = Result(
             schema=SCHEMA,
             target=facts.target,
             argv=facts.argv,
             started_at=facts.started_at,
-            duration_s=round(self.timeline.measured(now).duration, 3),
+            duration_s=round(duration, 3),
             command=facts.command,
             environment=facts.environment,
             verdict=verdict,
@@ -155,6 +156,7 @@ class Collection:
                 **{name: sums.get(name, 0) for name in Connections.__dataclass_fields__}
                 | {"peak": self._peak() or sums.get("peak", 0)}
             ),
+            rate=good_rate(rows, duration),
             bytes_sent=sum(row.bytes_sent for row in rows),
             bytes_received=sum(row.bytes_received for row in rows),
             rows=rows,

@@ -64,8 +64,8 @@ class Encoded:
         return b'{%b, %b, %b, "series": %b}' % (_json(extra)[1:-1], self.brief[1:-1], self.long[1:-1], series)
 
     def short(self) -> dict[str, Any]:
-        """Return what a table shows, parsed: all keys but warm-up and stages, no distributions, and no row's series."""
-        return {**json.loads(self.brief), **json.loads(self.short_rows), "series": json.loads(self.series)}
+        """Return what a table shows, parsed: all keys but warm-up, stages and series, and no distributions."""
+        return json.loads(self.brief) | json.loads(self.short_rows)
 
     def write(self, sink: BinaryIO) -> None:
         """Write it to a pipe: the lengths of the parts in a line of JSON, then the parts."""

@@ -13,17 +13,19 @@ from typing import Final, TypeAlias, TypeVar
 from geventecho.histogram import Histogram
 from geventecho.results.blocks import TIMES, Block, Cell, Record, RowKey
 from geventecho.results.distribution import distribution
-from geventecho.results.evidence import P99_FLOOR, HealthSecond, RowEvidence, RowSpan, mean_over_time
+from geventecho.results.evidence import P99_FLOOR, HealthSecond, RowEvidence, RowSpan, is_setup, mean_over_time
 from geventecho.results.intervals import Estimate, Percentile, estimate
 from geventecho.results.memory import Memory
 from geventecho.results.result import PERCENTILES, Intervals, Row, Times, Worker
 from geventecho.results.timeline import Span
 from geventecho.results.verdict import Verdict
 
-__all__ = ["TASK", "rows_of", "worker_of"]
+__all__ = ["TASK", "TRANSACTION", "good_rate", "is_operation", "rows_of", "worker_of"]
 
 TASK: Final = "TASK"
 """The type of the rows of tasks that follow a plan."""
+TRANSACTION: Final = "TRANSACTION"
+"""The type of the rows of blocks of operations, which have rows of their own, too."""
 MOST_BLOCKS: Final = 240
 """More blocks say hardly more about how a row varies."""
 ADDED_TOGETHER: Final = 16
@@ -36,6 +38,23 @@ Whole: TypeAlias = Mapping[str, Histogram]
 OPTIONAL: Final = ("read_delay", "first_byte")
 """Times that a row may be without."""
 DISTRIBUTED: Final = ("response", "service")
+
+
+def is_operation(row: RowKey) -> bool:
+    """Whether the row is of single operations. The rows of the other types have these operations again."""
+    return row[0] not in (TASK, TRANSACTION)
+
+
+def good_rate(rows: Iterable[Row], seconds: float) -> float:
+    """Good operations a second without connects, TLS handshakes and log-ins; 0 where no time was measured.
+
+    Args:
+        rows: of the measured part.
+        seconds: its length.
+    """
+    names = ((row, (row.type, row.name)) for row in rows)
+    good = sum(row.ok for row, name in names if is_operation(name) and not is_setup(name))
+    return round(good / seconds, 3) if seconds else 0.0
 
 
 def rows_of(

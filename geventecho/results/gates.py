@@ -19,18 +19,17 @@ from geventecho.errors import ConfigError
 from geventecho.results.blocks import OTHER, RowKey
 from geventecho.results.cells import milliseconds, printable
 from geventecho.results.evidence import is_setup
-from geventecho.results.figures import TASK
+from geventecho.results.figures import TASK, TRANSACTION, is_operation
 from geventecho.results.intervals import FLOORS
 from geventecho.results.result import PERCENTILES, GateOutcome, Result, Row
 from geventecho.results.summary import is_made_once
 
-__all__ = ["Gate", "good_rate", "parse_gates", "uncounted_failures"]
+__all__ = ["Gate", "parse_gates", "uncounted_failures"]
 
 PERCENTILE_KEYS: Final = {key.replace("_", "."): key for key in PERCENTILES}
 TIMES: Final = (*PERCENTILE_KEYS, "mean", "max")
 METRICS: Final = (*TIMES, "failures", "rate")
 KINDS: Final = ("response", "service", "offered")
-TRANSACTION: Final = "TRANSACTION"
 TYPES: Final = ("TCP", TRANSACTION, TASK)
 
 COMPARISONS: Final[dict[str, tuple[Callable[[float, float], bool], str]]] = {
@@ -128,7 +127,7 @@ class Gate:
         if self.metric == "failures":
             return self._failures(result)
         if self.metric == "rate":
-            rate = self._row(result).ok / result.duration_s if self.row else good_rate(result)
+            rate = (self._row(result) if self.row else result).rate
             shown = f"{rate:,.0f}/s" if rate >= 1000 else f"{rate:.4g}/s"
             return rate, "it", f"rate {shown}"
         return self._time(result, self._row(result))
@@ -228,15 +227,9 @@ def uncounted_failures(gates: Iterable[Gate], result: Result, failed: Mapping[Ro
     return list(left) if most > sum(row.failed for row in _tasks_or_operations(result)) else []
 
 
-def good_rate(result: Result) -> float:
-    """Good operations a second, without connects, TLS handshakes and log-ins; transactions are not counted again."""
-    good = sum(row.ok for row in _operations(result) if not is_setup((row.type, row.name)))
-    return good / result.duration_s if result.duration_s else 0.0
-
-
 def _operations(result: Result) -> list[Row]:
     """The rows that have each operation once."""
-    return [row for row in result.rows if row.type not in (TASK, TRANSACTION)]
+    return [row for row in result.rows if is_operation((row.type, row.name))]
 
 
 def _tasks_or_operations(result: Result) -> list[Row]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from geventecho.histogram import Histogram, middle
 from geventecho.results.blocks import Block, Record, RowKey
 from geventecho.results.evidence import HealthSecond, is_setup
-from geventecho.results.figures import TASK
+from geventecho.results.figures import TASK, is_operation
 from geventecho.results.intervals import FLOORS, estimate
 from geventecho.results.series import RUN_COLUMNS, RowSeries, Series
 
@@ -59,8 +59,9 @@ class Sums:
 
     def add(self, row: RowKey, block: Block) -> None:
         """Add those of a row."""
-        self.achieved += 0 if is_setup(row) else block.ok
-        self.failed += block.failed
+        if is_operation(row):
+            self.achieved += 0 if is_setup(row) else block.ok
+            self.failed += block.failed
         self.bytes_sent += block.bytes_sent
         self.bytes_received += block.bytes_received
         self.generator_delay.merge(block.times["generator_delay"])

@@ -1,7 +1,7 @@
 """A running test in the terminal: a display of some lines, or one plain line for a log.
 
-Both print the JSON of the result up to now, with the keys that it has only while the test runs: `state`, `elapsed_s`
-and `left_s`.
+Both print the JSON of the result up to now, with the keys that it has only while the test runs: `state`, `elapsed_s`,
+`left_s` and `now`.
 """
 
 from __future__ import annotations
@@ -102,18 +102,17 @@ def _operations(live: Json) -> list[Json]:
 
 
 def _rates(live: Json) -> Iterator[str]:
-    """Good operations a second, and tasks of a plan. The last second is not over yet."""
-    run = live["series"]["run"]
+    """Good operations a second, and tasks of a plan, of the last second."""
     for key, unit in (("achieved", "good/s"), ("planned", "tasks/s planned")):
-        rate = next((value for value in run[key][-2:] if value is not None), None)
+        rate = live["now"][key]
         if rate is not None:
             yield f"{per_second(rate)} {unit}"
 
 
 def _failed(live: Json) -> str:
     account = live["account"]
-    failed, ended = account["failed"], account["ok"] + account["failed"]
-    return f"{failed} failed ({failed / ended:.2%})" if failed else "0 failed"
+    failed, started = account["failed"], account["started"]
+    return f"{failed} failed ({failed / started:.2%})" if failed else "0 failed"
 
 
 def _dropped(live: Json) -> Iterator[str]:

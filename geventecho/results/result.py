@@ -330,6 +330,7 @@ class Result:
         gates: the conditions that were given, each judged.
         account: of the whole run.
         connections: of the whole run.
+        rate: good operations a second of the measured part, without connects, TLS handshakes and log-ins.
         bytes_sent, bytes_received: of all operations of the measured part.
         rows: of the measured part.
         warm_up: the part before it; None where there is none.
@@ -353,6 +354,7 @@ class Result:
     gates: tuple[GateOutcome, ...]
     account: Account
     connections: Connections
+    rate: float
     bytes_sent: int
     bytes_received: int
     rows: Sequence[Row]

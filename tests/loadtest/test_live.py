@@ -46,7 +46,7 @@ def test_two_tests_one_after_the_other_leave_nothing() -> None:
     assert running["series"]["run"]["open"][-1] == 3
     assert {row["name"] for row in running["series"]["rows"]} == {"connect", "echo"}
     assert [row["name"] for row in found["one"]] == ["echo"]
-    assert running.keys() - brief.keys() == {"warm_up", "stages"}
+    assert running.keys() - brief.keys() == {"warm_up", "stages", "series"}
     assert running["rows"][0].keys() - brief["rows"][0].keys() == {"distributions"}
     assert found["same"], "after the test it is the final result"
     assert found["nice"] == [10]

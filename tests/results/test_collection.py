@@ -241,6 +241,13 @@ def test_a_test_is_not_judged_by_seconds_that_no_worker_has_reported() -> None:
     assert collection.result(START + 4.0, FACTS).verdict.status == "too-few-samples", "nothing is measured yet"
 
 
+def test_the_rate_counts_each_good_operation_once_and_no_connect() -> None:
+    names = (ECHO, ("TCP", "connect"), ("TRANSACTION", "session"), TASK)
+    blocks = [(name, block(START + second, [100.0] * 30)) for name in names for second in range(2)]
+    collection = collect(lambda collection: collection.add("w", blocks))
+    assert collection.result(START + 3.0, FACTS).rate == 20.0
+
+
 def test_a_loss_is_added_to_an_encoded_result() -> None:
     encoded = Encoded.of(Collection(START, 0.0).result(END, FACTS))
     before, after = (

@@ -150,7 +150,8 @@ class Site:
 
 
 def live(made: Result, state: str = "running", **changes: Any) -> dict[str, Any]:
-    return {**as_json(made), "state": state, "elapsed_s": 12.0, "left_s": 48.0, **changes}
+    now = {name: column[-1] for name, column in made.series.run.items()}
+    return {**as_json(made), "now": now, "state": state, "elapsed_s": 12.0, "left_s": 48.0, **changes}
 
 
 def test_the_page_says_what_the_test_does(browser: Browser) -> None:

@@ -14,6 +14,7 @@ from tests.support.properties import given, settings, st
 
 ECHO = ("TCP", "echo")
 CONNECT = ("TCP", "connect")
+SESSION = ("TRANSACTION", "session")
 
 
 def series(collection: Collection, now: float = 701.0) -> Series:
@@ -29,22 +30,25 @@ def test_each_second_is_a_point_and_its_rates_are_per_second() -> None:
     def add(collection: Collection) -> None:
         for second in range(5):
             echoes, connects = block(START + second, [100.0] * 40, failed=second), block(START + second, [50.0])
-            blocks = [(ECHO, echoes), (CONNECT, connects)]
+            blocks = [(ECHO, echoes), (CONNECT, connects), (SESSION, block(START + second, [], failed=1))]
             counted = {"users": 7, "open": 6, "opening": 1, "lost": second, "connects": 1, "planned": 45}
             collection.add("w", blocks, [health(START + second, **counted)])
 
     found = series(ended(collect(add, warm_up=2.0), 5.0))
     assert (found.width_s, found.at_s, found.measured_from_s) == (1, (0, 1, 2, 3, 4), 2)
     assert set(found.run) == set(RUN_COLUMNS)
-    assert found.run["achieved"] == (40.0,) * 5, "without connects"
+    assert found.run["achieved"] == (40.0,) * 5, (
+        "without connects, and without transactions, whose operations are there"
+    )
     assert found.run["failed"] == found.run["lost"] == (0.0, 1.0, 2.0, 3.0, 4.0)
     assert found.run["planned"] == (45.0,) * 5
     assert [found.run[name][4] for name in ("users", "open", "opening", "connects")] == [7, 6, 1, 1.0]
     assert found.run["bytes_received"] == (410.0,) * 5
     assert (found.run["cpu"][0], found.run["loop_lag_us"][0]) == (0.25, 1000.0)
-    connect, echo = found.rows
+    connect, echo, session = found.rows
     assert (connect.name, connect.p50_us, connect.max_us) == ("connect", (None,) * 5, (50.0,) * 5)
     assert echo.ok == (40.0,) * 5
+    assert session.failed == (1.0,) * 5
     assert echo.p90_us == pytest.approx([100.0] * 5, rel=0.01)
     assert echo.p99_us == (None,) * 5, "below its floor"
     assert echo.heat[0] == (40, 40), "20 * log10(100)"

@@ -20,11 +20,11 @@ def row(name: str = "echo", ok: int = 1000, kind: str = "TCP", **values: Any) ->
 
 def live(*rows: dict[str, Any], **values: Any) -> dict[str, Any]:
     """A running test after 12 seconds."""
-    account = {"ok": 1050, "failed": 0, "dropped": 0}
+    account = {"started": 1050, "failed": 0, "dropped": 0}
     return {
         "state": "running", "elapsed_s": 12.3, "left_s": 17.7, "target": "tcp://127.0.0.1:8090",
         "verdict": {"status": "trusted", "reasons": []}, "gates": [],
-        "series": {"run": {"achieved": [80.0, 83.33, 4.0], "planned": [None, None, None]}},
+        "now": {"achieved": 83.33, "planned": None},
         "account": account, "connections": {"open": 50}, "rows": rows or (row("connect", 50), row()),
     } | values  # fmt: skip
 
@@ -49,8 +49,8 @@ def test_before_the_first_result_there_is_the_state() -> None:
 
 def test_failures_have_a_share_and_a_plan_its_rate() -> None:
     planned = live(
-        account={"ok": 970, "failed": 30, "dropped": 5},
-        series={"run": {"achieved": [83.33, 4.0], "planned": [90.0, 3.0]}},
+        account={"started": 1000, "failed": 30, "dropped": 5},
+        now={"achieved": 83.33, "planned": 90.0},
         verdict={"status": "unsteady", "reasons": ["echo: p50 rose"]},
     )  # fmt: skip
     assert "83.33 good/s, 90 tasks/s planned, " in plain_line(planned, USERS)
@@ -97,7 +97,7 @@ def test_no_line_is_too_wide_and_none_commands_the_terminal(
         verdict = {"status": "unsteady", "reasons": [text * 3]}
         gates = [{"expression": text, "met": False}]
         found = live(
-            *rows, target=text, verdict=verdict, gates=gates, account={"ok": 1, "failed": 10**10, "dropped": 2}
+            *rows, target=text, verdict=verdict, gates=gates, account={"started": 1, "failed": 10**10, "dropped": 2}
         )
         lines = display(found, Users(10**6, 10**7), width, height)
         assert 0 < len(lines) <= height

@@ -61,6 +61,7 @@ def sample_result(*, seconds: int = 1800, rows: int = 20, rate: float = 1000, se
             "ok": operations, "failed": 7, "aborted": 0, "connects": 100, "reconnects": 2,
         },
         "connections": {"open": 100, "opening": 0, "lost": 2, "connects": 102, "reconnects": 2, "peak": 10},
+        "rate": rate,
         "bytes_sent": 1024 * operations,
         "bytes_received": 1024 * operations,
         "rows": made,

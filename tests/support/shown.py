@@ -113,13 +113,12 @@ def status_text(verdict: Json) -> str:
 
 def _figures(result: Json) -> Iterator[tuple[str, str, str]]:
     account, connections, seconds = result["account"], result["connections"], result["duration_s"]
-    counted = [row for row in result["rows"] if row["type"] not in ("TASK", "TRANSACTION") and not _is_setup(row)]
     planned = "no planned rate"
     if account["planned"]:
         length = sum(stage["duration_s"] for stage in result["stages"])
         total = sum(stage["rate"]["planned"] * stage["duration_s"] for stage in result["stages"])
         planned = f"planned {_rate(total / length)}/s"
-    yield "Good operations", f"{_rate(sum(row['ok'] for row in counted) / seconds)}/s", planned
+    yield "Good operations", f"{_rate(result['rate'])}/s", planned
     dropped = f"; {account['dropped']:,} dropped" if account["dropped"] else ""
     share = _share(account["failed"] / account["started"])
     yield "Failed", f"{account['failed']:,}", f"{share} of {account['started']:,} operations{dropped}"

@@ -321,7 +321,7 @@ def live_json(environment: Environment, row: str | None = None) -> bytes:
 
 
 def live_of(environment: Environment) -> Mapping[str, Any] | None:
-    """The same without warm-up, stages, distributions and rows of the series, parsed; None while there was no test."""
+    """The same without warm-up, stages, distributions and series, parsed; None while there was no test."""
     live = attached(environment, Live)
     return live.brief() if live else None
 

@@ -99,7 +99,7 @@
   function progressOf(value) {
     const facts = [`${span(Math.round(value.elapsed_s))} elapsed`];
     if (value.left_s) facts.push(`${span(Math.round(value.left_s))} left`);
-    const users = value.series.run.users?.at(-1) ?? null;
+    const users = value.now.users ?? null;
     return [...facts, `${count(users)} users`].join(", ");
   }
 

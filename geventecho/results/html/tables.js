@@ -79,8 +79,7 @@ window.TcpTables = (() => {
     const { account, connections, series } = value;
     const isLive = value.state && value.state !== "stopped";
     const points = (key) => series.run[key] ?? [];
-    const now = (key) => points(key).at(-1) ?? null;
-    const good = sum(value.rows.filter((row) => !["TASK", "TRANSACTION"].includes(row.type) && !isSetup(row)), (row) => row.ok);
+    const now = (key) => value.now[key] ?? null;
     const perSecond = (number, format) => (number === null ? NONE : `${format(number)}/s`);
     const planned = account.planned ? `planned ${perSecond(isLive ? now("planned") : plannedRate(value.stages), rate)}` : "no planned rate";
     const traffic = (total, key) => {
@@ -89,7 +88,7 @@ window.TcpTables = (() => {
     };
     const users = points("users").filter((one) => one !== null);
     return [
-      ["Good operations", value.duration_s ? `${rate(good / value.duration_s)}/s` : NONE, isLive ? `now ${perSecond(now("achieved"), rate)}, ${planned}` : planned],
+      ["Good operations", value.duration_s ? `${rate(value.rate)}/s` : NONE, isLive ? `now ${perSecond(now("achieved"), rate)}, ${planned}` : planned],
       ["Failed", count(account.failed),
         `${account.started ? share(account.failed / account.started) : NONE} of ${count(account.started)} operations` +
         (account.dropped ? `; ${count(account.dropped)} dropped` : ""), account.failed ? "bad" : ""],
