@@ -65,7 +65,7 @@ class Encoded:
 
     def short(self) -> dict[str, Any]:
         """Return what a table shows, parsed: all keys but warm-up, stages and series, and no distributions."""
-        return json.loads(self.brief) | json.loads(self.short_rows)
+        return {**json.loads(self.brief), **json.loads(self.short_rows)}
 
     def write(self, sink: BinaryIO) -> None:
         """Write it to a pipe: the lengths of the parts in a line of JSON, then the parts."""

@@ -30,7 +30,7 @@ def test_each_second_is_a_point_and_its_rates_are_per_second() -> None:
     def add(collection: Collection) -> None:
         for second in range(5):
             echoes, connects = block(START + second, [100.0] * 40, failed=second), block(START + second, [50.0])
-            blocks = [(ECHO, echoes), (CONNECT, connects), (SESSION, block(START + second, [], failed=1))]
+            blocks = [(ECHO, echoes), (CONNECT, connects), (SESSION, block(START + second, [300.0], failed=1))]
             counted = {"users": 7, "open": 6, "opening": 1, "lost": second, "connects": 1, "planned": 45}
             collection.add("w", blocks, [health(START + second, **counted)])
 
@@ -43,7 +43,7 @@ def test_each_second_is_a_point_and_its_rates_are_per_second() -> None:
     assert found.run["failed"] == found.run["lost"] == (0.0, 1.0, 2.0, 3.0, 4.0)
     assert found.run["planned"] == (45.0,) * 5
     assert [found.run[name][4] for name in ("users", "open", "opening", "connects")] == [7, 6, 1, 1.0]
-    assert found.run["bytes_received"] == (410.0,) * 5
+    assert found.run["bytes_received"] == (420.0,) * 5
     assert (found.run["cpu"][0], found.run["loop_lag_us"][0]) == (0.25, 1000.0)
     connect, echo, session = found.rows
     assert (connect.name, connect.p50_us, connect.max_us) == ("connect", (None,) * 5, (50.0,) * 5)
