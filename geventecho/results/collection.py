@@ -26,6 +26,8 @@ __all__ = ["Collection"]
 TLS_ROW: Final = ("TCP", "tls")
 """The handshakes, of a tls:// target or by STARTTLS."""
 TLS_NOTE: Final = "Arrival times of TLS replies are times of reading: a reply through TLS has no stamp of the kernel."
+ALMOST: Final = 0.1
+"""Of a second; the timer that ends a test may be early."""
 MOST_STAGES: Final = 100
 LATE: Final = 10
 """Seconds after which the figures of a running test do not wait for a worker that sends nothing."""
@@ -249,14 +251,14 @@ class Collection:
     def series(self, now: float, pause: Callable[[], None]) -> Series:
         """The figures over time, up to the end or up to now.
 
-        In the second in which a test ends, its users stop: rates and gauges of it are not those of the load.
+        The second in which a test ends is left out, unless it was all but over: its rates are not those of the load.
         """
         timeline = self.timeline
         if timeline.ended is None:
             end = int(now)
         else:
             ends = (part.health[-1].second + 1 for part in self._workers.values() if part.health)
-            end = min(max([timeline.seen[1], *ends]), max(int(timeline.ended), int(timeline.begun) + 1))
+            end = min(max([timeline.seen[1], *ends]), max(int(timeline.ended + ALMOST), int(timeline.begun) + 1))
         return self._points.series(timeline.seen[0], end, timeline.measured_from, pause)
 
     def reported(self, now: float, lacking: Container[str] = ()) -> float:

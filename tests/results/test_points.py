@@ -97,6 +97,7 @@ def test_the_second_in_which_a_test_ends_is_left_out_unless_it_is_the_only_one()
     found = series(ended(collect(add), 1.1))
     assert (found.run["achieved"], found.run["users"], found.run["cpu"]) == ((50.0,), (7,), (0.25,))
     assert found.run["planned"] == (None,), "there is no plan"
+    assert series(ended(collect(add), 1.95)).at_s == (0, 1), "the timer was early"
 
     def add_less(collection: Collection) -> None:
         collection.add("w", [(ECHO, block(START, [100.0] * 5))], [health(START, span=0.1)])

@@ -46,6 +46,7 @@ class Health:
         self._samples: list[HealthSecond] = []
         self._timer: InstantTimer | None = None
         self._counts = self._counters()
+        self._held: dict[str, int] = {}
         self._is_new = True
 
     def start(self) -> None:
@@ -55,8 +56,13 @@ class Health:
         self._counts = self._counters()
         self._begin()
 
+    def hold(self) -> None:
+        """The users are about to end. Samples from now on have the users and connections of this moment."""
+        self._held = self._gauges()
+
     def _begin(self) -> None:
         self._is_new = False
+        self._held = {}
         self._processor = Processor()
         self._begun = self._next = perf_counter()
         self._asleep = _asleep()
@@ -112,17 +118,23 @@ class Health:
                 wait=None if used.wait is None else used.wait / span,
                 throttled=None if used.throttled is None else used.throttled / span,
                 steal=used.steal,
-                in_flight=counts[0] - counts[1] - self._account.aborted,
-                users=self._users(),
-                pausing=self._account.pausing,
                 started=started,
                 ended=ended,
-                open=self._account.open,
-                opening=self._account.opening,
+                **(self._held or self._gauges()),
                 **dict(zip(COUNTED, planned, strict=True)),
             )
         )
         self._begun, self._counts, self._asleep, self._lag = now, counts, asleep, 0.0
+
+    def _gauges(self) -> dict[str, int]:
+        account = self._account
+        return {
+            "in_flight": account.started - account.ok - account.failed - account.aborted,
+            "users": self._users(),
+            "pausing": account.pausing,
+            "open": account.open,
+            "opening": account.opening,
+        }
 
     def _counters(self) -> tuple[int, ...]:
         account = self._account
@@ -150,5 +162,6 @@ def health_of(environment: Environment) -> Health:
 
         health = _healths[environment] = Health(account_of(environment), users)
         environment.events.test_start.add_listener(lambda **_: _healths[environment].start())
+        environment.events.test_stopping.add_listener(lambda **_: _healths[environment].hold())
         environment.events.test_stop.add_listener(lambda **_: _healths[environment].stop())
     return health

@@ -76,11 +76,12 @@ def unheard_start() -> list[dict[str, Any]]:
     assert health.take() == []
     gevent.sleep(0.1)
     assert health.take() == []
-    users[0], account.started, account.connects = 3, 5, 3
+    users[0], account.started, account.connects, account.open = 3, 5, 3, 2
     assert health.take() == []
     gevent.sleep(0.1)
+    health.hold()
+    users[0] = account.open = 0
     health.stop()
-    users[0] = 0
     return sampled(health)
 
 
