@@ -137,6 +137,8 @@ def test_two_workers_are_judged_as_one_and_every_file_tells_the_same(tmp_path: P
         ("echo p50 < 5s", True), ("'no row' p99 < 5s", False), ("rate >= 1/min", True), ("failures < 0.1%", True)
     ]  # fmt: skip
     printed = " ".join(run.log.split())  # its lines end at 80 columns
+    ends = [result["series"]["run"][name][-1] for name in ("users", "open")]
+    assert ends == [8, 8], "they do not fall before the test ends"
     assert len(re.findall(r" gate met: ", printed)) == 3
     assert printed.count("gate NOT met: 'no row' p99 < 5s: there was no row no row; there were TCP connect, ") == 1
 
