@@ -106,19 +106,12 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
         into = () if buffer is None else (buffer,)
         while nbytes and not self.ended:
             try:
-                if not layer.pending() and not self._sock.recv(1, socket.MSG_PEEK):
-                    self.ended = self.truncated = True
-                    break
-                result = layer.read(nbytes, *into)
-            except ssl.SSLEOFError:  # in the middle of a record
-                self.ended = self.truncated = True
-                break
+                result = _read_now(self, layer, self._sock, nbytes, into)
             except (BlockingIOError, ssl.SSLWantReadError):
                 event = self._read_event
             except ssl.SSLWantWriteError:
                 event = self._write_event
             else:
-                self.ended = not result
                 self.account.read(result if into else len(result))
                 return result
             if self.timeout == 0:
@@ -165,7 +158,8 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
 class TlsConnection(Connection):
     """The state of a TLS connection. `pending` and what is counted are as the peer sees them: not encrypted."""
 
-    __slots__ = ("_secured", "_tls", "_wants_read")
+    # The layer, the plain socket and the read event are the socket's: there each look-up takes long.
+    __slots__ = ("_layer", "_plain", "_read_event", "_secured", "_tls", "_wants_read")
     closed_alone = (Ending.RESET, Ending.VANISHED)
 
     def __init__(self, sock: socket.socket, sockaddr: SockAddr, clock: Clock, traffic: Traffic, tls: Tls) -> None:
@@ -183,6 +177,7 @@ class TlsConnection(Connection):
             raise HandshakeFailed(Failure.TIMEOUT) from None
         except OSError as error:
             raise HandshakeFailed(_failure(error)) from error
+        self._layer, self._plain, self._read_event = sock.layer, sock._sock, sock._read_event
         self._secured = True
         self.last_byte_at = self.clock.now
         if self._tls.alpn is not None and sock.selected_alpn_protocol() is None:
@@ -206,12 +201,15 @@ class TlsConnection(Connection):
                     gevent.sleep(0)
 
     def receive(self, size: int) -> bytes:
-        sock = self.sock
-        if sock.layer.pending():
+        if self._layer.pending():
             gevent.sleep(0)
         else:
-            socket.wait(sock._read_event)
-        data: bytes = sock.read(min(size, RECORD))
+            socket.wait(self._read_event)
+        size = min(size, RECORD)
+        try:
+            data: bytes = _read_now(self.sock, self._layer, self._plain, size)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            data = self.sock.read(size)
         self.count_read(len(data))
         return data
 
@@ -219,7 +217,7 @@ class TlsConnection(Connection):
         sent = 0
         self._wants_read = False
         try:
-            sent = self.sock.layer.write(data)
+            sent = self._layer.write(data)
         except ssl.SSLWantWriteError:
             pass
         except ssl.SSLWantReadError:  # a renegotiation, which contexts of one's own may allow
@@ -259,6 +257,21 @@ class TlsConnection(Connection):
     @property
     def is_truncated(self) -> bool:
         return bool(self.sock.truncated)
+
+
+def _read_now(sock: TlsSocket, layer: Any, plain: Any, size: int, into: tuple[Any, ...] = ()) -> Any:
+    """Read once without waiting: bytes, or their number when there is a buffer to read into; note the stream's end."""
+    result: Any = 0 if into else b""
+    try:
+        if layer.pending() or plain.recv(1, socket.MSG_PEEK):
+            result = layer.read(size, *into)
+        else:
+            sock.truncated = True
+    except ssl.SSLEOFError:  # in the middle of a record
+        sock.truncated = True
+    if not result:
+        sock.ended = True
+    return result
 
 
 def _checked(context: object) -> stdlib_ssl.SSLContext:
