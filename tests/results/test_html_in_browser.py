@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geventecho.results import ASSETS, Failures, GateOutcome, Result, as_json, asset, page, report
+from geventecho.results import ASSETS, Failures, GateOutcome, Part, Result, as_json, asset, page, report
 from tests.results.samples import START, block, result, row
 from tests.support.chromium import chromium, complaints_of
 from tests.support.timing import PATIENCE
@@ -234,3 +234,12 @@ def test_the_theme_is_remembered(browser: Browser) -> None:
     site.page.reload()
     assert site.page.locator("html").get_attribute("data-theme") == "dark"
     site.page.close()
+
+
+def test_figures_of_the_whole_test_are_named_where_a_part_of_it_is_measured(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    with browser.new_page() as page:
+        for warm_up in (None, Part(5.0, ())):
+            path.write_text(report(sample(warm_up=warm_up)), encoding="utf-8")
+            page.goto(path.as_uri())
+            assert page.inner_text("#figures").count("in the whole test") == (1 if warm_up is None else 4)

@@ -33,6 +33,8 @@ def lines(live: Json | None, address: str) -> Iterator[Line]:
     verdict = live["verdict"]
     why = f"; reasons, below: {len(verdict['reasons'])}" if verdict["reasons"] else ""
     yield _line("verdict", "", f"{verdict['status']}{why}")
+    measured = f"{live['duration_s']:.1f} s: rows, bytes, worker; connections and account are of the whole test"
+    yield _line("measured part", "", measured)
     for gate in live["gates"]:
         found = ("met" if gate["met"] else "not met", gate["value"], gate["reason"])
         yield _line("gate", gate["expression"], ": ".join(filter(None, found)))

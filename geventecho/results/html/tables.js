@@ -81,6 +81,7 @@ window.TcpTables = (() => {
     const points = (key) => series.run[key] ?? [];
     const now = (key) => value.now[key] ?? null;
     const perSecond = (number, format) => (number === null ? NONE : `${format(number)}/s`);
+    const whole = value.warm_up ? " in the whole test" : "";
     const planned = account.planned ? `planned ${perSecond(isLive ? now("planned") : plannedRate(value.stages), rate)}` : "no planned rate";
     const traffic = (total, key) => {
       if (isLive) return `now ${perSecond(now(key), bytes)}`;
@@ -90,13 +91,13 @@ window.TcpTables = (() => {
     return [
       ["Good operations", value.duration_s ? `${rate(value.rate)}/s` : NONE, isLive ? `now ${perSecond(now("achieved"), rate)}, ${planned}` : planned],
       ["Failed", count(account.failed),
-        `${account.started ? share(account.failed / account.started) : NONE} of ${count(account.started)} operations` +
+        `${account.started ? share(account.failed / account.started) : NONE} of ${count(account.started)} operations${whole}` +
         (account.dropped ? `; ${count(account.dropped)} dropped` : ""), account.failed ? "bad" : ""],
       ["Users", isLive ? count(now("users")) : count(users.length ? Math.max(...users) : null),
         isLive ? `${count(now("in_flight"))} operations under way` : "at most, in the whole test"],
-      ["Connections open", count(connections.open), `${count(connections.opening)} opening, ${count(connections.lost)} lost`],
+      ["Connections open", count(connections.open), `${count(connections.opening)} opening, ${count(connections.lost)} lost${whole}`],
       ["Connects", count(connections.connects),
-        `${count(connections.reconnects)} reconnects; ${isLive ? `now ${perSecond(now("connects"), rate)}, ` : ""}at most ${count(connections.peak)}/s`],
+        `${count(connections.reconnects)} reconnects${whole}; ${isLive ? `now ${perSecond(now("connects"), rate)}, ` : ""}at most ${count(connections.peak)}/s`],
       ["Sent", bytes(value.bytes_sent), traffic(value.bytes_sent, "bytes_sent")],
       ["Received", bytes(value.bytes_received), traffic(value.bytes_received, "bytes_received")],
     ];
