@@ -305,6 +305,10 @@ class Collection:
         sums["ok"] = sum(row.ok for row in rows if row.type != TASK)
         sums["failed"] = sum(row.failed for row in rows if row.type != TASK)
         sums["dropped"] = sum(row.dropped for row in rows)
+        # A lost worker may have sent blocks of a second that it never sent the health of.
+        sums["started"] = max(sums["started"], sums["ok"] + sums["failed"])
+        sums["sent"] = max(sums["sent"], sum(row.ok + row.failed for row in rows if row.type == TASK))
+        sums["planned"] = max(sums["planned"], sums["sent"] + sums["dropped"])
         sums["reconnects"] = min(sums.get("reconnects", 0), sums["connects"])
         return sums
 

@@ -221,6 +221,9 @@ def test_the_account_of_a_running_test_ends_with_the_same_second_as_its_rows() -
     assert (found.connections.connects, found.connections.open) == (8, 10)
     lost = collection.result(START + 6.2, replace(facts, lacking={"b": "was lost"}))
     assert (lost.account.started, lost.connections.open) == (100, 5)
+    collection.add("b", [(ECHO, block(START + 4, [100.0] * 3)), (TASK, block(START + 4, [100.0] * 3))])
+    lost = collection.result(START + 6.2, replace(facts, lacking={"b": "was lost"}))
+    assert (lost.account.started, lost.account.ok, lost.account.sent, lost.account.planned) == (103, 83, 103, 113)
     collection.end(START + 6.5)
     assert collection.result(START + 7.0, facts).account.started == 200, "at the end as the processes counted it"
 
