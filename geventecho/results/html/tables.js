@@ -245,7 +245,7 @@ window.TcpTables = (() => {
 
   const WORKER_HEADS = [
     "", ["Verdict", "words"], "ok", "failed", "good/s", "CPU", "CPU, busiest second", "cores busy", "waits for a core", "throttled", "steal",
-    "loop lag, largest", "loop lag, usual", "generator delay p99", "read delay p99", "users", "in flight",
+    "loop lag, largest", "loop lag, usual", "generator delay p99", "read delay p99", "users, most", "in flight, most",
   ];
 
   // One worker has the reasons of the run.
