@@ -304,7 +304,7 @@ class Client:
 
     @property
     def tls(self) -> TlsInfo | None:
-        """What the TLS handshake agreed on; None without TLS."""
+        """Version, cipher and protocol that the TLS handshake agreed on; None without TLS."""
         return None if self._wire.tls is None else self._wire.tls.info
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""What a client's TLS connections have in common: whom they trust, who they are, which sessions they resume."""
+"""The settings that a client's TLS connections share: authorities, the own certificate, sessions to resume."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ class Tls:
 
 
 TlsLike: TypeAlias = "Tls | stdlib_ssl.SSLContext"
-"""What says how to use TLS."""
+"""A description of how to use TLS."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsInfo:
-    """What a handshake agreed on.
+    """The outcome of a handshake.
 
     Attributes:
         version: "TLSv1.2" or "TLSv1.3".
@@ -95,7 +95,7 @@ class TlsInfo:
 
 
 DEFAULT_TLS: Final = Tls()
-"""TLS where nobody says how."""
+"""The default."""
 
 
 def check_tls(tls: TlsLike, target: Address) -> None:

@@ -1,4 +1,4 @@
-"""What an error of OpenSSL means: an error of `geventecho.errors` with what to do about it."""
+"""The error of `geventecho.errors` for an error of OpenSSL, with a remedy."""
 
 from __future__ import annotations
 

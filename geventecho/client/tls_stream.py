@@ -130,7 +130,7 @@ class TlsStream:
 
     @property
     def info(self) -> TlsInfo:
-        """What the handshake agreed on."""
+        """Version, cipher and protocol that the handshake agreed on."""
         layer = self._layer
         alpn: str | None = layer.selected_alpn_protocol()
         return TlsInfo(layer.version(), layer.cipher()[0], alpn, layer.session_reused)
@@ -250,7 +250,7 @@ class TlsStream:
     def close(self) -> None:
         """Send our close_notify, if there is room for it now, before the socket is closed."""
         try:
-            # What came unasked, such as tickets, would make FIN an RST if nobody had read it.
+            # Unread data, such as tickets that the server sent unasked, would make our FIN an RST.
             self.recv(RECEIVE_SIZE)
         except OSError:
             pass

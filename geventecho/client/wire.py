@@ -281,7 +281,7 @@ class Wire:
         return reader.rest
 
     def read_now(self, size: int) -> bytes | None:
-        """What there is, up to `size` bytes; None for nothing yet, b"" once the peer has closed. TLS may give more."""
+        """Return at most `size` bytes, with TLS perhaps more; None for nothing yet, b"" once the peer has closed."""
         try:
             data: bytes = self._recv(size)
         except BlockingIOError:

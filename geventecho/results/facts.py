@@ -12,7 +12,7 @@ __all__ = ["Facts"]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a run beside its record. It can be pickled.
+    """The facts of a run that its record does not have. They can be pickled.
 
     Attributes:
         target, argv, started_at, command, environment, other_users: see `Result`.

@@ -38,7 +38,7 @@ COMPARISONS: Final[dict[str, tuple[Callable[[float, float], bool], str]]] = {
     ">": (operator.gt, "above"),
     ">=": (operator.ge, "at least"),
 }
-"""Each with its word."""
+"""Each comparison with its function and its word."""
 
 Units: TypeAlias = Mapping[str, Fraction | int]
 MICROSECONDS: Final[Units] = {"us": 1, "µs": 1, "μs": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}

@@ -2,9 +2,9 @@
 
 Each row takes 3 to 25 ms. In the process that measures, all users would stand still for so long.
 
-It reads pickles from standard input: first the arguments of the `Collection`, then changes of it, each a function of it
-and its arguments. What returns a result is answered on standard output, as `Encoded.write` does; what returns bytes, by
-a line with their number and the bytes. It ends with its input.
+It reads pickles from standard input: first the arguments of the `Collection`, then calls, each a function that takes
+the collection, and its arguments. A result that a call returns goes to standard output as `Encoded.write` writes it.
+Bytes go there behind a line with their number. The process ends with its input.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ REASONS: Final = (
 
 
 class Tls:
-    """What the TLS connections of a server share.
+    """The settings that the TLS connections of a server share.
 
     Args:
         context: for the handshakes.
@@ -284,7 +284,7 @@ def _checked(context: object) -> stdlib_ssl.SSLContext:
 
 
 def _failure(error: OSError) -> HandshakeFailure:
-    """Name what a handshake failed for."""
+    """Name the reason for which a handshake failed."""
     if isinstance(error, ssl.SSLEOFError | ssl.SSLSyscallError) or is_broken(error):
         return Failure.GONE
     reason = getattr(error, "reason", None) or ""

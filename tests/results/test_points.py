@@ -54,6 +54,15 @@ def test_each_second_is_a_point_and_its_rates_are_per_second() -> None:
     assert echo.heat[0] == (40, 40), "20 * log10(100)"
 
 
+def test_the_worst_of_several_processes_is_shown() -> None:
+    def add(collection: Collection) -> None:
+        for worker, lag, cpu in (("v", 0.002, 0.5), ("w", 0.03, 0.9), ("x", 0.001, 0.1)):
+            collection.add(worker, [], [health(START, lag=lag, cpu=cpu)])
+
+    run = series(ended(collect(add), 1.0)).run
+    assert (run["loop_lag_us"], run["cpu"]) == ((30_000.0,), (0.9,))
+
+
 def test_the_interval_of_a_percentile_is_that_of_order_statistics() -> None:
     times = [float(time) for time in range(1, 1001)]
     found = series(ended(collect(lambda c: c.add("w", [(ECHO, block(START, times))])), 1.0))

@@ -35,7 +35,7 @@ __all__ = ["Live", "LiveProcess", "live_file", "live_json", "live_of"]
 logger = logging.getLogger("geventecho.loadtest")
 
 FRESH: Final = 1.0
-"""Seconds that an answer is used for."""
+"""Seconds for which an answer is used."""
 REST: Final = 2.0
 """The process rests this many times as long as it took for its last answer: it shall use a third of a core at most."""
 LONGEST_REST: Final = 10.0
@@ -43,7 +43,7 @@ LONGEST_REST: Final = 10.0
 LONGEST_ANSWER: Final = 10.0
 """Seconds without an answer until the figures before are no more shown, and until a download fails."""
 PATIENCE: Final = 2.0
-"""Seconds that one who asks waits for a new answer; then the one before must do."""
+"""Seconds to wait for a new answer; after that the last one is returned."""
 MOST_WAITING: Final = 1 << 26
 """Bytes that may wait for the process."""
 
