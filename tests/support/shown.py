@@ -77,6 +77,8 @@ def tab_lines(result: Json, address: str) -> Lines:
     connections, account, verdict = result["connections"], result["account"], result["verdict"]
     why = f"; reasons, below: {len(verdict['reasons'])}" if verdict["reasons"] else ""
     found = [["live page", "stopped", address], ["verdict", "", verdict["status"] + why]]
+    part = f"{result['duration_s']:.1f} s: rows, bytes, worker; connections and account are of the whole test"
+    found.append(["measured part", "", part])
     for gate in result["gates"]:
         outcome = ["met" if gate["met"] else "not met", gate["value"], gate["reason"]]
         found.append(["gate", gate["expression"], ": ".join(text for text in outcome if text)])
