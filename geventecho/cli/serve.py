@@ -216,7 +216,7 @@ def run(options: argparse.Namespace) -> int:
                 )
 
     if (passed := _passed_sockets()) and passed != addresses:
-        logger.warning("%d sockets that systemd passed have no listener: an option says where to listen", len(passed))
+        logger.warning("sockets that systemd passed and nobody listens on: %d; an option says where to listen", len(passed))
 
     def read_anew() -> None:
         try:
