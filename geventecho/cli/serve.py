@@ -216,7 +216,7 @@ def run(options: argparse.Namespace) -> int:
                 )
 
     if (passed := _passed_sockets()) and passed != addresses:
-        logger.warning("sockets that systemd passed and nobody listens on: %d; an option says where to listen", len(passed))
+        logger.warning("sockets of systemd that nobody listens on: %d; an option says where to listen", len(passed))
 
     def read_anew() -> None:
         try:

@@ -62,7 +62,7 @@ def test_a_run_with_a_tcp_user_changes_what_the_docs_say() -> None:
             "spawning_complete": 1,
             "test_start": 7,
             "test_stop": 3,
-            "test_stopping": 2,
+            "test_stopping": 3,
         },
         "process": ["descriptors", "frozen"],
     }

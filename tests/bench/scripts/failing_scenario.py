@@ -10,10 +10,10 @@ from bench.driving import Result, drive
 from bench.run import main
 
 
-def failing(server: Server, arguments: tuple[str, ...], *, cpu: int) -> Result:
+def failing(server: Server, arguments: tuple[str, ...], *, cpu: int, tls: bool) -> Result:
     if "64" in arguments:
         raise BenchError("as the test wants it")
-    return drive(server, arguments, cpu=cpu)
+    return drive(server, arguments, cpu=cpu, tls=tls)
 
 
 if __name__ == "__main__":
