@@ -67,6 +67,7 @@ def test_another_sites_page_cannot_reach_it(page: Page, run: LocustRun) -> None:
     assert run.stats()["state"] == "ready"
 
 
+@pytest.mark.long
 def test_a_load_test_in_the_browser(page: Page, run: LocustRun) -> None:
     complaints = complaints_of(page)
     page.goto(f"http://127.0.0.1:{run.port}/")

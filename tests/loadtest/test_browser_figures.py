@@ -73,7 +73,7 @@ class Site:
         raise AssertionError(f"{what}\n{self.tab.inner_text('body')}\n{self.page.inner_text('body')}\n{self.run.log}")
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=["failing", pytest.param("workers", marks=pytest.mark.long)])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The tests are in the order of what happens to it."""
     folder = tmp_path_factory.mktemp("run")

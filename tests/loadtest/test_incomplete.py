@@ -76,6 +76,7 @@ def test_nothing_is_said_about_what_lost_workers_did(tmp_path: Path) -> None:
     assert "nothing was answered" not in run.log
 
 
+@pytest.mark.long
 def test_a_worker_without_the_package_makes_the_run_incomplete_and_is_not_waited_for(tmp_path: Path) -> None:
     (there := tmp_path / "there").mkdir()
     with (

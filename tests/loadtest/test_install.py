@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support import ROOT, peers
 from tests.support.locust_process import environment
 from tests.support.locust_script import run_script, run_users
@@ -62,6 +64,7 @@ def test_environments_of_one_program_do_not_pile_up() -> None:
         assert run_script("install.environments_left", peer.target, 4) <= 2  # the last one's greenlets have not ended
 
 
+@pytest.mark.long
 def test_an_order_to_spawn_does_not_hold_a_worker() -> None:
     """Locust's worker makes a parser of its 50 options for each of them: it does nothing else for 0.2 seconds."""
     with peers.echoes() as peer:
@@ -80,6 +83,7 @@ def test_a_single_user_runs_under_locust_s_debugger_entry() -> None:
     assert printed.splitlines()[-1] == "stopped"
 
 
+@pytest.mark.long
 def test_web_users_keep_their_results_beside_a_tcp_user() -> None:
     with peers.echoes() as peer:
         found = {mode: json.loads(run_program("mixed.py", mode, peer.target)) for mode in ("stock", "alone", "beside")}

@@ -130,6 +130,7 @@ def test_the_documentation_names_each_key_of_a_real_file_and_no_other(tmp_path: 
 # How runs end -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_the_result_of_two_workers_is_complete_when_a_signal_ends_the_run(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     options = (*HEADLESS, *RATE, "--processes", "2", "--tcp-json", str(path))

@@ -124,6 +124,7 @@ def cells(page: Page, about: str, item: str) -> list[str]:
 
 
 @pytest.mark.browser
+@pytest.mark.long
 def test_the_tab_in_a_browser(run: LocustRun) -> None:
     good = ("TCP <b>good</b>", "response")
     with chromium() as browser:

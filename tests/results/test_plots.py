@@ -348,6 +348,7 @@ def sizes(session: CDPSession) -> dict[str, float]:
     return {"nodes": counted["nodes"], "listeners": counted["jsEventListeners"], "heap": heap}
 
 
+@pytest.mark.long
 def test_nothing_grows_in_900_updates_and_nothing_stays_after_the_end(browser: Browser) -> None:
     """Half an hour of a page that asks every two seconds."""
     page = open_plots(browser)
