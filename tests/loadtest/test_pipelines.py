@@ -116,7 +116,8 @@ def test_a_surplus_reply_is_a_failure(behave: Callable[[socket.socket], None], f
     # Each connection is given up at its first surplus reply, and at the latest when the pipeline ends.
     assert connections - 2 <= sum(result["errors"].get(kind, 0) for kind in surplus) <= connections
     if framing != "none":
-        assert result["rows"]["request"][0] <= connections * 20
+        # The last ones may still be in the queue of the listener.
+        assert result["rows"]["request"][0] <= (connections + 2) * 20
 
 
 @pytest.mark.parametrize("operation", ["pipeline", "echo", "request", "receive"])
