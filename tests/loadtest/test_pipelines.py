@@ -158,6 +158,13 @@ def test_a_request_without_a_reply_is_over_once_it_is_sent() -> None:
     assert result["errors"] == {"request: write timeout": result["rows"]["request"][0]}
 
 
+def test_a_stop_is_not_lost_for_an_error_of_the_sender() -> None:
+    with peers.never_replies() as peer:
+        result = run_users("pipelines.stopped_beside_a_mistake", peer.target)
+    assert result["exceptions"] == []
+    assert result["users_left"] == 0
+
+
 def test_stop_in_the_midst_of_a_pipeline() -> None:
     with peers.never_replies() as peer:
         result = run_users("pipelines.stopped", peer.target)

@@ -126,7 +126,8 @@ class Pipeline:
             # Nothing may wait here: a second exception, such as the end of the test, would lose the requests under way.
             self._over = True
             sender.kill(block=False)
-            if not is_of_one_reply(error):
+            # Of a connection that broke, the sender knows more. The end of the user must not be lost for that.
+            if isinstance(error, NetworkError) and not is_of_one_reply(error):
                 error = self._send_error or error
             self._end_all(error)
             if isinstance(error, NetworkError):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
+import gevent
 import locust
 import pytest
 
@@ -123,6 +124,21 @@ def stopped(target: str) -> dict[str, Any]:
         user.client.pipeline([Request(b"x", Exactly(1))] * 20, depth=5, timeout=60)
 
     return run_task(act, target, lambda run: run.count("connect") == 2)
+
+
+def stopped_beside_a_mistake(target: str) -> dict[str, Any]:
+    """The end of the user comes between the sender's error and the user's look at it."""
+
+    def act(user: TcpUser) -> None:
+        own = gevent.getcurrent()
+
+        def make(number: int) -> Request:
+            gevent.kill(own)  # once the hub runs
+            raise KeyError("a mistake")
+
+        user.client.pipeline(map(make, range(1)), depth=1)
+
+    return run_task(act, target, lambda run: run.count("connect") and not run.runner.user_greenlets, users=1)
 
 
 def mistake(target: str) -> dict[str, Any]:
