@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gevent
 import greenlet
@@ -46,6 +47,14 @@ def _sigchld_is_free() -> Iterator[None]:
     status = Path("/proc/self/status").read_text().splitlines()
     caught = int(next(line for line in status if line.startswith("SigCgt")).split()[1], 16)
     assert not caught >> (signal.SIGCHLD - 1) & 1, "something took SIGCHLD over"
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """PEM files of a server for this host; `Files` of tests/support/tls.py, which needs trustme."""
+    from tests.support.tls import files
+
+    return files(tmp_path_factory.mktemp("pem"))
 
 
 @pytest.fixture

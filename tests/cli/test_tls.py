@@ -11,12 +11,7 @@ import pytest
 from tests.support import peers
 from tests.support.commands import command, usage_error
 from tests.support.servers import Process, serve
-from tests.support.tls import Files, files
-
-
-@pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return files(tmp_path_factory.mktemp("pem"))
+from tests.support.tls import Files
 
 
 @pytest.fixture(scope="module")

@@ -30,17 +30,12 @@ from tests.support.locust_process import free_port
 from tests.support.servers import running
 from tests.support.starttls import smtp
 from tests.support.timing import PATIENCE, UNIT, wait_until
-from tests.support.tls import AUTHORITY, TLS12, TLS13, Files, files, peer_context, tls_peer, tls_server
+from tests.support.tls import AUTHORITY, TLS12, TLS13, Files, handshake_in_memory, peer_context, tls_peer, tls_server
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
 needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="no redis-server")
 BOTH = pytest.mark.parametrize("version", [TLS12, TLS13], ids=["1.2", "1.3"])
-
-
-@pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return files(tmp_path_factory.mktemp("pem"))
 
 
 @pytest.fixture
@@ -219,14 +214,7 @@ def test_a_record_that_comes_in_two_parts_is_kept(tls: Tls) -> None:
     def in_two_parts(connection: socket.socket) -> None:
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         layer = peer_context().wrap_bio(incoming, outgoing, server_side=True)
-        while True:
-            try:
-                layer.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                connection.sendall(outgoing.read())
-                incoming.write(connection.recv(65536))
-        connection.sendall(outgoing.read())
+        handshake_in_memory(layer, incoming, outgoing, connection)
         layer.write(b"0123456789" * 10)
         record = outgoing.read()
         connection.sendall(record[:50])

@@ -22,16 +22,11 @@ from geventecho.client.connecting import connect
 from tests.support import peers
 from tests.support.clients import fails
 from tests.support.timing import PATIENCE, UNIT
-from tests.support.tls import AUTHORITY, STRANGER, TLS12, TLS13, Files, files, peer_context, tls_peer
+from tests.support.tls import AUTHORITY, STRANGER, TLS12, TLS13, Files, peer_context, tls_peer
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
-
-
-@pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return files(tmp_path_factory.mktemp("pem"))
 
 
 @pytest.fixture

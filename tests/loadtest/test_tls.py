@@ -14,14 +14,9 @@ from tests.support.locust_process import LOCUSTFILES, LocustRun
 from tests.support.locust_script import run_script
 from tests.support.servers import Process, serve
 from tests.support.starttls import smtp
-from tests.support.tls import Files, files
+from tests.support.tls import Files
 
 NOTE = "Arrival times of TLS replies are times of reading"
-
-
-@pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    return files(tmp_path_factory.mktemp("pem"))
 
 
 @pytest.fixture(scope="module")

@@ -122,6 +122,12 @@ def assert_adds_up(counters: dict[str, int], *, echoes: bool = True) -> None:
         assert counters["bytes_received"] == told, counters
 
 
+def wait_for_ending(server: TcpServer, name: str) -> None:
+    """Wait until one connection has ended so, and check the counters."""
+    wait_until(lambda: server.counters[f"ended_{name}"] == 1, what=f"ended_{name}: {server.counters}")
+    assert_adds_up(server.counters)
+
+
 def resident(pid: int) -> int:
     """Bytes of memory that a process has."""
     with open(f"/proc/{pid}/statm") as statm:
