@@ -45,8 +45,8 @@ class TlsStream:
     """
 
     __slots__ = (
-        "_encrypted", "_first", "_has_ended", "_incoming", "_is_closed", "_last", "_layer", "_name", "_outgoing",
-        "_sessions", "_sock", "_target", "_unsent",
+        "_encrypted", "_failure", "_first", "_has_ended", "_incoming", "_is_closed", "_last", "_layer", "_name",
+        "_outgoing", "_sessions", "_sock", "_target", "_unsent",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, target: Address, tls: TlsLike) -> None:
@@ -65,7 +65,8 @@ class TlsStream:
         self._first = self._last = b""
         self._unsent = b""  # encrypted, and not taken by the kernel yet
         self._encrypted = 0  # bytes of a message that are in `_unsent`
-        self._has_ended = False  # the peer's close_notify came
+        self._has_ended = False  # no more can be decrypted: the peer's close_notify came, or the stream is broken
+        self._failure: TlsError | None = None  # how it broke, after data that came in the same recv(2)
         self._is_closed = False  # ours was sent
 
     def handshake(self, seconds: float | None) -> bytes:
@@ -141,8 +142,13 @@ class TlsStream:
         return self._encrypted > 0
 
     def recv(self, _size: int) -> bytes:
-        """All that can be decrypted now; b"" after the peer's close_notify. The size is not kept to."""
+        """All that can be decrypted now; b"" after the peer's close_notify. The size is not kept to.
+
+        If a fatal alert, or bytes that are not TLS, came behind data, the data is returned and the next call raises.
+        """
         if self._has_ended:
+            if self._failure is not None:
+                raise self._failure
             return b""
         data = self._sock._sock.recv(RECEIVE_SIZE)
         if not data:
@@ -162,13 +168,19 @@ class TlsStream:
         return decrypted
 
     def _decrypt(self) -> bytes:
-        chunks = []
+        chunks: list[bytes] = []
         while self._incoming.pending or self._layer.pending():
             try:
                 chunk = self._layer.read(RECORD)
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLZeroReturnError:
+                chunk = b""
+            except ssl.SSLError as error:
+                if not chunks:
+                    raise
+                self._failure = translate_tls(error, self._target, "read", self._name, b"")
+                self._send_alert()
                 chunk = b""
             if not chunk:
                 self._has_ended = True

@@ -228,6 +228,35 @@ def test_a_record_that_comes_in_two_parts_is_kept(tls: Tls) -> None:
         assert client.recv_exactly(100) == b"0123456789" * 10
 
 
+@BOTH
+def test_a_reply_is_not_lost_for_what_follows_it(tls: Tls, version: ssl.TLSVersion) -> None:
+    """Junk comes in the same recv(2) as the reply; the failure is told at each read after it."""
+    told = threading.Event()
+
+    def reply(connection: ssl.SSLSocket) -> None:
+        assert connection.recv(100) == b"ask"
+        with socket.socket(fileno=os.dup(connection.fileno())) as raw:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            connection.sendall(b"hello")
+            raw.sendall(b"plain text")
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+        told.wait(PATIENCE)
+
+    with tls_peer(reply, peer_context(version)) as peer, connect(peer.target, tls=tls) as client:
+        client.send(b"ask")
+        wait_until(lambda: client._wire.poll(0))
+        assert client.recv_exactly(5) == b"hello"
+        for _ in range(2):
+            error = fails(errors.TlsError, lambda: client.recv_exactly(1, timeout=20 * UNIT))
+            assert "wrong version number" in str(error)
+        told.set()
+    told.clear()
+    with tls_peer(reply, peer_context(version)) as peer, connect(peer.target, tls=tls) as client:
+        error = fails(errors.TlsError, lambda: client.request(b"ask", Exactly(6), timeout=20 * UNIT))
+        assert error.kind == "TLS failed"
+        told.set()
+
+
 # What a handshake agrees on.
 
 
