@@ -91,7 +91,7 @@ def _add_where(parser: Parser, defaults: ServerConfig) -> None:
     default = Address.parse(DEFAULT_TARGET)
     where = parser.add_argument_group("where to listen")
     where.add_argument(
-        "target", metavar="TARGET", nargs="?",
+        "target", metavar="TARGET", nargs="?", type=target,
         help=f"host:port, tcp://host:port, tls://host:port, unix:/path, unix:@name or fd:N (default {DEFAULT_TARGET})",
     )  # fmt: skip
     where.add_argument(
@@ -190,6 +190,8 @@ def run(options: argparse.Namespace) -> int:
         ListenError: it could not listen.
     """
     addresses = _addresses(options)
+    if options.unix_mode is not None and not any(address.path.startswith("/") for address in addresses):
+        raise ConfigError("--unix-mode needs a Unix socket with a file: listen on unix:/path")
     context = _ssl_context(options, addresses)
     if options.allow is not None and not "".join(options.allow).strip():
         options.allow = ()
@@ -278,7 +280,7 @@ def _addresses(options: argparse.Namespace) -> list[Address]:
     if len(ways) > 1:
         raise ConfigError(f"{' and '.join(ways)} both say where to listen: give one of them")
     if ways == [WHERE["target"]]:
-        return [Address.parse(options.target)]
+        return [options.target]
     if ways == [WHERE["listen"]]:
         return list(options.listen)
     return [_host_and_port(options)] if ways else _passed_sockets() or [Address.parse(DEFAULT_TARGET)]

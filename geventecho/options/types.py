@@ -143,8 +143,8 @@ def _stage(text: str) -> tuple[float, float]:
 
 
 def target(text: str) -> Address:
-    """A target, as `geventecho.address` reads it."""
+    """A target to listen on, as `geventecho.address` reads it."""
     try:
         return Address.parse(text)
     except AddressError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(f"{error}, or fd:N") from None

@@ -85,6 +85,12 @@ def test_what_is_no_mode(mode: str) -> None:
     assert error.startswith(f"argument --unix-mode: {mode!r} is not a mode")
 
 
+@pytest.mark.parametrize("target", ["127.0.0.1:0", "unix:@name", "fd:3"])
+def test_a_mode_needs_a_file(target: str) -> None:
+    error = usage_error("serve", target, "--unix-mode", "600")
+    assert error == "--unix-mode needs a Unix socket with a file: listen on unix:/path"
+
+
 # systemd --------------------------------------------------------------------------------------------------------------
 
 
