@@ -14,7 +14,7 @@ from geventecho.address import DEFAULT_TARGET, Address
 from geventecho.cli.arguments import add_command
 from geventecho.cli.conversation import Conversation
 from geventecho.cli.standard_io import Output, chunks_of
-from geventecho.cli.tls import add_tls, tls_of
+from geventecho.cli.tls import add_tls, tls_of, warn_of_no_protocol
 from geventecho.client import Client, check_target, connect
 from geventecho.errors import AddressError, GeventechoError, NetworkError, ReplyTooLong, UnexpectedReply
 from geventecho.framing import DEFAULT_MAX_SIZE, LARGEST, Framing
@@ -148,6 +148,7 @@ def run(options: argparse.Namespace) -> int:
         chunks = chunks_of(sys.stdin.fileno()) if sys.stdin is not None else iter(())
     try:
         with connect(target, timeout=options.timeout, proxy_protocol=options.proxy_protocol, tls=tls) as client:
+            warn_of_no_protocol(options, client)
             if greeting is not None:
                 client.receive(greeting)
             if framing is None:

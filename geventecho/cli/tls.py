@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from geventecho.address import Address
 from geventecho.cli.standard_io import print_error
-from geventecho.client import Tls, check_tls
+from geventecho.client import Client, Tls, check_tls
 from geventecho.errors import ConfigError
 from geventecho.options import INSECURE, add_tls_arguments, naming_tls, tls_values
 
 if TYPE_CHECKING:
     from geventecho.cli.arguments import Parser
 
-__all__ = ["add_tls", "checked_tls", "tls_of"]
+__all__ = ["add_tls", "checked_tls", "tls_of", "warn_of_no_protocol"]
 
 
 def add_tls(parser: Parser) -> None:
@@ -32,6 +32,12 @@ def tls_of(options: argparse.Namespace, target: Address) -> Tls | None:
     if tls is not None and tls.insecure:
         print_error(f"{options.parser.prog}: warning: --tls-insecure: {INSECURE}")
     return tls
+
+
+def warn_of_no_protocol(options: argparse.Namespace, client: Client) -> None:
+    """Warn when the server chose none of the protocols that --tls-alpn offers."""
+    if options.tls_alpn and client.tls is not None and client.tls.alpn is None:
+        print_error(f"{options.parser.prog}: warning: --tls-alpn: the server chose none of {options.tls_alpn}")
 
 
 def checked_tls(options: argparse.Namespace, target: Address, *, may_start_later: bool = False) -> Tls | None:
