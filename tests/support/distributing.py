@@ -63,11 +63,6 @@ class Lab:
         )  # fmt: skip
         self.workers.append(self._stack.enter_context(worker))
 
-    def wait_for_workers(self) -> None:
-        """Wait until both are there."""
-        self.master.wait_for_ui()
-        wait_until(lambda: self.master.log.count("reported as ready") >= 2, SECONDS, "two workers")
-
     def live(self) -> Found:
         """The data of the live page, without the series."""
         status, body = self.master.request("/tcp/live.json?row=none")
@@ -95,7 +90,9 @@ class Lab:
         wait_until(lambda: self.good(host) >= before + more, SECONDS, f"good operations on {host.name}")
 
     def start(self, users: int) -> None:
-        """Start a test, and wait for operations of both workers."""
+        """Start a test once both workers are there, and wait for operations of both."""
+        self.master.wait_for_ui()
+        wait_until(lambda: self.master.log.count("reported as ready") >= 2, SECONDS, "two workers")
         self.swarm(users)
         wait_until(lambda: self.live()["state"] == "running", SECONDS, "a test that runs")
         for host in self.hosts:
@@ -142,7 +139,6 @@ def merged(directory: Path, *options: str) -> Found:
 def lost(directory: Path, lose: Callable[[Lab], None], *options: str) -> Found:
     """A worker is lost in a test of the web UI. The other one goes on, and so does the lost one if it lives."""
     with lab(directory, *options) as (processes, found):
-        processes.wait_for_workers()
         processes.start(10)
         lose(processes)
         begun = time.monotonic()
@@ -171,7 +167,6 @@ def cut_off(directory: Path, *options: str) -> Found:
 def back(directory: Path, *options: str) -> Found:
     """A worker is cut off for some seconds. Then it goes on, and nothing is missing."""
     with lab(directory, *options) as (processes, found):
-        processes.wait_for_workers()
         processes.start(10)
         host = processes.hosts[0]
         host.cut()
@@ -187,7 +182,6 @@ def back(directory: Path, *options: str) -> Found:
 def replaced(directory: Path, *options: str) -> Found:
     """A worker is killed, and another one comes in its place."""
     with lab(directory, *options) as (processes, found):
-        processes.wait_for_workers()
         processes.start(10)
         processes.workers[0].process.kill()
         wait_until(lambda: processes.live()["verdict"]["status"] == "incomplete", SECONDS, "the loss")
@@ -206,7 +200,6 @@ def replaced(directory: Path, *options: str) -> Found:
 def left(directory: Path, *options: str) -> Found:
     """A worker is ended in order; the other one gets its users."""
     with lab(directory, *options) as (processes, found):
-        processes.wait_for_workers()
         processes.start(10)
         processes.workers[0].process.send_signal(signal.SIGTERM)
         found["code"] = processes.workers[0].wait(SECONDS)
@@ -220,7 +213,6 @@ def left(directory: Path, *options: str) -> Found:
 def tests_of_the_web_ui(directory: Path, *options: str) -> Found:
     """Two tests; in the first one the number of users is changed up and down. Each is complete."""
     with lab(directory, *options) as (processes, found):
-        processes.wait_for_workers()
         processes.start(4)
         processes.change(10)
         processes.change(6)
