@@ -13,10 +13,10 @@ from typing import Any, Final
 from geventecho.results.blocks import OTHER, Block, Record, RowKey
 from geventecho.results.evidence import Evidence, HealthSecond, RowEvidence, WorkerEvidence
 from geventecho.results.facts import Facts
-from geventecho.results.figures import TASK, good_rate, rows_of, worker_of
+from geventecho.results.figures import TASK, good_rate, missing_where_time_helps, rows_of, worker_of
 from geventecho.results.memory import Memory
 from geventecho.results.points import Points
-from geventecho.results.result import SCHEMA, Account, Connections, Part, Rate, Result, Row, Stage, Worker
+from geventecho.results.result import SCHEMA, Account, Connections, Failures, Part, Rate, Result, Row, Stage, Worker
 from geventecho.results.series import Series
 from geventecho.results.timeline import Span, Timeline
 from geventecho.results.verdict import Verdict, judge, judge_worker
@@ -136,14 +136,19 @@ class Collection:
         self._memory.forget_unused()
         if self.timeline.ended is None:
             now = min(now, self.reported(now, facts.lacking))
+        result = self._without_gates(now, facts, pause)
+        return replace(result, gates=tuple(judged(result) for judged in facts.gates))
+
+    def _without_gates(self, now: float, facts: Facts, pause: Callable[[], None]) -> Result:
         rows, evidence = self.measured(now, pause)
         stages, left_out = self.stages(now, pause)
         verdict, workers = self.judge(now, evidence, facts.name, facts.lacking)
         warm_up = self.warm_up(now, pause)
         sums = self._sums(now, [*rows, *(warm_up.rows if warm_up else ())], facts)
-        known = set(self._record.rows)
+        connections = self._connections(sums)
+        first = connections.connects - connections.reconnects
         duration = self.timeline.measured(now).duration
-        result = Result(
+        return Result(
             schema=SCHEMA,
             target=facts.target,
             argv=facts.argv,
@@ -154,26 +159,23 @@ class Collection:
             verdict=verdict,
             gates=(),
             account=Account(**{name: sums[name] for name in Account.__dataclass_fields__}),
-            connections=Connections(
-                **{name: sums.get(name, 0) for name in Connections.__dataclass_fields__}
-                | {"peak": self._peak() or sums.get("peak", 0)}
-            ),
+            connections=connections,
             rate=good_rate(rows, duration),
-            bytes_sent=sum(row.bytes_sent for row in rows),
-            bytes_received=sum(row.bytes_received for row in rows),
-            rows=rows,
-            warm_up=warm_up,
-            stages=stages,
+            planned_rate=_per_second(self.timeline.asked(now), duration) or None,
+            bytes_sent=(sent := sum(row.bytes_sent for row in rows)),
+            bytes_received=(received := sum(row.bytes_received for row in rows)),
+            bytes_sent_rate=_per_second(sent, duration),
+            bytes_received_rate=_per_second(received, duration),
+            rows=missing_where_time_helps(rows, first),
+            warm_up=warm_up and replace(warm_up, rows=missing_where_time_helps(warm_up.rows, first)),
+            stages=[replace(stage, rows=missing_where_time_helps(stage.rows, first)) for stage in stages],
             stages_left_out=left_out,
             workers=workers,
-            failures=[
-                found for found in facts.failures if (found.type, found.name) in known or (found.type, OTHER) in known
-            ],
+            failures=self._failures(facts),
             other_users=facts.other_users,
             series=self.series(now, pause),
-            notes=[TLS_NOTE] if facts.target.startswith("tls://") or TLS_ROW in known else [],
+            notes=[TLS_NOTE] if facts.target.startswith("tls://") or TLS_ROW in self._record.rows else [],
         )
-        return replace(result, gates=tuple(judged(result) for judged in facts.gates))
 
     def measured(self, now: float, pause: Callable[[], None]) -> tuple[list[Row], list[RowEvidence]]:
         """The rows of the measured part, and the evidence in them."""
@@ -312,6 +314,15 @@ class Collection:
         sums["reconnects"] = min(sums.get("reconnects", 0), sums["connects"])
         return sums
 
+    def _failures(self, facts: Facts) -> list[Failures]:
+        """Those of the rows that are recorded: other users have failures, too."""
+        known = self._record.rows
+        return [found for found in facts.failures if (found.type, found.name) in known or (found.type, OTHER) in known]
+
+    def _connections(self, sums: Mapping[str, int]) -> Connections:
+        given = {name: sums.get(name, 0) for name in Connections.__dataclass_fields__}
+        return Connections(**{**given, "peak": self._peak() or given["peak"]})
+
     def _peak(self) -> int:
         """The most connects within one second."""
         connects: Counter[int] = Counter()
@@ -322,3 +333,7 @@ class Collection:
 
     def _rows(self, span: Span, pause: Callable[[], None]) -> list[Row]:
         return [row for row, _ in rows_of(self._record, span, pause, self._memory)]
+
+
+def _per_second(count: float, seconds: float) -> float:
+    return round(count / seconds, 3) if seconds else 0.0

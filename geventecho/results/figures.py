@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Final, TypeAlias, TypeVar
 
@@ -20,7 +21,7 @@ from geventecho.results.result import PERCENTILES, Intervals, Row, Times, Worker
 from geventecho.results.timeline import Span
 from geventecho.results.verdict import Verdict
 
-__all__ = ["TASK", "TRANSACTION", "good_rate", "is_operation", "rows_of", "worker_of"]
+__all__ = ["TASK", "TRANSACTION", "good_rate", "is_operation", "missing_where_time_helps", "rows_of", "worker_of"]
 
 TASK: Final = "TASK"
 """The type of the rows of tasks that follow a plan."""
@@ -52,9 +53,18 @@ def good_rate(rows: Iterable[Row], seconds: float) -> float:
         rows: of the measured part.
         seconds: its length.
     """
-    names = ((row, (row.type, row.name)) for row in rows)
-    good = sum(row.ok for row, name in names if is_operation(name) and not is_setup(name))
+    good = sum(row.ok for row in rows if is_operation((row.type, row.name)) and not row.setup)
     return round(good / seconds, 3) if seconds else 0.0
+
+
+def missing_where_time_helps(rows: Iterable[Row], first: int) -> list[Row]:
+    """Return the rows. One whose operations each user makes once misses no seconds: more time brings no more of them.
+
+    Args:
+        rows: of a part of the run.
+        first: connects of the whole run that were the first of their user.
+    """
+    return [replace(row, missing={}) if row.setup and row.ok + row.failed <= first else row for row in rows]
 
 
 def rows_of(
@@ -124,6 +134,7 @@ def _figures(row: RowKey, joined: list[Block], whole: Block, duration: float, pa
     return Row(
         type=row[0],
         name=row[1],
+        setup=is_setup(row),
         **{of: getattr(whole, of) for of in COUNTS},
         rate=round(whole.ok / duration, 3) if duration else 0.0,
         response_us=times["response_us"],
@@ -133,7 +144,7 @@ def _figures(row: RowKey, joined: list[Block], whole: Block, duration: float, pa
         first_byte_us=times.get("first_byte_us"),
         offered_us=times["offered_us"],
         failed_times=_failed_times(joined, whole.failed_times) if whole.failed else {},
-        missing=missing,
+        missing=missing if whole.ok else {},  # nothing ended well, and more time would bring more of that
         intervals=Intervals(
             method=response.method,
             blocks=len(joined),
@@ -208,13 +219,6 @@ def _missing(found: Estimate, samples: int, duration: float) -> dict[str, float]
     }
 
 
-def _sum(histograms: Iterable[Histogram]) -> Histogram:
-    whole = Histogram()
-    for histogram in histograms:
-        whole.merge(histogram)
-    return whole
-
-
 def worker_of(
     name: str,
     verdict: Verdict,
@@ -233,11 +237,6 @@ def worker_of(
     """
     operations = [block for (kind, _), block in rows.items() if kind != TASK]
     ok = sum(block.ok for block in operations)
-
-    def p99(of: str) -> float | None:
-        whole = _sum(block.times[of] for block in operations)
-        return _in_microseconds(whole.percentile(99)) if whole.count >= P99_FLOOR else None
-
     return Worker(
         id=name,
         verdict=verdict,
@@ -252,11 +251,18 @@ def worker_of(
         steal=_share(health, lambda second: second.steal),
         loop_lag_us=_in_microseconds(max((second.lag for second in health), default=None)),
         usual_loop_lag_us=_in_microseconds(median(second.lag for second in health)) if health else None,
-        generator_delay_p99_us=p99("generator_delay"),
-        read_delay_p99_us=p99("read_delay"),
+        generator_delay_p99_us=_p99(operations, "generator_delay"),
+        read_delay_p99_us=_p99(operations, "read_delay"),
         users=max((second.users for second in health), default=None),
         in_flight=max((second.in_flight for second in health), default=None),
     )
+
+
+def _p99(blocks: Iterable[Block], of: str) -> float | None:
+    whole = Histogram()
+    for block in blocks:
+        whole.merge(block.times[of])
+    return _in_microseconds(whole.percentile(99)) if whole.count >= P99_FLOOR else None
 
 
 def _share(health: Sequence[HealthSecond], of: Callable[[HealthSecond], float | None]) -> float | None:

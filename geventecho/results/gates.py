@@ -18,11 +18,9 @@ from typing import Final, NoReturn, Self, TypeAlias
 from geventecho.errors import ConfigError
 from geventecho.results.blocks import OTHER, RowKey
 from geventecho.results.cells import milliseconds, printable
-from geventecho.results.evidence import is_setup
 from geventecho.results.figures import TASK, TRANSACTION, is_operation
 from geventecho.results.intervals import FLOORS
 from geventecho.results.result import PERCENTILES, GateOutcome, Result, Row
-from geventecho.results.summary import is_made_once
 
 __all__ = ["Gate", "parse_gates", "uncounted_failures"]
 
@@ -130,7 +128,7 @@ class Gate:
             rate = (self._row(result) if self.row else result).rate
             shown = f"{rate:,.0f}/s" if rate >= 1000 else f"{rate:.4g}/s"
             return rate, "it", f"rate {shown}"
-        return self._time(result, self._row(result))
+        return self._time(self._row(result))
 
     def _failures(self, result: Result) -> tuple[float, str, str]:
         rows = [self._row(result)] if self.row else _tasks_or_operations(result)
@@ -142,12 +140,12 @@ class Gate:
         share = f"{100 * bad / every:.3g}%"
         return bad / every, "it", f"failures {share} ({bad} of {every} {of})"
 
-    def _time(self, result: Result, row: Row) -> tuple[float, str, str]:
+    def _time(self, row: Row) -> tuple[float, str, str]:
         times = getattr(row, self.kind)
         if self.metric in PERCENTILE_KEYS:
             percentile = getattr(times, PERCENTILE_KEYS[self.metric])
             if percentile is None:
-                raise _Unknown(self._why_withheld(result, row))
+                raise _Unknown(self._why_withheld(row))
             end, far = ("high", percentile.high) if self.comparison[0] == "<" else ("low", percentile.low)
             interval = f"[{milliseconds(percentile.low)}, {milliseconds(percentile.high)}]"
             value = f"{self.metric} {_in_words(percentile.value)} {interval}"
@@ -156,24 +154,24 @@ class Gate:
         if self.kind == "offered_us" and row.failed + row.dropped:
             time = inf
         if time is None:
-            raise _Unknown(self._why_withheld(result, row))
+            raise _Unknown(self._why_withheld(row))
         return time, "it", f"{self.metric} {_in_words(time)}"
 
-    def _why_withheld(self, result: Result, row: Row) -> str:
-        key = PERCENTILE_KEYS.get(self.metric, "")
-        missing = row.missing.get(self.kind, {}).get(key)
-        if missing is None:
+    def _why_withheld(self, row: Row) -> str:
+        if getattr(row, self.kind).mean is None:
             why = "has no times of this kind" if row.ok else "has no operation that ended well"
             return f"{row.type} {row.name} {why}"
+        key = PERCENTILE_KEYS[self.metric]
         needed = f"{self.metric} needs {FLOORS[PERCENTILES[key]]:,} operations"
-        if is_made_once(result, row):
+        missing = row.missing.get(self.kind, {}).get(key)
+        if missing is None:
             return f"{needed}, and each user makes one: there were {row.ok:,}; use more users"
         return f"{needed}: measure {ceil(missing):,} s longer, or with more load"
 
     def _row(self, result: Result) -> Row:
         """The row that is meant; without a name the only row of operations."""
         if not self.row:
-            found = [row for row in _operations(result) if not is_setup((row.type, row.name))]
+            found = [row for row in _operations(result) if not row.setup]
             if len(found) != 1:
                 raise _Unknown(f"write the row before {self.metric}: there were {_listed(found or result.rows)}")
             return found[0]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from geventecho.results.cells import WITHHELD, cells, fitted, milliseconds, per_second, printable
-from geventecho.results.evidence import is_setup
 from geventecho.results.figures import TASK
 
 __all__ = ["Users", "display", "plain_line"]
@@ -98,7 +97,7 @@ def _span(seconds: float) -> str:
 def _operations(live: Json) -> list[Json]:
     """The rows of operations, the busiest first; connects and log-ins come after them."""
     rows = [row for row in live["rows"] if row["type"] != TASK]
-    return sorted(rows, key=lambda row: (is_setup((row["type"], row["name"])), -row["ok"] - row["failed"]))
+    return sorted(rows, key=lambda row: (row["setup"], -row["ok"] - row["failed"]))
 
 
 def _rates(live: Json) -> Iterator[str]:

@@ -106,6 +106,7 @@ class Row:
     Attributes:
         type: "TCP", "TRANSACTION", or "TASK": the tasks of a user class that followed a plan.
         name: of the operations, or of the user class.
+        setup: whether they are connects, TLS handshakes, greetings or log-ins.
         ok, failed: operations. An aborted operation is in no row.
         dropped: planned instants without a task; only rows of type TASK have any.
         rate: good operations a second.
@@ -120,13 +121,14 @@ class Row:
         failed_times: the same times of failed operations, up to the failure, by the same keys; only those that they
             have.
         missing: by kind of time, such as "response_us", and percentile: seconds until there are enough samples for it,
-            at the row's rate.
+            at the row's rate. Empty where more time would not help: nothing ended well, or each user makes one.
         intervals: how they were found.
         distributions: of "response_us" and "service_us"; only those that the row has.
     """
 
     type: str
     name: str
+    setup: bool
     ok: int
     failed: int
     dropped: int
@@ -331,7 +333,9 @@ class Result:
         account: of the whole run.
         connections: of the whole run.
         rate: good operations a second of the measured part, without connects, TLS handshakes and log-ins.
+        planned_rate: tasks a second that the arrival rate asked for in the measured part; None without one.
         bytes_sent, bytes_received: of all operations of the measured part.
+        bytes_sent_rate, bytes_received_rate: the same a second.
         rows: of the measured part.
         warm_up: the part before it; None where there is none.
         stages: in their order, at most 100.
@@ -355,8 +359,11 @@ class Result:
     account: Account
     connections: Connections
     rate: float
+    planned_rate: float | None
     bytes_sent: int
     bytes_received: int
+    bytes_sent_rate: float
+    bytes_received_rate: float
     rows: Sequence[Row]
     warm_up: Part | None
     stages: Sequence[Stage]

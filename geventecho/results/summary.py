@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from geventecho.results.cells import WITHHELD, cells, fitted, lines_of, milliseconds, per_second, printable
-from geventecho.results.evidence import is_setup
 from geventecho.results.intervals import Percentile
 from geventecho.results.result import Account, Failures, GateOutcome, Result, Row, Times
 from geventecho.results.verdict import TRUSTED, Verdict
 
-__all__ = ["account_lines", "is_made_once", "table"]
+__all__ = ["account_lines", "table"]
 
 WIDTH: Final = 80
 SHOWN: Final = {"p50": "p50", "p99": "p99", "p99_9": "p99.9"}
@@ -30,7 +29,7 @@ def table(result: Result) -> str:
 
     For each row of the measured part there are the counts, and some percentiles in milliseconds with their intervals. A
     percentile without enough samples is a dash, with the seconds that are missing at the row's rate. It is a dash
-    alone where more time would not help: users connect once, or nothing ended well.
+    alone where more time would not help.
     """
     return "\n".join(
         [
@@ -59,12 +58,6 @@ def account_lines(account: Account, peak: int) -> Iterator[str]:
     yield from _lines(f"connects: {account.connects}, at most {peak} in one second")
 
 
-def is_made_once(result: Result, row: Row) -> bool:
-    """Whether each user makes the operations of a row once, so that more time brings no more of them."""
-    first = result.connections.connects - result.connections.reconnects
-    return is_setup((row.type, row.name)) and row.ok + row.failed <= first
-
-
 def _rows(result: Result) -> Iterator[str]:
     about = f"{printable(result.target)}: measured for {result.duration_s:.1f} s"
     times = "; times in ms, with 95 % intervals" if result.rows else ""
@@ -73,20 +66,20 @@ def _rows(result: Result) -> Iterator[str]:
         heads = "".join(f"{head:<{COLUMN_WIDTH}}" for head in SHOWN.values())
         yield f"{'ms':<{LABEL_WIDTH}}{heads}".rstrip()
     for row in result.rows:
-        yield from _row(row, {} if is_made_once(result, row) or not row.ok else row.missing)
+        yield from _row(row)
 
 
-def _row(row: Row, missing: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+def _row(row: Row) -> Iterator[str]:
     dropped = f", {row.dropped} dropped" if row.dropped else ""
     counts = f"{row.ok} ok, {row.failed} failed{dropped}, {per_second(row.rate)} good/s"
     name = fitted(printable(f"{row.type} {row.name}"), NAME_WIDTH)
     together = f"{name}: {counts}"
     yield from [together] if cells(together) <= WIDTH else [f"{name}:", *_lines(counts, INDENT)]
-    yield _times("response", row.response_us, missing.get("response_us", {}))
+    yield _times("response", row.response_us, row.missing.get("response_us", {}))
     if row.service_us.mean is not None:
-        yield _times("service", row.service_us, missing.get("service_us", {}))
+        yield _times("service", row.service_us, row.missing.get("service_us", {}))
     if row.failed or row.dropped:
-        yield _times("offered", row.offered_us, missing.get("offered_us", {}))
+        yield _times("offered", row.offered_us, row.missing.get("offered_us", {}))
 
 
 def _times(label: str, times: Times, missing: Mapping[str, float]) -> str:

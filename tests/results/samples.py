@@ -77,7 +77,8 @@ def result(*rows: Row) -> Result:
     return Result(
         schema=SCHEMA, target="tcp://127.0.0.1:1", argv=("locust", "-f", "load test.py"), started_at="",
         duration_s=60.0, command={}, environment={}, verdict=Verdict("trusted", ("why",)), gates=(),
-        account=Account(*range(10)), connections=Connections(*range(6)), rate=good_rate(rows, 60.0), bytes_sent=0,
-        bytes_received=0, rows=rows, warm_up=None, stages=(), stages_left_out=0, workers=(), failures=(),
-        other_users="none", series=Series(1, 0, (), {}, ()),
+        account=Account(*range(10)), connections=Connections(*range(6)), rate=good_rate(rows, 60.0), planned_rate=None,
+        bytes_sent=0, bytes_received=0, bytes_sent_rate=0.0, bytes_received_rate=0.0, rows=rows,
+        warm_up=None, stages=(), stages_left_out=0, workers=(), failures=(), other_users="none",
+        series=Series(1, 0, (), {}, ()),
     )  # fmt: skip

@@ -251,6 +251,39 @@ def test_the_rate_counts_each_good_operation_once_and_no_connect() -> None:
     assert collection.result(START + 3.0, FACTS).rate == 20.0
 
 
+def test_rows_that_each_user_makes_once_miss_no_seconds() -> None:
+    """In all parts: more time would bring no more of them, unless users have connected again."""
+    keys = [("TCP", "connect"), ("TCP", "login"), ECHO]
+
+    def add(collection: Collection) -> None:
+        collection.follow_shape(START, 40, 40.0)
+        collection.add("w", [(key, block(START, [100.0] * 30)) for key in keys])
+        made = [block(START + 12, [100.0] * count, failed=2) for count in (38, 39, 38)]
+        collection.add("w", list(zip(keys, made, strict=True)))
+        collection.end(START + 20.0)
+
+    facts = replace(FACTS, sums={**FACTS.sums, "connects": 45, "reconnects": 5})
+    found = collect(add, warm_up=2.0).result(END, facts)
+    assert found.warm_up is not None
+    (stage,) = found.stages
+    assert [row.name for row in found.rows if row.missing] == ["echo", "login"]
+    assert [row.name for row in stage.rows if row.missing] == ["echo", "login"]
+    assert [row.name for row in found.warm_up.rows if row.missing] == ["echo"]
+
+
+def test_bytes_and_planned_tasks_have_a_rate_of_the_measured_part() -> None:
+    def add(collection: Collection) -> None:
+        collection.follow_plan(START, [(30.0, 4.0), (60.0, math.inf)])
+        collection.add("w", [(ECHO, block(START + second, [100.0] * 8)) for second in range(6)])
+        collection.end(START + 6.0)
+
+    found = collect(add, warm_up=2.0).result(END, FACTS)
+    assert (found.planned_rate, found.bytes_received, found.bytes_received_rate) == (45.0, 320, 80.0)
+    assert found.bytes_sent_rate == 0.0
+    unplanned = Collection(START, 0.0).result(END, FACTS)
+    assert unplanned.planned_rate is None
+
+
 def test_a_loss_is_added_to_an_encoded_result() -> None:
     encoded = Encoded.of(Collection(START, 0.0).result(END, FACTS))
     before, after = (

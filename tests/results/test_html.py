@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from geventecho.results import ASSETS, asset, byte_count, milliseconds, page, report, table
-from geventecho.results.evidence import is_setup
 from tests.results.samples import START, block, result, row
 
 FOLDER = Path(__file__).parents[2] / "geventecho" / "results" / "html"
@@ -58,18 +57,6 @@ def test_a_report_is_one_file_with_its_value() -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.name))
 def test_the_scripts_are_javascript(script: Path) -> None:
     node("--check", str(script))
-
-
-@needs_node
-def test_rows_of_connects_and_log_ins_are_those_of_the_verdict(tmp_path: Path) -> None:
-    names = ["connect", "tls", "Log In", "log-in", "greeting", "login", "echo", "connects", "re-connect"]
-    script = tmp_path / "setup.js"
-    scripts = ["numbers.js", "elements.js", "tables.js"]
-    script.write_text(
-        f"globalThis.window = {{}}; for (const name of {scripts}) require({str(FOLDER)!r} + '/' + name);"
-        f"console.log(JSON.stringify({json.dumps(names)}.map((name) => window.TcpTables.isSetup({{name}}))))"
-    )
-    assert json.loads(node(str(script))) == [is_setup(("TCP", name)) for name in names]
 
 
 @needs_node

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geventecho.results import ASSETS, Failures, GateOutcome, Part, Result, as_json, asset, page, report
+from geventecho.results import ASSETS, Account, Failures, GateOutcome, Part, Result, as_json, asset, page, report
 from tests.results.samples import START, block, result, row
 from tests.support.chromium import chromium, complaints_of
 from tests.support.timing import PATIENCE
@@ -101,6 +101,17 @@ def test_a_report_has_the_numbers_and_the_texts_of_its_value(browser: Browser, t
     assert page.locator("img").count() == 0
     assert complaints == []
     page.close()
+
+
+def test_a_report_has_the_rates_of_its_value(browser: Browser, tmp_path: Path) -> None:
+    made = sample(account=Account(*range(1, 11)), planned_rate=45.0, bytes_sent_rate=1234.0, bytes_received_rate=5.0)
+    path = tmp_path / "report.html"
+    path.write_text(report(made), encoding="utf-8")
+    with browser.new_page() as page:
+        page.goto(path.as_uri())
+        figures = page.inner_text("#figures")
+    for text in ("planned 45/s", "1.23 kB/s on average", "5 B/s on average"):
+        assert text in figures
 
 
 # The live page --------------------------------------------------------------------------------------------------------

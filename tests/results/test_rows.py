@@ -77,6 +77,13 @@ def test_a_row_without_good_operations_has_no_times() -> None:
     assert (made.rate, made.response_us.p50, made.response_us.mean) == (0.0, None, None)
     assert made.offered_us.p50 is not None
     assert made.offered_us.p50.value == math.inf
+    assert row([block(START, [], failed=2)], 1).missing == {}, "more time would bring more failures"
+
+
+def test_connects_handshakes_greetings_and_log_ins_are_known_by_their_names() -> None:
+    names = ["connect", "tls", "Log In", "log-in", "greeting", "login", "echo", "connects", "re-connect"]
+    made = [row([block(START, [100.0])], 1, ("TCP", name)) for name in names]
+    assert [one.setup for one in made] == [True] * 6 + [False] * 3
 
 
 def test_the_intervals_say_how_they_were_found() -> None:

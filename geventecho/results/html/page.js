@@ -4,7 +4,7 @@
 
   const { count, span } = window.TcpNumbers;
   const { element, setHidden, setText } = window.TcpElements;
-  const { create, isSetup, nameOf, statusText } = window.TcpTables;
+  const { create, nameOf, statusText } = window.TcpTables;
 
   const PERIOD_MS = 2000;
   const HIDDEN_PERIOD_MS = 20_000;
@@ -69,7 +69,7 @@
 
   // The row with the most good operations, of those that are not connects or log-ins.
   function busiest(rows) {
-    const candidates = rows.filter((one) => !isSetup(one));
+    const candidates = rows.filter((one) => !one.setup);
     const most = (candidates.length ? candidates : rows).reduce((best, one) => (best && best.ok >= one.ok ? best : one), null);
     return most && nameOf(most);
   }
@@ -78,7 +78,7 @@
     const names = rows.map(nameOf);
     const current = rows.find((one) => nameOf(one) === row);
     // At first there are only connects.
-    if (!current || (!isChosen && isSetup(current))) row = busiest(rows);
+    if (!current || (!isChosen && current.setup)) row = busiest(rows);
     const select = byId("row");
     const old = Array.from(select.options, (option) => option.value);
     if (old.length !== names.length || old.some((name, index) => name !== names[index])) {

@@ -7,11 +7,6 @@ window.TcpTables = (() => {
 
   const PERCENTILES = { p50: "p50", p90: "p90", p95: "p95", p99: "p99", p99_9: "p99.9", p99_99: "p99.99" };
   const PART_PERCENTILES = ["p50", "p90", "p99", "p99_9"];
-  const SETUP = ["connect", "tls", "greeting", "login"];
-
-  function isSetup(row) {
-    return SETUP.includes(row.name.toLowerCase().replace(/[ -]/g, ""));
-  }
 
   function nameOf(row) {
     return `${row.type} ${row.name}`;
@@ -68,12 +63,6 @@ window.TcpTables = (() => {
 
   // Key figures ---------------------------------------------------------------------------------------------------
 
-  // Over all stages; null without any.
-  function plannedRate(stages) {
-    const seconds = sum(stages, (stage) => stage.duration_s);
-    return seconds ? sum(stages, (stage) => (stage.rate?.planned ?? 0) * stage.duration_s) / seconds : null;
-  }
-
   // [label, number, what it consists of, tone] of each.
   function figures(value) {
     const { account, connections, series } = value;
@@ -82,10 +71,10 @@ window.TcpTables = (() => {
     const now = (key) => value.now[key] ?? null;
     const perSecond = (number, format) => (number === null ? NONE : `${format(number)}/s`);
     const whole = value.warm_up ? " in the whole test" : "";
-    const planned = account.planned ? `planned ${perSecond(isLive ? now("planned") : plannedRate(value.stages), rate)}` : "no planned rate";
-    const traffic = (total, key) => {
+    const planned = account.planned ? `planned ${perSecond(isLive ? now("planned") : value.planned_rate, rate)}` : "no planned rate";
+    const traffic = (key) => {
       if (isLive) return `now ${perSecond(now(key), bytes)}`;
-      return value.duration_s ? `${perSecond(total / value.duration_s, bytes)} on average` : "";
+      return value.duration_s ? `${perSecond(value[`${key}_rate`], bytes)} on average` : "";
     };
     const users = points("users").filter((one) => one !== null);
     return [
@@ -98,8 +87,8 @@ window.TcpTables = (() => {
       ["Connections open", count(connections.open), `${count(connections.opening)} opening, ${count(connections.lost)} lost${whole}`],
       ["Connects", count(connections.connects),
         `${count(connections.reconnects)} reconnects${whole}; ${isLive ? `now ${perSecond(now("connects"), rate)}, ` : ""}at most ${count(connections.peak)}/s`],
-      ["Sent", bytes(value.bytes_sent), traffic(value.bytes_sent, "bytes_sent")],
-      ["Received", bytes(value.bytes_received), traffic(value.bytes_received, "bytes_received")],
+      ["Sent", bytes(value.bytes_sent), traffic("bytes_sent")],
+      ["Received", bytes(value.bytes_received), traffic("bytes_received")],
     ];
   }
 
@@ -127,12 +116,6 @@ window.TcpTables = (() => {
     return { text: time(found.value), note: `[${time(found.low)}, ${time(found.high)}]`, tone };
   }
 
-  // The seconds that are missing for percentiles, where more time would help.
-  function missingOf(row, first) {
-    const isOnce = isSetup(row) && row.ok + row.failed <= first;
-    return isOnce || !row.ok ? {} : row.missing;
-  }
-
   function timesLine(label, times, missing = {}) {
     const cells = Object.keys(PERCENTILES).map((key) => percentile(times[key], missing[key]));
     return [label, ...cells, time(times.mean), time(times.max)];
@@ -143,19 +126,14 @@ window.TcpTables = (() => {
     return `${count(row.ok)} ok, ${count(row.failed)} failed${dropped}, ${rate(row.rate)} good/s`;
   }
 
-  function rowLines(row, first) {
-    const missing = missingOf(row, first);
+  function rowLines(row) {
+    const { missing } = row;
     const traffic = row.bytes_sent || row.bytes_received ? `, ${bytes(row.bytes_sent)} sent, ${bytes(row.bytes_received)} received` : "";
     const lines = [[{ text: nameOf(row), note: counts(row) + traffic }], timesLine("response", row.response_us, missing.response_us)];
     if (row.service_us.mean !== null) lines.push(timesLine("service", row.service_us, missing.service_us));
     if (row.failed || row.dropped) lines.push(timesLine("offered", row.offered_us, missing.offered_us));
     if (row.failed_times.response_us) lines.push(timesLine("until failure", row.failed_times.response_us));
     return lines;
-  }
-
-  // The connects that were the first of their user.
-  function firstOf(value) {
-    return value.connections.connects - value.connections.reconnects;
   }
 
   function rowsSection(section) {
@@ -166,26 +144,26 @@ window.TcpTables = (() => {
     const shown = table(section, "Times of each row, in ms", ["", ...Object.values(PERCENTILES).map((head) => [head, "interval"]), "mean", "max"]);
     section.append(others);
     return (value) => {
-      shown.update(value.rows.length ? value.rows.flatMap((row) => rowLines(row, firstOf(value))) : [["No operation has ended in the measured part."]]);
+      shown.update(value.rows.length ? value.rows.flatMap(rowLines) : [["No operation has ended in the measured part."]]);
       setText(others, [value.other_users, ...value.notes ?? []].filter(Boolean).join(" "));
       return true;
     };
   }
 
-  function partLines(rows, first) {
+  function partLines(rows) {
     return rows.map((row) => [
       nameOf(row), count(row.ok), count(row.failed), count(row.dropped), rate(row.rate),
-      ...PART_PERCENTILES.map((key) => percentile(row.response_us[key], missingOf(row, first).response_us?.[key])),
+      ...PART_PERCENTILES.map((key) => percentile(row.response_us[key], row.missing.response_us?.[key])),
     ]);
   }
 
   const PART_HEADS = ["", "ok", "failed", "dropped", "good/s", ...PART_PERCENTILES.map((key) => [PERCENTILES[key], "interval"])];
 
-  function stageLines(stage, first) {
+  function stageLines(stage) {
     const facts = [`${span(stage.duration_s)} from ${span(stage.start_s)}`];
     if (stage.users !== null) facts.push(`${count(stage.users)} users (${rate(stage.spawn_rate)}/s)`);
     if (stage.rate) facts.push(`planned ${rate(stage.rate.planned)}/s, achieved ${rate(stage.rate.achieved)}/s`);
-    return [[facts.join("; ")], ...partLines(stage.rows, first)];
+    return [[facts.join("; ")], ...partLines(stage.rows)];
   }
 
   function stagesSection(section) {
@@ -193,7 +171,7 @@ window.TcpTables = (() => {
     const more = element("p", { class: "note" });
     section.append(more);
     return (value) => {
-      shown.update(value.stages.flatMap((stage) => stageLines(stage, firstOf(value))));
+      shown.update(value.stages.flatMap(stageLines));
       setText(more, value.stages_left_out ? `${count(value.stages_left_out)} more stages are left out.` : "");
       return value.stages.length > 0;
     };
@@ -203,7 +181,7 @@ window.TcpTables = (() => {
     const shown = table(section, "Warm-up, response times in ms", PART_HEADS);
     return (value) => {
       if (!value.warm_up) return false;
-      shown.update([[`${span(value.warm_up.duration_s)} before the measured part`], ...partLines(value.warm_up.rows, firstOf(value))]);
+      shown.update([[`${span(value.warm_up.duration_s)} before the measured part`], ...partLines(value.warm_up.rows)]);
       return true;
     };
   }
@@ -331,5 +309,5 @@ window.TcpTables = (() => {
     };
   }
 
-  return { create, isSetup, nameOf, statusText };
+  return { create, nameOf, statusText };
 })();
