@@ -18,7 +18,8 @@ def test_names_without_utf_8_are_escaped_secrets_left_out_and_a_command_nobody_t
     with peers.echoes() as peer, LocustRun(
         tmp_path, "--headless", "-u", "2", "-t", "3", "--processes", "2", "--tcp-think-time", "0.05",
         "--host", peer.target, "--csv", str(tmp_path / "run"), "--tcp-json", str(result),
-        "--password", "hunter2", "--password=hunter3", locustfile=UNENCODABLE,
+        "--password", "hunter2", "--password=hunter3", "--passw", "hunter4", "-Shunter5", "--session-tok=hunter6",
+        locustfile=UNENCODABLE,
         extra={TYPED: "load 'not closed"},
     ) as run:  # fmt: skip
         assert run.wait() == 1, run.log
@@ -34,4 +35,6 @@ def test_names_without_utf_8_are_escaped_secrets_left_out_and_a_command_nobody_t
     assert "verdict" in run.log
     assert "hunter" not in result.read_text() + run.log
     place = found["argv"].index("--password")
-    assert found["argv"][place : place + 3] == ["--password", "***", "--password=***"]
+    assert found["argv"][place : place + 7] == [
+        "--password", "***", "--password=***", "--passw", "***", "-S***", "--session-tok=***",
+    ]  # fmt: skip

@@ -70,7 +70,8 @@ def know_secrets(parser: LocustArgumentParser) -> None:
 
 def _without_secrets(words: list[str]) -> tuple[str, ...]:
     """The command with stars for the values of secret options."""
-    actions = (action for parser in _parsers for action in parser.secret_args_included_in_web_ui.values())
+    # Those that are not in the form, too: Locust has a list of the others alone.
+    actions = (action for parser in _parsers for action in parser._actions if getattr(action, "is_secret", False))
     secrets = [name for action in actions for name in action.option_strings]
     shown: list[str] = []
     for word in words:
@@ -78,6 +79,8 @@ def _without_secrets(words: list[str]) -> tuple[str, ...]:
             word = STARS  # noqa: PLW2901
         elif "=" in word and _names(word.partition("=")[0], secrets):
             word = f"{word.partition('=')[0]}={STARS}"  # noqa: PLW2901
+        elif len(word) > 2 and word[:2] in secrets:  # -pVALUE
+            word = f"{word[:2]}{STARS}"  # noqa: PLW2901
         shown.append(word)
     return tuple(shown)
 

@@ -9,7 +9,8 @@ from geventecho.loadtest import TcpUser
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: LocustArgumentParser) -> None:
-    parser.add_argument("--password", is_secret=True, default="")
+    parser.add_argument("--password", "-S", is_secret=True, default="")
+    parser.add_argument("--session-token", is_secret=True, include_in_web_ui=False, default="")
 
 
 class Fetcher(TcpUser):
