@@ -98,20 +98,28 @@ def install(environment: Environment) -> None:
 
 def _finish(environment: Environment, runner: Runner, installed: Installed) -> None:
     """Install the plan of arrivals, and the parts that work at the end of a test."""
-    events = environment.events
     # Locust looks at its own call stack when a test stops, and the first time that reads all its source: 30 ms at the
     # start instead of 30 ms in the last response times.
     inspect.stack()
     accounts = Accounts(environment, runner)
     if isinstance(runner, WorkerRunner):
-        replace(Part.DEFAULT_OPTIONS, cache)
-        WorkerResults(environment, runner)
-        WorkerReports(runner)
-        watch = MasterWatch(runner)
-        installed.summary = summary = RunSummary(environment, accounts, lambda: watch.lacking)
-        installed.plan = ArrivalPlan(environment, runner)
-        events.quit.add_listener(lambda **_: summary.log() if watch.lacking else None)
-        return
+        _finish_worker(environment, runner, accounts, installed)
+    else:
+        _finish_main(environment, runner, accounts, installed)
+
+
+def _finish_worker(environment: Environment, runner: WorkerRunner, accounts: Accounts, installed: Installed) -> None:
+    replace(Part.DEFAULT_OPTIONS, cache)
+    WorkerResults(environment, runner)
+    WorkerReports(runner)
+    watch = MasterWatch(runner)
+    installed.summary = summary = RunSummary(environment, accounts, lambda: watch.lacking)
+    installed.plan = ArrivalPlan(environment, runner)
+    environment.events.quit.add_listener(lambda **_: summary.log() if watch.lacking else None)
+
+
+def _finish_main(environment: Environment, runner: Runner, accounts: Accounts, installed: Installed) -> None:
+    """The parts of the master, or of the only process."""
 
     def lacking() -> dict[str, str]:
         return reports.lacking if reports else {}
@@ -122,6 +130,7 @@ def _finish(environment: Environment, runner: Runner, installed: Installed) -> N
     Face(environment, runner, partial(live_of, environment))
     installed.summary = summary = RunSummary(environment, accounts, results.lacking, results)
     installed.plan = ArrivalPlan(environment, runner, results.follow_plan)
+    events = environment.events
     if events is not locust.events:
         events.quitting.add_listener(_on_quitting)
 

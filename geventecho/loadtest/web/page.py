@@ -36,32 +36,11 @@ def add_page(web_ui: WebUI, live_json: Callable[[str | None], bytes], live_file:
     assert app is not None  # noqa: S101
     blueprint = Blueprint(BLUEPRINT, __name__, url_prefix=app.blueprints["locust"].url_prefix)
 
-    def page() -> Response:
-        return _cached(results.page().encode(), "text/html; charset=utf-8")
-
-    def icon() -> Response:
-        return asset("icon.svg")
-
-    def asset(name: str) -> Response:
-        if name not in results.ASSETS:
-            return _text(404, "The page has no such file.")
-        return _cached(results.asset(name), results.ASSETS[name])
-
     def live() -> Response:
         return Response(live_json(request.args.get("row")), content_type="application/json")
 
     def download(name: str) -> Response:
-        if name not in results.DOWNLOADS:
-            return _text(404, "There is no such file.")
-        try:
-            content = live_file(name)
-        except (TimeoutError, EOFError) as error:
-            return _text(503, str(error))
-        if content is None:
-            return _text(404, "There is no result yet: start a test first.")
-        response = Response(content, mimetype=TYPES[name.rpartition(".")[2]])
-        response.headers["Content-Disposition"] = f"attachment; filename=tcp-{name}"
-        return response
+        return _download(name, live_file)
 
     views: dict[str, Callable[..., Response]] = {
         "/tcp": page,
@@ -75,6 +54,37 @@ def add_page(web_ui: WebUI, live_json: Callable[[str | None], bytes], live_file:
     blueprint.after_request(_restrict)
     app.register_blueprint(blueprint)
     logger.info("live page: %s", _address(web_ui, blueprint.url_prefix or ""))
+
+
+def page() -> Response:
+    """The page."""
+    return _cached(results.page().encode(), "text/html; charset=utf-8")
+
+
+def icon() -> Response:
+    """Its icon, at the address where a browser looks for one."""
+    return asset("icon.svg")
+
+
+def asset(name: str) -> Response:
+    """A file that the page loads."""
+    if name not in results.ASSETS:
+        return _text(404, "The page has no such file.")
+    return _cached(results.asset(name), results.ASSETS[name])
+
+
+def _download(name: str, live_file: Callable[[str], bytes | None]) -> Response:
+    if name not in results.DOWNLOADS:
+        return _text(404, "There is no such file.")
+    try:
+        content = live_file(name)
+    except (TimeoutError, EOFError) as error:
+        return _text(503, str(error))
+    if content is None:
+        return _text(404, "There is no result yet: start a test first.")
+    response = Response(content, mimetype=TYPES[name.rpartition(".")[2]])
+    response.headers["Content-Disposition"] = f"attachment; filename=tcp-{name}"
+    return response
 
 
 def _address(web_ui: WebUI, base: str) -> str:
