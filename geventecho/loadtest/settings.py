@@ -41,6 +41,7 @@ __all__ = [
     "gates_of",
     "given",
     "is_insecure_run",
+    "is_unattended",
     "option_check",
     "options_of",
     "target_of",
@@ -102,6 +103,11 @@ def options_of(environment: Environment) -> dict[str, Any]:
     return vars(environment.parsed_options or argparse.Namespace())
 
 
+def is_unattended(options: Mapping[str, Any]) -> bool:
+    """Whether the test starts without the form of the web UI."""
+    return bool(options.get("headless") or options.get("autostart"))
+
+
 def given(options: Mapping[str, Any], name: str) -> Any:
     """Return the value of one of our options, or None when it was not given.
 
@@ -137,8 +143,8 @@ def _tls(options: Mapping[str, Any], default: TlsLike, label: str) -> TlsLike:
     values = tls_values(options, TLS_OPTION)
     if not isinstance(default, Tls):
         if values:
-            given = ", ".join(option(f"tls_{name}") for name in values)
-            raise ConfigError(f"{given}: {label} is an SSLContext, which has settings of its own; leave this out")
+            named = ", ".join(option(f"tls_{name}") for name in values)
+            raise ConfigError(f"{named}: {label} is an SSLContext, which has settings of its own; leave this out")
         context_of(default)
         return default
     if not values and default == DEFAULT_TLS:

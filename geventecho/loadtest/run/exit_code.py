@@ -20,11 +20,12 @@ from geventecho.loadtest.measure import TCP, kind_and_sample
 from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.description import target_of
 from geventecho.loadtest.run.results import Results
-from geventecho.loadtest.settings import gates_of, options_of
+from geventecho.loadtest.settings import gates_of, is_unattended, options_of
 from geventecho.results import (
     TRUSTED,
     Account,
     GateOutcome,
+    Result,
     RowKey,
     account_lines,
     printable,
@@ -75,19 +76,19 @@ class RunSummary:
 
     def judge(self) -> None:
         """Set the exit code, once every user has stopped and every worker has reported."""
-        environment, options = self._environment, self._environment.parsed_options
+        environment, options = self._environment, options_of(self._environment)
         if environment.process_exit_code == USAGE_ERROR:
             return
         if list(self._lacking()):
             environment.process_exit_code = INCOMPLETE
         elif not all(gate.met for gate in self._gates()):
             environment.process_exit_code = GATE_NOT_MET
-        elif getattr(options, "tcp_fail_on_verdict", False) and self._is_distrusted():
+        elif options.get("tcp_fail_on_verdict") and self._is_distrusted():
             environment.process_exit_code = DISTRUSTED
         elif environment.process_exit_code is not None:
             return
         elif self._is_unattended() and self._nothing_answered():
-            environment.process_exit_code = getattr(options, "exit_code_on_error", 1)
+            environment.process_exit_code = options.get("exit_code_on_error", 1)
         elif self._results and not self._results.are_written:
             environment.process_exit_code = UNWRITTEN
         elif self._has_only_allowed_failures():
@@ -116,7 +117,7 @@ class RunSummary:
 
     def _log_result(self) -> None:
         """The lines begin after one that the log's own beginning makes longer."""
-        result = self._results and self._results.last
+        result = self._result
         if result:
             level = logging.INFO if result.verdict.status == TRUSTED else logging.WARNING
             if not all(gate.met for gate in result.gates):
@@ -128,9 +129,12 @@ class RunSummary:
         for line in account_lines(account, sums["peak"]):
             logger.info("%s", line)
 
+    @property
+    def _result(self) -> Result | None:
+        return self._results.last if self._results else None
+
     def _gates(self) -> Sequence[GateOutcome]:
-        result = self._results and self._results.last
-        return result.gates if result else ()
+        return self._result.gates if self._result else ()
 
     def _has_only_allowed_failures(self) -> bool:
         """Whether operations failed, the gates on `failures` have counted them all, and nothing else went wrong."""
@@ -142,20 +146,17 @@ class RunSummary:
 
     def _uncounted_failures(self) -> list[RowKey]:
         """The rows with failures that a gate on `failures` may not have counted."""
-        result = self._results and self._results.last
         failed: Counter[RowKey] = Counter()
         for error in self._environment.stats.errors.values():
             failed[error.method, error.name] += error.occurrences
         gates = gates_of(options_of(self._environment))
-        return uncounted_failures(gates, result, failed) if result else list(failed)
+        return uncounted_failures(gates, self._result, failed) if self._result else list(failed)
 
     def _is_distrusted(self) -> bool:
-        result = self._results and self._results.last
-        return bool(result and result.verdict.status != TRUSTED)
+        return bool(self._result and self._result.verdict.status != TRUSTED)
 
     def _is_unattended(self) -> bool:
-        options = self._environment.parsed_options
-        return bool(getattr(options, "headless", False) or getattr(options, "autostart", False))
+        return is_unattended(options_of(self._environment))
 
     def _nothing_answered(self) -> str:
         """Why this run may not look like a success; "" where it may."""

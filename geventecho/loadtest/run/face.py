@@ -19,7 +19,7 @@ from locust.env import Environment
 from locust.runners import Runner
 
 from geventecho.loadtest.run.terminal import Terminal
-from geventecho.loadtest.settings import options_of
+from geventecho.loadtest.settings import is_unattended, options_of
 from geventecho.results import Users, display, plain_line
 
 __all__ = ["Face"]
@@ -46,7 +46,7 @@ class Face:
 
     def __init__(self, environment: Environment, runner: Runner, live: Callable[[], Mapping[str, Any] | None]) -> None:
         options = options_of(environment)
-        wanted = options.get("headless") or options.get("autostart") or options.get("print_stats")
+        wanted = is_unattended(options) or options.get("print_stats")
         if not wanted or options.get("only_summary") or not logger.isEnabledFor(logging.INFO):
             return
         self._runner = runner

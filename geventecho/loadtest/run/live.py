@@ -46,6 +46,8 @@ PATIENCE: Final = 2.0
 """Seconds to wait for a new answer; after that the last one is returned."""
 MOST_WAITING: Final = 1 << 26
 """Bytes that may wait for the process."""
+READY: Final[Mapping[str, Any]] = {"state": "ready", "elapsed_s": None, "left_s": None}
+"""The keys of a live result while there was no test, beside `schema`."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -277,9 +279,9 @@ class Live:
             self._next = max(asked + FRESH, now + min(REST * (now - asked), LONGEST_REST))
             self._is_late = False
 
-    def _extra(self) -> dict[str, Any]:
+    def _extra(self) -> Mapping[str, Any]:
         if self._collection is None:
-            return {"state": "ready", "elapsed_s": None, "left_s": None}
+            return READY
         timeline = self._collection.timeline
         elapsed = (seconds_now() if timeline.ended is None else timeline.ended) - timeline.begun
         if self._final is not None:
@@ -316,8 +318,7 @@ def live_json(environment: Environment, row: str | None = None) -> bytes:
         row: the only row that the series shall have, as "TYPE name"; all of them by default.
     """
     live = attached(environment, Live)
-    ready = {"schema": SCHEMA, "state": "ready", "elapsed_s": None, "left_s": None}
-    return live.json(row) if live else json.dumps(ready).encode()
+    return live.json(row) if live else json.dumps({"schema": SCHEMA, **READY}).encode()
 
 
 def live_of(environment: Environment) -> Mapping[str, Any] | None:

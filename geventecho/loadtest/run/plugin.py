@@ -258,7 +258,7 @@ def _check_command_line(environment: Environment) -> None:
     given = environment.parsed_options
     if given is None:
         return
-    starts_now = given.headless or given.autostart  # else the form can still be filled in
+    starts_now = settings.is_unattended(vars(given))  # else the form can still be filled in
     try:
         for check in settings.CHECKS if starts_now else ():
             check(vars(given))
