@@ -19,7 +19,7 @@ from geventecho.loadtest.locust_internals import has_task_loop, participants
 from geventecho.loadtest.measure import Arrivals, seconds_now, stages_after
 from geventecho.loadtest.run.shared_seconds import CLOCKS_APART
 from geventecho.loadtest.settings import PLAN_TYPES, Settings, given, option_check, options_of
-from geventecho.loadtest.users import TcpUser, planner_of
+from geventecho.loadtest.users import planner_of, tcp_users_of
 
 __all__ = ["ArrivalPlan"]
 
@@ -153,8 +153,7 @@ class ArrivalPlan:
         lateness: float | None = given(options, "max_lateness")
         if lateness is not None:
             return lateness
-        classes = [found for found in self._environment.user_classes if issubclass(found, TcpUser)]
-        limits = [Settings.of(options, found).request_timeout for found in classes]
+        limits = [Settings.of(options, found).request_timeout for found in tcp_users_of(self._environment)]
         return max((math.inf if limit is None else limit for limit in limits), default=math.inf)
 
     def _on_end(self) -> None:

@@ -17,7 +17,7 @@ from locust.env import Environment
 from geventecho._version import __version__
 from geventecho.loadtest.measure import Failed, kind_and_sample
 from geventecho.loadtest.settings import CLASS_TYPES, RUN_TYPES, class_values, given, options_of
-from geventecho.loadtest.users import TcpUser
+from geventecho.loadtest.users import TcpUser, tcp_users_of
 from geventecho.options import TYPED
 from geventecho.results import Failures
 
@@ -47,7 +47,7 @@ TYPED_WORDS: Final = _take_typed()
 
 def target_of(environment: Environment) -> str:
     """The target, or the targets of the user classes."""
-    hosts = {user_class.host for user_class in environment.user_classes if issubclass(user_class, TcpUser)}
+    hosts = {user_class.host for user_class in tcp_users_of(environment)}
     return environment.host or " or ".join(sorted(filter(None, hosts)))
 
 
@@ -98,7 +98,7 @@ def command_of(environment: Environment, seed: int | None) -> dict[str, Any]:
         seed: of the arrivals; None without a plan.
     """
     options = options_of(environment)
-    ours = [user_class for user_class in environment.user_classes if issubclass(user_class, TcpUser)]
+    ours = tcp_users_of(environment)
     by_class: dict[str, Any] = class_values(ours)
     for name in CLASS_TYPES:
         if len({getattr(user_class, name) for user_class in ours}) == 1:

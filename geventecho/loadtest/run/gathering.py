@@ -11,7 +11,7 @@ from typing import Any
 from locust.env import Environment
 
 from geventecho.loadtest.measure import health_of, latencies_of, second_of
-from geventecho.loadtest.users import TcpUser, planner_of
+from geventecho.loadtest.users import planner_of, tcp_users_of
 from geventecho.results import TASK, Block, RowKey
 
 __all__ = ["Gathering"]
@@ -52,7 +52,7 @@ class Gathering:
 
     def _weights(self) -> tuple[list[str], list[int]]:
         """The user classes that follow the plan, and the numbers of their users that run, or ran before the end."""
-        names = [found.__name__ for found in self._environment.user_classes if issubclass(found, TcpUser)]
+        names = [found.__name__ for found in tcp_users_of(self._environment)]
         if len(names) > 1 and self._environment.runner is not None:
             running = self._environment.runner.user_classes_count
             if any(counts := [running.get(name, 0) for name in names]):

@@ -34,7 +34,7 @@ from geventecho.loadtest.run.processes import Workers
 from geventecho.loadtest.run.result_files import add_file_arguments, check_files
 from geventecho.loadtest.run.results import Results, WorkerResults
 from geventecho.loadtest.run.stock_files import watch_csv_writer, write_files
-from geventecho.loadtest.users import CROWD, TcpUser
+from geventecho.loadtest.users import CROWD, tcp_users_of
 from geventecho.loadtest.web import Form, Guard, Tab, add_page
 from geventecho.net import raise_descriptor_limit
 from geventecho.options import INSECURE
@@ -79,7 +79,7 @@ def install(environment: Environment) -> None:
     Args:
         environment: Locust's.
     """
-    if not _user_classes(environment):
+    if not tcp_users_of(environment):
         return
     raise_descriptor_limit()
     keep_microseconds()
@@ -168,7 +168,7 @@ def _protect(environment: Environment, web_ui: WebUI, installed: Installed) -> N
     Form(
         web_ui,
         lambda host: _check_users(environment, host),
-        lambda: settings.class_values(_user_classes(environment)),
+        lambda: settings.class_values(tcp_users_of(environment)),
         check_plan,
         changed,
     )
@@ -199,7 +199,7 @@ def _on_parser(parser: LocustArgumentParser, **_: Any) -> None:
 
 
 def _on_init(environment: Environment, runner: Runner | None, **_: Any) -> None:
-    has_tcp_users = bool(_user_classes(environment))
+    has_tcp_users = bool(tcp_users_of(environment))
     _workers.settle(has_tcp_users)
     if not has_tcp_users:
         if settings.options_of(environment).get("tcp_gate"):  # nothing would judge them, as if all were met
@@ -207,7 +207,7 @@ def _on_init(environment: Environment, runner: Runner | None, **_: Any) -> None:
         return
     if not isinstance(runner, WorkerRunner):
         _check_command_line(environment)
-        if settings.is_insecure_run(settings.options_of(environment), _user_classes(environment)):
+        if settings.is_insecure_run(settings.options_of(environment), tcp_users_of(environment)):
             logger.warning("insecure TLS: %s", INSECURE)
     if not settings.options_of(environment).get("tcp_locust_tables"):
         logging.getLogger(LOCUST_TABLES).setLevel(logging.WARNING)
@@ -229,10 +229,6 @@ def _on_quitting(environment: Environment, **_: Any) -> None:
         installed.summary.judge()
 
 
-def _user_classes(environment: Environment) -> list[type[TcpUser]]:
-    return [user_class for user_class in environment.user_classes if issubclass(user_class, TcpUser)]
-
-
 def _check_users(environment: Environment, host: str | None) -> None:
     """Check the target and the attributes of each user class of ours.
 
@@ -244,7 +240,7 @@ def _check_users(environment: Environment, host: str | None) -> None:
         AddressError: the target that was given is wrong, or there is none.
         ConfigError: an attribute of a class, such as `host` or `think_time`, is wrong.
     """
-    for user_class in _user_classes(environment):
+    for user_class in tcp_users_of(environment):
         try:
             settings.target_of(host or user_class.host)
         except AddressError as error:

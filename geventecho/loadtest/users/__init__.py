@@ -8,6 +8,6 @@ from geventecho.loadtest.users.pipeline import Request
 from geventecho.loadtest.users.planner import Planner, planner_of
 from geventecho.loadtest.users.response_block import Caught
 from geventecho.loadtest.users.session import TcpSession
-from geventecho.loadtest.users.tcp_user import TcpUser
+from geventecho.loadtest.users.tcp_user import TcpUser, tcp_users_of
 
-__all__ = ["CROWD", "Caught", "EchoUser", "Planner", "Request", "TcpSession", "TcpUser", "planner_of"]
+__all__ = ["CROWD", "Caught", "EchoUser", "Planner", "Request", "TcpSession", "TcpUser", "planner_of", "tcp_users_of"]

@@ -28,7 +28,7 @@ from geventecho.loadtest.users.session import TcpSession
 from geventecho.loadtest.users.task_loop import TaskLoop
 from geventecho.net import ProxyVersion
 
-__all__ = ["TcpUser"]
+__all__ = ["TcpUser", "tcp_users_of"]
 
 USAGE_ERROR: Final = 2
 # The numbers each worker has for its users.
@@ -156,3 +156,8 @@ def _number(environment: Environment) -> int:
     account.users += 1
     worker: int = getattr(environment.runner, "worker_index", 0)
     return max(worker, 0) * USERS_PER_WORKER + account.users - 1
+
+
+def tcp_users_of(environment: Environment) -> list[type[TcpUser]]:
+    """The user classes of an environment that are TcpUsers."""
+    return [user_class for user_class in environment.user_classes if issubclass(user_class, TcpUser)]
