@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to", "run"]
 
+logger = logging.getLogger("geventecho.serve")
+
 DESCRIPTION = """\
 Serve TCP echo (RFC 862): every byte that a client sends comes back to it, for as many clients as there are descriptors.
 
@@ -91,7 +93,7 @@ def _add_where(parser: Parser, defaults: ServerConfig) -> None:
     default = Address.parse(DEFAULT_TARGET)
     where = parser.add_argument_group("where to listen")
     where.add_argument(
-        "target", metavar="TARGET", nargs="?", type=target,
+        "target", metavar="TARGET", nargs="?",
         help=f"host:port, tcp://host:port, tls://host:port, unix:/path, unix:@name or fd:N (default {DEFAULT_TARGET})",
     )  # fmt: skip
     where.add_argument(
@@ -193,30 +195,14 @@ def run(options: argparse.Namespace) -> int:
     if options.unix_mode is not None and not any(address.path.startswith("/") for address in addresses):
         raise ConfigError("--unix-mode needs a Unix socket with a file: listen on unix:/path")
     context = _ssl_context(options, addresses)
-    if options.allow is not None and not "".join(options.allow).strip():
-        options.allow = ()
-    before, limit = raise_descriptor_limit()
-    capacity = descriptor_capacity()
+    limits = raise_descriptor_limit()
     log = configure_logs(options.log_level, options.log_format)
     report_hub_errors()
-    logger = logging.getLogger("geventecho.serve")
     output = LineWriter(STDOUT, encoding_of(sys.stdout), partial(logger.error, "lines of standard output are lost: %s"))
     # The collector looks at new objects only. What is imported by now stays, and a pass over all objects of 19,000
     # connections would hold the hub for 55 ms. It would find nothing: a connection leaves no cycle of references.
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], NEVER)
-
-    def announce(server: TcpServer) -> None:
-        for address in server.addresses:
-            output.write(f"listening on {address}")
-        raised = f", raised from {before}" if limit != before else ""
-        output.write(f"capacity {server.max_connections} connections (descriptor limit {limit}{raised})")
-        for address in server.addresses:
-            if not address.is_loopback:
-                logger.warning(
-                    "%s can be reached from other machines: an open echo returns whatever anybody sends", address
-                )
-
     if (passed := _passed_sockets()) and passed != addresses:
         logger.warning("sockets of systemd that nobody listens on: %d; an option says where to listen", len(passed))
 
@@ -228,17 +214,47 @@ def run(options: argparse.Namespace) -> int:
         else:
             output.write(f"certificates read anew from {options.tls_cert}")
 
-    asked = options.max_connections
-    if asked is not None and asked > capacity:
-        logger.warning("--max-connections %d is more than the descriptor limit allows: it is %d", asked, capacity)
-        options.max_connections = capacity
     try:
-        config = ServerConfig(**{name: getattr(options, name) for name in ServerConfig.names()})
-        server = EchoServer([*addresses], config=config, ssl_context=context, on_listening=announce)
+        server = EchoServer(
+            [*addresses],
+            config=_config(options),
+            ssl_context=context,
+            on_listening=partial(_announce, output=output, limits=limits),
+        )
         return serve(server, output, log, None if context is None else read_anew)
     finally:
         output.stop()
         log.close()
+
+
+def _config(options: argparse.Namespace) -> ServerConfig:
+    """Return the limits that the options set, those that this process can have.
+
+    Raises:
+        ConfigError: one is out of range.
+    """
+    values = {name: getattr(options, name) for name in ServerConfig.names()}
+    if options.allow is not None and not "".join(options.allow).strip():
+        values["allow"] = ()
+    asked, capacity = options.max_connections, descriptor_capacity()
+    if asked is not None and asked > capacity:
+        logger.warning("--max-connections %d is more than the descriptor limit allows: it is %d", asked, capacity)
+        values["max_connections"] = capacity
+    return ServerConfig(**values)
+
+
+def _announce(server: TcpServer, *, output: LineWriter, limits: tuple[int, int]) -> None:
+    """Print where it listens and how many connections it takes; warn of an address that others can reach."""
+    before, limit = limits
+    for address in server.addresses:
+        output.write(f"listening on {address}")
+    raised = f", raised from {before}" if limit != before else ""
+    output.write(f"capacity {server.max_connections} connections (descriptor limit {limit}{raised})")
+    for address in server.addresses:
+        if not address.is_loopback:
+            logger.warning(
+                "%s can be reached from other machines: an open echo returns all that anybody sends", address
+            )
 
 
 def _ssl_context(options: argparse.Namespace, addresses: Sequence[Address]) -> ssl.SSLContext | None:
@@ -280,7 +296,10 @@ def _addresses(options: argparse.Namespace) -> list[Address]:
     if len(ways) > 1:
         raise ConfigError(f"{' and '.join(ways)} both say where to listen: give one of them")
     if ways == [WHERE["target"]]:
-        return [options.target]
+        try:  # not as its type: the value of a misspelt option would be a wrong TARGET, and the option not be named
+            return [target(options.target)]
+        except argparse.ArgumentTypeError as error:
+            raise AddressError(str(error)) from None
     if ways == [WHERE["listen"]]:
         return list(options.listen)
     return [_host_and_port(options)] if ways else _passed_sockets() or [Address.parse(DEFAULT_TARGET)]
