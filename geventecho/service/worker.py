@@ -43,50 +43,70 @@ def serve(server: TcpServer, output: LineWriter, log: LogHandler, reload: Callab
     Raises:
         ListenError: the server could not listen.
     """
-
-    def has_listened() -> bool:
-        return server.state is not ServerState.NEW
-
-    def print_counters() -> None:
-        counts = server.counters | {"log_dropped": log.dropped, "output_dropped": output.dropped}
-        shown = " ".join(f"{name}={count}" for name, count in counts.items() if count)
-        output.write(f"counters: {shown or 'none'}")
-
-    def on_usr1() -> None:
-        if has_listened():
-            print_counters()
-
-    def on_signal(number: int) -> None:
-        # libev calls this in a greenlet within a millisecond; a Python signal handler would run up to 300 ms later,
-        # whenever gevent's loop next returns to the interpreter.
-        now = time.monotonic()
-        is_again = bool(stopping) and now >= stopping[-1]
-        if is_again:
-            print_counters()
-            output.write(f"stopped: {server.report_now()}")
-        if is_again or not has_listened():
-            output.stop()
-            log.close()
-            os._exit(128 + number)
-        stopping.append(now + TOGETHER if number == signal.SIGHUP else now)
-        server.stop()
-
-    def on_hangup() -> None:
-        if has_listened() and not stopping:
-            (reload or partial(on_signal, signal.SIGHUP))()
-
-    stopping: list[float] = []  # from when on a further signal ends the process
-    if reload is not None or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        gevent.signal_handler(signal.SIGHUP, on_hangup)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, on_signal, number)
-    gevent.signal_handler(signal.SIGUSR1, on_usr1)
+    signals = _Signals(server, output, log, reload)
+    signals.watch()
     try:
         report = server.serve_forever()
     finally:
         # A cancelled watcher, or Python's own end, would bring back the default action, which kills.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    print_counters()
+    signals.print_counters()
     output.write(f"stopped: {report}")
     return EXIT_LOST if report.bytes_lost else 0
+
+
+class _Signals:
+    """The actions of the signals. libev calls them in a greenlet within a millisecond.
+
+    A Python signal handler would run up to 300 ms later, when gevent's loop next returns to the interpreter.
+    """
+
+    def __init__(
+        self, server: TcpServer, output: LineWriter, log: LogHandler, reload: Callable[[], object] | None
+    ) -> None:
+        self._server = server
+        self._output = output
+        self._log = log
+        self._reload = reload or partial(self._stop, signal.SIGHUP)
+        self._may_hang_up = reload is not None or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        self._ends_from: float | None = None  # the time from which on a further signal ends the process
+
+    def watch(self) -> None:
+        """Take the signals from now on."""
+        if self._may_hang_up:
+            gevent.signal_handler(signal.SIGHUP, self._on_hangup)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            gevent.signal_handler(number, self._stop, number)
+        gevent.signal_handler(signal.SIGUSR1, self._on_usr1)
+
+    def print_counters(self) -> None:
+        """Write the line of the counters."""
+        dropped = {"log_dropped": self._log.dropped, "output_dropped": self._output.dropped}
+        counts = self._server.counters | dropped
+        shown = " ".join(f"{name}={count}" for name, count in counts.items() if count)
+        self._output.write(f"counters: {shown or 'none'}")
+
+    def _has_listened(self) -> bool:
+        return self._server.state is not ServerState.NEW
+
+    def _on_usr1(self) -> None:
+        if self._has_listened():
+            self.print_counters()
+
+    def _on_hangup(self) -> None:
+        if self._has_listened() and self._ends_from is None:
+            self._reload()
+
+    def _stop(self, number: int) -> None:
+        now = time.monotonic()
+        is_again = self._ends_from is not None and now >= self._ends_from
+        if is_again:
+            self.print_counters()
+            self._output.write(f"stopped: {self._server.report_now()}")
+        if is_again or not self._has_listened():
+            self._output.stop()
+            self._log.close()
+            os._exit(128 + number)
+        self._ends_from = now + TOGETHER if number == signal.SIGHUP else now
+        self._server.stop()
