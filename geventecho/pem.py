@@ -12,7 +12,7 @@ from geventecho.errors import ConfigError
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["KEY", "check_pem", "file_content", "load_authorities", "load_pair"]
+__all__ = ["file_content", "load_authorities", "load_pair"]
 
 MOST: Final = 2**20
 """Bytes of a file."""
@@ -36,26 +36,6 @@ def file_content(path: str) -> bytes:
     return content
 
 
-def check_pem(option: str, path: str, mark: str) -> None:
-    """Look whether a file can be read and holds something of this kind.
-
-    Args:
-        option: begins the message.
-        path: of the file.
-        mark: ends the line that such a block begins with, as `CERTIFICATE` does.
-
-    Raises:
-        ConfigError: it cannot be read, or there is no such block in it.
-    """
-    try:
-        content = file_content(path)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"{option}: the file {path} cannot be read: {reason}") from None
-    if mark.encode() not in content:
-        raise ConfigError(f"{option}: there is no {mark.rstrip('-').lower()} in {path}; it must be a PEM file")
-
-
 def load_pair(context: ssl.SSLContext, certificate: str, key: str, *, options: tuple[str, str]) -> None:
     """Load a certificate with its chain, and its key.
 
@@ -69,8 +49,8 @@ def load_pair(context: ssl.SSLContext, certificate: str, key: str, *, options: t
         ConfigError: a file cannot be read, or holds something else; the key is not the certificate's.
     """
     of_certificate, of_key = options
-    check_pem(of_certificate, certificate, CERTIFICATE)
-    check_pem(of_key, key, KEY)
+    _check_pem(of_certificate, certificate, CERTIFICATE)
+    _check_pem(of_key, key, KEY)
 
     def refuse_password() -> str:  # OpenSSL would ask for it on the terminal
         raise ConfigError(f"{of_key}: {key} is encrypted; decrypt it with: openssl pkey -in KEY -out NEW")
@@ -90,9 +70,29 @@ def load_authorities(context: ssl.SSLContext, path: str, *, option: str) -> None
     Raises:
         ConfigError: it cannot be read, or holds something else.
     """
-    check_pem(option, path, CERTIFICATE)
+    _check_pem(option, path, CERTIFICATE)
     try:
         context.load_verify_locations(path)
     except OSError as error:
         reason = getattr(error, "reason", None) or error.strerror
         raise ConfigError(f"{option}: {path} cannot be used: {reason}") from None
+
+
+def _check_pem(option: str, path: str, mark: str) -> None:
+    """Look whether a file can be read and holds something of this kind.
+
+    Args:
+        option: begins the message.
+        path: of the file.
+        mark: ends the line that such a block begins with, as `CERTIFICATE` does.
+
+    Raises:
+        ConfigError: it cannot be read, or there is no such block in it.
+    """
+    try:
+        content = file_content(path)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{option}: the file {path} cannot be read: {reason}") from None
+    if mark.encode() not in content:
+        raise ConfigError(f"{option}: there is no {mark.rstrip('-').lower()} in {path}; it must be a PEM file")

@@ -11,7 +11,7 @@ from typing import Final
 from gevent import ssl
 
 from geventecho.errors import ConfigError
-from geventecho.pem import KEY, check_pem, load_authorities, load_pair
+from geventecho.pem import load_authorities, load_pair
 
 __all__ = ["context_of"]
 
@@ -28,17 +28,15 @@ def context_of(options: argparse.Namespace) -> stdlib_ssl.SSLContext:
     Raises:
         ConfigError: a file cannot be read, holds something else, or is not safe; the key is not the certificate's.
     """
-    certificate, key = options.tls_cert, options.tls_key
-    check_pem("--tls-key", key, KEY)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3 if options.tls13_only else ssl.TLSVersion.TLSv1_2
+    context.options |= OPTIONS
+    context.set_ciphers(CIPHERS)
+    key = options.tls_key
+    load_pair(context, options.tls_cert, key, options=("--tls-cert", "--tls-key"))
     mode = os.stat(key).st_mode & 0o777
     if mode & OTHERS:
         raise ConfigError(f"--tls-key: others may use {key} (mode {mode:o}); run: chmod 600 {shlex.quote(key)}")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    newest = ssl.TLSVersion.TLSv1_3 if options.tls13_only else ssl.TLSVersion.TLSv1_2
-    context.minimum_version = newest
-    context.options |= OPTIONS
-    context.set_ciphers(CIPHERS)
-    load_pair(context, certificate, key, options=("--tls-cert", "--tls-key"))
     if options.tls_client_ca is not None:
         load_authorities(context, options.tls_client_ca, option="--tls-client-ca")
         context.verify_mode = ssl.CERT_REQUIRED
