@@ -201,8 +201,9 @@ def test_few_samples() -> None:
 
 
 def test_a_short_run() -> None:
-    """At least 10 s."""
+    """At least 10 s, to a tenth of a second."""
     assert judge(run(duration=10.0)).status == "trusted"
+    assert judge(run(duration=9.97)).status == "trusted"
     verdict = judge(run(duration=9.9))
     assert verdict.status == "too-few-samples"
     assert verdict.reasons == ("measured for 9.9 s: measure for 10 s or more",)
