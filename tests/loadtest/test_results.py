@@ -325,3 +325,9 @@ def test_a_result_can_be_had_while_the_test_runs() -> None:
         during, after = run_script("results.while_running", peer.target)
     assert 0 < during["ok"] < after["ok"]
     assert 0 < during["duration_s"] < after["duration_s"]
+
+
+def test_what_waits_is_dropped_where_its_worker_is_lost_and_else_neither_sent_nor_dropped() -> None:
+    found = run_script("results.sums_without", "b")
+    assert found == {"open": 1, "opening": 1, "planned": 99, "sent": 44, "dropped": 54, "waiting": 1, "ok": 0}
+    assert found["planned"] == found["sent"] + found["dropped"] + found["waiting"]

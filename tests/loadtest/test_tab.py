@@ -165,3 +165,15 @@ def test_tables_of_others_stay() -> None:
         "extended_tables": ["theirs", "tcp"],
         "extended_stats": ["theirs", "tcp"],
     }
+
+
+def test_gates_plan_and_rates_of_now_have_lines() -> None:
+    running, stopped = run_script("tab.figures", "running", 10), run_script("tab.figures", "stopped", 0)
+    assert running["gate p99 < 1s"] == "met: p99 5 ms"
+    assert running["gate rate > 9/s"] == "not met: 3/s: too\\nslow"
+    assert running["connections connect rate"].endswith("/s, now 7/s")
+    assert ", now " not in stopped["connections connect rate"]
+    assert running["account tasks"] == "10 planned: 10 sent, 2 of them late, 0 dropped"
+    assert "account tasks" not in stopped
+    assert running["verdict reason"] == "why"
+    assert running["worker"] == "local, 3 good/s: trusted", "its reasons are those of the run"

@@ -144,3 +144,19 @@ def test_a_run_that_is_stopped_gives_the_terminal_to_the_shell_and_goes_on() -> 
         assert "so far" not in run.text()
         run.press("exit\n")
         run.wait()
+
+
+def test_it_is_drawn_in_the_foreground_alone_in_characters_that_there_are_and_never_waited_for() -> None:
+    shell = ["bash", "--norc", "--noprofile", "-i"]
+    draw = shlex.join([sys.executable, "-m", "tests.loadtest.programs.last_line"])
+    with TerminalRun(shell, 80, 24, environment(**TERM, PS1="ready> ")) as run:
+        run.wait_for("ready>")
+        run.press(f"{draw} utf-8 held\n")
+        run.wait_for("over: utf-8 held")
+        run.press(f"{draw} utf-8 &\n")
+        run.wait_for("over: utf-8\n")
+        assert not any(line.endswith(" last") for line in run.shown())
+        run.press(f"{draw} utf-8\n")
+        run.wait_for("(?m)^\N{BOX DRAWINGS LIGHT HORIZONTAL} last$")
+        run.press(f"clear; {draw} ascii\n")
+        run.wait_for("(?m)^- last$")

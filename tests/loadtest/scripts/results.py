@@ -17,6 +17,7 @@ from geventecho.errors import ConfigError
 from geventecho.loadtest import Failed, TcpUser, install, result_of
 from geventecho.loadtest.measure import latencies_of, seconds_now
 from geventecho.loadtest.run import description, results
+from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.attached import attached
 from geventecho.loadtest.run.result_files import check_files
 from geventecho.options import TYPED
@@ -218,3 +219,16 @@ def while_running(target: str) -> list[dict[str, float]]:
 
 def _short(result: Result) -> dict[str, float]:
     return {"ok": result.account.ok, "duration_s": result.duration_s}
+
+
+def sums_without(lost: str) -> dict[str, int]:
+    """The sums of two workers, each with numbers of its own, when one is lost."""
+    environment = Environment()
+    accounts = Accounts(environment, environment.create_local_runner())
+    for worker, number in (("a", 1), ("b", 10)):
+        names = ("open", "opening", "planned", "sent", "dropped", "waiting")
+        accounts.reports[worker] = dict(
+            zip(names, (number, number, 9 * number, 4 * number, 5 * number, number), strict=True)
+        )
+    found = accounts.sums([lost])
+    return {name: found[name] for name in (*names, "ok")}

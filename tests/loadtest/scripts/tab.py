@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -10,6 +11,9 @@ from flask import Response
 from locust.env import Environment
 
 from geventecho.loadtest.web import Tab, add_page
+from geventecho.loadtest.web.tab_lines import lines
+from geventecho.results import GateOutcome, as_json
+from tests.results import samples
 
 STATS = "/stats/requests"
 
@@ -57,3 +61,16 @@ def tables_beside_others() -> dict[str, list[str]]:
     found = json.loads(ui.app.test_client().get(STATS).data)["extended_stats"]
     keys = {name: [entry["key"] for entry in ui.template_args[name]] for name in ("extended_tabs", "extended_tables")}
     return keys | {"extended_stats": [table["key"] for table in found]}
+
+
+def figures(state: str, planned: int) -> dict[str, str]:
+    """The figures of a result with two gates and one worker, by their lines."""
+    gates = (GateOutcome("p99 < 1s", True, "p99 5 ms", ""), GateOutcome("rate > 9/s", False, "3/s", "too\nslow"))
+    account = {"planned": planned, "sent": planned, "late": 2, "dropped": 0}
+    verdict = {"status": "trusted", "reasons": ["its own"]}
+    live = json.loads(json.dumps(as_json(replace(samples.result(), gates=gates)))) | {
+        "state": state, "now": {"connects": 7.0}, "workers": [{"id": "local", "rate": 3.0, "verdict": verdict}],
+    }  # fmt: skip
+    live["account"] |= account
+    found = lines(live, "http://localhost/tcp")
+    return {f"{line['about']} {line['item']}".rstrip(): line["figure"] for line in found}
