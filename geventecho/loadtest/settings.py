@@ -1,4 +1,4 @@
-"""Our options of Locust, on the command line and as fields of the web UI, and the settings of a user."""
+"""The values of our options of Locust, and the settings of a user."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
-from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from geventecho.address import Address, unsupported
@@ -16,7 +15,6 @@ from geventecho.client import DEFAULT_TLS, Tls, TlsLike, context_of, is_insecure
 from geventecho.errors import AddressError, ConfigError
 from geventecho.net import PROXY_VERSIONS, ProxyVersion
 from geventecho.options import (
-    add_tls_arguments,
     duration,
     naming,
     naming_tls,
@@ -30,18 +28,20 @@ from geventecho.results import Gate, parse_gates
 
 __all__ = [
     "CHECKS",
-    "DEFAULTS",
+    "CLASS_TYPES",
     "FIXED",
-    "HELP",
     "PLAN_TYPES",
     "PREFIX",
+    "RUN_TYPES",
+    "TLS_OPTION",
+    "TYPES",
     "Settings",
-    "add_arguments",
     "class_values",
     "gates_of",
     "given",
     "is_insecure_run",
     "is_unattended",
+    "option",
     "option_check",
     "options_of",
     "target_of",
@@ -208,110 +208,10 @@ RUN_TYPES: Final = PLAN_TYPES | {"warm_up": duration}
 TYPES: Final = CLASS_TYPES | RUN_TYPES
 NONE: Final = {"connect_timeout": "no limit", "request_timeout": "no limit", "proxy_protocol": "no header"}
 """The settings that may be None, and what that is."""
-HELP: Final = {
-    "payload_size": "Bytes that each echo sends",
-    "think_time": "Mean of the seconds that a user waits between two tasks; 0 is flat out",
-    "connect_timeout": "Seconds to resolve the target's name and connect",
-    "request_timeout": "Seconds for a request and its whole reply",
-    "proxy_protocol": "Begin each connection with a PROXY header of this version, v1 or v2, as a proxy does. It names "
-    "the user's own address",
-    "arrival_rate": "Tasks a second of the whole test, begun at planned instants, whether or not earlier replies have "
-    "come; users then use no wait time. RATE, or stages such as 100:30s,500:1m",
-    "arrivals": "How the planned instants follow each other: even or poisson. Without it even",
-    "max_lateness": "A task for which no user is free so long after its instant is dropped. Without it the request "
-    "timeout applies",
-    "seed": "Makes Poisson arrivals the same in each test",
-    "warm_up": "Leave the first seconds of each test, such as 60 or 1m, out of the figures; the result has them apart",
-}
-METAVAR: Final = {
-    "payload_size": "BYTES",
-    "proxy_protocol": "VERSION",
-    "arrival_rate": "RATE",
-    "arrivals": "KIND",
-    "seed": "NUMBER",
-}
-DEFAULTS: Final = {
-    "payload_size": 1024,
-    "think_time": 1.0,
-    "connect_timeout": 5.0,
-    "request_timeout": 5.0,
-    "proxy_protocol": None,
-}
-"""The attributes of `TcpUser`, for --help."""
-
 Check = Callable[[Mapping[str, Any]], object]
 CHECKS: Final[list[Check]] = [check_options]
 FIXED: Final = {PREFIX + name for name in CLASS_TYPES}
 """Names of the options that a user reads only when it starts."""
-
-
-def add_arguments(parser: LocustArgumentParser) -> None:
-    """Add our options to Locust's parser. Options in a group of their own would not show in the web UI."""
-    for name, parse in TYPES.items():
-        without = f" Without it the `{name}` of the user class applies, by default {DEFAULTS.get(name)}."
-        parser.add_argument(
-            option(name),
-            type=_checked(parse),
-            default="",
-            metavar=METAVAR.get(name, "SECONDS"),
-            help=f"{HELP[name]}.{without if name in CLASS_TYPES else ''}",
-            env_var=f"GEVENTECHO_LOADTEST_{name.upper()}",
-        )
-    # Not in the form: whoever has the page must not choose the files that are read here.
-    add_tls_arguments(
-        parser,
-        TLS_OPTION,
-        lambda name: {"include_in_web_ui": False, "env_var": f"GEVENTECHO_LOADTEST_TLS_{name.upper()}"},
-    )
-    # Not in the form: the exit code is that of the process.
-    parser.add_argument(
-        "--tcp-gate",
-        metavar="GATE",
-        action="append",
-        type=_gates,
-        default=[],
-        include_in_web_ui=False,
-        help="Exit with 4 when the last test does not meet this condition, such as 'echo p99 < 5ms', "
-        "'failures < 0.1%%' or 'rate > 900/s'. May be repeated; the environment variable has one on each line.",
-        env_var="GEVENTECHO_LOADTEST_GATES",
-    )
-    parser.add_argument(
-        "--tcp-fail-on-verdict",
-        action="store_true",
-        include_in_web_ui=False,
-        help="Exit with 5 when the verdict on the last test is not `trusted`.",
-        env_var="GEVENTECHO_LOADTEST_FAIL_ON_VERDICT",
-    )
-    parser.add_argument(
-        "--tcp-locust-tables",
-        action="store_true",
-        include_in_web_ui=False,
-        help="Print Locust's own tables, too.",
-        env_var="GEVENTECHO_LOADTEST_LOCUST_TABLES",
-    )
-
-
-def _gates(text: str) -> str:
-    try:
-        parse_gates(text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def _checked(parse: Callable[[str], Any]) -> Callable[[str], str]:
-    """Return a type that checks a value and keeps its text; "" is an option that was not given.
-
-    The web form gives a field the type of the option's current value. A field that holds a number could not be emptied
-    again: Locust answers with an internal error.
-    """
-
-    def check(text: str) -> str:
-        if text.strip():
-            parse(text)
-        return text
-
-    return check
 
 
 def class_values(user_classes: Iterable[type]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from locust.web import WebUI
 
 from geventecho.errors import AddressError, ConfigError
 from geventecho.loadtest import settings
+from geventecho.loadtest.arguments import add_arguments
 from geventecho.loadtest.locust_internals import Part, replace
 from geventecho.loadtest.measure import keep_microseconds
 from geventecho.loadtest.run.accounts import Accounts
@@ -182,7 +183,7 @@ def _show(environment: Environment, web_ui: WebUI) -> None:
 
 
 def _on_parser(parser: LocustArgumentParser, **_: Any) -> None:
-    settings.add_arguments(parser)
+    add_arguments(parser)
     add_file_arguments(parser)
     parser.add_argument(
         "--tcp-web-allowed-host",

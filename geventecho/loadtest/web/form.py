@@ -14,7 +14,8 @@ from flask import Response, before_render_template, jsonify, request
 from locust.web import WebUI
 
 from geventecho.errors import AddressError, ConfigError
-from geventecho.loadtest.settings import CHECKS, FIXED, HELP, PREFIX, options_of
+from geventecho.loadtest.arguments import HELP
+from geventecho.loadtest.settings import CHECKS, FIXED, PREFIX, options_of
 
 __all__ = ["Form"]
 

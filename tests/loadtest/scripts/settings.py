@@ -12,7 +12,8 @@ from locust.env import Environment
 
 from geventecho.errors import ConfigError
 from geventecho.loadtest import TcpUser
-from geventecho.loadtest.settings import DEFAULTS, Settings
+from geventecho.loadtest.arguments import DEFAULTS
+from geventecho.loadtest.settings import Settings
 from tests.loadtest.locustfiles.two_classes import Own, Plain
 
 

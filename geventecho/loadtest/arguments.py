@@ -1,0 +1,120 @@
+"""Our options as Locust's parser has them: on the command line, in the environment and as fields of the web UI."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, Final
+
+from locust.argument_parser import LocustArgumentParser
+
+from geventecho.errors import ConfigError
+from geventecho.loadtest.settings import CLASS_TYPES, TLS_OPTION, TYPES, option
+from geventecho.options import add_tls_arguments
+from geventecho.results import parse_gates
+
+__all__ = ["DEFAULTS", "HELP", "add_arguments"]
+
+HELP: Final = {
+    "payload_size": "Bytes that each echo sends",
+    "think_time": "Mean of the seconds that a user waits between two tasks; 0 is flat out",
+    "connect_timeout": "Seconds to resolve the target's name and connect",
+    "request_timeout": "Seconds for a request and its whole reply",
+    "proxy_protocol": "Begin each connection with a PROXY header of this version, v1 or v2, as a proxy does. It names "
+    "the user's own address",
+    "arrival_rate": "Tasks a second of the whole test, begun at planned instants, whether or not earlier replies have "
+    "come; users then use no wait time. RATE, or stages such as 100:30s,500:1m",
+    "arrivals": "How the planned instants follow each other: even or poisson. Without it even",
+    "max_lateness": "A task for which no user is free so long after its instant is dropped. Without it the request "
+    "timeout applies",
+    "seed": "Makes Poisson arrivals the same in each test",
+    "warm_up": "Leave the first seconds of each test, such as 60 or 1m, out of the figures; the result has them apart",
+}
+METAVAR: Final = {
+    "payload_size": "BYTES",
+    "proxy_protocol": "VERSION",
+    "arrival_rate": "RATE",
+    "arrivals": "KIND",
+    "seed": "NUMBER",
+}
+DEFAULTS: Final = {
+    "payload_size": 1024,
+    "think_time": 1.0,
+    "connect_timeout": 5.0,
+    "request_timeout": 5.0,
+    "proxy_protocol": None,
+}
+"""The attributes of `TcpUser`, for --help."""
+
+
+def add_arguments(parser: LocustArgumentParser) -> None:
+    """Add our options to Locust's parser. Options in a group of their own would not show in the web UI."""
+    for name, parse in TYPES.items():
+        without = f" Without it the `{name}` of the user class applies, by default {DEFAULTS.get(name)}."
+        parser.add_argument(
+            option(name),
+            type=_checked(parse),
+            default="",
+            metavar=METAVAR.get(name, "SECONDS"),
+            help=f"{HELP[name]}.{without if name in CLASS_TYPES else ''}",
+            env_var=f"GEVENTECHO_LOADTEST_{name.upper()}",
+        )
+    # Not in the form: whoever has the page must not choose the files that are read here.
+    add_tls_arguments(
+        parser,
+        TLS_OPTION,
+        lambda name: {"include_in_web_ui": False, "env_var": f"GEVENTECHO_LOADTEST_TLS_{name.upper()}"},
+    )
+    _add_switches(parser)
+
+
+def _add_switches(parser: LocustArgumentParser) -> None:
+    # Not in the form: the exit code is that of the process.
+    parser.add_argument(
+        "--tcp-gate",
+        metavar="GATE",
+        action="append",
+        type=_gates,
+        default=[],
+        include_in_web_ui=False,
+        help="Exit with 4 when the last test does not meet this condition, such as 'echo p99 < 5ms', "
+        "'failures < 0.1%%' or 'rate > 900/s'. May be repeated; the environment variable has one on each line.",
+        env_var="GEVENTECHO_LOADTEST_GATES",
+    )
+    parser.add_argument(
+        "--tcp-fail-on-verdict",
+        action="store_true",
+        include_in_web_ui=False,
+        help="Exit with 5 when the verdict on the last test is not `trusted`.",
+        env_var="GEVENTECHO_LOADTEST_FAIL_ON_VERDICT",
+    )
+    parser.add_argument(
+        "--tcp-locust-tables",
+        action="store_true",
+        include_in_web_ui=False,
+        help="Print Locust's own tables, too.",
+        env_var="GEVENTECHO_LOADTEST_LOCUST_TABLES",
+    )
+
+
+def _gates(text: str) -> str:
+    try:
+        parse_gates(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _checked(parse: Callable[[str], Any]) -> Callable[[str], str]:
+    """Return a type that checks a value and keeps its text; "" is an option that was not given.
+
+    The web form gives a field the type of the option's current value. A field that holds a number could not be emptied
+    again: Locust answers with an internal error.
+    """
+
+    def check(text: str) -> str:
+        if text.strip():
+            parse(text)
+        return text
+
+    return check
