@@ -195,7 +195,7 @@ def _duration(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _others(arguments: list[str]) -> list[str]:
-    """Return what is left for Locust.
+    """Return the arguments that are left for Locust.
 
     Raises:
         ConfigError: a target is in it.

@@ -59,7 +59,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
             help=f"{HELP[name]}.{without if name in CLASS_TYPES else ''}",
             env_var=f"GEVENTECHO_LOADTEST_{name.upper()}",
         )
-    # Not in the form: whoever has the page must not choose the files that are read here.
+    # Not in the form: a visitor of the page must not choose the files that this machine reads.
     add_tls_arguments(
         parser,
         TLS_OPTION,
@@ -69,7 +69,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
 
 
 def _add_switches(parser: LocustArgumentParser) -> None:
-    # Not in the form: the exit code is that of the process.
+    """Add the options that are not in the form: they are about the exit code and the log of this process."""
     parser.add_argument(
         "--tcp-gate",
         metavar="GATE",

@@ -207,7 +207,7 @@ RUN_TYPES: Final = PLAN_TYPES | {"warm_up": duration}
 """Options that hold for the whole test; no user class has them."""
 TYPES: Final = CLASS_TYPES | RUN_TYPES
 NONE: Final = {"connect_timeout": "no limit", "request_timeout": "no limit", "proxy_protocol": "no header"}
-"""The settings that may be None, and what that is."""
+"""The settings that may be None, and the words for None."""
 Check = Callable[[Mapping[str, Any]], object]
 CHECKS: Final[list[Check]] = [check_options]
 FIXED: Final = {PREFIX + name for name in CLASS_TYPES}

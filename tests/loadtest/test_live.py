@@ -20,7 +20,7 @@ LIVE = LOCUSTFILES / "live.py"
 
 
 def seen(folder: Path) -> dict[str, Any]:
-    """What the page would show now."""
+    """The result that the page would show now."""
     path = folder / "live.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"state": "none"}
     return found

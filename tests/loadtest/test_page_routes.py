@@ -64,7 +64,7 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocustRun]:
-    """One process with a login and a base path. The tests are in the order of what happens to it."""
+    """One process with a login and a base path. Each test goes on with the state that the one before has left."""
     with LocustRun(
         tmp_path_factory.mktemp("run"), "--web-login", "--web-base-path", BASE,
         locustfile=LOCUSTFILES / "marked_up.py",

@@ -73,7 +73,7 @@ def test_it_is_live_with_workers(run: LocustRun) -> None:
 
 
 def test_a_second_asker_gets_the_table_once(run: LocustRun) -> None:
-    """Locust gives the same response to all who ask within two seconds."""
+    """Locust gives the same response to all requests within two seconds."""
     for _ in range(3):
         assert len([line for line in lines_of(run) if line["about"] == "live page"]) == 1
 

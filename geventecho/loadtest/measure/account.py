@@ -28,7 +28,7 @@ class Failed(RescheduleTask):
     """Raised when an operation failed and was reported; it ends the task, quietly, unless the task catches it.
 
     It prints as the kind of the failure, without addresses and offsets, because Locust groups failures by their
-    text: a thousand users who were refused are one line.
+    text: a thousand users that were refused are one line.
 
     Args:
         error: the error.

@@ -138,7 +138,7 @@ class Reporter:
 
         Args:
             begun: when it began.
-            way: what it did.
+            way: its use of the connection.
         """
         traffic = self._traffic
         bytes_sent, bytes_received = traffic.bytes_sent, traffic.bytes_received

@@ -19,7 +19,7 @@ class Seconds:
     """Counts seconds since the epoch, less the part of a second that the test began after. They are never stepped.
 
     Attributes:
-        offset: what they are more than time.perf_counter_ns(), in nanoseconds.
+        offset: their distance from time.perf_counter_ns(), in nanoseconds; above 0 where they are ahead.
     """
 
     __slots__ = ("offset",)

@@ -36,7 +36,7 @@ NOT_COMPARED = frozenset({"stats", "start_time", "last_request_timestamp"})
 
 
 class LateStats(RequestStats):
-    """Locust's statistics, which count what is kept for them before anybody reads them.
+    """Locust's statistics. They count the operations that are kept for them before anybody reads them.
 
     An instance of Locust's class becomes one of this class.
 
@@ -100,7 +100,7 @@ def counter_of(environment: Environment, count_kept: Callable[[], None]) -> Any:
 
     Args:
         environment: Locust's. Its statistics become `LateStats`, if there is such a listener.
-        count_kept: counts by `Successes` what is kept.
+        count_kept: counts the kept operations by `Successes`.
 
     Returns:
         The listener; None when `Successes` may not count in its place.

@@ -118,7 +118,7 @@ def command_of(environment: Environment, seed: int | None) -> dict[str, Any]:
 
 
 def others_in(environment: Environment) -> str:
-    """Says which users are not in a result."""
+    """The note that names the users that are not in a result."""
     others = sorted(found.__name__ for found in environment.user_classes if not issubclass(found, TcpUser))
     return (
         f"operations of users that are not TcpUsers are not in this result; this run had {', '.join(others) or 'none'}"

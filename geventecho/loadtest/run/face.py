@@ -98,9 +98,9 @@ class Face:
         self._terminal.draw(lambda width, height: display(self._live, self._users(), width, height))
 
     def _watch_signals(self, terminal: Terminal) -> None:
-        """Leave the terminal in order whatever ends or stops this process, and draw anew when its size changes.
+        """Leave the terminal in order when a signal ends or stops this process, and draw anew when its size changes.
 
-        A signal of these has its default effect after that. Where Locust handles one itself, it replaces the handler.
+        The signal then has its default effect. Where Locust handles one itself, it replaces the handler.
         """
 
         def leave(number: int, _: object) -> None:

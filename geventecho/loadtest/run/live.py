@@ -1,6 +1,6 @@
 """The figures of the running test, from a process beside this one, see geventecho/results/live.py.
 
-Nothing here may hold up the hub: what goes to the process waits in a queue, and a greenlet writes it as the pipe has
+Nothing here may hold up the hub: messages for the process wait in a queue, and a greenlet writes them as the pipe has
 room. A process that dies or falls behind costs these figures alone.
 """
 
@@ -37,11 +37,11 @@ logger = logging.getLogger("geventecho.loadtest")
 FRESH: Final = 1.0
 """Seconds for which an answer is used."""
 REST: Final = 2.0
-"""The process rests this many times as long as it took for its last answer: it shall use a third of a core at most."""
+"""The process rests this many times as long as its last answer took. So it uses a third of a core at most."""
 LONGEST_REST: Final = 10.0
 """Seconds. An answer may have taken long because the process was stopped."""
 LONGEST_ANSWER: Final = 10.0
-"""Seconds without an answer until the figures before are no more shown, and until a download fails."""
+"""Seconds without an answer, after which the last figures are shown no more and a download fails."""
 PATIENCE: Final = 2.0
 """Seconds to wait for a new answer; after that the last one is returned."""
 MOST_WAITING: Final = 1 << 26
@@ -114,12 +114,12 @@ class LiveProcess:
         if process is not None:
             process.kill()
             process.wait()
-            with self._reading, suppress(OSError):  # the buffer may have what was not written
+            with self._reading, suppress(OSError):  # the buffer may have bytes that were not written
                 process.stdout.close()
                 process.stdin.close()
 
     def _run(self) -> None:
-        """Start the process, and write to it what is in the queue."""
+        """Start the process, and write the queue to it."""
         try:
             # -P: a file in the working directory, such as statistics.py, must not take the place of a module.
             self._process = Popen(
@@ -144,7 +144,7 @@ class LiveProcess:
 
     def _fail(self, why: str) -> None:
         if self.is_alive:
-            logger.warning("there are no more live figures: %s; the result at the end does not need it", why)
+            logger.warning("there are no more live figures: %s; the result at the end does not need them", why)
             self.end()
 
 
@@ -196,7 +196,7 @@ class Live:
                 self._process.tell(change, *args, **kwargs)
 
     def end(self, result: Result) -> None:
-        """The test has ended with that."""
+        """The test has ended with this result."""
         self._final, self._encoded, self._brief = result, None, None
         self._stop()
 
@@ -249,18 +249,18 @@ class Live:
         self._tell_of_losses()
 
     def _withhold(self) -> None:
-        """Show the figures before no more: they are old."""
+        """Show the last figures no more: they are old."""
         self._encoded = self._brief = None
         if not self._is_late:
             self._is_late = True
             logger.warning(
                 "there are no live figures for now: their process has not answered for %g s; "
-                "the result at the end does not need it",
+                "the result at the end does not need them",
                 LONGEST_ANSWER,
             )
 
     def _tell_of_losses(self) -> None:
-        """A worker that was lost is in the verdict at once; the next result may take some seconds."""
+        """Name a worker that was lost in the verdict at once: the next result may take some seconds."""
         if self._encoded and self._final is None:
             lacking = self._lacking()
             if new := [reason for reason in lacking if reason not in self._told]:

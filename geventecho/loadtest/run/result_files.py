@@ -30,6 +30,7 @@ logger = logging.getLogger("geventecho.loadtest")
 
 Options: TypeAlias = Mapping[str, Any]
 MOST_NAMED: Final = 3
+"""Files that a line of the log names one by one."""
 
 
 @dataclass(frozen=True, slots=True)

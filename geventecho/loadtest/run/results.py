@@ -255,7 +255,7 @@ def _pause() -> None:
 def result_of(environment: Environment) -> Result:
     """The result of the test that runs, up to now, or of the last one that ran.
 
-    It takes some milliseconds for each row. On a master it has what the workers have reported by now; they report every
+    It takes some milliseconds for each row. On a master it has the workers' reports up to now; they report every
     three seconds.
 
     Args:

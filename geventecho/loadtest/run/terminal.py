@@ -22,7 +22,7 @@ ERASE_BELOW: Final = "\x1b[J"
 DOWN: Final = "\x1bD"
 """Keeps the column, and scrolls at the end of the region."""
 CLEAR: Final = f"{SAVE}{WHOLE_SCREEN}{RESTORE}{ERASE_BELOW}"
-"""Erases what is after the cursor: the last lines, wherever a change of the size has moved them."""
+"""Erases all after the cursor: the last lines, too, where a change of the size has moved them."""
 
 PLAIN: Final = str.maketrans(
     {"\N{BOX DRAWINGS LIGHT HORIZONTAL}": "-", "\N{EN DASH}": "-", "\N{HORIZONTAL ELLIPSIS}": "~"}
@@ -52,7 +52,7 @@ class Terminal:
             if not sys.stderr.isatty() or variables.get("TERM", "dumb") == "dumb":
                 return None
             return cls(sys.stderr.fileno(), sys.stderr.encoding)
-        except (AttributeError, OSError, ValueError):  # closed, or an object of somebody's
+        except (AttributeError, OSError, ValueError):  # closed, or replaced by an object that is no file
             return None
 
     @property

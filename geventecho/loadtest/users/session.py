@@ -39,7 +39,7 @@ class TcpSession:
 
     All operations take `name`, the row they are reported in; `timeout`, seconds for the whole operation (None is no
     limit, and without it the session's own applies); and `context`, added to the event's context. An operation that
-    failed was reported, and raises `Failed`; its `error` says what happened. `Failed` ends the task unless it is
+    failed was reported, and raises `Failed`; its `error` is the exception. `Failed` ends the task unless it is
     caught.
 
     Args:

@@ -91,7 +91,7 @@ class Tab:
             response.set_data(f"{before}{LINK if end else ''}{end}{after}")
         elif request.endpoint == STATS and response.is_json:
             figures = response.get_json()
-            # Locust gives the same response to all who ask within two seconds: ours may be in it.
+            # Locust gives the same response to all requests within two seconds: our table may be in it.
             others = [table for table in figures.get("extended_stats", ()) if table["key"] != KEY]
             address = url_for(PAGE, _external=True)
             figures["extended_stats"] = [*others, {"key": KEY, "data": list(lines(self._live(), address))}]
