@@ -109,6 +109,14 @@ def test_versions_and_certificates_of_clients(pem: Files, tmp_path: Path) -> Non
     assert (found["handshake_version"], found["handshake_no_certificate"]) == (1, 1)
 
 
+def test_ciphers_without_authentication_are_refused(server: Process) -> None:
+    context = client_context(TLS12)
+    context.set_ciphers("ECDHE+AES:!AESGCM:!AESCCM")
+    with pytest.raises(OSError, match="HANDSHAKE_FAILURE"):
+        connected(server, context)
+    assert server.stop_and_count()["handshake_cipher"] == 1
+
+
 @pytest.mark.parametrize(("offered", "chosen"), [("h2,echo/1", True), ("h2,smtp", False)])
 def test_send_says_that_no_protocol_was_chosen(pem: Files, offered: str, chosen: bool) -> None:
     """Python's server sends no alert then."""

@@ -21,7 +21,7 @@ from geventecho.client import Tls
 from geventecho.client.connecting import connect
 from tests.support import peers
 from tests.support.clients import fails
-from tests.support.timing import PATIENCE, UNIT
+from tests.support.timing import PATIENCE, UNIT, wait_until
 from tests.support.tls import AUTHORITY, STRANGER, TLS12, TLS13, Files, peer_context, tls_peer
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -40,8 +40,8 @@ def with_certificate(leaf: Any) -> ssl.SSLContext:
     return context
 
 
-def self_signed() -> Any:
-    """A certificate that has signed itself, for this host."""
+def self_signed(purpose: str = "SERVER_AUTH") -> Any:
+    """A certificate that has signed itself, for this host; "CLIENT_AUTH" makes it one of a client."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -49,7 +49,9 @@ def self_signed() -> Any:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "alone")])
     host = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    made = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW - DAY, NOW + DAY).add_extension(host, False)
+    use = x509.ExtendedKeyUsage([getattr(x509.oid.ExtendedKeyUsageOID, purpose)])
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW - DAY, NOW + DAY)
+    made = made.add_extension(host, False).add_extension(use, False)
     return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) + key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -65,6 +67,33 @@ def test_a_self_signed_certificate(tls: Tls, tmp_path: Path) -> None:
         assert "it is self-signed" in str(error)
         connect(peer.target, tls=Tls(ca=str(both))).close()
         connect(peer.target, tls=Tls(insecure=True)).close()
+
+
+def test_a_certificate_for_another_purpose(tmp_path: Path) -> None:
+    both = tmp_path / "client.pem"
+    both.write_bytes(self_signed("CLIENT_AUTH"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
+    with tls_peer(lambda _: None, context) as peer:
+        error = fails(errors.CertificateRefused, lambda: connect(peer.target, tls=Tls(ca=str(both))))
+    assert error.kind == "certificate refused"
+    assert "purpose" in str(error)
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13], ids=["1.2", "1.3"])
+def test_the_server_is_told_why_it_is_refused(version: ssl.TLSVersion) -> None:
+    reasons: list[str | None] = []
+
+    def shake_hands(connection: socket.socket) -> None:
+        try:
+            peer_context(version).wrap_socket(connection, server_side=True).close()
+        except ssl.SSLError as error:
+            reasons.append(error.reason)
+
+    with peers.Peer(shake_hands) as peer:
+        fails(errors.UnknownAuthority, lambda: connect(f"tls://127.0.0.1:{peer.port}"))
+        wait_until(lambda: reasons)
+    assert reasons == ["TLSV1_ALERT_UNKNOWN_CA"]
 
 
 def issued(*names: str, begin: int = -1, end: int = 1) -> Any:
@@ -125,6 +154,20 @@ def test_a_client_certificate_is_wanted(pem: Files, tmp_path: Path, version: ssl
     assert "--tls-cert" in str(caught.value) or given == "stranger"
 
 
+def test_a_send_that_fails_tells_why_the_server_refused(tls: Tls) -> None:
+    """In TLS 1.3 it refuses after the client's handshake: the alert is unread when the connection is reset."""
+    context = peer_context(TLS13)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with tls_peer(lambda _: None, context) as peer, connect(peer.target, tls=tls) as client:
+
+        def send() -> None:
+            for _ in range(100):
+                client.send(b"x")
+
+        wait_until(lambda: not peer.open)
+        fails(errors.CertificateRequired, send)
+
+
 def test_no_common_version_or_cipher(tls: Tls) -> None:
     only12 = peer_context(TLS12)
     context = ssl.create_default_context(cafile=tls.ca)
@@ -164,8 +207,9 @@ def test_the_alert_about_alpn(pem: Files, version: ssl.TLSVersion) -> None:
         (peers.replies_with(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "HTTP/1.1 400"),
         (peers.replies_with(b"-ERR \x1b[31m\xff\r\n", pieces=3, pause=0.01), "-"),
         (peers.floods(), "xxxx"),
+        (peers.sends_unsolicited(b"\x15 menu\r\n"), "menu"),
     ],
-    ids=["echo", "greeting", "http", "pieces", "flood"],
+    ids=["echo", "greeting", "http", "pieces", "flood", "type of a record"],
 )
 def test_what_is_not_tls(peer: peers.Peer, words: str, tls: Tls) -> None:
     with peer:

@@ -101,7 +101,7 @@ def test_a_header_is_read_to_its_last_byte(header: bytes, source: SockAddr | Non
         binary(0x21, 0x12 + 1, IPV4),
         binary(0x21, 0x41, IPV4),
         binary(0x21, 0x11, IPV4[:-1]),
-        binary(0x21, 0x21, IPV4),
+        binary(0x21, 0x21, IPV6[:-1]),
         binary(0x21, 0x31, bytes(215)),
         binary(0x20, 0x00, b"", LONGEST_PROXY_HEADER - 15),
     ],
