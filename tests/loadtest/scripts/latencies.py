@@ -219,6 +219,18 @@ def stock_seconds() -> list[int]:
     return [number for _, number in sorted(environment.stats.total.num_reqs_per_sec.items())]
 
 
+def times_between(begun: int, sent: int, first: int, arrived: int, read: int) -> dict[str, int]:
+    """The times of an operation with these instants, by name, as `Sample` describes them."""
+    times = {"response": arrived - begun}
+    if sent:
+        times |= {"service": arrived - sent, "generator_delay": sent - begun}
+        if first != arrived:
+            times["first_byte"] = first - sent
+    if read:
+        times["read_delay"] = read - arrived
+    return times
+
+
 def bulk() -> dict[str, Any]:
     """Random operations, measured here and counted one by one; whether both are equal."""
     environment = Environment(user_classes=[EchoUser])
@@ -238,14 +250,7 @@ def bulk() -> dict[str, Any]:
         if mark:
             marked.append((arrived - begun) / 1e6)
         latencies.rows["TCP", "echo"].add((begun, sent, first, arrived, read, 10, 20), mark or measured.GOOD)
-        times = {"response": arrived - begun}
-        if sent:
-            times |= {"service": arrived - sent, "generator_delay": sent - begun}
-            if first != arrived:
-                times["first_byte"] = first - sent
-        if read:
-            times["read_delay"] = read - arrived
-        for name, time_ in times.items():
+        for name, time_ in times_between(begun, sent, first, arrived, read).items():
             expected.times[name].count_all([time_])
     found = Block(0)
     for _, block in latencies.take():
