@@ -200,17 +200,18 @@ def _on_parser(parser: LocustArgumentParser, **_: Any) -> None:
 
 
 def _on_init(environment: Environment, runner: Runner | None, **_: Any) -> None:
+    options = settings.options_of(environment)
     has_tcp_users = bool(tcp_users_of(environment))
     _workers.settle(has_tcp_users)
     if not has_tcp_users:
-        if settings.options_of(environment).get("tcp_gate"):  # nothing would judge them, as if all were met
+        if options.get("tcp_gate"):  # nothing would judge them, as if all were met
             _end("--tcp-gate: there is no result to judge, because no class of users is a TcpUser")
         return
     if not isinstance(runner, WorkerRunner):
         _check_command_line(environment)
-        if settings.is_insecure_run(settings.options_of(environment), tcp_users_of(environment)):
+        if settings.is_insecure_run(options, tcp_users_of(environment)):
             logger.warning("insecure TLS: %s", INSECURE)
-    if not settings.options_of(environment).get("tcp_locust_tables"):
+    if not options.get("tcp_locust_tables"):
         logging.getLogger(LOCUST_TABLES).setLevel(logging.WARNING)
         # Locust would make them all the same, every two seconds: with 200 rows that takes the hub 0.3 s.
         replace(Part.CONSOLE_WRITER, lambda _: lambda _: _write_nothing)

@@ -13,7 +13,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from geventecho.loadtest.measure import account_of
-from geventecho.loadtest.settings import PREFIX, option_check, options_of
+from geventecho.loadtest.settings import PREFIX, option, option_check, options_of
 from geventecho.loadtest.users.tcp_user import TcpUser
 from geventecho.options import ENCODINGS, EXCHANGE, Exchange
 
@@ -59,7 +59,7 @@ class AnyTcpUser(TcpUser):
 def add_options(parser: LocustArgumentParser, **_: Any) -> None:
     """Add the options to Locust's parser; they are fields of the web UI, too."""
     for name, (metavar, text) in EXCHANGE.items():
-        flag, how = f"{OPTION}{name}".replace("_", "-"), f"{text[0].upper()}{text[1:]}."
+        flag, how = option(name), f"{text[0].upper()}{text[1:]}."
         variable = f"GEVENTECHO_LOADTEST_{name.upper()}"
         if not metavar:
             parser.add_argument(flag, action="store_true", help=how, env_var=variable)
