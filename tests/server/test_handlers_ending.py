@@ -16,6 +16,7 @@ from geventecho.server.counters import Ending
 from geventecho.server.tcp_server import TcpServer
 from tests.support.servers import LOCAL, assert_adds_up, dial, ping, read_to_end, running
 from tests.support.timing import PATIENCE, UNIT, wait_until
+from tests.support.tls import dial_tls, server_context
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -71,8 +72,18 @@ def closes_a_copy(sock: socket.socket) -> None:
     copy.close()
 
 
-@pytest.mark.parametrize("close", [lambda _: None, closes_itself, closes_its_file_last, closes_a_copy])
-def test_a_handlers_so_linger_holds_nobody_up(close: Callable[[socket.socket], object]) -> None:
+@pytest.mark.parametrize(
+    ("close", "secure"),
+    [
+        (lambda _: None, False),
+        (closes_itself, False),
+        (closes_its_file_last, False),
+        (closes_a_copy, False),
+        (lambda _: None, True),
+        (closes_itself, True),
+    ],
+)
+def test_a_handlers_so_linger_holds_nobody_up(close: Callable[[socket.socket], object], secure: bool) -> None:
     """With SO_LINGER close(2) waits in the kernel until the peer has taken all; this peer takes nothing."""
 
     def handler(sock: socket.socket, _peer: object) -> None:
@@ -85,7 +96,9 @@ def test_a_handlers_so_linger_holds_nobody_up(close: Callable[[socket.socket], o
                 sock.send(b"x" * 65536)
         close(sock)
 
-    with running(TcpServer(LOCAL, handler)) as server, dial(server) as stuck, dial(server) as neighbour:
+    server = TcpServer(LOCAL, handler, ssl_context=server_context() if secure else None)
+    dialled = dial_tls if secure else dial
+    with running(server), dialled(server) as stuck, dialled(server) as neighbour:
         stuck.sendall(b"linger")
         pauses = [0.0]
         while server.counters["ended_handler"] == 0:

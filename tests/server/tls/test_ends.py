@@ -123,6 +123,21 @@ def test_a_peer_that_takes_nothing_is_ended() -> None:
         assert server.counters["bytes_lost"] > 0
 
 
+def test_no_more_is_lost_than_was_owed() -> None:
+    """A record of one byte is 23 bytes on the wire."""
+    with running(tls_server(write_stall=3 * UNIT)) as server, dial_tls(server) as client:
+
+        def send() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client.sendall(b"x")
+
+        sending = gevent.spawn(send)
+        wait_for_ending(server, "write_stall")
+        sending.kill()
+        assert server.counters["bytes_sent"] >= 0
+
+
 def test_a_handler_whose_peer_takes_nothing_is_ended() -> None:
     def flood(sock: Any, _peer: object) -> None:
         while True:

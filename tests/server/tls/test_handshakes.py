@@ -22,6 +22,7 @@ from tests.support.tls import (
     TLS13,
     client_context,
     dial_tls,
+    secured,
     server_context,
     tls_server,
 )
@@ -193,6 +194,14 @@ def test_the_time_limit_is_for_the_whole_handshake(trickles: bool) -> None:
         if sending is not None:
             sending.kill()
         assert_adds_up(server.counters)
+
+
+def test_the_idle_time_begins_after_the_handshake() -> None:
+    with running(tls_server(idle_timeout=8 * UNIT)) as server, dial(server) as raw:
+        gevent.sleep(5 * UNIT)
+        with secured(raw) as client:
+            gevent.sleep(5 * UNIT)
+            ping(client)
 
 
 def test_a_handshake_takes_a_slot_of_its_address_and_of_the_server() -> None:
