@@ -24,7 +24,8 @@ def read(name: str, made: Result) -> list[dict[str, str]]:
 
 
 def test_a_row_has_all_its_counts_and_times() -> None:
-    echo = row([block(START + n, [100.0] * 96, failed=4) for n in range(60)], 60)
+    times = [100.0 + time for time in range(96)]
+    echo = row([block(START + n, times, failed=4) for n in range(60)], 60)
     (found,) = read("rows", result(echo))
     assert (found["type"], found["name"], found["ok"], found["failed"], found["rate"]) == (
         "TCP", "echo", "5760", "240", "96.0"
@@ -33,9 +34,10 @@ def test_a_row_has_all_its_counts_and_times() -> None:
     assert p99 is not None
     ends = [found[f"response_us.p99{end}"] for end in ("", ".low", ".high")]
     assert [float(end) for end in ends] == [p99.value, p99.low, p99.high]
+    assert p99.low < p99.high
     assert found["response_us.p99_99"] == "", "below its floor"
     assert found["offered_us.p99"] == found["offered_us.p99.high"] == "lost"
-    assert float(found["service_us.mean"]) == float(found["service_us.max"]) == 100.0
+    assert (float(found["service_us.mean"]), float(found["service_us.max"])) == (147.5, 195.0)
     assert found["first_byte_us.mean"] == ""
 
 

@@ -171,6 +171,7 @@ def test_lost_operations_are_infinitely_long_where_all_operations_count() -> Non
     assert judge("echo mean <= 0.1ms", echo).met
     assert judge("echo max <= 100us", echo) == GateOutcome("echo max <= 100us", True, "max 0.100 ms", "")
     assert judge("echo max < 100us", echo).reason == "it is not below 100us"
+    assert judge("'a < b' max < 1us", replace(echo, name="a < b")).reason == "it is not below 1us"
 
 
 def test_times_that_a_row_does_not_have_are_not_met() -> None:
@@ -192,6 +193,7 @@ def test_failures_are_those_of_all_tasks_and_without_a_plan_those_of_all_operati
     tasks = steady(*[100.0] * 997, key=("TASK", "EchoUser"), failed=1, dropped=2)
     assert judge("failures < 0.31%", echo, tasks).value == "failures 0.3% (180 of 60000 tasks)"
     assert judge("failures <= 0.3%", echo, tasks).met, "exactly 0.3 %"
+    assert judge("failures < 1%", steady(*[100.0] * 98, failed=13)).value == "failures 11.7% (780 of 6660 operations)"
     assert not judge("echo failures < 1%", echo, tasks).met
     assert judge("EchoUser failures < 1%", echo, tasks).met
 
@@ -209,7 +211,7 @@ def test_the_rate_is_that_of_good_operations_without_connects_and_logins() -> No
     assert (missed.met, missed.value, missed.reason) == (False, "rate 57/s", "it is not above 57/s")
     assert judge("get rate >= 420/min", *rows).met
     assert not judge("get rate > 7/s", *rows).met
-    assert judge("connect rate > 999/s", *rows).met
+    assert judge("connect rate > 999/s", *rows) == GateOutcome("connect rate > 999/s", True, "rate 1,000/s", "")
 
 
 def test_a_gate_on_a_row_that_never_appears_is_not_met_and_says_so() -> None:
@@ -224,6 +226,8 @@ def test_a_gate_on_a_row_that_never_appears_is_not_met_and_says_so() -> None:
     many = [steady(100.0, key=("TCP", f"row {n}"), seconds=1) for n in range(12)]
     assert judge("get p99 < 5s", *many).reason.endswith("TCP row 9 and 2 more")
     assert judge("get p99 < 5s").reason == "nothing was measured"
+    outcome = Gate.parse("other rate > 0/s").judge(replace(result(other), duration_s=0.0))
+    assert outcome.reason == "nothing was measured"
 
 
 def test_without_a_row_a_time_is_that_of_the_only_row_of_operations() -> None:

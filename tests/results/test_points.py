@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import pairwise
+from unittest.mock import patch
 
 import pytest
 
@@ -61,6 +62,34 @@ def test_the_worst_of_several_processes_is_shown() -> None:
 
     run = series(ended(collect(add), 1.0)).run
     assert (run["loop_lag_us"], run["cpu"]) == ((30_000.0,), (0.9,))
+
+
+def test_delays_are_those_of_all_rows_where_these_have_enough_together() -> None:
+    def add(collection: Collection) -> None:
+        for second, count in enumerate((184, 183)):
+            made = block(START + second, [100.0] * count, kinds=["response"])
+            made.times["generator_delay"].count_all([20_000] * count)
+            made.times["read_delay"].count_all([7_000] * count)
+            collection.add("w", [(ECHO, made.pack()), (("TCP", "get"), made.pack())])
+
+    run = series(ended(collect(add), 2.0)).run
+    assert [run[f"{kind}_delay_p99_us"][0] for kind in ("generator", "read")] == pytest.approx([20.0, 7.0], rel=0.01)
+    assert run["generator_delay_p99_us"][1] is run["read_delay_p99_us"][1] is None
+
+
+def test_blocks_before_the_start_are_in_the_first_point_and_times_below_a_microsecond_in_the_first_bin() -> None:
+    """The clock of a worker may be behind."""
+    blocks = [(ECHO, block(START + second, [0.5])) for second in (-1, 0)]
+    (row,) = series(ended(collect(lambda collection: collection.add("w", blocks)), 1.0)).rows
+    assert (row.ok, row.heat) == ((2.0,), ((0, 2),))
+
+
+def test_a_point_has_the_users_of_its_last_second_that_was_reported() -> None:
+    def add(collection: Collection) -> None:
+        collection.add("w", [(ECHO, block(START + second, [1.0])) for second in range(301)])
+        collection.add("w", [], [health(START, users=7), health(START + 2, users=8), health(START + 3, users=9)])
+
+    assert series(ended(collect(add), 301.0)).run["users"][:3] == (7, 9, None)
 
 
 def test_the_interval_of_a_percentile_is_that_of_order_statistics() -> None:
@@ -163,6 +192,31 @@ def test_what_was_computed_before_changes_nothing(given_reports: list[tuple[int,
         if asks:
             series(asked, 1.0 + max(second for second, *_ in given_reports))
     assert series(ended(asked, 701.0)) == series(ended(fresh, 701.0))
+
+
+@patch("geventecho.results.blocks.MOST_BLOCKS", 16)
+@patch("geventecho.results.blocks.UNMERGED_SECONDS", 5)
+def test_a_late_block_or_a_new_part_renews_all_points_that_it_changes() -> None:
+    """Blocks of several seconds begin before the second of a late one, and end where a part begins."""
+
+    def add(collection: Collection, event: float) -> Collection:
+        if isinstance(event, int):
+            collection.add("w", [(ECHO, block(START + event, [100.0 + event] * 4))])
+        else:  # blocks after it are there, of a worker whose clock is ahead
+            collection.restart(START + event)
+        return collection
+
+    events = (*range(30), 29.5, *range(30, 48), 44.5, *range(48, 60), 46, 60, 30, 61)
+    asked = Collection(START, 0.0)
+    for number, event in enumerate(events):
+        add(asked, event)
+        if event not in (29, 29.5, 47, 44.5) and number < 60:
+            continue
+        fresh = Collection(START, 0.0)
+        for before in events[: number + 1]:
+            add(fresh, before)
+        found, expected = (collection.result(START + 62.0, FACTS).series for collection in (asked, fresh))
+        assert found == expected, f"after {number}"
 
 
 def test_rows_that_the_record_joins_are_joined_in_all_points() -> None:

@@ -41,7 +41,7 @@ def test_the_line_of_a_log() -> None:
 def test_the_line_has_the_time_alone_where_there_is_no_end_and_the_users_that_are_missing() -> None:
     assert plain_line(live(left_s=None), Users(20, 50)).startswith("12 s: 20 of 50 users, ")
     assert plain_line(live(elapsed_s=3900.0, left_s=20.0), Users(1, 1)).startswith("1:05:00 of 1:05:20: 1 user, ")
-    assert plain_line(live(elapsed_s=125.0, left_s=0.0), Users(0, 0)).startswith("2:05 of 2:05: 0 users, ")
+    assert plain_line(live(elapsed_s=119.0, left_s=6.0), Users(0, 0)).startswith("119 s of 2:05: 0 users, ")
 
 
 def test_before_the_first_result_there_is_the_state() -> None:
@@ -66,6 +66,8 @@ def test_the_percentiles_are_those_of_the_busiest_row_that_is_no_connect() -> No
         live(row("connect", 9000), row("a", 10), row("b", 20, response_us=slow), row("U", 99, "TASK")), USERS
     )
     assert "p50 lost, p99 12.3s, " in found
+    failing = row("a", 10, failed=11, response_us=slow)
+    assert "p50 lost" in plain_line(live(row("b", 20), failing), USERS), "failed operations keep it busy, too"
     assert "no rows" not in plain_line(live(rows=[]), USERS)
     assert "p50" not in plain_line(live(rows=[]), USERS)
 
@@ -85,6 +87,18 @@ def test_the_display_has_a_line_for_each_row_and_the_first_reason() -> None:
         "1 of 2 gates met so far; not met: echo p99 < 5ms",
         "generator-bound so far: the process had no core",
     ]
+
+
+def test_rows_leave_the_display_before_the_verdict_does() -> None:
+    many = live(*(row(f"row {number:02}", 100 - number, failed=10_000_000) for number in range(12)))
+    verdict = "trusted so far"
+    whole = display(many, USERS, 80, 100)
+    assert [line.split()[2] for line in whole[3:-1]] == [f"{number:02}" for number in range(8)]
+    assert (whole[3].split()[-1], whole[-1]) == ("10M", verdict)
+    for height in range(5, 12):
+        assert display(many, USERS, 80, height) == [*whole[: height - 1], verdict]
+    for height in (3, 4):
+        assert display(many, USERS, 80, height) == [*whole[:2], verdict], "no head without a row"
 
 
 HOSTILE = ["\x1b[2J\x07\r\n", "名前" * 40, "e\u0301" * 60, "\u202e" * 9, "🙂" * 30, "n" * 200, "\x9b31m"]
