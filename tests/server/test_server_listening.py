@@ -15,6 +15,7 @@ from gevent import socket
 
 from geventecho.errors import ConfigError, ListenError
 from geventecho.net import linger_time
+from geventecho.server.acceptor import SWEEP_SECONDS, Acceptor
 from geventecho.server.tcp_server import EchoServer, ServerState
 from tests.support.servers import assert_adds_up, connect_to, dial, echo_server, ping, read_to_end, running
 from tests.support.timing import wait_until
@@ -67,6 +68,20 @@ def test_unix_socket_is_removed_after_the_stop(tmp_path: Path) -> None:
     server.stop()
     assert not path.exists()
     assert_adds_up(server.counters)
+
+
+def test_all_listeners_together_have_the_time_of_one_to_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    shut = Acceptor.shut
+
+    def noting(acceptor: Acceptor, seconds: float) -> None:
+        given.append(seconds)
+        shut(acceptor, seconds)
+
+    monkeypatch.setattr(Acceptor, "shut", noting)
+    with running(EchoServer(["127.0.0.1:0"] * 3)):
+        pass
+    assert given == [SWEEP_SECONDS / 3] * 3
 
 
 def test_unix_socket_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
