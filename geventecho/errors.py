@@ -325,7 +325,7 @@ class Truncated(ReplyError, EOFError):
     kind = "truncated"
 
     def __init__(self, *, address: Address | None) -> None:
-        reason = "the peer closed without close_notify: what came may have been cut short"
+        reason = "the peer closed without close_notify: the data may have been cut short"
         super().__init__(reason, address=address, phase="read")
 
 

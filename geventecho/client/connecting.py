@@ -43,7 +43,7 @@ def connect(
             costs some 3 us for each. Through TLS no stamps come: a reply arrives when it is read.
         proxy_protocol: begin as a proxy does, with a PROXY header of this version, before TLS too. It names this end of
             the connection as the client.
-        tls: whom to trust and so on, see `Tls`; or an ssl.SSLContext. The connection then uses TLS, whatever the
+        tls: the authorities to trust and so on, see `Tls`; or an ssl.SSLContext. The connection then uses TLS with any
             scheme of the target. Without it a tls:// target is checked against the authorities of the system.
         handshake: whether to shake hands at once where TLS is used. False leaves it to `Client.start_tls`.
 

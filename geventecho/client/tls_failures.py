@@ -46,7 +46,7 @@ REASONS: Final[dict[str, Meaning]] = {
     "SSLV3_ALERT_CERTIFICATE_REVOKED": (errors.ClientCertificateRefused, f"{REFUSED}: it is revoked"),
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": (errors.ClientCertificateRefused, f"{REFUSED}: it has expired"),
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": (errors.ClientCertificateRefused, REFUSED),
-    "TLSV1_ALERT_UNKNOWN_CA": (errors.ClientCertificateRefused, f"{REFUSED}: it does not know who signed it"),
+    "TLSV1_ALERT_UNKNOWN_CA": (errors.ClientCertificateRefused, f"{REFUSED}: it does not know its authority"),
     "TLSV1_ALERT_ACCESS_DENIED": (errors.ClientCertificateRefused, REFUSED),
     "TLSV1_UNRECOGNIZED_NAME": (errors.WrongHostName, "the server does not know the host name it was told (SNI)"),
 }
@@ -77,14 +77,14 @@ def closed_in_handshake(address: Address) -> errors.HandshakeClosed:
 
 
 def translate_tls(error: ssl.SSLError, address: Address, phase: str, name: str | None, last: bytes) -> errors.TlsError:
-    """Say what an error of OpenSSL means.
+    """Make the error for an error of OpenSSL.
 
     Args:
         error: the error.
         address: the peer.
         phase: "tls" in the handshake, "read" or "write" after it.
         name: the host that the certificate must be for.
-        last: what the peer sent last.
+        last: the bytes that the peer sent last.
     """
     kind, reason = _meaning(error, name, last)
     return kind(reason, address=address, phase=phase)
@@ -113,6 +113,6 @@ def _refused(error: ssl.SSLCertVerificationError, name: str | None) -> Meaning:
         hint = "see server_name (--tls-server-name)"
         return errors.WrongHostName, f"the server's certificate is not for {name!r}; {hint}"
     if code in UNTRUSTED:
-        what = "it is self-signed" if code == SELF_SIGNED else message
-        return errors.UnknownAuthority, f"no trusted authority has signed its certificate ({what}); see ca (--tls-ca)"
+        cause = "it is self-signed" if code == SELF_SIGNED else message
+        return errors.UnknownAuthority, f"no trusted authority has signed its certificate ({cause}); see ca (--tls-ca)"
     return errors.CertificateRefused, f"the server's certificate is refused: {message}"

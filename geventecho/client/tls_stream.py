@@ -70,7 +70,7 @@ class TlsStream:
         self._is_closed = False  # ours was sent
 
     def handshake(self, seconds: float | None) -> bytes:
-        """Shake hands; returns what the peer has sent after it already.
+        """Shake hands; returns the data that came with the last bytes of the handshake.
 
         Args:
             seconds: for all of it; None is no limit.
@@ -115,7 +115,7 @@ class TlsStream:
             raise HandshakeTimeout(f"no handshake within {seconds:.3g} s{silent}", address=self._target, phase="tls")
 
     def _take(self) -> None:
-        """Give OpenSSL what came, in the handshake."""
+        """Give OpenSSL the bytes that came, in the handshake."""
         try:
             data = self._sock._sock.recv(RECEIVE_SIZE)
         except BlockingIOError:
@@ -217,7 +217,7 @@ class TlsStream:
         return sent
 
     def _flush(self) -> bool:
-        """Send what is encrypted; returns whether the kernel took all of it."""
+        """Send the encrypted bytes; returns whether the kernel took all of it."""
         if self._outgoing.pending:
             self._unsent += self._outgoing.read()
         try:
@@ -228,7 +228,7 @@ class TlsStream:
         return True
 
     def _find_alert(self) -> None:
-        """Look for the reason of a broken connection among what came before it broke.
+        """Look for the reason of a broken connection in the bytes that came before it broke.
 
         Raises:
             TlsError: there is an alert.

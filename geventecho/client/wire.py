@@ -53,7 +53,7 @@ class Wire:
         poll: poll(0) is true when there is something to read: a byte, the FIN or an error. It costs a third of a
             receive that fails.
         traffic: its bytes and, with a clock, its times.
-        tls: what encrypts the stream, or None.
+        tls: the encryption of the stream, or None.
     """
 
     __slots__ = (
@@ -82,7 +82,7 @@ class Wire:
         self.poll = idle.poll
 
     def start_tls(self, tls: TlsLike, seconds: float | None) -> bytes:
-        """Shake hands, and encrypt from now on; returns what came after the handshake already.
+        """Shake hands, and encrypt from now on; returns the data that came with the last bytes of the handshake.
 
         Raises:
             TlsError, PeerReset, ClosedLocally: in the handshake.

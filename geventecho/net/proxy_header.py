@@ -1,4 +1,4 @@
-"""The header of the PROXY protocol, versions 1 and 2: whom a proxy connects for, said before the first byte.
+"""The header of the PROXY protocol, versions 1 and 2: a proxy sends it first and names its client in it.
 
 Source: https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt.
 """
@@ -30,7 +30,7 @@ PROXY_VERSIONS: Final = ("v1", "v2")
 LONGEST_LINE: Final = 107
 """Bytes of a header of version 1, its CRLF included."""
 LONGEST_PROXY_HEADER: Final = 4096
-"""Bytes of a header that is read. Version 2 could have 65,551; what proxies add to the addresses is some hundreds."""
+"""Bytes of a header that is read. Version 2 could have 65,551; proxies add some hundreds to the addresses."""
 LINE_START: Final = b"PROXY "
 SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 FIXED: Final = struct.Struct("!12sBBH")
@@ -64,7 +64,7 @@ def parse_proxy_header(data: bytes) -> ProxyHeader | None:
     """Parse the header at the beginning of a connection.
 
     Args:
-        data: what has come so far; more may follow the header.
+        data: the bytes that have come so far; more may follow the header.
 
     Returns:
         The header, or None when more of it has to come; then all of `data` is part of it.

@@ -56,7 +56,7 @@ class Endpoints:
             raise self._explained(error) from None
 
     def accept(self, registry: Registry, socket_class: type[socket.socket]) -> None:
-        """Begin to give what is accepted to the registry."""
+        """Begin to accept connections and to give them to the registry."""
         waiting: Waiting = deque()
         grow_descriptor_table(self._opened[0][0], registry.max_connections)
         for listener, _, _ in self._opened:

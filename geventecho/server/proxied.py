@@ -1,6 +1,6 @@
 """Connections of proxies: the PROXY header, read before anything else.
 
-Nothing after the header is read here: what has come is peeked at first, and only bytes of the header are then taken.
+Nothing after the header is read here: MSG_PEEK shows the bytes first, and only those of the header are then taken.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
     shut down the direction of writing, or both, and to close, sends the close_notify first.
 
     Attributes:
-        account: what it has carried.
+        account: the bytes that it has carried.
         layer: OpenSSL's connection, None when the peer was gone at once.
         ended: whether the end of the peer's stream has been read.
         truncated: whether that was a FIN without close_notify.
@@ -130,7 +130,7 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
     def shutdown(self, how: int) -> None:
         if how != socket.SHUT_RD:
             self.notify_close()
-        self._sock.shutdown(how)  # gevent's own would read what is left without decrypting it
+        self._sock.shutdown(how)  # gevent's own would read the rest without decrypting it
 
     def close(self) -> None:
         if not self.closed:
@@ -156,7 +156,7 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
 
 
 class TlsConnection(Connection):
-    """The state of a TLS connection. `pending` and what is counted are as the peer sees them: not encrypted."""
+    """The state of a TLS connection. `pending` and the counts are of bytes that are not encrypted."""
 
     # The layer, the plain socket and the read event are the socket's: there each look-up takes long.
     __slots__ = ("_layer", "_plain", "_read_event", "_secured", "_tls", "_wants_read")
@@ -238,7 +238,7 @@ class TlsConnection(Connection):
         super().end_stream()
 
     def discard(self, size: int) -> bytes:
-        """Read what comes after our FIN, without decrypting or counting it: OpenSSL refuses to."""
+        """Read the bytes that come after our FIN, without decrypting or counting it: OpenSSL refuses to."""
         data: bytes = self.sock._sock.recv(size)
         self.discarded_at = self.clock.now
         return data
