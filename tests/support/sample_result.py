@@ -62,6 +62,9 @@ def sample_result(*, seconds: int = 1800, rows: int = 20, rate: float = 1000, se
         },
         "connections": {"open": 100, "opening": 0, "lost": 2, "connects": 102, "reconnects": 2, "peak": 10},
         "rate": rate,
+        "planned_rate": rate,
+        "bytes_sent_rate": 1024 * rate,
+        "bytes_received_rate": 1024 * rate,
         "bytes_sent": 1024 * operations,
         "bytes_received": 1024 * operations,
         "rows": made,
@@ -84,8 +87,9 @@ def _row(key: tuple[str, str], rate: float, median: float, seconds: int) -> dict
     ok = round(rate * seconds)
     response, service = _times(median, ok), _times(0.9 * median, ok)
     return {
-        "type": key[0], "name": key[1], "ok": ok, "failed": 0, "dropped": 0, "rate": rate, "bytes_sent": 1024 * ok,
-        "bytes_received": 1024 * ok, "clock_steps": 0, "response_us": response, "service_us": service,
+        "type": key[0], "name": key[1], "setup": key[1] in ("connect", "log in"), "ok": ok, "failed": 0,
+        "dropped": 0, "rate": rate, "bytes_sent": 1024 * ok, "bytes_received": 1024 * ok, "clock_steps": 0,
+        "response_us": response, "service_us": service,
         "generator_delay_us": _times(20, ok), "read_delay_us": _times(15, ok), "first_byte_us": None,
         "offered_us": response, "failed_times": {}, "missing": {},
         "intervals": {"method": "bootstrap", "blocks": seconds, "block_s": 1, "block_length": 2, "unsteady": False},
