@@ -61,7 +61,7 @@ def _text(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
 
 
 def _harmless(line: Sequence[Any]) -> list[Any]:
-    """A line whose text is text in a spreadsheet, too. Names and samples may come from a peer."""
+    """The line without formulas for a spreadsheet: names and samples may come from a peer."""
     return [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in line]
 
 

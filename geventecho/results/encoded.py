@@ -1,4 +1,4 @@
-"""A `Result` as JSON in parts: a reader parses and sends no more of it than is wanted."""
+"""A `Result` as JSON in parts, so that a reader parses and sends only those that it needs."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Encoded:
         return b'{%b, %b, %b, "series": %b}' % (_json(extra)[1:-1], self.brief[1:-1], self.long[1:-1], series)
 
     def short(self) -> dict[str, Any]:
-        """Return what a table shows, parsed: all keys but warm-up, stages and series, and no distributions."""
+        """Return all keys but warm-up, stages and series, parsed, and without distributions: enough for a table."""
         return {**json.loads(self.brief), **json.loads(self.short_rows)}
 
     def write(self, sink: BinaryIO) -> None:
@@ -76,7 +76,7 @@ class Encoded:
 
     @classmethod
     def read(cls, source: BinaryIO) -> Self:
-        """Read what `write` wrote.
+        """Read a result that `write` wrote.
 
         Raises:
             EOFError: the pipe was closed.

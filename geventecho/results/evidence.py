@@ -43,7 +43,7 @@ class HealthSecond:
         span: seconds since the sample before it. It is more than 1 where the process was stopped.
         lag: the largest lateness of a tick of the event loop, in seconds. A suspended machine counts, too.
         cpu: share in which the process ran, all threads added.
-        core: busy share of the cores on which it may run, by whatever process.
+        core: busy share of the cores on which it may run, by any process.
         wait: share in which its main thread was ready to run and had no core.
         throttled: share in which its cgroup was stopped because it had used up its CPU quota.
         steal: share that the hypervisor took from the cores on which it may run.

@@ -58,7 +58,7 @@ def good_rate(rows: Iterable[Row], seconds: float) -> float:
 
 
 def missing_where_time_helps(rows: Iterable[Row], first: int) -> list[Row]:
-    """Return the rows. One whose operations each user makes once misses no seconds: more time brings no more of them.
+    """Return the rows, without `missing` where each user makes one operation: more time brings no more of them.
 
     Args:
         rows: of a part of the run.
@@ -144,7 +144,7 @@ def _figures(row: RowKey, joined: list[Block], whole: Block, duration: float, pa
         first_byte_us=times.get("first_byte_us"),
         offered_us=times["offered_us"],
         failed_times=_failed_times(joined, whole.failed_times) if whole.failed else {},
-        missing=missing if whole.ok else {},  # nothing ended well, and more time would bring more of that
+        missing=missing if whole.ok else {},  # nothing ended well, and more time would not help
         intervals=Intervals(
             method=response.method,
             blocks=len(joined),

@@ -61,7 +61,7 @@ class Gate:
 
     Attributes:
         text: as it was given.
-        type: of the row; "" for whichever has the name.
+        type: of the row; "" for a row of any type.
         row: its name; "" for the whole run.
         kind: of the times, such as "response_us".
         metric: one of `METRICS`.

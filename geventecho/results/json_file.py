@@ -27,12 +27,12 @@ def as_json(result: Result) -> dict[str, Any]:
 
 
 def json_text(result: Result) -> str:
-    """Return the text of the file. It is ASCII: what a peer sent has escapes."""
+    """Return the text of the file. It is ASCII; all other characters are escapes."""
     return f"{NUMBERS.sub(_on_one_line, json.dumps(as_json(result), indent=1, allow_nan=False))}\n"
 
 
 def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float):  # nearly all
+    if value is None or isinstance(value, str | int | float):  # nearly all values
         return LOST if value == math.inf else value
     if dataclasses.is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}

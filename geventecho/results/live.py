@@ -33,7 +33,7 @@ def main() -> None:
     try:
         follow(sys.stdin.buffer, sys.stdout.buffer)
     except (EOFError, BrokenPipeError):
-        os._exit(0)  # nobody reads what is still in a buffer
+        os._exit(0)  # without a flush: the reader is gone
 
 
 def follow(source: BinaryIO, sink: BinaryIO) -> None:

@@ -1,6 +1,6 @@
-"""Memory of what was computed before.
+"""Memory of the results of functions.
 
-The figures of a running test are asked for every few seconds, and most of what they are made of is then as it was.
+The figures of a running test are asked for every few seconds. Most of its blocks have not changed since.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ T = TypeVar("T")
 
 
 class Memory:
-    """Calls functions, and knows what they returned.
+    """Calls functions, and remembers their results.
 
-    What is not asked for between two calls of `forget_unused` is forgotten. So nothing has to be told of a change: the
-    packed bytes of blocks are arguments, and other bytes are another call.
+    No change has to be reported: blocks are passed as packed bytes, so a changed block is another argument.
 
     Args:
-        is_kept: whether there will be a next time; nothing is known without.
+        is_kept: whether results are remembered; otherwise each call calls the function.
     """
 
     def __init__(self, is_kept: bool = False) -> None:
@@ -30,7 +29,7 @@ class Memory:
         self._used: dict[Hashable, Any] = {}
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what a function returns, which depends on its arguments only; they can be hashed."""
+        """Return the result of a function. It may depend on the arguments only, and these can be hashed."""
         if not self._is_kept:
             return function(*args, **kwargs)
         key = (function, args, *kwargs.items())
@@ -39,5 +38,5 @@ class Memory:
         return cast("T", self._used[key])
 
     def forget_unused(self) -> None:
-        """A new time begins."""
+        """Forget the results that no call has asked for since this method was called before."""
         self._before, self._used = self._used, {}

@@ -1,6 +1,6 @@
 """The points of a `Series`, each computed once, and again only when something is added to it.
 
-The figures of a running test are asked for every second or two, and all but the last points are then as they were.
+The figures of a running test are asked for every second or two. Only the last points have changed since.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Points:
         self._boundaries: set[int] = set()
 
     def see(self, second: int) -> None:
-        """Something was added to the record there, in a block that may begin earlier."""
+        """Forget the points that an addition to the record in a second may change: its block may begin earlier."""
         earliest = second - max(self._widths.values(), default=1) + 1
         for start in range(self._start(earliest), second + 1, self._width):
             self._points.pop(start, None)
@@ -130,7 +130,7 @@ class Points:
         return max(self._begun, second - (second - self._begun) % self._width)
 
     def _fit(self, end: int) -> None:
-        """Join neighbours until there are few enough points, and forget the points that are not what they were."""
+        """Join neighbours until there are few enough points, and forget the points that have changed."""
         widths = {row: blocks.width for row, blocks in self._record.rows.items()}
         if not self._widths.items() <= widths.items():  # the record has joined rows, or blocks
             self._points.clear()

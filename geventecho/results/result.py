@@ -202,7 +202,7 @@ class Worker:
         rate: good operations a second.
         cpu: share in which the process ran, all threads added.
         cpu_max: the same of its busiest second.
-        core: busy share of the cores on which it may run, by whatever process.
+        core: busy share of the cores on which it may run, by any process.
         run_queue_wait: share in which it was ready to run and had no core.
         throttled: share in which its cgroup was stopped because it had used up its CPU quota.
         steal: share that the hypervisor took from its cores.

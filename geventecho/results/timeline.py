@@ -183,7 +183,7 @@ class Timeline:
         shape: tuple[int, float] | None = None,
         rate: float | None = None,
     ) -> Span:
-        """A part from a whole second to an instant, of a test that ends later or there."""
+        """A part from a whole second to an instant. The test ends at that instant or later."""
         after = max(first, math.ceil(stop))
         duration = max(0.0, min(after, end) - max(first, self.begun))
         if stop >= end and self.ended is not None:

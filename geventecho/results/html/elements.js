@@ -1,5 +1,5 @@
-// Elements that are updated in place: nothing in the page is touched that still says the same, so that selection,
-// focus, scroll positions and screen readers stay where they are. All text is set as text, never as HTML.
+// Elements that are updated in place: only a changed text is written. So selection, focus, scroll positions and screen
+// readers stay where they are. All text is set as text, never as HTML.
 window.TcpElements = (() => {
   "use strict";
 

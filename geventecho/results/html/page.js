@@ -171,7 +171,7 @@
   async function ask(asked) {
     const url = new URL("../live.json", script.src);
     url.searchParams.set("row", asked);
-    // A log-in is asked for by a redirect.
+    // Locust asks for a log-in by a redirect.
     const answer = await fetch(url, { cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(PATIENCE_MS) });
     if (answer.type === "opaqueredirect" || answer.status === 401) return { trouble: LOGGED_OUT };
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);

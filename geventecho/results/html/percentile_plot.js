@@ -5,7 +5,7 @@ window.TcpPercentilePlot = (() => {
   const { count, timeWithUnit } = window.TcpNumbers;
   const { Frame, legend, xAxis, yAxis, yScale } = window.TcpPlotFrame;
   const { TIME, highest, nines, percentAt, percentText } = window.TcpPlotScales;
-  const FAINT = "73"; // alpha of what lies beyond the floor, hexadecimal
+  const FAINT = "73"; // alpha of the line beyond the floor, hexadecimal
   const LINES = [
     { key: "response_us", label: "response", colour: "blue" },
     { key: "service_us", label: "service", colour: "orange", dash: [6, 3] },
@@ -23,7 +23,7 @@ window.TcpPercentilePlot = (() => {
     const samples = countOf(distribution);
     const places = distribution.percentiles.map((percent) => nines(percent, samples));
     const values = distribution.values;
-    // The largest value stands for those beyond its place.
+    // All percentiles beyond the place of the largest value have that value: one is enough.
     const last = places.length - 1;
     const kept = places.map((_, index) => index).filter((index) => index === last || places[index] < places[last]);
     const cut = kept.findLastIndex((index) => places[index] <= floor) + 1;
@@ -31,7 +31,7 @@ window.TcpPercentilePlot = (() => {
     return [table(kept.slice(0, cut)), table(kept.slice(Math.max(cut - 1, 0)))];
   }
 
-  // The value at a percentile: the first that at least this share of the samples does not exceed.
+  // The value at a percentile: that of the first listed percentile which is not below it.
   function valueAt(distribution, percent) {
     if (!countOf(distribution)) return null;
     const index = distribution.percentiles.findIndex((one) => one >= percent - 1e-9);

@@ -16,7 +16,7 @@ window.TcpPlotFrame = (() => {
     return (name) => style.getPropertyValue(`--plot-${name}`).trim();
   }
 
-  // Of a plot of that height.
+  // The y axis of a plot; `height` is in pixels.
   function yAxis(colour, units, isLogarithmic, height) {
     const splits = (_, axis, low, high) => logarithmicTicks(low, high, height / TICK_PX);
     return {
@@ -34,7 +34,7 @@ window.TcpPlotFrame = (() => {
     };
   }
 
-  // From zero, so that heights compare; a logarithmic one has none.
+  // A linear scale begins at zero, so that heights compare. A logarithmic scale has no zero.
   function yScale(isLogarithmic, least = 0) {
     const logarithmic = (_, low, high) => (low > 0 ? logarithmicRange(low, high) : [100, 1e5]);
     return isLogarithmic ? { distr: 3, range: logarithmic } : { range: (_, low, high) => (high > 0 ? [0, Math.max(high * 1.05, least)] : [0, least || 1]) };
@@ -135,7 +135,7 @@ window.TcpPlotFrame = (() => {
       this.showValues();
     }
 
-    // The legend's values, and the same in words for those that cannot see the plot.
+    // The legend's values, and the same in words for screen readers.
     showValues() {
       this.showLegend(this.uplot.cursor.idx ?? null);
       const title = this.isOfRow ? `${this.title} of ${this.shared.rowKey}` : this.title;

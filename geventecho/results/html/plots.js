@@ -23,7 +23,7 @@ window.TcpPlots = (() => {
     of: (row) => [row[`${key}_us`], row[`${key}_low_us`], row[`${key}_high_us`]],
   });
 
-  // Why a line has gaps, where it has some.
+  // The reason for the gaps of lines; empty without gaps.
   function gapNote([, ...columns], _, row) {
     if (!row) return "This row has no figures over time.";
     const has = (column) => row.ok.some((ok, index) => ok > 0 && columns[column][index] === null);

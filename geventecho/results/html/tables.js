@@ -63,7 +63,7 @@ window.TcpTables = (() => {
 
   // Key figures ---------------------------------------------------------------------------------------------------
 
-  // [label, number, what it consists of, tone] of each.
+  // [label, number, note, tone] of each.
   function figures(value) {
     const { account, connections, series } = value;
     const isLive = value.state && value.state !== "stopped";
@@ -198,7 +198,7 @@ window.TcpTables = (() => {
     };
   }
 
-  // A sum as it is: while a test runs, some of it is still under way.
+  // A total and its parts. While a test runs, they differ by the rest.
   function equation(account, total, parts, rest) {
     const left = account[total] - sum(parts, (part) => account[part]);
     const terms = parts.map((part) => `${count(account[part])} ${part}`);
@@ -226,7 +226,7 @@ window.TcpTables = (() => {
     "loop lag, largest", "loop lag, usual", "generator delay p99", "read delay p99", "users, most", "in flight, most",
   ];
 
-  // One worker has the reasons of the run.
+  // The reasons of a single worker are those of the run: the verdict shows them.
   function statusCell(verdict, isOnly) {
     const tone = statusTone(verdict.status);
     const note = isOnly ? "" : verdict.reasons.map((reason) => `\u2022 ${reason}`).join("\n");
@@ -293,7 +293,7 @@ window.TcpTables = (() => {
     account: accountSection, stages: stagesSection, "warm-up": warmUpSection, workers: workersSection, origin: originSection,
   };
 
-  // Makes the sections of a document. Each shows itself where it has something to say.
+  // Makes the sections of a document. A section without figures is hidden.
   function create(root) {
     const sections = Object.entries(SECTIONS).map(([id, make]) => {
       const section = root.getElementById(id);

@@ -8,7 +8,7 @@ window.TcpTimePlot = (() => {
   const BAND_ALPHA = "38"; // of the line's colour, hexadecimal
   const LABEL_PX = 58; // that a label of a stage needs
 
-  // Points with nothing on both sides, which no line shows.
+  // Points without neighbours: a line does not show them.
   function lonely(values) {
     const found = [];
     for (let index = 0; index < values.length; index += 1) {
