@@ -32,7 +32,7 @@ from geventecho.options import (
 )
 
 if TYPE_CHECKING:
-    from geventecho.cli.arguments import Commands
+    from geventecho.cli.arguments import Commands, Parser
     from geventecho.options import End
 
 __all__ = ["add_to", "run"]
@@ -94,6 +94,11 @@ def add_to(commands: Commands) -> None:
         "--proxy-protocol", choices=PROXY_VERSIONS,
         help="begin the connection with a PROXY header of this version, which names this end as the client",
     )  # fmt: skip
+    _add_ends(parser)
+    add_tls(parser)
+
+
+def _add_ends(parser: Parser) -> None:
     reply = parser.add_argument_group(
         "where the reply ends (default: where the server closes)",
         f"The connection is then closed without waiting for the server, and no FIN is sent before.\n"
@@ -112,7 +117,6 @@ def add_to(commands: Commands) -> None:
     )
     for name in GREETINGS:
         _add_end(greeting, f"--greeting-{name}", ENDS[name])
-    add_tls(parser)
 
 
 def _add_end(group: argparse._ArgumentGroup, flag: str, end: End) -> None:

@@ -71,6 +71,7 @@ def add_to(commands: Commands) -> None:
     )
     _add_where(parser, defaults)
     _add_limits(parser, defaults)
+    _add_peers(parser, defaults)
     _add_tls(parser, defaults)
     drain = parser.add_argument_group("stopping")
     drain.add_argument(
@@ -139,6 +140,9 @@ def _add_limits(parser: Parser, defaults: ServerConfig) -> None:
     amounts.add_argument(
         "--connect-rate", metavar="N", type=limit, help="connections a second from one address",
     )  # fmt: skip
+
+
+def _add_peers(parser: Parser, defaults: ServerConfig) -> None:
     peers = parser.add_argument_group("who may connect (default: everybody who can reach the address)")
     peers.add_argument(
         "--allow",
