@@ -68,6 +68,8 @@ def test_a_process_that_stands_still_or_is_killed_leaves_no_old_figures() -> Non
     assert (still, killed) == ("running", "running")
     assert why.startswith("TimeoutError: The process that makes the figures of the running test has not answered for ")
     assert why_not.startswith("EOFError: The process that makes the figures of the running test has ended: ")
+    assert found.pop("lost") == ["worker 1 was lost"], "at once, not with the next answer"
+    assert found.pop("warnings") == 1
     assert found == {"before": ["running", ""], "again": ["running"], "after": ["stopped", ""]}
 
 

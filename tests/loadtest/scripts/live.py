@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ from locust.env import Environment
 
 from geventecho.loadtest import install, result_of
 from geventecho.loadtest.run import live, live_json, live_of
+from geventecho.loadtest.run.attached import attached
 from geventecho.results import Account, Collection, Facts, as_json
 from tests.support.harness import EchoUser
 from tests.support.timing import SCALE
@@ -112,8 +114,18 @@ def stands_still(target: str) -> dict[str, Any]:
     found["before"] = [wait(True), told("rows.csv")]
     (child,) = children()
     child.send_signal(signal.SIGSTOP)
+    figures = attached(environment, live.Live)
+    assert figures is not None
+    figures._lacking = lambda: ["worker 1 was lost"]
+    found["lost"] = (live_of(environment) or {})["verdict"]["reasons"][:1]
+    figures._lacking = list
+    warnings: list[logging.LogRecord] = []
+    live.logger.addFilter(lambda record: warnings.append(record) or True)  # type: ignore[func-returns-value]
     live.LONGEST_ANSWER = 1.0  # type: ignore[misc]
     found["still"] = [wait(False), told("rows.csv")]
+    for _ in range(3):
+        live_of(environment)
+    found["warnings"] = len(warnings)
     child.send_signal(signal.SIGCONT)
     found["again"] = [wait(True)]
     child.kill()
