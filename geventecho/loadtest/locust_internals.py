@@ -301,6 +301,15 @@ def locust_parser() -> LocustArgumentParser:
     return parser
 
 
+def secret_options(parser: LocustArgumentParser) -> list[str]:
+    """The options that a locustfile added with `is_secret`, those outside the form included.
+
+    Locust's own list has those of the form alone. argparse has had `_actions` since its first release.
+    """
+    secret = (action for action in parser._actions if getattr(action, "is_secret", False))
+    return [name for action in secret for name in action.option_strings]
+
+
 def _plain_parser() -> LocustArgumentParser:
     """A parser of the options that the launcher reads, from the command line alone."""
     parser = LocustArgumentParser(add_help=False)

@@ -15,6 +15,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
 from geventecho._version import __version__
+from geventecho.loadtest.locust_internals import secret_options
 from geventecho.loadtest.measure import Failed, kind_and_sample
 from geventecho.loadtest.settings import CLASS_TYPES, RUN_TYPES, class_values, given, options_of
 from geventecho.loadtest.users import TcpUser, tcp_users_of
@@ -70,9 +71,7 @@ def know_secrets(parser: LocustArgumentParser) -> None:
 
 def _without_secrets(words: list[str]) -> tuple[str, ...]:
     """The command with stars for the values of secret options."""
-    # Those that are not in the form, too: Locust has a list of the others alone.
-    actions = (action for parser in _parsers for action in parser._actions if getattr(action, "is_secret", False))
-    secrets = [name for action in actions for name in action.option_strings]
+    secrets = [name for parser in _parsers for name in secret_options(parser)]
     shown: list[str] = []
     for word in words:
         if shown and _names(shown[-1], secrets):
