@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from geventecho.server.config import ServerConfig
 from geventecho.server.connection import ConnectionInfo, Ended
-from geventecho.server.counters import Ending, Refusal
+from geventecho.server.counters import COUNTERS, Counters, Ending, Refusal
 from geventecho.server.drain import StopReport
 from geventecho.server.hooks import ServerHooks
 from geventecho.server.tcp_server import EchoServer, ServerState, TcpServer
 
 __all__ = [
+    "COUNTERS",
     "ConnectionInfo",
+    "Counters",
     "EchoServer",
     "Ended",
     "Ending",

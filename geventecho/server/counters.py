@@ -42,6 +42,8 @@ class Ending(enum.Enum):
     """It had no byte for `drain_idle` during a drain, or had not begun."""
     CUT = "cut"
     """It was still open at `drain_timeout`."""
+    KILLED = "killed"
+    """Its worker process was killed, or ended by itself."""
     HANDLER = "handler"
     """The handler of a `TcpServer` returned."""
     TIMEOUT = "timeout"
@@ -150,7 +152,8 @@ class Counters:
     """A block of counters.
 
     Args:
-        block: a sequence of ``len(COUNTERS)`` integers to count in; a new list when left out.
+        block: a sequence of ``len(COUNTERS)`` integers to count in; a new list when left out. Counting goes on from the
+            numbers in it.
 
     Attributes:
         traffic: where connections count their bytes. `update` brings the block up to date with it.
@@ -160,7 +163,9 @@ class Counters:
 
     def __init__(self, block: MutableSequence[int] | None = None) -> None:
         self.block: MutableSequence[int] = [0] * len(COUNTERS) if block is None else block
-        self.traffic = Traffic()
+        self.traffic = traffic = Traffic()
+        traffic.discarded = self.block[DISCARDED]
+        traffic.read, traffic.written = self.block[RECEIVED] - traffic.discarded, self.block[SENT]
 
     def add(self, name: str, count: int = 1) -> None:
         """Add to the counter of that name."""

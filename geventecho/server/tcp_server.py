@@ -69,6 +69,7 @@ class TcpServer:
         config: limits; or give its options by keyword.
         ssl_context: serve TLS with it; best one of `gevent.ssl`. A handler then gets a `gevent.ssl.SSLSocket`, once the
             handshake has ended well. It may be replaced at any time, for the connections accepted later.
+        counters: where to count; in shared memory, another process can read the numbers.
         on_listening, on_connection, on_refuse, on_close, on_error: see `geventecho.ServerHooks`.
         options: options of `ServerConfig`, in place of `config`.
 
@@ -85,6 +86,7 @@ class TcpServer:
         *,
         config: ServerConfig | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        counters: Counters | None = None,
         on_listening: Callable[[TcpServer], object] | None = None,
         on_connection: Callable[[ConnectionInfo], object] | None = None,
         on_refuse: Callable[[Address, Refusal], object] | None = None,
@@ -102,7 +104,7 @@ class TcpServer:
         self.config = ServerConfig.of(config, options)
         self._tls = self._make_tls(ssl_context)
         self._hooks = ServerHooks(on_listening, on_connection, on_refuse, on_close, on_error)
-        self._counters = Counters()
+        self._counters = counters or Counters()
         self._registry = self._make_registry(0)
         self._endpoints: Endpoints | None = None
         self._addresses: tuple[Address, ...] = ()
