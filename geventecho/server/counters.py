@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import MutableSequence
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, Protocol
 
 __all__ = ["COUNTERS", "Counters", "Ending", "HandshakeFailure", "HeaderFailure", "Refusal", "Traffic"]
 
@@ -148,12 +148,19 @@ class Traffic:
         self.echoed = self.read = self.written = self.discarded = 0
 
 
+class Block(Protocol):
+    """A row of integers: a list, or a memoryview of 64-bit integers."""
+
+    def __getitem__(self, index: int, /) -> int: ...
+    def __setitem__(self, index: int, value: int, /) -> None: ...
+    def __iter__(self) -> Iterator[int]: ...
+
+
 class Counters:
     """A block of counters.
 
     Args:
-        block: a sequence of ``len(COUNTERS)`` integers to count in; a new list when left out. Counting goes on from the
-            numbers in it.
+        block: ``len(COUNTERS)`` integers to count in; a new list when left out. Counting goes on from its numbers.
 
     Attributes:
         traffic: where connections count their bytes. `update` brings the block up to date with it.
@@ -161,8 +168,8 @@ class Counters:
 
     __slots__ = ("block", "traffic")
 
-    def __init__(self, block: MutableSequence[int] | None = None) -> None:
-        self.block: MutableSequence[int] = [0] * len(COUNTERS) if block is None else block
+    def __init__(self, block: Block | None = None) -> None:
+        self.block: Block = [0] * len(COUNTERS) if block is None else block
         self.traffic = traffic = Traffic()
         traffic.discarded = self.block[DISCARDED]
         traffic.read, traffic.written = self.block[RECEIVED] - traffic.discarded, self.block[SENT]
