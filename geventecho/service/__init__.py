@@ -5,6 +5,7 @@ from __future__ import annotations
 from geventecho.service.lines import LineWriter
 from geventecho.service.logs import LogHandler, report_hub_errors
 from geventecho.service.logs import configure as configure_logs
+from geventecho.service.systemd import notify
 from geventecho.service.worker import serve
 
-__all__ = ["LineWriter", "LogHandler", "configure_logs", "report_hub_errors", "serve"]
+__all__ = ["LineWriter", "LogHandler", "configure_logs", "notify", "report_hub_errors", "serve"]

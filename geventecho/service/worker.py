@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import gevent
@@ -14,6 +13,7 @@ import gevent
 from geventecho.server import ServerState, TcpServer
 from geventecho.service.lines import LineWriter
 from geventecho.service.logs import LogHandler
+from geventecho.service.systemd import notify
 
 __all__ = ["EXIT_LOST", "serve"]
 
@@ -29,7 +29,7 @@ def serve(server: TcpServer, output: LineWriter, log: LogHandler, reload: Callab
     SIGUSR1 prints the counters. Before the server listens, SIGUSR1 and SIGHUP do nothing, and the others end the
     process. A further SIGHUP does nothing: a terminal that closes sends several. SIGHUP stays ignored under nohup(1).
     With `reload`, SIGHUP calls it and ends nothing, also under nohup. The process is expected to end on return: its
-    signals stay as they are here.
+    signals stay as they are here. A supervisor is told by sd_notify(3) that it is ready, reloads and stops.
 
     Args:
         server: not started yet.
@@ -46,6 +46,8 @@ def serve(server: TcpServer, output: LineWriter, log: LogHandler, reload: Callab
     signals = _Signals(server, output, log, reload)
     signals.watch()
     try:
+        server.start()
+        notify("READY=1", f"STATUS=listening on {', '.join(map(str, server.addresses))}")
         report = server.serve_forever()
     finally:
         # A cancelled watcher, or Python's own end, would bring back the default action, which kills.
@@ -68,7 +70,7 @@ class _Signals:
         self._server = server
         self._output = output
         self._log = log
-        self._reload = reload or partial(self._stop, signal.SIGHUP)
+        self._reload = reload
         self._may_hang_up = reload is not None or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self._ends_from: float | None = None  # the time from which on a further signal ends the process
 
@@ -95,8 +97,14 @@ class _Signals:
             self.print_counters()
 
     def _on_hangup(self) -> None:
-        if self._has_listened() and self._ends_from is None:
+        if not self._has_listened() or self._ends_from is not None:
+            return
+        if self._reload is None:
+            self._stop(signal.SIGHUP)
+        else:
+            notify("RELOADING=1")
             self._reload()
+            notify("READY=1")
 
     def _stop(self, number: int) -> None:
         now = time.monotonic()
@@ -109,4 +117,5 @@ class _Signals:
             self._log.close()
             os._exit(128 + number)
         self._ends_from = now + TOGETHER if number == signal.SIGHUP else now
+        notify("STOPPING=1", f"STATUS=draining, open connections: {self._server.connection_count}")
         self._server.stop()
