@@ -15,11 +15,23 @@ from typing import Final
 
 from bench.contenders import BENCH, BenchError
 
-__all__ = ["ACCURACY_RESULTS", "END", "MAIN", "RESULTS", "SECURE", "TABLES", "TLS_RESULTS", "Part", "latest", "publish"]
+__all__ = [
+    "ACCURACY_RESULTS",
+    "END",
+    "MAIN",
+    "PAGE",
+    "RESULTS",
+    "SECURE",
+    "TABLES",
+    "TLS_RESULTS",
+    "Part",
+    "latest",
+    "publish",
+]
 
 TABLES: Final = "tables.md"
-PAGE: Final = BENCH.parent / "docs" / "performance.md"
-ACCURACY_PAGE: Final = BENCH.parent / "docs" / "accuracy.md"
+PAGE: Final = BENCH.parent / "docs" / "reference" / "performance-tables.md"
+ACCURACY_PAGE: Final = BENCH.parent / "docs" / "reference" / "accuracy-tables.md"
 RESULTS: Final = BENCH / "results"
 ACCURACY_RESULTS: Final = RESULTS / "accuracy"
 TLS_RESULTS: Final = RESULTS / "tls"
@@ -119,8 +131,8 @@ def main() -> int:
     parser.add_argument("results", type=Path, nargs="?", help=f"a folder of bench/results ({default})")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--tls", action="store_true", help="a comparison through TLS")
-    kind.add_argument("--accuracy", action="store_true", help="a comparison of accuracy, into docs/accuracy.md")
-    parser.add_argument("--page", type=Path, help="Markdown with the two marks (docs/performance.md)")
+    kind.add_argument("--accuracy", action="store_true", help="a comparison of accuracy, into accuracy-tables.md")
+    parser.add_argument("--page", type=Path, help="Markdown with the two marks (docs/reference/performance-tables.md)")
     options = parser.parse_args()
     page = options.page or (ACCURACY_PAGE if options.accuracy else PAGE)
     part = SECURE if options.tls else MAIN

@@ -1,7 +1,7 @@
 """A result as CSV: its rows, its figures over time and its failures, each as the text of a file.
 
-The columns have the names of the JSON file, see docs/result-schema.md; `p99.low` and `p99.high` are the ends of an
-interval. Lines end with CRLF, and text with commas, quotes or line breaks is quoted (RFC 4180).
+The columns have the names of the JSON file, see docs/reference/result-schema.md; `p99.low` and `p99.high` are the
+ends of an interval. Lines end with CRLF, and text with commas, quotes or line breaks is quoted (RFC 4180).
 """
 
 from __future__ import annotations

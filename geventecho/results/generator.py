@@ -1,7 +1,7 @@
 """The rules of the verdict that look for harm the load generator did to its own numbers.
 
 A request that is sent late, or a worker that has no core, measures the generator. Each rule looks at one sign of that;
-docs/verdict.md has the measurements behind the thresholds.
+docs/why/verdict.md has the measurements behind the thresholds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A `Result` as JSON; docs/result-schema.md describes each key."""
+"""A `Result` as JSON; docs/reference/result-schema.md describes each key."""
 
 from __future__ import annotations
 

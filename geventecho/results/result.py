@@ -1,7 +1,7 @@
 """Result: the figures of a run, as one value for programs and for the JSON file.
 
 Times are in microseconds, with one decimal; spans in seconds. Names and structure are those of the JSON file, see
-docs/result-schema.md.
+docs/reference/result-schema.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whether the numbers of a run can be believed, and if not, why.
 
-docs/verdict.md has the reason of each threshold. The rules about the generator are in generator.py.
+docs/why/verdict.md has the reason of each threshold. The rules about the generator are in generator.py.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pytest
 
 from bench.contenders import BenchError
 from bench.figures import Measured, summarise
-from bench.publish import END, MAIN, SECURE, Part, latest, publish
+from bench.publish import END, MAIN, PAGE, SECURE, Part, latest, publish
 from bench.tables import growth_table
 from tests.support import ROOT
 from tests.support.timing import PATIENCE
@@ -91,8 +91,8 @@ def test_each_part_of_a_page_is_replaced_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", [MAIN, SECURE])
 def test_documentation_has_the_marks(part: Part) -> None:
-    for image in re.findall(r"\]\((images/[^)]+)\)", part.of(ROOT / "docs" / "performance.md")[1]):
-        assert (ROOT / "docs" / image).is_file(), image
+    for image in re.findall(r"\]\((images/[^)]+)\)", part.of(PAGE)[1]):
+        assert (PAGE.parent / image).is_file(), image
 
 
 def test_ratios_are_between_neighbours() -> None:

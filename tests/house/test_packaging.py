@@ -98,7 +98,7 @@ def test_the_sdist_holds_the_project(built: tuple[Path, str]) -> None:
     assert names >= package_files() | {
         "LICENSE", "README.md", "CHANGELOG.md", "Makefile", "pyproject.toml", "geventecho/py.typed",
         "requirements.txt", "requirements-dev.txt", "requirements-oldest.txt",
-        "docs/load-testing.md", "docs/images/locust-ui.png", "loadtests/locustfile.py", "loadtests/any_tcp.py",
+        "docs/reference/summary.md", "docs/images/locust-ui.png", "loadtests/locustfile.py", "loadtests/any_tcp.py",
         "tests/conftest.py", "tests/house/test_packaging.py", "bench/run.py",
     }  # fmt: skip
     assert not [

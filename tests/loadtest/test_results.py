@@ -76,7 +76,7 @@ def assert_first_stage(result: dict[str, Any], start: float, seconds: float) -> 
 
 
 def keys_of(value: Any, at: str = "") -> set[str]:
-    """The places of all keys, as docs/result-schema.md names them."""
+    """The places of all keys, as docs/reference/result-schema.md names them."""
     if isinstance(value, list):
         return set().union(*(keys_of(inner, f"{at}[]") for inner in value)) if value else set()
     if not isinstance(value, dict) or at.endswith((".missing", ".failed_times")):
@@ -104,7 +104,7 @@ def test_the_documentation_names_each_key_of_a_real_file_and_no_other(tmp_path: 
     assert "Traceback" not in run.log
     result = read(path)
     found = keys_of(result)
-    page = (ROOT / "docs" / "result-schema.md").read_text()
+    page = (ROOT / "docs" / "reference" / "result-schema.md").read_text()
     tables = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
     documented = {key for cell in tables for key in re.findall(r"`([^`]+)`", cell)}
     assert found - documented == set()

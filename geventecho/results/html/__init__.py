@@ -1,7 +1,7 @@
 """The page that shows a `Result`: served for a running test, or as a report in one file.
 
-Both are page.html and the same scripts, which take the JSON value of docs/result-schema.md. Nothing here computes a
-figure.
+Both are page.html and the same scripts, which take the JSON value of docs/reference/result-schema.md. Nothing here
+computes a figure.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 // The plots of a Result. `create(container)` returns {update(value, rowKey), destroy()}: the value is the JSON of
-// docs/result-schema.md, the key "TYPE name" the row that is shown.
+// docs/reference/result-schema.md, the key "TYPE name" the row that is shown.
 window.TcpPlots = (() => {
   "use strict";
 

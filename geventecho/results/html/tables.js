@@ -1,4 +1,4 @@
-// The JSON value of a Result (docs/result-schema.md) as text and tables.
+// The JSON value of a Result (docs/reference/result-schema.md) as text and tables.
 window.TcpTables = (() => {
   "use strict";
 
