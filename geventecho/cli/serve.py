@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from geventecho.address import DEFAULT_TARGET, Address
 from geventecho.cli.arguments import SOURCES, add_command
+from geventecho.cli.privileges import add_privileges, privileges_of
 from geventecho.cli.standard_io import STDOUT, encoding_of
 from geventecho.errors import AddressError, ConfigError
 from geventecho.net import descriptor_capacity, raise_descriptor_limit
@@ -47,6 +48,7 @@ examples:
   geventecho serve                                 on tcp://127.0.0.1:8090, for this machine only
   geventecho serve 127.0.0.1:7000
   geventecho serve 0.0.0.0:7000 --max-connections 500 --idle-timeout 60
+  geventecho serve 0.0.0.0:7 --user nobody         as root, which --user or --allow-root is needed for
   geventecho serve unix:/run/echo.sock
   geventecho serve 0.0.0.0:7443 --tls-cert chain.pem --tls-key key.pem
   geventecho serve --port 7000                     on 127.0.0.1
@@ -73,6 +75,7 @@ def add_to(commands: Commands) -> None:
     _add_limits(parser, defaults)
     _add_peers(parser, defaults)
     _add_tls(parser, defaults)
+    add_privileges(parser)
     drain = parser.add_argument_group("stopping")
     drain.add_argument(
         "--drain-timeout", metavar="SECONDS", type=seconds, default=defaults.drain_timeout,
@@ -218,14 +221,14 @@ def run(options: argparse.Namespace) -> int:
         else:
             output.write(f"certificates read anew from {options.tls_cert}")
 
+    def on_bound(server: TcpServer) -> None:
+        files = [address.path for address in addresses if address.path.startswith("/")]
+        privileges_of(options).settle(server.addresses, files)
+        _announce(server, output=output, limits=limits)
+
     try:
-        server = EchoServer(
-            [*addresses],
-            config=_config(options),
-            ssl_context=context,
-            on_listening=partial(_announce, output=output, limits=limits),
-        )
-        return serve(server, output, log, None if context is None else read_anew)
+        server = EchoServer([*addresses], config=_config(options), ssl_context=context)
+        return serve(server, output, log, on_bound=on_bound, reload=None if context is None else read_anew)
     finally:
         output.stop()
         log.close()

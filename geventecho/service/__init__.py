@@ -5,7 +5,8 @@ from __future__ import annotations
 from geventecho.service.lines import LineWriter
 from geventecho.service.logs import LogHandler, report_hub_errors
 from geventecho.service.logs import configure as configure_logs
+from geventecho.service.privileges import Privileges
 from geventecho.service.systemd import notify
 from geventecho.service.worker import serve
 
-__all__ = ["LineWriter", "LogHandler", "configure_logs", "notify", "report_hub_errors", "serve"]
+__all__ = ["LineWriter", "LogHandler", "Privileges", "configure_logs", "notify", "report_hub_errors", "serve"]

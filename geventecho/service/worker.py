@@ -23,7 +23,14 @@ TOGETHER: Final = 0.5
 """Seconds in which SIGHUP and the next signal count as one: systemd sends SIGHUP with SIGTERM (SendSIGHUP=)."""
 
 
-def serve(server: TcpServer, output: LineWriter, log: LogHandler, reload: Callable[[], object] | None = None) -> int:
+def serve(
+    server: TcpServer,
+    output: LineWriter,
+    log: LogHandler,
+    *,
+    on_bound: Callable[[TcpServer], object] = lambda _: None,
+    reload: Callable[[], object] | None = None,
+) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, then drain; a second signal ends the process with 128 + its number.
 
     SIGUSR1 prints the counters. Before the server listens, SIGUSR1 and SIGHUP do nothing, and the others end the
@@ -36,17 +43,25 @@ def serve(server: TcpServer, output: LineWriter, log: LogHandler, reload: Callab
         output: takes the line with the counters, and the last line, the report of the stop.
         reload: reads anew from files something that can be replaced while the server runs.
         log: is closed with `output` when a second signal ends the process; its dropped lines are a counter.
+        on_bound: takes the server once connects succeed, and before the first one is accepted. What it raises ends the
+            service.
 
     Returns:
         The exit code: 0, or 3 when bytes owed were lost.
 
     Raises:
         ListenError: the server could not listen.
+        ConfigError: what `on_bound` raises.
     """
     signals = _Signals(server, output, log, reload)
     signals.watch()
     try:
         server.start()
+        try:
+            on_bound(server)  # nothing is accepted meanwhile: the hub has not run since the sockets were bound
+        except BaseException:
+            server.close()
+            raise
         notify("READY=1", f"STATUS=listening on {', '.join(map(str, server.addresses))}")
         report = server.serve_forever()
     finally:

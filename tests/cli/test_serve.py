@@ -94,7 +94,7 @@ def test_an_inherited_listener() -> None:
 
 
 def test_anything_wider_than_this_machine_prints_one_warning() -> None:
-    with serve("--host", "0.0.0.0") as server:
+    with serve("--host", "0.0.0.0", "--allow-root") as server:
         assert server.stop() == 0
         (line,) = server.errors.splitlines()
         assert "WARNING" in line

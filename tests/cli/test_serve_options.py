@@ -160,7 +160,7 @@ def test_what_is_no_list_of_networks_is_an_error(line: str, tmp_path: Path) -> N
 
 
 def test_a_deny_list_of_ipv6_alone_on_a_listener_for_both_is_told_of() -> None:
-    with serve("--listen", "[::]:0", "--deny", "::/0") as server:
+    with serve("--listen", "[::]:0", "--allow-root", "--deny", "::/0") as server:
         port = server.address.port
         with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
             ping(client)

@@ -1,0 +1,219 @@
+"""`geventecho serve` as root: refused on addresses that others can reach, or as another user for good."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.commands import COMMAND, environment, usage_error
+from tests.support.isolation import CAN_ISOLATE
+from tests.support.servers import Process, ping, serve
+from tests.support.timing import PATIENCE, wait_until
+
+CLONE_NEWUSER = 0x10000000
+NOBODY = pwd.getpwnam("nobody")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+not_root = pytest.mark.skipif(not CAN_ISOLATE, reason="no user namespace can be made here")
+with_setpriv = pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv to take a right away with")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A directory that every user can enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory() as found:
+        os.chmod(found, 0o755)
+        yield Path(found)
+
+
+def status(server: Process, thread: str | None = None) -> dict[str, str]:
+    """What proc(5) says of the process, or of one of its threads."""
+    path = f"/proc/{server.pid}/status" if thread is None else f"/proc/{server.pid}/task/{thread}/status"
+    return {
+        name: value.strip() for name, _, value in (line.partition(":") for line in Path(path).read_text().splitlines())
+    }
+
+
+def give_root_up() -> None:
+    """A process in a user namespace of its own is the user 65534, nobody, and may do nothing that root may."""
+    assert ctypes.CDLL(None).unshare(CLONE_NEWUSER) == 0
+
+
+def refused(*arguments: str, prefix: tuple[str, ...] = (), **options: Any) -> str:
+    """It is a usage error, and announces nothing; returns the error."""
+    done = subprocess.run(
+        [*prefix, *COMMAND, "serve", *arguments],
+        capture_output=True, text=True, env=environment(), timeout=PATIENCE, check=False, **options,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, ""), done
+    error, hint = done.stderr.splitlines()
+    assert hint == "Try 'geventecho serve --help'."
+    return str(error).removeprefix("geventecho serve: error: ")
+
+
+# A wide address -------------------------------------------------------------------------------------------------------
+
+
+@as_root
+@pytest.mark.parametrize("target", ["0.0.0.0:0", "[::]:0"])
+def test_root_may_not_serve_other_machines(target: str, folder: Path) -> None:
+    path = folder / "echo.sock"
+    error = refused("--listen", f"unix:{path}", "--listen", target)
+    assert error.startswith(f"tcp://{target.removesuffix('0')}")
+    assert "can be reached from other machines and this process is root: --user NAME serves as" in error
+    assert not path.exists()
+
+
+@as_root
+def test_nor_on_a_socket_that_it_inherits() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as listener:
+        error = refused(f"fd:{listener.fileno()}", pass_fds=[listener.fileno()])
+        assert error.startswith(f"tcp://0.0.0.0:{listener.getsockname()[1]} can be reached from other machines")
+
+
+@not_root
+def test_any_other_user_may() -> None:
+    with serve("0.0.0.0:0", preexec_fn=give_root_up) as server:
+        assert status(server)["Uid"].split()[0] == "0"  # for us; for itself it is nobody
+        assert server.stop() == 0
+
+
+@not_root
+def test_any_other_user_may_name_itself_only() -> None:
+    with serve("0.0.0.0:0", "--user", "nobody", preexec_fn=give_root_up) as server:
+        assert server.stop() == 0
+    error = refused("0.0.0.0:0", "--user", "daemon", preexec_fn=give_root_up)
+    assert error == "argument --user: only root can become 'daemon'; this process is user 65534"
+
+
+# Another user ---------------------------------------------------------------------------------------------------------
+
+
+@as_root
+def test_it_becomes_the_user_in_all_threads_before_it_says_that_it_listens() -> None:
+    with serve("0.0.0.0:0", "--user", "nobody") as server:
+        for thread in os.listdir(f"/proc/{server.pid}/task"):
+            found = status(server, thread)
+            assert found["Uid"].split() == [str(NOBODY.pw_uid)] * 4
+            assert found["Gid"].split() == [str(NOBODY.pw_gid)] * 4
+            assert found["Groups"].split() == [str(NOBODY.pw_gid)]
+            assert int(found["CapEff"], 16) == int(found["CapPrm"], 16) == 0
+        assert status(server)["NoNewPrivs"] == "1"
+        with server.connect() as client:
+            ping(client)
+        assert server.stop_and_count()["accepted"] == 1
+
+
+@as_root
+def test_the_users_environment_and_no_way_back() -> None:
+    code = (
+        "import os, pwd; from geventecho.service import Privileges\n"
+        "Privileges(pwd.getpwnam('nobody')).settle([])\n"
+        "print(*(os.environ[name] for name in ('HOME', 'USER', 'LOGNAME')))\n"
+        "print(open('/proc/net/netstat').readline()[:7])\n"  # the queue's drops are counted from it
+        "os.setuid(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.stdout.split() == [NOBODY.pw_dir, "nobody", "nobody", "TcpExt:"]
+    assert done.stderr.splitlines()[-1] == "PermissionError: [Errno 1] Operation not permitted"
+
+
+@as_root
+def test_a_user_by_number_and_a_port_that_only_root_may_bind() -> None:
+    with socket.socket() as probe:
+        port = next(port for port in range(1023, 900, -1) if probe.connect_ex(("127.0.0.1", port)) != 0)
+    with serve("--port", str(port), "--user", str(NOBODY.pw_uid)) as server, server.connect() as client:
+        assert status(server)["Uid"].split()[0] == str(NOBODY.pw_uid)
+        ping(client)
+
+
+@as_root
+def test_the_file_of_a_unix_socket_is_the_users(folder: Path) -> None:
+    os.chmod(folder, 0o1777)
+    path = folder / "echo.sock"
+    with serve(f"unix:{path}", "--unix-mode", "640", "--user", "nobody") as server, server.connect() as client:
+        found = path.stat()
+        assert (found.st_uid, found.st_gid) == (NOBODY.pw_uid, NOBODY.pw_gid)
+        assert stat.S_IMODE(found.st_mode) == 0o640
+        ping(client)
+        client.close()
+        assert server.stop() == 0
+        assert server.errors == ""
+    assert not path.exists()
+
+
+@as_root
+def test_a_file_that_the_user_cannot_remove_is_told_of_and_replaced_by_the_next_server(folder: Path) -> None:
+    path = folder / "echo.sock"
+    for _ in range(2):
+        with serve(f"unix:{path}", "--user", "nobody") as server, server.connect() as client:
+            ping(client)
+            client.close()
+            assert server.stop() == 0
+            assert f"unix:{path} is no longer served, but its file stays: PermissionError" in server.errors
+
+
+@as_root
+def test_a_key_that_only_root_can_read_is_read_before_and_stays_at_sighup(tmp_path: Path) -> None:
+    from tests.support.tls import files, secured
+
+    pem = files(tmp_path)
+    with serve(*pem.options, "--user", "nobody") as server:
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: "the certificates were not read anew, those in use stay" in server.errors)
+        with secured(server.connect()) as client:
+            ping(client)
+
+
+# Privileges that cannot be given up -----------------------------------------------------------------------------------
+
+
+@as_root
+@with_setpriv
+def test_a_process_that_may_not_change_its_user() -> None:
+    error = refused(
+        "--port", "0", "--user", "nobody", prefix=("setpriv", "--bounding-set", "-setuid", "--inh-caps", "-setuid")
+    )
+    assert error == "argument --user: cannot become nobody: Operation not permitted"
+
+
+@as_root
+@with_setpriv
+def test_a_process_that_could_become_root_again() -> None:
+    error = refused("--port", "0", "--user", "nobody", prefix=("setpriv", "--securebits", "+no_setuid_fixup"))
+    assert error.startswith("argument --user: cannot become nobody: root can be had back")
+
+
+# Who cannot -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("no-such-user", "argument --user: 'no-such-user' is no user of this machine"),
+        ("4294967290", "argument --user: '4294967290' is no user of this machine"),
+        ("99999999999999999999", "argument --user: '99999999999999999999' is no user of this machine"),
+        ("", "argument --user: '' is no user of this machine"),
+        ("root", "argument --user: 'root' is root; --allow-root stays root"),
+        ("0", "argument --user: '0' is root; --allow-root stays root"),
+    ],
+)
+def test_whom_nobody_can_become(name: str, why: str) -> None:
+    assert usage_error("serve", "--port", "0", "--user", name) == why
+
+
+def test_root_or_another_user() -> None:
+    error = usage_error("serve", "--port", "0", "--allow-root", "--user", "nobody")
+    assert "not allowed with argument" in error
