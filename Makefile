@@ -11,6 +11,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # make serve
 HOST ?= 127.0.0.1
 PORT ?= 8090
+WORKERS ?=
 # make loadtest, make loadtest-headless; without TARGET an echo server of their own is started and stopped
 TARGET ?=
 USERS ?= 1000
@@ -41,7 +42,7 @@ TOGETHER = -m "not alone and not long" --numprocesses 4 --dist loadfile
 	test-alone test-long coverage check format bench bench-full build clean
 
 help:
-	@echo "make serve               the echo server on tcp://$(HOST):$(PORT)          HOST= PORT= ARGS="
+	@echo "make serve               the echo server on tcp://$(HOST):$(PORT)          HOST= PORT= WORKERS= ARGS="
 	@echo "make loadtest            Locust's web UI on http://127.0.0.1:8089        TARGET= USERS= SPAWN_RATE= PROCESSES="
 	@echo "make loadtest-headless   the same without a browser; report, JSON, CSV   RUN_TIME= REPORTS="
 	@echo "make loadtest-master     the web UI of a test that workers run           MASTER_BIND= TARGET= USERS="
@@ -72,7 +73,7 @@ $(READY_DEV): $(READY) requirements-dev.txt
 	@touch $@
 
 serve: $(READY)
-	@exec $(BIN)/geventecho serve --host $(HOST) --port $(PORT) $(ARGS)
+	@exec $(BIN)/geventecho serve --host $(HOST) --port $(PORT) $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
 
 loadtest: $(READY)
 	@exec $(LOADTEST) $(ARGS)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 import configargparse
 
 from geventecho.cli.standard_io import print_all, print_error
+from geventecho.errors import ConfigError
 from geventecho.pem import file_content
 
 if TYPE_CHECKING:
@@ -54,11 +55,16 @@ class ConfigFileParser(configargparse.DefaultConfigFileParser):  # type: ignore[
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
     """A parser whose errors are one line and a hint, without the usage block, which would hide them."""
 
+    _words: Sequence[str] | None = None
+    _raises = False
+
     def error(self, message: str) -> NoReturn:
         for action in self._actions:
             if message.startswith(f"argument {'/'.join(action.option_strings)}: "):
                 origin = self.origin(action.dest)[1]
                 message += f" (from {origin})" if origin else ""
+        if self._raises:
+            raise ConfigError(message)
         print_error(f"{self.prog}: error: {message}\nTry '{self.prog} --help'.")
         raise SystemExit(2)
 
@@ -66,13 +72,16 @@ class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
         """Print --help or --version; errors do not come here."""
         print_all(message)
 
-    def parse_known_args(self, *args: Any, **options: Any) -> tuple[argparse.Namespace, list[str]]:
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: Any = None, **options: Any
+    ) -> tuple[argparse.Namespace, list[str]]:
         """Parse, and accept the last positional argument after an option too: ``send TARGET --timeout 1 MESSAGE``.
 
         argparse fills all positional arguments where it meets the first one, and leaves later ones over.
         """
+        self._words = args
         names = {key: BLANK if _is_empty_allow(key, value) else value for key, value in os.environ.items()}
-        namespace, unknown = super().parse_known_args(*args, **{"env_vars": names, **options})
+        namespace, unknown = super().parse_known_args(args, namespace, **{"env_vars": names, **options})
         words = unknown[1:] if unknown[:1] == ["--"] else [word for word in unknown if not word.startswith("-")]
         if len(words) == 1 and unknown in (words, ["--", *words]):
             for action in self._get_positional_actions():
@@ -80,6 +89,18 @@ class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
                     setattr(namespace, action.dest, words[0])
                     return namespace, []
         return namespace, unknown
+
+    def parse_again(self) -> argparse.Namespace:
+        """Parse the same words again; a config file may have changed.
+
+        Raises:
+            ConfigError: an option is wrong.
+        """
+        self._raises = True
+        try:
+            return self.parse_args(self._words)  # type: ignore[no-any-return]
+        finally:
+            self._raises = False
 
     def origin(self, name: str) -> tuple[str, str]:
         """Return which of `SOURCES` the value of a given option came from, and the variable or the file."""

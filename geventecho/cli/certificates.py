@@ -13,7 +13,7 @@ from gevent import ssl
 from geventecho.errors import ConfigError
 from geventecho.pem import load_authorities, load_pair
 
-__all__ = ["context_of"]
+__all__ = ["read_context"]
 
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2: forward secrecy and authenticated encryption. Those of TLS 1.3 all have both."""
@@ -22,7 +22,7 @@ OTHERS: Final = 0o077
 """The bits of a file's mode that are not its owner's."""
 
 
-def context_of(options: argparse.Namespace) -> stdlib_ssl.SSLContext:
+def read_context(options: argparse.Namespace) -> stdlib_ssl.SSLContext:
     """Read the files that the options name.
 
     Raises:

@@ -8,6 +8,7 @@ from geventecho.net.descriptors import descriptor_capacity, grow_descriptor_tabl
 from geventecho.net.failures import is_broken, translate_connect, translate_io
 from geventecho.net.instant_timer import InstantTimer
 from geventecho.net.linger import abort, linger_time, never_linger
+from geventecho.net.parent import die_with_parent, outlive_parent
 from geventecho.net.proxy_header import (
     LONGEST_PROXY_HEADER,
     PROXY_VERSIONS,
@@ -39,6 +40,7 @@ __all__ = [
     "abort",
     "check_free",
     "descriptor_capacity",
+    "die_with_parent",
     "grow_descriptor_table",
     "is_broken",
     "linger_time",
@@ -46,6 +48,7 @@ __all__ = [
     "make_proxy_header",
     "make_timer",
     "never_linger",
+    "outlive_parent",
     "parse_proxy_header",
     "raise_descriptor_limit",
     "stamp_arrivals",

@@ -6,6 +6,7 @@ from geventecho.server.config import ServerConfig
 from geventecho.server.connection import ConnectionInfo, Ended
 from geventecho.server.counters import COUNTERS, Counters, Ending, Refusal
 from geventecho.server.drain import StopReport
+from geventecho.server.endpoints import Endpoints
 from geventecho.server.hooks import ServerHooks
 from geventecho.server.tcp_server import EchoServer, ServerState, TcpServer
 
@@ -16,6 +17,7 @@ __all__ = [
     "EchoServer",
     "Ended",
     "Ending",
+    "Endpoints",
     "Refusal",
     "ServerConfig",
     "ServerHooks",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from gevent import get_hub, socket, spawn_raw
@@ -23,6 +24,11 @@ TURNS: Final = 3
 """Turns of the event loop that a full server waits before it refuses the peers in the queue. A slot may become free in
 them: a client that closes one connection and opens the next sends its FIN first. The queue is then refused in bulk; the
 server waits again only after it has seen the queue empty."""
+YIELD_SECONDS: Final = 0.002
+YIELDS: Final = 5
+"""How often in a row other processes with the same listener may accept first. Then this one does: they may be busy."""
+SHARED_SWEEP: Final = 16
+"""Peers that one turn accepts where processes share a listener."""
 SWEEP: Final = 1000
 """Peers that one turn of the event loop accepts, 5 ms of work."""
 SWEEP_SECONDS: Final = 0.04
@@ -48,6 +54,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         socket_class: the class of accepted sockets.
         waiting: admitted peers that the registry does not have yet, of all its acceptors. Each has a free slot, so
             there are never more than those.
+        later: says for a number of connections whether other processes should accept first.
     """
 
     max_accept = 32
@@ -55,7 +62,12 @@ class Acceptor(StreamServer):  # type: ignore[misc]
     wait longer: beside 10,000 connects their p99 was 15.4 ms, and is 8.7."""
 
     def __init__(
-        self, listener: socket.socket, registry: Registry, socket_class: type[socket.socket], waiting: Waiting
+        self,
+        listener: socket.socket,
+        registry: Registry,
+        socket_class: type[socket.socket],
+        waiting: Waiting,
+        later: Callable[[int], bool] | None = None,
     ) -> None:
         super().__init__(listener, handle=registry.add, spawn=spawn_raw)
         self._wrapper = listener
@@ -65,6 +77,9 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self._drops = QueueDrops(listener)
         self._taken = 0  # peers that left the queue since its drops were last counted
         self._waiting = waiting
+        self._later = later
+        self._sweep = SWEEP if later is None else SHARED_SWEEP
+        self._yields = 0
         self._again = get_hub().loop.timer(0)
         self._turns_full = 0
         self._reserve = _open_reserve()
@@ -139,12 +154,14 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         elif self._turns_full < TURNS:
             self._turns_full += 1
             return 0
+        if self._later is not None and self._may_yield(self._later):
+            return 0
         accept, admit, refused = self.socket._accept, self._registry.admit, 0
-        for taken in range(SWEEP):
+        for taken in range(self._sweep):
             try:
                 fd, sockaddr = accept()
             except BlockingIOError:
-                self._turns_full = 0
+                self._turns_full = self._yields = 0
                 return taken
             except OSError as error:
                 if error.errno in ACCEPT_PEER_GONE:
@@ -162,7 +179,20 @@ class Acceptor(StreamServer):  # type: ignore[misc]
                 refused += 1
                 if refused == REFUSALS:
                     return taken + 1
-        return SWEEP
+        return self._sweep
+
+    def _may_yield(self, later: Callable[[int], bool]) -> bool:
+        """Whether other processes may accept first, for YIELD_SECONDS."""
+        if self._yields == YIELDS or not later(len(self._registry.open) + len(self._waiting)):
+            return False
+        self._yields += 1
+        self._pause(YIELD_SECONDS)
+        return True
+
+    def _pause(self, seconds: float) -> None:
+        self.stop_accepting()
+        self._timer: Any = get_hub().loop.timer(seconds)
+        self._timer.start(self._start_accepting_if_started)
 
     def _refuse(self, fd: int, sockaddr: SockAddr, refusal: Refusal) -> None:
         os.close(fd)
@@ -180,9 +210,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
             self._refuse_with_reserve()
         if not no_descriptor or self._reserve is None:
             # Out of kernel memory, or an unforeseen error: trying again at once would spin.
-            self.stop_accepting()
-            self._timer: Any = get_hub().loop.timer(PAUSE)
-            self._timer.start(self._start_accepting_if_started)
+            self._pause(PAUSE)
 
     def _refuse_with_reserve(self) -> None:
         """Close the reserve descriptor, and refuse the peers in the queue with the free one."""

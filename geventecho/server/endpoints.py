@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from gevent import socket
@@ -41,6 +41,7 @@ class Endpoints:
     """
 
     def __init__(self, targets: Sequence[Address], config: ServerConfig, *, scheme: str) -> None:
+        self._targets = targets
         self._config = config
         self._acceptors: list[Acceptor] = []
         self._opened = []
@@ -55,14 +56,29 @@ class Endpoints:
             self.shut()
             raise self._explained(error) from None
 
-    def accept(self, registry: Registry, socket_class: type[socket.socket]) -> None:
-        """Begin to accept connections and to give them to the registry."""
+    def accept(
+        self, registry: Registry, socket_class: type[socket.socket], later: Callable[[int], bool] | None = None
+    ) -> None:
+        """Begin to accept connections and to give them to the registry; see `Acceptor`."""
         waiting: Waiting = deque()
         grow_descriptor_table(self._opened[0][0], registry.max_connections)
         for listener, _, _ in self._opened:
-            self._acceptors.append(Acceptor(listener, registry, socket_class, waiting))
+            self._acceptors.append(Acceptor(listener, registry, socket_class, waiting, later))
         for acceptor in self._acceptors:
             acceptor.start()
+
+    def descriptors(self) -> list[int]:
+        """The descriptors of the listeners, for processes that are forked."""
+        return [listener.fileno() for listener, _, _ in self._opened]
+
+    def end_listening(self) -> None:
+        """Have the kernel refuse connects from now on, though other processes still hold the listeners.
+
+        Peers in the accept queue are reset. A listener that this process was given is left as it is.
+        """
+        for (listener, _, _), target in zip(self._opened, self._targets, strict=True):
+            if target.scheme != "fd":
+                listener.shutdown(socket.SHUT_RDWR)
 
     def unexpected_effects(self) -> Iterator[str]:
         """Sentences about an effect of the allow and deny lists that their author may not expect."""
@@ -71,8 +87,9 @@ class Endpoints:
                 yield f"{address}: {text}"
 
     def shut(self) -> None:
-        """Serve the peers in the queues, then close the listeners; the kernel refuses later connects."""
-        for _, address, file in self._opened:
+        """Serve the peers in the queues, then close the listeners; the kernel refuses later connects. Idempotent."""
+        opened, self._opened = self._opened, []
+        for _, address, file in opened:
             try:
                 if file is not None:
                     file.remove()  # while the listener is open: another file may get its inode later
@@ -80,7 +97,7 @@ class Endpoints:
                 logger.error("%s is no longer served, but its file stays: %s", address, describe(error))
         for acceptor in self._acceptors:
             acceptor.shut(SWEEP_SECONDS / len(self._acceptors))
-        for listener, _, _ in self._opened:
+        for listener, _, _ in opened:
             listener.close()
 
     def _explained(self, error: ListenError) -> ListenError:

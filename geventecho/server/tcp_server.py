@@ -73,11 +73,17 @@ class TcpServer:
         on_listening, on_connection, on_refuse, on_close, on_error: see `geventecho.ServerHooks`.
         options: options of `ServerConfig`, in place of `config`.
 
+    Attributes:
+        accept_later: None, or says for a number of open connections whether other processes with the same listeners
+            have fewer, and should accept first. May be set before the server starts.
+
     Raises:
         AddressError: the target cannot be parsed.
         ConfigError: an option is out of range, both `config` and options are given, the handler cannot be called with a
             socket and an address, the context is not for a server, or it is missing for a tls:// address.
     """
+
+    accept_later: Callable[[int], bool] | None = None
 
     def __init__(
         self,
@@ -139,7 +145,7 @@ class TcpServer:
         self._stop_requested = False
         self._closed, self._thread = Event(), get_ident()
         self._state = ServerState.LISTENING
-        self._endpoints.accept(self._registry, self._socket_class)
+        self._endpoints.accept(self._registry, self._socket_class, self.accept_later)
         for address in self._addresses:
             logger.info("listening on %s", address)
         for text in self._endpoints.unexpected_effects():

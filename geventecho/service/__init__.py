@@ -8,5 +8,16 @@ from geventecho.service.logs import configure as configure_logs
 from geventecho.service.privileges import Privileges
 from geventecho.service.systemd import notify
 from geventecho.service.worker import serve
+from geventecho.service.workers import Plan, serve_with_workers
 
-__all__ = ["LineWriter", "LogHandler", "Privileges", "configure_logs", "notify", "report_hub_errors", "serve"]
+__all__ = [
+    "LineWriter",
+    "LogHandler",
+    "Plan",
+    "Privileges",
+    "configure_logs",
+    "notify",
+    "report_hub_errors",
+    "serve",
+    "serve_with_workers",
+]

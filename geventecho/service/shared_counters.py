@@ -16,13 +16,13 @@ from geventecho.server import COUNTERS
 __all__ = ["SharedCounters", "Slot", "WorkerState"]
 
 MORE_COUNTERS: Final = (
-    "log_dropped", "output_dropped", "stop_drained", "stop_cut", "stop_lost", "stop_discarded",
-    "rtt_count", "rtt_us", "retransmits",
+    "log_dropped", "output_dropped", "rtt_count", "rtt_us", "retransmits",
 )  # fmt: skip
-"""Counters of a process beside those of its server: lost lines, sums of the reports of its stops, and what the kernel
-knew of a connection when it was closed."""
-GAUGES: Final = ("pid", "state", "open", "peak", "max_connections", "loop_lag_us", "beat_ns")
-"""Values of now. `beat_ns` is the time of the last heartbeat by CLOCK_MONOTONIC."""
+"""Counters of a process beside those of its server: lost lines, and what the kernel knew of a connection when it was
+closed."""
+GAUGES: Final = ("pid", "state", "open", "peak", "load", "max_connections", "loop_lag_us", "beat_ns")
+"""Values of now, of the last heartbeat at the oldest. `load` is `open` as it is between heartbeats, for the balance of
+the workers; `beat_ns` is the time of the heartbeat by CLOCK_MONOTONIC."""
 WHOLE: Final = ("stopping", "restarts", "started_s")
 """Values of the whole service: whether it stops, how many workers were replaced, the time of its start (Unix)."""
 

@@ -20,7 +20,7 @@ from locust.argument_parser import LocustArgumentParser
 from geventecho.loadtest.locust_internals import locust_main, locust_parser
 from geventecho.loadtest.run.description import TYPED_WORDS
 from geventecho.loadtest.run.exit_code import USAGE_ERROR
-from geventecho.loadtest.run.processes import die_with_parent
+from geventecho.net import die_with_parent
 
 __all__ = ["OwnServer", "main"]
 

@@ -26,8 +26,8 @@ from locust.env import Environment
 
 from geventecho.loadtest.measure import seconds_now
 from geventecho.loadtest.run.attached import attach, attached
-from geventecho.loadtest.run.processes import die_with_parent
 from geventecho.loadtest.settings import options_of
+from geventecho.net import die_with_parent
 from geventecho.results import SCHEMA, Collection, Encoded, Facts, Result, download, download_now
 
 __all__ = ["Live", "LiveProcess", "live_file", "live_json", "live_of"]

@@ -1,43 +1,22 @@
-"""Processes that end with the one that started them: Locust's workers and the echo server of the launcher."""
+"""Locust's worker processes: they end with the one that started them."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from locust import User
 
 from geventecho.loadtest.users import TcpUser
+from geventecho.net import die_with_parent, outlive_parent
 
 if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
 
-__all__ = ["Workers", "die_with_parent"]
-
-# prctl(2), linux/prctl.h. The C library is loaded here because between fork and exec nothing may be imported.
-PR_SET_PDEATHSIG: Final = 1
-LIBC: Final = ctypes.CDLL(None, use_errno=True)
-
-
-def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
-    """Ask the kernel to end this process when its parent has ended, even by SIGKILL.
-
-    Args:
-        parent: the pid of the parent; this process ends at once when it is gone already.
-        by: the signal.
-    """
-    LIBC.prctl(PR_SET_PDEATHSIG, by)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def outlive_parent() -> None:
-    """Take that back."""
-    LIBC.prctl(PR_SET_PDEATHSIG, 0)
+__all__ = ["Workers"]
 
 
 class Workers:

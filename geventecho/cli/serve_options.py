@@ -1,0 +1,159 @@
+"""The options of `geventecho serve`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from geventecho.address import DEFAULT_TARGET, Address
+from geventecho.cli.privileges import add_privileges
+from geventecho.options import file_mode, limit, protocols, seconds, seconds_above_zero, target, whole_number
+from geventecho.server import ServerConfig
+
+if TYPE_CHECKING:
+    from geventecho.cli.arguments import Parser
+
+__all__ = ["add_options"]
+
+
+def add_options(parser: Parser) -> None:
+    """Add them, in the order of --help."""
+    defaults = ServerConfig()
+    _add_where(parser, defaults)
+    _add_limits(parser, defaults)
+    _add_peers(parser, defaults)
+    _add_tls(parser, defaults)
+    add_privileges(parser)
+    _add_process(parser, defaults)
+
+
+def _add_where(parser: Parser, defaults: ServerConfig) -> None:
+    default = Address.parse(DEFAULT_TARGET)
+    where = parser.add_argument_group("where to listen")
+    where.add_argument(
+        "target", metavar="TARGET", nargs="?",
+        help=f"host:port, tcp://host:port, tls://host:port, unix:/path, unix:@name or fd:N (default {DEFAULT_TARGET})",
+    )  # fmt: skip
+    where.add_argument(
+        "--listen", metavar="TARGET", type=target, action="append",
+        help="the same as TARGET, which cannot stand in the environment or in a --config file; give it again for more",
+    )  # fmt: skip
+    where.add_argument(
+        "--unix-mode", metavar="MODE", type=file_mode,
+        help="permissions of the file of a Unix socket, as in 660 (default: as the umask says)",
+    )  # fmt: skip
+    where.add_argument("--host", metavar="HOST", help=f"instead: address or name to bind (default {default.host})")
+    where.add_argument(
+        "--port", metavar="PORT", type=whole_number(0, 65535),
+        help=f"with or without --host; 0 lets the kernel choose (default {default.port})",
+    )  # fmt: skip
+    where.add_argument(
+        "--backlog", metavar="N", type=whole_number(1), default=defaults.backlog,
+        help="accept queue to ask for; the kernel clamps it to net.core.somaxconn (default %(default)s)",
+    )  # fmt: skip
+
+
+def _add_limits(parser: Parser, defaults: ServerConfig) -> None:
+    times = parser.add_argument_group("how long a connection may last (default: for ever)")
+    for name, text in (
+        ("--idle-timeout", "end a connection after this long without a byte in either direction"),
+        ("--first-byte-timeout", "end a connection that has sent nothing at all for this long"),
+        ("--lifetime", "end a connection that is this old"),
+    ):
+        times.add_argument(name, metavar="SECONDS", type=limit, help=text)
+    times.add_argument(
+        "--write-stall", metavar="SECONDS", type=seconds_above_zero, default=defaults.write_stall,
+        help="end a connection whose peer has taken no byte for this long while one was owed (default %(default)s)",
+    )  # fmt: skip
+    amounts = parser.add_argument_group("how much (default: no limit)")
+    for name, metavar, minimum, text in (
+        ("--max-connections", "N", 0, "open at once; more are closed at once (default: descriptor limit less 64)"),
+        ("--max-per-address", "N", 1, "open at once from one address; an IPv6 address counts by its /64"),
+        ("--max-bytes", "BYTES", 1, "end a connection once it has sent this much"),
+        ("--max-rate", "BYTES", 1, "bytes a second that a connection may send; it is slowed down, not ended"),
+        ("--min-rate", "BYTES", 1, "end a connection that is in use and carries less than this a second, both ways"),
+    ):  # fmt: skip
+        amounts.add_argument(name, metavar=metavar, type=whole_number(minimum), help=text)
+    amounts.add_argument(
+        "--connect-rate", metavar="N", type=limit, help="connections a second from one address",
+    )  # fmt: skip
+
+
+def _add_peers(parser: Parser, defaults: ServerConfig) -> None:
+    peers = parser.add_argument_group("who may connect (default: everybody who can reach the address)")
+    peers.add_argument(
+        "--allow",
+        metavar="NETWORK",
+        nargs="+",
+        help="only these, as 192.0.2.0/24 2001:db8::/32; an empty one ('') admits nobody; "
+        "TARGET stands before this option, not after it",
+    )
+    peers.add_argument(
+        "--deny", metavar="NETWORK", nargs="+", default=(),
+        help="not these; wins over --allow; 0.0.0.0/0 is all of IPv4 and ::/0 all of IPv6, and [::] takes both",
+    )  # fmt: skip
+    peers.add_argument(
+        "--proxy-protocol-from", metavar="NETWORK", action="append", default=[],
+        help="a proxy, or a network of them; may be repeated. It has to begin each connection with a PROXY header, "
+        "version 1 or 2, and the client that this names is the peer for limits, lists and logs; unix is the peers of a "
+        "Unix socket",
+    )  # fmt: skip
+    peers.add_argument(
+        "--proxy-header-timeout", metavar="SECONDS", type=seconds_above_zero, default=defaults.proxy_header_timeout,
+        help="end a connection of a proxy whose whole header has not come for this long (default %(default)s)",
+    )  # fmt: skip
+
+
+def _add_tls(parser: Parser, defaults: ServerConfig) -> None:
+    tls = parser.add_argument_group("TLS (1.2 and 1.3)")
+    tls.add_argument(
+        "--tls-cert", metavar="FILE",
+        help="serve TLS with this certificate and those of its chain, in PEM; SIGHUP reads all files anew",
+    )  # fmt: skip
+    tls.add_argument("--tls-key", metavar="FILE", help="its key, in PEM, not encrypted, and only the owner's to read")
+    tls.add_argument(
+        "--tls-client-ca", metavar="FILE", help="a client needs a certificate of one of these authorities, in PEM"
+    )
+    tls.add_argument("--tls13-only", action="store_true", help="refuse TLS 1.2")
+    tls.add_argument(
+        "--alpn", metavar="NAME[,NAME]", type=protocols,
+        help="a client has to offer one of these protocols by ALPN; the first that it has is taken",
+    )  # fmt: skip
+    tls.add_argument(
+        "--tls-handshake-timeout", metavar="SECONDS", type=seconds_above_zero, default=defaults.tls_handshake_timeout,
+        help="end a connection whose handshake takes longer than this in all (default %(default)s)",
+    )  # fmt: skip
+
+
+def _add_process(parser: Parser, defaults: ServerConfig) -> None:
+    parser.add_argument_group("processes").add_argument(
+        "--workers", metavar="N", type=_workers,
+        help="serve with N processes, or with one for each core (auto); needs geventecho[workers]. SIGHUP reads the "
+        "configuration and the certificates anew, SIGTTIN and SIGTTOU add and take away one (default: one process)",
+    )  # fmt: skip
+    drain = parser.add_argument_group("stopping")
+    drain.add_argument(
+        "--drain-timeout", metavar="SECONDS", type=seconds, default=defaults.drain_timeout,
+        help="end what is still open this long after the signal (default %(default)s)",
+    )  # fmt: skip
+    drain.add_argument(
+        "--drain-idle", metavar="SECONDS", type=seconds, default=defaults.drain_idle,
+        help="after the signal, end a connection after this long without a byte (default %(default)s)",
+    )  # fmt: skip
+    log = parser.add_argument_group("logging, on standard error")
+    log.add_argument(
+        "--log-level", choices=("debug", "info", "warning", "error"), default="warning",
+        help="debug has a line for each connection; payload is never logged (default %(default)s)",
+    )  # fmt: skip
+    log.add_argument("--log-format", choices=("text", "json"), default="text", help="(default %(default)s)")
+
+
+def _workers(text: str) -> int:
+    """A number of processes, or "auto": as many as the cores that this process may use (sched_getaffinity(2))."""
+    if text == "auto":
+        return len(os.sched_getaffinity(0))
+    try:
+        return whole_number(1, 512)(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or auto") from None

@@ -1,0 +1,86 @@
+"""`geventecho serve --workers`: several processes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from geventecho.address import Address
+from geventecho.cli.serve_settings import addresses_of, config_of, context_of
+from geventecho.errors import ConfigError
+from geventecho.server import Counters, EchoServer, ServerConfig, TcpServer
+from geventecho.service import LineWriter, LogHandler, Plan, serve_with_workers
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["run_workers"]
+
+FIXED: Final = {
+    "unix_mode": "--unix-mode", "backlog": "--backlog", "log_format": "--log-format", "user": "--user",
+    "allow_root": "--allow-root",
+}  # fmt: skip
+"""Options that only a restart changes, with where it listens and whether it speaks TLS."""
+
+
+def run_workers(
+    options: argparse.Namespace,
+    addresses: Sequence[Address],
+    *,
+    output: LineWriter,
+    log: LogHandler,
+    on_bound: Callable[[Sequence[Address]], None],
+    on_listening: Callable[[Sequence[Address], int, int], None],
+) -> int:
+    """Serve with the workers that the options ask for, and return the exit code.
+
+    Args:
+        options: of `geventecho serve`.
+        addresses: where to listen.
+        output, log: take the lines.
+        on_bound, on_listening: see `geventecho.service.serve_with_workers`.
+
+    Raises:
+        ConfigError: an argument is wrong.
+        ListenError: it could not listen.
+    """
+
+    def read_anew() -> Plan:
+        again = options.parser.parse_again()
+        changed = [option for name, option in FIXED.items() if getattr(again, name) != getattr(options, name)]
+        if addresses_of(again) != addresses:
+            changed.append("where it listens")
+        if (again.tls_cert is None) != (options.tls_cert is None):
+            changed.append("--tls-cert, given or not")
+        if again.workers is None:
+            changed.append("--workers")
+        if changed:
+            raise ConfigError(f"only a restart can change {', '.join(changed)}")
+        plan = _plan(again, addresses)
+        logging.getLogger().setLevel(again.log_level.upper())
+        return plan
+
+    return serve_with_workers(
+        addresses,
+        _plan(options, addresses),
+        scheme="tcp" if options.tls_cert is None else "tls",
+        output=output,
+        log=log,
+        read_anew=read_anew,
+        on_bound=on_bound,
+        on_listening=on_listening,
+    )
+
+
+def _plan(options: argparse.Namespace, addresses: Sequence[Address]) -> Plan:
+    config, context = config_of(options), context_of(options, addresses)
+    return Plan(options.workers, config, partial(_make_server, config, context))
+
+
+def _make_server(
+    config: ServerConfig, context: ssl.SSLContext | None, listeners: list[Address], counters: Counters
+) -> TcpServer:
+    return EchoServer(listeners, config=config, ssl_context=context, counters=counters)

@@ -1,0 +1,31 @@
+"""Processes that end with the one that started them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import Final
+
+__all__ = ["die_with_parent", "outlive_parent"]
+
+# prctl(2), linux/prctl.h. The C library is loaded here because between fork and exec nothing may be imported.
+PR_SET_PDEATHSIG: Final = 1
+LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Ask the kernel to end this process when its parent has ended, even by SIGKILL.
+
+    Args:
+        parent: the pid of the parent; this process ends at once when it is gone already.
+        by: the signal.
+    """
+    LIBC.prctl(PR_SET_PDEATHSIG, by)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def outlive_parent() -> None:
+    """Take that back."""
+    LIBC.prctl(PR_SET_PDEATHSIG, 0)

@@ -1,0 +1,38 @@
+"""When a worker that ended may be replaced."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+__all__ = ["CrashLoop"]
+
+SOON: Final = 5.0
+"""A worker that ends by itself in this many seconds of its life is part of a crash loop."""
+FIRST_DELAY: Final = 0.1
+LONGEST_DELAY: Final = 5.0
+ENDS: Final = 10
+"""Ends in a row after which no worker is started any more; with the delays between them that takes 20 seconds."""
+
+
+class CrashLoop:
+    """Counts workers that end soon, in a row, and delays their replacement: 0.1 s, doubled each time, at most 5 s."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._not_before = 0.0
+
+    def count(self, age: float) -> bool:
+        """Count the end of a worker of that age in seconds, which nobody else caused; return whether it is the last."""
+        self._in_a_row = self._in_a_row + 1 if age < SOON else 0
+        if self._in_a_row:
+            self.wait(FIRST_DELAY * 2.0 ** (self._in_a_row - 1))
+        return self._in_a_row >= ENDS
+
+    def wait(self, seconds: float = FIRST_DELAY) -> None:
+        """Start no worker for that long, LONGEST_DELAY at most."""
+        self._not_before = time.monotonic() + min(seconds, LONGEST_DELAY)
+
+    def delay(self) -> float:
+        """Seconds until a worker may be started."""
+        return max(0.0, self._not_before - time.monotonic())

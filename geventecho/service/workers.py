@@ -1,0 +1,79 @@
+"""Serve with several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from geventecho.address import Address
+from geventecho.errors import ConfigError
+from geventecho.server import Counters, Endpoints, ServerConfig, TcpServer
+from geventecho.service.lines import LineWriter
+from geventecho.service.logs import LogHandler
+
+__all__ = ["Plan", "serve_with_workers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What workers are to do.
+
+    Attributes:
+        workers: how many.
+        config: the limits of each.
+        make: makes the server, in the worker, for these listeners and counters.
+    """
+
+    workers: int
+    config: ServerConfig
+    make: Callable[[list[Address], Counters], TcpServer]
+
+
+def serve_with_workers(
+    targets: Sequence[Address],
+    plan: Plan,
+    *,
+    scheme: str,
+    output: LineWriter,
+    log: LogHandler,
+    read_anew: Callable[[], Plan],
+    on_bound: Callable[[Sequence[Address]], object],
+    on_listening: Callable[[Sequence[Address], int, int], object],
+) -> int:
+    """Serve with several processes until SIGTERM or SIGINT, then drain; a second one ends all of them at once.
+
+    SIGHUP starts workers with what `read_anew` returns, and drains the old ones once the new ones listen. SIGTTIN and
+    SIGTTOU add and take away a worker. SIGUSR1 prints the sums of the counters.
+
+    Args:
+        targets: where to listen.
+        plan: what the workers do.
+        scheme: that TCP addresses are shown with, "tcp" or "tls".
+        output: takes the lines with the counters and the report.
+        log: counts its dropped lines.
+        read_anew: reads the configuration again; a ConfigError that it raises keeps the old workers.
+        on_bound: is called with the addresses once they are bound, before a worker is started.
+        on_listening: is called once all workers listen, with the addresses, the number of workers, and how many
+            connections each of them takes.
+
+    Returns:
+        The exit code: 0, 3 when bytes owed were lost, 1 when the workers could not start or kept ending, 128 + N by a
+        second signal.
+
+    Raises:
+        ConfigError: gunicorn is not installed.
+        ListenError: an address cannot be had.
+    """
+    try:
+        from geventecho.service.arbiter import WorkerArbiter  # noqa: PLC0415  # it is an extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--workers needs {error.name}: pip install 'geventecho[workers]'") from None
+    endpoints = Endpoints(targets, plan.config, scheme=scheme)
+    try:
+        on_bound(endpoints.addresses)
+        WorkerArbiter(endpoints, plan, output, log, read_anew, on_listening).run()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        endpoints.shut()
+    return 0
