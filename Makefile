@@ -39,7 +39,7 @@ PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 TOGETHER = -m "not alone and not long" --numprocesses 4 --dist loadfile
 
 .PHONY: help serve loadtest loadtest-headless loadtest-master loadtest-worker test test-all test-oldest test-together \
-	test-alone test-long coverage check format bench bench-full build clean
+	test-alone test-long coverage check docs format bench bench-full build clean
 
 help:
 	@echo "make serve               the echo server on tcp://$(HOST):$(PORT)          HOST= PORT= WORKERS= ARGS="
@@ -52,6 +52,7 @@ help:
 	@echo "make test-oldest         the load-test tests on the oldest supported versions of gevent and Locust"
 	@echo "make coverage            branch coverage of the package, at least 95 %"
 	@echo "make check               ruff, mypy and the import contracts"
+	@echo "make docs                the documentation site in build/docs, from Markdown and docstrings"
 	@echo "make bench               against other echo servers; bench-full has every scenario"
 	@echo "make build               wheel and sdist in dist/"
 	@echo "make clean               remove what the other targets made"
@@ -130,6 +131,9 @@ check: $(READY_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+docs: $(READY_DEV)
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs build/docs
 
 format: $(READY_DEV)
 	$(BIN)/ruff check --fix .

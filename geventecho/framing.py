@@ -55,7 +55,9 @@ LARGEST: Final = 1 << 30
 """Bytes of the largest reply of a fixed size: a reply is held in memory as a whole."""
 
 Parser = Callable[[bytes], int | None]
+"""What `Framing.parser` returns: it takes one reply's chunks in order, and returns where the reply ends."""
 Verdict = int | bool | None
+"""What a function in place of a framing returns for the bytes so far, see `Parsed`."""
 
 
 class Framing:
