@@ -26,7 +26,7 @@ from geventecho.service.heartbeat import BEAT_SECONDS
 from geventecho.service.lines import LineWriter
 from geventecho.service.logs import LogHandler
 from geventecho.service.prefork_worker import HANDLED, LOG_STACKS, PreforkWorker
-from geventecho.service.shared_counters import SharedCounters, Slot, WorkerState
+from geventecho.service.shared_counters import SharedCounters, Slot, WorkerState, open_of
 from geventecho.service.systemd import notify
 from geventecho.service.worker import EXIT_LOST
 from geventecho.service.workers import Plan
@@ -72,6 +72,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self._has_started = self._is_stopping = False
         self._crashes = CrashLoop()
         self._last_round = time.monotonic()
+        self._patient_until = 0.0
         self._output = output
         self._log_handler = log
         self._read_anew = read_anew
@@ -105,9 +106,12 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
     def murder_workers(self) -> None:
         """End workers that are stuck: first by the signal at which they log their stacks, then by SIGKILL."""
         now = time.monotonic()
-        pause, self._last_round = now - self._last_round, now
-        if pause > PAUSE_SECONDS:
-            return  # this process was stopped, and most likely its workers, too: they get a round for a heartbeat
+        if now - self._last_round > PAUSE_SECONDS:
+            # This process was stopped, and most likely its workers, too: they get the time for a heartbeat.
+            self._patient_until = now + PAUSE_SECONDS
+        self._last_round = now
+        if now < self._patient_until:
+            return
         for worker in list(self.WORKERS.values()):
             if worker.aborted_at is not None:
                 if now - worker.aborted_at > STACK_SECONDS:
@@ -247,7 +251,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self._print_counters()
         totals = self.shared.totals()
         counts = {name: totals[name] - before[name] for name in totals}
-        cut = counts["ended_cut"] + counts["ended_killed"] + self.shared.gauge("open")
+        cut = counts["ended_cut"] + counts["ended_killed"] + open_of(totals)
         report = StopReport(
             drained=sum(counts[name] for name in counts if name.startswith("ended_")) - cut,
             cut=cut,
@@ -258,7 +262,8 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         return report.bytes_lost
 
     def _print_counters(self) -> None:
-        totals = self.shared.totals() | {"open": self.shared.gauge("open"), "restarts": self.shared["restarts"]}
+        totals = self.shared.totals()
+        totals |= {"open": open_of(totals), "restarts": self.shared["restarts"]}
         totals["log_dropped"] += self._log_handler.dropped
         totals["output_dropped"] += self._output.dropped
         shown = " ".join(f"{name}={count}" for name, count in totals.items() if count)

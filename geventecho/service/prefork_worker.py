@@ -6,17 +6,20 @@ Its exit code is always 0, because gunicorn's arbiter takes some codes for order
 from __future__ import annotations
 
 import faulthandler
+import gc
 import io
 import logging
 import os
 import signal
 import time
+import traceback
+from collections import Counter
 from collections.abc import Sequence
 from types import FrameType
 from typing import Final
 
 import gevent
-from gevent.util import format_run_info
+from greenlet import getcurrent, greenlet
 from gunicorn.workers.base import Worker
 
 from geventecho.address import Address
@@ -50,6 +53,8 @@ AFTER_DRAIN: Final = 2.0
 """Seconds beyond the drain timeout in which a worker has to end by itself; its last second is for owed bytes."""
 LATE_BEATS_NS: Final = 1_000_000_000
 """A worker whose last heartbeat is older takes no connections at the moment."""
+MOST_STACKS: Final = 20
+LONGEST_STACK: Final = 1500
 MARGIN: Final = 1 / 16
 """The part by which a worker may have more connections than another one, which is then let first."""
 
@@ -173,9 +178,17 @@ class PreforkWorker(Worker):  # type: ignore[misc]
             self.slot["state"] = WorkerState.DRAINING
             self.server.stop()
 
-    def _log_stacks(self, _number: int, _frame: FrameType | None) -> None:
+    def _log_stacks(self, _number: int, frame: FrameType | None) -> None:
         """Runs between two steps of the code that holds the hub. In a call into C it never runs; see `stacks`."""
-        logger.critical("worker %d is stuck; its greenlets:\n%s", self.pid, "\n".join(format_run_info()))
+        # Each is a message of its own, not a kind of message: of a kind, the log takes one a second.
+        logger.critical(f"worker {self.pid} is stuck in:\n{_stack(frame)}")
+        stacks = Counter(
+            _stack(each.gr_frame)
+            for each in gc.get_objects()
+            if isinstance(each, greenlet) and each and each is not getcurrent()
+        )
+        for stack, count in stacks.most_common(MOST_STACKS):
+            logger.critical(f"worker {self.pid}: greenlets that wait here: {count}\n{stack}")
         os.ftruncate(self.stacks, 0)
         self._log.close()
         os._exit(0)
@@ -189,3 +202,8 @@ class PreforkWorker(Worker):  # type: ignore[misc]
             if slot["state"] == WorkerState.LISTENING and slot is not self.slot and slot["beat_ns"] > alive_ns
         ]
         return bool(others) and load > min(others) * (1 + MARGIN) + 1
+
+
+def _stack(frame: FrameType | None) -> str:
+    """The inner end of a stack, as much as a log line takes."""
+    return "".join(traceback.format_stack(frame))[-LONGEST_STACK:]

@@ -7,13 +7,13 @@ A write of one aligned 64-bit number is atomic on the processors that Linux runs
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Final
 
 from geventecho.server import COUNTERS
 
-__all__ = ["SharedCounters", "Slot", "WorkerState"]
+__all__ = ["SharedCounters", "Slot", "WorkerState", "open_of"]
 
 MORE_COUNTERS: Final = (
     "log_dropped", "output_dropped", "rtt_count", "rtt_us", "retransmits",
@@ -30,6 +30,12 @@ _INDEX: Final = {name: index for index, name in enumerate((*COUNTERS, *MORE_COUN
 _ROW: Final = len(_INDEX)
 _SUMMED: Final = len(COUNTERS) + len(MORE_COUNTERS)
 _BYTES: Final = 8
+
+
+def open_of(counts: Mapping[str, int]) -> int:
+    """How many connections are open by the counters of connections, which are exact at each moment."""
+    gone = sum(count for name, count in counts.items() if name.startswith(("refused_", "ended_")))
+    return counts["accepted"] - gone
 
 
 class WorkerState(IntEnum):
@@ -77,8 +83,7 @@ class Slot:
         A killed process counts no end of its connections, and none of the bytes that it owed.
         """
         counts = dict(zip(COUNTERS, self.block, strict=True))
-        ended = sum(count for name, count in counts.items() if name.startswith(("refused_", "ended_")))
-        self["ended_killed"] += counts["accepted"] - ended
+        self["ended_killed"] += open_of(counts)
         told = counts["bytes_sent"] + counts["bytes_discarded"] + counts["bytes_lost"]
         self["bytes_lost"] += max(0, counts["bytes_received"] - told)
         for name in GAUGES:

@@ -67,7 +67,9 @@ def serve_with_workers(
     try:
         from geventecho.service.arbiter import WorkerArbiter  # noqa: PLC0415  # it is an extra
     except ModuleNotFoundError as error:
-        raise ConfigError(f"--workers needs {error.name}: pip install 'geventecho[workers]'") from None
+        raise ConfigError(
+            f"--workers needs {(error.name or '').partition('.')[0]}: pip install 'geventecho[workers]'"
+        ) from None
     endpoints = Endpoints(targets, plan.config, scheme=scheme)
     try:
         on_bound(endpoints.addresses)

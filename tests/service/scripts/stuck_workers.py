@@ -1,0 +1,56 @@
+"""Two workers whose handler does what a client asks for: hold the event loop, or end the process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+from gevent import socket
+
+from geventecho.address import Address, SockAddr
+from geventecho.server import Counters, ServerConfig, TcpServer
+from geventecho.service import LineWriter, Plan, configure_logs, serve_with_workers
+
+
+def handle(sock: socket.socket, _sockaddr: SockAddr) -> None:
+    order = sock.recv(100).decode()
+    if order == "spin":
+        while True:
+            pass
+    elif order == "compute":
+        hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 1 << 30)
+    elif order == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    sock.sendall(order.encode())
+
+
+def make(config: ServerConfig, listeners: list[Address], counters: Counters) -> TcpServer:
+    if "broken" in sys.argv:
+        raise RuntimeError("this worker cannot start")
+    return TcpServer(listeners, handle, config=config, counters=counters)
+
+
+def main() -> int:
+    output, log = LineWriter(1), configure_logs("warning", "text")
+    config = ServerConfig()
+
+    def announce(addresses: Sequence[Address], _workers: int, _each: int) -> None:
+        output.write(f"listening on {addresses[0]}")
+
+    plan = Plan(2, config, partial(make, config))
+    try:
+        return serve_with_workers(
+            [Address.parse("127.0.0.1:0")], plan, scheme="tcp", output=output, log=log,
+            read_anew=lambda: plan, on_bound=lambda _: None, on_listening=announce,
+        )  # fmt: skip
+    finally:
+        output.stop()
+        log.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""What is asked of a `geventecho serve --workers`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from gevent import socket
+
+from tests.support.servers import Process
+from tests.support.timing import wait_until
+
+__all__ = ["count_now", "open_sockets", "without_module", "worker_of", "workers"]
+
+
+def workers(server: Process) -> list[int]:
+    """The pids of its children, in the order of their starts."""
+    return [int(pid) for pid in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()]
+
+
+def count_now(server: Process) -> dict[str, int]:
+    """The sums of the counters that SIGUSR1 prints."""
+    before = len(server.lines)
+    server.signal(signal.SIGUSR1)
+    wait_until(lambda: len(server.lines) > before)
+    counts = {name: int(value) for name, _, value in (word.partition("=") for word in server.lines[-1].split()[1:])}
+    return dict.fromkeys(("open", "restarts", "ended_killed"), 0) | counts
+
+
+def _inodes(pid: int) -> set[str]:
+    links = Path(f"/proc/{pid}/fd")
+    return {os.readlink(link) for link in links.iterdir() if "socket:" in os.readlink(link)}
+
+
+def open_sockets(pid: int) -> int:
+    """How many TCP sockets a process has."""
+    inodes = {row.split()[9] for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]}
+    return len(inodes & {name[len("socket:[") : -1] for name in _inodes(pid)})
+
+
+def worker_of(server: Process, client: socket.socket) -> int:
+    """The pid of the worker that serves a client of 127.0.0.1, once one has accepted it."""
+    port = f":{client.getsockname()[1]:04X}"
+
+    def found() -> list[int]:
+        rows = [row.split() for row in Path(f"/proc/{server.pid}/net/tcp").read_text().splitlines()[1:]]
+        names = {f"socket:[{row[9]}]" for row in rows if row[2].endswith(port)}
+        return [pid for pid in workers(server) if names & _inodes(pid)]
+
+    wait_until(found)
+    return found()[0]
+
+
+def without_module(name: str, folder: Path) -> dict[str, str]:
+    """Environment of a command that cannot import a module."""
+    (folder / "sitecustomize.py").write_text(f"import sys\nsys.modules[{name!r}] = None\n")
+    return {"PYTHONPATH": str(folder)}
