@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pwd
 import shutil
@@ -19,11 +18,10 @@ from typing import Any
 import pytest
 
 from tests.support.commands import COMMAND, environment, usage_error
-from tests.support.isolation import CAN_ISOLATE
+from tests.support.isolation import CAN_ISOLATE, give_root_up
 from tests.support.servers import Process, ping, serve
 from tests.support.timing import PATIENCE, wait_until
 
-CLONE_NEWUSER = 0x10000000
 NOBODY = pwd.getpwnam("nobody")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 not_root = pytest.mark.skipif(not CAN_ISOLATE, reason="no user namespace can be made here")
@@ -44,11 +42,6 @@ def status(server: Process, thread: str | None = None) -> dict[str, str]:
     return {
         name: value.strip() for name, _, value in (line.partition(":") for line in Path(path).read_text().splitlines())
     }
-
-
-def give_root_up() -> None:
-    """A process in a user namespace of its own is the user 65534, nobody, and may do nothing that root may."""
-    assert ctypes.CDLL(None).unshare(CLONE_NEWUSER) == 0
 
 
 def refused(*arguments: str, prefix: tuple[str, ...] = (), **options: Any) -> str:

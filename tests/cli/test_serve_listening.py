@@ -8,6 +8,8 @@ import socket
 import stat
 from pathlib import Path
 
+import gevent
+import gevent.event
 import pytest
 
 from geventecho.address import Address
@@ -129,3 +131,31 @@ def test_a_socket_that_is_none_is_named() -> None:
 def test_a_number_of_sockets_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "many"}
     assert usage_error("serve", names=names) == "LISTEN_FDS is 'many'; it must be a number of sockets"
+
+
+def test_a_restart_refuses_nobody() -> None:
+    """systemd holds the listener, and starts the next server once the last one has ended: clients wait meanwhile."""
+    echoed, is_over = 0, gevent.event.Event()
+
+    def connect(target: str) -> None:
+        nonlocal echoed
+        while not is_over.is_set():
+            echo_at(target)
+            echoed += 1
+            gevent.sleep(0.01)
+
+    def wait_for_more(count: int) -> None:
+        goal = echoed + count
+        wait_until(lambda: echoed >= goal or any(client.ready() for client in clients))
+
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as sock:
+        clients = [gevent.spawn(connect, f"127.0.0.1:{sock.getsockname()[1]}") for _ in range(10)]
+        accepted = 0
+        for is_last in (False, False, True):
+            with activated([sock]) as server:
+                wait_for_more(100)
+                if is_last:
+                    is_over.set()
+                    gevent.joinall(clients, raise_error=True)
+                accepted += server.stop_and_count()["accepted"]
+    assert accepted == echoed

@@ -1,0 +1,102 @@
+"""The systemd units in deploy/: systemd's own checks of them, and real socket activation."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from gevent import socket
+
+from geventecho.address import Address
+from geventecho.server.config import ServerConfig
+from tests.support import ROOT
+from tests.support.commands import environment
+from tests.support.locust_process import free_port
+from tests.support.servers import connect_to, ping
+from tests.support.timing import PATIENCE, wait_until
+
+UNITS = [ROOT / "deploy" / "geventecho.service", ROOT / "deploy" / "geventecho.socket"]
+with_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze")
+
+
+def settings(unit: Path) -> dict[str, list[str]]:
+    """The values of each setting, in their order."""
+    found: dict[str, list[str]] = {}
+    for line in unit.read_text().splitlines():
+        name, is_setting, value = line.partition("=")
+        if is_setting and not line.startswith("#"):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def analyze(*arguments: str | Path) -> str:
+    done = subprocess.run(
+        ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout
+
+
+@with_systemd
+def test_systemd_finds_nothing_wrong_with_them(tmp_path: Path) -> None:
+    for unit in UNITS:
+        text = unit.read_text().replace("/opt/geventecho/bin/geventecho", "/bin/true")  # it has to exist
+        (tmp_path / unit.name).write_text(text)
+    assert analyze("verify", *(tmp_path / unit.name for unit in UNITS)) == ""
+
+
+@with_systemd
+def test_the_exposure_is_that_of_the_documentation() -> None:
+    report = analyze("security", "--offline=true", "--no-pager", UNITS[0])
+    found = re.search(r"exposure level for geventecho.service: (\S+) ", report)
+    assert found
+    assert float(found[1]) <= 1.5
+    assert f"exposure level is {found[1]} of 10" in (ROOT / "docs" / "how-to" / "operate.md").read_text()
+
+
+def test_the_drain_has_the_time_that_it_may_take() -> None:
+    (seconds,) = settings(UNITS[0])["TimeoutStopSec"]
+    assert float(seconds) > ServerConfig().drain_timeout + 1
+
+
+def connected(address: Address) -> socket.socket:
+    """A client, once somebody listens."""
+    found: list[socket.socket] = []
+
+    def connects() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            found.append(connect_to(address))
+        return bool(found)
+
+    wait_until(connects)
+    return found[0]
+
+
+@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="no systemd-socket-activate")
+def test_the_first_client_starts_the_command_of_the_unit() -> None:
+    program, *arguments = shlex.split(*settings(UNITS[0])["ExecStart"])
+    assert program.endswith("/bin/geventecho")
+    address = Address.parse(f"127.0.0.1:{free_port()}")
+    activate = ["systemd-socket-activate", "--listen", f"{address.host}:{address.port}"]
+    with subprocess.Popen(
+        [*activate, sys.executable, "-m", "geventecho", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), cwd=ROOT,
+    ) as process:  # fmt: skip
+        try:
+            with connected(address) as client:
+                ping(client)
+            process.send_signal(signal.SIGTERM)
+            lines = process.communicate(timeout=PATIENCE)[0].splitlines()
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert lines[0] == f"listening on {address}"
+    assert lines[-1].startswith("stopped: ")
+    assert lines[-1].endswith("bytes lost 0")
