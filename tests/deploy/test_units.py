@@ -81,7 +81,9 @@ def connected(address: Address) -> socket.socket:
 
 @pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="no systemd-socket-activate")
 def test_the_first_client_starts_the_command_of_the_unit() -> None:
-    program, *arguments = shlex.split(*settings(UNITS[0])["ExecStart"])
+    program, *arguments = shlex.split(
+        settings(UNITS[0])["ExecStart"][0].replace("/etc/geventecho", str(UNITS[0].parent))
+    )
     assert program.endswith("/bin/geventecho")
     address = Address.parse(f"127.0.0.1:{free_port()}")
     activate = ["systemd-socket-activate", "--listen", f"{address.host}:{address.port}"]
@@ -92,11 +94,12 @@ def test_the_first_client_starts_the_command_of_the_unit() -> None:
         try:
             with connected(address) as client:
                 ping(client)
+            assert process.stdout is not None
+            assert process.stdout.readline() == f"listening on {address}\n"
             process.send_signal(signal.SIGTERM)
             lines = process.communicate(timeout=PATIENCE)[0].splitlines()
         finally:
             process.kill()
     assert process.returncode == 0
-    assert lines[0] == f"listening on {address}"
     assert lines[-1].startswith("stopped: ")
     assert lines[-1].endswith("bytes lost 0")
