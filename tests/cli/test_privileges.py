@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.commands import COMMAND, environment, usage_error
 from tests.support.isolation import CAN_ISOLATE, give_root_up
-from tests.support.servers import Process, ping, serve
+from tests.support.servers import ping, serve
 from tests.support.timing import PATIENCE, wait_until
 
 NOBODY = pwd.getpwnam("nobody")
@@ -36,12 +36,10 @@ def folder() -> Iterator[Path]:
         yield Path(found)
 
 
-def status(server: Process, thread: str | None = None) -> dict[str, str]:
-    """What proc(5) says of the process, or of one of its threads."""
-    path = f"/proc/{server.pid}/status" if thread is None else f"/proc/{server.pid}/task/{thread}/status"
-    return {
-        name: value.strip() for name, _, value in (line.partition(":") for line in Path(path).read_text().splitlines())
-    }
+def status(pid: int | str) -> dict[str, str]:
+    """What proc(5) says of a process or of a thread."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def refused(*arguments: str, prefix: tuple[str, ...] = (), **options: Any) -> str:
@@ -79,7 +77,7 @@ def test_nor_on_a_socket_that_it_inherits() -> None:
 @not_root
 def test_any_other_user_may() -> None:
     with serve("0.0.0.0:0", preexec_fn=give_root_up) as server:
-        assert status(server)["Uid"].split()[0] == "0"  # for us; for itself it is nobody
+        assert status(server.pid)["Uid"].split()[0] == "0"  # for us; for itself it is nobody
         assert server.stop() == 0
 
 
@@ -98,15 +96,31 @@ def test_any_other_user_may_name_itself_only() -> None:
 def test_it_becomes_the_user_in_all_threads_before_it_says_that_it_listens() -> None:
     with serve("0.0.0.0:0", "--user", "nobody") as server:
         for thread in os.listdir(f"/proc/{server.pid}/task"):
-            found = status(server, thread)
+            found = status(thread)
             assert found["Uid"].split() == [str(NOBODY.pw_uid)] * 4
             assert found["Gid"].split() == [str(NOBODY.pw_gid)] * 4
             assert found["Groups"].split() == [str(NOBODY.pw_gid)]
             assert int(found["CapEff"], 16) == int(found["CapPrm"], 16) == 0
-        assert status(server)["NoNewPrivs"] == "1"
+        assert status(server.pid)["NoNewPrivs"] == "1"
         with server.connect() as client:
             ping(client)
         assert server.stop_and_count()["accepted"] == 1
+
+
+@as_root
+def test_workers_are_the_users_also_after_a_reload() -> None:
+    pytest.importorskip("gunicorn", reason="needs gunicorn, of requirements.txt")
+    with serve("0.0.0.0:0", "--user", "nobody", "--workers", "1") as server:
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: any(line.startswith("reloaded: ") for line in server.lines))
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+        assert children
+        for pid in [str(server.pid), *children]:
+            assert status(pid)["Uid"].split() == [str(NOBODY.pw_uid)] * 4
+            assert status(pid)["NoNewPrivs"] == "1"
+        with server.connect() as client:
+            ping(client)
+        assert server.stop() == 0
 
 
 @as_root
@@ -128,7 +142,7 @@ def test_a_user_by_number_and_a_port_that_only_root_may_bind() -> None:
     with socket.socket() as probe:
         port = next(port for port in range(1023, 900, -1) if probe.connect_ex(("127.0.0.1", port)) != 0)
     with serve("--port", str(port), "--user", str(NOBODY.pw_uid)) as server, server.connect() as client:
-        assert status(server)["Uid"].split()[0] == str(NOBODY.pw_uid)
+        assert status(server.pid)["Uid"].split()[0] == str(NOBODY.pw_uid)
         ping(client)
 
 
