@@ -35,7 +35,7 @@ LOAD: Final = "load"  # the load generators, which do not use the driver
 PROFILE: Final = "profile"
 SETS: Final = {"quick": scenarios.QUICK, "full": scenarios.FULL, "tls": scenarios.TLS}
 ROUNDS: Final = {"quick": 1, "full": 2, "tls": 1}  # of the driver's own check
-MOST_REPEATS: Final = {"quick": 12, "full": 60, "tls": 40}
+MAX_REPEATS: Final = {"quick": 12, "full": 60, "tls": 40}
 LONGEST: Final = 30.0  # seconds of a window, or before it: the longest run ends well before the driver's time limit
 
 
@@ -219,7 +219,7 @@ def _run(options: argparse.Namespace) -> int:
     cpus = cores(options.server_cpu, options.driver_cpu)
     warnings = _warnings(cpus)
     report = Report(options.output, describe(), warnings, cpus)
-    repeats = MOST_REPEATS[options.set] if options.repeats is None else options.repeats
+    repeats = MAX_REPEATS[options.set] if options.repeats is None else options.repeats
     bench = Bench(*cpus, options.duration, options.warmup, options.output / "servers.log", repeats)
     steps = Plan(options, bench, report).steps()
     for line in warnings:

@@ -26,7 +26,7 @@ UPPER_HALVES: Final = slice(1 if sys.byteorder == "little" else 0, None, 2)
 # At rest: count, total (two words), min, max, number of buckets, the first, widths of gaps and counts in bytes.
 HEADER: Final = struct.Struct("<QQQQQHHBB")
 WORD_BITS: Final = 64
-MOST_UNCOUNTED: Final = 8192
+MAX_UNCOUNTED: Final = 8192
 """Bytes of times that are not in a bucket yet: 2,048 times."""
 # The struct codes of unsigned integers, by their width in bytes.
 CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -68,7 +68,7 @@ class Histogram:
         if low < 0:
             nanoseconds, low = [max(0, time) for time in nanoseconds], 0
         self._uncounted += struct.pack(f"{len(nanoseconds)}f", *nanoseconds)
-        if len(self._uncounted) >= MOST_UNCOUNTED:
+        if len(self._uncounted) >= MAX_UNCOUNTED:
             self._opened()
         self._add(len(nanoseconds), sum(nanoseconds), low, max(nanoseconds))
 

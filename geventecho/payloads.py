@@ -26,7 +26,7 @@ RANGE: Final = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
 WEIGHTED: Final = re.compile(r"\d{1,18}(:\d{1,18})?(,\d{1,18}(:\d{1,18})?)*", re.ASCII)
 FIELD: Final = re.compile(rb"\{(user|message)(?::([^{}]*))?\}")
 SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?#?(?P<width>\d{0,4})[,_]?[dxXob]?", re.ASCII | re.DOTALL)
-WIDEST: Final = 1000
+MAX_WIDTH: Final = 1000
 """Characters that a template may ask for one number to fill."""
 
 
@@ -125,9 +125,9 @@ class Template:
         for name, spec in self._fields:
             shown = f"{{{name.decode()}:{spec}}}"
             found = SPEC.fullmatch(spec)
-            if not found or int(found["width"] or 0) > WIDEST:
+            if not found or int(found["width"] or 0) > MAX_WIDTH:
                 raise ConfigError(
-                    f"{shown} is not a format; write it like {{{name.decode()}:08d}}, {WIDEST} wide at most"
+                    f"{shown} is not a format; write it like {{{name.decode()}:08d}}, {MAX_WIDTH} wide at most"
                 )
             try:
                 format(1, spec)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["file_content", "load_authorities", "load_pair"]
 
-MOST: Final = 2**20
+MAX_FILE_SIZE: Final = 2**20
 """Bytes of a file."""
 CERTIFICATE: Final = "CERTIFICATE-----"
 KEY: Final = "PRIVATE KEY-----"
@@ -24,15 +24,15 @@ def file_content(path: str) -> bytes:
     """Read a file of options, certificates or keys whole.
 
     Raises:
-        OSError: it cannot be read, is no regular file, or is longer than `MOST`.
+        OSError: it cannot be read, is no regular file, or is longer than `MAX_FILE_SIZE`.
     """
     # Not blocking: to open a FIFO would wait for its writer.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")  # it may never end
-        content = file.read(MOST + 1)
-    if len(content) > MOST:
-        raise OSError(errno.EFBIG, f"it is longer than {MOST // 2**20} MiB")
+        content = file.read(MAX_FILE_SIZE + 1)
+    if len(content) > MAX_FILE_SIZE:
+        raise OSError(errno.EFBIG, f"it is longer than {MAX_FILE_SIZE // 2**20} MiB")
     return content
 
 

@@ -17,7 +17,7 @@ from geventecho.errors import AddressError, ConfigError, GeventechoError
 __all__ = ["main"]
 
 COMMANDS = (serve, send, ping, load)
-MOST_SHOWN: Final = 500
+MAX_SHOWN: Final = 500
 """Characters of wrong arguments that are shown: a file may be full of them."""
 
 
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             and unknown[0].startswith("-")
         ):
             hint = f"; if it is the MESSAGE, write -- {unknown[0]}"
-        command_parser.error(f"unrecognized arguments{where}: {' '.join(unknown)[:MOST_SHOWN]}{hint}")
+        command_parser.error(f"unrecognized arguments{where}: {' '.join(unknown)[:MAX_SHOWN]}{hint}")
     return _run(options, command_parser)
 
 

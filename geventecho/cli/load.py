@@ -56,7 +56,7 @@ runpy.run_module("geventecho.loadtest", run_name="__main__", alter_sys=True)"""
 USERS: Final = Path(__file__).parents[1] / "loadtest" / "users"
 """The folder of the built-in locustfiles. Locust takes files, and this room must not import that one."""
 DEFAULT_TIME: Final = 10
-MOST_AT_ONCE: Final = 1000
+MAX_AT_ONCE: Final = 1000
 """Users that are started in one second: more connects at once overflow the queue of a usual server (listen(2))."""
 USAGE_ERROR: Final = 2
 
@@ -125,7 +125,7 @@ def _arguments(options: argparse.Namespace) -> Iterator[str]:
     yield from ("-f", _file(options))
     yield from ("--host", str(target))
     checked_tls(options, target, may_start_later=options.file is not None)
-    yield from ("--users", str(options.users), "--spawn-rate", str(min(options.users, MOST_AT_ONCE)))
+    yield from ("--users", str(options.users), "--spawn-rate", str(min(options.users, MAX_AT_ONCE)))
     yield from _duration(options)
     if options.rate is not None:
         yield from ("--tcp-arrival-rate", options.rate)

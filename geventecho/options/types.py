@@ -25,8 +25,8 @@ __all__ = [
 ]
 
 DURATION: Final = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d+)?)s?)?", re.ASCII)
-HIGHEST_RATE: Final = 1e6
-MOST_STAGES: Final = 100
+MAX_RATE: Final = 1e6
+MAX_STAGES: Final = 100
 
 
 def seconds(text: str) -> float:
@@ -118,8 +118,8 @@ def rate_stages(text: str) -> tuple[tuple[float, float], ...]:
         For each stage the rate a second and the seconds it lasts, math.inf where no duration was given.
     """
     stages = tuple(_stage(part.strip()) for part in text.split(","))
-    if len(stages) > MOST_STAGES:
-        raise argparse.ArgumentTypeError(f"these are {len(stages)} stages; at most {MOST_STAGES} are possible")
+    if len(stages) > MAX_STAGES:
+        raise argparse.ArgumentTypeError(f"these are {len(stages)} stages; at most {MAX_STAGES} are possible")
     if math.inf in (lasts for _, lasts in stages[:-1]):
         raise argparse.ArgumentTypeError(f"{text!r}: only the last stage may be without a duration")
     return stages
@@ -131,8 +131,8 @@ def _stage(text: str) -> tuple[float, float]:
         rate = float(rate_text)
     except ValueError:
         rate = math.nan
-    if not 0 < rate <= HIGHEST_RATE:
-        bounds = f"a rate a second above 0 and up to {HIGHEST_RATE:,.0f}"
+    if not 0 < rate <= MAX_RATE:
+        bounds = f"a rate a second above 0 and up to {MAX_RATE:,.0f}"
         raise argparse.ArgumentTypeError(f"{rate_text!r} is not {bounds}; write it like 100 or 100:30s,500:1m")
     if not colon:
         return rate, math.inf

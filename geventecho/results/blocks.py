@@ -24,12 +24,12 @@ TIMES: Final = ("response", "service", "generator_delay", "read_delay", "first_b
 
 RowKey: TypeAlias = tuple[str, str]  # type and name, as in Locust's table
 OTHER: Final = "other"
-MOST_ROWS: Final = 200
-MOST_BLOCKS: Final = 1024
+MAX_ROWS: Final = 200
+MAX_BLOCKS: Final = 1024
 # A boundary may be told this late: a stage of a load shape is known as one when it has lasted for 10 s.
 UNMERGED_SECONDS: Final = 32
 # Ends the widening of blocks where there are more boundaries than blocks may be: 18 hours.
-WIDEST_SECONDS: Final = 1 << 16
+MAX_BLOCK_SECONDS: Final = 1 << 16
 
 # At rest: the integers of a block, and the length of each histogram.
 HEADER: Final = struct.Struct(f"<8Q{2 * len(TIMES)}I")
@@ -129,7 +129,7 @@ class Cell(NamedTuple):
 
 
 class Blocks:
-    """The blocks of one row, the earliest first: at most `MOST_BLOCKS`, packed until they are read.
+    """The blocks of one row, the earliest first: at most `MAX_BLOCKS`, packed until they are read.
 
     A block begins at a boundary, or a multiple of its width after one, and ends at the next boundary or earlier. When
     there are too many, neighbours merge: all of the row are twice as wide then. Seconds without anything have no block.
@@ -156,7 +156,7 @@ class Blocks:
         settled = self._newest - UNMERGED_SECONDS
         for second in [second for second in self._recent if second <= settled]:
             self._settle(second, self._recent.pop(second))
-        while len(self._settled) > MOST_BLOCKS and self.width < WIDEST_SECONDS:
+        while len(self._settled) > MAX_BLOCKS and self.width < MAX_BLOCK_SECONDS:
             self._widen(2 * self.width)
         # One at a time: to pack all of them anew when the blocks widen would stop the master for seconds.
         whole = next((start for start in self._loose if start + self.width <= settled), None)
@@ -192,7 +192,7 @@ class Blocks:
             cells = {start: parts[:] for start, parts in self._settled.items()}
             for second, parts in self._recent.items():
                 cells.setdefault(self._start(second), []).extend(parts)
-            if len(cells) <= MOST_BLOCKS or self.width >= WIDEST_SECONDS:
+            if len(cells) <= MAX_BLOCKS or self.width >= MAX_BLOCK_SECONDS:
                 return cells
             self._widen(2 * self.width)
 
@@ -232,7 +232,7 @@ class Record:
     """All rows of a load test.
 
     Attributes:
-        rows: the blocks of each row, by its type and name: the first `MOST_ROWS` in alphabetical order. The rest is
+        rows: the blocks of each row, by its type and name: the first `MAX_ROWS` in alphabetical order. The rest is
             added up in one row for each type, whose name is `other`.
         boundaries: seconds where a stage or the measured part begins; no block holds one, except as its start. Add one
             before it is `UNMERGED_SECONDS` old.
@@ -258,7 +258,7 @@ class Record:
     def _place(self, row: RowKey) -> RowKey:
         """Make room for a new row: returns it, or the row that stands for it and others."""
         named = [known for known in self.rows if known[1] != OTHER]
-        if row[1] == OTHER or len(named) < MOST_ROWS:
+        if row[1] == OTHER or len(named) < MAX_ROWS:
             self.rows.setdefault(row, Blocks(self.boundaries))
             return row
         last = max(named)

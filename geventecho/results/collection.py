@@ -28,10 +28,10 @@ TLS_ROW: Final = ("TCP", "tls")
 TLS_NOTE: Final = "Arrival times of TLS replies are times of reading: a reply through TLS has no stamp of the kernel."
 ALMOST: Final = 0.1
 """Of a second; the timer that ends a test may be early."""
-MOST_STAGES: Final = 100
+MAX_STAGES: Final = 100
 LATE: Final = 10
 """Seconds after which the figures of a running test do not wait for a worker that sends nothing."""
-MOST_STAGE_ROWS: Final = 2_000
+MAX_STAGE_ROWS: Final = 2_000
 """A row takes some milliseconds and, in the JSON file, some kilobytes."""
 
 
@@ -195,8 +195,8 @@ class Collection:
         """The first stages, and how many more there were than may be or than have room for their rows."""
         spans = self.timeline.stages(now)
         found: list[Stage] = []
-        for span in spans[:MOST_STAGES]:
-            if sum(len(stage.rows) for stage in found) >= MOST_STAGE_ROWS:
+        for span in spans[:MAX_STAGES]:
+            if sum(len(stage.rows) for stage in found) >= MAX_STAGE_ROWS:
                 break
             rows = self._rows(span, pause)
             ended = sum(row.ok + row.failed for row in rows if row.type == TASK)

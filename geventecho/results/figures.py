@@ -27,7 +27,7 @@ TASK: Final = "TASK"
 """The type of the rows of tasks that follow a plan."""
 TRANSACTION: Final = "TRANSACTION"
 """The type of the rows of blocks of operations, which have rows of their own, too."""
-MOST_BLOCKS: Final = 240
+MAX_BLOCKS: Final = 240
 """More blocks say hardly more about how a row varies."""
 ADDED_TOGETHER: Final = 16
 """Groups of blocks whose sum is remembered: about the root of their number."""
@@ -91,7 +91,7 @@ def _row(
     row: RowKey, cells: Cells, duration: float, pause: Callable[[], None], memory: Memory
 ) -> tuple[Row, RowEvidence] | None:
     """A row and its evidence; None where nothing happened."""
-    groups = _split(cells, -(-len(cells) // MOST_BLOCKS))  # an estimate takes as long as there are blocks
+    groups = _split(cells, -(-len(cells) // MAX_BLOCKS))  # an estimate takes as long as there are blocks
     joined = [memory.call(_joined, group) for group in groups]
     whole = Block(0)
     for some in _split(groups, ADDED_TOGETHER):

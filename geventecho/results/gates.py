@@ -52,7 +52,7 @@ TOKEN: Final = re.compile(
 )
 NUMBER: Final = re.compile(r"(\d{1,15}(?:\.\d{0,15})?|\.\d{1,15})\s*(.*)", re.ASCII | re.DOTALL)
 EXPONENT: Final = re.compile(r"[eE][-+]?\d", re.ASCII)
-MOST_LISTED: Final = 10
+MAX_LISTED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,8 +292,8 @@ def _fail(why: str, text: str, place: int) -> NoReturn:
 
 
 def _listed(rows: Sequence[Row]) -> str:
-    more = f" and {len(rows) - MOST_LISTED} more" if len(rows) > MOST_LISTED else ""
-    return ", ".join(f"{row.type} {row.name}" for row in rows[:MOST_LISTED]) + more
+    more = f" and {len(rows) - MAX_LISTED} more" if len(rows) > MAX_LISTED else ""
+    return ", ".join(f"{row.type} {row.name}" for row in rows[:MAX_LISTED]) + more
 
 
 def _in_words(microseconds: float) -> str:

@@ -43,15 +43,15 @@ QUANTILES: Final = (50, 90, 95, 99, 99.9, 99.99)
 TAIL: Final = 0.025  # on each side of an interval of 95 %
 DEVIATIONS: Final = -NormalDist().inv_cdf(TAIL)
 
-FEWEST_BLOCKS: Final = 20
+MIN_BLOCKS: Final = 20
 # A run is unsteady when it has fewer independent seconds than these: at 60 s, when neighbours are correlated by more
 # than 0.79. Intervals hold the truth in 9 of 10 runs up to that. In a short run a correlation up to three standard
 # errors (one is the inverse root of the number of seconds) is chance. Levels that differ by less than a tenth are no
 # reason.
-FEWEST_INDEPENDENT: Final = 7
+MIN_INDEPENDENT_SECONDS: Final = 7
 SURE_ERRORS: Final = 3
 STEADY_RATIO: Final = 1.1
-MOST_CORRELATED: Final = 0.95
+MAX_CORRELATION: Final = 0.95
 # The estimated variance scatters like that of a seventh as many independent seconds (at 60: 0.5 in its logarithm).
 BLOCKS_PER_DEGREE: Final = 7
 
@@ -111,7 +111,7 @@ def estimate(
     """
     rows = [_Counts(block.buckets(), more) for block, more in zip(blocks, lost or [0] * len(blocks), strict=True)]
     pooled = _Pooled(rows, sum(lost or ()), blocks, whole)
-    seconds = _Seconds(rows) if len(rows) >= FEWEST_BLOCKS else None
+    seconds = _Seconds(rows) if len(rows) >= MIN_BLOCKS else None
     enough = sorted(percent for percent in quantiles if pooled.total >= _floor(percent))
     known = dict(zip(enough, _in_order([_percentile(percent, pooled, seconds) for percent in enough]), strict=True))
     return Estimate(
@@ -275,9 +275,9 @@ class _Seconds:
     def are_unsteady(self) -> bool:
         """Whether neighbours are so alike, and others so different, that the run is too short."""
         count = len(self._rows)
-        correlation = min(self._correlation * self._noisy, MOST_CORRELATED)
+        correlation = min(self._correlation * self._noisy, MAX_CORRELATION)
         return (
-            count < FEWEST_INDEPENDENT * _per_independent(correlation)
+            count < MIN_INDEPENDENT_SECONDS * _per_independent(correlation)
             and self._correlation > SURE_ERRORS / math.sqrt(count)
             and self._deviation * TENTH_TO_NINTH > PER_OCTAVE * math.log2(STEADY_RATIO)
         )
@@ -384,7 +384,7 @@ def _correlation(levels: Sequence[float]) -> float:
     if not variance:
         return 0.0
     measured: float = sum(map(mul, rest, rest[1:])) / variance
-    return min(max(0.0, (measured * len(rest) + 1) / (len(rest) - 4)), MOST_CORRELATED)
+    return min(max(0.0, (measured * len(rest) + 1) / (len(rest) - 4)), MAX_CORRELATION)
 
 
 def _wilson(share: float, samples: float) -> tuple[float, float]:

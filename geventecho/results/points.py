@@ -20,7 +20,7 @@ from geventecho.results.series import RUN_COLUMNS, RowSeries, Series
 
 __all__ = ["Points"]
 
-MOST_POINTS: Final = 300
+MAX_POINTS: Final = 300
 GAUGES: Final = ("users", "open", "opening", "in_flight")
 COUNTS: Final = ("lost", "connects", "planned")
 SHOWN: Final = (50, 90, 99)
@@ -139,7 +139,7 @@ class Points:
             changed = min(new) - max(widths.values(), default=1)
             self._points = {start: point for start, point in self._points.items() if point.end <= changed}
         self._widths, self._boundaries = widths, boundaries
-        while (end - self._begun) > MOST_POINTS * self._width:
+        while (end - self._begun) > MAX_POINTS * self._width:
             self._width *= 2
             self._points.clear()
 

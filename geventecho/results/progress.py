@@ -20,7 +20,7 @@ Json = Mapping[str, Any]
 
 GAP: Final = "   "
 RULE: Final = "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
-MOST_ROWS: Final = 8
+MAX_ROWS: Final = 8
 NAME_WIDTH: Final = 40
 NARROWEST_NAME: Final = 10
 COLUMNS: Final = {"p50 ms": 9, "p99 ms": 9, "good/s": 9, "failed": 9}
@@ -142,7 +142,7 @@ def _rows(live: Json, width: int) -> Iterator[str]:
         shown.popitem()
     room = max(min(width - sum(shown.values()), NAME_WIDTH), 1)
     yield fitted(" " * room + "".join(f"{head:>{size}}" for head, size in shown.items()), width)
-    for row in _operations(live)[:MOST_ROWS]:
+    for row in _operations(live)[:MAX_ROWS]:
         figures = [_percentile(row, "p50"), _percentile(row, "p99"), per_second(row["rate"]), _short(row["failed"])]
         columns = "".join(f"{text:>{size}}" for text, size in zip(figures, shown.values(), strict=False))
         name = fitted(printable(f"{row['type']} {row['name']}"), room)

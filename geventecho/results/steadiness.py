@@ -14,9 +14,9 @@ from typing import Final
 
 __all__ = ["Trend", "trend"]
 
-FEWEST: Final = 10
+MIN_POINTS: Final = 10
 """Points below which no trend is looked for."""
-MOST: Final = 60
+MAX_POINTS: Final = 60
 """Points that are compared, each with each. More are averaged in groups."""
 ORDER: Final = 0.5
 """Kendall's tau from which values are in order. Without a trend, 1 of 1,000 sequences of 20 values reaches it."""
@@ -58,7 +58,7 @@ def trend(points: Sequence[tuple[float, float]]) -> Trend | None:
     Returns:
         The trend; None when there are too few points.
     """
-    if len(points) < FEWEST:
+    if len(points) < MIN_POINTS:
         return None
     grouped = _grouped(points)
     pairs = [
@@ -80,7 +80,7 @@ def trend(points: Sequence[tuple[float, float]]) -> Trend | None:
 
 
 def _grouped(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    size = math.ceil(len(points) / MOST)
+    size = math.ceil(len(points) / MAX_POINTS)
     groups = [points[start : start + size] for start in range(0, len(points), size)]
     return [
         (statistics.fmean(second for second, _ in group), statistics.fmean(value for _, value in group))

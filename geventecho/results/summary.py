@@ -20,7 +20,7 @@ LABEL_WIDTH: Final = 11
 COLUMN_WIDTH: Final = 23
 NAME_WIDTH: Final = 40
 INDENT: Final = "  "
-MOST_KINDS: Final = 5
+MAX_KINDS: Final = 5
 """Kinds of failures that have lines of their own."""
 
 
@@ -97,11 +97,11 @@ def _percentile(percentile: Percentile | None, missing: float | None) -> str:
 def _failures(failures: Sequence[Failures]) -> Iterator[str]:
     if failures:
         yield "failures:"
-    for one in failures[:MOST_KINDS]:
+    for one in failures[:MAX_KINDS]:
         yield fitted(printable(f"{INDENT}{one.count} {one.type} {one.name}: {one.kind}"), WIDTH)
         if one.sample:
             yield fitted(printable(f"{INDENT}{INDENT}{one.sample}"), WIDTH)
-    if others := failures[MOST_KINDS:]:
+    if others := failures[MAX_KINDS:]:
         yield f"{INDENT}{sum(one.count for one in others)} of {len(others)} other kinds"
 
 

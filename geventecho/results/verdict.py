@@ -37,7 +37,7 @@ ORDER: Final = (INCOMPLETE, GENERATOR_BOUND, UNSTEADY, TOO_FEW_SAMPLES)
 
 # The load and the server.
 DROPPED: Final = 0.01
-FEWEST_DROPPED: Final = 5
+MIN_DROPPED: Final = 5
 NOT_DUE: Final = 0.1
 NOT_DUE_ERRORS: Final = 3  # the standard deviation of Poisson arrivals is the root of their number
 P50_CHANGE: Final = 0.25
@@ -131,7 +131,7 @@ def _add_rate_reason(
     """
     planned = sum(second.planned for second in health)
     dropped = sum(second.dropped for second in health)
-    if dropped < FEWEST_DROPPED or dropped <= DROPPED * planned:
+    if dropped < MIN_DROPPED or dropped <= DROPPED * planned:
         return
     seconds = sum(second.span for second in health)
     rates = f"offered {planned / seconds:,.0f} tasks/s, achieved {(planned - dropped) / seconds:,.0f} tasks/s"

@@ -27,7 +27,7 @@ ACCEPT_PEER_GONE: Final = frozenset({
 # accept(2): this process or machine is out of descriptors; the peer still waits in the queue.
 ACCEPT_NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE})
 # What listen(2) and setsockopt(2) take is a C int; a backlog is clamped much lower.
-MOST_INT: Final = (1 << 31) - 1
+MAX_INT: Final = (1 << 31) - 1
 # Bytes that the kernel takes ahead of what the peer has room for. It reports room only once a third of its buffer is
 # free, which is megabytes: a peer that reads 200 KB a second would look stalled for 8 seconds at a time.
 NOT_SENT: Final = 65536
@@ -51,7 +51,7 @@ def listen(
     Raises:
         ListenError: in use, no permission, no such address, or not a listening socket.
     """
-    backlog, file = min(backlog, MOST_INT), None
+    backlog, file = min(backlog, MAX_INT), None
     try:
         if address.scheme == "fd":
             listener = _adopt(address)

@@ -53,7 +53,7 @@ AFTER_DRAIN: Final = 2.0
 """Seconds beyond the drain timeout in which a worker has to end by itself; its last second is for owed bytes."""
 LATE_BEATS_NS: Final = 1_000_000_000
 """A worker whose last heartbeat is older takes no connections at the moment."""
-MOST_STACKS: Final = 20
+MAX_STACKS: Final = 20
 LONGEST_STACK: Final = 1500
 MARGIN: Final = 1 / 16
 """The part by which a worker may have more connections than another one, which is then let first."""
@@ -187,7 +187,7 @@ class PreforkWorker(Worker):  # type: ignore[misc]
             for each in gc.get_objects()
             if isinstance(each, greenlet) and each and each is not getcurrent()
         )
-        for stack, count in stacks.most_common(MOST_STACKS):
+        for stack, count in stacks.most_common(MAX_STACKS):
             logger.critical(f"worker {self.pid}: greenlets that wait here: {count}\n{stack}")
         os.ftruncate(self.stacks, 0)
         self._log.close()

@@ -15,7 +15,7 @@ from bench.contenders import CONTENDERS, Contender, running
 from tests.support import ROOT
 from tests.support.timing import PATIENCE
 
-MOST_HELD = 32 * 1024  # KiB: half of what the peer below does not read for a while
+MAX_HELD = 32 * 1024  # KiB: half of what the peer below does not read for a while
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,7 +41,7 @@ def test_server_is_honest(contender: Contender, tmp_path: Path) -> None:
             sender.start()
             sender.join(0.5)
             assert sender.is_alive()  # the server takes no more than the kernel's buffers and a little
-            assert server.resident_kib() - before < MOST_HELD
+            assert server.resident_kib() - before < MAX_HELD
             back = bytearray()
             while data := peer.recv(1 << 20):
                 back += data

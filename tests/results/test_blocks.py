@@ -82,7 +82,7 @@ def test_a_boundary_may_be_told_when_its_stage_has_lasted_for_a_while() -> None:
 def test_more_boundaries_than_blocks_may_be_are_kept() -> None:
     record = Record()
     record.boundaries.update(range(SECOND, SECOND + 12, 2))
-    with patch("geventecho.results.blocks.MOST_BLOCKS", 4):
+    with patch("geventecho.results.blocks.MAX_BLOCKS", 4):
         for second in range(SECOND, SECOND + 10):
             record.add(ROW, Block(second, ok=1))
         assert [(made.seconds, made.ok) for made in record.rows[ROW]] == [(2, 2)] * 5
@@ -115,7 +115,7 @@ def expected(seconds: list[int], boundaries: set[int], most: int) -> dict[int, i
 @settings(max_examples=50)
 @given(st.lists(st.lists(offsets, max_size=40), min_size=1, max_size=4), st.sets(offsets, max_size=3), st.randoms())
 def test_workers_merge_in_any_order(workers: list[list[int]], boundaries: set[int], chance: Random) -> None:
-    with patch("geventecho.results.blocks.MOST_BLOCKS", 8), patch("geventecho.results.blocks.UNMERGED_SECONDS", 5):
+    with patch("geventecho.results.blocks.MAX_BLOCKS", 8), patch("geventecho.results.blocks.UNMERGED_SECONDS", 5):
         records = []
         for seconds in workers:
             record = Record()
@@ -152,7 +152,7 @@ names = (
 @settings(max_examples=50)
 @given(st.lists(st.tuples(names, offsets), max_size=40), st.randoms())
 def test_rows_are_added_up_in_other_whatever_came_first(added: list[tuple[RowKey, int]], chance: Random) -> None:
-    with patch("geventecho.results.blocks.MOST_ROWS", 4), patch("geventecho.results.blocks.MOST_BLOCKS", 8):
+    with patch("geventecho.results.blocks.MAX_ROWS", 4), patch("geventecho.results.blocks.MAX_BLOCKS", 8):
         one, two, together = Record(), Record(), Record()
         for row, second in added:
             chance.choice([one, two]).add(row, Block(second, ok=1))
@@ -183,7 +183,7 @@ def test_between_fills_gaps() -> None:
 
 def test_a_row_beyond_the_limit_goes_to_the_other_row_of_its_own_type() -> None:
     record = Record()
-    with patch("geventecho.results.blocks.MOST_ROWS", 1):
+    with patch("geventecho.results.blocks.MAX_ROWS", 1):
         record.add(ROW, Block(SECOND, ok=1))
         record.add(("TASK", "User"), Block(SECOND, ok=1))
     assert set(record.rows) == {("TASK", "User"), ("TCP", "other")}

@@ -112,7 +112,7 @@ def test_at_most_a_hundred_stages_have_rows_and_the_rest_is_counted() -> None:
     collection = collect(add)
     stages, left_out = collection.stages(END, no_pause)
     assert (len(stages), left_out) == (100, 20)
-    with patch("geventecho.results.collection.MOST_STAGE_ROWS", 30):
+    with patch("geventecho.results.collection.MAX_STAGE_ROWS", 30):
         stages, left_out = collection.stages(END, no_pause)
     assert (len(stages), left_out) == (30, 90)
 
@@ -299,7 +299,7 @@ def test_what_is_remembered_changes_no_figure(seed: int, is_in_order: bool) -> N
     chance = random.Random(seed)
     seconds = [chance.randint(0, 70) for _ in range(40)]
     asked, fresh = Collection(START, 3.0, Memory(is_kept=True)), Collection(START, 3.0)
-    limits = {"blocks.MOST_BLOCKS": 16, "blocks.UNMERGED_SECONDS": 5, "figures.MOST_BLOCKS": 6}
+    limits = {"blocks.MAX_BLOCKS": 16, "blocks.UNMERGED_SECONDS": 5, "figures.MAX_BLOCKS": 6}
     newest, known = 0, set()
     with ExitStack() as stack:
         for name, limit in limits.items():

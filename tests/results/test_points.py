@@ -194,7 +194,7 @@ def test_what_was_computed_before_changes_nothing(given_reports: list[tuple[int,
     assert series(ended(asked, 701.0)) == series(ended(fresh, 701.0))
 
 
-@patch("geventecho.results.blocks.MOST_BLOCKS", 16)
+@patch("geventecho.results.blocks.MAX_BLOCKS", 16)
 @patch("geventecho.results.blocks.UNMERGED_SECONDS", 5)
 def test_a_late_block_or_a_new_part_renews_all_points_that_it_changes() -> None:
     """Blocks of several seconds begin before the second of a late one, and end where a part begins."""

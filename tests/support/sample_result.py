@@ -15,7 +15,7 @@ from geventecho.results import FLOORS
 
 __all__ = ["sample_result"]
 
-MOST_POINTS: Final = 300
+MAX_POINTS: Final = 300
 SPREAD: Final = 0.45  # of the logarithm of a time
 SLOW: Final = 2.5  # times the usual level, in the slow minute
 NORMAL: Final = NormalDist()
@@ -147,7 +147,7 @@ def _series(
     warm_up: int,
     draw: random.Random,
 ) -> dict[str, Any]:
-    width = max(1, math.ceil(seconds / MOST_POINTS))
+    width = max(1, math.ceil(seconds / MAX_POINTS))
     at = list(range(0, seconds, width))
     levels = [
         (SLOW if seconds // 2 <= start < seconds // 2 + 60 else 1)

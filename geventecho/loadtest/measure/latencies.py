@@ -47,7 +47,7 @@ Columns: TypeAlias = list[list[int]]
 """The numbers of many operations, by field."""
 COUNTED_AT_ONCE: Final = 128
 """Operations: the hub waits for a quarter of a millisecond while so many are counted."""
-MOST_WAITING: Final = 64
+MAX_WAITING: Final = 64
 """Blocks of a row that wait to be taken. Where nobody takes them, the earliest go to a record, which is bounded."""
 
 
@@ -113,7 +113,7 @@ class Row:
         """The block of a second."""
         block = self.blocks.get(second)
         if block is None:
-            if len(self.blocks) >= MOST_WAITING:
+            if len(self.blocks) >= MAX_WAITING:
                 self._latencies.overflow.add(self.key, self.blocks.pop(min(self.blocks)))
             block = self.blocks[second] = Block(second)
         return block

@@ -44,7 +44,7 @@ LONGEST_ANSWER: Final = 10.0
 """Seconds without an answer, after which the last figures are shown no more and a download fails."""
 PATIENCE: Final = 2.0
 """Seconds to wait for a new answer; after that the last one is returned."""
-MOST_WAITING: Final = 1 << 26
+MAX_WAITING: Final = 1 << 26
 """Bytes that may wait for the process."""
 READY: Final[Mapping[str, Any]] = {"state": "ready", "elapsed_s": None, "left_s": None}
 """The keys of a live result while there was no test, beside `schema`."""
@@ -79,7 +79,7 @@ class LiveProcess:
         self._queue.append(message)
         self._waiting += len(message)
         self._wake.set()
-        if self._waiting > MOST_WAITING:
+        if self._waiting > MAX_WAITING:
             self._fail("their process has fallen behind")
 
     def ask(self, now: float, facts: Facts) -> Encoded | None:

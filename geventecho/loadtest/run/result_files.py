@@ -29,7 +29,7 @@ __all__ = ["add_file_arguments", "check_files", "write_result_files"]
 logger = logging.getLogger("geventecho.loadtest")
 
 Options: TypeAlias = Mapping[str, Any]
-MOST_NAMED: Final = 3
+MAX_NAMED: Final = 3
 """Files that a line of the log names one by one."""
 
 
@@ -136,6 +136,6 @@ def write_result_files(options: Options, result: Result) -> bool:
             are_written = False
             logger.error("cannot write the result %s: %s", path, error.strerror)
         else:
-            named = ", ".join(texts) if len(texts) <= MOST_NAMED else f"{len(texts)} files in {given}"
+            named = ", ".join(texts) if len(texts) <= MAX_NAMED else f"{len(texts)} files in {given}"
             logger.info("wrote the result: %s", named)
     return are_written

@@ -64,7 +64,7 @@ def two_tests(target: str) -> dict[str, Any]:
 
 def stopped(limit: int) -> dict[str, Any]:
     """The process does not read: its pipe is full."""
-    live.MOST_WAITING = limit  # type: ignore[misc]
+    live.MAX_WAITING = limit  # type: ignore[misc]
     process = live.LiveProcess(1000, 0.0)
     answer = process.ask(1001.0, FACTS)
     (child,) = children()
