@@ -21,7 +21,7 @@ from bench.load.known import OURS, USUAL, Case, Load, Observed
 from bench.machine import cores, describe
 from bench.network import separate
 from bench.publish import ACCURACY_RESULTS
-from bench.rounds import tell
+from bench.rounds import print_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,7 +73,7 @@ class Study:
             yield row
 
     def _run(self, case: Case, window: float) -> Observed:
-        tell(f"{case.delay}, {case.mode}, {case.generator}: {case.rate:,.0f}/s for {window:g} s")
+        print_progress(f"{case.delay}, {case.mode}, {case.generator}: {case.rate:,.0f}/s for {window:g} s")
         return self._load.run(case, window)
 
 
@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nbench: interrupted; what was measured is in {options.output}", file=sys.stderr)
         return 130
-    tell("")
+    print_progress("")
     print(f"tables and all runs are in {options.output}")
     return 0
 

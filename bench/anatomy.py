@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench.contenders import CONTENDERS, OURS, BenchError, running
 from bench.driving import drive
-from bench.rounds import tell
+from bench.rounds import print_progress
 from bench.tables import table
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def profile(bench: Bench, connections: tuple[int, ...]) -> str:
     contenders = [each for each in CONTENDERS if each.name in SERVERS and each.lacks() is None]
     tables = []
     for count in connections:
-        tell(f"profile: {count} connections")
+        print_progress(f"profile: {count} connections")
         load = ("--size", "1024", "--connections", str(count), "--duration", str(SECONDS))
         tables.append(_table(count, {contender.name: _costs(contender, load, bench) for contender in contenders}))
-    tell("")
+    print_progress("")
     return "\n".join(tables)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from bench.figures import Measured
-from bench.rounds import tell
+from bench.rounds import print_progress
 from bench.scenarios import FULL
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def slowed(bench: Bench, contenders: tuple[Contender, ...], rounds: int) -> list
     runs = []
     for round_ in range(rounds):
         for place, contender in enumerate(contenders):
-            tell(f"{DRIVER}: round {round_ + 1}/{rounds}, {place + 1}/{len(contenders)}: {contender.name}")
+            print_progress(f"{DRIVER}: round {round_ + 1}/{rounds}, {place + 1}/{len(contenders)}: {contender.name}")
             usual = bench.run(SCENARIO, contender)
             slower = bench.run(SCENARIO, contender, ("--handicap", str(HANDICAP)))
             share = usual["driver"]["share"]
@@ -53,5 +53,5 @@ def slowed(bench: Bench, contenders: tuple[Contender, ...], rounds: int) -> list
                 "slowed": 100 * HANDICAP / cost,
             }
             runs.append(Measured(DRIVER, contender.name, round_, place, figures, {"usual": usual, "slower": slower}))
-    tell("")
+    print_progress("")
     return runs

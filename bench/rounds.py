@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.driving import Result
     from bench.scenarios import Scenario
 
-__all__ = ["Bench", "chosen", "in_turn", "tell"]
+__all__ = ["Bench", "chosen", "in_turn", "print_progress"]
 
 BUSY: Final = 90.0  # per cent of a core; with neither side above it, both waited for something else
 
@@ -67,7 +67,9 @@ class Bench:
             for place, contender in enumerate(order):
                 if contender.name in failed:
                     continue
-                tell(f"{scenario.name}: round {round_ + 1}/{rounds}, {place + 1}/{len(order)}: {contender.name}")
+                print_progress(
+                    f"{scenario.name}: round {round_ + 1}/{rounds}, {place + 1}/{len(order)}: {contender.name}"
+                )
                 try:
                     result = self.run(scenario, contender)
                 except (BenchError, OSError) as error:
@@ -77,7 +79,7 @@ class Bench:
                     continue
                 figures = figures_of(scenario.kind, result)
                 runs.append(Measured(scenario.name, contender.name, round_, place, figures, result))
-        tell("")
+        print_progress("")
         runs = [run for run in runs if run.contender not in failed]
         return runs, [*failed.values(), *_failures(runs), *_noise(runs, scenario)]
 
@@ -159,8 +161,8 @@ def chosen(scenario: Scenario, only: list[str]) -> tuple[Contender, ...]:
     )
 
 
-def tell(text: str) -> None:
-    """What is being run, on stderr: one line that is overwritten on a terminal. An empty text clears it."""
+def print_progress(text: str) -> None:
+    """Print what is being run on stderr: one line that is overwritten on a terminal. An empty text clears it."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
     elif text:

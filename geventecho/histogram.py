@@ -23,7 +23,7 @@ __all__ = ["NANOSECONDS", "Histogram", "middle"]
 NANOSECONDS: Final = 1_000_000_000
 UPPER_HALVES: Final = slice(1 if sys.byteorder == "little" else 0, None, 2)
 
-# At rest: count, total (two words), min, max, number of buckets, the first, widths of gaps and counts in bytes.
+# Packed: count, total (two words), min, max, number of buckets, the first, widths of gaps and counts in bytes.
 HEADER: Final = struct.Struct("<QQQQQHHBB")
 WORD_BITS: Final = 64
 MAX_UNCOUNTED: Final = 8192
@@ -42,12 +42,12 @@ class Histogram:
     # Restored counts stay as bytes until they change: a record is read a thousand histograms at a time.
     # Times are put in buckets a thousand at once: in a process that has other work between, each time that the buckets
     # are needed they must come into the cache anew, and that takes longer than the counting.
-    __slots__ = ("_at_rest", "_buckets", "_max", "_min", "_total", "_uncounted", "count")
+    __slots__ = ("_buckets", "_max", "_min", "_packed", "_total", "_uncounted", "count")
 
     def __init__(self) -> None:
         self.count = 0
         self._buckets: Counter[int] = Counter()
-        self._at_rest = b""
+        self._packed = b""
         self._uncounted = b""  # times as binary32 floats
         self._total = 0
         self._min = self._max = 0
@@ -76,22 +76,22 @@ class Histogram:
         """Add the times of `other`, as if they had been counted here."""
         if other.count:
             buckets = self._opened()
-            for bucket, count in _buckets_of(other._at_rest) if other._is_at_rest else other._opened().items():
+            for bucket, count in _buckets_of(other._packed) if other._is_packed else other._opened().items():
                 buckets[bucket] = buckets.get(bucket, 0) + count  # Counter.update takes a quarter longer
             self._add(other.count, other._total, other._min, other._max)
 
     def _opened(self) -> Counter[int]:
-        if self._at_rest:
-            self._buckets.update(dict(_buckets_of(self._at_rest)))
-            self._at_rest = b""
+        if self._packed:
+            self._buckets.update(dict(_buckets_of(self._packed)))
+            self._packed = b""
         if self._uncounted:
             self._buckets.update(memoryview(self._uncounted).cast("H")[UPPER_HALVES])
             self._uncounted = b""
         return self._buckets
 
     @property
-    def _is_at_rest(self) -> bool:
-        return bool(self._at_rest) and not self._uncounted
+    def _is_packed(self) -> bool:
+        return bool(self._packed) and not self._uncounted
 
     def _add(self, count: int, total: int, low: int, high: int) -> None:
         is_empty = self.count == 0
@@ -117,8 +117,8 @@ class Histogram:
 
     def buckets(self) -> list[tuple[int, int]]:
         """(bucket, count) of each bucket that has a time, the shortest times first. `middle` gives its time."""
-        if self._is_at_rest:
-            return list(_buckets_of(self._at_rest))
+        if self._is_packed:
+            return list(_buckets_of(self._packed))
         counted = self._opened()
         buckets = sorted(counted)
         return list(zip(buckets, map(counted.__getitem__, buckets), strict=True))
@@ -147,8 +147,8 @@ class Histogram:
 
     def to_bytes(self) -> bytes:
         """All of it, in two bytes for most buckets: the gap to the one before, and the count."""
-        if self._is_at_rest or not self.count:
-            return self._at_rest
+        if self._is_packed or not self.count:
+            return self._packed
         counted = self._opened()
         buckets = sorted(counted)
         counts = [*map(counted.__getitem__, buckets)]
@@ -158,10 +158,10 @@ class Histogram:
         header = HEADER.pack(self.count, *total, self._min, self._max, len(buckets), buckets[0], *widths)
         return header + struct.pack(_layout(len(buckets), *widths), *gaps, *counts)
 
-    def rest(self) -> None:
+    def compact(self) -> None:
         """Keep it as bytes until it changes: they take a twentieth of the memory."""
         if self.count:
-            self._at_rest, self._buckets = self.to_bytes(), Counter()
+            self._packed, self._buckets = self.to_bytes(), Counter()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -170,7 +170,7 @@ class Histogram:
         if data:
             count, high, low, shortest, longest, *_ = HEADER.unpack_from(data)
             histogram._add(count, (high << WORD_BITS) + low, shortest, longest)
-            histogram._at_rest = data
+            histogram._packed = data
         return histogram
 
     def __eq__(self, other: object) -> bool:

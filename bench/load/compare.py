@@ -13,7 +13,7 @@ from bench.contenders import BENCH, BenchError, running
 from bench.figures import Measured
 from bench.load.headless import Locust, Marks
 from bench.quiet import Watch
-from bench.rounds import in_turn, tell
+from bench.rounds import in_turn, print_progress
 
 __all__ = ["LOCKSTEP", "LoadBench", "Task", "tasks"]
 
@@ -115,11 +115,11 @@ class LoadBench:
         for round_ in range(rounds):
             order = in_turn(OURS, task.others, round_)
             for place, generator in enumerate(order):
-                tell(f"{task.kind}: round {round_ + 1}/{rounds}, {place + 1}/{len(order)}: {generator.name}")
+                print_progress(f"{task.kind}: round {round_ + 1}/{rounds}, {place + 1}/{len(order)}: {generator.name}")
                 marks, taken = self._run(generator, task)
                 figures = {**FIGURES[task.kind](marks), **taken}
                 runs.append(Measured(task.kind, generator.name, round_, place, figures, {"marks": marks}))
-        tell("")
+        print_progress("")
         return runs
 
     def _run(self, generator: Generator, task: Task) -> tuple[Marks, dict[str, float]]:

@@ -23,7 +23,7 @@ STAMP: Final = struct.Struct("@ll")  # struct timespec: seconds and nanoseconds
 STAMP_SPACE: Final = socket.CMSG_SPACE(STAMP.size)
 """Bytes of ancillary data that one stamp takes."""
 NANOSECONDS: Final = 1_000_000_000
-NEAR: Final = 10_000
+CLOCK_JITTER: Final = 10_000
 """Nanoseconds that the offset may seem to change without a step: the two clocks are read one after the other, which
 takes less than 100 ns (p99), and more in a virtual machine that reads them by a system call."""
 READINGS: Final = 5
@@ -67,9 +67,9 @@ class StampClock:
             a step and is converted after it may be wrong: do not use the first arrival after a change of `steps`.
         """
         # A thread that loses its core between the two readings sees a change that goes away. A step stays.
-        if not -NEAR < self.wall() - read - self.offset < NEAR:
+        if not -CLOCK_JITTER < self.wall() - read - self.offset < CLOCK_JITTER:
             offset = self._read_offset()
-            if abs(offset - self.offset) > NEAR:
+            if abs(offset - self.offset) > CLOCK_JITTER:
                 self.steps += 1
             self.offset = offset
         seconds, nanoseconds = STAMP.unpack(ancillary[0][2])

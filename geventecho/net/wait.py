@@ -35,12 +35,12 @@ class Wakeup(enum.Enum):
 
 READY, EXPIRED, QUIET = Wakeup
 NO_LIMIT: Final = 1e9  # seconds
-SOON: Final = 1e-6  # seconds; a timer that repeats after 0 is one that never fires
+SHORTEST_TIMER: Final = 1e-6  # seconds; a timer that repeats after 0 is one that never fires
 
 
 def make_timer(seconds: float | None) -> Any:
     """A timer of this hub, for `again(..., update=True)` and `stop()`. For None, or infinity, it fires in 31 years."""
-    after = NO_LIMIT if seconds is None else min(max(seconds, SOON), NO_LIMIT)
+    after = NO_LIMIT if seconds is None else min(max(seconds, SHORTEST_TIMER), NO_LIMIT)
     return get_hub().loop.timer(after, repeat=after)
 
 

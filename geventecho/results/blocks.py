@@ -31,7 +31,7 @@ UNMERGED_SECONDS: Final = 32
 # Ends the widening of blocks where there are more boundaries than blocks may be: 18 hours.
 MAX_BLOCK_SECONDS: Final = 1 << 16
 
-# At rest: the integers of a block, and the length of each histogram.
+# Packed: the integers of a block, and the length of each histogram.
 HEADER: Final = struct.Struct(f"<8Q{2 * len(TIMES)}I")
 
 
@@ -82,11 +82,11 @@ class Block:
             self.times[name].merge(other.times[name])
             self.failed_times[name].merge(other.failed_times[name])
 
-    def rest(self) -> None:
+    def compact(self) -> None:
         """Keep its histograms as bytes until they change."""
         for name in TIMES:
-            self.times[name].rest()
-            self.failed_times[name].rest()
+            self.times[name].compact()
+            self.failed_times[name].compact()
 
     def pack(self) -> bytes:
         """All of it, in about one byte for each bucket of its histograms."""
@@ -140,7 +140,7 @@ class Blocks:
         self._boundaries = boundaries
         self._recent: dict[int, list[bytes]] = {}  # by second
         self._settled: dict[int, list[bytes]] = {}  # by start of the block
-        self._loose: set[int] = set()  # starts of blocks that are in several parts
+        self._unmerged: set[int] = set()  # starts of blocks that are in several parts
         self._newest = 0
 
     def add(self, packed: bytes) -> None:
@@ -159,9 +159,9 @@ class Blocks:
         while len(self._settled) > MAX_BLOCKS and self.width < MAX_BLOCK_SECONDS:
             self._widen(2 * self.width)
         # One at a time: to pack all of them anew when the blocks widen would stop the master for seconds.
-        whole = next((start for start in self._loose if start + self.width <= settled), None)
+        whole = next((start for start in self._unmerged if start + self.width <= settled), None)
         if whole is not None:
-            self._loose.remove(whole)
+            self._unmerged.remove(whole)
             self._settled[whole] = [_merged(self._settled[whole]).pack()]
 
     def __iter__(self) -> Iterator[Block]:
@@ -200,7 +200,7 @@ class Blocks:
         if width == self.width:
             return
         self.width = width
-        narrow, self._settled, self._loose = self._settled, {}, set()
+        narrow, self._settled, self._unmerged = self._settled, {}, set()
         for start, parts in narrow.items():
             self._settle(start, parts)
 
@@ -209,7 +209,7 @@ class Blocks:
         cell = self._settled.setdefault(start, [])
         cell += parts
         if len(cell) > 1:
-            self._loose.add(start)
+            self._unmerged.add(start)
 
     def _start(self, second: int) -> int:
         """Where the block of a second starts."""

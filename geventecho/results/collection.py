@@ -26,7 +26,7 @@ __all__ = ["Collection"]
 TLS_ROW: Final = ("TCP", "tls")
 """The handshakes, of a tls:// target or by STARTTLS."""
 TLS_NOTE: Final = "Arrival times of TLS replies are times of reading: a reply through TLS has no stamp of the kernel."
-ALMOST: Final = 0.1
+TIMER_TOLERANCE: Final = 0.1
 """Of a second; the timer that ends a test may be early."""
 MAX_STAGES: Final = 100
 LATE: Final = 10
@@ -260,7 +260,9 @@ class Collection:
             end = int(now)
         else:
             ends = (part.health[-1].second + 1 for part in self._workers.values() if part.health)
-            end = min(max([timeline.seen[1], *ends]), max(int(timeline.ended + ALMOST), int(timeline.begun) + 1))
+            end = min(
+                max([timeline.seen[1], *ends]), max(int(timeline.ended + TIMER_TOLERANCE), int(timeline.begun) + 1)
+            )
         return self._points.series(timeline.seen[0], end, timeline.measured_from, pause)
 
     def reported(self, now: float, lacking: Container[str] = ()) -> float:

@@ -116,7 +116,7 @@ def _joined(cells: Cells) -> tuple[Block, list[RowSpan]]:
         block = cell.block()
         spans.append(RowSpan.of(block))
         joined.merge(block)
-    joined.rest()
+    joined.compact()
     return joined, spans
 
 
@@ -125,7 +125,7 @@ def _whole(groups: tuple[Cells, ...], memory: Memory) -> Block:
     whole = Block(groups[0][0].start)
     for group in groups:
         whole.merge(memory.call(_joined, group)[0])
-    whole.rest()
+    whole.compact()
     return whole
 
 

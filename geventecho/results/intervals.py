@@ -264,7 +264,7 @@ class _Seconds:
         self._squares = sum(row.total**2 for row in rows)
         self._one_level = _Counts([])
         self._deviation = self._correlation = 0.0
-        self._noisy = 1.0  # the variance of the measured levels, by that of the true ones
+        self._noise_ratio = 1.0  # the variance of the measured levels, by that of the true ones
         if sum(row.finite > 0 for row in rows) > 1:
             self._correlation = self._find_levels()
         count = len(rows)
@@ -275,7 +275,7 @@ class _Seconds:
     def are_unsteady(self) -> bool:
         """Whether neighbours are so alike, and others so different, that the run is too short."""
         count = len(self._rows)
-        correlation = min(self._correlation * self._noisy, MAX_CORRELATION)
+        correlation = min(self._correlation * self._noise_ratio, MAX_CORRELATION)
         return (
             count < MIN_INDEPENDENT_SECONDS * _per_independent(correlation)
             and self._correlation > SURE_ERRORS / math.sqrt(count)
@@ -300,7 +300,7 @@ class _Seconds:
         noise = spread * statistics.fmean(1 / row.finite for row in busy)
         self._deviation = math.sqrt(max(0.0, deviation**2 - noise))
         if self._deviation:
-            self._noisy = (deviation / self._deviation) ** 2
+            self._noise_ratio = (deviation / self._deviation) ** 2
             shifts = [round(level - centre) for level in levels]
             self._one_level = _Counts(
                 _added(

@@ -133,9 +133,9 @@ class Registry:
     def refused(self, sockaddr: SockAddr, refusal: Refusal) -> None:
         """Count a peer that was accepted and closed at once."""
         self._counters.refuse(refusal)
-        self._tell_refused(sockaddr, refusal)
+        self._report_refusal(sockaddr, refusal)
 
-    def _tell_refused(self, sockaddr: SockAddr, refusal: Refusal) -> None:
+    def _report_refusal(self, sockaddr: SockAddr, refusal: Refusal) -> None:
         self.refusals.add(refusal.value)
         if self._hooks.refuse is not None:
             self._hooks.call_soon("refuse", Address.from_sockaddr(sockaddr), refusal)
@@ -224,7 +224,7 @@ class Registry:
         if refusal is None:
             connection.header_size, connection.last_byte_at = header.size, self._clock.now
         else:
-            self._tell_refused(connection.sockaddr, refusal)
+            self._report_refusal(connection.sockaddr, refusal)
         return refusal
 
     def _failed(self, connection: Connection, error: BaseException) -> Ending:

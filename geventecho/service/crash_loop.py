@@ -7,7 +7,7 @@ from typing import Final
 
 __all__ = ["CrashLoop"]
 
-SOON: Final = 5.0
+MIN_LIFETIME: Final = 5.0
 """A worker that ends by itself in this many seconds of its life is part of a crash loop."""
 FIRST_DELAY: Final = 0.1
 LONGEST_DELAY: Final = 5.0
@@ -24,7 +24,7 @@ class CrashLoop:
 
     def count(self, age: float) -> bool:
         """Count the end of a worker of that age in seconds, which nobody else caused; return whether it is the last."""
-        self._in_a_row = self._in_a_row + 1 if age < SOON else 0
+        self._in_a_row = self._in_a_row + 1 if age < MIN_LIFETIME else 0
         if self._in_a_row:
             self.wait(FIRST_DELAY * 2.0 ** (self._in_a_row - 1))
         return self._in_a_row >= ENDS

@@ -49,7 +49,7 @@ class LineWriter(QueueListener):
         The thread is a daemon: a blocked write must not hold up the interpreter's exit.
         """
         self.queue, self._thread = SimpleQueue(), None
-        self.dropped = self._told = 0
+        self.dropped = self._reported = 0
         super().start()
 
     def write(self, line: str) -> None:
@@ -78,9 +78,9 @@ class LineWriter(QueueListener):
         """Write a line, in the thread."""
         dropped = self.dropped  # it goes on growing while this is written
         try:
-            if dropped > self._told:
-                self._write_all(f"{dropped - self._told} lines were dropped")
-                self._told = dropped
+            if dropped > self._reported:
+                self._write_all(f"{dropped - self._reported} lines were dropped")
+                self._reported = dropped
             self._write_all(line)
         except OSError as error:
             self.lose(str(error.strerror))  # /dev/full, or a reader that has gone: the service goes on

@@ -25,7 +25,7 @@ TCP: Final = "TCP"
 TRANSACTION: Final = "TRANSACTION"
 
 
-class Way(Enum):
+class Direction(Enum):
     """The use that an operation makes of its connection. It tells which of the connection's times are its own."""
 
     EXCHANGE = "sends, and receives the reply"
@@ -33,7 +33,7 @@ class Way(Enum):
     RECEIVE = "receives only"
 
 
-EXCHANGE, SEND, RECEIVE = Way
+EXCHANGE, SEND, RECEIVE = Direction
 
 
 class Reporter:
@@ -113,7 +113,7 @@ class Reporter:
         context: dict[str, Any] | None,
         operation: Callable[[Any], Payload],
         argument: Any,
-        way: Way = EXCHANGE,
+        direction: Direction = EXCHANGE,
     ) -> Payload:
         """Do one operation and return its result. It is called with one argument: any number would cost twice the call.
 
@@ -130,27 +130,27 @@ class Reporter:
             if isinstance(error, NetworkError):
                 raise Failed(error) from error
             raise
-        self.ok(name, context, self.sample(begun, way), reply)
+        self.ok(name, context, self.sample(begun, direction), reply)
         return reply
 
-    def sample(self, begun: int, way: Way = EXCHANGE) -> Sample:
+    def sample(self, begun: int, direction: Direction = EXCHANGE) -> Sample:
         """The times of the operation that has just succeeded, and its bytes.
 
         Args:
             begun: when it began.
-            way: its use of the connection.
+            direction: its use of the connection.
         """
         traffic = self._traffic
         bytes_sent, bytes_received = traffic.bytes_sent, traffic.bytes_received
         sent_now, received_now = bytes_sent - self._bytes_sent, bytes_received - self._bytes_received
         self._bytes_sent, self._bytes_received = bytes_sent, bytes_received
         sent, arrived = traffic.sent_at, traffic.arrived_at
-        if way is EXCHANGE and begun <= sent < arrived:
+        if direction is EXCHANGE and begun <= sent < arrived:
             return begun, sent, traffic.first_at, arrived, traffic.read_at, sent_now, received_now
         read = traffic.read_at
-        if way is SEND or (way is EXCHANGE and not sent):  # an empty payload is not sent
+        if direction is SEND or (direction is EXCHANGE and not sent):  # an empty payload is not sent
             arrived, read = perf_counter_ns(), 0
-        elif way is RECEIVE:
+        elif direction is RECEIVE:
             sent = 0
             if arrived < begun and (arrived or not read):  # it was there already
                 arrived, read = begun, 0

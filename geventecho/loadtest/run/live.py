@@ -34,7 +34,7 @@ __all__ = ["Live", "LiveProcess", "live_file", "live_json", "live_of"]
 
 logger = logging.getLogger("geventecho.loadtest")
 
-FRESH: Final = 1.0
+MAX_AGE: Final = 1.0
 """Seconds for which an answer is used."""
 REST: Final = 2.0
 """The process rests this many times as long as its last answer took. So it uses a third of a core at most."""
@@ -71,7 +71,7 @@ class LiveProcess:
         self.is_alive = True
         self._writer = gevent.spawn(self._run)
 
-    def tell(self, change: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def call(self, change: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Have it call a method of its `Collection`."""
         if not self.is_alive:
             return
@@ -92,7 +92,7 @@ class LiveProcess:
 
     def _answer(self, read: Callable[[BinaryIO], T], question: Callable[..., Any], *args: Any) -> T | None:
         with self._asking:  # answers come in the order of the questions
-            self.tell(question, *args)
+            self.call(question, *args)
             self._started.wait()
             with self._reading:
                 try:
@@ -163,7 +163,7 @@ class Live:
         self._environment = environment
         self._facts = facts
         self._lacking = lacking
-        self._told: Sequence[str] = ()  # of those that lack something, in the verdict
+        self._reported: Sequence[str] = ()  # of those that lack something, in the verdict
         self._process: LiveProcess | None = None
         self._collection: Collection | None = None
         self._final: Result | None = None
@@ -193,7 +193,7 @@ class Live:
         if self._collection is not None:
             change(self._collection, *args, **kwargs)
             if self._process is not None:
-                self._process.tell(change, *args, **kwargs)
+                self._process.call(change, *args, **kwargs)
 
     def end(self, result: Result) -> None:
         """The test has ended with this result."""
@@ -246,7 +246,7 @@ class Live:
                 gevent.spawn(self._ask, self._process, self._asked).join(PATIENCE)
             if self._asked is not None and time.monotonic() >= self._asked + LONGEST_ANSWER:
                 self._withhold()
-        self._tell_of_losses()
+        self._report_losses()
 
     def _withhold(self) -> None:
         """Show the last figures no more: they are old."""
@@ -259,24 +259,24 @@ class Live:
                 LONGEST_ANSWER,
             )
 
-    def _tell_of_losses(self) -> None:
+    def _report_losses(self) -> None:
         """Name a worker that was lost in the verdict at once: the next result may take some seconds."""
         if self._encoded and self._final is None:
             lacking = self._lacking()
-            if new := [reason for reason in lacking if reason not in self._told]:
-                self._encoded, self._brief, self._told = self._encoded.incomplete(new), None, lacking
+            if new := [reason for reason in lacking if reason not in self._reported]:
+                self._encoded, self._brief, self._reported = self._encoded.incomplete(new), None, lacking
 
     def _ask(self, process: LiveProcess, asked: float) -> None:
-        told = self._lacking()
+        reported = self._lacking()
         try:
             encoded = process.ask(seconds_now(), self._facts())
         finally:
             if process is self._process:
                 self._asked = None
         if process is self._process:  # the test has not ended meanwhile
-            self._encoded, self._brief, self._told = encoded, None, told
+            self._encoded, self._brief, self._reported = encoded, None, reported
             now = time.monotonic()
-            self._next = max(asked + FRESH, now + min(REST * (now - asked), LONGEST_REST))
+            self._next = max(asked + MAX_AGE, now + min(REST * (now - asked), LONGEST_REST))
             self._is_late = False
 
     def _extra(self) -> Mapping[str, Any]:

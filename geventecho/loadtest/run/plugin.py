@@ -27,15 +27,15 @@ from geventecho.loadtest.run.arrival_plan import ArrivalPlan
 from geventecho.loadtest.run.attached import attach, attached
 from geventecho.loadtest.run.description import know_secrets
 from geventecho.loadtest.run.exit_code import USAGE_ERROR, RunSummary
-from geventecho.loadtest.run.face import Face
 from geventecho.loadtest.run.final_reports import MasterReports, WorkerReports
 from geventecho.loadtest.run.live import live_file, live_json, live_of
 from geventecho.loadtest.run.master_watch import MasterWatch
 from geventecho.loadtest.run.processes import Workers
 from geventecho.loadtest.run.result_files import add_file_arguments, check_files
 from geventecho.loadtest.run.results import Results, WorkerResults
+from geventecho.loadtest.run.status_display import StatusDisplay
 from geventecho.loadtest.run.stock_files import watch_csv_writer, write_files
-from geventecho.loadtest.users import CROWD, tcp_users_of
+from geventecho.loadtest.users import SPAWNED_USERS, tcp_users_of
 from geventecho.loadtest.web import Form, Guard, Tab, add_page
 from geventecho.net import raise_descriptor_limit
 from geventecho.options import INSECURE
@@ -85,7 +85,7 @@ def install(environment: Environment) -> None:
     raise_descriptor_limit()
     keep_microseconds()
     watch_csv_writer()
-    CROWD.tune_collector()
+    SPAWNED_USERS.tune_collector()
     installed = attached(environment, Installed)
     if installed is None:
         installed = Installed()
@@ -128,7 +128,7 @@ def _finish_main(environment: Environment, runner: Runner, accounts: Accounts, i
     # Before the reports, because the test ends when it is told to, not when the workers have answered.
     results = Results(environment, runner, accounts, lacking)
     reports = MasterReports(runner) if isinstance(runner, MasterRunner) else None
-    Face(environment, runner, partial(live_of, environment))
+    StatusDisplay(environment, runner, partial(live_of, environment))
     installed.summary = summary = RunSummary(environment, accounts, results.lacking, results)
     installed.plan = ArrivalPlan(environment, runner, results.follow_plan)
     events = environment.events

@@ -26,10 +26,10 @@ __all__ = ["Planner", "has_plan", "planner_of"]
 
 LATE: Final = 0.001
 """Seconds after its instant from which a task counts as late."""
-EARLY: Final = 0.0001
+WAKE_AHEAD: Final = 0.0001
 """Seconds before an instant at which the hub wakes, to look at the clock until it is time. An idle core takes 70 µs to
 run again, with cold caches: at 100 tasks a second the median task was sent 0.17 ms late, and so 0.08 ms."""
-SELDOM: Final = 0.005
+MIN_DISTANCE: Final = 0.005
 """Seconds until the next instant, above which the hub wakes early, which takes 25 µs of the core. At 0.002, tasks after
 a short and after a long distance were late by different times: 400 Poisson arrivals a second were 0.02 off (KS)."""
 
@@ -142,7 +142,7 @@ class Planner:
 
     def _set(self, timer: InstantTimer) -> None:
         """Wake for the next instant."""
-        self._early = EARLY if self._next - perf_counter() > SELDOM else 0.0
+        self._early = WAKE_AHEAD if self._next - perf_counter() > MIN_DISTANCE else 0.0
         timer.set(self._next - self._early)
 
     def _advance(self) -> None:

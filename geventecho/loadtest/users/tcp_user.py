@@ -20,11 +20,11 @@ from geventecho.loadtest.locust_internals import forget_tasks, run_user
 from geventecho.loadtest.measure import Failed, account_of
 from geventecho.loadtest.settings import Settings, options_of, target_of
 from geventecho.loadtest.users.backoff import Backoff, pause
-from geventecho.loadtest.users.crowd import CROWD, Burst
 from geventecho.loadtest.users.payloads import distinct_payloads
 from geventecho.loadtest.users.planned_loop import PlannedLoop
 from geventecho.loadtest.users.planner import has_plan
 from geventecho.loadtest.users.session import TcpSession
+from geventecho.loadtest.users.spawning import SPAWNED_USERS, Burst
 from geventecho.loadtest.users.task_loop import TaskLoop
 from geventecho.net import ProxyVersion
 
@@ -105,7 +105,7 @@ class TcpUser(User):
 
     def start(self, group: Group) -> Greenlet:
         """Start the user; Locust calls it."""
-        self._burst = CROWD.arrive()
+        self._burst = SPAWNED_USERS.add()
         greenlet: Greenlet = super().start(group)
         # Not in on_stop, which a subclass may replace, and which is not called for a user that fails to start.
         greenlet.link(self._gone)
@@ -119,11 +119,11 @@ class TcpUser(User):
     def _gone(self, _: Greenlet) -> None:
         self.client.close()
         forget_tasks(self)
-        CROWD.leave(self)
+        SPAWNED_USERS.remove(self)
 
     def on_start(self) -> None:
         """Connect. A failure is reported as any other, and the first task tries again."""
-        CROWD.begin()
+        SPAWNED_USERS.end_burst()
         pause(self, self._burst.delay())
         try:
             self.client.connect()

@@ -14,7 +14,7 @@ from locust.exception import StopUser
 from geventecho.client import Client
 from geventecho.framing import Exactly
 from geventecho.loadtest import Request, TcpSession, TcpUser, account_of, install
-from geventecho.loadtest.users import crowd
+from geventecho.loadtest.users import spawning
 from tests.support.timing import UNIT, wait_until
 
 
@@ -125,7 +125,7 @@ def without_the_collector(target: str, kind: str) -> list[int]:
 
 def with_cycles(target: str) -> dict[str, Any]:
     """The same with users that only the collector can free, where 20 users are many."""
-    crowd.MANY = 20  # type: ignore[misc]
+    spawning.MANY_USERS = 20  # type: ignore[misc]
     passes = [0, 0, 0]
     before = gc.get_threshold()
     leaving = Leaving(target, HelpedUser)

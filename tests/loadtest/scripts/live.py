@@ -72,7 +72,7 @@ def stopped(limit: int) -> dict[str, Any]:
     longest, number = 0.0, 0
     while process.is_alive and number < 10_000:
         before = time.perf_counter()
-        process.tell(Collection.count_users, float(number), "x" * 10_000)
+        process.call(Collection.count_users, float(number), "x" * 10_000)
         gevent.sleep(0)
         longest = max(longest, time.perf_counter() - before)
         number += 1

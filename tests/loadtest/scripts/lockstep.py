@@ -9,7 +9,7 @@ from collections import Counter
 from locust.env import Environment
 
 from geventecho.loadtest import TcpUser
-from geventecho.loadtest.users.crowd import Burst
+from geventecho.loadtest.users.spawning import Burst
 
 
 class User(TcpUser):

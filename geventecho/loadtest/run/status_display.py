@@ -22,7 +22,7 @@ from geventecho.loadtest.run.terminal import Terminal
 from geventecho.loadtest.settings import is_unattended, options_of
 from geventecho.results import Users, display, plain_line
 
-__all__ = ["Face"]
+__all__ = ["StatusDisplay"]
 
 logger = logging.getLogger("geventecho.loadtest")
 
@@ -33,7 +33,7 @@ LOG_EVERY: Final = 5.0
 STARTING: Final = {"state": "starting"}
 
 
-class Face:
+class StatusDisplay:
     """Shows the state of each test that runs unattended; with --print-stats in the web UI, too.
 
     Its lines are of level INFO. So they are missing where the log leaves those out, and with --only-summary.

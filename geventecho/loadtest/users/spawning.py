@@ -9,11 +9,11 @@ from weakref import WeakSet
 
 from locust import User
 
-__all__ = ["CROWD", "Burst", "Crowd"]
+__all__ = ["SPAWNED_USERS", "Burst", "SpawnedUsers"]
 
 BURST_RATE: Final = 1000.0
 """Connects a second that the users of one burst may cause."""
-MANY: Final = 500
+MANY_USERS: Final = 500
 """With so many users the cycle collector pauses for a few milliseconds at most."""
 NEVER: Final = 1_000_000
 """The last threshold for `gc.set_threshold`: the collector looks at all objects after 7 billion new ones only."""
@@ -42,7 +42,7 @@ class Burst:
         return random.random() * min(1.0, self.size / BURST_RATE)  # noqa: S311
 
 
-class Crowd:
+class SpawnedUsers:
     """The users of this process.
 
     The cycle collector would go through all of them again and again. With 10,000 users this takes half a second each
@@ -65,10 +65,10 @@ class Crowd:
             self._tunes = True
             gc.freeze()  # the 50,000 objects of imported modules stay for good
 
-    def arrive(self) -> Burst:
+    def add(self) -> Burst:
         """Count a user that was made, and return the burst it belongs to."""
         self._users += 1
-        if self._tunes and self._users > MANY and self._thresholds is None:
+        if self._tunes and self._users > MANY_USERS and self._thresholds is None:
             self._thresholds = gc.get_threshold()
             gc.set_threshold(*self._thresholds[:2], NEVER)
         if self._burst is None:
@@ -76,22 +76,22 @@ class Crowd:
         self._burst.size += 1
         return self._burst
 
-    def begin(self) -> None:
+    def end_burst(self) -> None:
         """End the burst: one of its users runs, so Locust has spawned all of them."""
         self._burst = None
 
-    def leave(self, user: User) -> None:
+    def remove(self, user: User) -> None:
         """Count a user that has ended."""
         self._users -= 1
         self._left.add(user)
         if self._thresholds is None:
             return
-        if self._users <= MANY:
+        if self._users <= MANY_USERS:
             gc.set_threshold(*self._thresholds)
             self._thresholds = None
         elif len(self._left) > self._users:
             gc.collect()
 
 
-CROWD: Final = Crowd()
+SPAWNED_USERS: Final = SpawnedUsers()
 """All users of this process."""
