@@ -33,6 +33,9 @@ class QueueDrops:
         listener: a listening socket. One that is not TCP has no drops.
     """
 
+    ANY: Final = 1 << 32
+    """For `count`, where other processes take connections out of the queue, too."""
+
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
         self._drops = _socket_drops(listener)

@@ -74,7 +74,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self._kind = listener.family, listener.type, listener.proto  # asked once: each makes an enum of its answer
         self._registry = registry
         self._socket_class = socket_class
-        self._drops = QueueDrops(listener)
+        self._drops = QueueDrops(listener) if later is None else None  # all processes would see the same drops
         self._taken = 0  # peers that left the queue since its drops were last counted
         self._waiting = waiting
         self._later = later
@@ -200,7 +200,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
 
     def _count_drops(self, taken: int) -> None:
         """A full queue makes the listener readable, so asking in each turn misses no drop."""
-        if drops := self._drops.count(taken):
+        if self._drops is not None and (drops := self._drops.count(taken)):
             self._registry.dropped(drops)
 
     def _accept_failed(self, error: OSError) -> None:

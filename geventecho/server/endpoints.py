@@ -67,9 +67,9 @@ class Endpoints:
         for acceptor in self._acceptors:
             acceptor.start()
 
-    def descriptors(self) -> list[int]:
-        """The descriptors of the listeners, for processes that are forked."""
-        return [listener.fileno() for listener, _, _ in self._opened]
+    def listeners(self) -> list[socket.socket]:
+        """The listening sockets, for processes that are forked."""
+        return [listener for listener, _, _ in self._opened]
 
     def end_listening(self) -> None:
         """Have the kernel refuse connects from now on, though other processes still hold the listeners.

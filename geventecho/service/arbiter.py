@@ -19,6 +19,7 @@ from gunicorn.arbiter import Arbiter
 
 from geventecho.address import Address
 from geventecho.errors import ConfigError
+from geventecho.net import QueueDrops
 from geventecho.server import Endpoints, StopReport
 from geventecho.service.crash_loop import CrashLoop
 from geventecho.service.gunicorn_settings import Settings
@@ -66,6 +67,10 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self.shared = SharedCounters(plan.workers * 8 + 16)
         self.shared["started_s"] = int(time.time())
         self._endpoints = endpoints
+        self._listeners = endpoints.listeners()
+        self._drops = [QueueDrops(listener) for listener in self._listeners]
+        self._own = self.shared.slots[0]
+        self._own["state"] = WorkerState.ARBITER
         self._plan = plan
         self._trial: Plan | None = None
         self._next: tuple[Plan, Slot]
@@ -93,6 +98,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
 
     def manage_workers(self) -> None:
         """Bring the number of workers to what it should be. Each round of the arbiter ends with it."""
+        self._count()
         self._check_start()
         self._check_trial()
         current = self._workers_of(self._plan)
@@ -157,7 +163,13 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         """Called by gunicorn in place of a worker class, just before the fork."""
         plan, slot = self._next
         return PreforkWorker(
-            plan, slot, self.shared, self._log_handler, self._output, self._endpoints.descriptors(), self.pid
+            plan,
+            slot,
+            self.shared,
+            self._log_handler,
+            self._output,
+            [listener.fileno() for listener in self._listeners],
+            self.pid,
         )
 
     def _check_start(self) -> None:
@@ -167,6 +179,13 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self._has_started = True
         self._notify_ready()
         self._on_listening(self._endpoints.addresses, len(workers), workers[0].slot["max_connections"])
+
+    def _count(self) -> None:
+        """Count what the workers cannot: each of them would see the same drops."""
+        if drops := sum(drops.count(drops.ANY) for drops in self._drops):
+            self._own["queue_drops"] += drops
+            logger.warning("connects that found the accept queue full: %d", drops)
+        self._own["log_dropped"], self._own["output_dropped"] = self._log_handler.dropped, self._output.dropped
 
     def _notify_ready(self) -> None:
         notify("READY=1", f"STATUS={self.num_workers} workers listen")
@@ -234,6 +253,8 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         end = time.monotonic() + CLOSE_SECONDS
         while any(worker.listens for worker in self.WORKERS.values()) and time.monotonic() < end:
             time.sleep(0.001)
+        self._count()
+        self._drops = []
         self._endpoints.end_listening()
         self._endpoints.shut()
 
@@ -262,10 +283,9 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         return report.bytes_lost
 
     def _print_counters(self) -> None:
+        self._count()
         totals = self.shared.totals()
         totals |= {"open": open_of(totals), "restarts": self.shared["restarts"]}
-        totals["log_dropped"] += self._log_handler.dropped
-        totals["output_dropped"] += self._output.dropped
         shown = " ".join(f"{name}={count}" for name, count in totals.items() if count)
         self._output.write(f"counters: {shown or 'none'}")
 

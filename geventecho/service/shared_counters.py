@@ -46,6 +46,8 @@ class WorkerState(IntEnum):
     STARTING = 1
     LISTENING = 2
     DRAINING = 3
+    ARBITER = 4
+    """Not a worker: the process that starts them, and counts what none of them can."""
 
 
 class Slot:
@@ -123,8 +125,8 @@ class SharedCounters:
         return None
 
     def live(self) -> Iterator[Slot]:
-        """The slots that have a process."""
-        return (slot for slot in self.slots if slot["state"] != WorkerState.FREE)
+        """The slots that have a worker."""
+        return (slot for slot in self.slots if slot["state"] not in (WorkerState.FREE, WorkerState.ARBITER))
 
     def totals(self) -> dict[str, int]:
         """All counters of all workers, the dead ones included, by name."""

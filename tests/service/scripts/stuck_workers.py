@@ -15,6 +15,8 @@ from geventecho.address import Address, SockAddr
 from geventecho.server import Counters, ServerConfig, TcpServer
 from geventecho.service import LineWriter, Plan, configure_logs, serve_with_workers
 
+_reads = 0
+
 
 def handle(sock: socket.socket, _sockaddr: SockAddr) -> None:
     order = sock.recv(100).decode()
@@ -29,12 +31,19 @@ def handle(sock: socket.socket, _sockaddr: SockAddr) -> None:
 
 
 def make(config: ServerConfig, listeners: list[Address], counters: Counters) -> TcpServer:
-    if "broken" in sys.argv:
+    if "broken" in sys.argv or _reads > 0:
         raise RuntimeError("this worker cannot start")
     return TcpServer(listeners, handle, config=config, counters=counters)
 
 
 def main() -> int:
+    """With "broken" no worker can start, with "broken-later" none after a reload."""
+
+    def read_anew() -> Plan:
+        global _reads
+        _reads += "broken-later" in sys.argv
+        return Plan(2, config, partial(make, config))
+
     output, log = LineWriter(1), configure_logs("warning", "text")
     config = ServerConfig()
 
@@ -45,7 +54,7 @@ def main() -> int:
     try:
         return serve_with_workers(
             [Address.parse("127.0.0.1:0")], plan, scheme="tcp", output=output, log=log,
-            read_anew=lambda: plan, on_bound=lambda _: None, on_listening=announce,
+            read_anew=read_anew, on_bound=lambda _: None, on_listening=announce,
         )  # fmt: skip
     finally:
         output.stop()
