@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from geventecho.server.config import ServerConfig
 from tests.support import ROOT
 from tests.support.commands import environment
 from tests.support.locust_process import free_port
-from tests.support.servers import connect_to, ping
+from tests.support.seccomp import confine
+from tests.support.servers import connect_to, ping, serve
 from tests.support.timing import PATIENCE, wait_until
 
 UNITS = [ROOT / "deploy" / "geventecho.service", ROOT / "deploy" / "geventecho.socket"]
@@ -36,12 +38,12 @@ def settings(unit: Path) -> dict[str, list[str]]:
     return found
 
 
-def analyze(*arguments: str | Path) -> str:
+def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, ""), done
-    return done.stdout
+    )
+    assert done.returncode == 0, done
+    return done
 
 
 @with_systemd
@@ -49,16 +51,56 @@ def test_systemd_finds_nothing_wrong_with_them(tmp_path: Path) -> None:
     for unit in UNITS:
         text = unit.read_text().replace("/opt/geventecho/bin/geventecho", "/bin/true")  # it has to exist
         (tmp_path / unit.name).write_text(text)
-    assert analyze("verify", *(tmp_path / unit.name for unit in UNITS)) == ""
+    done = analyze("verify", *(tmp_path / unit.name for unit in UNITS))
+    assert done.stdout + done.stderr == ""
 
 
 @with_systemd
 def test_the_exposure_is_that_of_the_documentation() -> None:
-    report = analyze("security", "--offline=true", "--no-pager", UNITS[0])
+    report = analyze("security", "--offline=true", "--no-pager", UNITS[0]).stdout
     found = re.search(r"exposure level for geventecho.service: (\S+) ", report)
     assert found
     assert float(found[1]) <= 1.5
     assert f"exposure level is {found[1]} of 10" in (ROOT / "docs" / "how-to" / "operate.md").read_text()
+
+
+def system_calls() -> set[str]:
+    """The names of those that the service may make (systemd.exec(5), SystemCallFilter=)."""
+    groups: dict[str, set[str]] = {}
+    for line in analyze("syscall-filter", "--no-pager").stdout.splitlines():
+        if line.startswith("@"):
+            found = groups.setdefault(line.strip(), set())
+        elif line.startswith("    ") and not line.strip().startswith("#"):
+            found.add(line.strip())
+
+    def expanded(name: str) -> set[str]:
+        return set().union(*map(expanded, groups[name])) if name in groups else {name}
+
+    calls = expanded("@default")
+    for value in settings(UNITS[0])["SystemCallFilter"]:
+        named = set().union(*map(expanded, value.removeprefix("~").split()))
+        calls = calls - named if value.startswith("~") else calls | named
+    return calls
+
+
+@with_systemd
+@pytest.mark.skipif(find_library("seccomp") is None, reason="no libseccomp")
+def test_it_needs_no_system_call_that_the_unit_forbids(tmp_path: Path) -> None:
+    from tests.support.tls import files, secured
+
+    calls = system_calls()
+    assert "accept4" in calls
+    assert "setuid" not in calls
+    with serve(*files(tmp_path).options, "--workers", "1", preexec_fn=lambda: confine(calls)) as server:
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: any(line.startswith("reloaded: ") for line in server.lines))
+        with secured(server.connect()) as client:
+            ping(client)
+        assert server.stop() == 0
+        assert server.errors == ""
+    with serve(preexec_fn=lambda: confine(calls)) as server, server.connect() as client:
+        ping(client, b"x" * 1_000_000)  # by splice(2)
+        assert server.errors == ""
 
 
 def test_a_drain_has_the_time_that_it_may_take() -> None:
