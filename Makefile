@@ -133,7 +133,7 @@ check: $(READY_DEV)
 	$(BIN)/lint-imports --no-cache
 
 docs: $(READY_DEV)
-	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs build/docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env --quiet --builder html docs build/docs
 
 format: $(READY_DEV)
 	$(BIN)/ruff check --fix .

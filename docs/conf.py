@@ -10,7 +10,7 @@ import geventecho
 
 # The commands of this environment, for the pages that show their help.
 os.environ["PATH"] = f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"
-os.environ["COLUMNS"] = "100"
+os.environ["COLUMNS"] = "92"
 
 project = "geventecho"
 copyright = "the geventecho maintainers"
