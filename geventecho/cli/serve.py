@@ -40,8 +40,11 @@ server's FIN and were discarded, if any (--max-rate causes that). The line befor
 prints too. A second SIGTERM or Ctrl-C ends at once. Under nohup(1) SIGHUP does nothing. With TLS, SIGHUP does not
 drain: it reads the certificates anew.
 
-Exit codes: 0 nothing owed was lost, 1 it could not listen, 2 usage, 3 bytes owed were lost, 128 + N by a second
-signal."""
+With --workers N, several processes serve the same addresses: SIGTERM drains them all, SIGHUP reads options and
+certificates anew without a refused connect, a dead or stuck one is replaced. Limits are those of each process.
+
+Exit codes: 0 nothing owed was lost, 1 it could not listen, or its workers could not start or kept ending, 2 usage,
+3 bytes owed were lost, 128 + N by a second signal."""
 
 EPILOG = """\
 examples:
@@ -49,6 +52,7 @@ examples:
   geventecho serve 127.0.0.1:7000
   geventecho serve 0.0.0.0:7000 --max-connections 500 --idle-timeout 60
   geventecho serve 0.0.0.0:7 --user nobody         as root, which --user or --allow-root is needed for
+  geventecho serve --port 7000 --workers auto      a process for each core
   geventecho serve unix:/run/echo.sock
   geventecho serve 0.0.0.0:7443 --tls-cert chain.pem --tls-key key.pem
   geventecho serve --port 7000                     on 127.0.0.1
