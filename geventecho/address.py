@@ -22,14 +22,14 @@ from geventecho.errors import AddressError
 __all__ = ["DEFAULT_TARGET", "Address", "AddressLike", "SockAddr", "canonical_ip", "unsupported"]
 
 SockAddr = tuple[str, int] | tuple[str, int, int, int] | str | bytes
-"""What the socket module takes and gives: a pair or quadruple for IP, a path (bytes when abstract) for Unix."""
+"""An address of the socket module: a pair or quadruple for IP, a path (bytes when abstract) for Unix."""
 
 DEFAULT_TARGET: Final = "tcp://127.0.0.1:8090"
-"""Where to listen and to connect when nobody says otherwise: the port of Node's tutorial, on this machine only."""
+"""The default address to listen on and to connect to: the port of Node's tutorial, on this machine only."""
 FORMS: Final = "host:port, tcp://host:port, tls://host:port, unix:/path or unix:@name"
-"""What messages recommend: the forms that both a server and a client of this version take."""
+"""The forms that messages recommend: a server and a client take each of them."""
 WRITE_TLS: Final = "TLS is written tls://host:port"
-# What people write when they want TLS: tls://, ssl://, tcp+tls://, https://.
+# Schemes that people write for TLS: tls://, ssl://, tcp+tls://, https://.
 TLS_SCHEME: Final = re.compile(r"tls|ssl|https|wss")
 # sun_path is 108 bytes, one of them for the final NUL (unix(7)); an abstract name spends it on the leading one.
 MAX_UNIX_PATH: Final = 107
@@ -121,7 +121,7 @@ class Address:
 
     @classmethod
     def from_sockaddr(cls, sockaddr: SockAddr) -> Address:
-        """Name what getsockname(2), getpeername(2) or accept(2) returned."""
+        """Convert a result of getsockname(2), getpeername(2) or accept(2)."""
         if isinstance(sockaddr, bytes):
             sockaddr = sockaddr.decode("utf-8", "backslashreplace")
         if isinstance(sockaddr, str):
@@ -130,7 +130,7 @@ class Address:
 
     @property
     def sockaddr(self) -> SockAddr:
-        """What bind(2) and connect(2) take through the socket module; a host name stays unresolved."""
+        """The argument for bind(2) and connect(2) in the socket module; a host name stays unresolved."""
         if self.scheme == "unix":
             return "\0" + self.path[1:] if self.path.startswith("@") else self.path
         return (self.host, self.port)
@@ -213,7 +213,7 @@ def _host_port(text: str, rest: str) -> tuple[str, int]:
     if ":" in host:
         if IPV6_CHARACTERS.match(host):
             raise _bad(text, "an IPv6 address stands in brackets, as in [::1]:8090")
-        raise _bad(text, "there is a colon too many")
+        raise _bad(text, "there is one colon too many")
     if not host:
         raise _bad(text, "the host is missing (127.0.0.1 is this machine only, 0.0.0.0 every IPv4 interface)")
     if not HOST_NAME.match(host) or not _is_encodable(host):

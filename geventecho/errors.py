@@ -12,7 +12,7 @@
         ├── ConnectError                     connect: anything not named below
         │   ├── ResolveError                 dns: the name has no address
         │   ├── ConnectRefused               connect: nobody listens (ConnectionRefusedError)
-        │   │   └── NoSuchSocket             … and there is no socket file
+        │   │   └── NoSuchSocket             the same: there is no socket file
         │   ├── ConnectTimeout               connect: no answer in time (TimeoutError)
         │   ├── ConnectReset                 connect: reset as soon as it was made (ConnectionResetError)
         │   ├── ConnectUnreachable           connect: no route to host or network
@@ -27,10 +27,10 @@
         │   ├── CertificateRefused           tls: the peer's certificate, for a reason not named below
         │   │   ├── CertificateExpired
         │   │   ├── CertificateNotYetValid
-        │   │   ├── UnknownAuthority         … nobody trusted has signed it, or it is self-signed
-        │   │   └── WrongHostName            … it is another host's
+        │   │   ├── UnknownAuthority         no trusted authority has signed it, or it is self-signed
+        │   │   └── WrongHostName            it is for another host
         │   └── ClientCertificateRefused     the peer refused our certificate
-        │       └── CertificateRequired      … it wants one, and none was given
+        │       └── CertificateRequired      the peer wants one, and none was given
         ├── ReadTimeout                      read: nothing, or not enough, arrived in time (TimeoutError)
         ├── WriteTimeout                     write: the peer took no more bytes in time (TimeoutError)
         ├── TornStream                       write: an earlier message was cut, the peer has a part of it
@@ -43,7 +43,7 @@
             ├── ReplyTooLong                 the reply passed the limit the framing sets
             ├── UnexpectedReply              well framed, but not what `expect` asked for
             ├── UnsolicitedData              bytes nobody asked for were waiting before the request
-            │   └── UnreadGreeting           … before the first request: the server speaks first
+            │   └── UnreadGreeting           the same before the first request: the server speaks first
             └── ClosedByPeer                 the peer had closed before the request was sent (EOFError)
 
 `kind` is a short, stable label without addresses or offsets, made for grouping; the message is for people.
@@ -186,7 +186,7 @@ class HandshakeTimeout(TlsError, TimeoutError):
 
 
 class HandshakeClosed(TlsError, EOFError):
-    """Raised when the peer closes in the middle of the TLS handshake without a word."""
+    """Raised when the peer closes in the middle of the TLS handshake without a TLS alert."""
 
     kind = "closed in handshake"
 
@@ -249,7 +249,7 @@ class WrongHostName(CertificateRefused):
 
 
 class ClientCertificateRefused(TlsError):
-    """Raised when the peer refuses our certificate. With TLS 1.3 the first read after the handshake may tell it."""
+    """Raised when the peer refuses our certificate. With TLS 1.3 the first read after the handshake may raise it."""
 
     kind = "client certificate refused"
 
@@ -273,7 +273,7 @@ class WriteTimeout(NetworkError, TimeoutError):
 
 
 class TornStream(NetworkError):
-    """Raised when a part of an earlier message was sent. Nothing more is: the peer would take both for one message."""
+    """Raised when only a part of an earlier message was sent: the peer would take both messages for one."""
 
     kind = "torn stream"
 
@@ -294,8 +294,8 @@ class ReplyError(NetworkError):
     """Raised when the peer's answer breaks the agreement.
 
     Attributes:
-        sample: the first bytes that came, at most 80; b"" where nothing came or nothing was kept. Of a
-            `CorruptReply` whose first difference lies behind them, the bytes from there on.
+        sample: the first bytes that came, at most 80; b"" where nothing came or nothing was kept. In a
+            `CorruptReply` with a later first difference, the bytes from that difference on.
     """
 
     kind = "wrong reply"

@@ -9,16 +9,16 @@ A stream has no messages: a reader must know where a reply stops. A framing says
     UntilClosed()                      until the peer's FIN
     NoReply()                          there is none
 
-or any callable that is fed the chunks as they arrive, see `Parsed`. Every framing has a `max_size` in bytes, beyond
-which the reply fails with `ReplyTooLong`: 64 KiB by default for the three that begin with Until, 16 MiB for the others.
+or any callable that takes the chunks as they arrive, see `Parsed`. Every framing has a `max_size` in bytes. A longer
+reply fails with `ReplyTooLong`. The default is 64 KiB for the three that begin with Until, and 16 MiB for the others.
 Bytes after a reply stay for the next one.
 
 Rules for this file: it is pure. It never sees a socket or a clock, so that a stream can be cut anywhere in a test.
 
 A framing makes a new *parser* for each reply. The parser is called with each chunk of the reply (bytes, never empty) in
-order, each byte once. It returns None while it cannot tell where the reply ends; else how many bytes, from the start of
-this chunk, still belong to it: fewer than the chunk holds, all of them, or more (then it is not called again: the
-missing ones are counted). It raises ValueError for a reply that breaks the protocol.
+order, each byte once. It returns None while it does not know where the reply ends. Otherwise it returns how many bytes,
+from the start of this chunk, belong to the reply. The number may be larger than the chunk: then the missing bytes are
+counted, and the parser is not called again. It raises ValueError for a reply that breaks the protocol.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ __all__ = [
 DEFAULT_MAX_SIZE: Final = 16 * 1024 * 1024
 """Bytes a reply may have when its framing does not say otherwise."""
 OPEN_MAX_SIZE: Final = 64 * 1024
-"""Bytes a reply may have when it does not begin with its length and its framing does not say otherwise. If a reply
-never ends, each user of a load test holds so many: 10,000 users hold 640 MiB."""
+"""The same for a reply that does not begin with its length. Each user of a load test may hold a reply that never ends:
+10,000 users hold 640 MiB."""
 LARGEST: Final = 1 << 30
 """Bytes of the largest reply of a fixed size: a reply is held in memory as a whole."""
 
@@ -61,13 +61,13 @@ Verdict = int | bool | None
 
 
 class Framing:
-    """The base of all framings; subclass it for a protocol whose parser needs a state of its own per reply.
+    """The base of all framings. Subclass it for a parser that needs its own state for each reply.
 
     Attributes:
         max_size: bytes the reply may have.
         size: bytes the reply has, where that is known beforehand, else None.
         quiet: seconds of silence that end a reply which has begun, else None.
-        ends_at_close: whether the peer's FIN ends the reply; elsewhere it cuts it short.
+        ends_at_close: whether the peer's FIN ends the reply. Otherwise a FIN before the end is a `ShortReply`.
     """
 
     max_size: int = DEFAULT_MAX_SIZE
@@ -229,10 +229,9 @@ class Parsed(Framing):
     """A reply whose end a callable finds; `as_framing` wraps a plain callable in this.
 
     Args:
-        function: is fed the chunks of every reply and returns None or False while the reply goes on, True when it ends
-            with this chunk, or a number of bytes as a parser does. It may
-            remember things from one reply to the next. A protocol that must start afresh with each reply is a subclass
-            of `Framing`.
+        function: takes the chunks of every reply. It returns None or False while the reply goes on, True when it ends
+            with this chunk, or a number of bytes as a parser does. It keeps its state from one reply to the next: a
+            protocol that needs a new state for each reply needs a subclass of `Framing`.
         max_size: bytes the reply may have.
     """
 

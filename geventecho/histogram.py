@@ -27,7 +27,7 @@ UPPER_HALVES: Final = slice(1 if sys.byteorder == "little" else 0, None, 2)
 HEADER: Final = struct.Struct("<QQQQQHHBB")
 WORD_BITS: Final = 64
 MAX_UNCOUNTED: Final = 8192
-"""Bytes of times that are not in a bucket yet: 2,048 times."""
+"""Bytes of times that wait to be put in buckets: 2,048 times."""
 # The struct codes of unsigned integers, by their width in bytes.
 CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
@@ -40,8 +40,8 @@ class Histogram:
     """
 
     # Restored counts stay as bytes until they change: a record is read a thousand histograms at a time.
-    # Times are put in buckets a thousand at once: in a process that has other work between, each time that the buckets
-    # are needed they must come into the cache anew, and that takes longer than the counting.
+    # Times are put in buckets a thousand at once. Other work between two times would push the buckets out of the
+    # processor's cache, and loading them again takes longer than counting.
     __slots__ = ("_buckets", "_max", "_min", "_packed", "_total", "_uncounted", "count")
 
     def __init__(self) -> None:

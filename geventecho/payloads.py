@@ -27,11 +27,11 @@ WEIGHTED: Final = re.compile(r"\d{1,18}(:\d{1,18})?(,\d{1,18}(:\d{1,18})?)*", re
 FIELD: Final = re.compile(rb"\{(user|message)(?::([^{}]*))?\}")
 SPEC: Final = re.compile(r"(?:.?[<>=^])?[-+ ]?#?(?P<width>\d{0,4})[,_]?[dxXob]?", re.ASCII | re.DOTALL)
 MAX_WIDTH: Final = 1000
-"""Characters that a template may ask for one number to fill."""
+"""Characters: the largest width of a number in a template."""
 
 
 class Source(Protocol):
-    """What gives payloads."""
+    """A source of payloads."""
 
     def payloads(self, user: int) -> Iterator[bytes]:
         """The payloads of one user, without end; users are numbered from 0."""
@@ -107,15 +107,15 @@ class Template:
 
     Args:
         text: ``{user}`` is the user's number from 0, ``{message}`` counts their messages from 1; ``{message:08d}`` and
-            the like format them as Python does: types d, x, X, o, b or none, up to 1000 wide. Any other brace stands
-            for itself, so that JSON needs no care.
+            the like format them as Python does: types d, x, X, o, b or none, up to 1000 wide. Any other brace is an
+            ordinary character, so that JSON needs no escapes.
 
     Raises:
         ConfigError: a format is not one of these.
     """
 
     def __init__(self, text: bytes) -> None:
-        # Text, name, format, text, name, format, …, text.
+        # Text, name, format, text, and so on; the last part is text.
         parts = FIELD.split(text)
         self._texts = parts[::3]
         self._fields = [
@@ -148,7 +148,7 @@ class Template:
 
 
 def sizes(text: str) -> Callable[[Random], int]:
-    """Read a distribution of sizes, and return what draws from it.
+    """Read a distribution of sizes, and return a function that draws from it.
 
     Args:
         text: "1024" is always that; "64-1500" any size between, each as likely; "64:7,576:4,1500:1" one of these, by

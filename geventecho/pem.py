@@ -1,4 +1,4 @@
-"""PEM files of certificates and keys, checked before OpenSSL reads them: it would not say which file is wrong."""
+"""PEM files of certificates and keys. They are checked here because OpenSSL does not say which file is wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["file_content", "load_authorities", "load_pair"]
 
 MAX_FILE_SIZE: Final = 2**20
-"""Bytes of a file."""
+"""Bytes of the largest file that is read."""
 CERTIFICATE: Final = "CERTIFICATE-----"
 KEY: Final = "PRIVATE KEY-----"
 
@@ -26,7 +26,7 @@ def file_content(path: str) -> bytes:
     Raises:
         OSError: it cannot be read, is no regular file, or is longer than `MAX_FILE_SIZE`.
     """
-    # Not blocking: to open a FIFO would wait for its writer.
+    # Not blocking: opening a FIFO would wait for its writer.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "it is not a regular file")  # it may never end
@@ -79,12 +79,12 @@ def load_authorities(context: ssl.SSLContext, path: str, *, option: str) -> None
 
 
 def _check_pem(option: str, path: str, mark: str) -> None:
-    """Look whether a file can be read and holds something of this kind.
+    """Check that a file can be read and holds a block of this kind.
 
     Args:
         option: begins the message.
         path: of the file.
-        mark: ends the line that such a block begins with, as `CERTIFICATE` does.
+        mark: the end of the first line of such a block, such as `CERTIFICATE`.
 
     Raises:
         ConfigError: it cannot be read, or there is no such block in it.

@@ -74,7 +74,7 @@ def test_forms(text: str, address: Address) -> None:
         ("::1:8090", "brackets"),
         ("::1", "brackets"),
         ("fe80::1%eth0:80", "brackets"),
-        ("http:127.0.0.1:80", "a colon too many"),
+        ("http:127.0.0.1:80", "one colon too many"),
         ("my-tls:x", "not a number from 0 to 65535"),
         ("tcp:127.0.0.1:80", "two slashes"),
         ("TCP:/127.0.0.1:80", "two slashes"),

@@ -18,16 +18,16 @@ MEMINFO: Final = struct.Struct("=9I")
 QUEUE: Final = struct.Struct("=24x2I")
 NETSTAT: Final = Path("/proc/net/netstat")
 PAUSE: Final = 0.1
-"""Seconds between two looks at ListenOverflows while the queue has room. A look takes 100 us."""
+"""Seconds between two reads of ListenOverflows while the queue has room. A read takes 100 us."""
 
 
 class QueueDrops:
     """Counts the drops of one listener.
 
-    No counter of the kernel has this number. The listener's own counter, sk_drops (Linux 4.12), counts handshakes that
-    the client resets, too: HAProxy's health check and SYN scans do that. ListenOverflows of netstat(8) counts full
-    queues only, but those of all listeners in the network namespace of this process. A drop counts if both counters
-    rose and this listener's queue can have been full. Where ListenOverflows cannot be read, the other two decide.
+    No counter of the kernel has this number. The listener's own counter, sk_drops (Linux 4.12), also counts handshakes
+    that the client resets: HAProxy's health check and SYN scans do that. ListenOverflows of netstat(8) counts full
+    queues only, but of all listeners in the network namespace of this process. A drop counts if both counters rose and
+    this listener's queue may have been full. If ListenOverflows cannot be read, the other two conditions decide.
 
     Args:
         listener: a listening socket. One that is not TCP has no drops.
@@ -43,10 +43,10 @@ class QueueDrops:
         self._read_at = time.monotonic()
 
     def count(self, taken: int) -> int:
-        """How many there were since the last call.
+        """The number of drops since the last call.
 
         Args:
-            taken: how many connections have left the queue since then, at most.
+            taken: the largest number of connections that may have left the queue since then.
         """
         drops = _socket_drops(self._listener)
         rose = (drops - self._drops) & 0xFFFFFFFF
@@ -60,8 +60,8 @@ class QueueDrops:
         if overflows is None or before is None:
             return rose if full else 0
         confirmed = min(rose, overflows - before) if full else 0
-        # The kernel counts an overflow before its drop. Where the drop came after the first look, both are left to the
-        # next call.
+        # The kernel counts an overflow before its drop. If the drop came after the first read, the next call counts
+        # both.
         later = (_socket_drops(self._listener) - drops) & 0xFFFFFFFF
         self._overflows = overflows - min(later, overflows - before - confirmed)
         return confirmed
@@ -77,7 +77,7 @@ class QueueDrops:
 
 
 def _socket_drops(listener: socket.socket) -> int:
-    """sk_drops; 0 where the kernel does not tell."""
+    """sk_drops; 0 if the kernel does not report it."""
     try:
         answer = listener.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size)
     except OSError:

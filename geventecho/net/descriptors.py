@@ -13,7 +13,7 @@ __all__ = ["descriptor_capacity", "grow_descriptor_table", "raise_descriptor_lim
 
 # Descriptors a process needs besides its connections: standard streams, epoll, the listener, logs, libraries.
 SPARE_DESCRIPTORS: Final = 64
-# The largest table of descriptors that is made in advance, half a MiB: a limit may be a billion.
+# The largest table that is made in advance, half a MiB. The limit itself may be a billion descriptors.
 LARGEST_TABLE: Final = 65535
 
 
@@ -29,21 +29,21 @@ def raise_descriptor_limit() -> tuple[int, int]:
 
 
 def descriptor_capacity() -> int:
-    """How many connections this process's descriptor limit leaves room for; a small limit is halved."""
+    """The number of connections that this process's descriptor limit allows; half of the limit if it is small."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return soft - min(SPARE_DESCRIPTORS, soft // 2)
 
 
 def grow_descriptor_table(sock: socket.socket, connections: int) -> None:
-    """Let the process's table of descriptors have room for so many connections now, 8 bytes each.
+    """Make the process's table of descriptors large enough for this many connections, 8 bytes each.
 
-    Linux doubles a table that is full, and in a process with threads (logging has one) it waits until every core has
-    noticed (fs/file.c, expand_fdtable): 10 to 40 ms each time, in which nobody is served. In a burst of 10,000 connects
-    the p99 of those already served was 71 to 90 ms with that, and 15 to 17 without.
+    Linux doubles a full table. In a process with threads (logging has one) it then waits for every core
+    (fs/file.c, expand_fdtable): the whole process stands still for 10 to 40 ms. In a burst of 10,000 connects the p99
+    of the open connections was 71 to 90 ms with this wait, and 15 to 17 without it.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = min(soft - 1, connections + SPARE_DESCRIPTORS, LARGEST_TABLE)
     try:
         os.close(fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, highest))
     except OSError:
-        pass  # it is taken, or there is none left: then the table grows when it must
+        pass  # the descriptor is in use, or none is left: the table then grows later

@@ -17,13 +17,13 @@ BROKEN: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, er
 
 
 def is_broken(error: OSError) -> bool:
-    """Whether an error of reading or writing means that the connection broke, rather than that something else did."""
-    # A handler may raise its own, without a number.
+    """Whether an error of a read or a write means that the connection broke."""
+    # A handler may raise an OSError of its own, without a number.
     return error.errno in BROKEN or isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError)
 
 
 def translate_connect(error: OSError, address: Address) -> errors.ConnectError:
-    """Say what a failed resolve or connect means."""
+    """Return the error class and the reason of a failed resolve or connect."""
     kind, reason = _failed_connect(error)
     phase = "dns" if kind is errors.ResolveError else "connect"
     return kind(reason, address=address, phase=phase, errno=error.errno)
@@ -33,7 +33,7 @@ def _failed_connect(error: OSError) -> tuple[type[errors.ConnectError], str]:
     reason = error.strerror or str(error)
     if isinstance(error, stdlib_socket.gaierror):
         return errors.ResolveError, f"the name cannot be resolved ({error.strerror})"
-    if isinstance(error, ConnectionRefusedError | FileNotFoundError):  # a Unix server takes its path with it
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):  # a Unix server removes its path when it stops
         kind = errors.NoSuchSocket if error.errno == errno.ENOENT else errors.ConnectRefused
         return kind, f"{kind.kind}: nobody listens there; is the server running?"
     if isinstance(error, ConnectionResetError):
@@ -51,12 +51,12 @@ def _failed_connect(error: OSError) -> tuple[type[errors.ConnectError], str]:
 
 
 def translate_io(error: OSError, address: Address | None, phase: str) -> errors.NetworkError:
-    """Say what a failed read or write means. `phase` is "read" or "write"."""
+    """Return the error of a failed read or write. `phase` is "read" or "write"."""
     if isinstance(error, errors.NetworkError):
         return error
     kind, reason = errors.NetworkError, error.strerror or str(error)
     if error.errno == errno.EBADF:
-        # gevent's close() wakes a waiter with EBADF: it means we closed it, not that we lost count.
+        # gevent's close() wakes a waiter with EBADF.
         kind, reason = errors.ClosedLocally, "the connection is closed on this side"
     elif error.errno in BROKEN:
         kind = errors.PeerReset

@@ -1,4 +1,4 @@
-"""A timer for instants, exact to some 50 microseconds. gevent's timers are up to a millisecond late.
+"""A timer for instants, exact to about 50 microseconds. gevent's timers are up to a millisecond late.
 
 libev lets epoll_wait(2) sleep whole milliseconds: `gevent.sleep(0.0001)` takes 1.1 ms. A timerfd_create(2) descriptor
 becomes readable at the instant itself. Measured on an idle loop: 20 to 75 us late, p99 below 150 us.
@@ -36,11 +36,11 @@ class Timerspec(ctypes.Structure):
 
 
 class InstantTimer:
-    """Calls a function in the hub at one instant after the other.
+    """Calls a function in the hub at each instant that is set.
 
     Args:
         callback: called at each instant that was set; it may set the next one. It must not wait.
-        first: call it before all else that is ready in the same turn of the loop.
+        first: call it before everything else that is ready in the same iteration of the loop.
 
     Raises:
         OSError: there is no descriptor left.
@@ -58,7 +58,7 @@ class InstantTimer:
         self._watcher.start(self._wake)
 
     def set(self, instant: float) -> None:
-        """Wake at this instant, and at no other one.
+        """Wake at this instant only.
 
         Args:
             instant: as time.perf_counter() counts, which is CLOCK_MONOTONIC on Linux. One that is past wakes at once;
@@ -70,7 +70,7 @@ class InstantTimer:
         LIBC.timerfd_settime(self._fd, TFD_TIMER_ABSTIME, ctypes.byref(self._spec), None)
 
     def hasten(self) -> None:
-        """Call the function for an instant that is past as soon as the hub is free, in this turn of the loop."""
+        """Call the function for a past instant as soon as the hub is free, in this iteration of the loop."""
         self._watcher.feed(READABLE, self._wake)
 
     def close(self) -> None:
@@ -83,6 +83,6 @@ class InstantTimer:
     def _wake(self) -> None:
         try:
             os.read(self._fd, 8)
-        except BlockingIOError:  # it was set anew since
+        except BlockingIOError:  # another instant was set in the meantime
             return
         self._callback()

@@ -18,12 +18,12 @@ def abort(sock: socket.socket) -> None:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER.pack(1, 0))
     except OSError:
-        pass  # the connection is gone already: closing is all that is left
+        pass  # the connection is already gone: only the close is left
     sock.close()
 
 
 def linger_time(sock: socket.socket) -> int | None:
-    """Seconds that close(2) waits for the peer to take what it was sent. 0: it sends RST. None: it does not wait.
+    """Seconds that close(2) waits for the peer to acknowledge. 0: it sends RST. None: it does not wait.
 
     Raises:
         OSError: the socket is closed.

@@ -27,5 +27,5 @@ def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
 
 
 def outlive_parent() -> None:
-    """Take that back."""
+    """Undo `die_with_parent`."""
     LIBC.prctl(PR_SET_PDEATHSIG, 0)

@@ -30,7 +30,7 @@ PROXY_VERSIONS: Final = ("v1", "v2")
 LONGEST_LINE: Final = 107
 """Bytes of a header of version 1, its CRLF included."""
 LONGEST_PROXY_HEADER: Final = 4096
-"""Bytes of a header that is read. Version 2 could have 65,551; proxies add some hundreds to the addresses."""
+"""Bytes of the longest header that is read. Version 2 allows 65,551; proxies send some hundreds."""
 LINE_START: Final = b"PROXY "
 SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 FIXED: Final = struct.Struct("!12sBBH")
@@ -52,8 +52,8 @@ class ProxyHeader:
 
     Attributes:
         size: its bytes.
-        source: the client, as accept(2) would name it. None: the connection is the proxy's own (LOCAL, which health
-            checks have), or the client is not known or has no IP address.
+        source: the client, as accept(2) would name it. None: the connection is the proxy's own (LOCAL, used by health
+            checks), or the client is unknown or has no IP address.
     """
 
     size: int
@@ -70,7 +70,7 @@ def parse_proxy_header(data: bytes) -> ProxyHeader | None:
         The header, or None when more of it has to come; then all of `data` is part of it.
 
     Raises:
-        MalformedHeader: it is none, or a longer one than LONGEST_PROXY_HEADER.
+        MalformedHeader: it is not a header, or is longer than LONGEST_PROXY_HEADER.
     """
     if data.startswith(LINE_START):
         return _parse_line(data)
@@ -149,6 +149,6 @@ def _parse_binary(data: bytes) -> ProxyHeader | None:
 def _sockaddr(ip: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> SockAddr:
     if isinstance(ip, ipaddress.IPv4Address):
         return str(ip), port
-    if ip.ipv4_mapped is not None:  # limits and lists know it as the IPv4 address that it is
+    if ip.ipv4_mapped is not None:  # limits and lists have the IPv4 address
         return str(ip.ipv4_mapped), port
     return str(ip), port, 0, 0

@@ -1,7 +1,7 @@
 """The kernel's arrival times of the bytes of a socket, as time.perf_counter_ns() counts.
 
-With SO_TIMESTAMPNS (socket(7)) a recvmsg(2) also gives the time at which the last segment of its bytes arrived. Of a
-Unix socket there is none. The kernel begins to stamp a moment after the first socket of the machine asked for it.
+With SO_TIMESTAMPNS (socket(7)) a recvmsg(2) also returns the time at which the last segment of its bytes arrived. A
+Unix socket has no stamps. The kernel begins to stamp a moment after the first socket of the machine asked for it.
 
 The stamps are of CLOCK_REALTIME, which may be set while a test runs. On Linux it is CLOCK_MONOTONIC plus an offset, at
 the same rate also while NTP slews it: only a step changes the offset (clock_settime(2), a leap second).
@@ -24,19 +24,19 @@ STAMP_SPACE: Final = socket.CMSG_SPACE(STAMP.size)
 """Bytes of ancillary data that one stamp takes."""
 NANOSECONDS: Final = 1_000_000_000
 CLOCK_JITTER: Final = 10_000
-"""Nanoseconds that the offset may seem to change without a step: the two clocks are read one after the other, which
+"""Nanoseconds of change in the offset that do not count as a step. The two clocks are read one after the other: this
 takes less than 100 ns (p99), and more in a virtual machine that reads them by a system call."""
 READINGS: Final = 5
-"""Pairs of readings of which the closest pair counts: a thread may lose its core between two readings."""
+"""Pairs of readings. The closest pair counts: a thread may lose its core between two readings."""
 
 
 def stamp_arrivals(sock: socket.socket) -> None:
-    """Have the kernel stamp the bytes that arrive at a TCP socket."""
+    """Make the kernel stamp the bytes that arrive at a TCP socket."""
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
 
 class StampClock:
-    """Converts stamps, and notices when the clock they were made by is stepped.
+    """Converts stamps, and detects steps of the clock that made them.
 
     Args:
         monotonic: nanoseconds of CLOCK_MONOTONIC.
@@ -66,7 +66,7 @@ class StampClock:
             When the bytes arrived; 0 if the stamp says that this was after they were read. A stamp that was made before
             a step and is converted after it may be wrong: do not use the first arrival after a change of `steps`.
         """
-        # A thread that loses its core between the two readings sees a change that goes away. A step stays.
+        # If a thread loses its core between the two readings, the change does not last. A step lasts.
         if not -CLOCK_JITTER < self.wall() - read - self.offset < CLOCK_JITTER:
             offset = self._read_offset()
             if abs(offset - self.offset) > CLOCK_JITTER:

@@ -1,4 +1,4 @@
-"""What the kernel knows of a socket and epoll(7) does not report."""
+"""The kernel's knowledge of a socket that epoll(7) does not report."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ FIN_WAIT1, CLOSE_WAIT, LAST_ACK, CLOSING = 4, 8, 9, 11
 
 
 class TcpLiveness(NamedTuple):
-    """Whether a peer's kernel still answers, and whether it takes what it is sent.
+    """Whether a peer's kernel still answers, and whether it takes bytes.
 
     Attributes:
-        silence: seconds since anything came from it: data, or an acknowledgement (of a probe, too).
-        outstanding: whether it was sent, or is about to be sent, what it has not acknowledged.
-        unanswered: whether it was sent something again, or was asked twice, and has not answered. (Of one probe the
-            kernel cannot be sure: an answer may come before it has counted the question.)
-        taken: bytes that it has acknowledged, and bytes that it has room for. The two stay as they are for as long as
-            it takes nothing, also while it answers the probes of its closed window.
-        stalled: seconds since it last took something. None: the kernel does not know, for it sends bytes again.
-        received: bytes that have come in, those that nobody has read yet included.
-        quiet: seconds since the connection carried anything new, also past this socket object.
+        silence: seconds since the peer last sent data or an acknowledgement (also of a probe).
+        outstanding: whether there are bytes, sent or about to be sent, that the peer has not acknowledged.
+        unanswered: whether the peer has not answered a retransmission or two probes. (After one probe the kernel
+            cannot be sure: an answer may come before the kernel has counted the probe.)
+        taken: bytes that the peer has acknowledged, and bytes of its window. Neither changes while the peer takes
+            nothing, also while it answers the probes of its closed window.
+        stalled: seconds since the peer last took bytes. None: the kernel does not know, because it retransmits.
+        received: bytes that have arrived, unread ones included.
+        quiet: seconds since the connection carried new bytes, also through another socket object.
     """
 
     silence: float
@@ -48,7 +48,7 @@ class TcpLiveness(NamedTuple):
 
 
 def tcp_liveness(sock: socket.socket) -> TcpLiveness:
-    """Ask after the peer of a TCP connection.
+    """Ask the kernel about the peer of a TCP connection.
 
     Raises:
         OSError: the socket is closed, or is not TCP.
@@ -57,7 +57,7 @@ def tcp_liveness(sock: socket.socket) -> TcpLiveness:
     # An older kernel gives fewer fields; the missing ones read as zero.
     answer = answer.ljust(TCP_INFO.size, b"\0")
     state, again, probes, unacked, sent, data, ack, acked, received, waiting, room = TCP_INFO.unpack(answer)
-    # A window that was full lets bytes out as the peer makes room. A little room may have to wait for the next probe.
+    # When the window was full, bytes leave as the peer makes room. A small window may wait for the next probe.
     stalled = None if state >= CA_RECOVERY else 0.0 if room and not unacked else sent / 1000
     return TcpLiveness(
         silence=min(data, ack) / 1000,
@@ -66,7 +66,7 @@ def tcp_liveness(sock: socket.socket) -> TcpLiveness:
         taken=(acked, room),
         stalled=stalled,
         received=received,
-        # Bytes that are sent again are nothing new: a peer that has vanished would look busy.
+        # Retransmitted bytes are not new: a vanished peer would look busy.
         quiet=(data if again or stalled is None else min(sent, data)) / 1000,
     )
 
@@ -88,12 +88,12 @@ def unsent(fd: int) -> int:
 
 
 def unread(fd: int) -> int:
-    """Bytes that have come in and nobody has read (tcp(7), SIOCINQ)."""
+    """Bytes that have arrived and are unread (tcp(7), SIOCINQ)."""
     return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0\0\0\0"), "little", signed=True)
 
 
 def undelivered(sock: socket.socket) -> int:
-    """Bytes, without the FIN, that a TCP peer which is still sending has not acknowledged. 0 when it has sent its FIN.
+    """Bytes, without the FIN, that a TCP peer has not acknowledged. 0 when the peer has sent its FIN.
 
     Raises:
         OSError: the socket is closed.

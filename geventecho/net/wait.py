@@ -1,13 +1,13 @@
 """The armed wait: how a client's greenlet sleeps until its socket is ready or its time is over.
 
-A watcher and a timer are started with the greenlet's own `switch` as callback, and the greenlet switches to the hub. It
-is gevent's `Waiter` without the Waiter: nothing is allocated. These rules must hold wherever this is done:
+A watcher and a timer are started with the greenlet's own `switch` as callback, and the greenlet switches to the hub.
+gevent's `Waiter` does the same and allocates an object. Each armed wait keeps these rules:
 
-- everything that was started is stopped again under `finally`: a greenlet that dies armed spins at 100 % CPU, and one
-  that waits for something else while armed is woken by the wrong event;
+- `finally` stops every watcher and timer: if a greenlet dies armed, the loop spins at 100 % CPU; if it waits for
+  something else while armed, the wrong event wakes it;
 - the callback is the greenlet's bound method, because close() from elsewhere finds the greenlet through it;
 - a wake-up without data is normal: try, and wait again;
-- a timer that is used again is begun with `again`: libev's start() after a stop() goes on with what was left of its
+- a timer that is used again is started with `again`: libev's start() after a stop() continues with the rest of the old
   time, so that after five seconds of use every call of a five-second timer would fail.
 """
 
@@ -26,7 +26,7 @@ __all__ = ["EXPIRED", "QUIET", "READY", "check_free", "make_timer", "wait_ready"
 
 
 class Wakeup(enum.Enum):
-    """What a greenlet is woken with."""
+    """The value that wakes a greenlet."""
 
     READY = "ready"
     EXPIRED = "expired"
@@ -48,17 +48,17 @@ def check_free(watcher: Any) -> None:
     """Refuse to arm a watcher that another greenlet waits on.
 
     Raises:
-        ConcurrentUse: one reader and one writer are the most a connection can have.
+        ConcurrentUse: a connection can have one reader and one writer at once.
     """
     if watcher.callback is not None:
         raise ConcurrentUse("another greenlet is using this direction of the connection")
 
 
 def woken_by(event: object) -> Wakeup:
-    """Check that it was one of ours that woke the greenlet.
+    """Check that one of our watchers or timers woke the greenlet.
 
     Raises:
-        BlockingSwitchOutError: it is no greenlet of its own but a callback of the event loop, which cannot wait.
+        BlockingSwitchOutError: the caller is a callback of the event loop, which cannot wait, and not a greenlet.
         InvalidSwitchError: something else switched into it.
     """
     if not isinstance(event, Wakeup):
