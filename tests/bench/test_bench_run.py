@@ -177,7 +177,9 @@ def test_scenario_that_fails_does_not_end_the_comparison(tmp_path: Path) -> None
     assert "| C epoll |" in tables
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL]
+)
 def test_interrupt_leaves_results_and_no_process(tmp_path: Path, number: signal.Signals) -> None:
     few = ["--scenario", "echo-1024-10", "--scenario", "echo-1024-100", "--peer", "C epoll", "--rounds", "1"]
     command = [

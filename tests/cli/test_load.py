@@ -17,7 +17,7 @@ import pytest
 from geventecho.cli.commands import main
 from geventecho.cli.load import START
 from tests.support import peers
-from tests.support.commands import COMMAND, SECONDS, command, in_this_process, usage_error
+from tests.support.commands import COMMAND, SECONDS, caught, command, in_this_process, usage_error
 from tests.support.locust_process import ECHO_USER, environment
 from tests.support.timing import SCALE, wait_until
 
@@ -213,6 +213,7 @@ def test_a_signal_reaches_locust(number: signal.Signals, honest: peers.Peer) -> 
     ) as process:  # fmt: skip
         try:
             wait_until(lambda: honest.open == 1, 30 * SCALE, "a user")
+            wait_until(lambda: caught(process, number), 30 * SCALE, "the handler: Locust starts users before it")
         finally:
             process.send_signal(number)
         printed = process.communicate(timeout=SECONDS)[1]

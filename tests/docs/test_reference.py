@@ -8,8 +8,8 @@ import re
 
 import geventecho
 from geventecho import errors
-from tests.docs.test_docs import FLAG, flags
 from tests.support import ROOT
+from tests.support.documents import FLAG, flags
 
 REFERENCE = ROOT / "docs" / "reference"
 DIRECTIVE = re.compile(r"^\.\. auto(module|class|exception|function):: (?:geventecho\.)?(\w+)", re.MULTILINE)

@@ -74,7 +74,7 @@ def test_a_peer_that_answers_and_has_no_room_is_stalled_not_vanished() -> None:
         owed = full_window(server, 64 * MIB)
         began = time.monotonic()
         queued = full_window(server, 40_000)
-        wait_until(lambda: server.counters()["open"] == 1)
+        wait_until(lambda: server.counters()["open"] <= 1)  # both may end between two looks
         took = [time.monotonic() - began]
         found = server.wait_for(open=0)
         took.append(time.monotonic() - began)

@@ -50,7 +50,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_headless_runs_keep_the_reports_of_earlier_ones(tmp_path: Path) -> None:
     reports = tmp_path / "reports"
     for earlier, processes in enumerate(("", "2")):
-        done = make("loadtest-headless", "USERS=2", "RUN_TIME=3s", f"PROCESSES={processes}", f"REPORTS={reports}")
+        done = make("loadtest-headless", "USERS=2", "RUN_TIME=2s", f"PROCESSES={processes}", f"REPORTS={reports}")
         assert done.returncode == 0, done.stderr
         folders = sorted(path for path in reports.iterdir() if not path.is_symlink())
         assert len(folders) == earlier + 1

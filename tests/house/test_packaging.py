@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import geventecho
-from tests.docs.test_docs import blocks
 from tests.support import ROOT
+from tests.support.documents import blocks
 from tests.support.locust_process import environment
 from tests.support.real_servers import real_server
 from tests.support.timing import SCALE

@@ -93,7 +93,8 @@ def test_users_without_a_task_wait_before_they_look_again() -> None:
     with peers.echoes() as peer:
         result = run_users("arrivals.no_task_begins", peer.target, why="no task")
     assert_balanced(result)
-    assert (result["sent"], len(result["exceptions"])) == (0, 4)
+    assert result["sent"] == 0
+    assert 4 <= len(result["exceptions"]) <= 2 * (1 + result["seconds"] / UNIT)
 
 
 def test_a_slow_server_does_not_change_the_plan() -> None:

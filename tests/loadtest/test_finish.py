@@ -58,9 +58,9 @@ def outputs(directory: Path) -> tuple[str, ...]:
 
 
 BUSY = ("-u", "20", "-r", "20", "--tcp-think-time", "0.1")
-RUN_TIME = (*BUSY, "-t", "5")
+RUN_TIME = (*BUSY, "-t", "3")
 # The master still sends spawn orders while the workers report: they must not start users again.
-RAMP_UP = ("-u", "500", "-r", "30", "-t", "10", "-s", "3", "--tcp-think-time", "0.1")
+RAMP_UP = ("-u", "200", "-r", "20", "-t", "5", "-s", "3", "--tcp-think-time", "0.1")
 # For each ending: arguments, the number of processes that fire, and the call that ends the run once they do.
 ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | None]] = {
     "run time": (RUN_TIME, 1, None),
@@ -72,7 +72,8 @@ ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | Non
     "SIGTERM to all, 2 workers": (BUSY, 2, lambda run: run.signal_group(signal.SIGTERM)),
     "run time in the ramp-up, 2 workers": (RAMP_UP, 2, None),
 }
-LIKE_ANOTHER = ("run time, 2 workers", "SIGTERM to all, 2 workers")
+LIKE_ANOTHER = ("run time", "run time, 2 workers", "SIGTERM to all, 2 workers")
+"""`test_the_server_saw_what_was_counted` ends after its run time, too."""
 
 
 def wait_for_echoes(run: LocustRun) -> None:
@@ -145,7 +146,7 @@ def test_nobody_outlives_a_killed_master(tmp_path: Path, early: bool) -> None:
 
 def test_failures_give_exit_code_1(tmp_path: Path) -> None:
     with LocustRun(
-        tmp_path, "--headless", "--host", "tcp://127.0.0.1:1", "-t", "4", *BUSY, *WORKERS, *outputs(tmp_path)
+        tmp_path, "--headless", "--host", "tcp://127.0.0.1:1", "-t", "2", *BUSY, *WORKERS, *outputs(tmp_path)
     ) as run:  # fmt: skip
         assert run.wait() == 1
         assert run.counted()["failures"] == run.counted()["requests"] == fired(run) > 0
@@ -159,7 +160,7 @@ def test_failures_give_exit_code_1(tmp_path: Path) -> None:
 )
 def test_a_run_in_which_nothing_is_answered_is_no_success(workers: tuple[str, ...], tmp_path: Path) -> None:
     with peers.never_replies() as peer, LocustRun(
-        tmp_path, "--headless", "--host", peer.target, "-t", "3", *BUSY, *workers
+        tmp_path, "--headless", "--host", peer.target, "-t", "2", *BUSY, *workers
     ) as run:  # fmt: skip
         assert run.wait() == 1, run.log
     found = re.search(r"operations: started (\d+), ok (\d+), failed 0, aborted (\d+)\n", run.log)
@@ -188,7 +189,7 @@ def test_a_run_whose_users_are_all_of_other_classes_is_judged_by_locust(
     workers: tuple[str, ...], tmp_path: Path
 ) -> None:
     with LocustRun(
-        tmp_path, "--headless", "-u", "1", "-t", "3", *workers,
+        tmp_path, "--headless", "-u", "1", "-t", "2", *workers,
         locustfile=LOCUSTFILES / "plain_beside.py", own_server=False,
     ) as run:  # fmt: skip
         assert run.wait() == 0, run.log

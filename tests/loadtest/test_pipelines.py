@@ -118,7 +118,9 @@ def test_a_surplus_reply_is_a_failure(behave: Callable[[socket.socket], None], f
     # Each connection is given up at its first surplus reply, and at the latest when the pipeline ends.
     assert connections - 2 <= sum(result["errors"].get(kind, 0) for kind in surplus) <= connections
     if framing != "none":
-        assert result["rows"]["request"][0] <= connections * 20
+        # One that comes late may come when the next pipeline has begun: then that one is the connection's last.
+        pipelines = 2 if behave is doubled_later else 1
+        assert result["rows"]["request"][0] <= connections * 20 * pipelines
 
 
 @pytest.mark.parametrize("operation", ["pipeline", "echo", "request", "receive"])

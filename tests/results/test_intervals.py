@@ -18,11 +18,10 @@ from geventecho.results.intervals import enclosing_rank
 if TYPE_CHECKING or find_spec("scipy"):
     import numpy as np
     from numpy.typing import NDArray
-    from scipy import stats
 else:
     from unittest.mock import MagicMock
 
-    np = stats = NDArray = MagicMock()
+    np = NDArray = MagicMock()
 
 pytestmark = pytest.mark.skipif(not find_spec("scipy"), reason="needs scipy, of requirements-dev.txt")
 
@@ -104,6 +103,8 @@ def test_nothing_measured_has_no_percentile() -> None:
 @pytest.mark.parametrize("count", [6, 37, 368, 4_000, 40_000])
 @pytest.mark.parametrize("blocks", [1, 40])
 def test_values_and_intervals_agree_with_the_raw_samples(count: int, blocks: int) -> None:
+    import scipy.stats  # here, for every process of a run collects this file, and the import takes more than a second
+
     times = (MEDIAN * np.random.default_rng(count).lognormal(0, WITHIN, count)).astype(np.int64)
     found = estimate([counted(part) for part in np.array_split(times, blocks)])
     assert found.method == ("order statistics" if blocks == 1 else "bootstrap")
@@ -114,7 +115,7 @@ def test_values_and_intervals_agree_with_the_raw_samples(count: int, blocks: int
         part = round(percent / 100, 6)  # 99.9 / 100 is more than 0.999
         value = np.quantile(times, part, method="inverted_cdf")
         assert percentile.value == pytest.approx(float(value), rel=0.01)
-        exact = stats.quantile_test(times, p=part).confidence_interval()
+        exact = scipy.stats.quantile_test(times, p=part).confidence_interval()
         if blocks == 1:
             assert (percentile.low, percentile.high) == pytest.approx((exact.low, exact.high), rel=0.01)
         else:
@@ -125,8 +126,10 @@ def test_values_and_intervals_agree_with_the_raw_samples(count: int, blocks: int
 @pytest.mark.parametrize("samples", [6, 368, 36_887, 1_000_003, 40_000_000])
 @pytest.mark.parametrize("part", [0.5, 0.1, 0.01, 0.0001])
 def test_the_ranks_that_enclose_a_percentile_are_exact(samples: int, part: float) -> None:
-    assert enclosing_rank(samples, part) == stats.binom.ppf(0.025, samples, part)
-    assert enclosing_rank(samples, 1 - part) == stats.binom.ppf(0.025, samples, 1 - part)
+    import scipy.stats
+
+    assert enclosing_rank(samples, part) == scipy.stats.binom.ppf(0.025, samples, part)
+    assert enclosing_rank(samples, 1 - part) == scipy.stats.binom.ppf(0.025, samples, 1 - part)
 
 
 # Lost samples

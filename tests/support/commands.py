@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 from unittest import mock
 
 import gevent
@@ -90,7 +91,7 @@ def started(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     )
 
 
-def caught(process: subprocess.Popen[bytes], number: int) -> bool:
+def caught(process: subprocess.Popen[Any], number: int) -> bool:
     """Whether the process has a handler for a signal by now (proc(5), SigCgt)."""
     with open(f"/proc/{process.pid}/status") as status:
         (mask,) = [int(line.split()[1], 16) for line in status if line.startswith("SigCgt:")]

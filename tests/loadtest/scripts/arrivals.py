@@ -127,9 +127,11 @@ def no_task_begins(target: str, why: str) -> dict[str, Any]:
         tasks = [] if why == "no task" else [Nested]
 
     logging.getLogger("locust.user.task").disabled = True  # it prints tracebacks
+    begun = time.monotonic()
     run = Run(User, target, 2, arrival_rate="50")
     run.wait(lambda: len(entered) >= 10 or (why == "no task" and len(run.exceptions) >= 4))
-    return finish(run) | {"entered": len(entered)}
+    result = finish(run) | {"entered": len(entered)}
+    return result | {"seconds": time.monotonic() - begun}
 
 
 def slow_server(target: str, users: int, rate: str, lateness: str) -> dict[str, Any]:
