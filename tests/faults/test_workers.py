@@ -15,7 +15,7 @@ import pytest
 from gevent import socket
 
 from tests.support.commands import command
-from tests.support.servers import Process, ping, read_to_end, serve, time_until_refused
+from tests.support.servers import Process, capacity, ping, read_to_end, serve, time_until_refused
 from tests.support.timing import PATIENCE, UNIT, median_of, wait_until
 from tests.support.workers import count_now, worker_of, workers
 
@@ -57,7 +57,7 @@ def test_no_worker_has_more_than_its_share() -> None:
 
 def test_the_maximum_is_each_workers_own() -> None:
     with serve("--workers", "2", "--max-connections", "25") as server:
-        assert "capacity 2 x 25 connections" in server.lines[0]
+        assert capacity(server).startswith("capacity 2 x 25 connections")
         with connected(server, 80) as clients:
             served = [client for client in clients if is_served(client)]
             assert len(served) == 50
