@@ -29,8 +29,11 @@ HELP: Final = {
     "timeout applies",
     "seed": "Makes Poisson arrivals the same in each test",
     "warm_up": "Leave the first seconds of each test, such as 60 or 1m, out of the figures; the result has them apart",
+    "account": "Read the counters of the server at the start and the end of each test from this page, such as "
+    "http://127.0.0.1:9100/metrics, and compare them with the test's own: `geventecho serve --metrics` has it",
 }
 METAVAR: Final = {
+    "account": "URL",
     "payload_size": "BYTES",
     "proxy_protocol": "VERSION",
     "arrival_rate": "RATE",

@@ -16,6 +16,7 @@ from geventecho.errors import AddressError, ConfigError
 from geventecho.net import PROXY_VERSIONS, ProxyVersion
 from geventecho.options import (
     duration,
+    metrics_url,
     naming,
     naming_tls,
     one_of,
@@ -203,7 +204,7 @@ PLAN_TYPES: Final[dict[str, Callable[[str], Any]]] = {
     "seed": whole_number(0, (1 << 63) - 1),
 }
 """Options of the plan of arrivals."""
-RUN_TYPES: Final = PLAN_TYPES | {"warm_up": duration}
+RUN_TYPES: Final = PLAN_TYPES | {"warm_up": duration, "account": metrics_url}
 """Options that hold for the whole test; no user class has them."""
 TYPES: Final = CLASS_TYPES | RUN_TYPES
 NONE: Final = {"connect_timeout": "no limit", "request_timeout": "no limit", "proxy_protocol": "no header"}

@@ -15,6 +15,7 @@ __all__ = [
     "duration",
     "file_mode",
     "limit",
+    "metrics_url",
     "one_of",
     "protocols",
     "rate_stages",
@@ -27,6 +28,8 @@ __all__ = [
 DURATION: Final = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d+)?)s?)?", re.ASCII)
 MAX_RATE: Final = 1e6
 MAX_STAGES: Final = 100
+URL_PATH: Final = re.compile(r"[!-\"$-~]*")
+"""A path with a query; without a fragment, which is not sent."""
 
 
 def seconds(text: str) -> float:
@@ -140,6 +143,22 @@ def _stage(text: str) -> tuple[float, float]:
     if not lasts:
         raise argparse.ArgumentTypeError(f"{duration_text!r} is not a duration above 0")
     return rate, lasts
+
+
+def metrics_url(text: str) -> str:
+    """The URL of a metrics page: http://host:port/path, host:port, or a port of this machine. The path is /metrics."""
+    scheme, _, rest = (text if "://" in text else f"http://{text}").partition("://")
+    host, _, path = rest.partition("/")
+    try:
+        address = Address.parse(f"tcp://127.0.0.1:{host}" if host.isdecimal() else f"tcp://{host}")
+        is_right = scheme.lower() == "http" and address.port and URL_PATH.fullmatch(path)
+    except AddressError:
+        is_right = False
+    if not is_right:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not the address of a metrics page; write http://host:port/metrics or host:port"
+        )
+    return f"http{str(address).removeprefix('tcp')}/{path or 'metrics'}"
 
 
 def target(text: str) -> Address:

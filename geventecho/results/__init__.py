@@ -40,6 +40,7 @@ from geventecho.results.result import (
     Worker,
 )
 from geventecho.results.series import RUN_COLUMNS, RowSeries, Series
+from geventecho.results.server_account import ClientEnd, ServerAccount, ServerEnd, compare_ends
 from geventecho.results.summary import account_lines, table
 from geventecho.results.verdict import TRUSTED, Verdict, judge, judge_worker
 
@@ -57,6 +58,7 @@ __all__ = [
     "WITHHELD",
     "Account",
     "Block",
+    "ClientEnd",
     "Collection",
     "Connections",
     "Distribution",
@@ -81,6 +83,8 @@ __all__ = [
     "RowSeries",
     "RowSpan",
     "Series",
+    "ServerAccount",
+    "ServerEnd",
     "Stage",
     "Times",
     "Users",
@@ -92,6 +96,7 @@ __all__ = [
     "asset",
     "byte_count",
     "check_path",
+    "compare_ends",
     "display",
     "download",
     "download_now",

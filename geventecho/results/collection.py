@@ -142,7 +142,8 @@ class Collection:
     def _without_gates(self, now: float, facts: Facts, pause: Callable[[], None]) -> Result:
         rows, evidence = self.measured(now, pause)
         stages, left_out = self.stages(now, pause)
-        verdict, workers = self.judge(now, evidence, facts.name, facts.lacking)
+        findings = facts.server_account.findings if facts.server_account else ()
+        verdict, workers = self.judge(now, evidence, facts.name, facts.lacking, findings)
         warm_up = self.warm_up(now, pause)
         sums = self._sums(now, [*rows, *(warm_up.rows if warm_up else ())], facts)
         connections = self._connections(sums)
@@ -175,6 +176,7 @@ class Collection:
             other_users=facts.other_users,
             series=self.series(now, pause),
             notes=[TLS_NOTE] if facts.target.startswith("tls://") or TLS_ROW in self._record.rows else [],
+            server_account=facts.server_account,
         )
 
     def measured(self, now: float, pause: Callable[[], None]) -> tuple[list[Row], list[RowEvidence]]:
@@ -213,7 +215,12 @@ class Collection:
         return found, len(spans) - len(found)
 
     def judge(
-        self, now: float, rows: Sequence[RowEvidence], names: Callable[[str], str], lacking: Mapping[str, str]
+        self,
+        now: float,
+        rows: Sequence[RowEvidence],
+        names: Callable[[str], str],
+        lacking: Mapping[str, str],
+        unbalanced: Sequence[str] = (),
     ) -> tuple[Verdict, list[Worker]]:
         """Judge the run and each worker.
 
@@ -222,6 +229,7 @@ class Collection:
             rows: the evidence of the rows of the measured part.
             names: tells a worker's name by its id.
             lacking: by a worker's id, why its numbers are not complete.
+            unbalanced: the differences between both ends.
         """
         span = self.timeline.measured(now)
         workers = {
@@ -240,6 +248,7 @@ class Collection:
             steady=self.timeline.steady(now),
             asked=self.timeline.asked(now),
             lacking=[f"worker {names(worker)} {why}" for worker, why in lacking.items() if worker not in workers],
+            unbalanced=unbalanced,
         )
         verdict = judge(evidence)
         if self._warm_up and not span.duration:

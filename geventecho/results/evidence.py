@@ -170,6 +170,7 @@ class Evidence:
             looked for within each.
         asked: tasks that the arrival rate asks for; 0 without one.
         lacking: further reasons why the numbers are not complete, each a sentence without full stop.
+        unbalanced: the differences between the account of the test and that of the server, as such sentences.
     """
 
     duration: float
@@ -178,6 +179,7 @@ class Evidence:
     steady: Sequence[tuple[int, int]] = ()
     asked: float = 0.0
     lacking: Sequence[str] = ()
+    unbalanced: Sequence[str] = ()
 
 
 def is_setup(row: RowKey) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from geventecho.results.result import Failures, GateOutcome, Result, Value
+from geventecho.results.server_account import ServerAccount
 
 __all__ = ["Facts"]
 
@@ -15,7 +16,7 @@ class Facts:
     """The facts of a run that its record does not have. They can be pickled.
 
     Attributes:
-        target, argv, started_at, command, environment, other_users: see `Result`.
+        target, argv, started_at, command, environment, other_users, server_account: see `Result`.
         sums: the account of all processes, by the names of `Account` and `Connections`.
         failures: of all rows, those of other users too.
         names: of workers, by their ids; a worker that is missing here is named by its id.
@@ -34,6 +35,7 @@ class Facts:
     lacking: Mapping[str, str] = field(default_factory=dict)
     gates: tuple[Callable[[Result], GateOutcome], ...] = ()
     other_users: str = ""
+    server_account: ServerAccount | None = None
 
     def name(self, worker: str) -> str:
         """The name of a worker."""

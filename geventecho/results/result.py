@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from geventecho.results.intervals import Percentile
 from geventecho.results.series import Series
+from geventecho.results.server_account import ServerAccount
 from geventecho.results.verdict import Verdict
 
 __all__ = [
@@ -345,6 +346,7 @@ class Result:
         other_users: a sentence that names the classes of users other than `TcpUser`s; their operations are left out.
         series: the figures of the whole run over time.
         notes: sentences on how figures are to be read.
+        server_account: the account of both ends, of the whole run; None where none was asked for.
     """
 
     schema: int
@@ -373,3 +375,4 @@ class Result:
     other_users: str
     series: Series
     notes: Sequence[str] = ()
+    server_account: ServerAccount | None = None

@@ -9,6 +9,7 @@ from typing import Final
 from geventecho.results.cells import WITHHELD, cells, fitted, lines_of, milliseconds, per_second, printable
 from geventecho.results.intervals import Percentile
 from geventecho.results.result import Account, Failures, GateOutcome, Result, Row, Times
+from geventecho.results.server_account import ServerAccount
 from geventecho.results.verdict import TRUSTED, Verdict
 
 __all__ = ["account_lines", "table"]
@@ -36,6 +37,7 @@ def table(result: Result) -> str:
             *_rows(result),
             *(line for note in result.notes for line in _lines(note)),
             *account_lines(result.account, result.connections.peak),
+            *_both_ends(result.server_account),
             *_failures(result.failures),
             *_gates(result.gates),
             *_verdict(result.verdict),
@@ -56,6 +58,14 @@ def account_lines(account: Account, peak: int) -> Iterator[str]:
         sent = f"sent {account.sent} ({account.late} of them late)"
         yield from _lines(f"tasks: planned {account.planned}, {sent}, dropped {account.dropped}")
     yield from _lines(f"connects: {account.connects}, at most {peak} in one second")
+
+
+def _both_ends(account: ServerAccount | None) -> Iterator[str]:
+    """The equations between both ends. What differs is among the reasons of the verdict."""
+    if account is not None:
+        yield from _lines(f"both ends, by {account.url}:")
+        for line in account.statements or [f"unknown: {account.unknown}"]:
+            yield from _lines(line, INDENT)
 
 
 def _rows(result: Result) -> Iterator[str]:

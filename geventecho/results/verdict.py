@@ -29,10 +29,11 @@ __all__ = ["INCOMPLETE", "TRUSTED", "Verdict", "judge", "judge_worker"]
 
 TRUSTED: Final = "trusted"
 INCOMPLETE: Final = "incomplete"
+UNBALANCED: Final = "unbalanced"
 GENERATOR_BOUND: Final = "generator-bound"
 UNSTEADY: Final = "unsteady"
 TOO_FEW_SAMPLES: Final = "too-few-samples"
-ORDER: Final = (INCOMPLETE, GENERATOR_BOUND, UNSTEADY, TOO_FEW_SAMPLES)
+ORDER: Final = (INCOMPLETE, UNBALANCED, GENERATOR_BOUND, UNSTEADY, TOO_FEW_SAMPLES)
 """If several hold, the first counts."""
 
 # The load and the server.
@@ -54,7 +55,8 @@ class Verdict:
     """The judgement of a run or of a worker.
 
     Attributes:
-        status: "trusted", or the first of "incomplete", "generator-bound", "unsteady" and "too-few-samples" that holds.
+        status: "trusted", or the first of "incomplete", "unbalanced", "generator-bound", "unsteady" and
+            "too-few-samples" that holds.
         reasons: all that hold, in that order, each with figures and a remedy; empty when trusted.
     """
 
@@ -83,7 +85,8 @@ def judge(evidence: Evidence) -> Verdict:
         *_asked_reasons(evidence, health),
     ]
     _add_rate_reason(evidence.rows, busy, health, generator, unsteady)
-    return _verdict(lacking, generator, unsteady, list(_sample_reasons(evidence.duration, times_of)))
+    few = list(_sample_reasons(evidence.duration, times_of))
+    return _verdict(lacking, list(evidence.unbalanced), generator, unsteady, few)
 
 
 def judge_worker(evidence: Evidence, worker: WorkerEvidence) -> Verdict:
@@ -92,11 +95,12 @@ def judge_worker(evidence: Evidence, worker: WorkerEvidence) -> Verdict:
     unsteady = list(_queue_reasons(evidence.steady, worker.health))
     _add_rate_reason(evidence.rows, [worker], worker.health, generator, unsteady)
     lacking = list(_lacking_reasons(evidence, worker))
-    return _verdict(lacking, generator, unsteady, list(_sample_reasons(evidence.duration, worker.times)))
+    return _verdict(lacking, [], generator, unsteady, list(_sample_reasons(evidence.duration, worker.times)))
 
 
-def _verdict(lacking: list[str], generator: list[str], unsteady: list[str], few: list[str]) -> Verdict:
-    found = dict(zip(ORDER, (lacking, generator, unsteady, few), strict=True))
+def _verdict(*reasons: list[str]) -> Verdict:
+    """The verdict for these reasons, a list for each status of `ORDER`."""
+    found = dict(zip(ORDER, reasons, strict=True))
     status = next((status for status in ORDER if found[status]), TRUSTED)
     return Verdict(status, tuple(reason for status in ORDER for reason in found[status]))
 

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from geventecho.options import duration, one_of, rate_stages
+from geventecho.options import duration, metrics_url, one_of, rate_stages
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,32 @@ def test_one_of_some_words() -> None:
     assert one_of("even", "poisson")("poisson") == "poisson"
     with pytest.raises(argparse.ArgumentTypeError, match="'Even' is not one of even, poisson"):
         one_of("even", "poisson")("Even")
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://127.0.0.1:9100", "http://127.0.0.1:9100/metrics"),
+        ("HTTP://echo.example:9100/", "http://echo.example:9100/metrics"),
+        ("http://127.0.0.1:9100/metrics", "http://127.0.0.1:9100/metrics"),
+        ("http://127.0.0.1:9100/echo/m?name=a", "http://127.0.0.1:9100/echo/m?name=a"),
+        ("localhost:9100", "http://localhost:9100/metrics"),
+        ("[::1]:9100/m", "http://[::1]:9100/m"),
+        ("9100", "http://127.0.0.1:9100/metrics"),
+    ],
+)
+def test_the_address_of_a_metrics_page(text: str, url: str) -> None:
+    assert metrics_url(text) == url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "http://", "http://127.0.0.1", "127.0.0.1", "https://127.0.0.1:9100", "tcp://127.0.0.1:9100", "://a:1",
+        "http://user:secret@a:9100", "http://a:0", "http://a:65536", "http://::1:9100", "http://a:9100/m#part",
+        "http://a:9100/a b", "http://a:9100/\r\nHost: b", "http://a:9100?x=1", "a:1://b:2", "99999", "http://a:9100/é",
+    ],
+)  # fmt: skip
+def test_other_text_is_no_address_of_a_metrics_page(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is not the address of a metrics page"):
+        metrics_url(text)

@@ -79,6 +79,7 @@ def sample_result(*, seconds: int = 1800, rows: int = 20, rate: float = 1000, se
         "failures": [{"type": "TCP", "name": "echo", "kind": "reset", "count": 7, "sample": "<i>Connection reset</i>"}],
         "other_users": "",
         "notes": [],
+        "server_account": None,
         "series": _series(keys, rates, medians, seconds, warm_up, draw),
     }  # fmt: skip
 

@@ -7,6 +7,8 @@ started = ok + failed + aborted, in the `Account` of the process.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import time
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -15,12 +17,13 @@ from gevent import GreenletExit
 from locust.env import Environment
 from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, StopTest, StopUser
 
-from geventecho.errors import GeventechoError
+from geventecho.errors import ClosedByPeer, ConnectTimeout, GeventechoError, PeerReset, ShortReply, Truncated
 
 __all__ = ["ABORTS", "Account", "Failed", "account_of", "leaves_task", "without_traceback"]
 
 ABORTS: Final = (GreenletExit, StopUser, StopTest, KeyboardInterrupt, SystemExit)
 """Exceptions that abort an operation and are nobody's failure; with the first three Locust ends users."""
+ENDED_BY_PEER: Final = (ClosedByPeer, PeerReset, ShortReply, Truncated)
 LEAVES: Final = (RescheduleTask, RescheduleTaskImmediately, InterruptTaskSet)
 
 
@@ -80,6 +83,11 @@ class Account:
         reconnects: those among `connects` that were not their user's first.
         open, opening: connections that are open now, as far as was noticed, and connects that are under way.
         lost: connections that were open and ended otherwise than by their user's own close.
+        connections: that were established.
+        given_up: connects that were aborted or timed out: the server may have accepted some of them.
+        bytes_sent, bytes_received: of the connections that have ended.
+        bytes_under_way: those of `bytes_sent` that were not answered when this side closed the connection, or when the
+            server did without any answer, as one does that refuses.
         peak: the most connects that started within one second of the clock.
         users: how many there were.
         planned, sent, late, dropped: tasks with a planned instant, see `Planner`; planned = sent + dropped. Those that
@@ -91,8 +99,9 @@ class Account:
     """
 
     NUMBERS = (
-        "aborted", "connected", "connects", "dropped", "failed", "late", "lost", "ok", "open", "opening", "peak",
-        "planned", "reconnects", "sent", "started", "users", "waited", "waiting",
+        "aborted", "bytes_received", "bytes_sent", "bytes_under_way", "connected", "connections", "connects",
+        "dropped", "failed", "given_up", "late", "lost", "ok", "open", "opening", "peak", "planned", "reconnects",
+        "sent", "started", "users", "waited", "waiting",
     )  # fmt: skip
     __slots__ = (*NUMBERS, "_second", "_within", "pausing", "samples")
 
@@ -106,7 +115,8 @@ class Account:
         """Begin anew."""
         self.started = self.ok = self.failed = self.aborted = self.users = 0
         self.connects = self.connected = self.reconnects = self.peak = 0
-        self.open = self.opening = self.lost = 0
+        self.open = self.opening = self.lost = self.connections = self.given_up = 0
+        self.bytes_sent = self.bytes_received = self.bytes_under_way = 0
         self.planned = self.sent = self.late = self.dropped = self.waited = self.waiting = 0
         self._second = self._within = self.pausing = 0
         self.samples: dict[tuple[str, str, str], str] = {}
@@ -124,6 +134,34 @@ class Account:
         self.connects += 1
         self.reconnects += not is_first
         self.peak = max(self.peak, self._within)
+
+    @contextmanager
+    def connecting(self) -> Iterator[None]:
+        """A connect is under way in the block, and the connection is open behind it."""
+        self.opening += 1
+        try:
+            yield
+        except (ConnectTimeout, *ABORTS):
+            self.given_up += 1
+            raise
+        finally:
+            self.opening -= 1
+        self.open += 1
+        self.connections += 1
+
+    def end_connection(self, sent: int, received: int, error: BaseException | None) -> None:
+        """A connection ends.
+
+        Args:
+            sent, received: its bytes.
+            error: the reason, if there is one.
+        """
+        self.open -= 1
+        self.bytes_sent += sent
+        self.bytes_received += received
+        reason = error.error if isinstance(error, Failed) else error
+        if not received or not isinstance(reason, ENDED_BY_PEER):
+            self.bytes_under_way += max(0, sent - received)
 
     def numbers(self) -> dict[str, int]:
         """All of them, by name."""

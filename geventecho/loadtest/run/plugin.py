@@ -33,6 +33,7 @@ from geventecho.loadtest.run.master_watch import MasterWatch
 from geventecho.loadtest.run.processes import Workers
 from geventecho.loadtest.run.result_files import add_file_arguments, check_files
 from geventecho.loadtest.run.results import Results, WorkerResults
+from geventecho.loadtest.run.server_account import BothEnds
 from geventecho.loadtest.run.status_display import StatusDisplay
 from geventecho.loadtest.run.stock_files import watch_csv_writer, write_files
 from geventecho.loadtest.users import SPAWNED_USERS, tcp_users_of
@@ -125,8 +126,10 @@ def _finish_main(environment: Environment, runner: Runner, accounts: Accounts, i
     def lacking() -> dict[str, str]:
         return reports.lacking if reports else {}
 
+    # Before the results, which have it.
+    ends = BothEnds(environment, accounts, lacking)
     # Before the reports, because the test ends when it is told to, not when the workers have answered.
-    results = Results(environment, runner, accounts, lacking)
+    results = Results(environment, runner, accounts, lacking, lambda: ends.account)
     reports = MasterReports(runner) if isinstance(runner, MasterRunner) else None
     StatusDisplay(environment, runner, partial(live_of, environment))
     installed.summary = summary = RunSummary(environment, accounts, results.lacking, results)

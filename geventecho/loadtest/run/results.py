@@ -29,7 +29,7 @@ from geventecho.loadtest.run.live import Live
 from geventecho.loadtest.run.result_files import write_result_files
 from geventecho.loadtest.run.shared_seconds import CLOCKS_APART, SharedSeconds
 from geventecho.loadtest.settings import gates_of, given, options_of
-from geventecho.results import Block, Collection, Facts, Result, RowKey
+from geventecho.results import Block, Collection, Facts, Result, RowKey, ServerAccount
 
 __all__ = ["Results", "WorkerResults", "result_of"]
 
@@ -73,6 +73,7 @@ class Results:
         runner: its runner.
         accounts: of all processes.
         why_incomplete: tells, by a worker's id, why its numbers are not complete.
+        server_account: tells the account of both ends; None where none was asked for.
 
     Attributes:
         last: the result of the last test that stopped.
@@ -85,12 +86,14 @@ class Results:
         runner: Runner,
         accounts: Accounts,
         why_incomplete: Callable[[], Mapping[str, str]],
+        server_account: Callable[[], ServerAccount | None],
     ) -> None:
         self._environment = environment
         self._runner = runner
         self._accounts = accounts
         self._seconds = SharedSeconds(runner)
         self._why_incomplete = why_incomplete
+        self._server_account = server_account
         self._gathering = None if isinstance(runner, MasterRunner) else Gathering(environment)
         self._pending: Iterator[tuple[RowKey, Block]] = iter(())
         self._live = Live(environment, self._facts, self.lacking)
@@ -191,6 +194,7 @@ class Results:
             lacking=lacking,
             gates=tuple(gate.judge for gate in gates_of(options_of(environment))),
             other_users=others_in(environment),
+            server_account=self._server_account(),
         )
 
     def _ahead(self, worker: str, clock: float | None) -> int:

@@ -302,9 +302,12 @@ class TcpSession:
 
     def close(self) -> None:
         """Close the connection, if there is one. Reports nothing."""
+        self._close(None)
+
+    def _close(self, error: BaseException | None) -> None:
         client, self._client = self._client, None
         if client is not None:
-            self._reporter.account.open -= 1
+            self._reporter.account.end_connection(client.bytes_sent, client.bytes_received, error)
             client.close()
 
     def _lose(self, error: BaseException) -> None:
@@ -320,16 +323,11 @@ class TcpSession:
         """Close because of an error. The connection is lost then, unless its user was stopped."""
         if self._client is not None and not isinstance(error, ABORTS):
             self._reporter.account.lost += 1
-        self.close()
+        self._close(error)
 
     def _open(self, target: Address) -> bytes:
-        account = self._reporter.account
-        account.opening += 1
-        try:
+        with self._reporter.account.connecting():
             self._client = self._dial(target)
-        finally:
-            account.opening -= 1
-        account.open += 1
         self._reporter.connected(self._client)
         return b""
 

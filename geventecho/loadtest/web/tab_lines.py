@@ -45,6 +45,7 @@ def lines(live: Json | None, address: str) -> Iterator[Line]:
         sample = f": {failures['sample']}" if failures["sample"] else ""
         yield _line("failures", _name(failures), f"{failures['count']} {failures['kind']}{sample}")
     yield from _account(live["account"])
+    yield from _both_ends(live["server_account"])
     for reason in verdict["reasons"]:
         yield _line("verdict", "reason", reason)
     for worker in live["workers"]:
@@ -101,6 +102,12 @@ def _account(account: Json) -> Iterator[Line]:
     if account["planned"]:
         sent = f"{account['sent']} sent, {account['late']} of them late, {account['dropped']} dropped"
         yield _line("account", "tasks", f"{account['planned']} planned: {sent}")
+
+
+def _both_ends(account: Json | None) -> Iterator[Line]:
+    if account is not None:
+        for text in account["statements"] or [f"unknown: {account['unknown']}"]:
+            yield _line("account", "both ends", text)
 
 
 def _name(row: Json) -> str:

@@ -210,12 +210,13 @@ window.TcpTables = (() => {
     const lines = element("ul", { class: "sums" });
     section.append(element("p", { class: "note" }, "Of the whole test, in all processes."), lines);
     const shown = list(lines, "li");
-    return ({ account }) => {
+    return ({ account, server_account: ends }) => {
       const tasks = account.planned ? equation(account, "planned", ["sent", "dropped"], "waiting") : "no arrival rate: users waited between tasks";
       shown.update([
         { text: `Tasks: ${tasks}`, note: account.planned ? `${count(account.late)} of those sent began more than 1 ms late` : "" },
         { text: `Operations: ${equation(account, "started", ["ok", "failed", "aborted"], "under way")}`,
           note: `${count(account.connects)} of those started were connects, ${count(account.reconnects)} of them reconnects` },
+        ...ends ? [{ text: `Both ends: ${ends.statements.join("; ") || `unknown: ${ends.unknown}`}`, note: ends.url }] : [],
       ]);
       return true;
     };

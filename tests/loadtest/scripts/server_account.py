@@ -1,0 +1,184 @@
+"""Scripts of test_server_account.py: servers, metrics and users in one process, whose hub nothing may hold up."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import gevent
+import locust
+
+from geventecho.errors import ConnectRefused, ConnectTimeout
+from geventecho.loadtest import TcpUser, account_of, result_of
+from geventecho.loadtest.measure import Account
+from geventecho.loadtest.run import server_account
+from geventecho.results import as_json
+from geventecho.server import EchoServer
+from tests.loadtest.scripts.results import start
+from tests.support.echo_with_metrics import Metrics
+from tests.support.harness import BusyUser, EchoUser
+from tests.support.servers import dial, ping, running
+from tests.support.timing import PATIENCE
+from tests.support.tls import server_context
+
+Json = dict[str, Any]
+
+
+class SendingUser(BusyUser):
+    """Sends, and closes without having read the echo."""
+
+    @locust.task
+    def send(self) -> None:
+        self.client.send(self.next_payload())
+        self.client.close()
+
+
+class HurriedUser(BusyUser):
+    """Waits for more than comes back, for a moment only."""
+
+    backoff_base = 0.001
+
+    @locust.task
+    def ask(self) -> None:
+        self.client.request(self.next_payload(), lambda _: 0, timeout=0.01)
+
+
+USERS: dict[str, type[TcpUser]] = {"echo": EchoUser, "send": SendingUser, "hurry": HurriedUser}
+
+
+@contextmanager
+def warnings() -> Iterator[list[str]]:
+    """The warnings of the load test that are logged in the block."""
+    logged: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("geventecho.loadtest")
+    logger.addHandler(handler)
+    try:
+        yield logged
+    finally:
+        logger.removeHandler(handler)
+
+
+def run(
+    server: EchoServer, url: str, *, user: str = "echo", meanwhile: Callable[[], object] = lambda: None, **options: Any
+) -> Json:
+    """Run four users until each can have made some operations; returns the result, with `seconds` of its end."""
+    options = {"think_time": "0", "payload_size": "1000", "warm_up": "0.1", **options}
+    environment, runner = start(str(server.address), USERS[user], users=4, account=url, **options)
+    environment.stop_timeout = 0
+    with gevent.Timeout(PATIENCE):
+        while account_of(environment).started < 50:
+            gevent.sleep(0.01)
+    meanwhile()
+    begun = time.monotonic()
+    runner.stop()
+    seconds = time.monotonic() - begun
+    runner.quit()
+    return {**as_json(result_of(environment)), "seconds": seconds}
+
+
+def account(limits: Json | None = None, **options: Any) -> Json:
+    """The account of a run, with the server's own counters."""
+    config = {name: tuple(value) if isinstance(value, list) else value for name, value in (limits or {}).items()}
+    if "tls_insecure" in options:
+        config["ssl_context"] = server_context()
+    with running(EchoServer("127.0.0.1:0", **config)) as server, Metrics(server) as metrics:
+        made = run(server, metrics.url, **options)
+        return {**made["server_account"], "counters": server.counters}
+
+
+def two_tests() -> list[Json]:
+    """The accounts of two tests in a row of one process."""
+    with running(EchoServer("127.0.0.1:0")) as server, Metrics(server) as metrics:
+        environment, runner = start(str(server.address), EchoUser, users=2, account=metrics.url, think_time="0")
+        made = []
+        for users in (2, 3):
+            runner.start(users, spawn_rate=users)
+            with gevent.Timeout(PATIENCE):
+                while account_of(environment).connections < users or account_of(environment).ok < 20:
+                    gevent.sleep(0.01)
+            runner.stop()
+            made.append(as_json(result_of(environment))["server_account"])
+        runner.quit()
+        return made
+
+
+def beside(what: str, patience: float = 0.3) -> Json:
+    """The result of a run in which something else happens, too.
+
+    Args:
+        what: happens.
+        patience: seconds.
+    """
+    server_account.PATIENCE = patience  # type: ignore[misc]
+    first = EchoServer("127.0.0.1:0")
+    with running(first), running(EchoServer("127.0.0.1:0")) as second, Metrics(first) as metrics:
+        idle = dial(first)
+
+        def happens() -> None:
+            if what == "another client":
+                clients.append(dial(first))
+                ping(clients[-1], b"x" * 77)
+            elif what == "a client that goes":
+                idle.close()
+            elif what == "a restart":
+                metrics.server = second
+            elif what == "no metrics any more":
+                metrics.stop()
+
+        clients = [idle]
+        ping(idle, b"before")
+        made = run(first, metrics.url, meanwhile=happens)
+        for client in clients:
+            client.close()
+        return made
+
+
+def unreadable(url: str) -> Json:
+    """The result of a run whose metrics cannot be read, and what was said of them."""
+    with running(EchoServer("127.0.0.1:0")) as server, warnings() as logged:
+        made = run(server, url)
+    return {
+        "account": made["server_account"],
+        "status": made["verdict"]["status"],
+        "ok": made["account"]["ok"],
+        "warnings": [line for line in logged if "--tcp-account" in line],
+    }
+
+
+def reasons(urls: list[str], seconds: float) -> list[str]:
+    """Why each of the pages cannot be read, within so many seconds; "" where it can be."""
+    found = []
+    for url in urls:
+        try:
+            server_account._read(url, seconds)
+            found.append("")
+        except server_account._Unreadable as error:
+            found.append(str(error))
+    return found
+
+
+def counters(page: str) -> list[Any]:
+    """The counters of a page, and when its server was started."""
+    found, started = server_account._counters(page)
+    return [asdict(found), started]
+
+
+def given_up() -> list[int]:
+    """Connects that were given up, of one that timed out, one that was aborted and one that was refused."""
+    where: Json = {"address": None, "phase": "connect"}
+    made = Account()
+    for error in (ConnectTimeout("no answer", **where), gevent.GreenletExit(), ConnectRefused("no", **where)):
+        try:
+            with made.connecting():
+                raise error
+        except BaseException:
+            pass
+    with made.connecting():
+        pass
+    return [made.given_up, made.connections, made.open, made.opening]
