@@ -118,11 +118,13 @@ test-alone: $(READY_DEV)
 test-long: $(READY_DEV)
 	$(PYTEST) -m long --timeout 900 $(CHOSEN)
 
-# Processes that tests start are measured too. Measuring slows them, so the tests that judge a time are left out, and a test
-# that fails only here counts for nothing: `make test` judges.
+# Processes that tests start are measured too. Measuring doubles their time, so tests that judge a time are left out, and
+# those that run what others have reached: documents, benchmarks, targets, pages in a browser. A test that fails only here
+# counts for nothing: `make test` judges.
 coverage: $(READY_DEV)
 	@$(BIN)/coverage erase
-	-$(BIN)/coverage run -m pytest $(TOGETHER) -p no:cacheprovider $(ARGS)
+	-$(BIN)/coverage run -m pytest $(TOGETHER) -m "not alone and not long and not browser" \
+		--ignore tests/docs --ignore tests/bench --ignore tests/house -p no:cacheprovider $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

@@ -55,7 +55,7 @@ class RedisUser(TcpUser):
                 reply.failure("not a number")
         self.client.request(b"EXPIRE geventecho:counter 60\r\n", reply=LINE, name="EXPIRE", expect=b":1\r\n")
 
-    @task
+    @task(5)
     def many_at_once(self) -> None:
         ping = Request(b"PING\r\n", reply=LINE, name="PING", expect=b"+PONG\r\n")
         self.client.pipeline([ping] * 20, depth=5)

@@ -108,7 +108,7 @@ def test_a_greeting_is_no_reply(seconds: float, tmp_path: Path) -> None:
     rows = rows_of(result)
     assert "request" not in rows
     assert rows["on_connect"][0] == 0
-    assert rows["on_connect"][1] == rows["connect"][0]
+    assert rows["connect"][0] - 2 <= rows["on_connect"][1] <= rows["connect"][0], "the run may end before it failed"
     assert {failure["kind"] for failure in result["failures"]} == {"unread greeting, see --greeting-until"}
 
 

@@ -71,13 +71,16 @@ def test_two_workers_on_machines_of_their_own_are_one_test(tmp_path: Path) -> No
     assert found["codes"] == [4, 0, 0], logs(tmp_path)
     result = assert_outputs(tmp_path, missed=1)
     account, counters = result["account"], found["counters"]
-    assert account["started"] == account["ok"] > 100
+    # With a stop timeout too, Locust may stop a user that has just begun its next task.
+    assert account["started"] - 1 <= account["ok"] == account["started"] - account["aborted"]
+    assert account["ok"] > 100
     assert [worker["users"] for worker in result["workers"]] == [5, 5]
     assert all(worker["ok"] > 50 for worker in result["workers"])
     carried = 1024 * (account["ok"] - account["connects"])
-    assert {result["bytes_sent"], result["bytes_received"], counters["bytes_received"], counters["bytes_sent"]} == {
-        carried
-    }
+    for found_bytes in (
+        result["bytes_sent"], result["bytes_received"], counters["bytes_received"], counters["bytes_sent"]
+    ):  # fmt: skip
+        assert carried <= found_bytes <= carried + 1024 * account["aborted"]
     assert counters["accepted"] == result["connections"]["connects"] == 10
 
 

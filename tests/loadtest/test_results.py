@@ -188,9 +188,9 @@ def test_the_verdict_comes_before_failed_operations_and_failures_have_their_kind
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"), [("missing/r.json", "No such file or directory"), ("", "it is not a file")]
+    ("path", "reason", "mode"),
+    [("missing/r.json", "No such file or directory", ("--headless", "-t", "1")), ("", "it is not a file", ())],
 )
-@pytest.mark.parametrize("mode", [("--headless", "-t", "1"), ()])
 def test_a_path_that_cannot_be_written_is_a_usage_error(
     path: str, reason: str, mode: tuple[str, ...], tmp_path: Path
 ) -> None:

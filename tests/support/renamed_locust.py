@@ -1,7 +1,7 @@
-"""Runs a program on a Locust in which one name is another: a new release may rename what it does not document.
+"""Runs a program on a Locust in which names are others: a new release may rename what it does not document.
 
-    python -m tests.support.renamed_locust NAME -m MODULE ARGUMENT...
-    python -m tests.support.renamed_locust NAME SCRIPT ARGUMENT...
+    python -m tests.support.renamed_locust NAME[,NAME...] -m MODULE ARGUMENT...
+    python -m tests.support.renamed_locust NAME[,NAME...] SCRIPT ARGUMENT...
 
 Locust's own modules use the new name, so it works as ever.
 """
@@ -27,14 +27,15 @@ PATTERNS = {
 
 
 class Renaming(importlib.machinery.SourceFileLoader):
-    """Loads a module with the name replaced in its source."""
+    """Loads a module with the names replaced in its source."""
 
-    name_taken_away = ""
+    names_taken_away: Sequence[str] = ()
 
     def get_code(self, fullname: str) -> CodeType | None:
         source = self.get_source(fullname) or ""
-        pattern = PATTERNS.get(self.name_taken_away, rf"\b{re.escape(self.name_taken_away)}\b")
-        code: CodeType = compile(re.sub(pattern, f"{self.name_taken_away}_renamed", source), self.path, "exec")
+        for name in self.names_taken_away:
+            source = re.sub(PATTERNS.get(name, rf"\b{re.escape(name)}\b"), f"{name}_renamed", source)
+        code: CodeType = compile(source, self.path, "exec")
         return code
 
 
@@ -53,8 +54,8 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 def main() -> None:
-    name, program, *arguments = sys.argv[1:]
-    Renaming.name_taken_away = name
+    names, program, *arguments = sys.argv[1:]
+    Renaming.names_taken_away = names.split(",")
     sys.meta_path.insert(0, Finder())
     sys.path.insert(0, os.getcwd())
     if program == "-m":
