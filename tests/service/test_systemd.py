@@ -191,3 +191,22 @@ def test_a_supervisor_that_is_gone_costs_a_warning(supervisor: Supervisor) -> No
             ping(client)
         assert server.stop() == 0
         assert server.errors.count("NOTIFY_SOCKET did not take READY=1") == 1
+
+
+def test_workers_are_told_of_as_one_service(supervisor: Supervisor, tmp_path: Path) -> None:
+    pytest.importorskip("gunicorn", reason="needs gunicorn, of requirements.txt")
+    file = tmp_path / "serve.conf"
+    file.write_text("workers = 2\n")
+    with serve("--config", str(file), env=environment(NOTIFY_SOCKET=supervisor.name)) as server:
+        assert supervisor.next() == {"READY": "1", "STATUS": "2 workers listen"}
+        for text, workers in (("workers = 1\n", "1"), ("workers = many\n", "1")):
+            file.write_text(text)
+            server.signal(signal.SIGHUP)
+            found = supervisor.next()
+            assert found["RELOADING"] == "1"
+            assert found["MONOTONIC_USEC"].isdecimal()
+            assert supervisor.next() == {"READY": "1", "STATUS": f"{workers} workers listen"}
+        wait_until(lambda: "'many'" in server.errors)
+        assert server.stop() == 0
+        assert supervisor.next()["STOPPING"] == "1"
+        assert supervisor.is_silent()
