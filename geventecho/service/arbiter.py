@@ -27,7 +27,7 @@ from geventecho.service.heartbeat import BEAT_SECONDS
 from geventecho.service.lines import LineWriter
 from geventecho.service.logs import LogHandler
 from geventecho.service.prefork_worker import HANDLED, LOG_STACKS, PreforkWorker
-from geventecho.service.shared_counters import SharedCounters, Slot, WorkerState, open_of
+from geventecho.service.shared_counters import SharedCounters, WorkerState, open_of
 from geventecho.service.systemd import notify
 from geventecho.service.worker import EXIT_LOST
 from geventecho.service.workers import Plan
@@ -73,7 +73,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self._own["state"] = WorkerState.ARBITER
         self._plan = plan
         self._trial: Plan | None = None
-        self._next: tuple[Plan, Slot]
+        self._next: PreforkWorker
         self._has_started = self._is_stopping = False
         self._crashes = CrashLoop()
         self._last_round = time.monotonic()
@@ -147,30 +147,24 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
             logger.error("no worker is started: %d processes still drain", len(self.WORKERS))
             self._crashes.wait()
             return
-        self._next = plan, slot
+        descriptors = [listener.fileno() for listener in self._listeners]
+        self._next = PreforkWorker(
+            plan, slot, self.shared, self._log_handler, self._output, descriptors, arbiter=self.pid
+        )
         # A signal that comes between the fork and the worker's own actions would be lost in the arbiter's.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
             self.spawn_worker()
         except OSError as error:
             logger.error("no worker is started: %s", error.strerror)
-            slot.free()
+            self._next.settle()
             self._crashes.wait()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
     def _make_worker(self, *_: object) -> PreforkWorker:
         """Called by gunicorn in place of a worker class, just before the fork."""
-        plan, slot = self._next
-        return PreforkWorker(
-            plan,
-            slot,
-            self.shared,
-            self._log_handler,
-            self._output,
-            [listener.fileno() for listener in self._listeners],
-            self.pid,
-        )
+        return self._next
 
     def _check_start(self) -> None:
         workers = self._workers_of(self._plan)
@@ -202,8 +196,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
 
     def _ended(self, worker: PreforkWorker, code: int) -> None:
         has_listened = worker.slot["state"] != WorkerState.STARTING
-        worker.log_stack()
-        worker.slot.free()
+        worker.settle()
         how = f"it was ended by {signal.Signals(-code).name}" if code < 0 else "it ended by itself"
         if self._is_stopping or worker.retired_at is not None:
             if code < 0:

@@ -122,8 +122,9 @@ class PreforkWorker(Worker):  # type: ignore[misc]
             return f"its drain has not ended after {longest:.0f} s"
         return ""
 
-    def log_stack(self) -> None:
-        """Log the stack of one that was in a call into C, and could not log its greenlets itself. Only once."""
+    def settle(self) -> None:
+        """Give its slot back after its end. Log its stack if it was in a call into C, and could not do so itself."""
+        self.slot.free()
         with os.fdopen(self.stacks, "rb") as file:
             file.seek(0)
             if stack := file.read().decode(errors="replace").strip():
