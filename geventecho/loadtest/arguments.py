@@ -1,4 +1,4 @@
-"""Our options as Locust's parser has them: on the command line, in the environment and as fields of the web UI."""
+"""Our options in Locust's parser: on the command line, in the environment and as fields of the web UI."""
 
 from __future__ import annotations
 

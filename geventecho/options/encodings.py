@@ -15,7 +15,7 @@ from geventecho.errors import ConfigError
 __all__ = ["ENCODINGS", "as_bytes", "decode"]
 
 ENCODINGS: Final = ("escapes", "text", "hex", "base64")
-"""How a payload can be written: text with C escapes, text as it stands, hexadecimal, base64."""
+"""How a payload can be written: text with C escapes, text without escapes, hexadecimal, base64."""
 
 ESCAPE: Final = re.compile(
     rb"\\(?:([abfnrtve\\'\"?])|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([0-7]{1,3})|(.?))", re.DOTALL
@@ -24,7 +24,7 @@ NAMED: Final = dict(zip(b"abfnrtve\\'\"?", b"\a\b\f\n\r\t\v\x1b\\'\"?", strict=T
 
 
 def decode(text: str, encoding: str = "escapes") -> bytes:
-    r"""The bytes that `text` stands for.
+    r"""Return the bytes that `text` describes.
 
     Args:
         text: as it came from the command line; all but the escapes becomes UTF-8.

@@ -17,7 +17,7 @@ from geventecho.payloads import Template
 __all__ = ["EXCHANGE", "GREETINGS", "TYPED", "Exchange"]
 
 TYPED: Final = "GEVENTECHO_LOADTEST_TYPED"
-"""The environment variable with which `geventecho load` hands on the command that was typed, for the result."""
+"""The environment variable in which `geventecho load` passes on the typed command, for the result."""
 GREETINGS: Final = ("until", "exactly", "length_prefix", "quiet")
 """Those of `ENDS` that the options for a greeting have."""
 EXCHANGE: Final[Mapping[str, tuple[str, str]]] = {
@@ -43,8 +43,7 @@ class Exchange:
         message: makes the requests.
         reply: where the reply to each ends.
         expect: must be found in the reply.
-        greeting: where the greeting ends that the server sends after each connect; None for a server that waits to be
-            asked.
+        greeting: where the server's greeting after each connect ends; None for a server that does not speak first.
         name: the row of the requests.
     """
 
@@ -61,7 +60,7 @@ class Exchange:
         Args:
             options: text, or true for a switch; by their names after `option`, such as "tcp_send" for --tcp-. Empty
                 text is an option that was not given.
-            option: begins the names of the options.
+            option: the prefix of the options' names.
 
         Raises:
             ConfigError: one is wrong or missing; the message names it.

@@ -18,13 +18,13 @@ from geventecho.options.types import seconds_above_zero, whole_number
 __all__ = ["ENDS", "LENGTH_PREFIX_FORM", "End", "from_options", "length_prefixed", "naming", "pattern"]
 
 LENGTH_PREFIX_FORM: Final = "FORMAT[,OFFSET[,self]]"
-"""A struct format such as >I; how many bytes stand before it; whether it counts its own bytes."""
+"""A struct format such as >I; the number of bytes before it; whether it counts its own bytes."""
 LENGTH_PREFIX: Final = re.compile(r"\s*([^,]*?)\s*(?:,\s*(\d{1,18})\s*(?:,\s*(self)\s*)?)?", re.ASCII)
 
 
 @contextmanager
 def naming(option: str) -> Iterator[None]:
-    """Name the option in the message of a wrong value: in a web form nothing else does.
+    """Name the option in the message of a wrong value: a web form shows nothing else.
 
     Raises:
         ConfigError: the block raised one, or argparse.ArgumentTypeError.
@@ -41,14 +41,14 @@ def from_options(
     """The framing that one of the options asks for, or None when none does.
 
     Args:
-        option: begins the names of the options, for the messages.
+        option: the prefix of the options' names, for the messages.
         max_size: bytes the reply may have, where its size is not known beforehand; None for the framing's own default.
-        ends: values by the names of `ENDS`: parsed, or the text that was written. None and False are not given.
+        ends: values by the names of `ENDS`, parsed or as text. None and False mean that the option was not given.
 
     Raises:
         ConfigError: more than one was given, or one is wrong; the message names them, as --reply-until and so on.
     """
-    given = {name for name, value in ends.items() if value is not None and value is not False}  # not 0, which is given
+    given = {name for name, value in ends.items() if value is not None and value is not False}  # 0 is a value
     names = {name: f"{option}{name}".replace("_", "-") for name in ENDS if name in given}
     if len(names) > 1:
         raise ConfigError(f"{' and '.join(names.values())}: a reply ends in one way, give one of these")
@@ -83,12 +83,12 @@ def pattern(text: str) -> re.Pattern[bytes]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a pattern that a later Python may read otherwise, such as [[x]
+            warnings.simplefilter("ignore")  # Python warns of patterns whose meaning may change, such as [[x]
             return re.compile(as_bytes(text))
     except (re.error, OverflowError) as error:
         raise ConfigError(f"it is not a regular expression: {error}") from None
     except RecursionError:
-        raise ConfigError("it is not a regular expression: too many groups in each other") from None
+        raise ConfigError("it is not a regular expression: too many nested groups") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ class End:
     Attributes:
         metavar: of the option's value; "" for a switch.
         help: completes the sentence "the reply ends".
-        parse: makes the value of the text that was written; raises argparse.ArgumentTypeError.
-        framing: makes the framing of the value; raises ConfigError.
+        parse: converts the text to the value; raises argparse.ArgumentTypeError.
+        framing: makes the framing from the value; raises ConfigError.
     """
 
     metavar: str

@@ -17,14 +17,14 @@ __all__ = ["INSECURE", "TLS", "add_tls_arguments", "naming_tls", "tls_values"]
 TLS: Final[Mapping[str, tuple[str, str]]] = {
     "ca": ("FILE", "trust the authorities in this PEM file, and not those of the system"),
     "cert": ("FILE", "the client's certificate with its chain, a PEM file"),
-    "key": ("FILE", "its key, a PEM file; without it the key is looked for in that of the certificate"),
-    "server_name": ("NAME", "the host the server's certificate must be for, also told to it (SNI); else the target's"),
-    "insecure": ("", "do not check the server's certificate: anybody between can then read and change what is sent"),
+    "key": ("FILE", "its key, a PEM file; by default the key is in the certificate's file"),
+    "server_name": ("NAME", "the host name to send (SNI) and to check in the certificate; by default the target's"),
+    "insecure": ("", "do not check the server's certificate: anybody on the path can then read and change the data"),
     "alpn": ("NAMES", "protocols to offer, the preferred one first, with commas between them (ALPN)"),
     "resume": ("", "resume the newest session with the server, which shortens the handshakes after the first one"),
 }  # fmt: skip
 """The options by name, each with the name of its value and its help; a switch has "" for the name of its value."""
-INSECURE: Final = "the server's certificate is not checked: anybody between can read and change what is sent"
+INSECURE: Final = "the server's certificate is not checked: anybody on the path can read and change the data"
 """The warning of an insecure run."""
 
 
@@ -37,8 +37,8 @@ def add_tls_arguments(
 
     Args:
         parser: gets them.
-        option: begins their names.
-        more: makes further arguments of `add_argument` for an option, by its name.
+        option: the prefix of their names.
+        more: returns further arguments of `add_argument` for an option, by its name.
     """
     for name, (metavar, text) in TLS.items():
         form: dict[str, Any] = {"metavar": metavar, "default": ""} if metavar else {"action": "store_true"}

@@ -61,7 +61,7 @@ def seconds_above_zero(text: str) -> float:
 
 
 def limit(text: str) -> float:
-    """A number above 0, for an option that sets no limit when it is left out."""
+    """A number above 0, for an option that has no limit by default."""
     value = seconds(text)
     if value == 0:
         raise argparse.ArgumentTypeError("it must be above 0; leave the option out for no limit")

@@ -26,9 +26,9 @@ RowKey: TypeAlias = tuple[str, str]  # type and name, as in Locust's table
 OTHER: Final = "other"
 MAX_ROWS: Final = 200
 MAX_BLOCKS: Final = 1024
-# A boundary may be told this late: a stage of a load shape is known as one when it has lasted for 10 s.
+# Seconds that a boundary may come late: a stage of a load shape is known only after 10 s.
 UNMERGED_SECONDS: Final = 32
-# Ends the widening of blocks where there are more boundaries than blocks may be: 18 hours.
+# Blocks are never wider than this, 18 hours, also if there are more boundaries than blocks are allowed.
 MAX_BLOCK_SECONDS: Final = 1 << 16
 
 # Packed: the integers of a block, and the length of each histogram.
@@ -158,7 +158,7 @@ class Blocks:
             self._settle(second, self._recent.pop(second))
         while len(self._settled) > MAX_BLOCKS and self.width < MAX_BLOCK_SECONDS:
             self._widen(2 * self.width)
-        # One at a time: to pack all of them anew when the blocks widen would stop the master for seconds.
+        # One at a time: packing all of them when the blocks widen would stop the master for seconds.
         whole = next((start for start in self._unmerged if start + self.width <= settled), None)
         if whole is not None:
             self._unmerged.remove(whole)
@@ -249,7 +249,7 @@ class Record:
         self.rows[row].add(block if isinstance(block, bytes) else block.pack())
 
     def merge(self, other: Record) -> None:
-        """Add all that `other` has, as if it had been added here."""
+        """Add all blocks and boundaries of `other`."""
         self.boundaries |= other.boundaries
         for row, blocks in other.rows.items():
             for block in blocks:

@@ -1,6 +1,6 @@
-"""All that the processes of one test report, added up by the master or by the only process.
+"""The reports of all processes of one test, added up by the master or by the only process.
 
-It puts the record, the parts of the test and the judgement together, and knows nothing of how reports arrive.
+It joins the record, the parts of the test and the verdict. It does not know how reports arrive.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ TLS_ROW: Final = ("TCP", "tls")
 """The handshakes, of a tls:// target or by STARTTLS."""
 TLS_NOTE: Final = "Arrival times of TLS replies are times of reading: a reply through TLS has no stamp of the kernel."
 TIMER_TOLERANCE: Final = 0.1
-"""Of a second; the timer that ends a test may be early."""
+"""Seconds by which the timer that ends a test may be early."""
 MAX_STAGES: Final = 100
 LATE: Final = 10
-"""Seconds after which the figures of a running test do not wait for a worker that sends nothing."""
+"""The figures of a running test wait this many seconds for a silent worker."""
 MAX_STAGE_ROWS: Final = 2_000
 """A row takes some milliseconds and, in the JSON file, some kilobytes."""
 
@@ -75,7 +75,7 @@ class Collection:
         health: Iterable[Sequence[Any]] = (),
         ahead: int = 0,
     ) -> None:
-        """Add a report of a worker: its counts since the one before.
+        """Add a report of a worker: its counts since its last report.
 
         Args:
             worker: its id.
@@ -106,11 +106,11 @@ class Collection:
         self.timeline.follow_plan(now, stages)
 
     def follow_shape(self, now: float, users: int, spawn_rate: float) -> None:
-        """A shape asks for so many users."""
+        """A shape asks for this number of users."""
         self.timeline.follow_shape(now, users, spawn_rate)
 
     def count_users(self, now: float, users: int) -> None:
-        """So many users run."""
+        """The number of running users has changed."""
         self.timeline.count_users(now, users)
 
     def end(self, now: float) -> None:
@@ -194,7 +194,7 @@ class Collection:
         return Part(round(span.duration, 3), self._rows(span, pause)) if span else None
 
     def stages(self, now: float, pause: Callable[[], None]) -> tuple[list[Stage], int]:
-        """The first stages, and how many more there were than may be or than have room for their rows."""
+        """The first stages, and the number of stages that were left out because of the limits."""
         spans = self.timeline.stages(now)
         found: list[Stage] = []
         for span in spans[:MAX_STAGES]:
@@ -227,7 +227,7 @@ class Collection:
         Args:
             now: the time.
             rows: the evidence of the rows of the measured part.
-            names: tells a worker's name by its id.
+            names: returns a worker's name by its id.
             lacking: by a worker's id, why its numbers are not complete.
             unbalanced: the differences between both ends.
         """
@@ -262,7 +262,7 @@ class Collection:
     def series(self, now: float, pause: Callable[[], None]) -> Series:
         """The figures over time, up to the end or up to now.
 
-        The second in which a test ends is left out, unless it was all but over: its rates are not those of the load.
+        The second in which a test ends is left out, unless it was almost over: its rates are not those of the load.
         """
         timeline = self.timeline
         if timeline.ended is None:
@@ -279,7 +279,7 @@ class Collection:
 
         Args:
             now: the time.
-            lacking: ids of workers that are lost. They are not waited for, nor are those that are silent for long.
+            lacking: ids of lost workers. The figures wait neither for them nor for workers that are silent for long.
         """
         if not any(part.health for part in self._workers.values()):
             return now
@@ -318,7 +318,7 @@ class Collection:
         sums["ok"] = sum(row.ok for row in rows if row.type != TASK)
         sums["failed"] = sum(row.failed for row in rows if row.type != TASK)
         sums["dropped"] = sum(row.dropped for row in rows)
-        # A lost worker may have sent blocks of a second that it never sent the health of.
+        # A lost worker may have sent the blocks of its last second and not the health.
         sums["started"] = max(sums["started"], sums["ok"] + sums["failed"])
         sums["sent"] = max(sums["sent"], sum(row.ok + row.failed for row in rows if row.type == TASK))
         sums["planned"] = max(sums["planned"], sums["sent"] + sums["dropped"])
@@ -326,7 +326,7 @@ class Collection:
         return sums
 
     def _failures(self, facts: Facts) -> list[Failures]:
-        """Those of the rows that are recorded: other users have failures, too."""
+        """The failures of the recorded rows, without those of other users."""
         known = self._record.rows
         return [found for found in facts.failures if (found.type, found.name) in known or (found.type, OTHER) in known]
 

@@ -23,7 +23,7 @@ class Encoded:
 
     Attributes:
         brief: all keys but those of the other parts; and `now`, the last point of each column of the run's series.
-        short_rows: the rows without their distributions, which are most of a result, as `{"rows": …}`.
+        short_rows: the rows as `{"rows": [...]}`, without their distributions: these are most of a result.
         long: rows, warm-up and stages.
         series: the series without their rows.
         rows: of the series, by "TYPE name".

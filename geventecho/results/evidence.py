@@ -1,6 +1,6 @@
-"""The evidence that a run is judged by: its rows, and the figures of each worker of its own health by second.
+"""The evidence for the verdict on a run: its rows, and the health of each worker by second.
 
-The rules in generator.py and verdict.py read nothing else. All values cover the measured part of the run only.
+The rules in generator.py and verdict.py read nothing else. All values are of the measured part of the run.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class HealthSecond:
         planned: instants that fell due in it.
         sent: planned tasks that began in it.
         late: those of them that began more than 1 ms after their instant.
-        dropped: how many more instants are without a task than at the end of the second before; may be below 0.
-        waited: instants that fell due in it and found every user busy.
-        open: connections that are open at the end of the second, as far as was noticed.
-        opening: connects that are under way at the end of the second.
-        lost: open connections that ended in it otherwise than by their user's own close.
-        connects: that began in it.
+        dropped: the increase of instants without a task in this second; may be below 0.
+        waited: instants that fell due in it while every user was busy.
+        open: open connections at the end of the second; a loss counts once it is noticed.
+        opening: connects under way at the end of the second.
+        lost: open connections that ended in it, and not by their user's own close.
+        connects: connects that began in it.
     """
 
     second: int
@@ -87,7 +87,7 @@ class HealthSecond:
     connects: int
 
     def plus(self, other: HealthSecond) -> HealthSecond:
-        """Add the counts of another process. The rest stays as it is."""
+        """Add the counts of another process. The other fields do not change."""
         return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in COUNTS})
 
 
@@ -129,7 +129,7 @@ class RowEvidence:
         times: of its good operations, by the names of `TIMES`; those that are not measured are missing.
         spans: its blocks in order.
         failed: operations.
-        is_unsteady: `Estimate.is_unsteady` of its response times: its seconds depend on each other for so long that
+        is_unsteady: `Estimate.is_unsteady` of its response times: the correlation of its seconds lasts so long that
             the run is too short for an interval.
     """
 
@@ -183,7 +183,7 @@ class Evidence:
 
 
 def is_setup(row: RowKey) -> bool:
-    """Whether a row has connects, TLS handshakes, greetings or log-ins, by its name: `connect`, `login`, `log-in`, …"""
+    """Whether a row has connects, TLS handshakes, greetings or log-ins, by its name, such as `connect` or `login`."""
     return row[1].lower().replace(" ", "").replace("-", "") in SETUP
 
 

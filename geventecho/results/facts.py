@@ -1,4 +1,4 @@
-"""Facts: all that a `Result` needs and that is not in the record."""
+"""Facts: the parts of a `Result` that are not in the record."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ TASK: Final = "TASK"
 TRANSACTION: Final = "TRANSACTION"
 """The type of the rows of blocks of operations, which have rows of their own, too."""
 MAX_BLOCKS: Final = 240
-"""More blocks say hardly more about how a row varies."""
+"""More blocks add little to the knowledge of how a row varies."""
 ADDED_TOGETHER: Final = 16
 """Groups of blocks whose sum is remembered: about the root of their number."""
 COUNTS: Final = ("ok", "failed", "dropped", "bytes_sent", "bytes_received", "clock_steps")
@@ -37,17 +37,17 @@ T = TypeVar("T")
 Whole: TypeAlias = Mapping[str, Histogram]
 """All times of a row, by the names of `TIMES`."""
 OPTIONAL: Final = ("read_delay", "first_byte")
-"""Times that a row may be without."""
+"""Times that a row may lack."""
 DISTRIBUTED: Final = ("response", "service")
 
 
 def is_operation(row: RowKey) -> bool:
-    """Whether the row is of single operations. The rows of the other types have these operations again."""
+    """Whether the row has single operations. The rows of other types count the same operations again."""
     return row[0] not in (TASK, TRANSACTION)
 
 
 def good_rate(rows: Iterable[Row], seconds: float) -> float:
-    """Good operations a second without connects, TLS handshakes and log-ins; 0 where no time was measured.
+    """Good operations a second without connects, TLS handshakes and log-ins; 0 if no time was measured.
 
     Args:
         rows: of the measured part.
@@ -58,7 +58,7 @@ def good_rate(rows: Iterable[Row], seconds: float) -> float:
 
 
 def missing_where_time_helps(rows: Iterable[Row], first: int) -> list[Row]:
-    """Return the rows, without `missing` where each user makes one operation: more time brings no more of them.
+    """Return the rows, without `missing` where each user makes one operation: more time does not add operations.
 
     Args:
         rows: of a part of the run.
@@ -144,7 +144,7 @@ def _figures(row: RowKey, joined: list[Block], whole: Block, duration: float, pa
         first_byte_us=times.get("first_byte_us"),
         offered_us=times["offered_us"],
         failed_times=_failed_times(joined, whole.failed_times) if whole.failed else {},
-        missing=missing if whole.ok else {},  # nothing ended well, and more time would not help
+        missing=missing if whole.ok else {},  # without a good operation, more time would not help
         intervals=Intervals(
             method=response.method,
             blocks=len(joined),
@@ -178,7 +178,7 @@ def _all_times(
     lost = [block.failed + block.dropped for block in blocks]
     if any(lost):
         add("offered_us", "response", lost)
-    else:  # it would be the same again
+    else:  # the estimate would be the same
         times["offered_us"] = times["response_us"]
         if "response_us" in missing:
             missing["offered_us"] = missing["response_us"]
@@ -209,7 +209,7 @@ def _percentile(percentile: Percentile | None) -> Percentile | None:
 
 
 def _missing(found: Estimate, samples: int, duration: float) -> dict[str, float]:
-    """The seconds until there are enough samples; nothing where there are none, and so no rate."""
+    """The seconds until there are enough samples; nothing if there are no samples, and so no rate."""
     if not samples:
         return {}
     return {

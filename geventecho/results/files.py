@@ -1,4 +1,4 @@
-"""Files that at each moment hold either all of a text or their content before."""
+"""Files that are replaced as a whole: a reader sees the old content or all of the new one."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _is_file_or_free(path: str) -> bool:
 
 
 def _beside(path: str) -> str:
-    """The name under which the file is written before it is renamed; in the same folder, so that it can be."""
+    """The temporary name of the file: in the same folder, because rename(2) needs that."""
     return os.path.join(os.path.dirname(path), f".geventecho-{os.getpid()}.part")
 
 

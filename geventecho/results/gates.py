@@ -2,7 +2,7 @@
 
     [[type] row] [response | service | offered] metric comparison number[unit]
 
-A percentile is judged by the far end of its 95 % interval, so that a gate is met only if the run shows that it is.
+A percentile is judged by the far end of its 95 % interval: a gate is met only if the whole interval meets it.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Gate:
         return GateOutcome(self.text, False, value, f"{of_what} is not {word} {limit}")
 
     def _found(self, result: Result) -> tuple[float, str, str]:
-        """The figure that decides, its name in a reason, and the value to show."""
+        """The figure that is compared, its name in a reason, and the value to show."""
         if not result.rows or not result.duration_s:
             raise _Unknown("nothing was measured")
         if self.metric == "failures":
@@ -199,10 +199,10 @@ def parse_gates(text: str) -> tuple[Gate, ...]:
 
 
 def uncounted_failures(gates: Iterable[Gate], result: Result, failed: Mapping[RowKey, int]) -> list[RowKey]:
-    """The rows with failures that may be in no figure of a gate on `failures`.
+    """The rows with failures that a gate on `failures` may not have counted.
 
-    Such are failures in the warm-up, and with a rate those that no task had: a task caught them, or a connect failed
-    between two tasks. A gate on tasks is taken to have counted a row only if at least as many tasks failed.
+    Failures in the warm-up are not counted. With a rate, failures that failed no task are not counted: the task caught
+    them, or a connect failed between two tasks. A gate on tasks counts a row only if at least as many tasks failed.
 
     Args:
         gates: of the run.
@@ -219,7 +219,7 @@ def uncounted_failures(gates: Iterable[Gate], result: Result, failed: Mapping[Ro
     }
     if all(gate.row for gate in on_failures) or not all(kind in TYPES for kind, _ in left):
         return list(left)
-    # A transaction failed because an operation in it did, and one may be within another.
+    # A transaction fails because an operation in it fails, and transactions may be nested.
     transactions = [count for (kind, _), count in left.items() if kind == TRANSACTION]
     most = max(sum(left.values()) - sum(transactions), *transactions, 0)
     return list(left) if most > sum(row.failed for row in _tasks_or_operations(result)) else []

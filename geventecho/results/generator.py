@@ -1,6 +1,6 @@
-"""The rules of the verdict that look for harm the load generator did to its own numbers.
+"""The rules of the verdict that check whether the load generator distorted its own numbers.
 
-A request that is sent late, or a worker that has no core, measures the generator. Each rule looks at one sign of that;
+A request that is sent late, or a worker without a core, measures the generator. Each rule checks one sign of that;
 docs/why/verdict.md has the measurements behind the thresholds.
 """
 
@@ -36,7 +36,7 @@ WORKER_PERCENTILE: Final = 97
 
 
 def generator_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str]:
-    """Say how a worker harmed its own numbers."""
+    """Yield the reasons why a worker distorted its own numbers."""
     if worker.health:
         yield from _pause_reasons(worker.health)
         yield from _processor_reasons(worker.health)
@@ -82,15 +82,15 @@ def _processor_reasons(health: Sequence[HealthSecond]) -> Iterator[str]:
 
 
 def _full_seconds(health: Sequence[HealthSecond]) -> list[HealthSecond]:
-    """The seconds in which nothing was left of its core; empty where they are too few to say anything."""
+    """The seconds in which nothing was left of its core; empty if they are too few for a verdict."""
     full = [second for second in health if second.cpu + (second.wait or 0.0) >= FULL_SECOND]
     return full if len(full) >= max(2, FULL_SECONDS * len(health)) else []
 
 
 def could_not_keep_up(worker: WorkerEvidence) -> bool:
-    """Whether it was the worker, and not the server, that kept its users busy.
+    """Whether the worker, and not the server, kept its users busy.
 
-    Then it has nothing left of its core, or replies lie unread for longer than the server takes for them.
+    The worker then has nothing left of its core, or replies wait unread for longer than the server needs for them.
     """
 
     def whole(of: str) -> float:
@@ -113,12 +113,12 @@ def _lag_reasons(worker: WorkerEvidence) -> Iterator[str]:
 
 
 def delay_reasons(times_of: Mapping[RowKey, Mapping[str, Histogram]], health: Sequence[HealthSecond]) -> Iterator[str]:
-    """Say in which rows a good part of the times is the generator's own."""
+    """Yield the rows in which a good part of the times is the generator's own."""
     planned = sum(second.planned for second in health)
     found_no_user = sum(second.waited for second in health) > FOUND_NO_USER * planned
     for (_, name), times in times_of.items():
         delay, response = _p99(times, "generator_delay"), _p99(times, "response")
-        # A task that waits for a user waits for the server: the delay is not the generator's then.
+        # A task that waits for a user waits for the server: this delay is not the generator's.
         if delay and response and not found_no_user and delay > max(ALLOWED_DELAY, GENERATOR_DELAY_SHARE * response):
             yield (
                 f"{name}: the generator sent late (p99 {in_words(delay)}; the p99 of the response time is "
@@ -133,7 +133,7 @@ def delay_reasons(times_of: Mapping[RowKey, Mapping[str, Histogram]], health: Se
 
 
 def _outlier_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str]:
-    """This worker alone makes the p99 of a row: that of the others is much lower."""
+    """This worker alone makes the p99 of a row: the p99 of the others is much lower."""
     for row, times in worker.times.items():
         own, others = times.get("response"), Histogram()
         for other in evidence.workers:
@@ -151,7 +151,7 @@ def _outlier_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str
 
 
 def _p99(times: Mapping[str, Histogram], name: str) -> float | None:
-    """It is None below its floor."""
+    """The percentile; None below its sample floor."""
     histogram = times.get(name)
     return histogram.percentile(99) if histogram is not None and histogram.count >= P99_FLOOR else None
 

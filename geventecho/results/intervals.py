@@ -13,9 +13,9 @@ of two:
 - The circular block bootstrap over seconds (Künsch 1989; Politis & Romano 1992). Its variance of a share has a closed
   form, the mean square of all sums of `block_length` neighbouring seconds, so nothing is drawn, and the result is exact
   and the same each time. The length follows the autocorrelation (Politis & White 2004).
-- Of p99 and above, only the few slowest seconds decide, and a minute holds too few of those to tell how they vary. But
-  every second tells how the levels of seconds vary. The second estimate moves the times of all seconds, brought to one
-  level, up and down like that.
+- Only the few slowest seconds decide p99 and above. A minute has too few of them to show how they vary, but every
+  second shows how the levels of seconds vary. The second estimate brings the times of all seconds to one level, and
+  moves them up and down by the variation of the levels.
 
 In synthetic runs of 60 s with correlated levels (0.5), the bootstrap alone holds the true p99 in about 88 of 100; both
 together hold it in about 95.
@@ -44,10 +44,9 @@ TAIL: Final = 0.025  # on each side of an interval of 95 %
 DEVIATIONS: Final = -NormalDist().inv_cdf(TAIL)
 
 MIN_BLOCKS: Final = 20
-# A run is unsteady when it has fewer independent seconds than these: at 60 s, when neighbours are correlated by more
-# than 0.79. Intervals hold the truth in 9 of 10 runs up to that. In a short run a correlation up to three standard
-# errors (one is the inverse root of the number of seconds) is chance. Levels that differ by less than a tenth are no
-# reason.
+# A run with fewer independent seconds is unsteady: at 60 s, if the correlation of neighbours is above 0.79. Below that,
+# intervals hold the true value in 9 of 10 runs. In a short run a correlation up to three standard errors (one is the
+# inverse root of the number of seconds) counts as chance. Levels that differ by less than a tenth do not count.
 MIN_INDEPENDENT_SECONDS: Final = 7
 SURE_ERRORS: Final = 3
 STEADY_RATIO: Final = 1.1
@@ -255,7 +254,7 @@ class _Seconds:
     """How the seconds of a run vary, and how alike neighbours are.
 
     Attributes:
-        per_independent: so many seconds say as much as one that is independent of the others.
+        per_independent: this many seconds have as much information as one independent second.
         block_length: of the bootstrap, in seconds.
     """
 
@@ -308,7 +307,7 @@ class _Seconds:
                     for shift, numbers, row in zip(shifts, buckets, busy, strict=True)
                 )
             )
-        # A stall is far from all other levels, and would hide how alike these are.
+        # A stall is far from all other levels, and would hide their correlation.
         known = iter(min(max(level - centre, -2.5 * deviation), 2.5 * deviation) for level in levels)
         return _correlation([next(known) if row.finite else 0.0 for row in self._rows])
 

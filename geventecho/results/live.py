@@ -1,6 +1,6 @@
 """Makes the results of a running test, in a process of its own: `python -m geventecho.results.live`.
 
-Each row takes 3 to 25 ms. In the process that measures, all users would stand still for so long.
+Each row takes 3 to 25 ms. In the measuring process, all users would wait for that time.
 
 It reads pickles from standard input: first the arguments of the `Collection`, then calls, each a function that takes
 the collection, and its arguments. A result that a call returns goes to standard output as `Encoded.write` writes it.
@@ -33,7 +33,7 @@ def main() -> None:
     try:
         follow(sys.stdin.buffer, sys.stdout.buffer)
     except (EOFError, BrokenPipeError):
-        os._exit(0)  # without a flush: the reader is gone
+        os._exit(0)  # no flush: the reader is gone
 
 
 def follow(source: BinaryIO, sink: BinaryIO) -> None:

@@ -1,6 +1,6 @@
 """Memory of the results of functions.
 
-The figures of a running test are asked for every few seconds. Most of its blocks have not changed since.
+The figures of a running test are computed every few seconds, and most blocks have not changed in between.
 """
 
 from __future__ import annotations

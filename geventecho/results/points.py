@@ -1,6 +1,6 @@
 """The points of a `Series`, each computed once, and again only when something is added to it.
 
-The figures of a running test are asked for every second or two. Only the last points have changed since.
+The figures of a running test are computed every second or two, and only the last points change in between.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Points:
         self._boundaries: set[int] = set()
 
     def see(self, second: int) -> None:
-        """Forget the points that an addition to the record in a second may change: its block may begin earlier."""
+        """Forget the points that may change when something is added in this second: its block may begin earlier."""
         earliest = second - max(self._widths.values(), default=1) + 1
         for start in range(self._start(earliest), second + 1, self._width):
             self._points.pop(start, None)

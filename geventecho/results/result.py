@@ -178,7 +178,7 @@ class Connections:
 
     Attributes:
         open, opening: now; 0 after the end. Those of a worker that was lost are left out.
-        lost: open ones that ended otherwise than by their user's own close.
+        lost: open ones that ended, and not by their user's own close.
         connects: that began.
         reconnects: those of them that were not their user's first.
         peak: the most that began within one second, of all processes together.
@@ -340,7 +340,7 @@ class Result:
         rows: of the measured part.
         warm_up: the part before it; None where there is none.
         stages: in their order, at most 100.
-        stages_left_out: how many there were beyond that.
+        stages_left_out: the number of further stages.
         workers: the processes with users.
         failures: of the whole run, or since the last reset of the statistics.
         other_users: a sentence that names the classes of users other than `TcpUser`s; their operations are left out.

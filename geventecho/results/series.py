@@ -32,7 +32,7 @@ class RowSeries:
             the others, too.
         max_us: the longest response time.
         service_p50_us, service_p99_us: percentiles of the service times.
-        heat: for each point the response times as `bin, count, bin, count, …`, with
+        heat: for each point the response times as `bin, count, bin, count` and so on, with
             bin = floor(20 * log10(microseconds)), 0 for less than one.
     """
 

@@ -1,7 +1,7 @@
 """Whether a value rose or fell while the load stayed the same.
 
-A server that gets more than it can do builds a queue. Its response times grow as long as the run lasts, so their
-percentiles say how long the run was, and nothing about the server.
+A server with too much load builds a queue. Its response times grow as long as the run lasts, so their percentiles
+depend on the length of the run and not on the server.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Final
 __all__ = ["Trend", "trend"]
 
 MIN_POINTS: Final = 10
-"""Points below which no trend is looked for."""
+"""With fewer points there is no trend."""
 MAX_POINTS: Final = 60
-"""Points that are compared, each with each. More are averaged in groups."""
+"""Points that are compared in pairs. More points are averaged in groups."""
 ORDER: Final = 0.5
-"""Kendall's tau from which values are in order. Without a trend, 1 of 1,000 sequences of 20 values reaches it."""
+"""Kendall's tau: from here on values are in order. Without a trend, 1 of 1,000 sequences of 20 values reaches it."""
 CERTAINTY: Final = 3.3
 """Standard deviations of tau: the same for fewer points."""
 
@@ -32,7 +32,7 @@ class Trend:
         level: median of the values.
         change: from the first point to the last, along the line.
         minutes: between these.
-        is_ordered: whether the values rise, or fall, more than chance would have it.
+        is_ordered: whether the values rise, or fall, more than by chance.
     """
 
     level: float
@@ -49,8 +49,8 @@ class Trend:
 def trend(points: Sequence[tuple[float, float]]) -> Trend | None:
     """Find the trend of points: the median of the slopes between any two (Sen 1968), and Kendall's tau.
 
-    A line by least squares would follow a short stall near an end of the span. This one does not as long as less than
-    29 % of the points are out of line.
+    A line by least squares would follow a short stall near an end of the span. This line does not, as long as less
+    than 29 % of the points are off it.
 
     Args:
         points: seconds and value, in order of time.

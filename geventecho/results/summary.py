@@ -26,11 +26,11 @@ MAX_KINDS: Final = 5
 
 
 def table(result: Result) -> str:
-    """Return all that is printed of a test at its end, as lines of at most 80 columns.
+    """Return the summary that is printed at the end of a test, as lines of at most 80 columns.
 
     For each row of the measured part there are the counts, and some percentiles in milliseconds with their intervals. A
-    percentile without enough samples is a dash, with the seconds that are missing at the row's rate. It is a dash
-    alone where more time would not help.
+    percentile without enough samples is a dash, with the seconds that are missing at the row's rate. If more time
+    would not help, only the dash is printed.
     """
     return "\n".join(
         [

@@ -17,7 +17,7 @@ __all__ = ["Span", "Timeline"]
 SHORTEST: Final = 10.0
 """Seconds that a shape's users and spawn rate must be unchanged for, to be a stage."""
 TICK: Final = 1.0
-"""Seconds after which Locust asks the shape again. So a stage may be seen shorter than it was meant to be."""
+"""Seconds after which Locust asks the shape again. So a stage may look shorter than it is."""
 
 Stages = Sequence[tuple[float, float]]
 """Rates of arrivals, each with the seconds it lasts; none where a plan ends."""
@@ -77,15 +77,15 @@ class Timeline:
     def follow_plan(self, now: float, stages: Stages) -> None:
         """A plan begins."""
         if not self._plans:
-            now = self.begun  # a running test cannot begin to follow a plan
+            now = self.begun  # a plan cannot begin during a test
         self._plans.append((now, stages))
         for at, _ in _rates([(now, stages)]):
             self._change(at)
 
     def follow_shape(self, now: float, users: int, spawn_rate: float) -> None:
-        """A shape asks for so many users."""
+        """A shape asks for this number of users."""
         if not self._shapes:
-            now = self.begun  # the test began because it was asked
+            now = self.begun  # the first request of a shape starts the test
         if not self._shapes or self._shapes[-1][1] != (users, spawn_rate):
             self._shapes.append((now, (users, spawn_rate)))
             self._change(now)
@@ -96,7 +96,7 @@ class Timeline:
         self.seen = (min(first, second), max(end, second + 1))
 
     def count_users(self, now: float, users: int) -> None:
-        """So many users run."""
+        """The number of running users has changed."""
         if self._users[-1][1] != users:
             self._users.append((now, users))
 

@@ -41,7 +41,7 @@ def test_send(server: Process, pem: Files) -> None:
 def test_send_says_what_insecure_gives_up(server: Process) -> None:
     done = command(["send", server.target, "hello", "--tls-insecure"])
     assert (done.returncode, done.stdout) == (0, b"hello")
-    assert "warning: --tls-insecure: the server's certificate is not checked: anybody between" in errors_of(done)
+    assert "warning: --tls-insecure: the server's certificate is not checked: anybody on the path" in errors_of(done)
 
 
 def test_send_says_what_went_wrong(server: Process, pem: Files) -> None:

@@ -59,7 +59,7 @@ def test_in_two_processes_one_line_warns_of_insecure_users(server: Process, tmp_
     _, rows, log = headless(tmp_path, server.target, "--tcp-tls-insecure", "--processes", "2")
     assert (rows["connect"]["ok"], rows["tls"]["ok"]) == (4, 4)
     assert rows["echo"]["ok"] > 20
-    assert log.count("anybody between can read and change what is sent") == 1
+    assert log.count("anybody on the path can read and change the data") == 1
 
 
 def test_a_failed_handshake_is_a_failure_of_its_row(server: Process, tmp_path: Path) -> None:

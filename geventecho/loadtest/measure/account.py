@@ -1,8 +1,8 @@
 """The three ends of an operation, and their count.
 
-An operation ends in one of three ways. It is *ok* or *failed*, and fires one `request` event; or it is *aborted*, cut
-off because the test or the user was stopped, and fires none: otherwise every stopped run would have failed. So
-started = ok + failed + aborted, in the `Account` of the process.
+An operation ends in one of three ways. If it is *ok* or *failed*, it fires one `request` event. If the test or the user
+is stopped during it, it is *aborted* and fires none: otherwise every stopped run would have failures. In the `Account`
+of the process, started = ok + failed + aborted.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from geventecho.errors import ClosedByPeer, ConnectTimeout, GeventechoError, Pee
 __all__ = ["ABORTS", "Account", "Failed", "account_of", "leaves_task", "without_traceback"]
 
 ABORTS: Final = (GreenletExit, StopUser, StopTest, KeyboardInterrupt, SystemExit)
-"""Exceptions that abort an operation and are nobody's failure; with the first three Locust ends users."""
+"""Exceptions that abort an operation and are no failure; Locust ends users with the first three."""
 ENDED_BY_PEER: Final = (ClosedByPeer, PeerReset, ShortReply, Truncated)
 LEAVES: Final = (RescheduleTask, RescheduleTaskImmediately, InterruptTaskSet)
 
 
 class Failed(RescheduleTask):
-    """Raised when an operation failed and was reported; it ends the task, quietly, unless the task catches it.
+    """Raised when an operation failed and was reported. Unless the task catches it, the task ends silently.
 
-    It prints as the kind of the failure, without addresses and offsets, because Locust groups failures by their
-    text: a thousand users that were refused are one line.
+    Its text is the kind of the failure, without addresses and offsets. Locust groups failures by their text: a thousand
+    refused users are one line.
 
     Args:
         error: the error.
-        kind: its name, where the error does not bring one.
+        kind: its name, if the error has none.
 
     Attributes:
-        kind: "refused", "read timeout", …
+        kind: such as "refused" or "read timeout".
         error: the full error, with address, phase and offset.
     """
 
@@ -53,12 +53,12 @@ class Failed(RescheduleTask):
 
 
 def leaves_task(error: BaseException) -> bool:
-    """Whether a task raised it to go on elsewhere, as Locust's `interrupt` does; that is not a failure."""
+    """Whether a task raised it to leave a task set, as Locust's `interrupt` does; that is not a failure."""
     return isinstance(error, LEAVES) and not isinstance(error, Failed)
 
 
 def without_traceback(error: BaseException) -> BaseException:
-    """A copy of an error that keeps no frame alive: without traceback, cause and context."""
+    """A copy of an error without traceback, cause and context: it keeps no frame alive."""
     kind = type(error)
     try:
         copied = kind.__new__(kind, *error.args)  # not __init__, whose arguments are not known
@@ -74,27 +74,28 @@ def without_traceback(error: BaseException) -> BaseException:
 
 
 class Account:
-    """The operations of one process's users in the test so far; at rest, started = ok + failed + aborted.
+    """The operations of one process's users in the test so far. Between operations, started = ok + failed + aborted.
 
     Attributes:
         started, ok, failed, aborted: operations.
-        connects, connected: those among `started` and among `ok` that are connects; `connected` has greetings
-            and TLS handshakes, too.
-        reconnects: those among `connects` that were not their user's first.
-        open, opening: connections that are open now, as far as was noticed, and connects that are under way.
-        lost: connections that were open and ended otherwise than by their user's own close.
-        connections: that were established.
+        connects: connects among `started`.
+        connected: connects, greetings and TLS handshakes among `ok`.
+        reconnects: connects that were not their user's first.
+        open: open connections; a loss counts once it is noticed.
+        opening: connects under way.
+        lost: open connections that ended, and not by their user's own close.
+        connections: established connections.
         given_up: connects that were aborted or timed out: the server may have accepted some of them.
         bytes_sent, bytes_received: of the connections that have ended.
-        bytes_under_way: those of `bytes_sent` that were not answered when this side closed the connection, or when the
-            server did without any answer, as one does that refuses.
+        bytes_under_way: bytes of `bytes_sent` that were unanswered when this side closed the connection, or when the
+            server closed it without any answer.
         peak: the most connects that started within one second of the clock.
-        users: how many there were.
-        planned, sent, late, dropped: tasks with a planned instant, see `Planner`; planned = sent + dropped. Those that
-            were sent late are among `sent`.
-        waited: instants that found every user busy.
-        waiting: those of them that wait now; they are among `dropped` until a user takes them.
-        pausing: users that wait now before they connect again.
+        users: the number of users so far.
+        planned, sent, late, dropped: tasks with a planned instant, see `Planner`; planned = sent + dropped, and `sent`
+            includes `late`.
+        waited: instants that fell due while every user was busy.
+        waiting: those of them that wait now; `dropped` includes them until a user takes them.
+        pausing: users that pause now before they connect again.
         samples: the wrong replies that were shown, see samples.py.
     """
 
@@ -172,10 +173,9 @@ _accounts: WeakKeyDictionary[Environment, Account] = WeakKeyDictionary()
 
 
 def account_of(environment: Environment) -> Account:
-    """The account of this process's users in an environment; each test begins it anew.
+    """The account of this process's users in an environment; each test resets it.
 
-    In its attributes `started`, `ok`, `failed` and `aborted` the first is the sum of the others once every user has
-    stopped.
+    Once every user has stopped, `started` is the sum of `ok`, `failed` and `aborted`.
     """
     account = _accounts.get(environment)
     if account is None:

@@ -1,7 +1,7 @@
-"""When tasks arrive in the open mode: a plan that is fixed ahead, and does not follow the server's pace.
+"""The arrivals of tasks in the open mode. They are planned before the test and do not follow the server's pace.
 
-A user that waits for its reply before it sends again sends less while the server is slow. So it measures the slow time
-with few requests (coordinated omission). Here each task has an instant that was planned before the test.
+A user that waits for each reply sends less while the server is slow. So it measures the slow time with few requests
+(coordinated omission). Here each task has a planned instant.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Arrivals:
     def instants(self, worker: int, workers: int) -> Iterator[float]:
         """Yield the instants of one worker's tasks, in seconds from the start of the test.
 
-        Of even arrivals the first worker has the first instant, the second worker the second, and so on in turn. So
-        all workers together are as even as one. Poisson arrivals of several workers add up to Poisson arrivals.
+        Workers take even arrivals in turn: the first worker the first instant, the second worker the second, and so
+        on. All workers together are as even as one. Poisson arrivals of several workers add up to Poisson arrivals.
 
         Args:
             worker: from 0.
@@ -55,7 +55,7 @@ class Arrivals:
         draw = random.Random(f"{self.seed}/{worker}").expovariate  # noqa: S311
         begun = 0.0
         for rate, seconds in self.stages:
-            # To draw anew at the start of a stage changes nothing: exponential distances have no memory.
+            # A new draw at the start of a stage changes nothing: exponential distances have no memory.
             at, end = begun + draw(rate / workers), begun + seconds
             while at < end:
                 yield at
@@ -64,7 +64,7 @@ class Arrivals:
 
 
 def stages_after(stages: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
-    """Return the rest of stages, each a rate and the seconds it lasts, after so many seconds."""
+    """Return the stages that are left after a number of seconds, each with its rate and its seconds."""
     left = []
     for rate, lasts in stages:
         if lasts > seconds:

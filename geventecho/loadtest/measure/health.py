@@ -1,9 +1,8 @@
 """Samples of how well this process can measure: once a second, from the event loop and the operating system.
 
-A timer ticks on the event loop. A tick that comes late means that the loop did something else for so long: it served
-other users, collected garbage, waited for a core, or the whole process was stopped. Whatever delays a tick delays the
-sending of a request, too. A tick takes 3 us and a sample 65 us: 0.1 % of a core, or 0.6 % where the process sleeps in
-between and is woken for each.
+A timer ticks on the event loop. A late tick means that the loop did something else: it served other users, collected
+garbage, waited for a core, or the whole process was stopped. The same delay makes a request late. A tick takes 3 us and
+a sample 65 us: 0.1 % of a core, or 0.6 % if the process sleeps between ticks and must wake for each.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from geventecho.results import HealthSecond
 __all__ = ["Health", "health_of"]
 
 TICK: Final = 0.017
-"""Seconds between two ticks: no even rate of requests keeps step with it. Shorter pauses may go unseen."""
+"""Seconds between two ticks. No even rate of requests has the same rhythm. Shorter pauses may not be seen."""
 COUNTED: Final = ("planned", "sent", "late", "dropped", "waited", "lost", "connects")
-"""Numbers of the account of which a sample has the increase."""
+"""Numbers of the account; a sample has their increase."""
 
 
 class Health:
@@ -37,7 +36,7 @@ class Health:
 
     Args:
         account: of its users.
-        users: tells how many users there are.
+        users: returns the number of users.
     """
 
     def __init__(self, account: Account, users: Callable[[], int]) -> None:
@@ -50,14 +49,14 @@ class Health:
         self._is_new = True
 
     def start(self) -> None:
-        """Begin to sample, anew."""
+        """Start sampling for a new test."""
         self.stop()
         self._samples.clear()
         self._counts = self._counters()
         self._begin()
 
     def hold(self) -> None:
-        """The users are about to end. Samples from now on have the users and connections of this moment."""
+        """The users are about to end. Later samples have the users and connections of this moment."""
         self._held = self._gauges()
 
     def _begin(self) -> None:
@@ -72,7 +71,7 @@ class Health:
         self._plan_tick(self._timer)
 
     def stop(self) -> None:
-        """End, with a sample of the second that is not over."""
+        """Stop sampling, with a sample of the unfinished second."""
         if self._timer is not None:
             self._timer.close()
             self._timer = None
@@ -82,7 +81,7 @@ class Health:
     def take(self) -> list[list[Any]]:
         """Return the samples since the last call and forget them: lists of numbers, see `HealthSecond`."""
         if self._is_new and self._users():
-            # The master gives users to a worker that comes late at once: it may not have heard its test's start.
+            # The master gives users to a late worker at once: the worker may not have got the start of the test.
             self._begin()
         taken = [list(astuple(sample)) for sample in self._samples]
         self._samples.clear()
@@ -150,10 +149,10 @@ _healths: Final[WeakKeyDictionary[Environment, Health]] = WeakKeyDictionary()
 
 
 def health_of(environment: Environment) -> Health:
-    """The samples of this process while users of this environment run; each test begins them anew."""
+    """The samples of this process while users of this environment run; each test resets them."""
     health = _healths.get(environment)
     if health is None:
-        known = ref(environment)  # else the dictionary would keep it for ever
+        known = ref(environment)  # a strong reference in the dictionary would keep it for ever
 
         def users() -> int:
             environment = known()

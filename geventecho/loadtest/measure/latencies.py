@@ -1,8 +1,8 @@
-"""The times of each operation: kept as they come, counted in bulk, and handed over in blocks by row and second.
+"""The times of each operation, counted in bulk, in blocks by row and second.
 
-To count one time in a histogram takes longer than an operation may take for all of its times together. So the hot path
-only appends an operation's instants to a list. Every few hundred operations the times are made of the instants, and
-counted, in C.
+Counting one time in a histogram takes longer than an operation may spend on all its times. So the hot path only appends
+an operation's instants to a list. Every few hundred operations the times are computed from the instants and counted, in
+C.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ The instants, in this order:
 - its first send; 0 if it sends nothing;
 - the arrival of the first piece of its reply;
 - the arrival of the last piece; 0 if the clock of the arrivals was stepped;
-- the reading of the last piece; 0 if the kernel did not tell the arrivals, which are then instants of reading.
+- the reading of the last piece; 0 if the kernel did not stamp the arrivals: these are then instants of reading.
 """
 FIELDS: Final = 8
-"""Numbers kept of an operation: its sample and a mark. The mark is the length of its reply if Locust's statistics are
-still to count it; else it is `GOOD` or `FAILED`."""
+"""The numbers of an operation: its sample and a mark. The mark is the length of its reply if Locust's statistics will
+still count it; otherwise it is `GOOD` or `FAILED`."""
 GOOD: Final = -1
 FAILED: Final = -2
 ARRIVED: Final = 3
 Columns: TypeAlias = list[list[int]]
 """The numbers of many operations, by field."""
 COUNTED_AT_ONCE: Final = 128
-"""Operations: the hub waits for a quarter of a millisecond while so many are counted."""
+"""Operations that are counted at once: the hub waits a quarter of a millisecond for them."""
 MAX_WAITING: Final = 64
-"""Blocks of a row that wait to be taken. Where nobody takes them, the earliest go to a record, which is bounded."""
+"""Blocks of a row that wait to be taken. If nobody takes them, the earliest go to a record, which is bounded."""
 
 
 class Row:
@@ -73,11 +73,11 @@ class Row:
         self.blocks: dict[int, Block] = {}
 
     def add(self, sample: Sample, mark: int = GOOD) -> None:
-        """Count an operation of which the arrival is known.
+        """Count an operation whose arrival is known.
 
         Args:
             sample: its times and bytes.
-            mark: `GOOD`; bytes of its reply if it is also to be counted, later, in Locust's statistics; or `FAILED`.
+            mark: `GOOD` or `FAILED`; or the bytes of its reply if Locust's statistics will count it later.
         """
         stored = self._stored
         stored.extend(sample)
@@ -119,9 +119,9 @@ class Row:
         return block
 
     def count(self) -> None:
-        """Count all operations in blocks. Those that Locust's statistics are to count are kept for `log`."""
+        """Count all operations in blocks, and keep those for `log` that Locust's statistics will count."""
         if not self._stored:
-            return  # at once: Locust's tables ask all rows for each of their fields
+            return  # quickly: Locust's tables ask all rows for each of their fields
         stored, self._stored = self._stored, []
         columns = [stored[field::FIELDS] for field in range(FIELDS)]
         marks = columns[-1]
@@ -143,13 +143,13 @@ class Row:
             self._successes.add(responses, sum(part[-1]), part[ARRIVED][-1])
 
     def log(self) -> None:
-        """Count in Locust's statistics the marked operations that are counted here."""
+        """Count the marked operations in Locust's statistics."""
         if self._successes:
             self._latencies.log(self.key, self._successes)
             self._successes = Successes()
 
     def _by_second(self, columns: Columns) -> Iterator[tuple[Block, Columns]]:
-        """Split operations by the second they ended in. They come nearly in that order."""
+        """Split operations by the second in which they ended. They are nearly in that order."""
         arrived = columns[ARRIVED]
         start = 0
         while start < len(arrived):
@@ -161,7 +161,7 @@ class Row:
 
 
 def where(columns: Columns, is_wanted: Callable[[int], bool]) -> Columns:
-    """The operations with a mark that is wanted."""
+    """The operations with a wanted mark."""
     wanted = [is_wanted(mark) for mark in columns[-1]]
     return [[*compress(column, wanted)] for column in columns]
 
@@ -190,7 +190,7 @@ def differences(later: list[int], earlier: list[int], known: list[int]) -> list[
 
 
 class Rows(dict[RowKey, Row]):
-    """All rows by their keys; a row is made when it is first asked for."""
+    """All rows by their keys; the first access makes a row."""
 
     def __init__(self, latencies: Latencies) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ class Rows(dict[RowKey, Row]):
     def __missing__(self, key: RowKey) -> Row:
         kind, name = key
         if (encodable := name.encode(errors="backslashreplace").decode()) != name:
-            return self[kind, encodable]  # no report, file or table takes a name that UTF-8 has no bytes for
+            return self[kind, encodable]  # reports, files and tables need a name that UTF-8 can encode
         row = self[key] = Row(key, self._latencies)
         return row
 
@@ -212,14 +212,14 @@ class Latencies:
 
     Attributes:
         rows: by type and name.
-        overflow: the blocks that nobody took for long.
+        overflow: old blocks that nobody took.
     """
 
     def __init__(self, environment: Environment) -> None:
         self._environment = weakref.ref(environment)
         self.rows = Rows(self)
         self.overflow = Record()
-        self._taken: list[Row] = []  # of which Locust's statistics may not have counted all
+        self._taken: list[Row] = []  # Locust's statistics may not have counted all of them
 
     def clear(self) -> None:
         """Begin anew."""
@@ -228,7 +228,7 @@ class Latencies:
         self.overflow = Record()
 
     def count(self) -> None:
-        """Count all operations, so that Locust's statistics have those that were kept for them."""
+        """Count all operations, also in Locust's statistics."""
         for row in (*self._taken, *self.rows.values()):
             row.count()
             row.log()
@@ -241,16 +241,16 @@ class Latencies:
             successes.count(environment.stats, *key, (successes.over_at + CLOCK.offset) / NANOSECONDS)
 
     def record(self, key: RowKey, response: int, *, ok: bool) -> None:
-        """Count a task, or another span that is no operation of a client. It took so many nanoseconds until now."""
+        """Count a task, or another span that is no operation of a client, with its nanoseconds until now."""
         now = perf_counter_ns()
         self.rows[key].add((now - response, 0, now, now, 0, 0, 0), GOOD if ok else FAILED)
 
     def take(self) -> Iterator[tuple[RowKey, Block]]:
-        """Hand over the operations up to now, and forget them at once.
+        """Return the operations up to now, and forget them at once.
 
         Returns:
-            Keys and blocks, of which some are counted only when they are asked for: many rows take long, so the caller
-            should let other greenlets run between two of them. One second may have two blocks of a row.
+            Keys and blocks, as an iterator that counts some of them only now. Many rows take long: let other greenlets
+            run between two of them. One second may have two blocks of a row.
         """
         rows, overflow = [*self.rows.items()], self.overflow
         self.rows.clear()
@@ -274,7 +274,7 @@ _latencies: weakref.WeakKeyDictionary[Environment, Latencies] = weakref.WeakKeyD
 
 
 def latencies_of(environment: Environment) -> Latencies:
-    """The times of this process's users in an environment; each test begins them anew."""
+    """The times of this process's users in an environment; each test resets them."""
     latencies = _latencies.get(environment)
     if latencies is None:
         latencies = _latencies[environment] = Latencies(environment)

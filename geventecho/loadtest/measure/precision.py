@@ -8,7 +8,7 @@ The percentiles in CSV files, and minimum and maximum in the web UI and the HTML
 Their formatting is replaced as well. The rest stays as it is: the script of the web UI shows the median with two
 decimals, and the printed tables show whole milliseconds.
 
-All of it holds for the whole process: a run with a `TcpUser` shows the times of its other users like that, too.
+This applies to the whole process: a run with a `TcpUser` shows the times of its other users in the same way.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def bucket(milliseconds: float) -> float:
 
 
 def keep_microseconds() -> None:
-    """Have this process's Locust count and show them."""
+    """Make this process's Locust count and show microseconds."""
     replace(Part.BUCKET, lambda _: bucket)
     replace(Part.ROW, with_fractions)
     replace(Part.CSV_PERCENTILES, lambda _: csv_percentiles)

@@ -17,12 +17,12 @@ __all__ = ["Processor", "Used", "cgroup_files"]
 
 NANOSECONDS: Final = 1e9
 SIZE: Final = 1 << 16
-"""Bytes to read of a file: the lines of the cores come first in /proc/stat."""
+"""Bytes to read from a file: the lines of the cores come first in /proc/stat."""
 IDLE, IOWAIT, STEAL, ALL_TIMES = 3, 4, 7, 8
 
 
 class Used(NamedTuple):
-    """The use of the processor in a span. A number is None where it is not known: a container may lack these files.
+    """The use of the processor in a span. A number is None if it is not known: a container may lack these files.
 
     Attributes:
         cpu: seconds for which the process ran, all threads added.

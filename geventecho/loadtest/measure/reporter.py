@@ -26,7 +26,7 @@ TRANSACTION: Final = "TRANSACTION"
 
 
 class Direction(Enum):
-    """The use that an operation makes of its connection. It tells which of the connection's times are its own."""
+    """How an operation uses its connection. This decides which of the connection's times are its own."""
 
     EXCHANGE = "sends, and receives the reply"
     SEND = "sends only, or connects"
@@ -39,13 +39,13 @@ EXCHANGE, SEND, RECEIVE = Direction
 class Reporter:
     """Counts a user's operations, and fires Locust's `request` event for each that was not aborted.
 
-    While nobody but Locust's own count listens to the event, a success is kept for that count, and fires nothing.
+    If only Locust's own count listens to the event, a success fires nothing and is kept for that count.
 
     Args:
         user: does the operations.
         succeeded: is called after each success.
-        lose: a weak reference to a method. The method is called with the error that ended an operation of `perform`,
-            before the operation is reported, because a listener may raise.
+        lose: a weak reference to a method. It is called with the error that ended an operation of `perform`, before
+            the operation is reported, because a listener may raise.
 
     Attributes:
         account: the process's. The caller adds an operation to `started` and ends it by `ok` or `ended`.
@@ -115,7 +115,7 @@ class Reporter:
         argument: Any,
         direction: Direction = EXCHANGE,
     ) -> Payload:
-        """Do one operation and return its result. It is called with one argument: any number would cost twice the call.
+        """Do one operation and return its result. It takes one argument: `*args` would double the cost of the call.
 
         Raises:
             Failed: it failed by a `NetworkError`. Any other error is raised as it is.
@@ -152,7 +152,7 @@ class Reporter:
             arrived, read = perf_counter_ns(), 0
         elif direction is RECEIVE:
             sent = 0
-            if arrived < begun and (arrived or not read):  # it was there already
+            if arrived < begun and (arrived or not read):  # the reply was there already
                 arrived, read = begun, 0
         else:
             arrived, read = 0, read or perf_counter_ns()
@@ -172,12 +172,12 @@ class Reporter:
         return begun, sent, now, now, 0, sent_now, received_now
 
     def settle(self, bytes_sent: int, bytes_received: int) -> None:
-        """Do not count so many bytes again: they are in a sample that was made elsewhere."""
+        """Do not count these bytes again: a sample that was made elsewhere has them."""
         self._bytes_sent += bytes_sent
         self._bytes_received += bytes_received
 
     def ok(self, name: str, context: dict[str, Any] | None, sample: Sample, reply: Payload, kind: str = TCP) -> None:
-        """It succeeded.
+        """Report a success.
 
         Args:
             name: its row.
@@ -212,7 +212,7 @@ class Reporter:
     def ended(
         self, name: str, context: dict[str, Any] | None, sample: Sample, error: BaseException, kind: str = TCP
     ) -> None:
-        """An error ended it: it failed, or it was aborted by one of `ABORTS`."""
+        """Report an operation that an error ended: it failed, or one of `ABORTS` aborted it."""
         if isinstance(error, ABORTS):
             self.account.aborted += 1
             if sample[5] or sample[6]:
@@ -245,5 +245,5 @@ class Reporter:
 
 
 def _wall(counted: int) -> float:
-    """The seconds since the epoch at which time.perf_counter_ns() showed that."""
+    """Convert an instant of time.perf_counter_ns() to seconds since the epoch."""
     return time() - (perf_counter_ns() - counted) / NANOSECONDS

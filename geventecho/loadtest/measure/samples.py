@@ -1,8 +1,8 @@
 """One sample of each kind of wrong reply: in the log, and in the text of its failures.
 
-Locust groups failures by their text, so a failure prints its kind alone: a thousand wrong replies are one row. The
-text of that row is replaced when the row is new. Its key stays that of the kind, so the rows of all workers merge, and
-the master keeps the text that came first.
+Locust groups failures by their text, so the text of a failure is only its kind: a thousand wrong replies are one row.
+The text of a new row is replaced, and its key stays the kind. So the rows of all workers merge, and the master keeps
+the first text.
 """
 
 from __future__ import annotations

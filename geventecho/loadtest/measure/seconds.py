@@ -1,6 +1,6 @@
-"""The whole seconds that a test is counted by. They begin with the test, the same instant in all its processes.
+"""The whole seconds of a test. They begin with the test, at the same instant in all its processes.
 
-So the second of a test in which a stage begins is not that in which the one before it ends, if both last whole seconds.
+So a stage does not begin in the second in which the last one ends, if both last whole seconds.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ NANOSECONDS: Final = 1_000_000_000
 
 
 class Seconds:
-    """Counts seconds since the epoch, less the part of a second that the test began after. They are never stepped.
+    """Counts seconds since the epoch, minus the fraction of a second at the test's start. They are never stepped.
 
     Attributes:
-        offset: their distance from time.perf_counter_ns(), in nanoseconds; above 0 where they are ahead.
+        offset: their distance from time.perf_counter_ns(), in nanoseconds; above 0 if they are ahead.
     """
 
     __slots__ = ("offset",)
@@ -28,7 +28,7 @@ class Seconds:
         self.offset = CLOCK.offset
 
     def begin(self, wall: int) -> int:
-        """Have a second begin at an instant of time.time_ns(), and return it."""
+        """Make a second begin at an instant of time.time_ns(), and return the instant."""
         second, part = divmod(wall, NANOSECONDS)
         self.offset = StampClock().offset - part
         return second

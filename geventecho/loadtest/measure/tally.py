@@ -1,9 +1,9 @@
 """Locust's count of requests, in bulk.
 
-Locust counts each request in its row and in the total. Each of the two reads the clock, rounds the response time and
-calls half a dozen functions: a seventh of the cost of a flat-out user. Here successes are kept, and counted together by
-`Successes`, at the latest when somebody reads the statistics. Only the successes of a `TcpUser` are counted so, and
-only while this Locust counts them exactly so and rounds as `bucket` does.
+Locust counts each request in its row and in the total. Each count reads the clock, rounds the response time and calls
+half a dozen functions: a seventh of the cost of a user without pauses. Here `Successes` keeps successes and counts them
+together, at the latest when the statistics are read. It counts only a `TcpUser`'s successes, and only if this Locust
+counts exactly like it and rounds as `bucket` does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["MILLISECOND", "LateStats", "Successes", "counter_of"]
 # The functions that count a request: a plugin may have replaced one.
 STEPS = ((RequestStats, "log_request"), (StatsEntry, "log"))
 MILLISECOND: Final = 1_000_000  # nanoseconds
-# Units of times of three digits, in nanoseconds: each unit, and from which time to which it is the unit.
+# Units of times of three digits, in nanoseconds: each unit with its range of times.
 UNITS: Final = ((100, 0, 100_000), *((10**power, 10 ** (power + 2), 10 ** (power + 3)) for power in range(3, 15)))
 # Attributes that are not compared: the link to the whole, and the times of the clock, which differ by microseconds.
 NOT_COMPARED = frozenset({"stats", "start_time", "last_request_timestamp"})
@@ -122,9 +122,9 @@ def counter_of(environment: Environment, count_kept: Callable[[], None]) -> Any:
 
 
 class Successes:
-    """Successes of one row within one second, which Locust's statistics are still to count.
+    """Successes of one row within one second. Locust's statistics will count them.
 
-    Their times are rounded as `bucket` does it, but many at once, which takes no step in Python for each.
+    Their times are rounded as by `bucket`, but many at once, in C.
 
     Attributes:
         over_at: when the last one was over, in nanoseconds.
@@ -196,7 +196,7 @@ class Successes:
 
 @cache
 def counts_as_locust_does() -> bool:
-    """Count the same requests both ways and compare all that was counted: another Locust may count otherwise.
+    """Count the same requests both ways and compare the counts: another Locust may count in another way.
 
     A comparison may meet the end of a second of the clock, so three may be needed.
     """

@@ -1,6 +1,6 @@
 """AnyTcpUser: load-tests any TCP server, without code. As a locustfile this module is the test of `geventecho load`.
 
-Importing it registers its options: --tcp-send, --tcp-reply-until and so on. So the face of this room does not do it.
+Importing it registers its options: --tcp-send, --tcp-reply-until and so on. So `users/__init__.py` does not import it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ __all__ = ["AnyTcpUser"]
 
 OPTION: Final = "--tcp-"
 SILENCE: Final = 0.2
-"""Seconds for a server to show that it speaks first."""
+"""Seconds to wait for a server that speaks first."""
 
 
 class AnyTcpUser(TcpUser):
     """One client: connects, then sends the request, checks the reply, waits, and so on.
 
-    With a greeting option it reads the server's greeting after each connect, in a row of its own. Without one the
-    server must wait to be asked: the first connection of each user listens for 0.2 s before the first request, and
-    fails as *unread greeting* when the server says something.
+    With a greeting option it reads the server's greeting after each connect, in its own row. Without one the client
+    must speak first: the first connection of each user waits for 0.2 s before the first request, and fails as *unread
+    greeting* if the server sends something.
     """
 
     host = "tcp://127.0.0.1:8090"
@@ -44,7 +44,7 @@ class AnyTcpUser(TcpUser):
         """Read the greeting, or make sure that there is none."""
         if self.exchange.greeting is not None:
             self.client.receive(self.exchange.greeting, name="greeting")
-            account_of(self.environment).connected += 1  # a run with nothing but greetings was not answered
+            account_of(self.environment).connected += 1  # a run with greetings alone has no answered request
         elif not self.waits_to_be_asked:
             self.client.expect_silence(SILENCE)
             self.waits_to_be_asked = True

@@ -16,8 +16,8 @@ __all__ = ["Backoff", "pause"]
 class Backoff:
     """A user's pauses between one connect and the next.
 
-    They grow with each failure in a row, and each is drawn from the whole of its length ("full jitter"): the users of a
-    server that was restarted do not come back in step.
+    They grow with each consecutive failure. Each pause is random, from 0 to its full length ("full jitter"): the users
+    of a restarted server do not come back together.
 
     Args:
         user: the user.
@@ -25,7 +25,7 @@ class Backoff:
         cap: the longest pause of all, in seconds.
 
     Attributes:
-        failures: in a row, so far.
+        failures: consecutive failures so far.
     """
 
     def __init__(self, user: User, base: float, cap: float) -> None:
@@ -35,7 +35,7 @@ class Backoff:
         self.failures = 0
 
     def succeeded(self) -> None:
-        """An operation was answered: the next failure is the first of its row."""
+        """An operation was answered: the next failure is a first one."""
         self.failures = 0
 
     def failed(self) -> None:
@@ -43,7 +43,7 @@ class Backoff:
         self.failures += 1
 
     def pause(self) -> None:
-        """Wait as the failures so far demand; not at all when there is none."""
+        """Wait for the pause that the failures so far require; 0 without a failure."""
         if self.failures:
             ceiling = min(self._cap, self._base * 2.0 ** min(self.failures - 1, 32))
             account = account_of(self._user.environment)
@@ -55,7 +55,7 @@ class Backoff:
 
 
 def pause(user: User, seconds: float) -> None:
-    """Sleep as Locust's own `wait` does: a user that is stopped meanwhile ends at once, whatever the stop timeout."""
+    """Sleep as Locust's `wait` does: a user that is stopped in this time ends at once, with any stop timeout."""
     begin_wait(user)
     gevent.sleep(seconds)
     end_wait(user)

@@ -12,14 +12,14 @@ from geventecho.errors import UnexpectedReply
 __all__ = ["Expectation", "check"]
 
 Expectation = bytes | re.Pattern[bytes] | Callable[[bytes], object]
-"""The reply must be these bytes, or contain the pattern, or make the function return something true."""
+"""The reply must equal the bytes, contain the pattern, or make the function return a true value."""
 
 
 def check(reply: bytes, expect: Expectation, target: Address) -> bytes:
     """Return the reply.
 
     Raises:
-        UnexpectedReply: it is another one.
+        UnexpectedReply: it is not the expected one.
         TypeError: `expect` is a str, a pattern of str, or nothing that can be compared with bytes.
     """
     if isinstance(expect, bytes):

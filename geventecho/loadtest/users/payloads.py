@@ -1,4 +1,4 @@
-"""Payloads to echo. No two are alike, and each costs no more than a copy."""
+"""Payloads to echo. Each differs from all others, and costs no more than a copy."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["distinct_payloads"]
 OFFSETS: Final = 251
 """The filler is read from another offset for each message, so that the replies to two messages differ in every part."""
 SMALL: Final = 4096
-"""Up to this size all tails are kept for all users, a megabyte: to cut one out for each message takes longer."""
+"""Up to this size all tails are kept for all users, one megabyte: slicing one for each message takes longer."""
 LARGE: Final = 65536
-"""From this size on a view of the filler is used: a second copy takes longer than to make the view."""
+"""From this size on a view of the filler is used: a second copy takes longer than making the view."""
 
 
 @lru_cache(maxsize=4)
@@ -33,9 +33,9 @@ def _tails(size: int) -> list[bytes]:
 def distinct_payloads(size: int) -> Iterator[bytes]:
     """Yield payloads for one user for ever.
 
-    A payload begins with a sequence number of 8 bytes, counted from a random start. 8 bytes that name the user follow,
-    then random filler. A shorter payload is the beginning of that. The first byte changes with each message, so that
-    even payloads of one byte differ, as far as 256 values go.
+    A payload has a sequence number of 8 bytes, counted from a random start, then 8 bytes that name the user, then
+    random filler. A shorter payload is the beginning of that. The first byte changes with each message, so that even
+    payloads of one byte have 256 different values.
 
     Args:
         size: bytes of each, 1 or more.

@@ -44,9 +44,9 @@ class Sent:
     Attributes:
         request: the request itself.
         begun: when it began, or should have, as time.perf_counter_ns() has it.
-        received: the bytes that had been read from the connection by then. Its reply is not among them.
-        sent_at: just before its first send(2).
-        over_at: when it was over, if it has no reply.
+        received: bytes read from the connection before it began. They do not include its reply.
+        sent_at: the time just before its first send(2).
+        over_at: the time of its end, if it has no reply.
     """
 
     request: Request
@@ -56,9 +56,9 @@ class Sent:
     over_at: int = 0
 
     def sample(self, traffic: Traffic, reply: bytes) -> Sample:
-        """Its times and bytes, when its reply has just been taken.
+        """Its times and bytes, just after its reply was taken.
 
-        The last piece that was read completed the reply, or the reply was left over from that piece.
+        The last piece that was read completed the reply, or contained all of it.
         """
         first, arrived, read = traffic.first_at, traffic.arrived_at, traffic.read_at
         if self.over_at:
@@ -71,12 +71,12 @@ class Sent:
 class Pipeline:
     """Sends requests without waiting for the replies to earlier ones.
 
-    A greenlet of its own sends, because a server that writes replies may not read meanwhile. The first failure ends the
-    pipeline, and the requests under way fail with it. A request that was not sent yet is no operation.
+    A second greenlet sends, because a server that writes replies may not read at the same time. The first failure ends
+    the pipeline, and the requests under way fail too. An unsent request is no operation.
 
-    Replies have no numbers: a surplus one would be taken for the reply to the next request, and each later one too. A
-    reply is refused if a byte of it was read before its request was sent, or if something follows it while no other
-    request is under way.
+    Replies have no numbers: a surplus one would count as the reply to the next request, and so would all later ones. A
+    reply is refused if a byte of it was read before its request was sent, or if bytes follow it while no other request
+    is under way.
 
     Args:
         reporter: reports each request when its reply is there.
@@ -115,7 +115,7 @@ class Pipeline:
         replies: list[bytes] = []
         sender = gevent.spawn(self._send, requests)
         try:
-            # An entry stays in the queue until it is about to be reported.
+            # An entry stays in the queue until just before its report.
             while (sent := self._sent.peek()) is not None:
                 if isinstance(self._send_error, ReplyError):  # of check_idle: this request was not sent
                     raise self._send_error
@@ -126,7 +126,7 @@ class Pipeline:
             # Nothing may wait here: a second exception, such as the end of the test, would lose the requests under way.
             self._over = True
             sender.kill(block=False)
-            # Of a connection that broke, the sender knows more. The end of the user must not be lost for that.
+            # The sender's error says more about a broken connection. It must not replace the end of the user.
             if isinstance(error, NetworkError) and not is_of_one_reply(error):
                 error = self._send_error or error
             self._end_all(error)
@@ -151,7 +151,7 @@ class Pipeline:
                 pass  # the reply came before the connection ended; the next request will fail
         if request.expect is not None:
             check(reply, request.expect, self._client.target)
-        # Before the report: when a listener raises, the request was reported all the same.
+        # Before the report: if a listener raises, the request counts as reported.
         self._sent.get()
         self._under_way -= 1
         self._free.release()
@@ -195,7 +195,7 @@ class Pipeline:
             try:
                 sample = self._reporter.cut(sent.begun, sent.sent_at)
                 self._reporter.ended(sent.request.name, self._context, sample, error)
-            except BaseException as raised:  # the others are reported all the same
+            except BaseException as raised:  # the others must be reported too
                 by_listener = raised
             if is_of_one_reply(error):
                 reason = "closed, because the reply to an earlier request of the pipeline was wrong"
@@ -205,5 +205,5 @@ class Pipeline:
 
 
 def is_of_one_reply(error: BaseException) -> bool:
-    """Whether one reply was wrong, rather than the connection broken for all."""
+    """Whether one reply was wrong; otherwise the connection broke for all."""
     return isinstance(error, ReplyError) and not isinstance(error, EOFError)

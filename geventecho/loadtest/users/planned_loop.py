@@ -20,15 +20,15 @@ __all__ = ["PlannedLoop"]
 
 
 class Planned:
-    """Has a task set follow the plan; mixed into Locust's root loop, and into nested task sets."""
+    """Makes a task set follow the plan; a mixin for Locust's root loop and for nested task sets."""
 
     user: Any
     turn = -1  # the event loop's iteration when a task last began
-    entered = False  # whether the set has taken an instant for which no task has begun yet
+    entered = False  # whether the set has taken an instant and not begun a task for it
     has_begun = False  # whether a task has begun since the last wait
 
     def wait(self) -> None:
-        """Go on at once: the next task waits for its instant. If there is no task, wait as Locust does."""
+        """Return at once: the next task waits for its instant. If there is no task, wait as Locust does."""
         if not self.has_begun:
             super().wait()  # type: ignore[misc]
         self.has_begun = False
@@ -36,8 +36,8 @@ class Planned:
     def execute_task(self, task: Any) -> None:
         """Begin a task at its instant. A nested task set is entered at the instant of its first task.
 
-        The set's `on_start` may fail or leave the set, so that no task begins. If each entry did not take an instant,
-        that would be an endless loop.
+        The set's `on_start` may fail or leave the set, so that no task begins. Each entry takes an instant: without
+        that, such a set would be an endless loop.
         """
         execute: Callable[[Any], None] = super().execute_task  # type: ignore[misc]
         if not self.entered:
@@ -65,7 +65,7 @@ class Planned:
         user.client.plan_task(instant)
 
     def _end(self, error: BaseException | None) -> None:
-        """Record the task that has ended. A nested task set has none left once its first task has ended."""
+        """Record the task that has ended. A nested task set is not recorded: its first task has used its instant."""
         user = self.user
         instant: float | None = user.client.task_instant
         user.client.plan_task(None)

@@ -1,7 +1,7 @@
 """The planner of one process: each planned instant goes to the user that has been idle longest.
 
-An instant that falls due while every user is busy waits. A user takes the oldest one that waits. After the maximal
-lateness it is dropped. No instant is ever moved.
+If an instant falls due while every user is busy, it waits, and the next free user takes the oldest one. After the
+maximal lateness an instant is dropped. An instant is never moved.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from geventecho.net import InstantTimer
 __all__ = ["Planner", "has_plan", "planner_of"]
 
 LATE: Final = 0.001
-"""Seconds after its instant from which a task counts as late."""
+"""Seconds after its instant; a task that begins later counts as late."""
 WAKE_AHEAD: Final = 0.0001
-"""Seconds before an instant at which the hub wakes, to look at the clock until it is time. An idle core takes 70 µs to
-run again, with cold caches: at 100 tasks a second the median task was sent 0.17 ms late, and so 0.08 ms."""
+"""The hub wakes this many seconds before an instant and polls the clock. An idle core takes 70 µs to run again, with
+cold caches: at 100 tasks a second the median task was sent 0.17 ms late without this, and 0.08 ms with it."""
 MIN_DISTANCE: Final = 0.005
-"""Seconds until the next instant, above which the hub wakes early, which takes 25 µs of the core. At 0.002, tasks after
-a short and after a long distance were late by different times: 400 Poisson arrivals a second were 0.02 off (KS)."""
+"""The hub wakes early only if the next instant is further away, in seconds: waking early takes 25 µs of the core. At
+0.002, tasks after short and long distances had different delays: 400 Poisson arrivals a second were 0.02 off (KS)."""
 
 
 class Planner:
-    """Has users wait for planned instants.
+    """Makes users wait for planned instants.
 
     The account counts an instant as planned once it falls due, and as dropped until a user takes it. So planned = sent
     + dropped at every moment, also in the last report of a process that is killed.
 
     Args:
-        account: counts.
+        account: counts the instants.
 
     Attributes:
         active: whether there is a plan.
@@ -61,9 +61,9 @@ class Planner:
         self._timer: InstantTimer | None = None
 
     def follow(self, start: float, instants: Iterator[float], max_lateness: float) -> None:
-        """Follow a plan from now on. Instants of the plan before it that wait go on waiting.
+        """Follow a plan from now on. Waiting instants of the last plan go on waiting.
 
-        The plan begins once a user waits for an instant: the earlier instants are not part of this process's test.
+        The plan begins when a user first waits for an instant: earlier instants are not part of this process's test.
 
         Args:
             start: of the plan, as time.perf_counter() counts.
@@ -80,7 +80,7 @@ class Planner:
             self._begin()
 
     def stop(self) -> None:
-        """End the plan. The instants that fell due until now are counted, and those that wait are dropped."""
+        """End the plan. Instants that fell due before now are counted, and waiting ones are dropped."""
         self._count_due()
         self.active = False
         self._next = math.inf
@@ -92,7 +92,7 @@ class Planner:
             self._timer = None
 
     def take(self) -> float:
-        """Wait for an instant for the calling greenlet, and count it as sent.
+        """Wait until the calling greenlet gets an instant, and count it as sent.
 
         Returns:
             The instant, as time.perf_counter() counts.
@@ -108,9 +108,9 @@ class Planner:
         return instant
 
     def take_dropped(self) -> list[float]:
-        """Return the instants that were dropped for good since the last call, as time.perf_counter() counts.
+        """Return the instants that were finally dropped since the last call, as time.perf_counter() counts.
 
-        The account counts an instant that waits as dropped; it is not among these.
+        Waiting instants, which the account also counts as dropped, are not among these.
         """
         dropped, self._dropped = self._dropped, []
         return dropped
@@ -118,8 +118,8 @@ class Planner:
     def _wait(self, now: float) -> float:
         """Wait among the idle users.
 
-        Instants that have fallen due are given out first. By itself the hub looks at the timer only after it has had
-        all replies read that it knows of: on a busy generator that is a third of the worst delays.
+        Instants that have fallen due are given out first. The hub itself checks the timer only after all known replies
+        are read: on a busy generator this is a third of the worst delays.
         """
         user = getcurrent()
         self._idle[user] = None
@@ -132,7 +132,7 @@ class Planner:
             raise
 
     def _begin(self) -> None:
-        """Skip the instants that are past, and set the timer for the next one."""
+        """Skip past instants, and set the timer for the next one."""
         now = perf_counter()
         self._advance()
         while self._next < now:
@@ -168,7 +168,7 @@ class Planner:
                 now = perf_counter()
             else:
                 self._leave_waiting(instant)
-        if self._timer is not None:  # else a user has stopped the test
+        if self._timer is not None:  # a user may have stopped the test
             self._set(self._timer)
 
     def _give_out(self) -> None:

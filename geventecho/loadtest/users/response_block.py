@@ -11,14 +11,14 @@ __all__ = ["Caught"]
 
 
 class Caught:
-    """A request within its `with` block; it is reported when the block ends.
+    """A request within its `with` block; the end of the block reports it.
 
     Args:
         target: where the reply came from, for the error.
 
     Attributes:
         data: the reply; b"" when there is none.
-        error: the request's failure, or None. The request is reported with it, unless the block overrules it.
+        error: the request's failure, or None. It is reported, unless the block calls `success` or `failure`.
     """
 
     def __init__(self, target: Address | None = None) -> None:

@@ -87,13 +87,13 @@ class TcpSession:
         self._client: Client | None = None
         self._connecting = False
         self._has_paused = False
-        self._is_new = True  # no connect has begun yet
+        self._is_new = True  # the first connect has not begun
         self.task_instant: float | None = None
 
     def pause(self) -> None:
-        """Wait before the next task as its connect would have to, where there is no connection.
+        """Without a connection, wait for the pause before the next connect.
 
-        A task that has its instant must not wait for that: its response time would contain the pause.
+        A task with an instant must not wait for it: its response time would contain the pause.
         """
         if self._client is None:
             self._backoff.pause()
@@ -110,7 +110,7 @@ class TcpSession:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection, as far as was noticed."""
+        """Whether there is a connection; a loss shows once it is noticed."""
         return self._client is not None
 
     def connect(self) -> None:
@@ -139,7 +139,7 @@ class TcpSession:
         finally:
             self._connecting = False
             self._reporter.planned = planned
-            # A server that only accepts connections may still be ill: only a later answer ends a row of failures.
+            # A broken server may still accept connections: only an answer resets the failures.
             self._backoff.failures = failures
 
     def start_tls(self, *, timeout: Seconds = ..., context: Context = None) -> None:
@@ -149,7 +149,7 @@ class TcpSession:
         """
         client = self._client or self._reconnect()
         self._perform("tls", context, partial(_start_tls, client, timeout), self._tls, SEND)
-        self._reporter.account.connected += 1  # a run with nothing but handshakes was not answered
+        self._reporter.account.connected += 1  # a run with handshakes alone has no answered request
 
     def echo(self, payload: Payload, *, name: str = "echo", timeout: Seconds = ..., context: Context = None) -> Payload:
         """Send a payload, compare every byte that comes back, and return the payload."""
@@ -206,7 +206,7 @@ class TcpSession:
                 "unexpected reply"; the connection is kept.
             timeout: see the class.
             context: see the class.
-            catch_response: give a context manager instead, whose block decides; see `Caught`.
+            catch_response: return a context manager; its block decides the outcome, see `Caught`.
         """
 
         def exchange(client: Client) -> bytes:
@@ -247,10 +247,10 @@ class TcpSession:
         return bytes(self._perform(name, context, receive, self._client or self._reconnect(), RECEIVE))
 
     def expect_silence(self, seconds: float) -> None:
-        """Make sure that the server waits to be asked; for `on_connect`. Reports nothing.
+        """Check that the server does not speak first; for `on_connect`. Reports nothing.
 
         Args:
-            seconds: how long to listen.
+            seconds: how long to wait.
 
         Raises:
             UnreadGreeting: it sent something. `on_connect` fails with it.
@@ -264,8 +264,8 @@ class TcpSession:
     ) -> list[bytes]:
         """Send requests without waiting for each reply, and return the replies; each is reported when it is there.
 
-        After a failure, an unexpected reply among them, the replies are out of step: the connection is closed, and the
-        other requests under way fail too.
+        After a failure, also an unexpected reply, the connection is closed, and the other requests under way fail too:
+        later replies can no longer be matched with requests.
 
         Args:
             requests: the requests in their order; see `Request`.
@@ -287,7 +287,7 @@ class TcpSession:
     def transaction(self, name: str, *, context: Context = None) -> Iterator[None]:
         """Report the block as one operation, in a row of type TRANSACTION. It fails when the block raises."""
         self._reporter.account.started += 1
-        begun = self._reporter.planned or perf_counter_ns()  # the first operation in it counts from there, too
+        begun = self._reporter.planned or perf_counter_ns()  # its first operation counts from the same instant
         left: BaseException | None = None
         try:
             yield
@@ -311,7 +311,7 @@ class TcpSession:
             client.close()
 
     def _lose(self, error: BaseException) -> None:
-        """Close after an error that ended an operation midway, except two that leave the connection usable."""
+        """Close after an error in the middle of an operation. Two errors leave the connection usable."""
         if isinstance(error, Failed):
             error = error.error
         if isinstance(error, UnexpectedReply | ConcurrentUse):
@@ -344,9 +344,9 @@ class TcpSession:
 
     @contextmanager
     def _catch(self, exchange: Callable[[Client], bytes], name: str, context: Context) -> Iterator[Caught]:
-        """Do a request, give its reply to the block, and report the request once, by the block's verdict.
+        """Do a request, give its reply to the block, and report the request once, with the outcome from the block.
 
-        An exception that leaves the block is a failure too, and goes on.
+        An exception from the block is a failure too, and is raised again.
         """
         client = self._client or self._reconnect()
         reporter = self._reporter

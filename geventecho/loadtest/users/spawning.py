@@ -1,4 +1,4 @@
-"""Many users in one process: they connect in bursts, and the cycle collector's pauses grow with their number."""
+"""Many users in one process: spread their connects, and keep the cycle collector's pauses short."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from locust import User
 __all__ = ["SPAWNED_USERS", "Burst", "SpawnedUsers"]
 
 BURST_RATE: Final = 1000.0
-"""Connects a second that the users of one burst may cause."""
+"""Connects a second of the users of one burst."""
 MANY_USERS: Final = 500
-"""With so many users the cycle collector pauses for a few milliseconds at most."""
+"""Up to this number of users the cycle collector pauses for a few milliseconds at most."""
 NEVER: Final = 1_000_000
 """The last threshold for `gc.set_threshold`: the collector looks at all objects after 7 billion new ones only."""
 
@@ -23,33 +23,32 @@ class Burst:
     """The users that Locust spawned together.
 
     Locust spawns floor(rate) users in one instant, then waits a second: at a rate of 1,000 there are a thousand
-    connects in the same millisecond. They queue behind each other in this process, and their connect times measure
-    that queue. So each user first waits for a random part of the time that the burst takes at 1,000 connects a
-    second, or of one second if that is less.
+    connects in the same millisecond. They wait in a queue in this process, and their connect times measure that
+    queue. So each user first waits for a random part of the time that the burst takes at 1,000 connects a second, or
+    of one second if that is shorter.
 
     This keeps connects apart. Tasks are kept apart by `TcpUser.wait_time`: after one random wait the users of a
     burst are spread evenly over the think time.
 
     Attributes:
-        size: users in it.
+        size: the number of its users.
     """
 
     def __init__(self) -> None:
         self.size = 0
 
     def delay(self) -> float:
-        """Return the seconds that one of its users waits before it connects."""
+        """Return the seconds that a user waits before it connects."""
         return random.random() * min(1.0, self.size / BURST_RATE)  # noqa: S311
 
 
 class SpawnedUsers:
     """The users of this process.
 
-    The cycle collector would go through all of them again and again. With 10,000 users this takes half a second each
-    time, and no user sends or receives meanwhile. Reference counting frees a user that has ended. So while there are
-    many users, the collector looks at new objects only. A user class may have cycles of its own, such as a helper that
-    knows its user. So the collector looks at all objects once when the memory holds more users that have ended than
-    there are users.
+    The cycle collector would visit all of them again and again. With 10,000 users each visit takes half a second, and
+    no user sends or receives in this time. Reference counting frees a user that has ended. So with many users, the
+    collector visits new objects only. A user class may have cycles of its own, such as a helper with a reference to
+    its user. So the collector visits all objects once when the memory holds more ended users than running ones.
     """
 
     def __init__(self) -> None:
@@ -60,13 +59,13 @@ class SpawnedUsers:
         self._left: WeakSet[User] = WeakSet()
 
     def tune_collector(self) -> None:
-        """Keep the cycle collector's pauses short from now on. Without this call it is left alone."""
+        """Keep the cycle collector's pauses short from now on. Without this call the collector is unchanged."""
         if not self._tunes:
             self._tunes = True
             gc.freeze()  # the 50,000 objects of imported modules stay for good
 
     def add(self) -> Burst:
-        """Count a user that was made, and return the burst it belongs to."""
+        """Count a new user, and return its burst."""
         self._users += 1
         if self._tunes and self._users > MANY_USERS and self._thresholds is None:
             self._thresholds = gc.get_threshold()

@@ -1,9 +1,9 @@
 """The task loop of a `TcpUser`: Locust's own, with two savings.
 
-After each task Locust lets a user wait, if only for 0 seconds, by gevent's sleep: all other greenlets run. A task that
-waited for a reply has let them run already. The second sleep was an eighth of the cost of a flat-out user.
+After each task Locust makes a user wait with gevent's sleep, also for 0 seconds: all other greenlets run. A task that
+waited for a reply has already let them run. The second sleep was an eighth of the cost of a user without pauses.
 
-Between two tasks Locust makes nine calls. A user with one task needs none of them but two; the others were a tenth.
+Between two tasks Locust makes nine calls. A user with one task needs two of them; the others were a tenth of the cost.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class TaskLoop(DefaultTaskSet):  # type: ignore[misc]  # which a new Locust may 
         self.turn = -1  # of the event loop, when this user last let the others run
 
     def wait(self) -> None:
-        """Wait as `wait_time` says. A wait of 0 seconds is over if the event loop has turned since the last one.
+        """Wait for `wait_time`. A wait of 0 seconds returns at once if the event loop has run since the last wait.
 
-        While a greenlet runs, the event loop stands still. If it has turned, every greenlet that was ready has run.
+        The event loop stands still while a greenlet runs. After an iteration, every ready greenlet has run.
         """
         user = self.user
         begin_wait(user)
@@ -42,7 +42,7 @@ class TaskLoop(DefaultTaskSet):  # type: ignore[misc]  # which a new Locust may 
     def execute_next_task(self) -> None:
         """Execute the next task; a user's only one again and again, until there is something else to do.
 
-        An exception of a task or a wait ends this. Locust's loop, which called it, handles the exception as always.
+        An exception of a task or a wait ends this method, and Locust's loop handles it as always.
         """
         user, tasks = self.user, self.user.tasks
         task = queue_of(self).popleft()

@@ -38,12 +38,12 @@ USERS_PER_WORKER: Final = 1_000_000
 class TcpUser(User):
     """A user with one TCP connection, `self.client`; subclass it and write tasks.
 
-    The connection is made when the user starts, closed when it ends, however it ends, and made again after a loss. Each
-    operation of the client is one row, or one failure, in Locust's statistics.
+    The user connects when it starts, closes when it ends, and connects again after a loss. Each operation of the client
+    is one request, or one failure, in Locust's statistics.
 
     Attributes:
-        host: the target: tcp://host:port, host:port, tls://host:port or unix:/path. Locust's --host and host field win
-            over it.
+        host: the target: tcp://host:port, host:port, tls://host:port or unix:/path. Locust's --host and host field
+            override it.
         client: the connection, a `TcpSession`.
         number: counts the users of the test: from 0 on the first worker, from 1,000,000 on the second, and so on.
         payload_size: bytes of each `next_payload()`.
@@ -136,8 +136,8 @@ class TcpUser(User):
     def wait_time(self) -> float:
         """Return the seconds to the next task: evenly random from half to one and a half times the think time.
 
-        With a constant time, users that once waited for each other in the server's queue would send together ever
-        after, and measure that queue.
+        With a constant time, users that once waited together in the server's queue would always send together, and
+        measure that queue.
         """
         mean = self.settings.think_time
         return mean and mean * (0.5 + random.random())  # noqa: S311
