@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tests.support.documents import blocks, locust, redirected, run
+from tests.support.documents import blocks, locust, once, redirected, run
 from tests.support.locust_process import environment, free_port
 from tests.support.timing import wait_until
 
@@ -25,7 +25,7 @@ def is_file_of_its_own(code: str) -> bool:
     return code.startswith(("from ", "import "))
 
 
-@pytest.mark.parametrize("code", [block for block in blocks("python") if is_file_of_its_own(str(block.values[0]))])
+@pytest.mark.parametrize("code", [code for code in once(blocks("python")) if is_file_of_its_own(str(code.values[0]))])
 def test_python_runs(code: str, tmp_path: Path) -> None:
     path = tmp_path / "snippet.py"
     if "serve_forever" in code:

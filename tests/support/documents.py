@@ -42,14 +42,20 @@ def blocks(language: str) -> list[pytest.ParameterSet]:
     return found
 
 
+def once(found: list[pytest.ParameterSet]) -> list[pytest.ParameterSet]:
+    """Each of them once, however many pages have it."""
+    return list({str(one.values[0]): one for one in found}.values())
+
+
 def shell_commands(*beginnings: str) -> list[pytest.ParameterSet]:
-    """The lines of all shell blocks that begin with one of these, without their comments."""
-    return [
+    """The lines of all shell blocks that begin with one of these, without their comments; each once."""
+    found = [
         pytest.param(shlex.split(line, comments=True), id=f"{block.id}:{number}")
         for block in blocks("sh")
         for number, line in enumerate(str(block.values[0]).splitlines())
         if line.startswith(beginnings)
     ]
+    return once(found)
 
 
 @contextlib.contextmanager
