@@ -18,6 +18,7 @@ release = geventecho.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.programoutput"]
 myst_heading_anchors = 3
+smartquotes = False  # they make one dash of the two of an option
 default_role = "code"  # docstrings mark code with single backticks
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
