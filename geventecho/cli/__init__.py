@@ -11,7 +11,7 @@ __all__ = ["main"]
 def main() -> int:
     """Run the command of this process's arguments, and return the exit code: `geventecho.cli.commands.main`.
 
-    The other imports take some 0.3 s. A signal in that time must neither kill a server nor print a traceback.
+    The other imports take about 0.3 s. A signal in that time must neither kill a server nor print a traceback.
     """
     try:
         if sys.argv[1:2] == ["serve"]:

@@ -1,4 +1,4 @@
-"""What the commands' parsers share: where options come from, and how errors look."""
+"""The common parts of the commands' parsers: sources of options, and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["SOURCES", "Parser", "add_command"]
 
 SOURCES: Final = ("command_line", "environment_variables", "config_file")
-"""Where the value of an option can come from, in ConfigArgParse's words; an earlier source wins over a later one."""
+"""The sources of an option's value, by ConfigArgParse's names; an earlier source overrides a later one."""
 
 OTHER_SOURCES: Final = """\
 environment and files: --some-option VALUE can also be written
@@ -32,7 +32,7 @@ Arguments without dashes stand on the command line only."""
 
 
 BLANK: Final = " "
-"""Stands for an empty `allow`: ConfigArgParse would leave the option out, and everybody would be admitted."""
+"""Replaces an empty `allow`: ConfigArgParse would ignore the option, and everybody would be admitted."""
 
 
 def _is_empty_allow(name: str, value: object) -> bool:
@@ -40,7 +40,7 @@ def _is_empty_allow(name: str, value: object) -> bool:
 
 
 class ConfigFileParser(configargparse.DefaultConfigFileParser):  # type: ignore[misc]
-    """A parser of config files that refuses `config`: ConfigArgParse would leave the line out without a word."""
+    """A parser of config files that refuses `config`: ConfigArgParse would ignore the line silently."""
 
     def parse(self, stream: TextIO) -> dict[str, Any]:
         settings: dict[str, Any] = super().parse(stream)
@@ -53,7 +53,7 @@ class ConfigFileParser(configargparse.DefaultConfigFileParser):  # type: ignore[
 
 
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
-    """A parser whose errors are one line and a hint, without the usage block, which would hide them."""
+    """A parser whose errors are one line and a hint. The usage block would hide them."""
 
     _words: Sequence[str] | None = None
     _raises = False
@@ -77,7 +77,7 @@ class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse, and accept the last positional argument after an option too: ``send TARGET --timeout 1 MESSAGE``.
 
-        argparse fills all positional arguments where it meets the first one, and leaves later ones over.
+        argparse fills all positional arguments at the first one, and does not assign later ones.
         """
         self._words = args
         names = {key: BLANK if _is_empty_allow(key, value) else value for key, value in os.environ.items()}
@@ -160,7 +160,7 @@ def add_command(
 
 
 def _config_file(parser: Parser, path: str, variable: str) -> io.StringIO:
-    """Read a config file whole: ConfigArgParse lets a failure of a later read end in a traceback."""
+    """Read a whole config file: in ConfigArgParse a failed later read ends in a traceback."""
     try:
         stream = io.StringIO(file_content(path).decode("utf-8-sig"))
     except (OSError, ValueError) as error:

@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 COMMANDS = (serve, send, ping, load)
 MAX_SHOWN: Final = 500
-"""Characters of wrong arguments that are shown: a file may be full of them."""
+"""Characters of wrong arguments that are shown: a file may have many of them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace, parser: Parser) -> int:
     hub = gevent.get_hub()
     hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
     try:
-        gevent.sleep(0)  # Ctrl-C ends a hub that is just beginning, and then nothing could be printed.
+        gevent.sleep(0)  # Start the hub: Ctrl-C ends a starting hub, and then nothing can be printed.
         return int(options.run(options))
     except (AddressError, ConfigError) as error:
         parser.error(str(error))

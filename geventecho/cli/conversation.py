@@ -14,7 +14,7 @@ from geventecho.errors import ClosedByPeer, GeventechoError, NetworkError, ReadT
 __all__ = ["Conversation"]
 
 CHECKS_PER_TIMEOUT: Final = 10
-"""How often, within the timeout, it checks whether the peer has taken anything."""
+"""The number of checks in a timeout whether the peer has taken bytes."""
 
 
 class Conversation:
@@ -23,14 +23,14 @@ class Conversation:
     Args:
         client: is half-closed after the message; the caller closes it.
         message: the chunks to send; may switch greenlets to wait for more.
-        timeout: it gives up when no byte has moved either way for so many seconds. The time it waits for `message`, and
-            the time the caller takes over a chunk, do not count.
+        timeout: seconds without a byte in either direction, after which it gives up. Time in `message`, and the
+            caller's time between two chunks, do not count.
 
     Raises:
         ReadTimeout, WriteTimeout: nothing moved for `timeout`.
         PeerReset: the connection broke.
         ClosedByPeer: the peer closed before all of the message was sent.
-        GeventechoError: what reading the message raised.
+        GeventechoError: the message could not be read.
     """
 
     def __init__(self, client: Client, message: Iterator[bytes], timeout: float) -> None:
@@ -67,7 +67,7 @@ class Conversation:
         except GeventechoError as error:
             self._error = error
             if not isinstance(error, NetworkError):
-                self._client.close()  # there will be no more message, and the peer cannot know
+                self._client.close()  # the message is incomplete, and the peer cannot know
         self._waits_for_message = False
         self._note_movement()
 

@@ -52,12 +52,12 @@ import runpy, signal
 if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 runpy.run_module("geventecho.loadtest", run_name="__main__", alter_sys=True)"""
-"""Becomes the load test. The imports take a second or more, in which Ctrl-C must not print a traceback."""
+"""Starts the load test in this process. Ctrl-C during the imports, a second or more, must not print a traceback."""
 USERS: Final = Path(__file__).parents[1] / "loadtest" / "users"
-"""The folder of the built-in locustfiles. Locust takes files, and this room must not import that one."""
+"""The folder of the built-in locustfiles. Locust takes files, and `cli` must not import `loadtest`."""
 DEFAULT_TIME: Final = 10
 MAX_AT_ONCE: Final = 1000
-"""Users that are started in one second: more connects at once overflow the queue of a usual server (listen(2))."""
+"""Users that start in one second: more connects at once overflow a usual accept queue (listen(2))."""
 USAGE_ERROR: Final = 2
 
 
@@ -101,7 +101,7 @@ def add_to(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Become Locust. Returns the exit code only where there is no Locust.
+    """Replace this process by Locust. Returns an exit code only if Locust is not installed.
 
     Raises:
         AddressError, ConfigError: an argument is wrong.
@@ -138,9 +138,9 @@ def _arguments(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _sort(options: argparse.Namespace) -> None:
-    """Find the TARGET where argparse took an unknown option for it, as it does with --tcp-gate='p99 < 5ms'.
+    """Find the TARGET if argparse took an unknown option for it, such as --tcp-gate='p99 < 5ms'.
 
-    A config file's options stand before the TARGET. An unknown option with a space in it is an argument for argparse.
+    A config file's options come before the TARGET. For argparse, an unknown option with a space is an argument.
     """
     words = [word for word in options.others if not word.startswith("-")]
     if options.target.startswith("-") and words:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["add_to", "run"]
 
 FLUSH_SECONDS: Final = 0.5
-"""How long the summary waits for a reader."""
+"""Seconds that the summary waits for a reader."""
 
 DESCRIPTION = f"""\
 Send echoes to a server, one every INTERVAL on one connection, and print how long each took in microseconds. At the end,
@@ -140,10 +140,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _interrupt_at_signals() -> None:
-    """Raise KeyboardInterrupt at Ctrl-C and SIGTERM, which docker stop and timeout(1) send, where this greenlet waits.
+    """At Ctrl-C and SIGTERM (docker stop, timeout(1)), raise KeyboardInterrupt where this greenlet waits.
 
-    A Python signal handler would raise it anywhere: between a connect and the client that is to close the socket, or in
-    a destructor, which would swallow it.
+    A Python signal handler would raise it anywhere: after a connect but before its client can close the socket, or in a
+    destructor, which ignores exceptions.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:

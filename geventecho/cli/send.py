@@ -1,4 +1,4 @@
-"""`geventecho send`: one message, and whatever comes back."""
+"""`geventecho send`: send one message and print the reply."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ examples:
 
 # The connection's end is the default.
 ENDS_OF_REPLIES: Final = ("until", "exactly", "length_prefix", "quiet", "none")
-# What begins or ends like a target: a scheme, or a port; and the one host name that every machine has.
+# Text that begins or ends like a target: a scheme, or a port; and the host name that every machine has.
 LOOKS_LIKE_TARGET: Final = re.compile(r"(tcp|tls|unix|fd):|\S*://|\S+:\d+\Z|localhost\Z", re.IGNORECASE)
 
 
@@ -82,7 +82,7 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("second", metavar="MESSAGE", nargs="?", help="what to send (default: standard input)")
     parser.add_argument(
         "--encoding", choices=ENCODINGS, default="escapes",
-        help="how MESSAGE is written: text with C escapes, text as it stands, hex or base64 (default %(default)s)",
+        help="how MESSAGE is written: text with C escapes, text without escapes, hex or base64 (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=seconds_above_zero, default=5.0,

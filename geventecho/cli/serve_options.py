@@ -41,7 +41,7 @@ def _add_where(parser: Parser, defaults: ServerConfig) -> None:
     )  # fmt: skip
     where.add_argument(
         "--unix-mode", metavar="MODE", type=file_mode,
-        help="permissions of the file of a Unix socket, as in 660 (default: as the umask says)",
+        help="permissions of the file of a Unix socket, as in 660 (default: set by the umask)",
     )  # fmt: skip
     where.add_argument("--host", metavar="HOST", help=f"instead: address or name to bind (default {default.host})")
     where.add_argument(
@@ -91,7 +91,7 @@ def _add_peers(parser: Parser, defaults: ServerConfig) -> None:
     )
     peers.add_argument(
         "--deny", metavar="NETWORK", nargs="+", default=(),
-        help="not these; wins over --allow; 0.0.0.0/0 is all of IPv4 and ::/0 all of IPv6, and [::] takes both",
+        help="not these; overrides --allow; 0.0.0.0/0 is all of IPv4 and ::/0 all of IPv6, and [::] takes both",
     )  # fmt: skip
     peers.add_argument(
         "--proxy-protocol-from", metavar="NETWORK", action="append", default=[],
@@ -118,7 +118,7 @@ def _add_tls(parser: Parser, defaults: ServerConfig) -> None:
     tls.add_argument("--tls13-only", action="store_true", help="refuse TLS 1.2")
     tls.add_argument(
         "--alpn", metavar="NAME[,NAME]", type=protocols,
-        help="a client has to offer one of these protocols by ALPN; the first that it has is taken",
+        help="a client must offer one of these protocols by ALPN; the server chooses the first that the client has",
     )  # fmt: skip
     tls.add_argument(
         "--tls-handshake-timeout", metavar="SECONDS", type=seconds_above_zero, default=defaults.tls_handshake_timeout,

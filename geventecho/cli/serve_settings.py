@@ -1,4 +1,4 @@
-"""What the options of `geventecho serve` mean: where to listen, the limits, the TLS context."""
+"""The values of the options of `geventecho serve`: addresses, limits, TLS context."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FIRST_PASSED: Final = 3
 
 
 def config_of(options: argparse.Namespace) -> ServerConfig:
-    """Return the limits that the options set, those that this process can have.
+    """Return the limits that the options set, lowered to those of this process.
 
     Raises:
         ConfigError: one is out of range.
@@ -71,7 +71,7 @@ def context_of(options: argparse.Namespace, addresses: Sequence[Address]) -> ssl
 def addresses_of(options: argparse.Namespace) -> list[Address]:
     """Return where to listen: TARGET, --listen, --host and --port, or what systemd passed.
 
-    One on the command line wins over another one in the environment, and that over one in a --config file.
+    The command line overrides the environment, and the environment overrides a --config file.
 
     Raises:
         AddressError: the target or the host is wrong.
@@ -83,7 +83,7 @@ def addresses_of(options: argparse.Namespace) -> list[Address]:
     if len(ways) > 1:
         raise ConfigError(f"{' and '.join(ways)} both say where to listen: give one of them")
     if ways == [WHERE["target"]]:
-        try:  # not as its type: the value of a misspelt option would be a wrong TARGET, and the option not be named
+        try:  # not as an argparse type: the error for a misspelt option would be that its value is a wrong TARGET
             return [target(options.target)]
         except argparse.ArgumentTypeError as error:
             raise AddressError(str(error)) from None

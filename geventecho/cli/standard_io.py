@@ -1,8 +1,8 @@
 """Standard input and output without blocking the hub.
 
-The inherited descriptors stay in blocking mode: they may be shared with a shell or another process. The hub stays free
-all the same: each call waits until the descriptor is ready, and writes no more than a ready pipe takes (PIPE_BUF,
-pipe(7)). Files on disk are always ready.
+The inherited descriptors stay in blocking mode: they may be shared with a shell or another process. The hub still never
+blocks: each call waits until the descriptor is ready, and writes no more than a ready pipe takes (PIPE_BUF, pipe(7)).
+Files on disk are always ready.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STDERR: Final = 2
 def occupy_standard_descriptors() -> None:
     """Open /dev/null as standard input, output and error where they are closed.
 
-    The next socket would get the number otherwise, and a log line for standard error would go to a peer.
+    Otherwise the next socket would get the number, and log lines for standard error would go to a peer.
     """
     for descriptor in range(STDERR + 1):
         try:
@@ -48,7 +48,7 @@ def encoding_of(stream: TextIO | None) -> str:
 
 
 def print_error(text: str) -> None:
-    """Print on standard error. Where that takes nothing, the exit code neither changes nor comes late."""
+    """Print on standard error. If it cannot be written, the exit code is the same and is not delayed."""
     writer = LineWriter(STDERR, encoding_of(sys.stderr))
     writer.write(text)
     writer.stop()
@@ -95,8 +95,8 @@ def chunks_of(descriptor: int) -> Iterator[bytes]:
 class Output:
     """Standard output.
 
-    The descriptor that it writes to never blocks where the kernel allows a second opening (a pipe or a terminal of this
-    user): a terminal that is stopped by Ctrl-S, or is about to be full, is writable and blocks nevertheless.
+    If the kernel allows a second open (a pipe or a terminal of this user), it writes to a descriptor that never blocks:
+    a terminal that is stopped by Ctrl-S, or almost full, is reported as writable and still blocks.
     """
 
     def __init__(self) -> None:

@@ -43,8 +43,8 @@ def check_task_loop(options: Mapping[str, Any]) -> None:
 class ArrivalPlan:
     """Starts and ends the plan in this process, and sends each worker its part.
 
-    The master sends one start to all, so that workers on one machine share the phase. A worker that is lost takes its
-    part with it. When one comes later, all share the rest of the plan anew.
+    The master sends one start to all, so that all workers have the same phase. The part of a lost worker is lost. When
+    a worker comes later, all workers share the rest of the plan again.
 
     Args:
         environment: Locust's.
@@ -124,7 +124,7 @@ class ArrivalPlan:
             now = seconds_now()
             passed = now - self._plan["start"]
             rest = {"stages": stages_after(self._plan["stages"], passed), "start": now}
-            # With the same seed the first distances would come again.
+            # The same seed would repeat the first distances.
             self._share(self._runner, {**self._plan, **rest, "seed": f"{self._plan['seed']}/{passed}"})
 
     def on_plan(self, msg: Any, **_: Any) -> None:

@@ -35,7 +35,7 @@ OPTIONS = ("spawn_rate", "run_time", "stop_timeout")
 
 
 def _take_typed() -> list[str]:
-    """Take the command that was typed from the environment: a process that the test starts has another one."""
+    """Remove the typed command from the environment: it is not the command of processes that the test starts."""
     try:
         return shlex.split(os.environ.pop(TYPED, ""))
     except ValueError:
@@ -85,7 +85,7 @@ def _without_secrets(words: list[str]) -> tuple[str, ...]:
 
 
 def _names(word: str, options: list[str]) -> bool:
-    """Whether a word is one of the options, or short for it."""
+    """Whether a word is one of the options, or its short form."""
     return word in options or (len(word) > 2 and any(option.startswith(word) for option in options))
 
 

@@ -1,8 +1,8 @@
 """The last lines of a run, and its exit code.
 
-Locust takes a run without failures for a success. But an operation that was under way at the end is aborted, and in no
-table: a run against a server that never answers has no requests and no failures. And a run that lost a worker or its
-master has fewer requests, and no failure either.
+For Locust a run without failures is a success. But an operation under way at the end is aborted, and in no table: a run
+against a server that never answers has no requests and no failures. A run that lost a worker or its master has fewer
+requests, and no failure either.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ UNWRITTEN: Final = 1
 
 
 class RunSummary:
-    """Says at the end how the run went, and sets its exit code.
+    """Prints the outcome of the run at its end, and sets the exit code.
 
     Args:
         environment: the run's.
         accounts: of all processes.
-        lacking: tells which workers did not send their last report, or on a worker that the master is gone.
+        lacking: returns the workers that did not send their last report; on a worker, that the master is gone.
         results: of the tests; None on a worker.
     """
 
@@ -116,7 +116,7 @@ class RunSummary:
             )
 
     def _log_result(self) -> None:
-        """The lines begin after one that the log's own beginning makes longer."""
+        """Begin on a new line: the prefix of the log makes the first line longer."""
         result = self._result
         if result:
             level = logging.INFO if result.verdict.status == TRUSTED else logging.WARNING
@@ -159,7 +159,7 @@ class RunSummary:
         return is_unattended(options_of(self._environment))
 
     def _nothing_answered(self) -> str:
-        """Why this run may not look like a success; "" where it may."""
+        """The reason why this run is not a success; "" if it is one."""
         sums = self._accounts.sums()
         if not sums["users"] and self._environment.stats.num_requests:
             return ""  # all users of this run are of other classes

@@ -30,13 +30,13 @@ READY: Final = "geventecho_ready"
 DRAIN: Final = "geventecho_drain"
 DRAINED: Final = "geventecho_drained"
 RESUME: Final = "geventecho_resume"
-# Seconds that a worker may take to stop its users, beyond --stop-timeout; and one that sends no heartbeats, which may
-# be dead or only slow.
+# Seconds that a worker may take to stop its users, beyond --stop-timeout; and the same for a worker without heartbeats,
+# which may be dead or only slow.
 PATIENCE: Final = 30.0
 PATIENCE_WITH_MISSING: Final = 5.0
 SILENCE: Final = 2.5
-"""Seconds without a heartbeat, of which one comes each second, until a running test shows that a worker is lost. Locust
-calls it missing some seconds later."""
+"""Seconds without a heartbeat (one comes each second) until a running test shows that a worker is lost. Locust reports
+it as missing some seconds later."""
 LOST: Final = "was lost: no heartbeat"
 
 
@@ -48,7 +48,7 @@ class WorkerReports:
         self._lock = RLock()
         runner.register_message(DRAIN, self.on_drain)
         runner.register_message(RESUME, self.on_resume)
-        # `quitting` calls its listeners in reverse order: ours, later than the runner's, is before its goodbye.
+        # `quitting` calls its listeners in reverse order: ours was added later, so it runs before the runner quits.
         runner.environment.events.quitting.add_listener(self.on_quitting)
         runner.send_message(READY)
 
@@ -97,8 +97,8 @@ class MasterReports:
 
     @property
     def lacking(self) -> dict[str, str]:
-        """The workers whose last report did not come, by id, each with the reason; while a test runs, those that are
-        silent now. Each test begins it anew.
+        """The workers without a last report, by id, each with the reason; while a test runs, those that are silent
+        now. Each test resets it.
         """
         if self._lacking is not None:
             return self._lacking
@@ -130,7 +130,7 @@ class MasterReports:
         self._runner.send_message(RESUME)
 
     def on_test_stopping(self, **_: Any) -> None:
-        """The test ends, by run time, the web UI, a signal or a shape. Two ends at once do no harm."""
+        """The test ends, by run time, the web UI, a signal or a shape. Two calls at once are safe."""
         runner = self._runner
         runner.send_message(DRAIN)
         begun = time.monotonic()

@@ -43,7 +43,7 @@ class Gathering:
     def _take_dropped(self) -> list[tuple[RowKey, Block]]:
         """The dropped instants, each in the second in which it was due.
 
-        Nobody can know of which class the user would have been. So the class is drawn, by the numbers of users.
+        The class of the missing user is unknown. So the class is random, weighted by the numbers of users.
         """
         instants = self._planner.take_dropped()
         classes = choices(*self._weights(), k=len(instants)) if instants else []  # noqa: S311

@@ -32,7 +32,7 @@ HELP: Final = frozenset({"-h", "--help"})
 
 
 class OwnServer:
-    """`geventecho serve` on a free port of this machine, for as long as this process lives.
+    """`geventecho serve` on a free port of this machine, until this process ends.
 
     It has a session of its own, so that Ctrl-C does not end it before the users; the kernel ends it when this process
     is killed.
@@ -63,7 +63,7 @@ class OwnServer:
         self.target = line.removeprefix("listening on ")
 
     def stop(self) -> None:
-        """End it and wait for that. Workers, forked with this object in them, leave it alone."""
+        """End it and wait for that. Forked workers have this object too, and do not end it."""
         if os.getpid() != self._owner:
             return
         self._process.terminate()
@@ -129,24 +129,24 @@ def _parse(arguments: list[str]) -> Namespace:
 
 
 def _conducts(options: Namespace, arguments: list[str]) -> bool:
-    """Whether this is a run, and not a worker of somebody else's or a question about Locust."""
+    """Whether this is a run, and not a worker of another master, --help or the like."""
     asks = options.list_commands or options.show_task_ratio or options.show_task_ratio_json
     return not (options.worker or asks or HELP & set(arguments))
 
 
 def _name_report(path: str, owner: int) -> None:
-    """Say at the end where the report is: Locust's tables have pushed the first lines off the screen.
+    """Print at the end where the report is: Locust's tables have scrolled the first lines off the screen.
 
     Args:
-        path: of the report; one that was not written is not named.
-        owner: the process that says so; forked workers have this function among their exit handlers, too.
+        path: of the report; a report that was not written is not printed.
+        owner: the process that prints it; forked workers have the same exit handler.
     """
     if os.getpid() == owner and os.path.exists(path):
         print(f"report: {path}", file=sys.stderr)
 
 
 def _check_web_port(options: Namespace) -> None:
-    """Say that the port is taken in a line, where Locust prints a traceback once everything has started."""
+    """End with one line if the port is in use: Locust prints a traceback after everything has started."""
     if options.headless:
         return
     host = "" if options.web_host == "*" else options.web_host
@@ -159,6 +159,6 @@ def _check_web_port(options: Namespace) -> None:
 
 
 def _end(reason: str) -> NoReturn:
-    """Say why no test begins."""
+    """Print why no test begins, and exit."""
     print(f"{sys.argv[0]}: {reason}", file=sys.stderr)
     sys.exit(USAGE_ERROR)

@@ -1,7 +1,7 @@
 """The figures of the running test, from a process beside this one, see geventecho/results/live.py.
 
-Nothing here may hold up the hub: messages for the process wait in a queue, and a greenlet writes them as the pipe has
-room. A process that dies or falls behind costs these figures alone.
+Nothing here may block the hub: messages for the process wait in a queue, and a greenlet writes them when the pipe has
+room. If the process dies or falls behind, only these figures are lost.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ logger = logging.getLogger("geventecho.loadtest")
 MAX_AGE: Final = 1.0
 """Seconds for which an answer is used."""
 REST: Final = 2.0
-"""The process rests this many times as long as its last answer took. So it uses a third of a core at most."""
+"""The process pauses this many times as long as its last answer took. So it uses a third of a core at most."""
 LONGEST_REST: Final = 10.0
 """Seconds. An answer may have taken long because the process was stopped."""
 LONGEST_ANSWER: Final = 10.0
@@ -163,7 +163,7 @@ class Live:
         self._environment = environment
         self._facts = facts
         self._lacking = lacking
-        self._reported: Sequence[str] = ()  # of those that lack something, in the verdict
+        self._reported: Sequence[str] = ()  # the reasons that are in the verdict
         self._process: LiveProcess | None = None
         self._collection: Collection | None = None
         self._final: Result | None = None
@@ -220,7 +220,7 @@ class Live:
         process, found = self._process, None
         if process is not None:
             try:
-                # The greenlet reads an answer that comes later: the next one is behind it in the pipe.
+                # The greenlet must read a late answer too: the next one follows it in the pipe.
                 found = gevent.spawn(process.download, name, seconds_now(), self._facts()).get(timeout=LONGEST_ANSWER)
             except gevent.Timeout:
                 raise TimeoutError(
@@ -249,7 +249,7 @@ class Live:
         self._report_losses()
 
     def _withhold(self) -> None:
-        """Show the last figures no more: they are old."""
+        """Stop showing the last figures: they are old."""
         self._encoded = self._brief = None
         if not self._is_late:
             self._is_late = True

@@ -1,4 +1,4 @@
-"""Adds listeners to Locust when `geventecho.loadtest` is imported, and all the rest at Locust's `init` event."""
+"""Adds listeners to Locust when `geventecho.loadtest` is imported, and all other parts at Locust's `init` event."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def install(environment: Environment) -> None:
 
 def _finish(environment: Environment, runner: Runner, installed: Installed) -> None:
     """Install the plan of arrivals, and the parts that work at the end of a test."""
-    # Locust looks at its own call stack when a test stops, and the first time that reads all its source: 30 ms at the
-    # start instead of 30 ms in the last response times.
+    # Locust inspects its call stack when a test stops, and the first inspection reads all its source. Do it now: the
+    # 30 ms would be in the last response times.
     inspect.stack()
     accounts = Accounts(environment, runner)
     if isinstance(runner, WorkerRunner):
@@ -128,7 +128,7 @@ def _finish_main(environment: Environment, runner: Runner, accounts: Accounts, i
 
     # Before the results, which have it.
     ends = BothEnds(environment, accounts, lacking)
-    # Before the reports, because the test ends when it is told to, not when the workers have answered.
+    # Before the reports: the test ends at the request to stop, not when the workers have answered.
     results = Results(environment, runner, accounts, lacking, lambda: ends.account)
     reports = MasterReports(runner) if isinstance(runner, MasterRunner) else None
     StatusDisplay(environment, runner, partial(live_of, environment))
@@ -139,7 +139,7 @@ def _finish_main(environment: Environment, runner: Runner, accounts: Accounts, i
         events.quitting.add_listener(_on_quitting)
 
     def on_quitting(**_: Any) -> None:
-        # Before the exit code is made up, so that a failure in the users' last moments counts.
+        # Before the exit code is set, so that a failure at the end of a user counts.
         if isinstance(runner, MasterRunner):
             runner.stop(send_stop_to_client=False)
         else:
@@ -157,7 +157,7 @@ def _finish_main(environment: Environment, runner: Runner, accounts: Accounts, i
 
 
 def _protect(environment: Environment, web_ui: WebUI, installed: Installed) -> None:
-    """Have the web UI refuse foreign requests and check its form."""
+    """Make the web UI refuse foreign requests and check its form."""
 
     def check_plan(options: Mapping[str, Any]) -> None:
         if installed.plan is not None:
@@ -216,7 +216,7 @@ def _on_init(environment: Environment, runner: Runner | None, **_: Any) -> None:
             logger.warning("insecure TLS: %s", INSECURE)
     if not options.get("tcp_locust_tables"):
         logging.getLogger(LOCUST_TABLES).setLevel(logging.WARNING)
-        # Locust would make them all the same, every two seconds: with 200 rows that takes the hub 0.3 s.
+        # Otherwise Locust would make them every two seconds, unseen: with 200 rows that blocks the hub for 0.3 s.
         replace(Part.CONSOLE_WRITER, lambda _: lambda _: _write_nothing)
     install(environment)
     # --run-time begins now. A timer counts from the time the loop last saw, which is that of the imports: a run of two

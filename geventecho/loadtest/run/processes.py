@@ -22,10 +22,10 @@ __all__ = ["Workers"]
 class Workers:
     """The worker processes that `locust --processes` forks, where they have a `TcpUser` to run.
 
-    Locust ends them with gaps: Ctrl-C reaches master and workers alike, and a worker whose master is gone goes on for
-    up to a minute. Here the kernel ends a worker with its master. A worker of a master ignores SIGINT, so that the
-    master alone conducts the end. Each worker holds the write end of a pipe: when the master reads the end of it, the
-    last worker is gone.
+    Locust does not end them reliably: Ctrl-C reaches master and workers at once, and a worker goes on for up to a
+    minute after its master is gone. Here the kernel ends a worker with its master. A worker of a master ignores SIGINT:
+    only the master controls the end. Each worker holds the write end of a pipe: when the master reads the end of the
+    pipe, the last worker is gone.
 
     Call `watch_forks` while the command line is parsed and `settle` when Locust is set up: Locust forks its workers in
     between.

@@ -72,7 +72,7 @@ class Results:
         environment: Locust's.
         runner: its runner.
         accounts: of all processes.
-        why_incomplete: tells, by a worker's id, why its numbers are not complete.
+        why_incomplete: returns, by a worker's id, why its numbers are not complete.
         server_account: tells the account of both ends; None where none was asked for.
 
     Attributes:
@@ -200,7 +200,7 @@ class Results:
     def _ahead(self, worker: str, clock: float | None) -> int:
         """The seconds that a worker's clock is ahead of ours, as its first report shows.
 
-        They are 0 where the difference may be the time that the report was on its way.
+        They are 0 if the difference may be the travel time of the report.
         """
         if worker not in self._clocks:
             apart = 0.0 if clock is None else clock - seconds_now()

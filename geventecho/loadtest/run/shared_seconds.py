@@ -1,4 +1,4 @@
-"""Has the seconds of all processes begin with the test."""
+"""Makes the seconds of all processes begin with the test."""
 
 from __future__ import annotations
 

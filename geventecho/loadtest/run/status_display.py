@@ -1,6 +1,6 @@
-"""The state of a running test: in a terminal a display of some lines, redrawn each second; elsewhere lines of the log.
+"""The state of a running test: in a terminal a display of some lines, redrawn each second; otherwise log lines.
 
-Locust logs to standard error. So the display is drawn where that is a terminal, and standard output belongs to others.
+Locust logs to standard error. So the display is drawn there if it is a terminal. Standard output is not used.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ STARTING: Final = {"state": "starting"}
 
 
 class StatusDisplay:
-    """Shows the state of each test that runs unattended; with --print-stats in the web UI, too.
+    """Shows the state of each test without a web UI, or with --print-stats.
 
-    Its lines are of level INFO. So they are missing where the log leaves those out, and with --only-summary.
+    Its lines have level INFO: a higher log level or --only-summary turns them off.
 
     Args:
         environment: Locust's.

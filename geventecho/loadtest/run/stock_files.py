@@ -1,7 +1,7 @@
 """Locust's CSV files and HTML report, written once more at the end: Locust's own lack the last numbers.
 
-Locust writes its CSV files every second in a greenlet that it never ends, and closes them under it. So the greenlet is
-ended first.
+Locust writes its CSV files every second in a greenlet. It closes the files without ending the greenlet. So the greenlet
+is ended first.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The last lines of a terminal, kept apart from all that is written above them.
+"""The last lines of a terminal, separate from the output above them.
 
-The lines above are a scrolling region (DECSTBM, ECMA-48 and the VT100): a log line, the `print` of a task, even that of
-another process scrolls there and leaves the last lines alone. The cursor stays in the region, where it was.
+The lines above are a scrolling region (DECSTBM, ECMA-48 and the VT100): log lines and prints, also of other processes,
+scroll there and do not touch the last lines. The cursor stays in the region, where it was.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Terminal:
         self._is_drawn = True
 
     def clear(self) -> None:
-        """Give the last lines back."""
+        """Remove the last lines."""
         if self._is_drawn:
             self._is_drawn = False
             self._write(CLEAR)

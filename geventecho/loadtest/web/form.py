@@ -28,7 +28,7 @@ USER: Final = "locust.update_user"
 FIELDS: Final = frozenset({"user_count", "spawn_rate", "host", "run_time", "profile", "user_classes", "shape_class"})
 """The fields that every form has, beside those of the custom parameters."""
 KEPT: Final = "Users that run keep the value they started with."
-"""Said in the label of a field: the dialog *Edit* closes before it could show an answer."""
+"""Shown in the label of a field: the dialog *Edit* closes before it could show an answer."""
 
 
 class Form:
@@ -83,7 +83,7 @@ class Form:
             self._check_plan(now | sent)
             self._check_users(request.form.get("host", self._environment.host))
         except (ConfigError, AddressError) as error:
-            return self._refuse(str(error), 200)  # the page shows the message of an answer with this status alone
+            return self._refuse(str(error), 200)  # the page shows the message only with this status
         return None
 
     def _check_user_class(self, sent: Any) -> Response | None:

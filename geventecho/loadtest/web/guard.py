@@ -2,9 +2,9 @@
 
 Locust's UI has no login, starts load against any target and answers requests of every `Origin`. Any page that is
 open in the tester's browser could start a test, and with DNS rebinding read the answers too, even of a UI on
-loopback. A browser says truthfully which site a request comes from (`Origin`, `Sec-Fetch-Site`) and which name it
-was sent to (`Host`). Programs such as curl, which no page can steer, send no `Origin`. No other site may show the UI in
-a frame: a click there could be meant for something else.
+loopback. A browser sends the true origin of a request (`Origin`, `Sec-Fetch-Site`) and the name it was sent to
+(`Host`). A page cannot control programs such as curl, and these send no `Origin`. No other site may show the UI in a
+frame: it could trick the user into a click.
 """
 
 from __future__ import annotations

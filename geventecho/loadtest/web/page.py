@@ -95,7 +95,7 @@ def _address(web_ui: WebUI, base: str) -> str:
 
 
 def _cached(content: bytes, kind: str) -> Response:
-    """A browser asks each time whether it is still the same, and is told so without the content."""
+    """Make a browser ask each time whether the content has changed; if not, it is not sent again."""
     response = Response(content, content_type=kind)
     response.cache_control.private = response.cache_control.no_cache = True
     response.add_etag()

@@ -1,6 +1,6 @@
 """The tab *TCP* on Locust's main page, between its own ones and through the arguments that Locust has for it.
 
-A tab is one table of text, so each line says which thing it is about. The figures are those of the live result.
+A tab is one table of text, so each line names its subject. The figures are those of the live result.
 """
 
 from __future__ import annotations
