@@ -67,7 +67,7 @@ def test_a_connect_that_was_given_up_may_have_been_accepted() -> None:
 
 
 def test_another_client_makes_a_difference_and_is_named() -> None:
-    found = run_script("server_account.beside", "another client", patience=3.0)
+    found = run_script("server_account.beside", "another client", patience=0.5)
     account, verdict = found["server_account"], found["verdict"]
     sent, connections = account["client"]["bytes_sent"], account["client"]["connections"]
     assert account["findings"][-1].startswith("possible causes: other clients of the server")
@@ -78,7 +78,7 @@ def test_another_client_makes_a_difference_and_is_named() -> None:
     } <= set(account["findings"])
     assert verdict["status"] == "unbalanced"
     assert verdict["reasons"][: len(account["findings"])] == account["findings"]
-    assert 2.9 < found["seconds"] < 6 * SCALE, "it is read again for 3 seconds: counters may be old"
+    assert 0.5 <= found["seconds"] < 5 * SCALE, "it is read again for so long: counters may be old"
 
 
 def test_a_client_that_goes_is_no_difference() -> None:
@@ -103,6 +103,11 @@ def test_metrics_that_end_before_the_test_leave_the_account_unknown() -> None:
     assert found["server_account"]["unknown"] == "at the end Connection refused"
     assert found["server_account"]["findings"] == []
     assert found["verdict"]["status"] != "unbalanced"
+
+
+def test_without_a_worker_that_was_lost_the_account_is_unknown() -> None:
+    unknown, read = run_script("server_account.without_a_worker")
+    assert (unknown, read) == ("a worker was lost, and with it a part of the test's own numbers", 1)
 
 
 def test_metrics_that_cannot_be_read_are_one_warning_and_the_test_runs() -> None:
@@ -200,6 +205,7 @@ def test_two_workers_and_metrics_that_are_a_second_old(tmp_path: Path) -> None:
         assert statement in " ".join(xml.read_text().split())
 
 
+@pytest.mark.long
 def test_a_run_that_is_shorter_than_the_reading_of_the_start_is_as_long_as_it_was_told(tmp_path: Path) -> None:
     with socket.socket() as silent, EchoWithMetrics() as server:
         silent.bind(("127.0.0.1", 0))

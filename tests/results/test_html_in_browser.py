@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geventecho.results import ASSETS, Account, Failures, GateOutcome, Part, Result, as_json, asset, page, report
+from geventecho.results import (
+    ASSETS,
+    Account,
+    Failures,
+    GateOutcome,
+    Part,
+    Result,
+    ServerAccount,
+    as_json,
+    asset,
+    page,
+    report,
+)
 from tests.results.samples import START, block, result, row
 from tests.support.chromium import chromium, complaints_of
 from tests.support.timing import PATIENCE
@@ -112,6 +124,26 @@ def test_a_report_has_the_rates_of_its_value(browser: Browser, tmp_path: Path) -
         figures = page.inner_text("#figures")
     for text in ("planned 45/s", "1.23 kB/s on average", "5 B/s on average"):
         assert text in figures
+
+
+@pytest.mark.parametrize(
+    ("account", "text"),
+    [
+        (ServerAccount(ADDRESS, statements=("bytes sent 7 != received by the server 8", "a = b")),
+         "Both ends: bytes sent 7 != received by the server 8; a = b"),
+        (ServerAccount(ADDRESS, unknown=HOSTILE), f"Both ends: unknown: {HOSTILE}"),
+    ],
+)  # fmt: skip
+def test_a_report_has_the_account_of_both_ends(
+    account: ServerAccount, text: str, browser: Browser, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(report(sample(server_account=account)), encoding="utf-8")
+    with browser.new_page() as page:
+        page.goto(path.as_uri())
+        (shown,) = page.locator("#account li", has_text="Both ends").all_inner_texts()
+    assert shown.splitlines()[0] == text
+    assert ADDRESS in shown
 
 
 # The live page --------------------------------------------------------------------------------------------------------

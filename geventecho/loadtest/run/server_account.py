@@ -76,10 +76,13 @@ class BothEnds:
         """A new test; no user has started."""
         if self._is_begun:
             return
-        self._is_begun, self._before, self.account = True, None, None
+        self._before = self.account = None
         url = given(options_of(self._environment), "account")
-        if url is None:
-            return
+        if url is not None:
+            self._read_start(url)
+        self._is_begun = True  # not before: another press of Start ends a start that still reads
+
+    def _read_start(self, url: str) -> None:
         try:
             self._before = _read(url, PATIENCE)
             self.account = ServerAccount(url, unknown="it is read at the end of the test")

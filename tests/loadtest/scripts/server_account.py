@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,11 +12,13 @@ from typing import Any
 
 import gevent
 import locust
+from locust.env import Environment
 
 from geventecho.errors import ConnectRefused, ConnectTimeout
 from geventecho.loadtest import TcpUser, account_of, result_of
 from geventecho.loadtest.measure import Account
 from geventecho.loadtest.run import server_account
+from geventecho.loadtest.run.accounts import Accounts
 from geventecho.results import as_json
 from geventecho.server import EchoServer
 from tests.loadtest.scripts.results import start
@@ -161,6 +164,18 @@ def reasons(urls: list[str], seconds: float) -> list[str]:
         except server_account._Unreadable as error:
             found.append(str(error))
     return found
+
+
+def without_a_worker() -> list[Any]:
+    """The account of a test that has lost a worker, and how often the metrics were read."""
+    with running(EchoServer("127.0.0.1:0")) as server, Metrics(server) as metrics:
+        environment = Environment(user_classes=[EchoUser], parsed_options=Namespace(tcp_account=metrics.url))
+        runner = environment.create_local_runner()
+        ends = server_account.BothEnds(environment, Accounts(environment, runner), lambda: ["worker"])
+        ends.on_test_start()
+        ends.on_test_stop()
+        assert ends.account is not None
+        return [ends.account.unknown, len(metrics.asked)]
 
 
 def counters(page: str) -> list[Any]:
