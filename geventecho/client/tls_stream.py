@@ -17,14 +17,12 @@ from geventecho.address import Address
 from geventecho.client.tls import TlsInfo, TlsLike, context_of, server_name_of, sessions_of
 from geventecho.client.tls_failures import SPOKEN_BY_SERVERS, closed_in_handshake, is_tls, not_tls, translate_tls
 from geventecho.errors import ConfigError, HandshakeTimeout, NetworkError, TlsError, Truncated
-from geventecho.net import Deadline, translate_io, wait_ready
+from geventecho.net import TLS_RECORD, Deadline, TlsOutbox, translate_io, wait_ready
 
 __all__ = ["TlsStream"]
 
 RECEIVE_SIZE: Final = 65536
 """Bytes that one recv(2) asks the kernel for."""
-RECORD: Final = 16384
-"""Bytes of payload that a record has at most (RFC 8446, 5.1): one call of OpenSSL reads or writes so many."""
 LATE_ALERTS: Final = frozenset({errno.ECONNRESET, errno.EPIPE})
 """A write fails so when the server refused us after the handshake. Its alert may have come before."""
 
@@ -45,8 +43,8 @@ class TlsStream:
     """
 
     __slots__ = (
-        "_encrypted", "_failure", "_first", "_has_ended", "_incoming", "_is_closed", "_last", "_layer", "_name",
-        "_outgoing", "_sessions", "_sock", "_target", "_unsent",
+        "_failure", "_first", "_has_ended", "_incoming", "_is_closed", "_last", "_layer", "_name", "_outbox",
+        "_sessions", "_sock", "_target",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, target: Address, tls: TlsLike) -> None:
@@ -54,17 +52,16 @@ class TlsStream:
         self._target = target
         self._name = server_name_of(tls, target)
         self._sessions = sessions_of(tls)
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._incoming, made = ssl.MemoryBIO(), ssl.MemoryBIO()
         session = self._sessions.get((target, self._name)) if self._sessions else None
         try:
             self._layer: Any = context_of(tls).wrap_bio(
-                self._incoming, self._outgoing, server_hostname=self._name, session=session
+                self._incoming, made, server_hostname=self._name, session=session
             )
         except ValueError as error:
             raise ConfigError(f"{self._name!r} is no name of a server: {error}") from None
+        self._outbox = TlsOutbox(self._layer, made, sock._sock)
         self._first = self._last = b""
-        self._unsent = b""  # encrypted, and not taken by the kernel yet
-        self._encrypted = 0  # bytes of a message that are in `_unsent`
         self._has_ended = False  # no more can be decrypted: the peer's close_notify came, or the stream is broken
         self._failure: TlsError | None = None  # how it broke, after data that came in the same recv(2)
         self._is_closed = False  # ours was sent
@@ -84,7 +81,7 @@ class TlsStream:
         try:
             while True:
                 is_done = self._step()
-                while not self._flush():
+                while not self._outbox.flush():
                     self._wait(self._sock._write_event, deadline, seconds)
                 if is_done:
                     break
@@ -123,7 +120,7 @@ class TlsStream:
         if not data:
             raise closed_in_handshake(self._target)
         if len(self._first) < SPOKEN_BY_SERVERS:
-            self._first += data[:RECORD]
+            self._first += data[:TLS_RECORD]
             if not is_tls(self._first):
                 raise not_tls(self._first, self._target)
         self._last = data
@@ -139,7 +136,7 @@ class TlsStream:
     @property
     def is_midway(self) -> bool:
         """Whether a part of a message is encrypted and the kernel has not taken it: no other one may follow."""
-        return self._encrypted > 0
+        return self._outbox.is_midway
 
     def recv(self, _size: int) -> bytes:
         """All that can be decrypted now; b"" after the peer's close_notify. The size is not kept to.
@@ -156,8 +153,7 @@ class TlsStream:
         self._incoming.write(data)
         try:
             decrypted = self._decrypt()
-            if self._outgoing.pending:  # an answer of TLS itself, such as that to a new key
-                self._flush()
+            self._outbox.flush()  # an answer of TLS itself, such as that to a new key
         except ssl.SSLError as error:
             self._send_alert()
             raise translate_tls(error, self._target, "read", self._name, data) from None
@@ -171,7 +167,7 @@ class TlsStream:
         chunks: list[bytes] = []
         while self._incoming.pending or self._layer.pending():
             try:
-                chunk = self._layer.read(RECORD)
+                chunk = self._layer.read(TLS_RECORD)
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLZeroReturnError:
@@ -195,37 +191,16 @@ class TlsStream:
 
         After BlockingIOError call it again with the same bytes: they may be encrypted already.
         """
-        if not data:
-            return 0
-        if not self._encrypted:
-            if self._unsent and not self._flush():
-                raise BlockingIOError(errno.EAGAIN, "the kernel has no room")
-            try:
-                self._encrypted = self._layer.write(data[:RECORD])
-            except ssl.SSLWantReadError:  # a renegotiation, which contexts of one's own may allow
-                raise BlockingIOError(errno.EAGAIN, "TLS waits for the peer") from None
-            except ssl.SSLError as error:
-                raise translate_tls(error, self._target, "write", self._name, b"") from None
         try:
-            if not self._flush():
-                raise BlockingIOError(errno.EAGAIN, "the kernel has no room")
+            return self._outbox.send(data)
+        except ssl.SSLWantReadError:  # a renegotiation, which contexts of one's own may allow
+            raise BlockingIOError(errno.EAGAIN, "TLS waits for the peer") from None
+        except ssl.SSLError as error:
+            raise translate_tls(error, self._target, "write", self._name, b"") from None
         except OSError as error:
             if error.errno in LATE_ALERTS:
                 self._find_alert()
             raise
-        sent, self._encrypted = self._encrypted, 0
-        return sent
-
-    def _flush(self) -> bool:
-        """Send the encrypted bytes; returns whether the kernel took all of it."""
-        if self._outgoing.pending:
-            self._unsent += self._outgoing.read()
-        try:
-            while self._unsent:
-                self._unsent = self._unsent[self._sock._sock.send(self._unsent) :]
-        except BlockingIOError:
-            return False
-        return True
 
     def _find_alert(self) -> None:
         """Look for the reason of a broken connection in the bytes that came before it broke.
@@ -250,7 +225,7 @@ class TlsStream:
 
     def close_notify(self) -> None:
         """Send our close_notify, if there is room for it now. Does nothing the second time, or within a message."""
-        if self._is_closed or self._encrypted:
+        if self._is_closed or self._outbox.is_midway:
             return
         self._is_closed = True
         try:
@@ -271,7 +246,7 @@ class TlsStream:
     def _send_alert(self) -> None:
         """Tell the peer that the stream is over, if there is room for it now."""
         try:
-            self._flush()
+            self._outbox.flush()
         except OSError:
             pass  # the connection is broken
 

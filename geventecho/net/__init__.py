@@ -1,4 +1,4 @@
-"""What both ends need of the kernel: waits, deadlines, TCP_INFO, errors by errno, descriptors."""
+"""What both ends need of the kernel: waits, deadlines, TCP_INFO, errors by errno, descriptors, TLS's way out."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from geventecho.net.proxy_header import (
 )
 from geventecho.net.stamps import CLOCK, STAMP_SPACE, StampClock, stamp_arrivals
 from geventecho.net.tcp_info import local_liveness, tcp_liveness, undelivered, unread, unsent
+from geventecho.net.tls_outbox import TLS_RECORD, TlsOutbox
 from geventecho.net.wait import EXPIRED, QUIET, READY, check_free, make_timer, wait_ready, woken_by
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "QUIET",
     "READY",
     "STAMP_SPACE",
+    "TLS_RECORD",
     "Deadline",
     "InstantTimer",
     "MalformedHeader",
@@ -37,6 +39,7 @@ __all__ = [
     "ProxyVersion",
     "QueueDrops",
     "StampClock",
+    "TlsOutbox",
     "abort",
     "check_free",
     "descriptor_capacity",

@@ -22,6 +22,8 @@ class Ending(enum.Enum):
     """A proxy sent no PROXY header."""
     HANDSHAKE = "handshake"
     """The TLS handshake failed."""
+    NO_PAYLOAD = "no_payload"
+    """The peer of a TLS connection sent 32 records without payload in a row, or takes no answers to them."""
     RESET = "reset"
     """The connection broke: RST, or an error of the network."""
     IDLE = "idle"

@@ -97,7 +97,7 @@ def test_a_large_echo_is_full_duplex(tls: Tls, size: int) -> None:
         client.echo(os.urandom(MIB) * (size // MIB), timeout=100)
         stream = client._wire.tls
         assert stream is not None
-        assert len(stream._unsent) < 2**17
+        assert stream._outbox.size < 2**17
 
 
 def test_a_message_that_the_peer_sends_at_once(tls: Tls) -> None:

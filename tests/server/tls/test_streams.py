@@ -195,7 +195,8 @@ def test_tls_over_a_unix_socket(tmp_path: Any) -> None:
 
 
 def test_an_ended_connection_is_freed_without_the_cycle_collector(server: TcpServer) -> None:
-    from geventecho.server.tls import TlsConnection, TlsSocket
+    from geventecho.server.tls import TlsConnection
+    from geventecho.server.tls_socket import TlsSocket
 
     def parts() -> int:
         return sum(isinstance(found, TlsConnection | TlsSocket) for found in gc.get_objects())

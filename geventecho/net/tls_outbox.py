@@ -1,0 +1,89 @@
+"""The encrypted bytes of a connection that the kernel has not taken yet.
+
+OpenSSL encrypts into memory (`ssl.MemoryBIO`); this hands the records to the socket, whole and in order. It does not
+import `ssl`: a program without TLS does not load that.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any, Final
+
+__all__ = ["TLS_RECORD", "TlsOutbox"]
+
+TLS_RECORD: Final = 16384
+"""Bytes of payload that a record has at most (RFC 8446, 5.1): one call of OpenSSL reads or writes so many."""
+
+
+class TlsOutbox:
+    """What goes out through one TLS connection. Nothing here waits.
+
+    Args:
+        layer: OpenSSL's connection: an `ssl.SSLObject`, or what that has inside.
+        made: the `ssl.MemoryBIO` that it writes its records to.
+        plain: the non-blocking socket.
+
+    Attributes:
+        is_midway: whether a part of a message is encrypted and the kernel has not taken it: no other one may follow.
+    """
+
+    __slots__ = ("_encrypted", "_layer", "_made", "_plain", "_unsent")
+
+    def __init__(self, layer: Any, made: Any, plain: Any) -> None:
+        self._layer, self._made, self._plain = layer, made, plain
+        self._unsent = b""
+        self._encrypted = 0  # bytes of a message that are in `_unsent`
+
+    @property
+    def is_midway(self) -> bool:
+        return self._encrypted > 0
+
+    @property
+    def size(self) -> int:
+        """Encrypted bytes that wait for the kernel."""
+        return len(self._unsent) + int(self._made.pending)
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Encrypt and send a first part of `data`; returns how many bytes of it are sent.
+
+        After BlockingIOError call it again with the same bytes: they may be encrypted already.
+
+        Raises:
+            BlockingIOError: the kernel has no room.
+            OSError: the connection broke. OpenSSL's own errors, such as SSLWantReadError, are of this class, too.
+        """
+        if not data:
+            return 0
+        if not self._encrypted:
+            if self._unsent:
+                self._send_rest()
+            self._encrypted = self._layer.write(data if len(data) <= TLS_RECORD else data[:TLS_RECORD])
+        self._send_rest()
+        sent, self._encrypted = self._encrypted, 0
+        return sent
+
+    def flush(self) -> bool:
+        """Send what is encrypted; returns whether the kernel took all of it.
+
+        Raises:
+            OSError: the connection broke.
+        """
+        try:
+            self._send_rest()
+        except BlockingIOError:
+            return False
+        return True
+
+    def _send_rest(self) -> None:
+        made = self._made.read()
+        rest = self._unsent + made if self._unsent else made
+        if not rest:
+            return
+        self._unsent = b""
+        try:
+            sent = self._plain.send(rest)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(rest):
+            self._unsent = rest[sent:]
+            raise BlockingIOError(errno.EAGAIN, "the kernel has no room")

@@ -1,0 +1,74 @@
+"""Records without payload, as fast as a client can send them, end its connection and hold up nobody else."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.servers import Process, ping, serve
+from tests.support.timing import PATIENCE, figure, median_of
+from tests.support.tls import files, secured
+from tests.support.tls13_client import APPLICATION_DATA, HANDSHAKE, NEW_KEY, NEW_KEYS, Tls13Client
+
+pytestmark = pytest.mark.faults
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    with serve(*files(tmp_path_factory.mktemp("pem")).options) as process:
+        yield process
+
+
+def flooder(server: Process) -> Tls13Client:
+    return Tls13Client(socket.create_connection((server.address.host, server.address.port), PATIENCE))
+
+
+KINDS = {
+    "new key": (NEW_KEY, HANDSHAKE),
+    "new keys": (NEW_KEYS, HANDSHAKE),
+    "empty": (b"", APPLICATION_DATA),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_too_many_records_without_payload_end_the_connection(server: Process, kind: str) -> None:
+    client = flooder(server)
+    content = KINDS[kind]
+    client.send(client.record(b"before"))
+    client.send(b"".join(client.record(*content) for _ in range(1000)))
+    with secured(server.connect()) as good:
+        ping(good)
+    found = server.stop_and_count()
+    client.sock.close()
+    assert found["ended_no_payload"] == 1
+    assert (found["bytes_received"], found["bytes_sent"]) == (10, 10)
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("often", [10_000, 31], ids=["pure", "with some payload"])
+def test_a_neighbour_is_served_beside_a_flood(server: Process, often: int) -> None:
+    """The second flood stays below the limit of records in a row, and its payload comes back."""
+
+    def once() -> float:
+        client = flooder(server)
+        flood = b"".join(
+            client.record(*KINDS["new keys"] if at % often else (b"x", APPLICATION_DATA)) for at in range(4000)
+        )
+        trips = []
+        with secured(server.connect()) as good:
+            ping(good)
+            client.send(flood)
+            end = time.monotonic() + 1
+            while (began := time.monotonic()) < end:
+                ping(good)
+                trips.append(1000 * (time.monotonic() - began))
+        client.sock.close()
+        trips.sort()
+        p99 = trips[len(trips) * 99 // 100]
+        figure(f"p99 of an echo beside a flood of new keys, payload in one of {often}, ms", round(p99, 1))
+        return p99
+
+    median_of(3, once, 50, "p99 of an echo beside a flood of new keys, ms")
