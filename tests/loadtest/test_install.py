@@ -47,7 +47,7 @@ def test_a_tcp_user_works_on_locust_as_it_is_and_install_adds_to_it() -> None:
         "bucket": 0.123,
         "limit_raised": True,
         "frozen": True,
-        "listeners": {"quit": 1, "quitting": 2, "test_start": 7},
+        "listeners": {"quit": 1, "quitting": 2, "test_start": 8},
     }
 
 
@@ -55,7 +55,7 @@ def test_install_does_what_it_can_and_a_second_call_the_rest() -> None:
     with peers.echoes() as peer:
         found = run_script("install.in_steps", peer.target)
     nothing = {"quit": 0, "quitting": 0, "test_start": 0}
-    all_of_it = {"quit": 1, "quitting": 2, "test_start": 7}
+    all_of_it = {"quit": 1, "quitting": 2, "test_start": 8}
     assert found == {"counts": [nothing, all_of_it, all_of_it], "statuses": [200, 421]}
 
 
