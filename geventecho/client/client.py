@@ -28,7 +28,7 @@ Seconds = float | EllipsisType | None
 NOTHING_SENT: Final = (errors.ConcurrentUse, errors.TornStream)
 """Errors that come before any byte of a message has been sent."""
 SLOWEST_ECHO: Final = 8 * 1024 * 1024
-"""Bytes per second: an echo's default time limit is longer by what its payload takes at this rate."""
+"""Bytes per second: an echo's default time limit is longer by the time of its payload at this rate."""
 
 
 class Client:
@@ -240,7 +240,7 @@ class Client:
             count = len(self._leftover)
             raise with_sample(errors.UnreadGreeting(address=self.target, count=count), self._leftover)
         if self._leftover:
-            reason = f"{len(self._leftover)} bytes came that nobody had asked for"
+            reason = f"{len(self._leftover)} unrequested bytes came"
         elif self._in_step:
             return
         else:
@@ -248,7 +248,7 @@ class Client:
         raise with_sample(errors.UnsolicitedData(reason, address=self.target, phase="read"), self._leftover)
 
     def expect_silence(self, seconds: float) -> None:
-        """Refuse a server that speaks first: wait so long for it to do so.
+        """Check for a number of seconds that the server does not speak first.
 
         Raises:
             UnsolicitedData, ClosedByPeer, ConcurrentUse: as for `check_idle`.
@@ -275,7 +275,7 @@ class Client:
             timeout: seconds for the whole handshake.
 
         Raises:
-            PlainBeforeTls: bytes had come that nobody has read; the connection stays as it is.
+            PlainBeforeTls: there are unread bytes; the connection does not change.
             ClosedByPeer, UnsolicitedData: as for `request`.
             TlsError: in its kinds.
             ConfigError: `tls` cannot be used, or this connection uses TLS already.
@@ -325,7 +325,7 @@ class Client:
         self._wire.sock.close()
 
     def abort(self) -> None:
-        """Close with RST: the peer sees the connection break, and what is still unsent is dropped."""
+        """Close with RST: the peer sees the connection break, and unsent bytes are dropped."""
         self._stop()
         abort(self._wire.sock)
 

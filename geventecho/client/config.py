@@ -35,7 +35,7 @@ def check_timeout(name: str, value: object) -> None:
 
     Args:
         name: of the argument that was given, for the message.
-        value: what was given.
+        value: the argument.
 
     Raises:
         ConfigError: it is not a finite number above 0, or None.

@@ -20,7 +20,7 @@ __all__ = ["check_target", "dial"]
 # linux/in.h: choose the local port at connect, not at bind. A bind cannot know the destination, so it takes the port
 # away from all of them, and one source address is used up after some 28,000 connections wherever they go.
 IP_BIND_ADDRESS_NO_PORT: Final = 24
-# A Unix listener whose queue is full says EAGAIN and nothing more (unix(7)): there is no event to wait for.
+# A Unix listener with a full queue answers EAGAIN (unix(7)), and there is no event to wait for.
 UNIX_RETRY: Final = 0.01
 
 

@@ -15,12 +15,12 @@ from geventecho.net import Deadline, translate_connect
 __all__ = ["NAMES", "Found", "Names"]
 
 REFRESH_AFTER: Final = 60.0
-"""Seconds after which a name is looked up again, and only when no connection could be made to what it gave."""
+"""Seconds after which a name is looked up again, and only if no connection could be made to its addresses."""
 Found = tuple[int, SockAddr]
 
 
 class Names:
-    """What the resolver said, once per process: thousands of clients must not measure the resolver.
+    """Answers of the resolver, asked once per process: thousands of clients must not measure the resolver.
 
     gevent resolves in ten threads. Greenlets that ask for the same name while it is being looked up share one answer.
     """
@@ -56,7 +56,7 @@ class Names:
         return self._known[key][1]
 
     def failed(self, target: Address) -> None:
-        """No connection could be made to what the name gave: look it up afresh if that was long ago."""
+        """No connection could be made to the name's addresses: look it up again if the answer is old."""
         key = (target.host, target.port)
         if key in self._known and time.monotonic() - self._known[key][0] > REFRESH_AFTER:
             del self._known[key]

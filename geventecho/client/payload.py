@@ -8,7 +8,7 @@ Payload = bytes | bytearray | memoryview
 
 
 def as_bytes(data: Payload) -> bytes | memoryview:
-    """Return bytes that can be sliced without a copy, whatever buffer `data` is.
+    """Return bytes that can be sliced without a copy, from any buffer.
 
     Raises:
         TypeError: it is no buffer, such as a str.

@@ -27,7 +27,7 @@ __all__ = ["DEFAULT_SIZE", "MAX_SIZE", "SAMPLES_NEEDED", "Ping", "Summary", "pin
 DEFAULT_SIZE: Final = 64
 """Bytes per echo."""
 MAX_SIZE: Final = 1 << 28
-"""Bytes per echo: what Random.randbytes can make at once."""
+"""Bytes per echo: the limit of Random.randbytes."""
 SAMPLES_NEEDED: Final = {99.0: 368, 99.9: 3688}
 """How many samples a percentile needs: with fewer there is no 95 % confidence interval from order statistics, since
 the highest sample lies below the percentile with a probability of more than 2.5 %."""
@@ -229,7 +229,7 @@ def _check_nothing_follows(client: Client) -> None:
     except NetworkError:
         return  # nothing is there; or the connection broke after the echo, and the next echo fails
     if extra:
-        reason = f"{len(extra)} bytes that nobody asked for came with the reply"
+        reason = f"{len(extra)} unrequested bytes came with the reply"
         raise UnsolicitedData(reason, address=client.target, phase="read")
 
 

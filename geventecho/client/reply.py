@@ -1,7 +1,7 @@
-"""What a client is waiting for: a reply that some framing ends, or its own payload back.
+"""The reply that a client waits for: it ends by a framing, or is the client's own payload.
 
 Rules for this file: it is pure, like the framings. Both classes have the same shape: `feed` takes a chunk and returns
-whether the reply is complete, `end` takes the peer's FIN, `rest` is what came after the reply.
+whether the reply is complete, `end` takes the peer's FIN, `rest` has the bytes after the reply.
 """
 
 from __future__ import annotations
@@ -95,15 +95,15 @@ class ReplyReader:
 
     @property
     def data(self) -> bytes:
-        """The reply, or what has come of it."""
+        """The reply, or the part of it that has come."""
         return self._only if self._buffer is None else bytes(self._buffer)
 
 
 class EchoReader:
-    """Compares what comes back with what was sent, chunk by chunk; keeps none of it.
+    """Compares the echo with the payload, chunk by chunk; keeps no byte of the echo.
 
     Args:
-        payload: what was sent, at least one byte; as a memoryview only if it is longer than any chunk will be.
+        payload: at least one byte; a memoryview only if it is longer than any chunk.
         address: the peer, for the errors.
 
     Attributes:
@@ -157,7 +157,7 @@ class EchoReader:
 
 
 def with_sample(error: ReplyError, came: bytes | memoryview) -> ReplyError:
-    """Keep the first bytes of what came in the error, and return it.
+    """Store the first received bytes in the error, and return it.
 
     Make the error in the call: a variable that holds it would be a cycle of the error, its traceback and the frame.
     """

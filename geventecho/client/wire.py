@@ -69,7 +69,7 @@ class Wire:
         self.timeout = timeout
         self.traffic = Traffic()
         self.tls: TlsStream | None = None
-        # gevent's own watchers and not new ones: close() then finds and wakes whoever waits on them.
+        # gevent's own watchers and not new ones: close() then finds and wakes the greenlets that wait on them.
         self._read_event = sock._read_event
         self._write_event = sock._write_event
         self._recv = sock._sock.recv if clock is None else self.traffic.timed(sock, clock)
@@ -128,7 +128,7 @@ class Wire:
         if sent == len(data):
             return
         unsent = memoryview(data)[sent:]
-        timer = make_timer(seconds)  # not the shared one: another greenlet may be reading meanwhile
+        timer = make_timer(seconds)  # not the shared one: another greenlet may be reading
         with self._armed(self._write_event, timer, "write"), self._writing(sent, len(data)):
             while unsent:
                 if woken_by(self._switch()) is EXPIRED:
@@ -169,7 +169,7 @@ class Wire:
 
     @contextmanager
     def _armed(self, event: Any, timer: Any, phase: str) -> Iterator[None]:
-        """Have `event` and `timer` wake the calling greenlet while the block runs.
+        """Make `event` and `timer` wake the calling greenlet while the block runs.
 
         `exchange` and `echo` do this themselves: a context manager costs 1.5 us, and they run for every request.
         """
@@ -227,7 +227,7 @@ class Wire:
             timer.stop()
 
     def echo(self, payload: bytes | memoryview, seconds: float | None) -> bytes:
-        """Write `payload` and compare what comes back; returns what came after it.
+        """Write `payload` and compare its echo; returns the bytes after it.
 
         Nearly always the kernel takes a small payload at once and it comes back in one piece: then there is nothing to
         write meanwhile, and nothing to remember of what came. What differs from that is left to an `EchoReader`.
@@ -329,7 +329,7 @@ class Wire:
             tls.close()
 
     def stop(self, refuse: Callable[..., NoReturn]) -> None:
-        """From now on `refuse(phase)` is called for every use. The caller closes the socket, which wakes who waits."""
+        """From now on `refuse(phase)` is called for every use. The caller then closes the socket."""
         self._recv = self.poll = partial(refuse, "read")
         self._send = partial(refuse, "write")
 
@@ -350,7 +350,7 @@ class Wire:
                     if woken_by(self._switch()) is EXPIRED:
                         raise self._not_taken(len(unsent), seconds)
                     if not reader.complete and self._feed(reader):
-                        # Level-triggered: left armed, what comes after the reply would wake us all the time.
+                        # Level-triggered: if it stayed armed, bytes after the reply would wake us all the time.
                         self._read_event.stop()
                     unsent = unsent[self.write_now(unsent) :]
         finally:
@@ -366,7 +366,7 @@ class Wire:
                 event = woken_by(self._switch())
                 if event is EXPIRED:
                     raise self._too_late(reader.received, seconds)
-                # When both are due, what has come counts first.
+                # When both are due, data counts first.
                 self._feed(reader, is_over=event is QUIET)
         finally:
             pause.stop()

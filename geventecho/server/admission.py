@@ -1,4 +1,4 @@
-"""Who may connect: allow and deny lists, caps per address, connect rates.
+"""Admission of clients: allow and deny lists, caps per address, connect rates.
 
 The memory for addresses is bounded, or a flood of clients could use it up: open connections by `max_connections`,
 connect rates by a table that forgets the address it has not seen for longest. An IPv6 client counts by its /64, which

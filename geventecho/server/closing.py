@@ -67,7 +67,7 @@ def _discard(connection: Connection) -> None:
         try:
             data = connection.discard(RECEIVE_SIZE)
         except BlockingIOError:
-            # The time is over once nothing is left to read: what came in a pause of the process came in time.
+            # First read all that is left: bytes that came in a pause of the process came in time.
             if clock.now >= end:
                 break
             wait_ready(sock._read_event, max(POLL, end - clock.now))

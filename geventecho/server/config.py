@@ -18,7 +18,7 @@ __all__ = ["ServerConfig"]
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """What a server may do and for how long.
+    """The limits of a server.
 
     Attributes:
         backlog: length asked for the accept queue; listen(2) clamps it to net.core.somaxconn.
@@ -44,7 +44,7 @@ class ServerConfig:
         tls_handshake_timeout: end a connection whose TLS handshake takes longer than this in all.
         alpn: protocols for ALPN (RFC 7301), the preferred one first; a TLS client has to offer one of them.
         drain_idle: during a drain, end a connection after this long without a byte.
-        drain_timeout: end whatever is still open this long after a drain began.
+        drain_timeout: end all open connections this long after a drain began.
     """
 
     backlog: int = 65535
@@ -80,7 +80,7 @@ class ServerConfig:
         for name in ("max_per_address", "max_bytes", "max_rate", "min_rate"):
             _check_integer(self, name, least=1)
         if self.min_rate is not None and self.max_rate is not None and self.min_rate > self.max_rate:
-            raise ConfigError(f"min_rate is {self.min_rate} and max_rate {self.max_rate}: nobody could keep both")
+            raise ConfigError(f"min_rate is {self.min_rate} and max_rate {self.max_rate}: no client can keep both")
         for name in (
             "connect_rate",
             "idle_timeout",

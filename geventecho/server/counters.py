@@ -1,4 +1,4 @@
-"""What one process counts: absolute numbers that only grow, in one block that another process could read."""
+"""The counters of one process: absolute numbers that only grow, in one block that another process can read."""
 
 from __future__ import annotations
 

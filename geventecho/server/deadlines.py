@@ -47,7 +47,7 @@ NEED_SILENCE: Final = frozenset((Ending.IDLE, Ending.FIRST_BYTE, Ending.DRAINED,
 
 
 class Deadlines:
-    """Ends connections whose time has come.
+    """Ends connections whose time is over.
 
     Args:
         config: the limits.
@@ -209,7 +209,7 @@ class Deadlines:
             connection.end(why)
 
     def _ask_peer(self, connection: Connection, now: float) -> Due:
-        """Look whether the peer's kernel answers and takes what it is sent; say anew when to end the connection."""
+        """Check whether the peer's kernel answers and takes bytes; return when to check or end the connection next."""
         try:
             peer = (local_liveness if connection.is_local else tcp_liveness)(connection.sock)
         except (OSError, ValueError):  # a handler has closed it

@@ -1,4 +1,4 @@
-"""What a log line says of an error: one line, and where it happened."""
+"""The text of an error in a log line: one line, and the place in the code."""
 
 from __future__ import annotations
 

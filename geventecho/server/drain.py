@@ -49,7 +49,7 @@ class Drain:
 
     Args:
         registry: the connections.
-        counters: what has been counted so far.
+        counters: the server's.
         closed: set once the last connection has ended and the close hook has returned. If the hook does not return,
             this class sets it.
     """
@@ -65,7 +65,7 @@ class Drain:
 
         1. A connection without a byte for `idle` seconds is ended in order, an active one goes on.
         2. After `timeout` seconds the others are ended in order too, and have a second to take what they are owed.
-        3. What is left is closed as it stands.
+        3. Open connections are closed, finished or not.
 
         The close hook has until then, too: after that nobody waits for it.
         """
@@ -79,7 +79,7 @@ class Drain:
                 return
         registry.abandon()
         if not self._wait(KILL_SECONDS):
-            logger.warning("the hook on_close has not returned; nobody waits for it any longer")
+            logger.warning("the hook on_close has not returned; the stop does not wait for it any longer")
             self._closed.set()
 
     def _wait(self, seconds: float) -> bool:

@@ -1,4 +1,4 @@
-"""The echo loop: a greenlet returns what its peer sends, until the peer has sent all (RFC 862)."""
+"""The echo loop: a greenlet returns its peer's bytes until the peer's FIN (RFC 862)."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ buffer. With the connection these are five arguments: a bound method with more a
 
 
 class SharedBuffers:
-    """What carries the messages of a server's connections, never for longer than one callback.
+    """The buffers that all connections of a server share. A message is in them only during one callback.
 
     One buffer for all saves the allocation of 64 KiB for each message, a tenth of the user CPU. All connections must be
     of one hub: recv(2) and splice(2) run without the interpreter's lock.

@@ -72,7 +72,7 @@ class Endpoints:
         return [listener for listener, _, _ in self._opened]
 
     def end_listening(self) -> None:
-        """Have the kernel refuse connects from now on, though other processes still hold the listeners.
+        """Make the kernel refuse connects from now on, though other processes still hold the listeners.
 
         Peers in the accept queue are reset. A listener that this process was given is left as it is.
         """

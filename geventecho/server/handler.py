@@ -1,4 +1,4 @@
-"""A handler of one's own: a function of a socket and the peer's address."""
+"""Handlers: functions that take a socket and the peer's address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Handler = Callable[[socket.socket, SockAddr], object]
 
 
 def check_handler(handler: object) -> None:
-    """Refuse what cannot be called like a handler.
+    """Check that an object can be called like a handler.
 
     Raises:
         ConfigError: it cannot.

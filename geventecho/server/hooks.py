@@ -1,4 +1,4 @@
-"""What a server calls at the events that Node's `net.Server` emits."""
+"""Hooks: functions that a server calls at the events of Node's `net.Server`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ logger = logging.getLogger("geventecho.server")
 
 @dataclass(frozen=True, slots=True)
 class ServerHooks:
-    """Callables, each None when nobody listens. All but `listening` run in a greenlet and may block.
+    """Callables; None where there is no hook. All but `listening` run in a greenlet and may block.
 
     Attributes:
         listening: takes the server, once connects succeed; start() returns after it.
         connection: takes a ConnectionInfo, in the connection's greenlet before its handler.
         refuse: takes the peer's Address and the Refusal.
         close: takes the StopReport, once the last connection has ended. stop() waits for it within its own time.
-        error: takes an OSError of accept(2), a ListenError of start(), or what a handler raised.
+        error: takes an OSError of accept(2), a ListenError of start(), or an exception of a handler.
     """
 
     listening: Callable[[TcpServer], object] | None = None
@@ -42,7 +42,7 @@ class ServerHooks:
     error: Callable[[BaseException], object] | None = None
 
     def call(self, name: str, *arguments: object) -> None:
-        """Call a hook; what it raises is logged and goes no further."""
+        """Call a hook. Its exceptions are logged and not raised."""
         hook: Callable[..., object] | None = getattr(self, name)
         if hook is None:
             return

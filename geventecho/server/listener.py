@@ -26,7 +26,7 @@ ACCEPT_PEER_GONE: Final = frozenset({
 })  # fmt: skip
 # accept(2): this process or machine is out of descriptors; the peer still waits in the queue.
 ACCEPT_NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE})
-# What listen(2) and setsockopt(2) take is a C int; a backlog is clamped much lower.
+# listen(2) and setsockopt(2) take a C int; a backlog is clamped to much less.
 MAX_INT: Final = (1 << 31) - 1
 # Bytes that the kernel takes ahead of what the peer has room for. It reports room only once a third of its buffer is
 # free, which is megabytes: a peer that reads 200 KB a second would look stalled for 8 seconds at a time.

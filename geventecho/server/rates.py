@@ -48,7 +48,7 @@ class Meter:
 
 
 class Pace:
-    """Whether a connection carries at least so many bytes a second, checked every PACE_SECONDS.
+    """Whether a connection keeps a minimal rate of bytes a second, checked every PACE_SECONDS.
 
     Both directions count together. Only a connection in use can be slow: one that is owed bytes, or that carried some
     and was not silent for half of the time since the last check. Any other is idle, and `idle_timeout` ends it. The

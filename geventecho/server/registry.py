@@ -1,6 +1,6 @@
 """The open connections: each is served in a greenlet of its own, ended, and counted.
 
-This file promises that whatever a handler did, its stream is ended, its socket closed and the counters settled.
+For every handler, also a failed one, this file ends the stream, closes the socket and settles the counters.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Registry:
 
     Args:
         config: the limits.
-        hooks: what to call.
+        hooks: the server's.
         counters: where to count.
         max_connections: how many may be open at once.
         handle: serves one connection in its greenlet, and says how that ended.
@@ -101,7 +101,7 @@ class Registry:
         return self.max_connections - len(self.open)
 
     def admit(self, sockaddr: SockAddr) -> Refusal | None:
-        """Take a peer in, to be given to `add`; or say why not. Of a proxy, its client is judged later."""
+        """Admit a peer, to be given to `add`, or return why not. The client of a proxy is judged later."""
         if self._limits.knows_proxies and self._limits.is_proxy(sockaddr):
             return None
         return self._limits.admit(sockaddr)
@@ -126,7 +126,7 @@ class Registry:
             # A bound method would be an object more for each connection, in memory and for the cycle collector.
             _Serving(Registry._serve, get_hub()).switch(self, connection)
         except MemoryError:
-            # There was no room for its greenlet: nobody else would ever end it.
+            # There was no memory for its greenlet: nothing else would end the connection.
             logger.warning("a connection was lost for want of memory")
             self._settle(connection, Ending.FAILURE)
 
@@ -205,7 +205,7 @@ class Registry:
                     ending = Ending.TRUNCATED
         except Ended:
             pass  # for its end reason
-        except KeyboardInterrupt:  # Ctrl-C strikes whatever runs, and is for the process: the hub hands it on
+        except KeyboardInterrupt:  # Python raises it in whatever runs; it is for the process, and the hub passes it on
             self._settle(connection, Ending.FAILURE)
             raise
         except BaseException as error:  # SystemExit included: it is this connection's end, not the process's
@@ -249,7 +249,7 @@ class Registry:
         return Ending.TIMEOUT if isinstance(error, TimeoutError | gevent.Timeout) else Ending.FAILURE
 
     def _finish(self, connection: Connection, ending: Ending | Refusal | None) -> None:
-        """End the stream in order, where there is still somebody to end it with."""
+        """End the stream in order, unless the peer is gone."""
         if connection.phase is Phase.CLOSED:
             return
         connection.phase = Phase.ENDING
@@ -258,7 +258,7 @@ class Registry:
         if connection.header_size is None:
             return
         if connection.end_reason in (Ending.WRITE_STALL, Ending.VANISHED):
-            # It has had its time. After close() the kernel would go on trying for minutes, and keep what was queued.
+            # Its time is over. After close() the kernel would retry for minutes, and keep the queued bytes.
             if self._echoes:
                 connection.count_destroyed(destroyed_by_close(connection, reset=True))
             abort(connection.sock)
@@ -272,7 +272,7 @@ class Registry:
             raise
         except BaseException as error:
             # The peer is gone, its time is over, or the handler left a timeout running, or a greenlet that waits on
-            # the socket. What could not be delivered is counted as lost.
+            # the socket. Undelivered bytes are counted as lost.
             logger.debug("an end was cut short: %s", describe(error))
 
     def _settle(self, connection: Connection, ending: Ending | Refusal) -> None:

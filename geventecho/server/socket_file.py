@@ -82,7 +82,7 @@ def _identity(path: str) -> tuple[int, int]:
 
 
 def _is_stale(path: str) -> bool:
-    """Whether it is a socket that nobody listens on, or gone by now."""
+    """Whether it is a socket without a listener, or gone."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return False

@@ -4,7 +4,7 @@ What is received and sent is copied twice, which is most of what a large message
 instead, but only between a pipe and something else; all connections of a server share one pipe. 100 KiB messages, 10
 connections: 20 us of CPU each where copying takes 29, and the same in C takes 26. Below some 8 KiB copying is cheaper.
 
-The pipe is everybody's, so a byte left in it would reach somebody else. Therefore:
+All connections share the pipe: a byte left in it would reach another peer. Therefore:
 
 - what a turn brings in leaves in the same turn: to the peer, or into memory;
 - a turn empties the pipe first, unless the last turn got to its end;
@@ -25,9 +25,9 @@ from gevent import socket
 __all__ = ["Pipe", "SplicedSocket"]
 
 PIPE_SIZE: Final = 1 << 20
-"""Bytes asked for, and what an unprivileged process may have: each piece from the network takes up a page of it."""
+"""Bytes of the pipe, the limit of an unprivileged process: each piece from the network uses a page of it."""
 REFUSED: Final = frozenset((errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP))
-"""What splice(2) says where it is missing, forbidden (seccomp(2)), or cannot do it with this kind of socket."""
+"""Errors of splice(2) if it is missing, forbidden (seccomp(2)), or not possible with this kind of socket."""
 
 
 class Pipe:

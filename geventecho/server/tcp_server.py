@@ -1,7 +1,7 @@
 """TcpServer(address, handler) and EchoServer: accept, registry, drain.
 
 Log lines leave through the logger ``geventecho.server``: INFO for listening and stopped, DEBUG for each connection,
-WARNING for what a handler lets pass. Nothing a peer sent is ever logged.
+WARNING and ERROR for failures. Bytes of a peer are never logged.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class TcpServer:
         return self._report
 
     def close(self) -> None:
-        """Stop accepting: what the kernel has queued is still served, later connects are refused. Connections go on.
+        """Stop accepting: queued connections are still served, later connects are refused. Connections go on.
 
         Idempotent; join() waits for the connections.
 
@@ -236,7 +236,7 @@ class TcpServer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    # What it is doing -------------------------------------------------------------------------------------------------
+    # State ------------------------------------------------------------------------------------------------------------
 
     @property
     def state(self) -> ServerState:

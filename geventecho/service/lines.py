@@ -1,6 +1,6 @@
 """Lines to a descriptor, through a bounded queue and a thread of its own.
 
-A write to a pipe or a terminal blocks when nobody reads, and would stop the hub with every connection. Here the hub
+A write to a pipe or a terminal blocks when nobody reads: it would stop the hub and every connection. Here the hub
 only queues a line. A full queue drops it and counts it.
 """
 

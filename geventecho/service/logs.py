@@ -1,4 +1,4 @@
-"""Log lines: one line each, whatever they hold, through a thread.
+"""Log lines: one line for each message, written by a thread.
 
 Only the command line calls this: the library logs, and never configures logging.
 """
@@ -103,7 +103,7 @@ class OncePerSecond(logging.Filter):
 
 
 class TextFormatter(logging.Formatter):
-    """``time level logger: message`` on one line, whatever the message holds; a traceback follows on the same line."""
+    """``time level logger: message`` on one line, for any message; a traceback follows on the same line."""
 
     def format(self, record: logging.LogRecord) -> str:
         return f"{_time(record)} {record.levelname} {record.name}: {_message(record)}{_escaped(_traceback(record))}"
