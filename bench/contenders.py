@@ -1,4 +1,4 @@
-"""Who is compared: one small server per peer, each started the same way on a core of its own."""
+"""The servers that are compared: one small server per peer, each started the same way on a core of its own."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def _leave() -> None:
         _unshare(CLONE_NEWNET)
         return
     _unshare(CLONE_NEWUSER | CLONE_NEWNET)
-    # Whoever made a user namespace is root in it once it is mapped (user_namespaces(7)).
+    # The process that made a user namespace is root in it once it is mapped (user_namespaces(7)).
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"0 {user} 1")
     Path("/proc/self/gid_map").write_text(f"0 {group} 1")

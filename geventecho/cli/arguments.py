@@ -27,8 +27,8 @@ environment and files: --some-option VALUE can also be written
   in the environment   {prefix}SOME_OPTION=VALUE
   in a file            some-option = VALUE
                        --config FILE or {prefix}CONFIG=FILE names the file
-The command line wins over the environment, the environment over the file.
-Arguments without dashes stand on the command line only."""
+The command line overrides the environment, and the environment overrides the file.
+Arguments without dashes can be given on the command line only."""
 
 
 BLANK: Final = " "

@@ -28,7 +28,7 @@ __all__ = ["add_to", "run"]
 
 DESCRIPTION = """\
 Load-test a TCP server. Each user is one connection. Without --send the users test an echo server: they send payloads
-and check every byte that comes back. With --send they speak any protocol. By default 10 users run flat out for 10 s.
+and check every byte that comes back. With --send they speak any protocol. By default 10 users run without pauses, 10 s.
 
 It starts Locust: all other arguments are Locust's, such as --processes, --html, --tcp-gate, --tcp-json. Write them
 after the TARGET; `python -m geventecho.loadtest --help` lists them, with their environment variables.
@@ -38,7 +38,7 @@ Exit codes: 0 something was answered and nothing failed, 1 an operation failed o
 
 EPILOG = """\
 examples:
-  geventecho load 127.0.0.1:8090                                       an echo server, flat out
+  geventecho load 127.0.0.1:8090                                       an echo server, without pauses
   geventecho load 127.0.0.1:8090 --users 50 --rate 1000 --time 10s     1,000 echoes a second
   geventecho load 127.0.0.1:8090 --rate 100:30s,500:1m --tcp-gate 'echo p99 < 5ms' --tcp-json result.json
   geventecho load 127.0.0.1:6379 --send 'PING\\r\\n' --reply-until '\\r\\n' --expect '^\\+PONG'
@@ -88,7 +88,9 @@ def add_to(commands: Commands) -> None:
         "it is stopped)",
     )  # fmt: skip
     parser.add_argument(
-        "--web", action="store_true", help="do not start; Locust's web UI on http://127.0.0.1:8089 does, filled in"
+        "--web",
+        action="store_true",
+        help="start the test in Locust's web UI on http://127.0.0.1:8089; its form is filled in",
     )
     parser.add_argument("--file", "-f", metavar="LOCUSTFILE", help="test with the users of this file")
     group = parser.add_argument_group("a protocol of your own (default: echo)")

@@ -30,30 +30,30 @@ DESCRIPTION = f"""\
 Send echoes to a server, one every INTERVAL on one connection, and print how long each took in microseconds. At the end,
 at the deadline, at Ctrl-C or at SIGTERM print how many were sent and lost, and the times: min, avg, percentiles, max,
 and mdev, their standard deviation as in ping(8). Every byte that comes back is compared. The echo that is under way at
-the deadline or the signal counts as lost if it has waited a second, or if none was answered before it; otherwise it is
-left out.
+the deadline or the signal counts as lost if it has waited a second, or if no echo was answered before it. Otherwise it
+is not counted.
 
-A lost echo prints why (refused, connect timeout, read timeout, reset, short reply, corrupt reply, …) and costs the
-connection; the next echo makes a new one. A percentile that too few answers support is a dash:
+For a lost echo the reason is printed (such as refused, connect timeout, read timeout, reset, short reply or corrupt
+reply), and the next echo makes a new connection. A percentile with too few answers is printed as a dash:
 p99 needs {SAMPLES_NEEDED[99.0]} answers, p99.9 {SAMPLES_NEEDED[99.9]}.
 
-A time runs from just before the send to the arrival of the last byte in the kernel (SO_TIMESTAMPNS). On a Unix socket,
-and through TLS, there are no such stamps, and it runs to the read. So over plain TCP it does not include how long this
-program takes to wake and to read: of a local echo the median is 7 to 27 us less than that of a C program which takes
-the time around send(2) and recv(2). Both were measured in turn against bench/servers/c_epoll.c on the other core, 64
-bytes, 12 times 1,500 echoes.
+A time runs from just before the send to the arrival of the last byte in the kernel (SO_TIMESTAMPNS). Unix sockets and
+TLS have no such stamps: there the time runs to the read. Over plain TCP the time does not include the wake-up and the
+read of this program: for a local echo the median is 7 to 27 us less than in a C program that takes the time around
+send(2) and recv(2). Both were measured in turn against bench/servers/c_epoll.c on the other core, 64 bytes, 12 times
+1,500 echoes.
 
 Exit codes: 0 all were answered, 1 some were lost, or fewer than COUNT were answered by the deadline, 2 usage."""
 
 EPILOG = """\
 --json prints JSON lines: one object per echo,
   {"type": "echo", "seq": 1, "bytes": 64, "time_us": 84.1}
-  {"type": "lost", "seq": 2, "bytes": 64, "kind": "refused", "reason": "connect tcp://…"}
+  {"type": "lost", "seq": 2, "bytes": 64, "kind": "refused", "reason": "connect tcp://..."}
 and one at the end,
-  {"type": "summary", "target": …, "bytes": 64, "sent": 2, "answered": 1, "lost": 1, "lost_percent": 50.0,
-   "losses": {"refused": 1}, "min_us": …, "avg_us": …, "p50_us": …, "p99_us": …, "p99.9_us": …, "max_us": …,
-   "mdev_us": …}
-where a time is null when no echo was answered, and a percentile also when too few were.
+  {"type": "summary", "target": ..., "bytes": 64, "sent": 2, "answered": 1, "lost": 1, "lost_percent": 50.0,
+   "losses": {"refused": 1}, "min_us": ..., "avg_us": ..., "p50_us": ..., "p99_us": ..., "p99.9_us": ...,
+   "max_us": ..., "mdev_us": ...}
+A time is null when no echo was answered, and a percentile is null when too few were.
 
 examples:
   geventecho ping                                  until Ctrl-C or SIGTERM

@@ -38,11 +38,12 @@ if TYPE_CHECKING:
 __all__ = ["add_to", "run"]
 
 DESCRIPTION = """\
-Send a message, then FIN, and print what comes back until the server closes. Without a MESSAGE, standard input is sent
-as it comes; nothing is held in memory, and input and output may be of any size and any bytes.
+Send a message, then FIN, and print the reply until the server closes. Without a MESSAGE, standard input is sent as it
+comes. Input and output may have any size and any bytes; they are not held in memory.
 
-A single argument is the TARGET when it can be read as one (host:port, tcp://…, unix:…). Otherwise it is the MESSAGE for
-the default target. If it only looks like a target, such as localhost:99999 or 127.0.0.1, it is refused: give both then.
+A single argument is the TARGET if it is a valid one (host:port, tcp://host:port, unix:/path). Otherwise it is the
+MESSAGE for the default target. If it only looks like a target, such as localhost:99999 or 127.0.0.1, it is refused:
+give both.
 
 Exit codes: 0 the server closed (or the reply was complete), 1 a network failure, a timeout, or a reply that --expect
 does not match, 2 usage."""
@@ -86,7 +87,7 @@ def add_to(commands: Commands) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=seconds_above_zero, default=5.0,
-        help="to connect, TLS handshake included; then give up when nothing has moved either way for this long, not "
+        help="to connect, TLS handshake included; then give up when no byte was sent or received for this long, not "
         "counting the time spent waiting for standard input or output. With a reply option: for the whole exchange "
         "(default %(default)s)",
     )  # fmt: skip
@@ -112,7 +113,7 @@ def _add_ends(parser: Parser) -> None:
     )  # fmt: skip
     parser.add_argument("--expect", metavar="REGEX", help="exit 1 unless this matches somewhere in the reply")
     greeting = parser.add_argument_group(
-        "where the greeting ends (default: the server waits to be asked)",
+        "where the greeting ends (default: the server does not speak first)",
         "It is read before the message is sent, and not printed.",
     )
     for name in GREETINGS:

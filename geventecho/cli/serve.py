@@ -36,12 +36,12 @@ Serve TCP echo (RFC 862): every byte that a client sends comes back to it, for a
 The first line on standard output is `listening on TARGET`, once connects succeed. SIGTERM, SIGHUP or Ctrl-C drains: no
 new clients, idle ones are ended, active ones may finish until --drain-timeout. The last line then says how many
 connections finished (drained), how many were cut, how many bytes owed to them were lost, and how many came after the
-server's FIN and were discarded, if any (--max-rate causes that). The line before it has the counters, which SIGUSR1
-prints too. A second SIGTERM or Ctrl-C ends at once. Under nohup(1) SIGHUP does nothing. With TLS, SIGHUP does not
-drain: it reads the certificates anew.
+server's FIN and were discarded, if any (--max-rate causes that). The line before it has the counters; SIGUSR1 prints
+them too. A second SIGTERM or Ctrl-C ends at once. Under nohup(1) SIGHUP does nothing. With TLS, SIGHUP does not drain:
+it reads the certificates again.
 
-With --workers N, several processes serve the same addresses: SIGTERM drains them all, SIGHUP reads options and
-certificates anew without a refused connect, a dead or stuck one is replaced. Limits are those of each process.
+With --workers N, several processes serve the same addresses. SIGTERM drains them all. SIGHUP reads options and
+certificates again; no connect is refused. A dead or stuck process is replaced. Limits apply to each process.
 
 Exit codes: 0 nothing owed was lost, 1 it could not listen, or its workers could not start or kept ending, 2 usage,
 3 bytes owed were lost, 128 + N by a second signal."""

@@ -64,15 +64,15 @@ def _add_limits(parser: Parser, defaults: ServerConfig) -> None:
         times.add_argument(name, metavar="SECONDS", type=limit, help=text)
     times.add_argument(
         "--write-stall", metavar="SECONDS", type=seconds_above_zero, default=defaults.write_stall,
-        help="end a connection whose peer has taken no byte for this long while one was owed (default %(default)s)",
+        help="end a connection whose peer takes none of the bytes owed to it for this long (default %(default)s)",
     )  # fmt: skip
     amounts = parser.add_argument_group("how much (default: no limit)")
     for name, metavar, minimum, text in (
-        ("--max-connections", "N", 0, "open at once; more are closed at once (default: descriptor limit less 64)"),
-        ("--max-per-address", "N", 1, "open at once from one address; an IPv6 address counts by its /64"),
+        ("--max-connections", "N", 0, "open connections; further ones are refused (default: descriptor limit less 64)"),
+        ("--max-per-address", "N", 1, "open connections from one address; an IPv6 address counts by its /64"),
         ("--max-bytes", "BYTES", 1, "end a connection once it has sent this much"),
         ("--max-rate", "BYTES", 1, "bytes a second that a connection may send; it is slowed down, not ended"),
-        ("--min-rate", "BYTES", 1, "end a connection that is in use and carries less than this a second, both ways"),
+        ("--min-rate", "BYTES", 1, "end an active connection with fewer bytes a second, both directions together"),
     ):  # fmt: skip
         amounts.add_argument(name, metavar=metavar, type=whole_number(minimum), help=text)
     amounts.add_argument(
@@ -87,7 +87,7 @@ def _add_peers(parser: Parser, defaults: ServerConfig) -> None:
         metavar="NETWORK",
         nargs="+",
         help="only these, as 192.0.2.0/24 2001:db8::/32; an empty one ('') admits nobody; "
-        "TARGET stands before this option, not after it",
+        "write TARGET before this option",
     )
     peers.add_argument(
         "--deny", metavar="NETWORK", nargs="+", default=(),
@@ -95,13 +95,13 @@ def _add_peers(parser: Parser, defaults: ServerConfig) -> None:
     )  # fmt: skip
     peers.add_argument(
         "--proxy-protocol-from", metavar="NETWORK", action="append", default=[],
-        help="a proxy, or a network of them; may be repeated. It has to begin each connection with a PROXY header, "
-        "version 1 or 2, and the client that this names is the peer for limits, lists and logs; unix is the peers of a "
-        "Unix socket",
+        help="a proxy, or a network of proxies; may be repeated. It must begin each connection with a PROXY header, "
+        "version 1 or 2. Limits, lists and logs use the client in the header. unix stands for the peers of a Unix "
+        "socket",
     )  # fmt: skip
     peers.add_argument(
         "--proxy-header-timeout", metavar="SECONDS", type=seconds_above_zero, default=defaults.proxy_header_timeout,
-        help="end a connection of a proxy whose whole header has not come for this long (default %(default)s)",
+        help="end a connection of a proxy without a whole header after this long (default %(default)s)",
     )  # fmt: skip
 
 

@@ -17,18 +17,19 @@ __all__ = ["DEFAULTS", "HELP", "add_arguments"]
 
 HELP: Final = {
     "payload_size": "Bytes that each echo sends",
-    "think_time": "Mean of the seconds that a user waits between two tasks; 0 is flat out",
+    "think_time": "Mean of the seconds that a user waits between two tasks; 0 is no pause",
     "connect_timeout": "Seconds to resolve the target's name and connect",
     "request_timeout": "Seconds for a request and its whole reply",
     "proxy_protocol": "Begin each connection with a PROXY header of this version, v1 or v2, as a proxy does. It names "
     "the user's own address",
     "arrival_rate": "Tasks a second of the whole test, begun at planned instants, whether or not earlier replies have "
     "come; users then use no wait time. RATE, or stages such as 100:30s,500:1m",
-    "arrivals": "How the planned instants follow each other: even or poisson. Without it even",
-    "max_lateness": "A task for which no user is free so long after its instant is dropped. Without it the request "
-    "timeout applies",
+    "arrivals": "Distances between the planned instants: even or poisson. Without it even",
+    "max_lateness": "Seconds after its instant for which a task waits for a free user; then it is dropped. Without it "
+    "the request timeout applies",
     "seed": "Makes Poisson arrivals the same in each test",
-    "warm_up": "Leave the first seconds of each test, such as 60 or 1m, out of the figures; the result has them apart",
+    "warm_up": "Leave the first seconds of each test, such as 60 or 1m, out of the figures; the result has them "
+    "separately",
     "account": "Read the counters of the server at the start and the end of each test from this page, such as "
     "http://127.0.0.1:9100/metrics, and compare them with the test's own: `geventecho serve --metrics` has it",
 }

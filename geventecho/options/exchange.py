@@ -19,9 +19,9 @@ __all__ = ["EXCHANGE", "GREETINGS", "TYPED", "Exchange"]
 TYPED: Final = "GEVENTECHO_LOADTEST_TYPED"
 """The environment variable in which `geventecho load` passes on the typed command, for the result."""
 GREETINGS: Final = ("until", "exactly", "length_prefix", "quiet")
-"""Those of `ENDS` that the options for a greeting have."""
+"""The keys of `ENDS` that a greeting can have."""
 EXCHANGE: Final[Mapping[str, tuple[str, str]]] = {
-    "send": ("TEXT", "what each request sends; {user} is the user's number, {message} that of the request"),
+    "send": ("TEXT", "the text of each request; {user} is the user's number, {message} the request's number"),
     "encoding": ("KIND", f"how the request is written: {', '.join(ENCODINGS)}; without it with C escapes"),
     **{f"reply_{name}": (end.metavar, f"the reply ends {end.help}") for name, end in ENDS.items()},
     "reply_max": ("BYTES", "the largest reply; without it 65536, or 16777216 with a length prefix"),

@@ -113,8 +113,8 @@ ENDS: Final[Mapping[str, End]] = {
     "exactly": End("BYTES", "after this many bytes", whole_number(0, LARGEST), Exactly),
     "length_prefix": End(
         LENGTH_PREFIX_FORM,
-        "where its length field says: a struct format such as >I, how many bytes stand before the field, and self when "
-        "the length counts these bytes too",
+        "at the length in its header: a struct format such as >I, the number of bytes before it, and self if the "
+        "length counts its own bytes",
         str,
         length_prefixed,
     ),

@@ -196,7 +196,7 @@ def test_stall_shows_in_every_message_planned_meanwhile() -> None:
 
 
 def test_slower_driver_is_slower_by_what_was_asked_for() -> None:
-    """It is how the comparison finds out who limits the throughput."""
+    """The comparison uses it to find the program that limits the throughput."""
     with serving(echo) as port:
         mode = ("--connections", "1", "--size", "64", "--handicap", "5000")
         status, result = drive(port, *mode, "--duration", str(5 * UNIT))

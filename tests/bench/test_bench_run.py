@@ -137,7 +137,7 @@ def test_peer_that_is_asked_for_takes_part_everywhere() -> None:
     ids=["all", "no kernel", "nothing"],
 )
 def test_profile_is_of_all_or_none(tmp_path: Path, report: str, said: str) -> None:
-    """Who may not look into the kernel would see its time as the interpreter's."""
+    """Without access to the kernel's symbols, its time would count as the interpreter's."""
     perf = tmp_path / "perf"
     perf.write_text(f"#!/bin/sh\ncase $1 in record) echo no permission >&2;; report) echo '{report}';; esac\n")
     perf.chmod(0o755)

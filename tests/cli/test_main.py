@@ -301,7 +301,7 @@ def test_a_config_file_does_not_name_another_one(name: str, line: str, tmp_path:
 @pytest.mark.parametrize("name", RIGHT)
 def test_help_says_what_the_environment_cannot_set(name: str) -> None:
     text = command([name, "--help"]).stdout.decode()
-    assert "Arguments without dashes stand on the command line only." in text
+    assert "Arguments without dashes can be given on the command line only." in text
 
 
 # Targets --------------------------------------------------------------------------------------------------------------

@@ -203,7 +203,7 @@ def test_a_process_that_could_become_root_again() -> None:
     assert error.startswith("argument --user: cannot become nobody: root can be had back")
 
 
-# Who cannot -----------------------------------------------------------------------------------------------------------
+# Refused -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_a_process_that_could_become_root_again() -> None:
         ("0", "argument --user: '0' is root; --allow-root stays root"),
     ],
 )
-def test_whom_nobody_can_become(name: str, why: str) -> None:
+def test_users_that_it_cannot_become(name: str, why: str) -> None:
     assert usage_error("serve", "--port", "0", "--user", name) == why
 
 

@@ -101,7 +101,7 @@ def test_a_handler_that_swallows_its_end() -> None:
 
 
 def test_sigterm_beside_connects_that_keep_coming() -> None:
-    """Everybody who got in is served; everybody else is refused, and nobody hangs."""
+    """Each accepted client is served, each other one is refused, and none hangs."""
     with counted(drain_idle=2 * UNIT) as server:
         served = refused = 0
         others: list[Exception] = []

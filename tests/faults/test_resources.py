@@ -115,7 +115,7 @@ def overflows() -> int:
 
 
 def test_a_full_queue_of_the_kernel() -> None:
-    """A process that does not run accepts nobody: who is beyond the backlog waits in its own connect, as documented."""
+    """A stopped process accepts no client: clients beyond the backlog wait in their connect, as documented."""
     with counted(backlog=4) as server:
         before = overflows()
         server.signal(signal.SIGSTOP)

@@ -28,7 +28,7 @@ def at_rest(server: Process, descriptors: int) -> None:
     wait_until(lambda: server.descriptors <= descriptors, what=f"back to {descriptors} descriptors")
 
 
-def test_who_never_speaks_is_closed_in_time_and_delays_nobody(tmp_path: Path) -> None:
+def test_a_silent_client_is_closed_in_time_and_delays_no_other(tmp_path: Path) -> None:
     count = 200
     with serve(*files(tmp_path).options, "--tls-handshake-timeout", str(20 * UNIT)) as server:
         before = server.descriptors

@@ -92,7 +92,7 @@ def test_the_console_names_the_page(run: LocustRun) -> None:
     assert f"live page: http://127.0.0.1:{run.port}{BASE}/tcp\n" in run.log
 
 
-def test_who_is_not_logged_in_gets_what_locusts_pages_give(run: LocustRun) -> None:
+def test_without_a_login_the_answer_is_that_of_locusts_pages(run: LocustRun) -> None:
     stranger = Browser(run)
     stock = stranger.ask(f"{BASE}/stats/requests")
     assert (stock[0], stock[1]["Location"]) == (302, f"{BASE}/login?next=%2Fbase%2Fstats%2Frequests")

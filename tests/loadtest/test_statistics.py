@@ -38,7 +38,7 @@ def test_what_locust_forgets_does_not_come_back() -> None:
     assert found == [[0, 0]] * 4
 
 
-def test_who_listens_hears_of_everything_and_when_nobody_does_it_is_counted_all_the_same() -> None:
+def test_a_listener_gets_every_event_and_without_one_all_is_counted() -> None:
     with peers.echoes() as peer:
         result = run_script("statistics.listener_comes_and_goes", peer.target)
     assert result["errors"] == {}

@@ -49,7 +49,7 @@ def test_the_form_is_filled_in(ui: LocustRun) -> None:
     assert f"testing an echo server of its own, {ui.server_target()}" in ui.log
     for name in ("tcp_payload_size", "tcp_think_time", "tcp_connect_timeout", "tcp_request_timeout"):
         assert f'"{name}"' in found
-    assert "Mean of the seconds that a user waits between two tasks; 0 is flat out. Empty: 1.0" in found
+    assert "Mean of the seconds that a user waits between two tasks; 0 is no pause. Empty: 1.0" in found
 
 
 PATHS = ("/", "/swarm", "/stop", "/stats/requests", "/stats/reset", "/assets/nothing", "/logs")

@@ -207,7 +207,7 @@ def test_stopping_during_a_pause() -> None:
         client.close()
 
 
-def test_who_is_not_admitted_is_closed_at_once() -> None:
+def test_a_refused_peer_is_closed_at_once() -> None:
     with accepting(refusal=Refusal.DENIED) as found, found.connect() as client:
         wait_until(lambda: found.refusals)
         assert client.recv(1) == b""
@@ -215,7 +215,7 @@ def test_who_is_not_admitted_is_closed_at_once() -> None:
         assert not found.delivered
 
 
-def test_who_finds_it_full_is_closed_at_once() -> None:
+def test_a_peer_at_a_full_server_is_closed_at_once() -> None:
     with accepting(max_connections=1) as found, found.connect():
         wait_until(lambda: found.delivered)
         for turn in range(1, 6):

@@ -258,18 +258,18 @@ def turns_of_others(call: Callable[[], object]) -> int:
     return found
 
 
-def test_who_reads_what_is_there_lets_others_have_their_turn(counted: tuple[CountedSocket, socket.socket]) -> None:
+def test_a_reader_lets_others_have_their_turn(counted: tuple[CountedSocket, socket.socket]) -> None:
     ours, _ = counted
     assert turns_of_others(lambda: ours.recv(TURN)) == 0, "not for the first"
     assert turns_of_others(lambda: read_exactly(ours, 2 * TURN)) >= 1
 
 
-def test_so_does_who_only_writes(counted: tuple[CountedSocket, socket.socket]) -> None:
+def test_a_writer_lets_others_have_their_turn(counted: tuple[CountedSocket, socket.socket]) -> None:
     ours, _ = counted
     assert turns_of_others(lambda: [ours.send(b"y" * TURN) for _ in range(5)]) >= 1
 
 
-def test_what_strikes_in_the_turn_of_others_costs_no_byte(
+def test_an_exception_in_the_turn_of_others_loses_no_byte(
     counted: tuple[CountedSocket, socket.socket],
 ) -> None:
     ours, _ = counted
@@ -293,7 +293,7 @@ def test_a_socket_that_does_not_wait_does_not_wait_for_others_either(
     assert turns_of_others(lambda: [ours.send(b"y" * 4096) for _ in range(100)]) == 0
 
 
-def test_who_asks_for_nothing_or_for_urgent_data_does_not_wait(counted: tuple[CountedSocket, socket.socket]) -> None:
+def test_a_read_of_nothing_or_of_urgent_data_does_not_wait(counted: tuple[CountedSocket, socket.socket]) -> None:
     ours, _ = counted
     read_exactly(ours, 3 * TURN - 1)
     assert ours.recv(10) == b"x"

@@ -146,7 +146,7 @@ def waiting_reader(near: Any, far: socket.socket) -> gevent.Greenlet:
 
 
 @pytest.mark.parametrize("act", [lambda near: near.close(), lambda near: near.shutdown(socket.SHUT_RDWR)])
-def test_who_waits_is_told_when_another_greenlet_closes_the_socket(act: Callable[[Any], object], pair: Pair) -> None:
+def test_a_close_by_another_greenlet_wakes_a_waiting_one(act: Callable[[Any], object], pair: Pair) -> None:
     near, far = pair
     reader = waiting_reader(near, far)
     act(near)
@@ -155,7 +155,7 @@ def test_who_waits_is_told_when_another_greenlet_closes_the_socket(act: Callable
 
 
 @pytest.mark.parametrize("error", [gevent.Timeout(UNIT / 10), gevent.GreenletExit()])
-def test_who_is_struck_while_waiting_leaves_nothing_armed(error: BaseException, pair: Pair) -> None:
+def test_an_exception_in_a_wait_leaves_no_watcher_armed(error: BaseException, pair: Pair) -> None:
     near, far = pair
     reader = waiting_reader(near, far)
     reader.kill(error)

@@ -1,4 +1,4 @@
-"""stop(): who is waited for, who is ended, and what that cost."""
+"""stop(): the connections that it waits for, those that it ends, and the report."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), ConnectionResetError(104, "reset")], ids=repr)
-def test_what_strikes_in_the_hub_s_part_is_thrown_into_the_connection_s_greenlet(error: BaseException) -> None:
+def test_an_exception_in_the_hub_is_thrown_into_the_connections_greenlet(error: BaseException) -> None:
     seen: list[BaseException] = []
 
     def own() -> None:

@@ -104,7 +104,7 @@ def speak(client: socket.socket, times: int) -> None:
         gevent.sleep(UNIT)
 
 
-def test_who_speaks_lives_and_who_is_silent_is_ended(server_and_dial: tuple[TcpServer, Dial]) -> None:
+def test_an_active_client_stays_and_a_silent_one_is_ended(server_and_dial: tuple[TcpServer, Dial]) -> None:
     server, connect = server_and_dial
     with running(server), connect(server) as active, connect(server) as silent:
         speaking = gevent.spawn(speak, active, 8)
@@ -117,7 +117,7 @@ def test_who_speaks_lives_and_who_is_silent_is_ended(server_and_dial: tuple[TcpS
         assert counters["ended_idle"] + counters["ended_first_byte"] == 1
 
 
-def test_who_speaks_in_a_drain_lives_on_and_who_falls_silent_is_ended(server_and_dial: tuple[TcpServer, Dial]) -> None:
+def test_in_a_drain_an_active_client_stays_and_a_silent_one_is_ended(server_and_dial: tuple[TcpServer, Dial]) -> None:
     server, connect = server_and_dial
     with running(server), connect(server) as active, connect(server) as silent:
         ping(active)

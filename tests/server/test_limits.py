@@ -36,7 +36,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ManualTime:
     return clock
 
 
-# Who may connect ------------------------------------------------------------------------------------------------------
+# Admission ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -238,13 +238,13 @@ def test_the_first_spell_of_use_is_not_judged_the_next_are() -> None:
     assert spells(Pace(100, 0.0), 1, 0, 1, 1) == [False, False, False, True]
 
 
-def test_who_keeps_to_it_stays() -> None:
+def test_a_client_within_the_rate_stays() -> None:
     enough = int(100 * SPELL)
     assert spells(Pace(100, 0.0), *[enough] * 5) == [False] * 5
     assert spells(Pace(100, 0.0), enough, enough, enough - 1) == [False, False, True]
 
 
-def test_who_has_fallen_silent_is_idle_not_slow() -> None:
+def test_a_silent_client_is_idle_and_not_slow() -> None:
     assert spells(Pace(100, 0.0), *[1] * 5, silent=SPELL / 2) == [False] * 5
 
 

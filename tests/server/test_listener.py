@@ -117,7 +117,7 @@ def test_a_name_is_resolved() -> None:
         ("[::ffff:127.0.0.1]:0", {4}), ("unix:@geventecho-versions", set()),
     ],
 )  # fmt: skip
-def test_whose_clients_it_takes(target: str, versions: set[int]) -> None:
+def test_ip_versions_of_its_clients(target: str, versions: set[int]) -> None:
     with listen(Address.parse(target), backlog=5)[0] as listener:
         assert ip_versions(listener) == versions
 

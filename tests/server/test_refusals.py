@@ -1,4 +1,4 @@
-"""Who was turned away: a line a second at most, and every client in one of them."""
+"""Refusals in the log: a line a second at most, and every client in one of them."""
 
 from __future__ import annotations
 

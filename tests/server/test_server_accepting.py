@@ -37,7 +37,7 @@ def test_connect_and_reset_before_the_accept(capfd: pytest.CaptureFixture[str]) 
 
 
 def test_out_of_descriptors_for_real(capfd: pytest.CaptureFixture[str]) -> None:
-    """Who comes when the table is full is refused at once; who is served does not notice; a free slot is used."""
+    """A client at a full server is refused at once, served ones are not affected, and a free slot is used."""
     with echo_server(max_connections=1000) as server, dial(server) as served:
         assert server.address is not None
         target = server.address.host, server.address.port

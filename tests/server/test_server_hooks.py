@@ -108,7 +108,7 @@ def test_a_refuse_hook_that_blocks_holds_up_nobody() -> None:
         gevent.sleep(0)
 
 
-def test_who_waits_for_the_stop_waits_for_the_close_hook() -> None:
+def test_a_stop_waits_for_the_close_hook() -> None:
     release, entered = Event(), Event()
 
     def blocks(_report: object) -> None:

@@ -170,7 +170,7 @@ def test_they_share_the_limit_on_connections() -> None:
         assert_adds_up(server.counters)
 
 
-def test_who_is_queued_at_any_of_them_is_served_at_the_end() -> None:
+def test_clients_queued_at_any_listener_are_served_at_the_end() -> None:
     server = EchoServer(["127.0.0.1:0", "[::1]:0"])
     server.start()
     clients = [connect_to(address) for _ in range(5) for address in server.addresses]

@@ -300,7 +300,7 @@ def test_a_file_that_cannot_be_removed_does_not_keep_a_server_from_stopping(
 def test_without_permission_to_remove_its_file_a_server_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As after a process has given up its privileges. The tests may run as root, who has every permission."""
+    """As after a process has given up its privileges. The tests may run as root, with every permission."""
 
     def forbidden(_path: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")

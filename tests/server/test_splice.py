@@ -119,7 +119,7 @@ def test_nobody_gets_a_byte_of_those_who_stop_reading_or_break_off_in_the_middle
         assert_adds_up(counters)
 
 
-def test_who_does_not_read_holds_64_kib_and_gets_them_later() -> None:
+def test_a_client_that_does_not_read_holds_64_kib_and_gets_them_later() -> None:
     data = payload(4, 16 << 20)
     with echo_server() as server, dial(server) as client:
         sending = gevent.spawn(client.sendall, data)

@@ -181,7 +181,7 @@ def blocking_time_until_refused(host: str, port: int, began: float) -> float:
     return PATIENCE
 
 
-def test_who_was_queued_is_served() -> None:
+def test_queued_clients_are_served() -> None:
     """Connected and sent while the process was stopped; the signal waits for it beside them."""
     with serve() as server:
         address = server.address

@@ -1,4 +1,4 @@
-"""Clients of many addresses, in a network namespace: `unshare -Urn python grouping.py` prints who was served, as JSON.
+"""Clients of many addresses, in a network namespace: `unshare -Urn python grouping.py` prints the served ones as JSON.
 
 A cap of one for each address, some allowed and some denied, on a listener that takes IPv6 and IPv4.
 """

@@ -1,4 +1,4 @@
-"""Golden tests of stalls: each time counts from the planned instant, whoever stood still."""
+"""Golden tests of stalls: each time counts from the planned instant, whether server or generator stood still."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def test_a_limit_on_time_ends_the_stream_in_order(echoes: bool, options: dict[st
         wait_for_ending(server, ending)
 
 
-def test_who_speaks_is_not_idle(echoes: bool) -> None:
+def test_an_active_client_is_not_idle(echoes: bool) -> None:
     with running(tls_server(echoes=echoes, idle_timeout=3 * UNIT)) as server, dial_tls(server) as client:
         for _ in range(6):
             ping(client)
