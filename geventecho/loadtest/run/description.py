@@ -22,7 +22,16 @@ from geventecho.loadtest.users import TcpUser, tcp_users_of
 from geventecho.options import TYPED
 from geventecho.results import Failures
 
-__all__ = ["TYPED_WORDS", "argv_of", "command_of", "failures_in", "know_secrets", "machine", "others_in", "target_of"]
+__all__ = [
+    "TYPED_WORDS",
+    "argv_of",
+    "command_of",
+    "failures_in",
+    "machine",
+    "others_in",
+    "remember_secrets",
+    "target_of",
+]
 
 STARS: Final = "***"
 _parsers: Final[list[LocustArgumentParser]] = []
@@ -64,7 +73,7 @@ def argv_of(environment: Environment) -> tuple[str, ...]:
     return _without_secrets([os.path.basename(arguments[0]), *arguments[1:]])
 
 
-def know_secrets(parser: LocustArgumentParser) -> None:
+def remember_secrets(parser: LocustArgumentParser) -> None:
     """Remember which options are secret: those that a locustfile added with `is_secret`, as Locust documents it."""
     _parsers[:] = [parser]
 

@@ -25,7 +25,7 @@ from geventecho.loadtest.measure import keep_microseconds
 from geventecho.loadtest.run.accounts import Accounts
 from geventecho.loadtest.run.arrival_plan import ArrivalPlan
 from geventecho.loadtest.run.attached import attach, attached
-from geventecho.loadtest.run.description import know_secrets
+from geventecho.loadtest.run.description import remember_secrets
 from geventecho.loadtest.run.exit_code import USAGE_ERROR, RunSummary
 from geventecho.loadtest.run.final_reports import MasterReports, WorkerReports
 from geventecho.loadtest.run.live import live_file, live_json, live_of
@@ -199,7 +199,7 @@ def _on_parser(parser: LocustArgumentParser, **_: Any) -> None:
         env_var="GEVENTECHO_LOADTEST_WEB_ALLOWED_HOST",
     )
     _workers.watch_forks(parser)
-    know_secrets(parser)
+    remember_secrets(parser)
 
 
 def _on_init(environment: Environment, runner: Runner | None, **_: Any) -> None:
