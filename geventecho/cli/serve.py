@@ -18,7 +18,7 @@ from geventecho.cli.workers import run_workers
 from geventecho.errors import ConfigError
 from geventecho.net import raise_descriptor_limit
 from geventecho.server import EchoServer, TcpServer
-from geventecho.service import LineWriter, configure_logs, report_hub_errors, serve
+from geventecho.service import LineWriter, Metrics, OneProcess, configure_logs, report_hub_errors, serve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +58,7 @@ examples:
   geventecho serve --port 7000                     on 127.0.0.1
   geventecho serve --listen [::]:7000 --listen unix:/run/echo.sock --unix-mode 660
   geventecho serve fd:3                            a listening socket that this process inherited
+  geventecho serve --metrics 9090                  and metrics on http://127.0.0.1:9090/metrics
 
 Without a TARGET, it takes the sockets that systemd passes (LISTEN_FDS)."""
 
@@ -103,25 +104,43 @@ def run(options: argparse.Namespace) -> int:
             output.write(f"certificates read anew from {options.tls_cert}")
 
     def settle(bound: Sequence[Address]) -> None:
-        privileges_of(options).settle(bound, [address.path for address in addresses if address.path.startswith("/")])
+        own = [] if metrics is None else [metrics.address]
+        files = [address.path for address in (*addresses, *own) if address.path.startswith("/")]
+        privileges_of(options).settle([*bound, *own], files)
 
     def on_bound(server: TcpServer) -> None:
         settle(server.addresses)
         announce(server.addresses, 1, server.max_connections)
 
-    announce = partial(_announce, output=output, limits=limits)
+    metrics = None
     try:
+        metrics = None if options.metrics is None else Metrics(options.metrics)
+        announce = partial(_announce, output=output, limits=limits, metrics=metrics)
         if options.workers is not None:
-            return run_workers(options, addresses, output=output, log=log, on_bound=settle, on_listening=announce)
-        server = EchoServer([*addresses], config=config_of(options), ssl_context=context)
+            return run_workers(
+                options, addresses, output=output, log=log, metrics=metrics, on_bound=settle, on_listening=announce
+            )
+        watched = None if metrics is None else OneProcess(metrics)
+        counters = None if watched is None else watched.counters
+        server = EchoServer([*addresses], config=config_of(options), ssl_context=context, counters=counters)
+        if watched is not None:
+            watched.serve(server, log, output)
         return serve(server, output, log, on_bound=on_bound, reload=None if context is None else read_anew)
     finally:
+        if metrics is not None:
+            metrics.close()
         output.stop()
         log.close()
 
 
 def _announce(
-    addresses: Sequence[Address], workers: int, each: int, *, output: LineWriter, limits: tuple[int, int]
+    addresses: Sequence[Address],
+    workers: int,
+    each: int,
+    *,
+    output: LineWriter,
+    limits: tuple[int, int],
+    metrics: Metrics | None,
 ) -> None:
     """Print where it listens and how many connections it takes; warn of an address that others can reach."""
     before, limit = limits
@@ -135,3 +154,7 @@ def _announce(
             logger.warning(
                 "%s can be reached from other machines: an open echo returns all that anybody sends", address
             )
+    if metrics is not None:
+        output.write(f"metrics on {metrics.address}")
+        if not metrics.address.is_loopback:
+            logger.warning("metrics on %s can be read from other machines", metrics.address)

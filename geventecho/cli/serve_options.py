@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 from geventecho.address import DEFAULT_TARGET, Address
 from geventecho.cli.privileges import add_privileges
-from geventecho.options import file_mode, limit, protocols, seconds, seconds_above_zero, target, whole_number
+from geventecho.options import (
+    file_mode,
+    limit,
+    metrics_target,
+    protocols,
+    seconds,
+    seconds_above_zero,
+    target,
+    whole_number,
+)
 from geventecho.server import ServerConfig
 
 if TYPE_CHECKING:
@@ -147,6 +156,11 @@ def _add_process(parser: Parser, defaults: ServerConfig) -> None:
         help="debug has a line for each connection; payload is never logged (default %(default)s)",
     )  # fmt: skip
     log.add_argument("--log-format", choices=("text", "json"), default="text", help="(default %(default)s)")
+    parser.add_argument_group("metrics, over HTTP").add_argument(
+        "--metrics", metavar="TARGET", type=metrics_target,
+        help="answer /metrics for Prometheus, /healthz and /readyz here; a port alone is on 127.0.0.1; needs "
+        "geventecho[workers] (default: off)",
+    )  # fmt: skip
 
 
 def _workers(text: str) -> int:

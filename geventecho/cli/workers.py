@@ -12,7 +12,7 @@ from geventecho.address import Address
 from geventecho.cli.serve_settings import addresses_of, config_of, context_of
 from geventecho.errors import ConfigError
 from geventecho.server import Counters, EchoServer, ServerConfig, TcpServer
-from geventecho.service import LineWriter, LogHandler, Plan, serve_with_workers
+from geventecho.service import LineWriter, LogHandler, Metrics, Plan, serve_with_workers
 
 if TYPE_CHECKING:
     import ssl
@@ -21,7 +21,7 @@ __all__ = ["run_workers"]
 
 FIXED: Final = {
     "unix_mode": "--unix-mode", "backlog": "--backlog", "log_format": "--log-format", "user": "--user",
-    "allow_root": "--allow-root",
+    "allow_root": "--allow-root", "metrics": "--metrics",
 }  # fmt: skip
 """Options that only a restart changes, with where it listens and whether it speaks TLS."""
 
@@ -32,6 +32,7 @@ def run_workers(
     *,
     output: LineWriter,
     log: LogHandler,
+    metrics: Metrics | None,
     on_bound: Callable[[Sequence[Address]], None],
     on_listening: Callable[[Sequence[Address], int, int], None],
 ) -> int:
@@ -41,6 +42,7 @@ def run_workers(
         options: of `geventecho serve`.
         addresses: where to listen.
         output, log: take the lines.
+        metrics: where the workers answer scrapers.
         on_bound, on_listening: see `geventecho.service.serve_with_workers`.
 
     Raises:
@@ -69,6 +71,7 @@ def run_workers(
         scheme="tcp" if options.tls_cert is None else "tls",
         output=output,
         log=log,
+        metrics=metrics,
         read_anew=read_anew,
         on_bound=on_bound,
         on_listening=on_listening,

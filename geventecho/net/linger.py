@@ -7,19 +7,24 @@ from typing import Final
 
 from gevent import socket
 
-__all__ = ["abort", "linger_time", "never_linger"]
+__all__ = ["abort", "drop_at_close", "linger_time", "never_linger"]
 
 # struct linger: whether, and for how many seconds.
 LINGER: Final = struct.Struct("=2i")
 
 
 def abort(sock: socket.socket) -> None:
-    """Close with RST instead of FIN and drop what is queued (SO_LINGER with a time of 0)."""
+    """Close with RST instead of FIN and drop what is queued."""
+    drop_at_close(sock)
+    sock.close()
+
+
+def drop_at_close(sock: socket.socket) -> None:
+    """Let close(2) send RST and drop what is queued (SO_LINGER with a time of 0)."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER.pack(1, 0))
     except OSError:
         pass  # the connection is already gone: only the close is left
-    sock.close()
 
 
 def linger_time(sock: socket.socket) -> int | None:

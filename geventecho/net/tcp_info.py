@@ -9,13 +9,15 @@ from typing import Final, NamedTuple
 
 from gevent import socket
 
-__all__ = ["TcpLiveness", "local_liveness", "tcp_liveness", "undelivered", "unread", "unsent"]
+__all__ = ["TcpLiveness", "local_liveness", "path_quality", "tcp_liveness", "undelivered", "unread", "unsent"]
 
 # Linux 5.x, linux/sockios.h: bytes in the send queue that the peer has not acknowledged.
 SIOCOUTQ: Final = 0x5411
 # linux/tcp.h, struct tcp_info: ca_state, retransmits, probes; unacked; last_data_sent; last_data_recv, last_ack_recv;
 # bytes_acked, bytes_received; notsent_bytes; snd_wnd.
 TCP_INFO: Final = struct.Struct("=x3B20xI16xI4x2I60x2Q8xI80xI")
+# The same struct: rtt; total_retrans.
+PATH: Final = struct.Struct("=68xI28xI")
 # linux/tcp.h: bytes are being sent again.
 CA_RECOVERY: Final = 3
 
@@ -79,6 +81,16 @@ def local_liveness(sock: socket.socket) -> TcpLiveness:
     """
     waiting = unsent(sock.fileno())
     return TcpLiveness(0.0, waiting > 0, False, (-waiting, 0), None)
+
+
+def path_quality(sock: socket.socket) -> tuple[int, int]:
+    """The smoothed round trip of a TCP connection in microseconds, and how many segments were sent again.
+
+    Raises:
+        OSError: the socket is closed, or is not TCP.
+    """
+    rtt, resent = PATH.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, PATH.size))
+    return rtt, resent
 
 
 def unsent(fd: int) -> int:

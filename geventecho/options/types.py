@@ -15,6 +15,7 @@ __all__ = [
     "duration",
     "file_mode",
     "limit",
+    "metrics_target",
     "metrics_url",
     "one_of",
     "protocols",
@@ -167,3 +168,10 @@ def target(text: str) -> Address:
         return Address.parse(text)
     except AddressError as error:
         raise argparse.ArgumentTypeError(f"{error}, or fd:N") from None
+
+
+def metrics_target(text: str) -> Address:
+    """The same for metrics, or a port alone: on this machine only."""
+    if text.isdecimal():
+        return Address("tcp", host="127.0.0.1", port=whole_number(0, 65535)(text))
+    return target(text)

@@ -8,6 +8,7 @@ from geventecho.server.counters import COUNTERS, Counters, Ending, Refusal
 from geventecho.server.drain import StopReport
 from geventecho.server.endpoints import Endpoints
 from geventecho.server.hooks import ServerHooks
+from geventecho.server.listener import listen
 from geventecho.server.tcp_server import EchoServer, ServerState, TcpServer
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "ServerState",
     "StopReport",
     "TcpServer",
+    "listen",
 ]

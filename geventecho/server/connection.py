@@ -326,6 +326,7 @@ class Connection:
         """Count bytes that the kernel took and will not deliver: they are owed again."""
         self.written -= size
         self.traffic.written -= size
+        self.traffic.destroyed += size
 
     def count_discarded(self, size: int) -> None:
         """Count bytes that were read after our FIN."""

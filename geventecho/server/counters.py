@@ -120,16 +120,26 @@ COUNTERS: Final[tuple[str, ...]] = (
     "bytes_sent",
     "bytes_discarded",
     "bytes_lost",
+    "bytes_destroyed",
+    "rtt_count",
+    "rtt_us",
+    "retransmits",
 )
 """The names, in the block's order. `accepted` includes the refused, so accepted = refused + ended + open.
 `ended_handshake` is the sum of the `handshake_<value>`, `ended_proxy_header` that of the `proxy_header_<value>`.
 `queue_drops` are connects that the kernel dropped because this listener's accept queue was full: they were never
-accepted, and most clients try again."""
+accepted, and most clients try again. `bytes_destroyed` were sent, and the kernel did not deliver them: they are in
+`bytes_lost`, and no longer in `bytes_sent`. The last three are 0 unless the counters are made with `paths`: of how many
+TCP connections the kernel was asked at their end, the sum of their round trips in microseconds, and how many of their
+segments were sent again."""
 
 INDEX: Final = {name: index for index, name in enumerate(COUNTERS)}
 REFUSED: Final = {refusal: INDEX[f"refused_{refusal.value}"] for refusal in Refusal}
 OUTCOMES: Final = {ending: INDEX[f"ended_{ending.value}"] for ending in Ending} | REFUSED
-RECEIVED, SENT, DISCARDED, LOST = (INDEX[f"bytes_{what}"] for what in ("received", "sent", "discarded", "lost"))
+RECEIVED, SENT, DISCARDED, LOST, DESTROYED = (
+    INDEX[f"bytes_{what}"] for what in ("received", "sent", "discarded", "lost", "destroyed")
+)
+RTT_COUNT, RTT, RETRANSMITS = INDEX["rtt_count"], INDEX["rtt_us"], INDEX["retransmits"]
 
 
 class Traffic:
@@ -142,12 +152,13 @@ class Traffic:
         read: received otherwise, before our FIN.
         written: sent otherwise; less what was destroyed in the kernel.
         discarded: received after our FIN.
+        destroyed: what was taken from `written` again.
     """
 
-    __slots__ = ("discarded", "echoed", "read", "written")
+    __slots__ = ("destroyed", "discarded", "echoed", "read", "written")
 
     def __init__(self) -> None:
-        self.echoed = self.read = self.written = self.discarded = 0
+        self.echoed = self.read = self.written = self.discarded = self.destroyed = 0
 
 
 class Block(Protocol):
@@ -163,17 +174,20 @@ class Counters:
 
     Args:
         block: ``len(COUNTERS)`` integers to count in; a new list when left out. Counting goes on from its numbers.
+        paths: whether to ask the kernel, at the end of each TCP connection, what it knows of the way to the peer.
 
     Attributes:
+        paths: as given.
         traffic: where connections count their bytes. `update` brings the block up to date with it.
     """
 
-    __slots__ = ("block", "traffic")
+    __slots__ = ("block", "paths", "traffic")
 
-    def __init__(self, block: Block | None = None) -> None:
+    def __init__(self, block: Block | None = None, *, paths: bool = False) -> None:
+        self.paths = paths
         self.block: Block = [0] * len(COUNTERS) if block is None else block
         self.traffic = traffic = Traffic()
-        traffic.discarded = self.block[DISCARDED]
+        traffic.discarded, traffic.destroyed = self.block[DISCARDED], self.block[DESTROYED]
         traffic.read, traffic.written = self.block[RECEIVED] - traffic.discarded, self.block[SENT]
 
     def add(self, name: str, count: int = 1) -> None:
@@ -190,12 +204,19 @@ class Counters:
         self.block[OUTCOMES[ending]] += 1
         self.block[LOST] += lost
 
+    def add_path(self, rtt: int, retransmits: int) -> None:
+        """Count what the kernel knew of a connection: its round trip in microseconds, and segments sent again."""
+        self.block[RTT_COUNT] += 1
+        self.block[RTT] += rtt
+        self.block[RETRANSMITS] += retransmits
+
     def update(self) -> None:
         """Put the bytes carried so far into the block."""
         traffic, block = self.traffic, self.block
         block[RECEIVED] = traffic.echoed + traffic.read + traffic.discarded
         block[SENT] = traffic.echoed + traffic.written
         block[DISCARDED] = traffic.discarded
+        block[DESTROYED] = traffic.destroyed
 
     def __getitem__(self, name: str) -> int:
         return self.as_dict()[name]

@@ -16,7 +16,7 @@ from gevent import get_hub, socket
 from greenlet import greenlet
 
 from geventecho.address import Address, SockAddr
-from geventecho.net import abort, linger_time
+from geventecho.net import abort, linger_time, path_quality
 from geventecho.server.admission import AddressLimits
 from geventecho.server.closing import destroyed_by_close, finish
 from geventecho.server.config import ServerConfig
@@ -261,6 +261,7 @@ class Registry:
             # Its time is over. After close() the kernel would retry for minutes, and keep the queued bytes.
             if self._echoes:
                 connection.count_destroyed(destroyed_by_close(connection, reset=True))
+            self._count_path(connection)
             abort(connection.sock)
             return
         try:
@@ -281,6 +282,7 @@ class Registry:
         connection.phase = Phase.CLOSED
         if self._echoes and ending is not Ending.PEER:
             connection.count_destroyed(destroyed_by_close(connection, reset=False))
+        self._count_path(connection)
         try:
             connection.sock.close()
         except OSError:
@@ -295,3 +297,11 @@ class Registry:
         if not self.open:
             self._deadlines.stop()
             self._emptied()
+
+    def _count_path(self, connection: Connection) -> None:
+        """Count what the kernel knows of the way to a TCP peer, unless its socket is closed."""
+        if self._counters.paths and not connection.is_local and not connection.sock.closed:
+            try:
+                self._counters.add_path(*path_quality(connection.sock))
+            except OSError:
+                pass  # a handler has closed the descriptor under it

@@ -5,6 +5,7 @@ from __future__ import annotations
 from geventecho.service.lines import LineWriter
 from geventecho.service.logs import LogHandler, report_hub_errors
 from geventecho.service.logs import configure as configure_logs
+from geventecho.service.metrics import Metrics, OneProcess
 from geventecho.service.privileges import Privileges
 from geventecho.service.systemd import notify
 from geventecho.service.worker import serve
@@ -13,6 +14,8 @@ from geventecho.service.workers import Plan, serve_with_workers
 __all__ = [
     "LineWriter",
     "LogHandler",
+    "Metrics",
+    "OneProcess",
     "Plan",
     "Privileges",
     "configure_logs",

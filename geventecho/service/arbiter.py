@@ -26,6 +26,7 @@ from geventecho.service.gunicorn_settings import Settings
 from geventecho.service.heartbeat import BEAT_SECONDS
 from geventecho.service.lines import LineWriter
 from geventecho.service.logs import LogHandler
+from geventecho.service.metrics import Metrics
 from geventecho.service.prefork_worker import HANDLED, LOG_STACKS, PreforkWorker
 from geventecho.service.shared_counters import SharedCounters, WorkerState, open_of
 from geventecho.service.systemd import notify
@@ -57,6 +58,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         plan: Plan,
         output: LineWriter,
         log: LogHandler,
+        metrics: Metrics | None,
         read_anew: Callable[[], Plan],
         on_listening: Callable[[Sequence[Address], int, int], object],
     ) -> None:
@@ -80,6 +82,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self._patient_until = 0.0
         self._output = output
         self._log_handler = log
+        self._metrics = metrics
         self._read_anew = read_anew
         self._on_listening = on_listening
 
@@ -149,7 +152,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
             return
         descriptors = [listener.fileno() for listener in self._listeners]
         self._next = PreforkWorker(
-            plan, slot, self.shared, self._log_handler, self._output, descriptors, arbiter=self.pid
+            plan, slot, self.shared, self._log_handler, self._output, self._metrics, descriptors, arbiter=self.pid
         )
         # A signal that comes between the fork and the worker's own actions would be lost in the arbiter's.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)

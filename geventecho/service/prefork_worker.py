@@ -29,6 +29,7 @@ from geventecho.server import Counters
 from geventecho.service.heartbeat import Heartbeat
 from geventecho.service.lines import LineWriter
 from geventecho.service.logs import LogHandler, report_hub_errors
+from geventecho.service.metrics import Metrics
 from geventecho.service.shared_counters import SharedCounters, Slot, WorkerState
 from geventecho.service.workers import Plan
 
@@ -67,6 +68,7 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         slot: of this process.
         shared: the slots of all.
         log, output: are counted, and `log` is closed at the end.
+        metrics: where scrapers are answered.
         descriptors: are the arbiter's alone, and closed here once the server has its own of the same listeners.
         arbiter: its pid.
 
@@ -83,6 +85,7 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         shared: SharedCounters,
         log: LogHandler,
         output: LineWriter,
+        metrics: Metrics | None,
         descriptors: Sequence[int],
         arbiter: int,
     ) -> None:
@@ -100,6 +103,7 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         self._shared = shared
         self._log = log
         self._output = output
+        self._metrics = metrics
         self._descriptors = descriptors
 
     def __str__(self) -> str:
@@ -150,7 +154,7 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         gevent.reinit()  # the arbiter opened the listeners with gevent's hub
         report_hub_errors()
         listeners = [Address("fd", fd=descriptor) for descriptor in self._descriptors]
-        self.server = self.plan.make(listeners, Counters(self.slot.block))
+        self.server = self.plan.make(listeners, Counters(self.slot.block, paths=self._metrics is not None))
         self.server.accept_later = self._has_more_than_others
         self._heartbeat = Heartbeat(self.server, self.slot, self._log, self._output)
         self._take_signals()
@@ -160,8 +164,12 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         self.slot["max_connections"] = self.server.max_connections
         self._heartbeat.start()
         self.slot["state"] = WorkerState.LISTENING
+        if self._metrics is not None:
+            self._metrics.serve(self._shared, self._heartbeat.beat)
         self.server.serve_forever()
         self._heartbeat.beat()
+        if self._metrics is not None:
+            self._metrics.stop()
 
     def _take_signals(self) -> None:
         for number in IGNORED:
@@ -177,6 +185,8 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         if self.slot["state"] != WorkerState.DRAINING:  # else it is not the first SIGTERM
             self.server.close()
             self.slot["state"] = WorkerState.DRAINING
+            if self._metrics is not None and not self._shared["stopping"]:
+                self._metrics.stop_accepting()
             self.server.stop()
 
     def _log_stacks(self, _number: int, frame: FrameType | None) -> None:

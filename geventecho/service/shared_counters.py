@@ -15,11 +15,8 @@ from geventecho.server import COUNTERS
 
 __all__ = ["SharedCounters", "Slot", "WorkerState", "open_of"]
 
-MORE_COUNTERS: Final = (
-    "log_dropped", "output_dropped", "rtt_count", "rtt_us", "retransmits",
-)  # fmt: skip
-"""Counters of a process beside those of its server: lost lines, and what the kernel knew of a connection when it was
-closed."""
+MORE_COUNTERS: Final = ("log_dropped", "output_dropped")
+"""Counters of a process beside those of its server: lost lines."""
 GAUGES: Final = ("pid", "state", "open", "peak", "load", "max_connections", "loop_lag_us", "beat_ns")
 """Values of now, of the last heartbeat at the oldest. `load` is `open` as it is between heartbeats, for the balance of
 the workers; `beat_ns` is the time of the heartbeat by CLOCK_MONOTONIC."""

@@ -10,6 +10,7 @@ from geventecho.errors import ConfigError
 from geventecho.server import Counters, Endpoints, ServerConfig, TcpServer
 from geventecho.service.lines import LineWriter
 from geventecho.service.logs import LogHandler
+from geventecho.service.metrics import Metrics
 
 __all__ = ["Plan", "serve_with_workers"]
 
@@ -39,6 +40,7 @@ def serve_with_workers(
     read_anew: Callable[[], Plan],
     on_bound: Callable[[Sequence[Address]], object],
     on_listening: Callable[[Sequence[Address], int, int], object],
+    metrics: Metrics | None = None,
 ) -> int:
     """Serve with several processes until SIGTERM or SIGINT, then drain; a second one ends all of them at once.
 
@@ -55,6 +57,7 @@ def serve_with_workers(
         on_bound: is called with the addresses once they are bound, before a worker is started.
         on_listening: is called once all workers listen, with the addresses, the number of workers, and how many
             connections each of them takes.
+        metrics: where every worker answers scrapers.
 
     Returns:
         The exit code: 0, 3 when bytes owed were lost, 1 when the workers could not start or kept ending, 128 + N by a
@@ -73,7 +76,7 @@ def serve_with_workers(
     endpoints = Endpoints(targets, plan.config, scheme=scheme)
     try:
         on_bound(endpoints.addresses)
-        WorkerArbiter(endpoints, plan, output, log, read_anew, on_listening).run()
+        WorkerArbiter(endpoints, plan, output, log, metrics, read_anew, on_listening).run()
     except SystemExit as end:
         return int(end.code or 0)
     finally:

@@ -1,0 +1,131 @@
+"""The counters as Prometheus metrics. docs/reference/metrics.md explains each of them.
+
+No label has a value that a peer can choose: each comes from a list in this package.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, SummaryMetricFamily
+from prometheus_client.exposition import choose_encoder
+
+from geventecho._version import __version__
+from geventecho.service.shared_counters import SharedCounters, WorkerState
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+__all__ = ["Exposition"]
+
+CACHE_SECONDS: Final = 0.1
+"""How long an exposition is given out again: making one costs half a millisecond, in which nobody is served."""
+FORMATS: Final = {accept: choose_encoder(accept) for accept in ("text/plain", "application/openmetrics-text")}
+"""Encoder and content type of each format. The scraper's own header is not used: it names a version at will."""
+
+COUNTERS: Final = {
+    "connections_accepted": ("accepted", "Connections accepted, the refused ones included"),
+    "bytes_received": ("bytes_received", "Bytes received from clients"),
+    "bytes_discarded": ("bytes_discarded", "Bytes received after the server's FIN, and thrown away"),
+    "bytes_lost": ("bytes_lost", "Bytes received and not returned, or returned and not delivered"),
+    "bytes_undelivered": ("bytes_destroyed", "Bytes sent that the kernel did not deliver; bytes_lost has them, too"),
+    "accept_errors": ("accept_errors", "Errors of accept(2) that are not a peer's"),
+    "accept_queue_drops": ("queue_drops", "Connects that the kernel dropped because the accept queue was full"),
+    "tcp_retransmitted_segments": ("retransmits", "Segments that the kernel sent again, on closed connections"),
+}
+"""For each metric the counter that it shows, and its help."""
+COUNTERS_BY_REASON: Final = {
+    "connections_refused": ("refused_", "Connections accepted and closed at once, or after their PROXY header"),
+    "connections_ended": ("ended_", "Connections that ended"),
+    "proxy_header_failures": ("proxy_header_", "Connections of a proxy without a PROXY header"),
+    "tls_handshake_failures": ("handshake_", "TLS handshakes that failed"),
+}
+"""For each metric how the names of its counters begin; the rest is the reason."""
+GAUGES: Final = {
+    "connections_open": ("open", "Connections open now"),
+    "connections_limit": ("max_connections", "Connections that may be open at once"),
+}
+"""For each metric the gauge that it shows, summed over the workers, and its help."""
+
+WORKING: Final = (WorkerState.STARTING, WorkerState.LISTENING, WorkerState.DRAINING)
+
+
+class Exposition:
+    """Renders the counters.
+
+    Args:
+        shared: the counters of all workers.
+    """
+
+    def __init__(self, shared: SharedCounters) -> None:
+        self._shared = shared
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        self._cached: dict[str, tuple[float, bytes]] = {}
+
+    def render(self, accept: str) -> tuple[str, bytes]:
+        """Return the content type and the text, which is at most CACHE_SECONDS old.
+
+        Args:
+            accept: the Accept header of the scraper.
+        """
+        kind = "application/openmetrics-text"
+        if kind not in accept:
+            kind = "text/plain"
+        encode, content_type = FORMATS[kind]
+        made_at, text = self._cached.get(kind, (-CACHE_SECONDS, b""))
+        now = time.monotonic()
+        if now - made_at >= CACHE_SECONDS:
+            text = encode(self._registry)
+            self._cached[kind] = now, text
+        return content_type, text
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, for `prometheus_client`."""
+        totals, shared = self._shared.totals(), self._shared
+        yield InfoMetricFamily("geventecho", "The program", {"version": __version__})
+        yield GaugeMetricFamily(
+            "geventecho_start_time_seconds", "When the service started, in Unix time", shared["started_s"]
+        )
+        # The server takes back what was not delivered, and a metric of this kind may not become smaller.
+        sent = totals["bytes_sent"] + totals["bytes_destroyed"]
+        yield CounterMetricFamily("geventecho_bytes_sent", "Bytes handed to the kernel for clients", sent)
+        for name, (counter, text) in COUNTERS.items():
+            yield CounterMetricFamily(f"geventecho_{name}", text, totals[counter])
+        for name, (prefix, text) in COUNTERS_BY_REASON.items():
+            family = CounterMetricFamily(f"geventecho_{name}", f"{text}, by reason", labels=["reason"])
+            for counter, count in totals.items():
+                if counter.startswith(prefix):
+                    family.add_metric([counter.removeprefix(prefix)], count)
+            yield family
+        yield SummaryMetricFamily(
+            "geventecho_tcp_rtt_seconds", "Round trip as the kernel smoothed it, at the close of each TCP connection",
+            count_value=totals["rtt_count"], sum_value=totals["rtt_us"] / 1e6,
+        )  # fmt: skip
+        lines = CounterMetricFamily(
+            "geventecho_log_lines_dropped", "Lines that nobody read in time, by stream", labels=["stream"]
+        )
+        lines.add_metric(["stderr"], totals["log_dropped"])
+        lines.add_metric(["stdout"], totals["output_dropped"])
+        yield lines
+        for name, (gauge, text) in GAUGES.items():
+            yield GaugeMetricFamily(f"geventecho_{name}", text, shared.gauge(gauge))
+        yield from self._processes()
+
+    def _processes(self) -> Iterator[Metric]:
+        """What concerns the processes that serve."""
+        slots = list(self._shared.live())
+        lag = max((slot["loop_lag_us"] for slot in slots), default=0) / 1e6
+        yield GaugeMetricFamily(
+            "geventecho_loop_lag_seconds", "How late the event loop's last timer was, in the worst worker", lag
+        )
+        workers = GaugeMetricFamily("geventecho_workers", "Processes that serve, by state", labels=["state"])
+        for state in WORKING:
+            workers.add_metric([state.name.lower()], sum(slot["state"] == state for slot in slots))
+        yield workers
+        yield CounterMetricFamily(
+            "geventecho_worker_restarts", "Workers that died and were replaced", self._shared["restarts"]
+        )
