@@ -5,7 +5,6 @@ No label has a value that a peer can choose: each comes from a list in this pack
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Exposition"]
 
-CACHE_SECONDS: Final = 0.1
-"""How long an exposition is given out again: making one costs half a millisecond, in which nobody is served."""
 FORMATS: Final = {accept: choose_encoder(accept) for accept in ("text/plain", "application/openmetrics-text")}
 """Encoder and content type of each format. The scraper's own header is not used: it names a version at will."""
 
@@ -64,10 +61,9 @@ class Exposition:
         self._shared = shared
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
-        self._cached: dict[str, tuple[float, bytes]] = {}
 
     def render(self, accept: str) -> tuple[str, bytes]:
-        """Return the content type and the text, which is at most CACHE_SECONDS old.
+        """Return the content type and the text, of now: workers that kept one for a while would contradict each other.
 
         Args:
             accept: the Accept header of the scraper.
@@ -76,12 +72,7 @@ class Exposition:
         if kind not in accept:
             kind = "text/plain"
         encode, content_type = FORMATS[kind]
-        made_at, text = self._cached.get(kind, (-CACHE_SECONDS, b""))
-        now = time.monotonic()
-        if now - made_at >= CACHE_SECONDS:
-            text = encode(self._registry)
-            self._cached[kind] = now, text
-        return content_type, text
+        return content_type, encode(self._registry)
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, for `prometheus_client`."""
