@@ -1,4 +1,4 @@
-"""The reference leaves nothing out: public names, options of load tests, failures and their words."""
+"""The reference leaves nothing out: versions, public names, options of load tests, failures and their words."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from tests.support.documents import FLAG, flags
 
 REFERENCE = ROOT / "docs" / "reference"
 DIRECTIVE = re.compile(r"^\.\. auto(module|class|exception|function):: (?:geventecho\.)?(\w+)", re.MULTILINE)
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    released = re.findall(r"^## (\S+) - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released[0] == geventecho.__version__
 
 
 def listed(page: str) -> set[str]:
