@@ -61,7 +61,13 @@ def reply(client: socket.socket) -> tuple[bytes, int]:
 # The server -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("delay", ["constant:500", "lognormal:500:0.5", "bimodal:100:2000:0.2"])
+@pytest.mark.parametrize(
+    "delay",
+    [
+        "constant:500",
+        *(pytest.param(delay, marks=pytest.mark.long) for delay in ("lognormal:500:0.5", "bimodal:100:2000:0.2")),
+    ],
+)
 def test_the_record_is_what_a_client_sees_on_the_wire(tmp_path: Path, delay: str) -> None:
     """A message comes after it was sent, and its reply comes right after it left."""
     seen = []
@@ -82,6 +88,7 @@ def test_the_record_is_what_a_client_sees_on_the_wire(tmp_path: Path, delay: str
     assert 0 < on_the_way < 100_000, f"{on_the_way / 1e3} us"
 
 
+@pytest.mark.long
 def test_the_delays_have_the_distribution_asked_for(tmp_path: Path) -> None:
     """Bounds that chance breaks once in a million runs; the seed makes each run the same."""
     with serving(tmp_path, "--delay", "bimodal:0:3000:0.3", "--seed", "7") as client:
@@ -192,7 +199,9 @@ def test_a_goal_is_reached_by_part_or_by_microseconds() -> None:
     assert reached == ["no", "no", "yes", "yes"]
 
 
-@pytest.mark.parametrize(("generator", "mode"), [(OURS, "poisson"), (USUAL, "closed")])
+@pytest.mark.parametrize(
+    ("generator", "mode"), [(OURS, "poisson"), pytest.param(USUAL, "closed", marks=pytest.mark.long)]
+)
 def test_a_generator_is_compared_with_the_truth(
     generator: str, mode: Mode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

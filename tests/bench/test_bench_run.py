@@ -18,6 +18,7 @@ from bench import machine
 from bench.contenders import BenchError
 from bench.load.compare import LOCKSTEP, LoadBench
 from bench.rounds import chosen
+from bench.run import main
 from bench.scenarios import FULL
 from tests.support import ROOT
 from tests.support.timing import PATIENCE, UNIT, wait_until
@@ -65,6 +66,7 @@ def test_short_comparison_prints_a_table(tmp_path: Path) -> None:
     assert has_plot is not ("bench: no plots: matplotlib is not installed\n" in done.stdout)
 
 
+@pytest.mark.long
 def test_missing_toolchain_is_a_line(tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
@@ -105,12 +107,15 @@ def test_compiler_is_needed_only_to_compile() -> None:
         (("--output", "/dev/null/results"), "--output: "),
     ],
 )
-def test_wrong_use_exits_2_before_anything_runs(tmp_path: Path, arguments: tuple[str, str], complaint: str) -> None:
-    done = compare(tmp_path / "out", "--scenario", "echo-64-10", *arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert complaint in done.stderr
-    assert "Traceback" not in done.stderr
+def test_wrong_use_exits_2_before_anything_runs(
+    tmp_path: Path, arguments: tuple[str, str], complaint: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["quick", "--output", str(tmp_path / "out"), "--scenario", "echo-64-10", *arguments])
+    assert ended.value.code == 2
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert complaint in printed.err
 
 
 def test_one_core_for_both_is_refused(tmp_path: Path) -> None:
@@ -136,6 +141,7 @@ def test_peer_that_is_asked_for_takes_part_everywhere() -> None:
     ],
     ids=["all", "no kernel", "nothing"],
 )
+@pytest.mark.long
 def test_profile_is_of_all_or_none(tmp_path: Path, report: str, said: str) -> None:
     """Without access to the kernel's symbols, its time would count as the interpreter's."""
     perf = tmp_path / "perf"
@@ -148,6 +154,7 @@ def test_profile_is_of_all_or_none(tmp_path: Path, report: str, said: str) -> No
     assert ("| µs a message, 100 connections | geventecho | C epoll |" in done.stdout) is ("kernel" in report)
 
 
+@pytest.mark.long
 def test_failing_peer_is_left_out_and_told_of(tmp_path: Path) -> None:
     done = compare(
         tmp_path,
@@ -178,7 +185,8 @@ def test_scenario_that_fails_does_not_end_the_comparison(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL]
+    "number",
+    [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.long) for number in (signal.SIGTERM, signal.SIGKILL))],
 )
 def test_interrupt_leaves_results_and_no_process(tmp_path: Path, number: signal.Signals) -> None:
     few = ["--scenario", "echo-1024-10", "--scenario", "echo-1024-100", "--peer", "C epoll", "--rounds", "1"]

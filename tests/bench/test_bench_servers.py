@@ -24,7 +24,13 @@ def _programs() -> None:
     subprocess.run(make, check=True, capture_output=True, timeout=6 * PATIENCE)
 
 
-@pytest.mark.parametrize("contender", CONTENDERS, ids=lambda contender: contender.name)
+@pytest.mark.parametrize(
+    "contender",
+    [
+        pytest.param(contender, id=contender.name, marks=() if contender.name == "geventecho" else pytest.mark.long)
+        for contender in CONTENDERS
+    ],
+)
 def test_server_is_honest(contender: Contender, tmp_path: Path) -> None:
     """It survives a reset, holds little for a peer that does not read, returns every byte and then ends."""
     if reason := contender.lacks():

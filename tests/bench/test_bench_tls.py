@@ -40,7 +40,13 @@ def drive(port: int, *arguments: str) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.parametrize("contender", SECURE, ids=lambda contender: contender.name)
+@pytest.mark.parametrize(
+    "contender",
+    [
+        pytest.param(contender, id=contender.name, marks=() if contender.name == "geventecho" else pytest.mark.long)
+        for contender in SECURE
+    ],
+)
 def test_every_byte_comes_back_through_tls(contender: Contender, tmp_path: Path) -> None:
     if reason := contender.lacks():
         pytest.skip(reason)

@@ -17,7 +17,7 @@ import pytest
 from geventecho.cli.commands import main
 from geventecho.cli.load import START
 from tests.support import peers
-from tests.support.commands import COMMAND, SECONDS, caught, command, in_this_process, usage_error
+from tests.support.commands import COMMAND, SECONDS, caught, here, in_this_process, usage_error
 from tests.support.locust_process import ECHO_USER, environment
 from tests.support.timing import SCALE, wait_until
 
@@ -148,7 +148,7 @@ class TestArguments:
         assert capfd.readouterr().err == line
 
     def test_its_help_is_there_without_locust(self) -> None:
-        done = command(["load", "--help"])
+        done = here(["load", "--help"])
         assert done.returncode == 0
         for example in ("--rate 1000", "--greeting-until", "--tcp-gate", "--web"):
             assert example in done.stdout.decode()
@@ -177,6 +177,7 @@ def test_an_echo_test_at_a_rate(tmp_path: Path, honest: peers.Peer) -> None:
     assert result["argv"][: 2 + len(arguments)] == ["geventecho", "load", *arguments]
 
 
+@pytest.mark.long
 def test_the_exit_code_is_that_of_the_load_test(tmp_path: Path) -> None:
     with peers.refuses() as target:
         done, _ = load(tmp_path, target, "--users", "1", "--time", "1s")
@@ -194,7 +195,10 @@ def test_a_gate_that_is_not_met_is_an_error_in_the_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value", "words"),
-    [("--tcp-gate", "echo p99 < 5", "argument --tcp-gate: a time"), ("--tcp-report", "no/r", "--tcp-report: cannot")],
+    [
+        ("--tcp-gate", "echo p99 < 5", "argument --tcp-gate: a time"),
+        pytest.param("--tcp-report", "no/r", "--tcp-report: cannot", marks=pytest.mark.long),
+    ],
 )
 def test_locusts_usage_errors_begin_with_the_name_of_the_command(
     option: str, value: str, words: str, tmp_path: Path
@@ -204,7 +208,7 @@ def test_locusts_usage_errors_begin_with_the_name_of_the_command(
     assert f"geventecho load: error: {words}" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM])
 def test_a_signal_reaches_locust(number: signal.Signals, honest: peers.Peer) -> None:
     with subprocess.Popen(
         [*COMMAND, "load", honest.target, "--users", "1", "--time", "1m"],
@@ -222,7 +226,7 @@ def test_a_signal_reaches_locust(number: signal.Signals, honest: peers.Peer) -> 
     assert "Traceback" not in printed
 
 
-@pytest.mark.parametrize("moment", ["at once", "while it imports Locust"])
+@pytest.mark.parametrize("moment", [pytest.param("at once", marks=pytest.mark.long), "while it imports Locust"])
 def test_ctrl_c_before_the_first_user_ends_it_without_a_word(moment: str, honest: peers.Peer) -> None:
     with subprocess.Popen(
         [*COMMAND, "load", honest.target, "--time", "1m"],

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import peers
-from tests.support.commands import command, usage_error
+from tests.support.commands import command, here, usage_error
 from tests.support.servers import Process, serve
 from tests.support.tls import Files
 
@@ -29,27 +29,27 @@ def errors_of(done: subprocess.CompletedProcess[bytes]) -> str:
 
 def test_send(server: Process, pem: Files) -> None:
     trusting = ("--tls-ca", str(pem.authority))
-    done = command(["send", server.target, "hello", *trusting])
+    done = here(["send", server.target, "hello", *trusting])
     assert (done.returncode, done.stdout, done.stderr) == (0, b"hello", b"")
     payload = bytes(range(256)) * 8192
-    done = command(["send", server.target, "--tls-server-name", "localhost", *trusting], given=payload)
+    done = here(["send", server.target, "--tls-server-name", "localhost", *trusting], given=payload)
     assert (done.returncode, done.stdout, done.stderr) == (0, payload, b"")
-    done = command(["send", server.target, "hello"], names={"GEVENTECHO_SEND_TLS_CA": str(pem.authority)})
+    done = here(["send", server.target, "hello"], names={"GEVENTECHO_SEND_TLS_CA": str(pem.authority)})
     assert (done.returncode, done.stdout) == (0, b"hello")
 
 
 def test_send_says_what_insecure_gives_up(server: Process) -> None:
-    done = command(["send", server.target, "hello", "--tls-insecure"])
+    done = here(["send", server.target, "hello", "--tls-insecure"])
     assert (done.returncode, done.stdout) == (0, b"hello")
     assert "warning: --tls-insecure: the server's certificate is not checked: anybody on the path" in errors_of(done)
 
 
 def test_send_says_what_went_wrong(server: Process, pem: Files) -> None:
-    done = command(["send", server.target, "hello"])
+    done = here(["send", server.target, "hello"])
     assert done.returncode == 1
     assert "no trusted authority has signed its certificate" in errors_of(done)
     with peers.echoes() as plain:
-        done = command(["send", f"tls://127.0.0.1:{plain.port}", "hello", "--tls-ca", str(pem.authority)])
+        done = here(["send", f"tls://127.0.0.1:{plain.port}", "hello", "--tls-ca", str(pem.authority)])
     assert done.returncode == 1
     assert "it is a plain echo server; use tcp://" in errors_of(done)
 

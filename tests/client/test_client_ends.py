@@ -60,7 +60,7 @@ def test_a_close_after_the_last_echo_is_no_loss() -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("size", [1, 8 * MIB])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.long), 8 * MIB])
 def test_send_gives_up_once_nothing_has_moved_for_its_timeout(size: int) -> None:
     # What the peer took counts from when it took it, not from when somebody looked.
     limit = 20 * UNIT  # much longer than a process takes to start

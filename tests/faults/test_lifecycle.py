@@ -23,11 +23,11 @@ def last_line(server: Process) -> str:
 @pytest.mark.alone
 def test_sigterm_with_idle_clients() -> None:
     def once() -> float:
-        with counted() as server:
+        with counted(drain_idle=2 * UNIT) as server:
             clients = [server.connect() for _ in range(200)]
             for client in clients:
                 ping(client)
-            gevent.sleep(1.2)
+            gevent.sleep(3 * UNIT)
             began = time.monotonic()
             server.signal()
             for client in clients:

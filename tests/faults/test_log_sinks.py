@@ -17,7 +17,9 @@ from tests.support.watch import attack, counted, witness
 pytestmark = pytest.mark.faults
 
 
-@pytest.mark.parametrize("sink", [unread_pipe, closed_reader, full_device])
+@pytest.mark.parametrize(
+    "sink", [unread_pipe, *(pytest.param(sink, marks=pytest.mark.long) for sink in (closed_reader, full_device))]
+)
 @pytest.mark.alone
 def test_a_log_sink_that_takes_nothing(sink: Callable[[], contextlib.AbstractContextManager[int]]) -> None:
     def once() -> float:

@@ -65,6 +65,7 @@ def test_two_hundred_who_never_read_are_ended_in_time_and_cost_little() -> None:
     assert sight.gap < 1000
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_a_hundred_slow_readers_with_progress_are_never_ended() -> None:
     """4 KiB every 20 ms each, half as long again as the limit; plain sendall() ends them at its timeout."""
@@ -203,7 +204,7 @@ def trickle(clients: int, every: float, seconds: float) -> None:
 
 @pytest.mark.alone
 def test_a_thousand_tricklers_in_a_hurry() -> None:
-    trickle(1000, 7 * UNIT, 20 * UNIT)
+    trickle(1000, 7 * UNIT, 15 * UNIT)
 
 
 @pytest.mark.long

@@ -107,6 +107,7 @@ def test_the_sdist_holds_the_project(built: tuple[Path, str]) -> None:
     ]
 
 
+@pytest.mark.long
 def test_the_sdist_builds_the_same_wheel_again(built: tuple[Path, str], tmp_path: Path) -> None:
     (sdist,) = built[0].glob("*.tar.gz")
     with tarfile.open(sdist) as archive:

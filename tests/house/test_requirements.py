@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -58,6 +59,7 @@ def plain_pytest(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_a_plain_pytest_finds_every_module() -> None:
     modules = {os.path.relpath(path, ROOT) for path in (ROOT / "tests").rglob("test_*.py")}
     assert {

@@ -59,6 +59,7 @@ def test_redis_without_code(redis: str, tmp_path: Path) -> None:
     assert rows["SET"][1] == 0
 
 
+@pytest.mark.long
 def test_memcached_without_code(tmp_path: Path) -> None:
     options = ["--tcp-send", r"version\r\n", "--tcp-reply-until", r"\r\n", "--tcp-expect", "^VERSION "]
     with real_server("memcached") as port:
@@ -72,7 +73,9 @@ NOOP = ["--tcp-send", r"NOOP\r\n", "--tcp-reply-until", r"\r\n"]
 GREETINGS = [["until", r"\r\n"], ["quiet", "0.1"]]
 
 
-@pytest.mark.parametrize("greeting", GREETINGS, ids=lambda greeting: greeting[0])
+@pytest.mark.parametrize(
+    "greeting", [GREETINGS[0], pytest.param(GREETINGS[1], marks=pytest.mark.long)], ids=lambda greeting: greeting[0]
+)
 def test_a_greeting_is_read_after_each_connect(greeting: list[str], tmp_path: Path) -> None:
     option = [f"--tcp-greeting-{greeting[0]}", greeting[1]]
     with peers.greets(0.05, most=5) as peer:
@@ -100,7 +103,7 @@ def test_a_greeting_is_no_answer(tmp_path: Path) -> None:
     assert result["failures"] == []
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.05])
+@pytest.mark.parametrize("seconds", [0.0, pytest.param(0.05, marks=pytest.mark.long)])
 def test_a_greeting_is_no_reply(seconds: float, tmp_path: Path) -> None:
     """Whether it comes before the user could send, or later."""
     with peers.greets(seconds) as peer:
@@ -139,6 +142,7 @@ def test_wrong_options(options: list[str], message: str) -> None:
     assert message in run_script("any_tcp.error_of", *options)
 
 
+@pytest.mark.long
 def test_a_wrong_option_ends_with_2(tmp_path: Path) -> None:
     with LocustRun(tmp_path, "--headless", "-t", "1", "--tcp-send", "x", locustfile=ANY_TCP) as run:
         assert run.wait() == 2

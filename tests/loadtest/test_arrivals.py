@@ -265,7 +265,7 @@ def test_workers_share_the_plan_and_the_run_ends_with_its_last_stage(tmp_path: P
     assert server.counters["bytes_received"] >= 1024 * (sent - 20)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_the_account_adds_up_when_a_signal_ends_the_run(number: signal.Signals, tmp_path: Path) -> None:
     with LocustRun(tmp_path, *HEADLESS, "--tcp-arrival-rate", "500", locustfile=ECHO_USER) as run:
         run.wait_for_log(r"TCP +echo +[1-9]\d\d")

@@ -136,7 +136,7 @@ def test_none_scrolls_sideways_or_asks_for_a_file_that_is_not_there(site: Site) 
         if address == site.address:
             page.get_by_role("tab", name="TCP").click()
         page.get_by_text(text).first.wait_for()
-        for theme, width in (("light", 1400), ("light", 400), ("dark", 400), ("dark", 1400)):
+        for theme, width in (("light", 400), ("dark", 1400)):
             page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
             page.set_viewport_size({"width": width, "height": 900})
             page.wait_for_timeout(100)  # the plots follow in the next frame

@@ -60,7 +60,7 @@ def outputs(directory: Path) -> tuple[str, ...]:
 BUSY = ("-u", "20", "-r", "20", "--tcp-think-time", "0.1")
 RUN_TIME = (*BUSY, "-t", "3")
 # The master still sends spawn orders while the workers report: they must not start users again.
-RAMP_UP = ("-u", "200", "-r", "20", "-t", "5", "-s", "3", "--tcp-think-time", "0.1")
+RAMP_UP = ("-u", "100", "-r", "20", "-t", "3", "-s", "3", "--tcp-think-time", "0.1")
 # For each ending: arguments, the number of processes that fire, and the call that ends the run once they do.
 ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | None]] = {
     "run time": (RUN_TIME, 1, None),
@@ -72,8 +72,8 @@ ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | Non
     "SIGTERM to all, 2 workers": (BUSY, 2, lambda run: run.signal_group(signal.SIGTERM)),
     "run time in the ramp-up, 2 workers": (RAMP_UP, 2, None),
 }
-LIKE_ANOTHER = ("run time", "run time, 2 workers", "SIGTERM to all, 2 workers")
-"""`test_the_server_saw_what_was_counted` ends after its run time, too."""
+DIFFERENT = ("Ctrl-C", "SIGTERM to the master, 2 workers", "run time in the ramp-up, 2 workers")
+"""Each other ending is like one of these, or like that of another test here."""
 
 
 def wait_for_echoes(run: LocustRun) -> None:
@@ -82,7 +82,7 @@ def wait_for_echoes(run: LocustRun) -> None:
 
 
 @pytest.mark.parametrize(
-    "ending", [pytest.param(name, marks=pytest.mark.long if name in LIKE_ANOTHER else ()) for name in ENDINGS]
+    "ending", [pytest.param(name, marks=() if name in DIFFERENT else pytest.mark.long) for name in ENDINGS]
 )
 def test_the_numbers_are_complete_at_the_end(ending: str, tmp_path: Path) -> None:
     arguments, processes, end = ENDINGS[ending]
@@ -132,7 +132,7 @@ def test_stop_in_the_web_ui_and_again(tmp_path: Path) -> None:
         assert run.family() == []
 
 
-@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("early", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_nobody_outlives_a_killed_master(tmp_path: Path, early: bool) -> None:
     with LocustRun(tmp_path, "--headless", *BUSY, *WORKERS) as run:
         if early:

@@ -67,12 +67,13 @@ def test_with_a_gate_on_failures_failed_operations_alone_are_no_failure(
             {},
             "max, failures or rate\n  echo p98 < 5ms\n       ^\n",
         ),
-        (
+        pytest.param(
             [],
             {"GEVENTECHO_LOADTEST_GATES": "failures < 1%\nrate > 900"},
             "argument --tcp-gate: a rate has the unit /s or /min, as in 900/s\n  rate > 900\n            ^\n",
+            marks=pytest.mark.long,
         ),
-        (["--tcp-csv", "missing/r"], {}, "--tcp-csv: cannot write '"),
+        pytest.param(["--tcp-csv", "missing/r"], {}, "--tcp-csv: cannot write '", marks=pytest.mark.long),
         (
             ["--tcp-hgrm", "/dev/null/x"],
             {},
@@ -92,6 +93,7 @@ def test_a_malformed_gate_and_a_path_that_cannot_be_written_end_the_run_before_i
     assert "Ramping" not in run.log
 
 
+@pytest.mark.long
 def test_gates_without_a_tcp_user_are_a_usage_error(tmp_path: Path) -> None:
     options = ("--headless", "-t", "1", "--tcp-gate", "failures < 1%")
     with LocustRun(tmp_path, *options, locustfile=LOCUSTFILES / "plain_user.py") as run:

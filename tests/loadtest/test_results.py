@@ -189,7 +189,10 @@ def test_the_verdict_comes_before_failed_operations_and_failures_have_their_kind
 
 @pytest.mark.parametrize(
     ("path", "reason", "mode"),
-    [("missing/r.json", "No such file or directory", ("--headless", "-t", "1")), ("", "it is not a file", ())],
+    [
+        ("missing/r.json", "No such file or directory", ("--headless", "-t", "1")),
+        pytest.param("", "it is not a file", (), marks=pytest.mark.long),
+    ],
 )
 def test_a_path_that_cannot_be_written_is_a_usage_error(
     path: str, reason: str, mode: tuple[str, ...], tmp_path: Path

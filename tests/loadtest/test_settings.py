@@ -65,6 +65,7 @@ def test_a_wrong_class_attribute_ends_with_2(tmp_path: Path) -> None:
     assert "Traceback" not in run.log
 
 
+@pytest.mark.long
 def test_a_wrong_host_of_a_class_ends_with_2_and_is_not_blamed_on_an_option(tmp_path: Path) -> None:
     with LocustRun(
         tmp_path, "--headless", "-t", "1", own_server=False, locustfile=LOCUSTFILES / "wrong_host.py"

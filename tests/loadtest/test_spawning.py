@@ -14,7 +14,7 @@ from tests.support.timing import SCALE
 @pytest.mark.parametrize(
     ("users", "rate", "seconds", "think"),
     [
-        (1_000, 500, 5, 1.0),
+        (1_000, 500, 4, 1.0),
         pytest.param(10_000, 1_000, 70, 5.0, marks=[pytest.mark.long, pytest.mark.timeout(300)]),
     ],
 )

@@ -55,7 +55,7 @@ def assert_lines_are_whole(run: TerminalRun) -> None:
 @pytest.mark.parametrize(
     ("columns", "lines", "options"),
     [
-        (20, 24, ()),
+        pytest.param(20, 24, (), marks=pytest.mark.long),
         (80, 24, ("--processes", "2")),
         pytest.param(40, 12, ("--processes", "2"), marks=pytest.mark.long),
         pytest.param(200, 50, (), marks=pytest.mark.long),
@@ -84,7 +84,7 @@ def test_the_display_is_below_whole_lines(columns: int, lines: int, options: tup
 @pytest.mark.parametrize(
     "key",
     [
-        pytest.param("\x03", id="Ctrl-C"),
+        pytest.param("\x03", id="Ctrl-C", marks=pytest.mark.long),
         pytest.param("SIGTERM", id="SIGTERM"),
         pytest.param("\x1c", id="SIGQUIT", marks=pytest.mark.long),
     ],

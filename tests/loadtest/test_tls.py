@@ -101,6 +101,7 @@ def test_a_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
     assert run_script("settings.refusal", {f"tcp_tls_{name}": value for name, value in options.items()}) == message
 
 
+@pytest.mark.long
 def test_a_wrong_file_ends_the_command_at_once(tmp_path: Path) -> None:
     with LocustRun(tmp_path, "--headless", "--host", "tls://127.0.0.1:1", "--tcp-tls-ca=/no") as run:
         assert run.wait() == 2

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -73,17 +73,17 @@ def test_a_report_needs_no_network_and_shows_what_is_in_the_json(browser: Browse
     made = sample()
     path = tmp_path / "report.html"
     path.write_text(report(made), encoding="utf-8")
-    for theme in ("light", "dark"):
-        for width in (1400, 400):
-            context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme, offline=True)
-            page = context.new_page()
-            complaints = complaints_of(page)
-            page.goto(path.as_uri())
-            assert page.inner_text("#verdict p").endswith("trusted (up to p99)")
-            assert page.locator("#verdict li").all_inner_texts() == ["why"]
-            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{width} px scroll sideways"
-            assert complaints == []
-            context.close()
+    themes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for theme, width in zip(themes, (1400, 400), strict=True):
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme, offline=True)
+        page = context.new_page()
+        complaints = complaints_of(page)
+        page.goto(path.as_uri())
+        assert page.inner_text("#verdict p").endswith("trusted (up to p99)")
+        assert page.locator("#verdict li").all_inner_texts() == ["why"]
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{width} px scroll sideways"
+        assert complaints == []
+        context.close()
 
 
 def test_a_report_has_the_numbers_and_the_texts_of_its_value(browser: Browser, tmp_path: Path) -> None:

@@ -118,11 +118,11 @@ def test_the_sample_has_the_keys_of_a_result() -> None:
 # Scales ---------------------------------------------------------------------------------------------------------------
 
 
-def test_floors_are_those_of_the_result(page: Page) -> None:
-    assert {percent: page.evaluate(f"TcpPlotScales.fewest({percent / 100})") for percent in FLOORS} == FLOORS
+def test_floors_are_those_of_the_result(opened: Page) -> None:
+    assert {percent: opened.evaluate(f"TcpPlotScales.fewest({percent / 100})") for percent in FLOORS} == FLOORS
     for percent, fewest in FLOORS.items():
-        assert page.evaluate(f"TcpPlotScales.highest({fewest})") >= percent / 100
-        assert page.evaluate(f"TcpPlotScales.highest({fewest - 1})") < percent / 100
+        assert opened.evaluate(f"TcpPlotScales.highest({fewest})") >= percent / 100
+        assert opened.evaluate(f"TcpPlotScales.highest({fewest - 1})") < percent / 100
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_floors_are_those_of_the_result(page: Page) -> None:
         ("shade(1e-5)", 0),
     ],
 )
-def test_scales(page: Page, call: str, found: object) -> None:
-    assert page.evaluate(f"(() => {{ with (TcpPlotScales) return {call} }})()") == found
+def test_scales(opened: Page, call: str, found: object) -> None:
+    assert opened.evaluate(f"(() => {{ with (TcpPlotScales) return {call} }})()") == found
 
 
 def lightness(colour: list[int]) -> float:
@@ -165,8 +165,8 @@ def lightness(colour: list[int]) -> float:
 
 
 @pytest.mark.parametrize("is_dark", [True, False])
-def test_the_palette_is_even(page: Page, is_dark: bool) -> None:
-    found = [lightness(colour) for colour in page.evaluate(f"TcpPlotScales.palette({json.dumps(is_dark)})")]
+def test_the_palette_is_even(opened: Page, is_dark: bool) -> None:
+    found = [lightness(colour) for colour in opened.evaluate(f"TcpPlotScales.palette({json.dumps(is_dark)})")]
     steps = [after - before for before, after in itertools.pairwise(found[::15])]
     assert max(abs(step) for step in steps) < 1.4 * min(abs(step) for step in steps)
     assert all(step > 0 for step in steps) is is_dark, "more is farther from the page's background"

@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
@@ -54,10 +55,37 @@ def in_this_process(**names: str) -> Iterator[None]:
         mock.patch.object(hub, "print_exception", hub.print_exception),
         mock.patch.object(logging, "raiseExceptions", logging.raiseExceptions),
     ):
-        yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        try:
+            yield
+        finally:
+            root.handlers[:] = handlers
+            root.setLevel(level)
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+def here(
+    arguments: Sequence[str], *, given: bytes = b"", names: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """As `command`, in this process: a new one takes a third of a second. Files are the standard streams meanwhile."""
+    outputs = (1, 2)
+    kept = [os.dup(number) for number in outputs]
+    with contextlib.ExitStack() as files:
+        source, *streams = (files.enter_context(tempfile.TemporaryFile()) for _ in range(3))
+        source.write(given)
+        source.seek(0)
+        for number, stream in zip(outputs, streams, strict=True):
+            os.dup2(stream.fileno(), number)
+        try:
+            with in_this_process(**names or {}), mock.patch.object(sys, "stdin", source):
+                code = main(arguments)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        finally:
+            for number, descriptor in zip(outputs, kept, strict=True):
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+        found = [os.pread(stream.fileno(), os.fstat(stream.fileno()).st_size, 0) for stream in streams]
+    return subprocess.CompletedProcess([*COMMAND, *arguments], code, *found)
 
 
 def usage_error(*arguments: str, names: dict[str, str] | None = None) -> str:
@@ -99,8 +127,8 @@ def caught(process: subprocess.Popen[Any], number: int) -> bool:
 
 
 def send(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run `geventecho send ARGUMENTS` to its end."""
-    return command(["send", *arguments], given=given)
+    """Run `geventecho send ARGUMENTS` to its end, in this process."""
+    return here(["send", *arguments], given=given)
 
 
 def failed(done: subprocess.CompletedProcess[bytes], *words: str) -> str:

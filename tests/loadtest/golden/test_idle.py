@@ -19,7 +19,7 @@ def test_a_planned_task_is_sent_at_its_instant(tmp_path: Path) -> None:
     for attempt in range(3):
         with (
             EchoServerProcess() as server,
-            GoldenRun(tmp_path / str(attempt), server.target, *plan(100, 5)) as run,
+            GoldenRun(tmp_path / str(attempt), server.target, *plan(100, 3)) as run,
         ):  # fmt: skip
             found = run.measured()
         own = found.times("response")["p50"] - found.times("service")["p50"]
