@@ -155,6 +155,7 @@ def _announce(
                 "%s can be reached from other machines: an open echo returns all that anybody sends", address
             )
     if metrics is not None:
-        output.write(f"metrics on {metrics.address}")
+        where = str(metrics.address)
+        output.write(f"metrics on http:{where[4:]}/metrics" if where.startswith("tcp:") else f"metrics on {where}")
         if not metrics.address.is_loopback:
             logger.warning("metrics on %s can be read from other machines", metrics.address)

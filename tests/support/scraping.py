@@ -74,4 +74,5 @@ def metrics_of(server: Process) -> Address:
         return [line for line in server.lines if line.startswith("metrics on ")]
 
     wait_until(lines, what="metrics on …")
-    return Address.parse(lines()[0].removeprefix("metrics on "))
+    where = lines()[0].removeprefix("metrics on ")
+    return Address.parse(where.removeprefix("http://").removesuffix("/metrics"))
