@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,10 @@ import pytest
 
 from tests.loadtest.test_results import keys_of
 from tests.support import ROOT, peers
-from tests.support.commands import COMMAND, environment
 from tests.support.echo_with_metrics import EchoWithMetrics, page
 from tests.support.locust_process import ECHO_USER, LocustRun
 from tests.support.locust_script import run_script
-from tests.support.scraping import metrics_of, scrape
-from tests.support.servers import serve
-from tests.support.timing import SCALE, wait_until
+from tests.support.timing import SCALE
 
 ZERO = dict.fromkeys(("accepted", "bytes_received", "bytes_sent", "bytes_discarded", "bytes_lost", "open"), 0)
 PAGE = page(ZERO)
@@ -66,27 +61,6 @@ def test_each_test_has_an_account_of_its_own() -> None:
 
 def test_a_connect_that_was_given_up_may_have_been_accepted() -> None:
     assert run_script("server_account.given_up") == [2, 1, 1, 0]
-
-
-def test_a_server_of_several_processes_counts_the_same_through_a_reload(tmp_path: Path) -> None:
-    result = tmp_path / "result.json"
-    with serve("--workers", "2", "--metrics", "0", "--drain-idle", "30") as server:
-        url = f"http://{str(metrics_of(server)).removeprefix('tcp://')}/metrics"
-        options = ("--users", "10", "--rate", "100", "--time", "2s", "--tcp-account", url, "--tcp-json", str(result))
-        with subprocess.Popen(
-            [*COMMAND, "load", server.target, *options], env=environment(), stderr=subprocess.PIPE
-        ) as load:
-            wait_until(lambda: scrape(metrics_of(server))["geventecho_bytes_received_total"] > 0, 30 * SCALE)
-            server.signal(signal.SIGHUP)
-            assert load.stderr is not None
-            errors = load.stderr.read().decode()
-        assert load.returncode == 0, errors
-        account = json.loads(result.read_text())["server_account"]
-        assert (account["findings"], account["unknown"]) == ([], "")
-        assert account["server"]["accepted"] == 10
-        assert any(line.startswith("reloaded") for line in server.lines)
-        server.signal()
-        server.wait()
 
 
 # Differences ------------------------------------------------------------------------------------------------------
