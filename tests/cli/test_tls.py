@@ -56,10 +56,10 @@ def test_send_says_what_went_wrong(server: Process, pem: Files) -> None:
 
 def test_ping(server: Process, pem: Files) -> None:
     options = ("-c", "3", "-i", "0.01", "--json", "--tls-resume")
-    done = command(["ping", server.target, *options, "--tls-ca", str(pem.authority)])
+    done = here(["ping", server.target, *options, "--tls-ca", str(pem.authority)])
     assert done.returncode == 0
     assert [json.loads(line)["type"] for line in done.stdout.splitlines()] == ["echo", "echo", "echo", "summary"]
-    done = command(["ping", server.target, *options, "--tls-ca", str(pem.authority), "--tls-server-name", "other"])
+    done = here(["ping", server.target, *options, "--tls-ca", str(pem.authority), "--tls-server-name", "other"])
     assert done.returncode == 1
     assert json.loads(done.stdout.splitlines()[-1])["losses"] == {"wrong host name": 3}
 

@@ -8,14 +8,18 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT
-from tests.support.documents import blocks, locust, redirected, run, shell_commands
+from tests.support.documents import blocks, locust, redirected, run, shell_commands, two_by_default
 from tests.support.locust_process import free_port
 
+HEADLESS = [
+    command
+    for command in shell_commands("locust ")
+    if "--headless" in str(command.values[0]) and "--master" not in str(command.values[0])
+]
 
-@pytest.mark.parametrize("command", [c for c in shell_commands("locust ") if "--headless" in str(c.values[0])])
+
+@pytest.mark.parametrize("command", two_by_default(HEADLESS))
 def test_locust_commands_run(command: list[str], tmp_path: Path) -> None:
-    if "--master" in command:
-        pytest.skip("tests/loadtest/test_finish.py has workers of their own")
     text = next(str(b.values[0]) for b in blocks("python") if "RedisUser" in str(b.values[0]))
     with redirected(f"{shlex.join(command)}\n{text if 'redis_ping.py' in command else ''}") as redirected_text:
         line, _, file = redirected_text.partition("\n")
@@ -41,7 +45,7 @@ def test_geventecho_commands_run(command: list[str], tmp_path: Path) -> None:
     assert done.stdout
 
 
-@pytest.mark.parametrize("command", shell_commands("geventecho load "))
+@pytest.mark.parametrize("command", two_by_default(shell_commands("geventecho load ")))
 def test_load_commands_run(command: list[str], tmp_path: Path) -> None:
     with redirected(shlex.join(command)) as line:
         done = run(["-m", "geventecho", *shlex.split(line)[1:], "--time", "1s"], tmp_path)

@@ -144,6 +144,7 @@ def test_nobody_outlives_a_killed_master(tmp_path: Path, early: bool) -> None:
         wait_until(lambda: run.family() == [], 3 * SCALE, "the end of everybody")
 
 
+@pytest.mark.long
 def test_failures_give_exit_code_1(tmp_path: Path) -> None:
     with LocustRun(
         tmp_path, "--headless", "--host", "tcp://127.0.0.1:1", "-t", "2", *BUSY, *WORKERS, *outputs(tmp_path)
@@ -155,9 +156,8 @@ def test_failures_give_exit_code_1(tmp_path: Path) -> None:
         assert [line.split(",")[:3] for line in errors] == [["TCP", "connect", "refused"]]
 
 
-@pytest.mark.parametrize(
-    "workers", [pytest.param((), id="1 process"), pytest.param(WORKERS, id="2 workers", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [pytest.param((), id="1 process"), pytest.param(WORKERS, id="2 workers")])
 def test_a_run_in_which_nothing_is_answered_is_no_success(workers: tuple[str, ...], tmp_path: Path) -> None:
     with peers.never_replies() as peer, LocustRun(
         tmp_path, "--headless", "--host", peer.target, "-t", "2", *BUSY, *workers

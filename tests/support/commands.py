@@ -51,6 +51,7 @@ def in_this_process(**names: str) -> Iterator[None]:
     handlers, level, limit = root.handlers[:], root.level, resource.getrlimit(resource.RLIMIT_NOFILE)
     with (
         mock.patch.dict(os.environ, environment(**names), clear=True),
+        mock.patch.object(gevent, "signal_handler"),  # signals are those of the whole process
         mock.patch.object(hub, "NOT_ERROR", hub.NOT_ERROR),
         mock.patch.object(hub, "print_exception", hub.print_exception),
         mock.patch.object(logging, "raiseExceptions", logging.raiseExceptions),

@@ -58,6 +58,11 @@ def shell_commands(*beginnings: str) -> list[pytest.ParameterSet]:
     return once(found)
 
 
+def two_by_default(found: list[pytest.ParameterSet]) -> list[pytest.ParameterSet]:
+    """Two of these commands, the others `long`: each is a whole load test, and their options are checked anyway."""
+    return [*found[:2], *(pytest.param(*one.values, id=one.id, marks=pytest.mark.long) for one in found[2:])]
+
+
 @contextlib.contextmanager
 def redirected(text: str) -> Iterator[str]:
     """The text with the well-known ports it mentions replaced by those of servers that run in the block."""
