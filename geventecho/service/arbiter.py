@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from typing import Final, NoReturn
 from gunicorn.arbiter import Arbiter
 
 from geventecho.address import Address
-from geventecho.errors import ConfigError
+from geventecho.errors import GeventechoError
 from geventecho.net import QueueDrops
 from geventecho.server import Endpoints, StopReport
 from geventecho.service.crash_loop import CrashLoop
@@ -27,7 +28,7 @@ from geventecho.service.heartbeat import BEAT_SECONDS
 from geventecho.service.lines import LineWriter
 from geventecho.service.logs import LogHandler
 from geventecho.service.metrics import Metrics
-from geventecho.service.prefork_worker import HANDLED, LOG_STACKS, PreforkWorker
+from geventecho.service.prefork_worker import HANDLED, LATE_BEATS_NS, LOG_STACKS, PreforkWorker
 from geventecho.service.shared_counters import SharedCounters, WorkerState, open_of
 from geventecho.service.systemd import notify
 from geventecho.service.worker import EXIT_LOST
@@ -47,6 +48,8 @@ SOON_SECONDS: Final = 0.01
 """The same while workers start, or a stop goes on."""
 CLOSE_SECONDS: Final = 0.03
 """How long the workers have to take peers out of the accept queue before it is shut down."""
+BEFORE_START: Final = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+"""Signals that count before all workers listen. The others do nothing then: the first line is that of the address."""
 
 
 class WorkerArbiter(Arbiter):  # type: ignore[misc]
@@ -94,16 +97,23 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self.init_signals()
 
     def wait_for_signals(self, timeout: float = ROUND_SECONDS) -> list[int]:
-        """The signals that came. The wait is short while something goes on."""
+        """The next signal, if one came. gunicorn returns all: those behind a SIGTERM, which never returns, were lost.
+
+        The wait is short while something goes on.
+        """
         is_busy = self._is_stopping or self._trial or not self._has_started or self._crashes.delay() > 0
-        signals: list[int] = super().wait_for_signals(SOON_SECONDS if is_busy else min(timeout, ROUND_SECONDS))
-        return signals
+        try:
+            number: int = self.SIG_QUEUE.get(timeout=SOON_SECONDS if is_busy else min(timeout, ROUND_SECONDS))
+        except queue.Empty:
+            return []
+        return [number] if self._has_started or number in BEFORE_START else []
 
     def manage_workers(self) -> None:
         """Bring the number of workers to what it should be. Each round of the arbiter ends with it."""
         self._count()
         self._check_start()
         self._check_trial()
+        self._notice_drains()
         current = self._workers_of(self._plan)
         for worker in current[: max(0, len(current) - self.num_workers)]:
             self._retire(worker)
@@ -147,23 +157,28 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
     def _start_worker(self, plan: Plan) -> None:
         slot = self.shared.take()
         if slot is None:
-            logger.error("no worker is started: %d processes still drain", len(self.WORKERS))
-            self._crashes.wait()
+            self._not_started(f"{len(self.WORKERS)} processes are the most that the first start made room for")
             return
         descriptors = [listener.fileno() for listener in self._listeners]
-        self._next = PreforkWorker(
-            plan, slot, self.shared, self._log_handler, self._output, self._metrics, descriptors, arbiter=self.pid
-        )
+        worker = None
         # A signal that comes between the fork and the worker's own actions would be lost in the arbiter's.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
+            self._next = worker = PreforkWorker(
+                plan, slot, self.shared, self._log_handler, self._output, self._metrics, descriptors, arbiter=self.pid
+            )
             self.spawn_worker()
         except OSError as error:
-            logger.error("no worker is started: %s", error.strerror)
-            self._next.settle()
-            self._crashes.wait()
+            worker.settle() if worker else slot.free()
+            self._not_started(error.strerror or str(error))
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+
+    def _not_started(self, reason: str) -> None:
+        logger.error("no worker is started: %s", reason)
+        if not self._has_started:
+            self._end_now(1)
+        self._crashes.wait()
 
     def _make_worker(self, *_: object) -> PreforkWorker:
         """Called by gunicorn in place of a worker class, just before the fork."""
@@ -196,6 +211,14 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
     def _retire(self, worker: PreforkWorker) -> None:
         worker.retired_at = time.monotonic()
         self.kill_worker(worker.pid, signal.SIGTERM)
+
+    def _notice_drains(self) -> None:
+        """Have workers replaced that somebody else has sent SIGTERM: they accept no connections any more."""
+        for worker in self.WORKERS.values():
+            if worker.retired_at is None and worker.slot["state"] == WorkerState.DRAINING:
+                worker.retired_at = time.monotonic()
+                self.shared["restarts"] += 1
+                logger.warning("worker %d drains, and is replaced: SIGTERM came from another process", worker.pid)
 
     def _ended(self, worker: PreforkWorker, code: int) -> None:
         has_listened = worker.slot["state"] != WorkerState.STARTING
@@ -232,8 +255,8 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         while self.WORKERS:
             for received in self.wait_for_signals():
                 if received in (signal.SIGTERM, signal.SIGINT):
-                    self._report(before)
-                    self._end_now(128 + received)
+                    self._bring_up_to_date()
+                    self._end_now(128 + received, before)
                 if received == signal.SIGUSR1:
                     self.handle_usr1()
             self.reap_workers()
@@ -254,21 +277,23 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self._endpoints.end_listening()
         self._endpoints.shut()
 
-    def _end_now(self, code: int) -> NoReturn:
-        self._is_stopping = True
+    def _end_now(self, code: int, before: dict[str, int] | None = None) -> NoReturn:
         for worker in self.WORKERS.values():
-            self.kill_worker(worker.pid, signal.SIGKILL)
-        while self.WORKERS:
-            self.reap_workers()
-            time.sleep(0.001)
+            os.kill(worker.pid, signal.SIGKILL)
+        for worker in self.WORKERS.values():
+            os.waitpid(worker.pid, 0)
+            worker.settle()
+        self.WORKERS.clear()
+        if before is not None:
+            self._report(before)
         raise SystemExit(code)
 
     def _report(self, before: dict[str, int]) -> int:
-        """Write the sums of the counters and the last line; return how many bytes were lost since `before`."""
+        """Write the sums and the last line, once no worker is left; return how many bytes were lost since `before`."""
         self._print_counters()
         totals = self.shared.totals()
         counts = {name: totals[name] - before[name] for name in totals}
-        cut = counts["ended_cut"] + counts["ended_killed"] + open_of(totals)
+        cut = counts["ended_cut"] + counts["ended_killed"]
         report = StopReport(
             drained=sum(counts[name] for name in counts if name.startswith("ended_")) - cut,
             cut=cut,
@@ -301,12 +326,10 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
 
     def handle_hup(self) -> None:
         """Read the configuration anew, and start workers with it. The old ones drain once all of these listen."""
-        if not self._has_started:
-            return
         notify("RELOADING=1", "STATUS=reloading")
         try:
             trial = self._read_anew()
-        except ConfigError as error:
+        except GeventechoError as error:
             logger.error("the configuration was not read anew, the one in use stays: %s", error)
             self._notify_ready()
             return
@@ -328,12 +351,18 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
 
     def handle_usr1(self) -> None:
         """Write the sums of the counters, as they are now."""
+        self._bring_up_to_date()
+        self._print_counters()
+
+    def _bring_up_to_date(self) -> None:
+        """Have the workers count their bytes as they are now. Nobody waits for one that is late with its heartbeat."""
         asked_ns = time.monotonic_ns()
         self.kill_workers(signal.SIGUSR1)
         end = time.monotonic() + BEAT_SECONDS
-        while time.monotonic() < end and any(slot["beat_ns"] < asked_ns for slot in self.shared.live()):
+        while time.monotonic() < end and any(
+            asked_ns - LATE_BEATS_NS < slot["beat_ns"] < asked_ns for slot in self.shared.live()
+        ):
             time.sleep(0.001)
-        self._print_counters()
 
     def handle_usr2(self) -> None:
         """Refuse: gunicorn's change of the program does not keep our listeners."""
@@ -341,10 +370,9 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
             "SIGUSR2 is not supported: new code needs a restart; under systemd's socket no connect fails then"
         )
 
-    def stop(self, graceful: bool = True) -> None:  # noqa: ARG002
+    def stop(self, graceful: bool = True) -> NoReturn:  # noqa: ARG002
         """Called by gunicorn after a failure of its own."""
-        self._is_stopping = True
-        self.kill_workers(signal.SIGKILL)
+        self._end_now(1)
 
     # A reload ---------------------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ from geventecho.service.metrics import Metrics
 from geventecho.service.shared_counters import SharedCounters, Slot, WorkerState
 from geventecho.service.workers import Plan
 
-__all__ = ["HANDLED", "LOG_STACKS", "PreforkWorker"]
+__all__ = ["HANDLED", "LATE_BEATS_NS", "LOG_STACKS", "PreforkWorker"]
 
 logger = logging.getLogger("geventecho.workers")
 
@@ -141,7 +141,8 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         try:
             self._serve()
         except GeventechoError as error:
-            logger.error("a worker could not start: %s", error)
+            if not self._shared["stopping"]:  # else the listeners are closed already
+                logger.error("a worker could not start: %s", error)
         except BaseException:
             logger.exception("a worker failed")
         finally:
@@ -185,6 +186,7 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         if self.slot["state"] != WorkerState.DRAINING:  # else it is not the first SIGTERM
             self.server.close()
             self.slot["state"] = WorkerState.DRAINING
+            os.kill(self.ppid, signal.SIGCHLD)  # wakes the arbiter, which starts another one if it did not ask for this
             if self._metrics is not None and not self._shared["stopping"]:
                 self._metrics.stop_accepting()
             self.server.stop()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from geventecho.address import Address
 from geventecho.errors import ConfigError
@@ -13,6 +15,9 @@ from geventecho.service.logs import LogHandler
 from geventecho.service.metrics import Metrics
 
 __all__ = ["Plan", "serve_with_workers"]
+
+READ_BY_GUNICORN: Final = ("PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS")
+"""Variables of the environment that gunicorn takes for its own settings. It raises for a value that it cannot use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ def serve_with_workers(
         scheme: that TCP addresses are shown with, "tcp" or "tls".
         output: takes the lines with the counters and the report.
         log: counts its dropped lines.
-        read_anew: reads the configuration again; a ConfigError that it raises keeps the old workers.
+        read_anew: reads the configuration again; a GeventechoError that it raises keeps the old workers.
         on_bound: is called with the addresses once they are bound, before a worker is started.
         on_listening: is called once all workers listen, with the addresses, the number of workers, and how many
             connections each of them takes.
@@ -67,6 +72,8 @@ def serve_with_workers(
         ConfigError: gunicorn is not installed.
         ListenError: an address cannot be had.
     """
+    for name in READ_BY_GUNICORN:
+        os.environ.pop(name, None)
     try:
         from geventecho.service.arbiter import WorkerArbiter  # noqa: PLC0415  # it is an extra
     except ModuleNotFoundError as error:

@@ -120,6 +120,7 @@ def test_the_configuration_is_read_anew(tmp_path: Path) -> None:
     [
         ("max-connections = many", "argument --max-connections"),
         ("no-such-option = 1", "no-such-option"),
+        ("host = two words", "argument --host"),
         ("backlog = 7", "only a restart can change --backlog"),
         ("log-format = json", "only a restart can change --log-format"),
     ],
