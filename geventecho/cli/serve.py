@@ -18,7 +18,7 @@ from geventecho.cli.workers import run_workers
 from geventecho.errors import ConfigError
 from geventecho.net import raise_descriptor_limit
 from geventecho.server import EchoServer, TcpServer
-from geventecho.service import LineWriter, Metrics, OneProcess, configure_logs, report_hub_errors, serve
+from geventecho.service import ANSWER, LineWriter, Metrics, OneProcess, configure_logs, report_hub_errors, serve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             server.ssl_context = context_of(options, addresses)  # type: ignore[assignment]
         except ConfigError as error:
-            logger.error("the certificates were not read anew, those in use stay: %s", error)
+            logger.error("the certificates were not read anew, those in use stay: %s", error, extra=ANSWER)
         else:
             output.write(f"certificates read anew from {options.tls_cert}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geventecho.service.lines import LineWriter
-from geventecho.service.logs import LogHandler, report_hub_errors
+from geventecho.service.logs import ANSWER, LogHandler, report_hub_errors
 from geventecho.service.logs import configure as configure_logs
 from geventecho.service.metrics import Metrics, OneProcess
 from geventecho.service.privileges import Privileges
@@ -12,6 +12,7 @@ from geventecho.service.worker import serve
 from geventecho.service.workers import Plan, serve_with_workers
 
 __all__ = [
+    "ANSWER",
     "LineWriter",
     "LogHandler",
     "Metrics",

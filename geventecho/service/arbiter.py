@@ -26,7 +26,7 @@ from geventecho.service.crash_loop import CrashLoop
 from geventecho.service.gunicorn_settings import Settings
 from geventecho.service.heartbeat import BEAT_SECONDS
 from geventecho.service.lines import LineWriter
-from geventecho.service.logs import LogHandler
+from geventecho.service.logs import ANSWER, LogHandler
 from geventecho.service.metrics import Metrics
 from geventecho.service.prefork_worker import HANDLED, LATE_BEATS_NS, LOG_STACKS, PreforkWorker
 from geventecho.service.shared_counters import SharedCounters, WorkerState, open_of
@@ -330,7 +330,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         try:
             trial = self._read_anew()
         except GeventechoError as error:
-            logger.error("the configuration was not read anew, the one in use stays: %s", error)
+            logger.error("the configuration was not read anew, the one in use stays: %s", error, extra=ANSWER)
             self._notify_ready()
             return
         for worker in self._workers_of(self._trial):
@@ -396,4 +396,4 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
             self._retire(worker)
         self._trial = None
         self._notify_ready()
-        logger.error("the reload failed: the new workers could not start, the old ones stay")
+        logger.error("the reload failed: the new workers could not start, the old ones stay", extra=ANSWER)

@@ -18,8 +18,10 @@ import gevent
 
 from geventecho.service.lines import LineWriter
 
-__all__ = ["LogHandler", "configure", "report_hub_errors"]
+__all__ = ["ANSWER", "LogHandler", "configure", "report_hub_errors"]
 
+ANSWER: Final = {"is_answer": True}
+"""`extra` of a line that answers an order, such as a signal: somebody waits for it."""
 KINDS: Final = 1000
 """How many kinds of warnings are remembered; beyond that the oldest one is forgotten, and passes again."""
 LINE_LENGTH: Final = 2000
@@ -71,7 +73,7 @@ class LogHandler(QueueHandler):
 class OncePerSecond(logging.Filter):
     """A filter that lets one warning of a kind pass a second, with the number of those that it held back since.
 
-    The kind is the message before its arguments are filled in.
+    The kind is the message before its arguments are filled in. A record with `ANSWER` passes always.
     """
 
     def __init__(self) -> None:
@@ -80,7 +82,7 @@ class OncePerSecond(logging.Filter):
         self._held: dict[str, tuple[logging.LogRecord, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno < logging.WARNING:
+        if record.levelno < logging.WARNING or getattr(record, "is_answer", False):
             return True
         kind, now = str(record.msg), time.monotonic()
         if now - self._passed.get(kind, -math.inf) < 1.0:

@@ -175,6 +175,14 @@ def test_sighup_reads_the_files_anew_and_a_broken_one_keeps_the_old(server: Proc
     assert "ended_handshake" not in server.stop_and_count()
 
 
+def test_each_sighup_that_fails_is_answered(server: Process, pem: Files) -> None:
+    """The filter that lets one line of a kind pass a second holds none of them back."""
+    pem.key.write_text("nonsense")
+    for number in range(3):
+        server.signal(signal.SIGHUP)
+        wait_until(lambda number=number: server.errors.count("not read anew") == number + 1, 0.9)  # type: ignore[misc]
+
+
 def test_after_sigterm_sighup_does_nothing(server: Process) -> None:
     with connected(server) as client:
         ping(client)
