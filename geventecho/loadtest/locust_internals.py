@@ -25,6 +25,7 @@ missing                                                 then
                                                         with 0 though a greenlet of the locustfile raised an exception
 `get_html_report`, `process_html_filename`              the HTML report lacks what came after Locust wrote it
 `locust.main.main`                                      the launcher runs `python -m locust` in its own process
+`user_classes` of the parser                            a wrong name of a class of users exits with 1
 `get_empty_argument_parser`, `setup_parser_arguments`   the launcher reads its command line, no environment and no file
 ======================================================  ==============================================================
 """
@@ -308,6 +309,18 @@ def secret_options(parser: LocustArgumentParser) -> list[str]:
     """
     secret = (action for action in parser._actions if getattr(action, "is_secret", False))
     return [name for action in secret for name in action.option_strings]
+
+
+def check_words(parser: LocustArgumentParser, check: Callable[[str], str]) -> None:
+    """Pass each word of the command line that is to name a class of users to `check`, once it is parsed."""
+    for action in parser._actions:
+        if action.dest == "user_classes":
+            action.type = check
+
+
+def is_known(parser: LocustArgumentParser, option: str) -> bool:
+    """Whether the parser has the option, such as "--json"."""
+    return any(option in action.option_strings for action in parser._actions)
 
 
 def _plain_parser() -> LocustArgumentParser:

@@ -208,6 +208,33 @@ def test_locusts_usage_errors_begin_with_the_name_of_the_command(
     assert f"geventecho load: error: {words}" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        pytest.param(["EchoUser", "w"], "w: there is no class of users of this name\n", marks=pytest.mark.long),
+        (
+            ["--json", "r.json"],
+            "r.json: there is no class of users of this name, and --json takes no value; --tcp-json",
+        ),
+        pytest.param(["--userz", "3"], "unrecognized arguments: --userz\n", marks=pytest.mark.long),
+    ],
+)
+def test_a_word_too_much_is_a_usage_error(words: list[str], reason: str, tmp_path: Path) -> None:
+    done, _ = load(tmp_path, TARGET, "--time", "1s", *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"geventecho load: error: {reason}")
+
+
+@pytest.mark.long
+def test_a_class_of_users_may_have_another_name(tmp_path: Path) -> None:
+    path = tmp_path / "renamed.py"
+    path.write_text("from geventecho.loadtest.users.echo_user import EchoUser as Renamed\n")
+    with peers.refuses() as target:
+        done, _ = load(tmp_path, target, "--file", str(path), "--users", "1", "--time", "1s", "Renamed")
+    assert done.returncode == 1
+    assert "connect: refused" in done.stderr + done.stdout
+
+
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM])
 def test_a_signal_reaches_locust(number: signal.Signals, honest: peers.Peer) -> None:
     with subprocess.Popen(

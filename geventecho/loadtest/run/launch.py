@@ -17,7 +17,7 @@ import gevent
 import locust
 from locust.argument_parser import LocustArgumentParser
 
-from geventecho.loadtest.locust_internals import locust_main, locust_parser
+from geventecho.loadtest.locust_internals import check_words, is_known, locust_main, locust_parser
 from geventecho.loadtest.run.description import TYPED_WORDS
 from geventecho.loadtest.run.exit_code import USAGE_ERROR
 from geventecho.net import die_with_parent
@@ -81,6 +81,7 @@ def main() -> NoReturn:
     # Usage errors begin with it.
     sys.argv[0] = "geventecho load" if TYPED_WORDS else "geventecho.loadtest"
     locust.events.init_command_line_parser.add_listener(_set_up)
+    locust.events.init_command_line_parser.add_listener(_check_users)
     locust.events.init.add_listener(_interrupt_main_greenlet)
     options = _parse(arguments)
     if _conducts(options, arguments):
@@ -116,6 +117,38 @@ def _set_up(parser: LocustArgumentParser, **_: Any) -> None:
         include_in_web_ui=False,
         help="Without --host, start an echo server and test that, whatever `host` the user classes have.",
     )
+
+
+def _check_users(parser: LocustArgumentParser, **_: Any) -> None:
+    """Make a word that names no class of users a usage error: Locust refuses it later, after its first log lines.
+
+    Locust has imported the locustfiles by now.
+    """
+
+    def check(word: str) -> str:
+        before = sys.argv[sys.argv.index(word) - 1] if word in sys.argv else ""
+        is_option = before.startswith("-") and before != "--" and "=" not in before
+        if is_option and not is_known(parser, before):
+            return word  # the parser has a better message
+        if not _is_user_class(word):
+            no_value = f", and {before} takes no value" if is_option else ""
+            hint = "; --tcp-json FILE writes the result" if before == "--json" else ""
+            parser.error(f"{word}: there is no class of users of this name{no_value}{hint}")
+        return word
+
+    check_words(parser, check)
+
+
+def _is_user_class(name: str) -> bool:
+    """Whether a class of users has this name, its own or in a module."""
+    in_modules = [getattr(module, "__dict__", {}).get(name) for module in list(sys.modules.values())]
+    named = [found for found in in_modules if isinstance(found, type)]
+    classes: list[type[locust.User]] = [locust.User]
+    for found in classes:
+        if not found.abstract and (found.__name__ == name or found in named):
+            return True
+        classes += found.__subclasses__()
+    return False
 
 
 def _parse(arguments: list[str]) -> Namespace:
