@@ -88,7 +88,7 @@ def _row(row: Row) -> Iterator[str]:
     yield _times("response", row.response_us, row.missing.get("response_us", {}))
     if row.service_us.mean is not None:
         yield _times("service", row.service_us, row.missing.get("service_us", {}))
-    if row.failed or row.dropped:
+    if row.ok and (row.failed or row.dropped):
         yield _times("offered", row.offered_us, row.missing.get("offered_us", {}))
 
 

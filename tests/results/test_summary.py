@@ -45,6 +45,10 @@ def test_the_offered_percentiles_are_beside_the_good_ones_where_something_was_lo
     assert "lost [lost, lost]" in printed[-1]
 
 
+def test_where_nothing_was_good_the_counts_say_that_all_was_lost() -> None:
+    assert not any("offered" in line for line in lines(row([block(START, [], failed=400)], 1)))
+
+
 def test_a_withheld_percentile_says_how_long_it_would_take() -> None:
     printed = lines(row([block(START, [100.0] * 40)], 1), row([block(START, [100.0] * 367)], 1))
     assert f"{DASH} (9 s more)" in printed[2]

@@ -131,7 +131,7 @@ window.TcpTables = (() => {
     const traffic = row.bytes_sent || row.bytes_received ? `, ${bytes(row.bytes_sent)} sent, ${bytes(row.bytes_received)} received` : "";
     const lines = [[{ text: nameOf(row), note: counts(row) + traffic }], timesLine("response", row.response_us, missing.response_us)];
     if (row.service_us.mean !== null) lines.push(timesLine("service", row.service_us, missing.service_us));
-    if (row.failed || row.dropped) lines.push(timesLine("offered", row.offered_us, missing.offered_us));
+    if (row.ok && (row.failed || row.dropped)) lines.push(timesLine("offered", row.offered_us, missing.offered_us));
     if (row.failed_times.response_us) lines.push(timesLine("until failure", row.failed_times.response_us));
     return lines;
   }
