@@ -123,13 +123,18 @@ def test_a_peer_that_takes_nothing_is_ended() -> None:
 
 
 def test_no_more_is_lost_than_was_owed() -> None:
-    """A record of one byte is 23 bytes on the wire."""
+    """A record of one byte is 23 bytes on the wire. Small buffers fill soon."""
     with running(tls_server(write_stall=3 * UNIT)) as server, dial_tls(server) as client:
+        ping(client)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        for connection in server._registry.open:
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
 
         def send() -> None:
             with contextlib.suppress(OSError):
                 while True:
                     client.sendall(b"x")
+                    gevent.sleep(0)  # it would fill all buffers before the server reads
 
         sending = gevent.spawn(send)
         wait_for_ending(server, "write_stall")
