@@ -74,7 +74,7 @@ def test_fairness_beside_floods(handler: str | None, floods: int) -> None:
                 wait_until(lambda: server.counters()["bytes_received"] > 10 * MIB)
                 before, began = server.counters()["bytes_received"], time.monotonic()
                 with witness(server) as sight:
-                    gevent.sleep(10 * UNIT)
+                    gevent.sleep(7 * UNIT)
                 passed = server.counters()["bytes_received"] - before
                 rate = passed / (time.monotonic() - began) / 1e6
             server.wait_for(open=0)

@@ -127,12 +127,12 @@ IDLE = [
         for time in range(4)
         for name, disturbed, arguments in OVERLOADED
     ]
-    + [pytest.param(stopped_for_half_a_second, FEW, 4, id="stopped")],
+    + [pytest.param(stopped_for_half_a_second, FEW, 4, marks=pytest.mark.long, id="stopped")],
 )
 def test_an_overloaded_generator_is_flagged(
     disturbed: Disturbance | None, arguments: tuple[str, ...], seconds: int, tmp_path: Path
 ) -> None:
-    """Of 24 runs 24."""
+    """Of 24 runs 24. golden/test_generator.py has one of them that is always run."""
     with EchoServerProcess() as server:
         status, _ = verdict_of(tmp_path, server.target, seconds, *arguments, disturbed=disturbed)
     assert status == "generator-bound"

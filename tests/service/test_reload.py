@@ -122,7 +122,7 @@ def test_the_configuration_is_read_anew(tmp_path: Path) -> None:
         ("no-such-option = 1", "no-such-option"),
         ("host = two words", "argument --host"),
         ("backlog = 7", "only a restart can change --backlog"),
-        ("log-format = json", "only a restart can change --log-format"),
+        pytest.param("log-format = json", "only a restart can change --log-format", marks=pytest.mark.long),
     ],
 )
 def test_a_configuration_that_cannot_be_used_keeps_the_old_workers(tmp_path: Path, line: str, reason: str) -> None:

