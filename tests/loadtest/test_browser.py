@@ -19,7 +19,7 @@ from tests.support.timing import PATIENCE
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.long]
 
 
 @pytest.fixture
@@ -67,7 +67,6 @@ def test_another_sites_page_cannot_reach_it(page: Page, run: LocustRun) -> None:
     assert run.stats()["state"] == "ready"
 
 
-@pytest.mark.long
 def test_a_load_test_in_the_browser(page: Page, run: LocustRun) -> None:
     complaints = complaints_of(page)
     page.goto(f"http://127.0.0.1:{run.port}/")

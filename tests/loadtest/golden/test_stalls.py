@@ -12,9 +12,10 @@ from tests.support.timing import figure
 RATE = 100
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("stopped", "length", "tolerance"),
-    [pytest.param(0.8, 10.0, 0.1, id="short"), pytest.param(2.0, 20.0, 0.05, marks=pytest.mark.long, id="long")],
+    [pytest.param(0.8, 10.0, 0.1, id="short"), pytest.param(2.0, 20.0, 0.05, id="long")],
 )
 def test_a_stopped_server_is_seen_to_its_full_extent_by_an_open_run_and_not_by_a_closed_one(
     stopped: float, length: float, tolerance: float, tmp_path: Path
