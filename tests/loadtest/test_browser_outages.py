@@ -97,7 +97,6 @@ def test_the_page_says_that_there_are_no_live_figures(page: Page, run: LocustRun
     assert page.inner_text("#state") == "running"
 
 
-@pytest.mark.long
 def test_a_locust_that_is_started_again_is_picked_up(page: Page, run: LocustRun) -> None:
     run.process.kill()
     run.wait()
