@@ -12,9 +12,11 @@ import pytest
 from tests.support import peers
 from tests.support.locust_process import LOCUSTFILES, LocustRun
 from tests.support.locust_script import run_script
+from tests.support.real_servers import HAProxy
 from tests.support.servers import Process, serve
 from tests.support.starttls import smtp
-from tests.support.tls import Files
+from tests.support.timing import figure
+from tests.support.tls import CERTIFICATE, Files
 
 NOTE = "Arrival times of TLS replies are times of reading"
 
@@ -99,6 +101,42 @@ def test_users_that_start_tls_later(pem: Files, tmp_path: Path) -> None:
 )
 def test_a_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
     assert run_script("settings.refusal", {f"tcp_tls_{name}": value for name, value in options.items()}) == message
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("ends_tls", [False, True], ids=["passed through", "ended by HAProxy"])
+def test_through_haproxy(server: Process, pem: Files, tmp_path: Path, ends_tls: bool) -> None:
+    both = tmp_path / "both.pem"
+    CERTIFICATE.private_key_and_cert_chain_pem.write_to_path(str(both))
+    with serve() as plain:
+        address = (plain if ends_tls else server).address
+        haproxy = HAProxy(
+            tmp_path, f"server one {address.host}:{address.port} no-check", tls=f"ssl crt {both}" if ends_tls else ""
+        )
+        with haproxy.running():
+            _, rows, _ = headless(tmp_path, f"tls://127.0.0.1:{haproxy.port}", "--tcp-tls-ca", str(pem.authority))
+            assert int(haproxy.figures("one")["stot"]) >= 4
+    assert (rows["connect"]["ok"], rows["tls"]["ok"]) == (4, 4)
+    assert rows["echo"]["ok"] > 20
+    assert rows["echo"]["failed"] == 0
+
+
+@pytest.mark.long
+def test_two_hundred_handshakes_in_a_second(server: Process, pem: Files, tmp_path: Path) -> None:
+    many = ("-u", "200", "-r", "200", "-t", "4", "--tcp-think-time", "0.5")
+    _, rows, _ = headless(tmp_path, server.target, "--tcp-tls-ca", str(pem.authority), *many)
+    assert (rows["connect"]["ok"], rows["tls"]["ok"]) == (200, 200)
+    assert rows["connect"]["failed"] == rows["tls"]["failed"] == rows["echo"]["failed"] == 0
+    figure("p50 of a handshake among 200 in a second, us", rows["tls"]["response_us"]["p50"])
+
+
+@pytest.mark.long
+def test_a_server_that_wants_a_certificate(pem: Files, tmp_path: Path) -> None:
+    """In TLS 1.3 it refuses after the client's handshake is over; in TLS 1.2 within it."""
+    with serve(*pem.options, "--tls-client-ca", str(pem.authority)) as server:
+        result, _, _ = headless(tmp_path, server.target, "--tcp-tls-ca", str(pem.authority), code=1)
+        assert server.stop_and_count()["handshake_no_certificate"] >= 4
+    assert {failure["kind"] for failure in result["failures"]} == {"certificate required"}
 
 
 @pytest.mark.long

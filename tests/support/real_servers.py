@@ -32,7 +32,7 @@ defaults
     option redispatch
     retries 3
 listen echo
-    bind 127.0.0.1:{port}
+    bind 127.0.0.1:{port} {tls}
     default-server check inter 100ms fall 1 rise 1
     {servers}
 """
@@ -49,16 +49,21 @@ def real_server(name: str) -> Iterator[int]:
 class HAProxy:
     """HAProxy in TCP mode, with one backend.
 
+    Args:
+        folder: for its files.
+        servers: the lines of the backend's servers.
+        tls: words with which it ends TLS itself, such as "ssl crt FILE".
+
     Attributes:
         port: where it listens, on 127.0.0.1.
     """
 
-    def __init__(self, folder: Path, *servers: str) -> None:
+    def __init__(self, folder: Path, *servers: str, tls: str = "") -> None:
         self.port = free_port()
         self._folder = folder
         self._api = folder / "haproxy.sock"
         lines = "\n    ".join(servers)
-        (folder / "haproxy.cfg").write_text(HAPROXY.format(api=self._api, port=self.port, servers=lines))
+        (folder / "haproxy.cfg").write_text(HAPROXY.format(api=self._api, port=self.port, servers=lines, tls=tls))
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
