@@ -97,7 +97,7 @@ def compare_ends(
     statements, findings = zip(*_equations(client, server), strict=True)
     differences = [finding for finding in findings if finding]
     if server.open > 0:
-        differences.append(f"{server.open} more connections than at the start are open at the server")
+        differences.append(f"connections open at the server: {server.open} more than at the start")
     if differences:
         differences.append(CAUSES)
     return ServerAccount(url, "", client, server, statements, tuple(differences))

@@ -74,7 +74,7 @@ def test_another_client_makes_a_difference_and_is_named() -> None:
     assert {
         f"the test sent {sent} bytes, and the server received {sent + 77}: 77 more",
         f"the test made {connections} connections, and the server accepted {connections + 1}: 1 more",
-        "1 more connections than at the start are open at the server",
+        "connections open at the server: 1 more than at the start",
     } <= set(account["findings"])
     assert verdict["status"] == "unbalanced"
     assert verdict["reasons"][: len(account["findings"])] == account["findings"]
@@ -100,7 +100,7 @@ def test_counters_that_begin_anew_are_a_restart() -> None:
 
 def test_metrics_that_end_before_the_test_leave_the_account_unknown() -> None:
     found = run_script("server_account.beside", "no metrics any more")
-    assert found["server_account"]["unknown"] == "at the end Connection refused"
+    assert found["server_account"]["unknown"] == "at the end: Connection refused"
     assert found["server_account"]["findings"] == []
     assert found["verdict"]["status"] != "unbalanced"
 
@@ -112,11 +112,13 @@ def test_without_a_worker_that_was_lost_the_account_is_unknown() -> None:
 
 def test_metrics_that_cannot_be_read_are_one_warning_and_the_test_runs() -> None:
     found = run_script("server_account.unreadable", "http://127.0.0.1:1/metrics")
-    assert found["warnings"] == [
-        "--tcp-account: http://127.0.0.1:1/metrics: Connection refused. The test runs without the server's account"
-    ]
+    (warning,) = found["warnings"]
+    assert warning == (
+        "--tcp-account: http://127.0.0.1:1/metrics: Connection refused. The test runs without the server's account. "
+        "`geventecho serve --metrics` prints the URL"
+    )
     account = found["account"]
-    assert account["unknown"] == "at the start Connection refused"
+    assert account["unknown"] == "at the start: Connection refused"
     assert (account["client"], account["server"], account["statements"], account["findings"]) == (None, None, [], [])
     assert found["status"] != "unbalanced"
     assert found["ok"] > 10
@@ -216,7 +218,7 @@ def test_a_run_that_is_shorter_than_the_reading_of_the_start_is_as_long_as_it_wa
             assert run.wait() == 5, run.log
     assert "measured for 1.0 s" in run.log
     assert run.log.count(f"--tcp-account: http://{url}/metrics: no answer within 3 s. The test runs") == 1
-    assert "unknown: at the start no answer within 3 s" in run.log
+    assert "unknown: at the start: no answer within 3 s" in run.log
     assert "verdict: unbalanced" not in run.log
 
 

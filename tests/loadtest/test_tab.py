@@ -88,7 +88,7 @@ def test_the_numbers_at_rest_are_those_of_the_json(run: LocustRun) -> None:
         assert reason in [line["figure"] for line in lines]
     account = result["account"]
     ended = f"{account['ok']} ok, {account['failed']} failed, {account['aborted']} aborted"
-    assert figure(lines, "account", "operations") == f"{account['started']} started: {ended}"
+    assert figure(lines, "account", "operations") == f"{account['started']} started: {ended}", "nothing is under way"
     for name in ("open", "opening", "lost", "reconnects"):
         assert figure(lines, "connections", name) == str(result["connections"][name])
     for row in result["rows"]:

@@ -117,7 +117,7 @@ def test_what_the_test_itself_cut_off_is_no_difference(
         ({}, {"accepted": 11}, "the test made 10 connections, and the server accepted 11: 1 more"),
         ({"given_up": 2}, {"accepted": 13}, "the test made 10 connections, and the server accepted 13: 3 more"),
         ({"given_up": 2}, {"accepted": 9}, "the test made 10 connections, and the server accepted 9: 1 fewer"),
-        ({}, {"open": 1}, "1 more connections than at the start are open at the server"),
+        ({}, {"open": 1}, "connections open at the server: 1 more than at the start"),
     ],
 )  # fmt: skip
 def test_a_difference_is_a_finding_with_both_numbers_and_causes(
@@ -169,9 +169,9 @@ def test_a_difference_makes_a_verdict_before_all_but_missing_numbers() -> None:
 
 
 def test_an_unknown_account_changes_no_verdict() -> None:
-    made = run_with(ServerAccount(URL, unknown="at the start Connection refused"))
+    made = run_with(ServerAccount(URL, unknown="at the start: Connection refused"))
     assert made.verdict.status == run_with(None).verdict.status == "trusted"
-    assert "unknown: at the start Connection refused" in table(made)
+    assert "unknown: at the start: Connection refused" in table(made)
     assert "both ends" not in table(run_with(None))
     assert run_with(None).server_account is None
 

@@ -87,8 +87,13 @@ class BothEnds:
             self._before = _read(url, PATIENCE)
             self.account = ServerAccount(url, unknown="it is read at the end of the test")
         except _Unreadable as error:
-            self.account = ServerAccount(url, unknown=f"at the start {error}")
-            logger.warning("--tcp-account: %s: %s. The test runs without the server's account", url, error)
+            self.account = ServerAccount(url, unknown=f"at the start: {error}")
+            logger.warning(
+                "--tcp-account: %s: %s. The test runs without the server's account. "
+                "`geventecho serve --metrics` prints the URL",
+                url,
+                error,
+            )
 
     def on_test_stop(self, **_: Any) -> None:
         """All users have stopped, and all workers have reported."""
@@ -115,7 +120,7 @@ class BothEnds:
                     break
             except _Unreadable as error:
                 if account.client is None:
-                    account = ServerAccount(url, unknown=f"at the end {error}")
+                    account = ServerAccount(url, unknown=f"at the end: {error}")
             gevent.sleep(min(PAUSE, deadline.remaining()))
         return account
 

@@ -42,8 +42,8 @@ class TcpUser(User):
     is one request, or one failure, in Locust's statistics.
 
     Attributes:
-        host: the target: tcp://host:port, host:port, tls://host:port or unix:/path. Locust's --host and host field
-            override it.
+        host: the target: ``tcp://host:port``, ``host:port``, ``tls://host:port`` or ``unix:/path``.
+            Locust's --host and host field override it.
         client: the connection, a `TcpSession`.
         number: counts the users of the test: from 0 on the first worker, from 1,000,000 on the second, and so on.
         payload_size: bytes of each `next_payload()`.

@@ -15,6 +15,7 @@ PERCENTILES: Final = {
 COLUMNS: Final = {"about": "", "item": "", "figure": "", **PERCENTILES}
 """The titles of the columns, by their keys. Locust would sort by a column `name`."""
 LIVE_PAGE: Final = "live page"
+ENDINGS: Final = ("ok", "failed", "aborted")
 
 Json = Mapping[str, Any]
 Line = dict[str, str]
@@ -97,7 +98,10 @@ def _interval(percentile: Json | None) -> str:
 
 
 def _account(account: Json) -> Iterator[Line]:
-    ended = ", ".join(f"{account[name]} {name}" for name in ("ok", "failed", "aborted"))
+    ended = ", ".join(f"{account[name]} {name}" for name in ENDINGS)
+    under_way = account["started"] - sum(account[name] for name in ENDINGS)
+    if under_way:
+        ended += f", {under_way} under way"
     yield _line("account", "operations", f"{account['started']} started: {ended}")
     if account["planned"]:
         sent = f"{account['sent']} sent, {account['late']} of them late, {account['dropped']} dropped"
