@@ -10,15 +10,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from geventecho.cli.arguments import add_command
+from geventecho.cli.one_process import run_one_process
 from geventecho.cli.privileges import privileges_of
 from geventecho.cli.serve_options import add_options
-from geventecho.cli.serve_settings import addresses_of, config_of, context_of, passed_sockets
+from geventecho.cli.serve_settings import addresses_of, context_of, passed_sockets
 from geventecho.cli.standard_io import STDOUT, encoding_of
 from geventecho.cli.workers import run_workers
 from geventecho.errors import ConfigError
 from geventecho.net import raise_descriptor_limit
-from geventecho.server import EchoServer, TcpServer
-from geventecho.service import ANSWER, LineWriter, Metrics, OneProcess, configure_logs, report_hub_errors, serve
+from geventecho.service import LineWriter, Metrics, configure_logs, report_hub_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,37 +95,19 @@ def run(options: argparse.Namespace) -> int:
     if (passed := passed_sockets()) and passed != addresses:
         logger.warning("sockets of systemd that nobody listens on: %d; an option says where to listen", len(passed))
 
-    def read_anew() -> None:
-        try:
-            server.ssl_context = context_of(options, addresses)  # type: ignore[assignment]
-        except ConfigError as error:
-            logger.error("the certificates were not read anew, those in use stay: %s", error, extra=ANSWER)
-        else:
-            output.write(f"certificates read anew from {options.tls_cert}")
-
     def settle(bound: Sequence[Address]) -> None:
         own = [] if metrics is None else [metrics.address]
         files = [address.path for address in (*addresses, *own) if address.path.startswith("/")]
         privileges_of(options).settle([*bound, *own], files)
 
-    def on_bound(server: TcpServer) -> None:
-        settle(server.addresses)
-        announce(server.addresses, 1, server.max_connections)
-
     metrics = None
     try:
         metrics = None if options.metrics is None else Metrics(options.metrics)
         announce = partial(_announce, output=output, limits=limits, metrics=metrics)
-        if options.workers is not None:
-            return run_workers(
-                options, addresses, output=output, log=log, metrics=metrics, on_bound=settle, on_listening=announce
-            )
-        watched = None if metrics is None else OneProcess(metrics)
-        counters = None if watched is None else watched.counters
-        server = EchoServer([*addresses], config=config_of(options), ssl_context=context, counters=counters)
-        if watched is not None:
-            watched.serve(server, log, output)
-        return serve(server, output, log, on_bound=on_bound, reload=None if context is None else read_anew)
+        run_all = partial(run_one_process, context=context) if options.workers is None else run_workers
+        return run_all(
+            options, addresses, output=output, log=log, metrics=metrics, on_bound=settle, on_listening=announce
+        )
     finally:
         if metrics is not None:
             metrics.close()
