@@ -8,8 +8,10 @@ from __future__ import annotations
 import enum
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from types import TracebackType
+from typing import Final
 
 import gevent
 from gevent import get_hub, getcurrent, socket
@@ -30,6 +32,7 @@ __all__ = [
     "Ended",
     "HandshakeFailed",
     "Phase",
+    "Raised",
 ]
 
 RECEIVE_SIZE: Final = 65536
@@ -37,6 +40,10 @@ RECEIVE_SIZE: Final = 65536
 LONGEST_STEP: Final = 0.2
 """Seconds by which the clock moves at most. More between two ticks is a pause: something held the loop, or stopped the
 process."""
+
+
+Raised = BaseException | type[BaseException]
+"""What can be raised."""
 
 
 class Ended(gevent.GreenletExit):  # type: ignore[misc]
@@ -128,6 +135,8 @@ class Connection:
         is_local: whether its peer is a Unix socket. The address says so faster than the socket, which makes an enum.
         header_size: bytes of the PROXY header that it began with; None until that has come and its client is admitted.
         greenlet: the greenlet that serves it, once that runs.
+        wake: begins that greenlet for a connection that the hub serves alone until then; else None. It is called in the
+            hub, with the exception to raise in the greenlet, or None, and with `at_end` at the peer's FIN.
         accepted_at, last_byte_at: when it was accepted, and when it last carried a byte or its peer's kernel was last
             seen to take one; times are the clock's.
         clock, traffic: the server's; `traffic` adds up the bytes of all its connections.
@@ -141,6 +150,7 @@ class Connection:
         taken: what its peer's kernel had taken when ours was last asked, or None: nothing was on its way then.
         took_at: when the peer's kernel was last seen to take something.
         deliver_by: until when it may take what it is owed at its end.
+        is_read_out: whether its handler has read its peer's FIN.
         pending: what was read and is not sent yet, while the peer takes nothing; else None.
         end_reason: why it was told to end, or None.
         due: the tick it is filed under in the deadlines, or None.
@@ -148,8 +158,8 @@ class Connection:
 
     __slots__ = (
         "accepted_at", "check_peer_at", "clock", "deliver_by", "discarded", "discarded_at", "due", "echoed",
-        "end_reason", "greenlet", "header_size", "is_local", "last_byte_at", "meter", "pace", "passed", "pending",
-        "phase", "read", "sock", "sockaddr", "taken", "took_at", "traffic", "written",
+        "end_reason", "greenlet", "header_size", "is_local", "is_read_out", "last_byte_at", "meter", "pace", "passed",
+        "pending", "phase", "read", "sock", "sockaddr", "taken", "took_at", "traffic", "wake", "written",
     )  # fmt: skip
     closed_alone: tuple[Ending, ...] = (Ending.PEER, Ending.RESET, Ending.VANISHED)
 
@@ -161,6 +171,7 @@ class Connection:
         self.clock = clock
         self.traffic = traffic
         self.greenlet: greenlet | None = None
+        self.wake: Callable[..., None] | None = None
         self.accepted_at = self.last_byte_at = clock.now
         self.echoed = self.read = self.written = self.discarded = 0
         self.discarded_at = 0.0
@@ -170,6 +181,7 @@ class Connection:
         self.passed: tuple[int, int] | None = None
         self.taken: tuple[int, int] | None = None
         self.took_at = 0.0
+        self.is_read_out = False
         self.pending: memoryview | None = None
         self.end_reason: Ending | None = None
         self.phase = Phase.NEW
@@ -262,10 +274,12 @@ class Connection:
         """Whether an error of reading or writing means that the connection broke."""
         return isinstance(error, OSError) and is_broken(error)
 
-    def throw(self, *error: Any) -> None:
+    def throw(self, kind: Raised, error: BaseException | None = None, traceback: TracebackType | None = None) -> None:
         """Raise an exception in its greenlet, from the hub. gevent does so when the socket is closed from elsewhere."""
         if self.greenlet is not None:
-            self.greenlet.throw(*error)
+            self.greenlet.throw(kind, error, traceback)
+        elif self.wake is not None:
+            self.wake(self, kind if error is None else error)
 
     def _throw(self, kind: type[Ended]) -> None:
         # In the hub, so that its greenlet is surely suspended: throwing from another greenlet would make that one

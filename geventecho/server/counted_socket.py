@@ -49,8 +49,11 @@ class Account:
     def read(self, count: int, size: int = 0) -> None:
         """Count bytes that were read, of `size` that were asked for."""
         self.left = 0 if count < size else self.left - count
-        if count and self.connection is not None:
-            self.connection.count_read(count)
+        if self.connection is not None:
+            if count:
+                self.connection.count_read(count)
+            elif size:
+                self.connection.is_read_out = True
 
     def written(self, count: int) -> int:
         """Count bytes that the kernel took."""
@@ -154,10 +157,13 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
         count = len(data)
         account.left = 0 if count < size else account.left - count
         connection = account.connection
-        if connection is not None and count:  # count_read, without the call
-            connection.read += count
-            connection.traffic.read += count
-            connection.last_byte_at = connection.clock.now
+        if connection is not None:
+            if count:  # count_read, without the call
+                connection.read += count
+                connection.traffic.read += count
+                connection.last_byte_at = connection.clock.now
+            elif size:
+                connection.is_read_out = True
         return data
 
     def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> Any:

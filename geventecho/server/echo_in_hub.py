@@ -29,7 +29,7 @@ from geventecho.server.counters import Ending
 from geventecho.server.deadlines import Deadlines
 from geventecho.server.splice import Pipe
 
-__all__ = ["SharedBuffers", "echo_in_hub"]
+__all__ = ["SharedBuffers", "attend", "echo_in_hub"]
 
 LARGE: Final = 16384
 """Bytes from which a message goes through the pipe. The next messages do, too, until one has less than half of that."""
@@ -77,6 +77,20 @@ class SharedBuffers:
         self.pipe = Pipe()
 
 
+def attend(connection: Connection, buffers: SharedBuffers) -> bool:
+    """Return whole messages in the hub alone, without a greenlet, until `connection.wake` begins one.
+
+    A greenlet takes most of a connection's memory. `echo_in_hub` goes on in it.
+
+    Returns:
+        True: it is served.
+    """
+    sock = connection.sock
+    assert sock.hub is buffers.hub, "another hub's connections use these buffers"  # noqa: S101
+    sock._read_event.start(MethodType(_return_message, connection), sock._sock, 1, LARGE, buffers.buffer)
+    return True
+
+
 def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuffers) -> Ending:
     """Do what `echo` does.
 
@@ -94,15 +108,14 @@ def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuf
         copied = (sock._sock, 1, 1, Buffer(buffer.memory[: meter.window]))
     route, spliced = copied, None  # spliced from the first large message on
     try:
+        _deliver(connection, deadlines)
         while True:
             watcher.start(return_message, *route)
             size = hub.switch()
             watcher.stop()
             if not size:
                 return Ending.PEER
-            if connection.pending is not None:
-                deadlines.watch(connection)
-                connection.flush()
+            _deliver(connection, deadlines)
             if meter is not None:
                 pause = meter.spend(size)
                 if not meter.window:
@@ -118,6 +131,12 @@ def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuf
         watcher.stop()
         if spliced is not None:
             spliced.leave()
+
+
+def _deliver(connection: Connection, deadlines: Deadlines) -> None:
+    if connection.pending is not None:
+        deadlines.watch(connection)
+        connection.flush()
 
 
 def _return_message(connection: Connection, sock: Any, least: int, below: int, buffer: Buffer) -> None:
@@ -149,5 +168,7 @@ def _return_message(connection: Connection, sock: Any, least: int, below: int, b
     except BaseException as error:  # whatever it is, it is this connection's: the hub would only print it
         connection.throw(type(error), error, error.__traceback__)
         return
-    assert connection.greenlet is not None  # noqa: S101
-    connection.greenlet.switch(size)
+    if connection.greenlet is not None:
+        connection.greenlet.switch(size)
+    elif connection.wake is not None:
+        connection.wake(connection, at_end=not size)

@@ -1,4 +1,4 @@
-"""The open connections: each is served in a greenlet of its own, ended, and counted.
+"""The open connections: each is served, in a greenlet of its own or first in the hub, ended, and counted.
 
 For every handler, also a failed one, this file ends the stream, closes the socket and settles the counters.
 """
@@ -20,7 +20,7 @@ from geventecho.net import abort, linger_time, path_quality
 from geventecho.server.admission import AddressLimits
 from geventecho.server.closing import destroyed_by_close, finish
 from geventecho.server.config import ServerConfig
-from geventecho.server.connection import RECEIVE_SIZE, Clock, Connection, Ended, HandshakeFailed, Phase
+from geventecho.server.connection import RECEIVE_SIZE, Clock, Connection, Ended, HandshakeFailed, Phase, Raised
 from geventecho.server.counters import Counters, Ending, HeaderFailure, Refusal, Traffic
 from geventecho.server.deadlines import Deadlines
 from geventecho.server.describe import describe, locate
@@ -54,6 +54,7 @@ class Registry:
         handle: serves one connection in its greenlet, and says how that ended.
         echoes: whether what is received is owed back; then what cannot be returned counts as lost.
         emptied: called when the last connection has ended; must not block.
+        attend: has the hub serve one open connection alone until its `wake` is called, or returns False.
         connect: makes the state of an accepted connection.
 
     Attributes:
@@ -75,6 +76,7 @@ class Registry:
         handle: Callable[[Connection, Deadlines], Ending],
         echoes: bool,
         emptied: Callable[[], None],
+        attend: Callable[[Connection], bool] = lambda _: False,
         connect: Callable[[socket.socket, SockAddr, Clock, Traffic], Connection] = Connection,
     ) -> None:
         self.open: set[Connection] = set()
@@ -85,7 +87,9 @@ class Registry:
         self._hooks = hooks
         self._counters = counters
         self._connect = connect
+        self._attend = attend
         self._handle = handle
+        self._woken = self._wake  # one bound method for all connections
         self._echoes = echoes
         self._emptied = emptied
         self._metered = config.max_bytes is not None or config.max_rate is not None
@@ -119,12 +123,31 @@ class Registry:
         self.peak = max(self.peak, len(self.open))
         self._counters.add("accepted")
         self._deadlines.add(connection)
-        get_hub().loop.run_callback(self._begin, connection)
+        # Only a greenlet can wait for a header, for a hook or until a rate allows more.
+        needs_greenlet = self._metered or connection.header_size is None or self._hooks.connection is not None
+        if needs_greenlet or not self._attend(connection):
+            get_hub().loop.run_callback(self._begin, connection)
+        else:
+            connection.phase, connection.wake = Phase.OPEN, self._woken
 
-    def _begin(self, connection: Connection) -> None:
+    def _wake(self, connection: Connection, error: Raised | None = None, *, at_end: bool = False) -> None:
+        """Go on in a greenlet with a connection that the hub has served alone; at its peer's FIN, end it without one.
+
+        Where that may log, it needs a greenlet: a log may wait for a lock. The last connection's end may be the
+        server's, and that is logged.
+        """
+        watcher = connection.sock._read_event
+        if watcher is not None:  # else the socket was closed from elsewhere
+            watcher.stop()
+        if at_end and len(self.open) > 1 and not logger.isEnabledFor(logging.DEBUG):
+            self._settle(connection, Ending.PEER)
+        else:
+            self._begin(connection, error)
+
+    def _begin(self, connection: Connection, error: Raised | None = None) -> None:
         try:
             # A bound method would be an object more for each connection, in memory and for the cycle collector.
-            _Serving(Registry._serve, get_hub()).switch(self, connection)
+            _Serving(Registry._serve, get_hub()).switch(self, connection, error)
         except MemoryError:
             # There was no memory for its greenlet: nothing else would end the connection.
             logger.warning("a connection was lost for want of memory")
@@ -189,10 +212,15 @@ class Registry:
 
     # Each runs in its connection's greenlet ---------------------------------------------------------------------------
 
-    def _serve(self, connection: Connection) -> None:
+    def _serve(self, connection: Connection, error: Raised | None) -> None:
         connection.greenlet = gevent.getcurrent()
         ending: Ending | Refusal | None = None
         try:
+            if error is not None:
+                try:
+                    raise error
+                finally:
+                    del error  # its traceback has this frame: only the cycle collector would free the two
             if connection.end_reason is None:
                 connection.phase = Phase.OPEN
                 if connection.header_size is None and (ending := self._refusal_of_client(connection)) is not None:
@@ -208,8 +236,8 @@ class Registry:
         except KeyboardInterrupt:  # Python raises it in whatever runs; it is for the process, and the hub passes it on
             self._settle(connection, Ending.FAILURE)
             raise
-        except BaseException as error:  # SystemExit included: it is this connection's end, not the process's
-            ending = self._failed(connection, error)
+        except BaseException as failure:  # SystemExit included: it is this connection's end, not the process's
+            ending = self._failed(connection, failure)
         finally:
             try:
                 self._finish(connection, ending)
@@ -264,6 +292,8 @@ class Registry:
             self._count_path(connection)
             abort(connection.sock)
             return
+        if connection.is_read_out:
+            return  # close(2) alone sends FIN, and no RST: nothing is unread, and nothing more can come
         try:
             if not self.draining:
                 self._deadlines.limit_delivery(connection)

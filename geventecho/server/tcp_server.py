@@ -25,7 +25,7 @@ from geventecho.server.counters import Counters, Ending, Refusal
 from geventecho.server.deadlines import Deadlines
 from geventecho.server.drain import Drain, StopReport
 from geventecho.server.echo import echo
-from geventecho.server.echo_in_hub import SharedBuffers, echo_in_hub
+from geventecho.server.echo_in_hub import SharedBuffers, attend, echo_in_hub
 from geventecho.server.endpoints import Endpoints
 from geventecho.server.handler import Handler, check_handler
 from geventecho.server.hooks import ServerHooks
@@ -336,6 +336,10 @@ class TcpServer:
             connection.sock.account.connection = None  # a cycle: only the cycle collector would free the two
         return Ending.HANDLER
 
+    def _attend(self, _connection: Connection) -> bool:
+        """Whether the hub serves a new connection alone, until that calls its `wake`."""
+        return False
+
     def _make_tls(self, context: ssl.SSLContext | None) -> Tls | None:
         if context is None:
             needs = ["alpn"] if self.config.alpn is not None else []
@@ -354,7 +358,7 @@ class TcpServer:
         return Registry(
             self.config, self._hooks, self._counters, max_connections=max_connections,
             connect=Connection if self._tls is None else self._tls.connection,
-            handle=self._handle, echoes=self._echoes, emptied=self._registry_emptied,
+            attend=self._attend, handle=self._handle, echoes=self._echoes, emptied=self._registry_emptied,
         )  # fmt: skip
 
 
@@ -382,6 +386,9 @@ class EchoServer(TcpServer):
         if self.in_hub and self._tls is None:
             return echo_in_hub(connection, deadlines, self._buffers)
         return echo(connection, deadlines)
+
+    def _attend(self, connection: Connection) -> bool:
+        return self.in_hub and self._tls is None and attend(connection, self._buffers)
 
     def _make_registry(self, max_connections: int) -> Registry:
         self._buffers = SharedBuffers()

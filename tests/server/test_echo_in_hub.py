@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import random
+import struct
 from types import SimpleNamespace
 
 import gevent
@@ -15,8 +18,8 @@ from geventecho.server.counters import Traffic
 from geventecho.server.deadlines import Deadlines
 from geventecho.server.echo_in_hub import Buffer, SharedBuffers, _return_message, echo_in_hub
 from geventecho.server.tcp_server import EchoServer
-from tests.support.servers import dial, ping
-from tests.support.timing import PATIENCE
+from tests.support.servers import dial, echo_server, ping, read_exactly, wait_for_ending
+from tests.support.timing import PATIENCE, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -78,3 +81,61 @@ def test_a_server_can_be_started_again_in_another_thread() -> None:
         get_hub().destroy()
 
     get_hub().threadpool.apply(live_again)
+
+
+def greenlets(server: EchoServer) -> int:
+    """Connections that have one."""
+    return sum(connection.greenlet is not None for connection in server._registry.open)
+
+
+@pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG], ids=logging.getLevelName)
+def test_whole_messages_need_no_greenlet(level: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor does the peer's FIN, unless its log line may have to wait."""
+    caplog.set_level(level, "geventecho.server")
+    with echo_server() as server:
+        clients = [dial(server) for _ in range(5)]
+        for client in clients:
+            ping(client)
+        assert greenlets(server) == 0
+        for client in clients:
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+            client.close()
+        wait_until(lambda: not server.connection_count)
+        assert server.counters["ended_peer"] == 5
+    assert caplog.text.count("ended: peer") == (5 if level == logging.DEBUG else 0)
+
+
+def test_a_greenlet_goes_on_where_the_hub_has_stopped() -> None:
+    """A peer that takes a part of large messages, then small messages, then the server's end."""
+    payload = random.Random(1).randbytes(16 << 20)
+    with echo_server() as server, dial(server) as client:
+        ping(client)
+        assert greenlets(server) == 0
+        sender = gevent.spawn(client.sendall, payload)
+        wait_until(server._registry.owed)
+        assert read_exactly(client, len(payload)) == payload
+        sender.join()
+        assert greenlets(server) == 1
+        ping(client)
+        report = server.stop(0)
+        assert client.recv(1) == b""
+    assert (report.cut, report.bytes_lost) == (1, 0)
+
+
+def test_an_error_that_the_hub_meets_first_is_the_connections_end() -> None:
+    with echo_server() as server:
+        client = dial(server)
+        ping(client)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        wait_for_ending(server, "reset")
+        assert server.counters["ended_failure"] == 0
+
+
+def test_a_connection_without_a_greenlet_is_ended_in_order() -> None:
+    with echo_server(idle_timeout=0.1) as server, dial(server) as client:
+        ping(client)
+        assert client.recv(1) == b""
+        client.close()
+        wait_for_ending(server, "idle")
