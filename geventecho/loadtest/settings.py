@@ -238,7 +238,7 @@ def target_of(text: str | None) -> Address:
         AddressError: it is missing, no target, or none that a client can connect to.
     """
     if not text:
-        raise AddressError("no target was given; write tcp://host:port or unix:/path")
+        raise AddressError("no target was given; write tcp://host:port or unix:/path, or give the user class a host")
     address = Address.parse(text.strip())
     if reason := unsupported(address):
         raise AddressError(f"{address}: {reason}")
