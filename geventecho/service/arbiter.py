@@ -97,10 +97,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self.init_signals()
 
     def wait_for_signals(self, timeout: float = ROUND_SECONDS) -> list[int]:
-        """The next signal, if one came. gunicorn returns all: those behind a SIGTERM, which never returns, were lost.
-
-        The wait is short while something goes on.
-        """
+        """The next signal, if one came. gunicorn returns all; those behind a SIGTERM, which ends all, would be lost."""
         is_busy = self._is_stopping or self._trial or not self._has_started or self._crashes.delay() > 0
         try:
             number: int = self.SIG_QUEUE.get(timeout=SOON_SECONDS if is_busy else min(timeout, ROUND_SECONDS))
@@ -235,7 +232,10 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
             self._give_up_trial()
             return
         self.shared["restarts"] += 1
-        from_outside = has_listened and (code == -signal.SIGKILL or worker.aborted_at is not None)
+        is_served = has_listened or any(each.listens for each in self.WORKERS.values())
+        from_outside = is_served and (code == -signal.SIGKILL or worker.aborted_at is not None)
+        if from_outside and not has_listened:
+            self._crashes.wait()
         if not from_outside and self._crashes.count(time.monotonic() - worker.started_at):
             logger.critical("the workers end again and again: no more are started")
             self._stop(exit_code=1)

@@ -59,15 +59,19 @@ class LogHandler(QueueHandler):
         self._writer.lose("it cannot be formatted")
 
     def start(self) -> None:
-        """Start again, in a process that was forked."""
+        """Start again, in a process that was forked. What the parent has held back is the parent's to write."""
+        self._released()
         self._writer.start()
 
     def close(self) -> None:
         """Write what is queued and held back, for FLUSH_SECONDS at most."""
-        for record in [record for each in self.filters if isinstance(each, OncePerSecond) for record in each.release()]:
+        for record in self._released():
             self.emit(record)
         self._writer.stop()
         super().close()
+
+    def _released(self) -> list[logging.LogRecord]:
+        return [record for each in self.filters if isinstance(each, OncePerSecond) for record in each.release()]
 
 
 class OncePerSecond(logging.Filter):

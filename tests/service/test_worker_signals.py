@@ -17,7 +17,7 @@ from tests.support.commands import environment
 from tests.support.servers import ping, serve
 from tests.support.timing import PATIENCE, UNIT, wait_until
 from tests.support.watch import send_until_full
-from tests.support.workers import count_now, workers
+from tests.support.workers import count_now, worker_of, workers
 
 
 def test_no_signal_writes_a_line_before_the_first_one() -> None:
@@ -139,3 +139,33 @@ def test_variables_that_gunicorn_reads_change_nothing() -> None:
         assert len(workers(server)) == 2
         assert server.stop() == 0
         assert server.errors == ""
+
+
+def test_kills_of_workers_that_start_are_no_crash_loop_while_another_one_serves() -> None:
+    with serve("--workers", "2") as server, server.connect() as client:
+        ping(client)
+        kept = worker_of(server, client)
+        victims = set(workers(server)) - {kept}
+        for _ in range(12):
+            (victim,) = victims
+            os.kill(victim, signal.SIGKILL)
+            while not (victims := set(workers(server)) - {kept, victim}):  # no pause: the next one must not listen yet
+                assert server.popen.poll() is None
+        ping(client)
+        assert count_now(server)["restarts"] == 12
+        client.close()
+        assert server.stop() == 0
+
+
+def test_a_line_that_was_held_back_is_written_by_one_process() -> None:
+    """The log holds the second line of a kind back for a second; a worker that is forked meanwhile has its copy."""
+    with serve("--workers", "1") as server:
+        for _ in range(3):
+            (victim,) = workers(server)
+            os.kill(victim, signal.SIGKILL)
+            wait_until(lambda victim=victim: workers(server) not in ([], [victim]))  # type: ignore[misc]
+        server.signal(signal.SIGHUP)  # the worker ends in order
+        wait_until(lambda: any("reloaded" in line for line in server.lines))
+        assert server.stop() == 0
+        lines = [line.partition("geventecho.workers: ")[2] for line in server.errors.splitlines()]
+        assert len(set(lines)) == len(lines), lines
