@@ -75,4 +75,6 @@ def metrics_of(server: Process) -> Address:
 
     wait_until(lines, what="metrics on …")
     where = lines()[0].removeprefix("metrics on ")
-    return Address.parse(where.removeprefix("http://").removesuffix("/metrics"))
+    if where.startswith("http://"):
+        where = where.removeprefix("http://").removesuffix("/metrics")
+    return Address.parse(where)
