@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -27,6 +28,8 @@ server waits again only after it has seen the queue empty."""
 YIELD_SECONDS: Final = 0.002
 YIELDS: Final = 5
 """How often in a row other processes with the same listener may accept first. Then this one does: they may be busy."""
+YIELDS_WHEN_FULL: Final = 25
+"""The same for a process that could only refuse a peer that another one has room for."""
 SHARED_SWEEP: Final = 16
 """Peers that one turn accepts where processes share a listener."""
 SWEEP: Final = 1000
@@ -80,6 +83,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         self._later = later
         self._sweep = SWEEP if later is None else SHARED_SWEEP
         self._yields = 0
+        self._yielded_at = 0.0
         self._again = get_hub().loop.timer(0)
         self._turns_full = 0
         self._reserve = _open_reserve()
@@ -154,7 +158,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
         elif self._turns_full < TURNS:
             self._turns_full += 1
             return 0
-        if self._later is not None and self._may_yield(self._later):
+        if self._later is not None and self._may_yield(self._later, YIELDS_WHEN_FULL if is_full else YIELDS):
             return 0
         accept, admit, refused = self.socket._accept, self._registry.admit, 0
         for taken in range(self._sweep):
@@ -181,11 +185,15 @@ class Acceptor(StreamServer):  # type: ignore[misc]
                     return taken + 1
         return self._sweep
 
-    def _may_yield(self, later: Callable[[int], bool]) -> bool:
+    def _may_yield(self, later: Callable[[int], bool], most: int) -> bool:
         """Whether other processes may accept first, for YIELD_SECONDS."""
-        if self._yields == YIELDS or not later(len(self._registry.open) + len(self._waiting)):
+        now = time.monotonic()
+        if now - self._yielded_at > 2 * YIELD_SECONDS:  # the queue was empty after the last pause
+            self._yields = 0
+        if self._yields >= most or not later(len(self._registry.open) + len(self._waiting)):
             return False
         self._yields += 1
+        self._yielded_at = now
         self._pause(YIELD_SECONDS)
         return True
 

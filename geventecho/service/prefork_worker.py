@@ -214,7 +214,9 @@ class PreforkWorker(Worker):  # type: ignore[misc]
             for slot in self._shared.live()
             if slot["state"] == WorkerState.LISTENING and slot is not self.slot and slot["beat_ns"] > alive_ns
         ]
-        return bool(others) and load > min(others) * (1 + MARGIN) + 1
+        lowest = min(others, default=load)
+        is_full = load >= self.server.max_connections  # it would refuse the peers that another one has room for
+        return load > (lowest if is_full else lowest * (1 + MARGIN) + 1)
 
 
 def _stack(frame: FrameType | None) -> str:

@@ -47,6 +47,18 @@ def test_two_processes_serve_one_listener() -> None:
         assert is_refused(server.address)
 
 
+def test_a_full_worker_leaves_peers_to_another_one_that_has_room() -> None:
+    with serve_two("--max-connections", "30") as server:
+        for _ in range(3):
+            clients = [server.connect() for _ in range(60)]
+            for client in clients:
+                ping(client)
+            for client in clients:
+                client.close()
+            wait_until(lambda: count_now(server)["open"] == 0)
+        assert "refused_full" not in server.stop_and_count()
+
+
 def test_the_first_line_comes_once_all_workers_accept() -> None:
     with serve_two("--workers", "4") as server:
         assert len(workers(server)) == 4
