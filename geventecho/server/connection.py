@@ -66,6 +66,8 @@ class Phase(enum.Enum):
     """Where a connection is in its life."""
 
     NEW = "new"
+    OPENING = "opening"
+    """Its PROXY header or its handshake is under way."""
     OPEN = "open"
     ENDING = "ending"
     CLOSED = "closed"
@@ -285,7 +287,7 @@ class Connection:
         # In the hub, so that its greenlet is surely suspended: throwing from another greenlet would make that one
         # wait for the hub instead of coming back (a raw greenlet's parent is the hub). One that has not begun reads
         # its end reason when it does; thrown into, it would die without closing its socket.
-        wanted = (Phase.OPEN,) if kind is Ended else (Phase.OPEN, Phase.ENDING)
+        wanted = (Phase.OPENING, Phase.OPEN) if kind is Ended else (Phase.OPENING, Phase.OPEN, Phase.ENDING)
         if self.phase in wanted:
             self.throw(kind)
 

@@ -177,8 +177,15 @@ class Registry:
     # What there is ----------------------------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
-        """All counters by name, with the bytes of open connections, and how many are open and were at the most."""
-        return self._counters.as_dict() | {"open": len(self.open), "peak": self.peak}
+        """All counters by name, with the bytes of open connections, and how many are open and were at the most.
+
+        For metrics (`paths`) also how many of the open ones begin and end: that looks at each of them.
+        """
+        counts = self._counters.as_dict() | {"open": len(self.open), "peak": self.peak}
+        if self._counters.paths:
+            phases = [connection.phase for connection in self.open]
+            counts["opening"], counts["ending"] = phases.count(Phase.OPENING), phases.count(Phase.ENDING)
+        return counts
 
     def owed(self) -> int:
         """Bytes of open connections that were received and are not yet returned."""
@@ -222,10 +229,11 @@ class Registry:
                 finally:
                     del error  # its traceback has this frame: only the cycle collector would free the two
             if connection.end_reason is None:
-                connection.phase = Phase.OPEN
+                connection.phase = Phase.OPENING
                 if connection.header_size is None and (ending := self._refusal_of_client(connection)) is not None:
                     return
                 connection.begin()
+                connection.phase = Phase.OPEN
                 if self._hooks.connection is not None:
                     self._hooks.call("connection", connection.info())
                 ending = self._handle(connection, self._deadlines)

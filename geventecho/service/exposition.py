@@ -43,6 +43,8 @@ COUNTERS_BY_REASON: Final = {
 """For each metric how the names of its counters begin; the rest is the reason."""
 GAUGES: Final = {
     "connections_open": ("open", "Connections open now"),
+    "connections_opening": ("opening", "Open connections whose PROXY header or TLS handshake is under way"),
+    "connections_ending": ("ending", "Open connections that the server or the peer is ending"),
     "connections_limit": ("max_connections", "Connections that may be open at once"),
 }
 """For each metric the gauge that it shows, summed over the workers, and its help."""

@@ -20,6 +20,7 @@ from tests.support import ROOT
 from tests.support.scraping import Answer, get, metrics_of, request, scrape
 from tests.support.servers import Process, ping, read_to_end, serve
 from tests.support.timing import wait_until
+from tests.support.tls import Files, secured
 
 PAGE = ROOT / "docs" / "reference" / "metrics.md"
 LABELLED = {
@@ -61,6 +62,18 @@ def counters_by_signal(server: Process) -> dict[str, int]:
     wait_until(lambda: len(server.lines) > before)
     words = server.lines[-1].removeprefix("counters: ").split()
     return {name: int(value) for name, _, value in (word.partition("=") for word in words) if name != "peak"}
+
+
+def test_connections_by_state(pem: Files) -> None:
+    with serve("--metrics", "0", *pem.options) as server, server.connect() as silent, server.connect() as sock:
+        metrics = metrics_of(server)
+        with secured(sock) as client:
+            ping(client)
+            found = scrape(metrics)
+            states = [found[f"geventecho_connections_{state}"] for state in ("open", "opening", "ending")]
+            assert states == [2, 1, 0]
+        silent.close()
+        wait_until(lambda: scrape(metrics)["geventecho_connections_opening"] == 0)
 
 
 def test_a_scrape_has_what_was_counted_until_now() -> None:
