@@ -212,6 +212,9 @@ class Acceptor(StreamServer):  # type: ignore[misc]
             self._registry.dropped(drops)
 
     def _accept_failed(self, error: OSError) -> None:
+        if error.errno == errno.EINVAL and self._later is not None:
+            self.stop_accepting()  # another process has shut the listener down (accept(2)); it is closed here soon
+            return
         no_descriptor = error.errno in ACCEPT_NO_DESCRIPTOR
         self._registry.accept_failed(error)
         if no_descriptor:

@@ -109,6 +109,8 @@ OVERLOADED: list[tuple[str, Disturbance | None, tuple[str, ...]]] = [
     ("one worker beside a hog", beside_a_hog, (*FEW, "--processes", "2")),
 ]
 DISTURBED = 0.2
+STOLEN = 0.02
+"""A host takes a core for some milliseconds at a time: with 5 % of a core the event loop is 3 ms late in each second."""
 """Part of a core: what other programs take of an idle machine is far less."""
 IDLE = [
     ("-u", "50", "-r", "50", "--tcp-arrival-rate", "100"),
@@ -140,7 +142,7 @@ def test_an_overloaded_generator_is_flagged(
 
 @contextlib.contextmanager
 def taken() -> Iterator[list[float]]:
-    """In the list, after the block: how much of a core programs took that this test did not start."""
+    """In the list, after the block: how much of a core programs took that this test did not start, and the host."""
     shares: list[float] = []
 
     def used() -> float:
@@ -151,9 +153,10 @@ def taken() -> Iterator[list[float]]:
         alive = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
         return float(sum(os.times()[:4]) + sum(times.user + times.system for times in alive))
 
-    begun, before = time.monotonic(), used() - own()
+    begun, before, stolen = time.monotonic(), used() - own(), psutil.cpu_times().steal
     yield shares
-    shares.append((used() - own() - before) / (time.monotonic() - begun))
+    seconds = time.monotonic() - begun
+    shares.extend(((used() - own() - before) / seconds, (psutil.cpu_times().steal - stolen) / seconds))
 
 
 @pytest.mark.alone
@@ -171,11 +174,13 @@ def test_an_idle_generator_is_trusted(arguments: tuple[str, ...], tmp_path: Path
     for _ in range(2):
         with EchoServerProcess() as server, taken() as others:
             status, reasons = verdict_of(tmp_path, server.target, 12, *arguments)
-        figure("part of a core that others took", f"{others[0]:.0%}")
-        if status == "trusted" or others[0] < DISTURBED:
+        figure("part of a core that others took, the host's", f"{others[0]:.0%}, {others[1]:.0%}")
+        if status == "trusted" or (others[0] < DISTURBED and others[1] < STOLEN):
             break
     else:
-        pytest.skip(f"other programs took {others[0]:.0%} of a core, and disturbed the run: {reasons}")
+        pytest.skip(
+            f"others took {others[0]:.0%} of a core, the host {others[1]:.0%}, and disturbed the run: {reasons}"
+        )
     assert (status, reasons) == ("trusted", [])
 
 

@@ -42,4 +42,7 @@ CLONE_NEWUSER = 0x10000000
 
 def give_root_up() -> None:
     """This process goes on in a user namespace of its own: as user 65534, nobody, and without any right of root's."""
-    assert ctypes.CDLL(None).unshare(CLONE_NEWUSER) == 0
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWUSER) != 0:
+        os.write(2, f"unshare: {os.strerror(ctypes.get_errno())}\n".encode())
+        os._exit(1)

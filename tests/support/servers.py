@@ -149,13 +149,17 @@ class Process:
 
     def __init__(self, *arguments: str, stderr: IO[Any] | int | None = None, **options: Any) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        self.popen = subprocess.Popen(
-            [sys.executable, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=self._stderr if stderr is None else stderr,
-            text=True,
-            **{"env": environment(), **options},
-        )
+        try:
+            self.popen = subprocess.Popen(
+                [sys.executable, *arguments],
+                stdout=subprocess.PIPE,
+                stderr=self._stderr if stderr is None else stderr,
+                text=True,
+                **{"env": environment(), **options},
+            )
+        except BaseException:
+            self._stderr.close()
+            raise
         self.pid = self.popen.pid
         self.lines: list[str] = []
         assert self.popen.stdout is not None

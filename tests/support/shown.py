@@ -144,7 +144,7 @@ def _row(result: Json, row: Json) -> Iterator[list[str]]:
     yield ["response", *_times(row["response_us"], missing.get("response_us", {}))]
     if row["service_us"]["mean"] is not None:
         yield ["service", *_times(row["service_us"], missing.get("service_us", {}))]
-    if row["failed"] or row["dropped"]:
+    if row["ok"] and (row["failed"] or row["dropped"]):
         yield ["offered", *_times(row["offered_us"], missing.get("offered_us", {}))]
     if "response_us" in row["failed_times"]:
         yield ["until failure", *_times(row["failed_times"]["response_us"], {})]
