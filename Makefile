@@ -36,7 +36,7 @@ LOADTEST = $(CONDUCT) $(FORKS)
 CHOSEN = $(TESTS) $(if $(ARGS),$(ARGS) || test $$? -eq 5)
 # Hundreds of processes import the package: they compile it once, also where the environment forbids to keep that.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
-TOGETHER = -m "not alone and not long" --numprocesses 6 --dist loadfile
+TOGETHER = -m "not alone and not long" --numprocesses 4 --dist loadfile
 
 .PHONY: help serve loadtest loadtest-headless loadtest-master loadtest-worker test test-all test-oldest test-together \
 	test-alone test-long coverage check docs format bench bench-full build clean

@@ -109,9 +109,9 @@ OVERLOADED: list[tuple[str, Disturbance | None, tuple[str, ...]]] = [
     ("one worker beside a hog", beside_a_hog, (*FEW, "--processes", "2")),
 ]
 DISTURBED = 0.2
-STOLEN = 0.02
-"""A host takes a core for some milliseconds at a time: with 5 % of a core the event loop is 3 ms late in each second."""
 """Part of a core: what other programs take of an idle machine is far less."""
+STOLEN = 0.02
+"""Part of a core that the host takes, some milliseconds at a time. With 0.05 the loop is 3 ms late in each second."""
 IDLE = [
     ("-u", "50", "-r", "50", "--tcp-arrival-rate", "100"),
     ("-u", "100", "-r", "100", "--tcp-arrival-rate", "200", "--tcp-arrivals", "poisson"),
