@@ -114,7 +114,7 @@ def status_text(verdict: Json) -> str:
 
 
 def _figures(result: Json) -> Iterator[tuple[str, str, str]]:
-    account, connections, seconds = result["account"], result["connections"], result["duration_s"]
+    account, connections = result["account"], result["connections"]
     planned = "no planned rate"
     if account["planned"]:
         length = sum(stage["duration_s"] for stage in result["stages"])
@@ -131,7 +131,7 @@ def _figures(result: Json) -> Iterator[tuple[str, str, str]]:
     reconnects = f"{connections['reconnects']:,} reconnects; at most {connections['peak']:,}/s"
     yield "Connects", f"{connections['connects']:,}", reconnects
     for label, key in (("Sent", "bytes_sent"), ("Received", "bytes_received")):
-        yield label, byte_count(result[key]), f"{byte_count(result[key] / seconds)}/s on average"
+        yield label, byte_count(result[key]), f"{byte_count(result[f'{key}_rate'])}/s on average"
 
 
 def _row(result: Json, row: Json) -> Iterator[list[str]]:
