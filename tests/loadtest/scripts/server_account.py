@@ -129,6 +129,9 @@ def beside(what: str, patience: float = 0.3) -> Json:
                 ping(clients[-1], b"x" * 77)
             elif what == "a client that goes":
                 idle.close()
+                with gevent.Timeout(PATIENCE):
+                    while not first.counters["ended_peer"]:
+                        gevent.sleep(0.01)
             elif what == "a restart":
                 metrics.server = second
             elif what == "no metrics any more":
