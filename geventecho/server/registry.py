@@ -131,7 +131,7 @@ class Registry:
             connection.phase, connection.wake = Phase.OPEN, self._woken
 
     def _wake(self, connection: Connection, error: Raised | None = None, *, at_end: bool = False) -> None:
-        """Go on in a greenlet with a connection that the hub has served alone; at its peer's FIN, end it without one.
+        """Go on in a greenlet with a connection that the hub has served alone. At its peer's FIN or RST, end it here.
 
         Where that may log, it needs a greenlet: a log may wait for a lock. The last connection's end may be the
         server's, and that is logged.
@@ -139,8 +139,9 @@ class Registry:
         watcher = connection.sock._read_event
         if watcher is not None:  # else the socket was closed from elsewhere
             watcher.stop()
-        if at_end and len(self.open) > 1 and not logger.isEnabledFor(logging.DEBUG):
-            self._settle(connection, Ending.PEER)
+        ending = Ending.PEER if at_end else _broken_by(connection, error)
+        if ending is not None and len(self.open) > 1 and not logger.isEnabledFor(logging.DEBUG):
+            self._settle(connection, ending)
         else:
             self._begin(connection, error)
 
@@ -274,10 +275,8 @@ class Registry:
             self._counters.add(f"handshake_{error.why.value}")
             self.refusals.add(f"handshake failed: {error.why.value}")
             return Ending.HANDSHAKE
-        with contextlib.suppress(Exception):  # a class of the handler's own may fail when it is asked for its number
-            if connection.is_broken_by(error):
-                # ETIMEDOUT: the peer answered neither what it was sent nor keep-alive (tcp(7)).
-                return Ending.VANISHED if getattr(error, "errno", 0) == errno.ETIMEDOUT else Ending.RESET
+        if (ending := _broken_by(connection, error)) is not None:
+            return ending
         if not isinstance(error, gevent.GreenletExit) and connection.phase is not Phase.CLOSED:
             logger.error("a handler failed at %s, its connection is closed: %s", locate(error), describe(error))
             logger.debug("a handler failed", exc_info=error)
@@ -343,3 +342,12 @@ class Registry:
                 self._counters.add_path(*path_quality(connection.sock))
             except OSError:
                 pass  # a handler has closed the descriptor under it
+
+
+def _broken_by(connection: Connection, error: Raised | None) -> Ending | None:
+    """How an error of reading or writing ended the connection; None for any other error."""
+    with contextlib.suppress(Exception):  # a class of the handler's own may fail when it is asked for its number
+        if isinstance(error, BaseException) and connection.is_broken_by(error):
+            # ETIMEDOUT: the peer answered neither what it was sent nor keep-alive (tcp(7)).
+            return Ending.VANISHED if getattr(error, "errno", 0) == errno.ETIMEDOUT else Ending.RESET
+    return None

@@ -108,15 +108,21 @@ class BothEnds:
             self.account = self._settled(url, before)
 
     def _settled(self, url: str, before: Page) -> ServerAccount:
-        """The account as soon as both ends agree, or as it is when the time is over."""
+        """The account as soon as both ends agree twice in a row, or as it is when the time is over.
+
+        Once is not enough: where another client has gone, the last connection of the test may still be open.
+        """
         sums = self._accounts.sums()
         client = ClientEnd(**{name: sums[name] for name in ClientEnd.__dataclass_fields__})
         account, deadline = ServerAccount(url), Deadline(PATIENCE)
         while not deadline.expired:
             try:
                 after = _read(url, deadline.remaining())
-                account = compare_ends(url, client, before[0], after[0], is_restarted=before[1] != after[1])
-                if not account.findings:
+                last, account = (
+                    account,
+                    compare_ends(url, client, before[0], after[0], is_restarted=before[1] != after[1]),
+                )
+                if not account.findings and account == last:
                     break
             except _Unreadable as error:
                 if account.client is None:
