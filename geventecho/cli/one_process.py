@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from geventecho.address import Address
 from geventecho.cli.serve_settings import config_of, context_of
 from geventecho.errors import ConfigError
 from geventecho.server import EchoServer, TcpServer
-from geventecho.service import ANSWER, LineWriter, LogHandler, Metrics, OneProcess, serve
+from geventecho.service import ANSWER, OneProcess, Service, serve
 
 if TYPE_CHECKING:
     import ssl
@@ -24,23 +24,16 @@ logger = logging.getLogger("geventecho.serve")
 def run_one_process(
     options: argparse.Namespace,
     addresses: Sequence[Address],
+    service: Service,
     context: ssl.SSLContext | None,
-    *,
-    output: LineWriter,
-    log: LogHandler,
-    metrics: Metrics | None,
-    on_bound: Callable[[Sequence[Address]], None],
-    on_listening: Callable[[Sequence[Address], int, int], None],
 ) -> int:
     """Serve in this process, and return the exit code.
 
     Args:
         options: of `geventecho serve`.
         addresses: where to listen.
+        service: its outputs, and what is called as it starts.
         context: to serve TLS with; None serves without.
-        output, log: take the lines.
-        metrics: where scrapers are answered.
-        on_bound, on_listening: see `geventecho.service.serve_with_workers`; the number of workers is 1.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -53,15 +46,15 @@ def run_one_process(
         except ConfigError as error:
             logger.error("the certificates were not read anew, those in use stay: %s", error, extra=ANSWER)
         else:
-            output.write(f"certificates read anew from {options.tls_cert}")
+            service.output.write(f"certificates read anew from {options.tls_cert}")
 
     def bound(server: TcpServer) -> None:
-        on_bound(server.addresses)
-        on_listening(server.addresses, 1, server.max_connections)
+        service.on_bound(server.addresses)
+        service.on_listening(server.addresses, 1, server.max_connections)
 
-    watched = None if metrics is None else OneProcess(metrics)
+    watched = None if service.metrics is None else OneProcess(service.metrics)
     counters = None if watched is None else watched.counters
     server = EchoServer([*addresses], config=config_of(options), ssl_context=context, counters=counters)
     if watched is not None:
-        watched.serve(server, log, output)
-    return serve(server, output, log, on_bound=bound, reload=None if context is None else read_anew)
+        watched.serve(server, service.log, service.output)
+    return serve(server, service.output, service.log, on_bound=bound, reload=None if context is None else read_anew)

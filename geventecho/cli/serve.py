@@ -18,7 +18,7 @@ from geventecho.cli.standard_io import STDOUT, encoding_of
 from geventecho.cli.workers import run_workers
 from geventecho.errors import ConfigError
 from geventecho.net import raise_descriptor_limit
-from geventecho.service import LineWriter, Metrics, configure_logs, report_hub_errors
+from geventecho.service import LineWriter, Metrics, Service, configure_logs, report_hub_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,10 +104,10 @@ def run(options: argparse.Namespace) -> int:
     try:
         metrics = None if options.metrics is None else Metrics(options.metrics)
         announce = partial(_announce, output=output, limits=limits, metrics=metrics)
-        run_all = partial(run_one_process, context=context) if options.workers is None else run_workers
-        return run_all(
-            options, addresses, output=output, log=log, metrics=metrics, on_bound=settle, on_listening=announce
-        )
+        service = Service(output, log, settle, announce, metrics)
+        if options.workers is not None:
+            return run_workers(options, addresses, service)
+        return run_one_process(options, addresses, service, context)
     finally:
         if metrics is not None:
             metrics.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +12,7 @@ from geventecho.address import Address
 from geventecho.cli.serve_settings import addresses_of, config_of, context_of
 from geventecho.errors import ConfigError
 from geventecho.server import Counters, EchoServer, ServerConfig, TcpServer
-from geventecho.service import LineWriter, LogHandler, Metrics, Plan, serve_with_workers
+from geventecho.service import Plan, Service, serve_with_workers
 
 if TYPE_CHECKING:
     import ssl
@@ -29,21 +29,14 @@ FIXED: Final = {
 def run_workers(
     options: argparse.Namespace,
     addresses: Sequence[Address],
-    *,
-    output: LineWriter,
-    log: LogHandler,
-    metrics: Metrics | None,
-    on_bound: Callable[[Sequence[Address]], None],
-    on_listening: Callable[[Sequence[Address], int, int], None],
+    service: Service,
 ) -> int:
     """Serve with the workers that the options ask for, and return the exit code.
 
     Args:
         options: of `geventecho serve`.
         addresses: where to listen.
-        output, log: take the lines.
-        metrics: where the workers answer scrapers.
-        on_bound, on_listening: see `geventecho.service.serve_with_workers`.
+        service: its outputs, and what is called as it starts.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -65,17 +58,9 @@ def run_workers(
         logging.getLogger().setLevel(again.log_level.upper())
         return plan
 
-    return serve_with_workers(
-        addresses,
-        _plan(options, addresses),
-        scheme="tcp" if options.tls_cert is None else "tls",
-        output=output,
-        log=log,
-        metrics=metrics,
-        read_anew=read_anew,
-        on_bound=on_bound,
-        on_listening=on_listening,
-    )
+    scheme = "tcp" if options.tls_cert is None else "tls"
+    plan = _plan(options, addresses)
+    return serve_with_workers(addresses, plan, service, scheme=scheme, read_anew=read_anew)
 
 
 def _plan(options: argparse.Namespace, addresses: Sequence[Address]) -> Plan:

@@ -129,9 +129,9 @@ COUNTERS: Final[tuple[str, ...]] = (
 `ended_handshake` is the sum of the `handshake_<value>`, `ended_proxy_header` that of the `proxy_header_<value>`.
 `queue_drops` are connects that the kernel dropped because this listener's accept queue was full: they were never
 accepted, and most clients try again. `bytes_destroyed` were sent, and the kernel did not deliver them: they are in
-`bytes_lost`, and no longer in `bytes_sent`. The last three are 0 unless the counters are made with `paths`: of how many
-TCP connections the kernel was asked at their end, the sum of their round trips in microseconds, and how many of their
-segments were sent again."""
+`bytes_lost`, and no longer in `bytes_sent`. The last three are 0 unless the counters are made with `tcp_info`: of how
+many TCP connections the kernel was asked at their end, the sum of their round trips in microseconds, and how many of
+their segments were sent again."""
 
 INDEX: Final = {name: index for index, name in enumerate(COUNTERS)}
 REFUSED: Final = {refusal: INDEX[f"refused_{refusal.value}"] for refusal in Refusal}
@@ -174,17 +174,17 @@ class Counters:
 
     Args:
         block: ``len(COUNTERS)`` integers to count in; a new list when left out. Counting goes on from its numbers.
-        paths: whether to ask the kernel, at the end of each TCP connection, what it knows of the way to the peer.
+        tcp_info: whether to ask the kernel, at the end of each TCP connection, for its round trip and retransmits.
 
     Attributes:
-        paths: as given.
+        tcp_info: as given.
         traffic: where connections count their bytes. `update` brings the block up to date with it.
     """
 
-    __slots__ = ("block", "paths", "traffic")
+    __slots__ = ("block", "tcp_info", "traffic")
 
-    def __init__(self, block: Block | None = None, *, paths: bool = False) -> None:
-        self.paths = paths
+    def __init__(self, block: Block | None = None, *, tcp_info: bool = False) -> None:
+        self.tcp_info = tcp_info
         self.block: Block = [0] * len(COUNTERS) if block is None else block
         self.traffic = traffic = Traffic()
         traffic.discarded, traffic.destroyed = self.block[DISCARDED], self.block[DESTROYED]

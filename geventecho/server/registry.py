@@ -180,10 +180,10 @@ class Registry:
     def counts(self) -> dict[str, int]:
         """All counters by name, with the bytes of open connections, and how many are open and were at the most.
 
-        For metrics (`paths`) also how many of the open ones begin and end: that looks at each of them.
+        For metrics (`tcp_info`) also how many of the open ones begin and end: that looks at each of them.
         """
         counts = self._counters.as_dict() | {"open": len(self.open), "peak": self.peak}
-        if self._counters.paths:
+        if self._counters.tcp_info:
             phases = [connection.phase for connection in self.open]
             counts["opening"], counts["ending"] = phases.count(Phase.OPENING), phases.count(Phase.ENDING)
         return counts
@@ -296,7 +296,7 @@ class Registry:
             # Its time is over. After close() the kernel would retry for minutes, and keep the queued bytes.
             if self._echoes:
                 connection.count_destroyed(destroyed_by_close(connection, reset=True))
-            self._count_path(connection)
+            self._count_tcp_info(connection)
             abort(connection.sock)
             return
         if connection.is_read_out:
@@ -319,7 +319,7 @@ class Registry:
         connection.phase = Phase.CLOSED
         if self._echoes and ending is not Ending.PEER:
             connection.count_destroyed(destroyed_by_close(connection, reset=False))
-        self._count_path(connection)
+        self._count_tcp_info(connection)
         try:
             connection.sock.close()
         except OSError:
@@ -335,9 +335,9 @@ class Registry:
             self._deadlines.stop()
             self._emptied()
 
-    def _count_path(self, connection: Connection) -> None:
+    def _count_tcp_info(self, connection: Connection) -> None:
         """Count what the kernel knows of the way to a TCP peer, unless its socket is closed."""
-        if self._counters.paths and not connection.is_local and not connection.sock.closed:
+        if self._counters.tcp_info and not connection.is_local and not connection.sock.closed:
             try:
                 self._counters.add_path(*path_quality(connection.sock))
             except OSError:

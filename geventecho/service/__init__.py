@@ -7,6 +7,7 @@ from geventecho.service.logs import ANSWER, LogHandler, report_hub_errors
 from geventecho.service.logs import configure as configure_logs
 from geventecho.service.metrics import Metrics, OneProcess
 from geventecho.service.privileges import Privileges
+from geventecho.service.service import Service
 from geventecho.service.systemd import notify
 from geventecho.service.worker import serve
 from geventecho.service.workers import Plan, serve_with_workers
@@ -19,6 +20,7 @@ __all__ = [
     "OneProcess",
     "Plan",
     "Privileges",
+    "Service",
     "configure_logs",
     "notify",
     "report_hub_errors",

@@ -13,22 +13,20 @@ import os
 import queue
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 from gunicorn.arbiter import Arbiter
 
-from geventecho.address import Address
 from geventecho.errors import GeventechoError
 from geventecho.net import QueueDrops
 from geventecho.server import Endpoints, StopReport
 from geventecho.service.crash_loop import CrashLoop
 from geventecho.service.gunicorn_settings import Settings
 from geventecho.service.heartbeat import BEAT_SECONDS
-from geventecho.service.lines import LineWriter
-from geventecho.service.logs import ANSWER, LogHandler
-from geventecho.service.metrics import Metrics
+from geventecho.service.logs import ANSWER
 from geventecho.service.prefork_worker import HANDLED, LATE_BEATS_NS, LOG_STACKS, PreforkWorker
+from geventecho.service.service import Service
 from geventecho.service.shared_counters import SharedCounters, WorkerState, open_of
 from geventecho.service.systemd import notify
 from geventecho.service.worker import EXIT_LOST
@@ -59,11 +57,8 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self,
         endpoints: Endpoints,
         plan: Plan,
-        output: LineWriter,
-        log: LogHandler,
-        metrics: Metrics | None,
+        service: Service,
         read_anew: Callable[[], Plan],
-        on_listening: Callable[[Sequence[Address], int, int], object],
     ) -> None:
         super().__init__(Settings())
         self.WORKERS: dict[int, PreforkWorker] = {}
@@ -83,11 +78,9 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self._crashes = CrashLoop()
         self._last_round = time.monotonic()
         self._patient_until = 0.0
-        self._output = output
-        self._log_handler = log
-        self._metrics = metrics
+        self._service = service
+        self._output = service.output
         self._read_anew = read_anew
-        self._on_listening = on_listening
 
     # The rounds -------------------------------------------------------------------------------------------------------
 
@@ -161,9 +154,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         # A signal that comes between the fork and the worker's own actions would be lost in the arbiter's.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
-            self._next = worker = PreforkWorker(
-                plan, slot, self.shared, self._log_handler, self._output, self._metrics, descriptors, arbiter=self.pid
-            )
+            self._next = worker = PreforkWorker(plan, slot, self.shared, self._service, descriptors, arbiter=self.pid)
             self.spawn_worker()
         except OSError as error:
             worker.settle() if worker else slot.free()
@@ -187,14 +178,14 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
             return
         self._has_started = True
         self._notify_ready()
-        self._on_listening(self._endpoints.addresses, len(workers), workers[0].slot["max_connections"])
+        self._service.on_listening(self._endpoints.addresses, len(workers), workers[0].slot["max_connections"])
 
     def _count(self) -> None:
         """Count what the workers cannot: each of them would see the same drops."""
         if drops := sum(drops.count(drops.ANY) for drops in self._drops):
             self._own["queue_drops"] += drops
             logger.warning("connects that found the accept queue full: %d", drops)
-        self._own["log_dropped"], self._own["output_dropped"] = self._log_handler.dropped, self._output.dropped
+        self._own["log_dropped"], self._own["output_dropped"] = self._service.log.dropped, self._output.dropped
 
     def _notify_ready(self) -> None:
         notify("READY=1", f"STATUS={self.num_workers} workers listen")

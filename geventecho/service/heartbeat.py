@@ -49,11 +49,7 @@ class Heartbeat:
         """Copy now."""
         slot, counts = self._slot, self._server.counters
         slot["open"] = slot["load"] = counts["open"]
-        slot["peak"], slot["opening"], slot["ending"] = (
-            counts["peak"],
-            counts.get("opening", 0),
-            counts.get("ending", 0),
-        )
+        slot["opening"], slot["ending"] = counts.get("opening", 0), counts.get("ending", 0)
         for name, lines in self._lost.items():
             slot[name] = self._before[name] + lines.dropped
         slot["loop_lag_us"] = int(max(self._lags) * 1e6)

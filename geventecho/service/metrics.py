@@ -112,7 +112,7 @@ class OneProcess:
         self._shared["started_s"] = int(time.time())
         self._slot: Slot = self._shared.slots[0]
         self._slot["state"] = WorkerState.STARTING
-        self.counters = Counters(self._slot.block, paths=True)
+        self.counters = Counters(self._slot.block, tcp_info=True)
 
     def serve(self, server: TcpServer, log: LogHandler, output: LineWriter) -> None:
         """Begin to answer.

@@ -27,9 +27,8 @@ from geventecho.errors import GeventechoError
 from geventecho.net import die_with_parent
 from geventecho.server import Counters
 from geventecho.service.heartbeat import Heartbeat
-from geventecho.service.lines import LineWriter
-from geventecho.service.logs import LogHandler, report_hub_errors
-from geventecho.service.metrics import Metrics
+from geventecho.service.logs import report_hub_errors
+from geventecho.service.service import Service
 from geventecho.service.shared_counters import SharedCounters, Slot, WorkerState
 from geventecho.service.workers import Plan
 
@@ -67,8 +66,7 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         plan: what it is to do.
         slot: of this process.
         shared: the slots of all.
-        log, output: are counted, and `log` is closed at the end.
-        metrics: where scrapers are answered.
+        service: its outputs; the log is closed at the end.
         descriptors: are the arbiter's alone, and closed here once the server has its own of the same listeners.
         arbiter: its pid.
 
@@ -83,9 +81,7 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         plan: Plan,
         slot: Slot,
         shared: SharedCounters,
-        log: LogHandler,
-        output: LineWriter,
-        metrics: Metrics | None,
+        service: Service,
         descriptors: Sequence[int],
         arbiter: int,
     ) -> None:
@@ -94,20 +90,15 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         self.slot = slot
         self.ppid = arbiter
         self.pid = 0
-        self.booted = False
         self.tmp = io.BytesIO()  # gunicorn closes it
         self.stacks = os.memfd_create("stacks", os.MFD_CLOEXEC)
         self.started_at = time.monotonic()
         self.retired_at: float | None = None
         self.aborted_at: float | None = None
         self._shared = shared
-        self._log = log
-        self._output = output
-        self._metrics = metrics
+        self._service = service
+        self._log, self._metrics = service.log, service.metrics
         self._descriptors = descriptors
-
-    def __str__(self) -> str:
-        return f"worker {self.pid}"
 
     @property
     def listens(self) -> bool:
@@ -151,13 +142,12 @@ class PreforkWorker(Worker):  # type: ignore[misc]
 
     def _serve(self) -> None:
         die_with_parent(self.ppid)
-        self.slot["pid"] = self.pid
         gevent.reinit()  # the arbiter opened the listeners with gevent's hub
         report_hub_errors()
         listeners = [Address("fd", fd=descriptor) for descriptor in self._descriptors]
-        self.server = self.plan.make(listeners, Counters(self.slot.block, paths=self._metrics is not None))
+        self.server = self.plan.make(listeners, Counters(self.slot.block, tcp_info=self._metrics is not None))
         self.server.accept_later = self._has_more_than_others
-        self._heartbeat = Heartbeat(self.server, self.slot, self._log, self._output)
+        self._heartbeat = Heartbeat(self.server, self.slot, self._log, self._service.output)
         self._take_signals()
         self.server.start()
         for descriptor in self._descriptors:

@@ -18,7 +18,7 @@ __all__ = ["SharedCounters", "Slot", "WorkerState", "open_of"]
 MORE_COUNTERS: Final = ("log_dropped", "output_dropped")
 """Counters of a process beside those of its server: lost lines."""
 GAUGES: Final = (
-    "pid", "state", "open", "opening", "ending", "peak", "load", "max_connections", "loop_lag_us", "beat_ns",
+    "state", "open", "opening", "ending", "load", "max_connections", "loop_lag_us", "beat_ns",
 )  # fmt: skip
 """Values of now, of the last heartbeat at the oldest. `load` is `open` as it is between heartbeats, for the balance of
 the workers; `beat_ns` is the time of the heartbeat by CLOCK_MONOTONIC."""

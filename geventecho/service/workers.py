@@ -10,9 +10,7 @@ from typing import Final
 from geventecho.address import Address
 from geventecho.errors import ConfigError
 from geventecho.server import Counters, Endpoints, ServerConfig, TcpServer
-from geventecho.service.lines import LineWriter
-from geventecho.service.logs import LogHandler
-from geventecho.service.metrics import Metrics
+from geventecho.service.service import Service
 
 __all__ = ["Plan", "serve_with_workers"]
 
@@ -38,14 +36,10 @@ class Plan:
 def serve_with_workers(
     targets: Sequence[Address],
     plan: Plan,
+    service: Service,
     *,
     scheme: str,
-    output: LineWriter,
-    log: LogHandler,
     read_anew: Callable[[], Plan],
-    on_bound: Callable[[Sequence[Address]], object],
-    on_listening: Callable[[Sequence[Address], int, int], object],
-    metrics: Metrics | None = None,
 ) -> int:
     """Serve with several processes until SIGTERM or SIGINT, then drain; a second one ends all of them at once.
 
@@ -55,14 +49,9 @@ def serve_with_workers(
     Args:
         targets: where to listen.
         plan: what the workers do.
+        service: its outputs, and what is called as it starts.
         scheme: that TCP addresses are shown with, "tcp" or "tls".
-        output: takes the lines with the counters and the report.
-        log: counts its dropped lines.
         read_anew: reads the configuration again; a GeventechoError that it raises keeps the old workers.
-        on_bound: is called with the addresses once they are bound, before a worker is started.
-        on_listening: is called once all workers listen, with the addresses, the number of workers, and how many
-            connections each of them takes.
-        metrics: where every worker answers scrapers.
 
     Returns:
         The exit code: 0, 3 when bytes owed were lost, 1 when the workers could not start or kept ending, 128 + N by a
@@ -82,8 +71,8 @@ def serve_with_workers(
         ) from None
     endpoints = Endpoints(targets, plan.config, scheme=scheme)
     try:
-        on_bound(endpoints.addresses)
-        WorkerArbiter(endpoints, plan, output, log, metrics, read_anew, on_listening).run()
+        service.on_bound(endpoints.addresses)
+        WorkerArbiter(endpoints, plan, service, read_anew).run()
     except SystemExit as end:
         return int(end.code or 0)
     finally:

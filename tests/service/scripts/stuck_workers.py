@@ -13,7 +13,7 @@ from gevent import socket
 
 from geventecho.address import Address, SockAddr
 from geventecho.server import Counters, ServerConfig, TcpServer
-from geventecho.service import LineWriter, Plan, configure_logs, serve_with_workers
+from geventecho.service import LineWriter, Plan, Service, configure_logs, serve_with_workers
 
 _reads = 0
 
@@ -52,10 +52,8 @@ def main() -> int:
 
     plan = Plan(2, config, partial(make, config))
     try:
-        return serve_with_workers(
-            [Address.parse("127.0.0.1:0")], plan, scheme="tcp", output=output, log=log,
-            read_anew=read_anew, on_bound=lambda _: None, on_listening=announce,
-        )  # fmt: skip
+        service = Service(output, log, on_bound=lambda _: None, on_listening=announce)
+        return serve_with_workers([Address.parse("127.0.0.1:0")], plan, service, scheme="tcp", read_anew=read_anew)
     finally:
         output.stop()
         log.close()

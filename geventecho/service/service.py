@@ -1,0 +1,33 @@
+"""What the processes of a service have in common beside their servers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from geventecho.address import Address
+from geventecho.service.lines import LineWriter
+from geventecho.service.logs import LogHandler
+from geventecho.service.metrics import Metrics
+
+__all__ = ["Service"]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The outputs of a service, and what it calls as it starts.
+
+    Attributes:
+        output: takes the lines with the counters and the report of the stop.
+        log: its dropped lines are counted.
+        on_bound: is called with the addresses once they are bound, before a connection is accepted.
+        on_listening: is called once all processes listen, with the addresses, the number of processes, and how many
+            connections each of them takes.
+        metrics: where every process answers scrapers; None without metrics.
+    """
+
+    output: LineWriter
+    log: LogHandler
+    on_bound: Callable[[Sequence[Address]], object]
+    on_listening: Callable[[Sequence[Address], int, int], object]
+    metrics: Metrics | None = None
