@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 import socket as plain
+import struct
 import time
 from collections.abc import Iterator
 
@@ -17,7 +18,7 @@ from gevent import socket
 from tests.support.commands import command
 from tests.support.servers import Process, capacity, ping, read_to_end, serve, time_until_refused
 from tests.support.timing import PATIENCE, UNIT, median_of, wait_until
-from tests.support.workers import count_now, worker_of, workers
+from tests.support.workers import count_now, open_sockets, worker_of, workers
 
 MIB = 1 << 20
 
@@ -55,6 +56,21 @@ def test_no_worker_has_more_than_its_share() -> None:
         assert count_now(server)["open"] == 1000
 
 
+def test_a_new_worker_gets_the_next_connections() -> None:
+    with serve("--workers", "2") as server, connected(server, 200) as clients:
+        for client in clients:
+            ping(client)
+        victim, other = workers(server)
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: count_now(server)["restarts"] == 1 and len(workers(server)) == 2)
+        (new,) = set(workers(server)) - {other}
+        wait_until(lambda: os.path.exists(f"/proc/{new}/fd") and open_sockets(new) == 1)  # it has its own descriptor
+        with contextlib.ExitStack() as more:
+            for _ in range(60):
+                ping(more.enter_context(server.connect()))
+            assert open_sockets(new) - 1 >= 45  # by chance it would be 30
+
+
 def test_the_maximum_is_each_workers_own() -> None:
     with serve("--workers", "2", "--max-connections", "25") as server:
         assert capacity(server).startswith("capacity 2 x 25 connections")
@@ -87,25 +103,33 @@ def test_the_limit_for_an_address_is_each_workers_own() -> None:
         assert "Traceback" not in server.errors
 
 
+def sk_drops(listener: plain.socket) -> int:
+    """The kernel's own count of connects that a listener has dropped (SO_MEMINFO, linux/sock_diag.h)."""
+    return int(struct.unpack("=9I", listener.getsockopt(plain.SOL_SOCKET, 55, 36))[-1])
+
+
 def test_drops_of_the_accept_queue_are_counted_once() -> None:
-    with serve("--workers", "2", "--backlog", "4") as server:
-        pids = workers(server)
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        sockets = [plain.socket() for _ in range(30)]
-        for client in sockets:
-            client.setblocking(False)
-            client.connect_ex((server.address.host, server.address.port))
-        gevent.sleep(2 * UNIT)
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-        wait_until(lambda: count_now(server).get("queue_drops", 0) > 0)
-        assert workers(server) == pids
-        for client in sockets:
-            client.close()
-        # A client sends its SYN again, but not three times within a second.
-        assert count_now(server)["queue_drops"] <= 60
-        assert server.stop() == 0
+    with plain.create_server(("127.0.0.1", 0), backlog=4) as listener:
+        fd = listener.fileno()
+        with serve(f"fd:{fd}", "--workers", "2", "--backlog", "4", pass_fds=(fd,)) as server:
+            pids = workers(server)
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            sockets = [plain.socket() for _ in range(30)]
+            for client in sockets:
+                client.setblocking(False)
+                client.connect_ex(listener.getsockname())
+            gevent.sleep(2 * UNIT)
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+            wait_until(lambda: count_now(server).get("queue_drops", 0) > 0)
+            assert workers(server) == pids
+            for client in sockets:
+                client.close()
+            dropped = sk_drops(listener)
+            assert dropped >= 20
+            assert count_now(server)["queue_drops"] == dropped
+            assert server.stop() == 0
 
 
 def test_bulk_transfers_finish_in_a_drain() -> None:

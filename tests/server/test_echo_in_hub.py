@@ -6,6 +6,7 @@ import logging
 import random
 import struct
 from types import SimpleNamespace
+from unittest import mock
 
 import gevent
 import greenlet
@@ -17,6 +18,7 @@ from geventecho.server.connection import Clock, Connection
 from geventecho.server.counters import Traffic
 from geventecho.server.deadlines import Deadlines
 from geventecho.server.echo_in_hub import Buffer, SharedBuffers, _return_message, echo_in_hub
+from geventecho.server.registry import Registry
 from geventecho.server.tcp_server import EchoServer
 from tests.support.servers import dial, echo_server, ping, read_exactly, wait_for_ending
 from tests.support.timing import PATIENCE, wait_until
@@ -131,6 +133,19 @@ def test_an_error_that_the_hub_meets_first_is_the_connections_end() -> None:
         client.close()
         wait_for_ending(server, "reset")
         assert server.counters["ended_failure"] == 0
+
+
+@pytest.mark.parametrize("ending", ["peer", "reset"])
+def test_the_peers_end_begins_no_greenlet(ending: str) -> None:
+    with echo_server() as server, dial(server) as other, mock.patch.object(Registry, "_begin") as begin:
+        ping(other)
+        client = dial(server)
+        ping(client)
+        if ending == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        wait_for_ending(server, ending)
+        begin.assert_not_called()
 
 
 def test_a_connection_without_a_greenlet_is_ended_in_order() -> None:
