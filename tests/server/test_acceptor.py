@@ -62,6 +62,7 @@ class Accepting:
     refusals: list[Refusal] = field(default_factory=list)
     errors: list[OSError] = field(default_factory=list)
     drops: list[int] = field(default_factory=list)
+    open: tuple[()] = ()
     backlog: int = 100
 
     def __post_init__(self) -> None:
@@ -159,6 +160,16 @@ def test_what_only_time_can_mend_pauses_instead_of_spinning(number: int) -> None
         assert 2.5 * PAUSE <= time.monotonic() - began <= 3 * PAUSE + 10 * UNIT
         assert [error.errno for error in found.errors] == [number] * 3
         assert found.listener.tries < 10
+
+
+def test_a_listener_that_another_process_has_shut_down_is_left_alone() -> None:
+    with accepting() as found:
+        found.acceptor._later = lambda _load: False
+        found.listener.errors = [errno.EINVAL] * 100
+        with found.connect():
+            wait_until(lambda: found.listener.tries)
+            gevent.sleep(UNIT)
+        assert (found.listener.tries, found.errors, found.delivered) == (1, [], [])
 
 
 def test_nobody_is_accepted_in_a_pause_also_while_others_wait_to_be_served() -> None:

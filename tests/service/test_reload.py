@@ -151,6 +151,16 @@ def test_where_it_listens_stays(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+def test_workers_stay_workers(tmp_path: Path) -> None:
+    config = tmp_path / "serve.conf"
+    config.write_text("workers = 2\n")
+    with serve("--config", str(config)) as server:
+        config.write_text("backlog = 65535\n")
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: "only a restart can change --workers" in server.errors)
+        assert server.stop() == 0
+
+
 def test_certificates_are_read_anew(pem: Files) -> None:
     def serial() -> str:
         with secured(server.connect()) as client:

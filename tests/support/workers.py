@@ -28,15 +28,16 @@ def count_now(server: Process) -> dict[str, int]:
     return dict.fromkeys(("open", "restarts", "ended_killed"), 0) | counts
 
 
-def _inodes(pid: int) -> set[str]:
-    links = Path(f"/proc/{pid}/fd")
-    return {os.readlink(link) for link in links.iterdir() if "socket:" in os.readlink(link)}
+def _sockets(pid: int) -> list[str]:
+    """What each descriptor of a socket leads to."""
+    links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return [link for link in links if link.startswith("socket:")]
 
 
 def open_sockets(pid: int) -> int:
-    """How many TCP sockets a process has."""
-    inodes = {row.split()[9] for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]}
-    return len(inodes & {name[len("socket:[") : -1] for name in _inodes(pid)})
+    """How many descriptors of TCP sockets a process has; two of the same socket count twice."""
+    tcp = {f"socket:[{row.split()[9]}]" for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]}
+    return sum(name in tcp for name in _sockets(pid))
 
 
 def worker_of(server: Process, client: socket.socket) -> int:
@@ -46,7 +47,7 @@ def worker_of(server: Process, client: socket.socket) -> int:
     def found() -> list[int]:
         rows = [row.split() for row in Path(f"/proc/{server.pid}/net/tcp").read_text().splitlines()[1:]]
         names = {f"socket:[{row[9]}]" for row in rows if row[2].endswith(port)}
-        return [pid for pid in workers(server) if names & _inodes(pid)]
+        return [pid for pid in workers(server) if names.intersection(_sockets(pid))]
 
     wait_until(found)
     return found()[0]
