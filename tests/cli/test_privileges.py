@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.support.commands import COMMAND, environment, usage_error
-from tests.support.isolation import CAN_ISOLATE, give_root_up
+from tests.support.isolation import CAN_ISOLATE, WITHOUT_ROOT
 from tests.support.servers import ping, serve
 from tests.support.timing import PATIENCE, wait_until
 
@@ -76,16 +76,16 @@ def test_nor_on_a_socket_that_it_inherits() -> None:
 
 @not_root
 def test_any_other_user_may() -> None:
-    with serve("0.0.0.0:0", preexec_fn=give_root_up) as server:
+    with serve("0.0.0.0:0", prefix=WITHOUT_ROOT) as server:
         assert status(server.pid)["Uid"].split()[0] == "0"  # for us; for itself it is nobody
         assert server.stop() == 0
 
 
 @not_root
 def test_any_other_user_may_name_itself_only() -> None:
-    with serve("0.0.0.0:0", "--user", "nobody", preexec_fn=give_root_up) as server:
+    with serve("0.0.0.0:0", "--user", "nobody", prefix=WITHOUT_ROOT) as server:
         assert server.stop() == 0
-    error = refused("0.0.0.0:0", "--user", "daemon", preexec_fn=give_root_up)
+    error = refused("0.0.0.0:0", "--user", "daemon", prefix=WITHOUT_ROOT)
     assert error == "argument --user: only root can become 'daemon'; this process is user 65534"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.commands import command
-from tests.support.isolation import CAN_ISOLATE, give_root_up
+from tests.support.isolation import CAN_ISOLATE, WITHOUT_ROOT
 from tests.support.servers import Process
 
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
@@ -55,7 +55,7 @@ def test_its_command_serves_and_its_health_check_tells_of_that() -> None:
     assert program == "geventecho"
     assert target.endswith(f":{argument('EXPOSE')}")
     free = target.rpartition(":")[0] + ":0"
-    with Process("-m", "geventecho", *beginning, serve, free, preexec_fn=give_root_up) as server:
+    with Process("-m", "geventecho", *beginning, serve, free, prefix=WITHOUT_ROOT) as server:
         check = [word.replace(argument("EXPOSE"), str(server.address.port)) for word in words("HEALTHCHECK")[1:]]
         assert command(check).returncode == 0
         assert server.stop_and_count()["accepted"] == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import subprocess
@@ -12,6 +11,8 @@ import pytest
 
 from tests.support import ROOT
 
+WITHOUT_ROOT = ("unshare", "--user")
+"""Before a command: it runs in a user namespace of its own, as user 65534, nobody, and without any right of root's."""
 UNSHARE = ("unshare", "-Urn", "--kill-child")
 CAN_ISOLATE = (
     shutil.which("ip") is not None
@@ -35,14 +36,3 @@ def isolate(name: str, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-CLONE_NEWUSER = 0x10000000
-
-
-def give_root_up() -> None:
-    """This process goes on in a user namespace of its own: as user 65534, nobody, and without any right of root's."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(CLONE_NEWUSER) != 0:
-        os.write(2, f"unshare: {os.strerror(ctypes.get_errno())}\n".encode())
-        os._exit(1)

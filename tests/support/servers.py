@@ -139,6 +139,7 @@ class Process:
 
     Args:
         arguments: of the Python interpreter.
+        prefix: a command that becomes the interpreter, with its arguments.
         stderr: a file for standard error; a temporary one that `errors` reads when left out.
         options: of Popen.
 
@@ -147,11 +148,13 @@ class Process:
         lines: further lines of standard output so far.
     """
 
-    def __init__(self, *arguments: str, stderr: IO[Any] | int | None = None, **options: Any) -> None:
+    def __init__(
+        self, *arguments: str, stderr: IO[Any] | int | None = None, prefix: tuple[str, ...] = (), **options: Any
+    ) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self.popen = subprocess.Popen(
-                [sys.executable, *arguments],
+                [*prefix, sys.executable, *arguments],
                 stdout=subprocess.PIPE,
                 stderr=self._stderr if stderr is None else stderr,
                 text=True,
