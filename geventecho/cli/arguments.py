@@ -167,5 +167,5 @@ def _config_file(parser: Parser, path: str, variable: str) -> io.StringIO:
         source = variable if path == os.path.expanduser(os.environ.get(variable, "")) else "--config"
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         parser.error(f"{source}: the file {path} cannot be read: {reason}")
-    stream.name = path  # for the messages about what the file holds
+    stream.name = path  # for the messages about the file's content
     return stream

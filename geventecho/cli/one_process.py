@@ -32,7 +32,7 @@ def run_one_process(
     Args:
         options: of `geventecho serve`.
         addresses: where to listen.
-        service: its outputs, and what is called as it starts.
+        service: its outputs and callbacks.
         context: to serve TLS with; None serves without.
 
     Raises:

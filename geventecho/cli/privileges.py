@@ -30,7 +30,7 @@ def add_privileges(parser: Parser) -> None:
 
 
 def privileges_of(options: argparse.Namespace) -> Privileges:
-    """Return what the options say."""
+    """Return the privileges that the options ask for."""
     return Privileges(options.user, options.allow_root)
 
 

@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     log = configure_logs(options.log_level, options.log_format)
     report_hub_errors()
     output = LineWriter(STDOUT, encoding_of(sys.stdout), partial(logger.error, "lines of standard output are lost: %s"))
-    # The collector looks at new objects only. What is imported by now stays, and a pass over all objects of 19,000
+    # The collector looks at new objects only. The imported modules stay, and a pass over all objects of 19,000
     # connections would hold the hub for 55 ms. It would find nothing: a connection leaves no cycle of references.
     gc.freeze()
     gc.set_threshold(*gc.get_threshold()[:2], NEVER)

@@ -36,7 +36,7 @@ def run_workers(
     Args:
         options: of `geventecho serve`.
         addresses: where to listen.
-        service: its outputs, and what is called as it starts.
+        service: its outputs and callbacks.
 
     Raises:
         ConfigError: an argument is wrong.

@@ -14,13 +14,13 @@ LINGER: Final = struct.Struct("=2i")
 
 
 def abort(sock: socket.socket) -> None:
-    """Close with RST instead of FIN and drop what is queued."""
+    """Close with RST instead of FIN and drop the queued bytes."""
     drop_at_close(sock)
     sock.close()
 
 
 def drop_at_close(sock: socket.socket) -> None:
-    """Let close(2) send RST and drop what is queued (SO_LINGER with a time of 0)."""
+    """Let close(2) send RST and drop the queued bytes (SO_LINGER with a time of 0)."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER.pack(1, 0))
     except OSError:

@@ -16,7 +16,7 @@ TLS_RECORD: Final = 16384
 
 
 class TlsOutbox:
-    """What goes out through one TLS connection. Nothing here waits.
+    """The outgoing records of one TLS connection. Nothing here waits.
 
     Args:
         layer: OpenSSL's connection: an `ssl.SSLObject`, or what that has inside.
@@ -63,7 +63,7 @@ class TlsOutbox:
         return sent
 
     def flush(self) -> bool:
-        """Send what is encrypted; returns whether the kernel took all of it.
+        """Send the encrypted bytes; returns whether the kernel took all of it.
 
         Raises:
             OSError: the connection broke.

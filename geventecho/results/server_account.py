@@ -107,7 +107,7 @@ def _equations(client: ClientEnd, server: ServerEnd) -> Iterator[tuple[str, str]
     """Yield each equation as a statement, and what differs in it: "" where it holds."""
     unsent, unread = client.bytes_sent - server.bytes_received, server.bytes_sent - client.bytes_received
     if not (unsent >= 0 <= unread and unsent + unread <= client.bytes_under_way):
-        unsent = unread = 0  # not what was under way
+        unsent = unread = 0  # not the bytes under way
     given_up = server.accepted - client.connections
     if not 0 <= given_up <= client.given_up:
         given_up = 0

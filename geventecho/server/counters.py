@@ -145,7 +145,7 @@ RTT_COUNT, RTT, RETRANSMITS = INDEX["rtt_count"], INDEX["rtt_us"], INDEX["retran
 class Traffic:
     """Bytes that all connections of a server have carried so far, those that are open included.
 
-    A message costs one addition here: the hub adds what it returned at once to `echoed`, and nothing else.
+    A message costs one addition here: the hub adds the bytes that it returned at once to `echoed`.
 
     Attributes:
         echoed: received and sent at once.
@@ -205,7 +205,7 @@ class Counters:
         self.block[LOST] += lost
 
     def add_path(self, rtt: int, retransmits: int) -> None:
-        """Count what the kernel knew of a connection: its round trip in microseconds, and segments sent again."""
+        """Count the kernel's figures of a connection: its round trip in microseconds, and segments sent again."""
         self.block[RTT_COUNT] += 1
         self.block[RTT] += rtt
         self.block[RETRANSMITS] += retransmits

@@ -101,7 +101,7 @@ class Deadlines:
         self._file(connection)
 
     def watch(self, connection: Connection) -> None:
-        """Watch that its peer takes what a connection has begun to owe."""
+        """Watch that the peer takes the bytes that a connection owes now."""
         connection.taken = None
         self._file(connection)
 

@@ -30,7 +30,7 @@ class RefusalLog:
             self._timer.start(self.write)
 
     def write(self) -> None:
-        """Write what has been counted now, if anything has."""
+        """Write the counts so far, if there are any."""
         if self._timer is not None:
             self._timer.close()
             self._timer = None

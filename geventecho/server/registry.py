@@ -44,7 +44,7 @@ class _Serving(greenlet):  # type: ignore[misc]
 
 
 class Registry:
-    """Serves what the acceptor accepts.
+    """Serves accepted connections.
 
     Args:
         config: the limits.
@@ -200,7 +200,7 @@ class Registry:
         self._deadlines.drain(idle, list(self.open))
 
     def end(self) -> None:
-        """End what is open in order."""
+        """End all open connections in order."""
         for connection in self.open:
             if connection.phase is not Phase.ENDING:
                 connection.end(Ending.CUT)
@@ -208,7 +208,7 @@ class Registry:
                 connection.end_reason = Ending.CUT
 
     def cut(self) -> None:
-        """End what is open at once."""
+        """End all open connections at once."""
         for connection in self.open:
             connection.cut()
 
@@ -336,7 +336,7 @@ class Registry:
             self._emptied()
 
     def _count_tcp_info(self, connection: Connection) -> None:
-        """Count what the kernel knows of the way to a TCP peer, unless its socket is closed."""
+        """Count the kernel's figures of a TCP connection, unless its socket is closed."""
         if self._counters.tcp_info and not connection.is_local and not connection.sock.closed:
             try:
                 self._counters.add_path(*path_quality(connection.sock))

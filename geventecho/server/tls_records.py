@@ -168,7 +168,7 @@ class TlsRecords:
         return self.try_flush()
 
     def try_flush(self) -> bool:
-        """Send what is encrypted, if anybody takes it; False when there is no room for it now."""
+        """Send the encrypted bytes, if the peer is there; False when there is no room for it now."""
         try:
             return self.outbox.flush()
         except OSError:

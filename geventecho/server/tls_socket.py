@@ -1,4 +1,4 @@
-"""The SSL socket that a handler gets. What it has encrypted and decrypted goes through memory: see `tls_records`."""
+"""The SSL socket that a handler gets. Its records go through memory: see `tls_records`."""
 
 from __future__ import annotations
 

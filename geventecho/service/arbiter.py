@@ -99,7 +99,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         return [number] if self._has_started or number in BEFORE_START else []
 
     def manage_workers(self) -> None:
-        """Bring the number of workers to what it should be. Each round of the arbiter ends with it."""
+        """Start or retire workers until their number is right. Each round of the arbiter ends with it."""
         self._count()
         self._check_start()
         self._check_trial()
@@ -181,7 +181,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self._service.on_listening(self._endpoints.addresses, len(workers), workers[0].slot["max_connections"])
 
     def _count(self) -> None:
-        """Count what the workers cannot: each of them would see the same drops."""
+        """Count the drops of the accept queues here: each worker would see all of them."""
         if drops := sum(drops.count(drops.ANY) for drops in self._drops):
             self._own["queue_drops"] += drops
             logger.warning("connects that found the accept queue full: %d", drops)

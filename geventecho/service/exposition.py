@@ -83,7 +83,7 @@ class Exposition:
         yield GaugeMetricFamily(
             "geventecho_start_time_seconds", "When the service started, in Unix time", shared["started_s"]
         )
-        # The server takes back what was not delivered, and a metric of this kind may not become smaller.
+        # The server subtracts bytes that were not delivered. A metric of this kind may not become smaller.
         sent = totals["bytes_sent"] + totals["bytes_destroyed"]
         yield CounterMetricFamily("geventecho_bytes_sent", "Bytes handed to the kernel for clients", sent)
         for name, (counter, text) in COUNTERS.items():

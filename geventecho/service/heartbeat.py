@@ -24,7 +24,7 @@ LAGS: Final = 4
 
 
 class Heartbeat:
-    """Copies what a process counts into its slot.
+    """Copies the counters of a process into its slot.
 
     Args:
         server: counts in the slot's block.

@@ -66,7 +66,7 @@ class LineWriter(QueueListener):
             self._on_loss(reason)
 
     def stop(self) -> None:
-        """Write what is queued, for FLUSH_SECONDS at most: the reader may have stopped reading. Idempotent."""
+        """Write the queued lines, for FLUSH_SECONDS at most: the reader may have stopped reading. Idempotent."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self.enqueue_sentinel()

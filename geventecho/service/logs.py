@@ -59,12 +59,12 @@ class LogHandler(QueueHandler):
         self._writer.lose("it cannot be formatted")
 
     def start(self) -> None:
-        """Start again, in a process that was forked. What the parent has held back is the parent's to write."""
+        """Start again, in a process that was forked. The parent writes the records that it has held back."""
         self._released()
         self._writer.start()
 
     def close(self) -> None:
-        """Write what is queued and held back, for FLUSH_SECONDS at most."""
+        """Write the queued and the held-back records, for FLUSH_SECONDS at most."""
         for record in self._released():
             self.emit(record)
         self._writer.stop()
@@ -142,7 +142,7 @@ def configure(level: str, style: str, fd: int = 2) -> LogHandler:
 
 
 def report_hub_errors() -> None:
-    """Log what the hub would print with a blocking write: one line with the place, and the traceback at debug."""
+    """Log an error that the hub would print with a blocking write: a line with the place; the traceback at debug."""
     logger = logging.getLogger("geventecho.hub")
 
     def report(_context: object, kind: type[BaseException], value: BaseException, trace: Any) -> None:

@@ -145,7 +145,7 @@ class MetricsServer(WSGIServer):  # type: ignore[misc]
 
 
 def give_up(sock: socket.socket) -> None:
-    """Let its greenlet see an end, and close(2) drop what the scraper has not read."""
+    """Let its greenlet see an end, and let close(2) drop the bytes that the scraper has not read."""
     drop_at_close(sock)
     try:
         sock._sock.shutdown(socket.SHUT_RDWR)  # that of gevent raises an error in the greenlet

@@ -1,4 +1,4 @@
-"""What the processes of a service have in common beside their servers."""
+"""The outputs and the callbacks that the processes of a service share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Service"]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The outputs of a service, and what it calls as it starts.
+    """The outputs of a service, and its callbacks at the start.
 
     Attributes:
         output: takes the lines with the counters and the report of the stop.

@@ -49,7 +49,7 @@ def serve_with_workers(
     Args:
         targets: where to listen.
         plan: what the workers do.
-        service: its outputs, and what is called as it starts.
+        service: its outputs and callbacks.
         scheme: that TCP addresses are shown with, "tcp" or "tls".
         read_anew: reads the configuration again; a GeventechoError that it raises keeps the old workers.
 
