@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import gevent
 from gevent import get_hub, getcurrent, socket
@@ -130,6 +130,8 @@ class Connection:
 
     Attributes:
         closed_alone: reasons after which close() alone ends the stream in order, or nothing does.
+        can_splice: whether splice(2) may move its bytes.
+        channel: reads and sends for the hub, with `recv_into` and `send`, which never wait.
         is_secured: whether there is no handshake to wait for.
         is_truncated: whether the peer ended a TLS stream without a close_notify.
         sock: its gevent socket; only the connection's own greenlet reads, writes or closes it.
@@ -164,6 +166,7 @@ class Connection:
         "pending", "phase", "read", "sock", "sockaddr", "taken", "took_at", "traffic", "wake", "written",
     )  # fmt: skip
     closed_alone: tuple[Ending, ...] = (Ending.PEER, Ending.RESET, Ending.VANISHED)
+    can_splice = True
 
     def __init__(self, sock: socket.socket, sockaddr: SockAddr, clock: Clock, traffic: Traffic) -> None:
         self.sock = sock
@@ -276,6 +279,9 @@ class Connection:
         """Whether an error of reading or writing means that the connection broke."""
         return isinstance(error, OSError) and is_broken(error)
 
+    def check_flood(self) -> None:
+        """End it when its peer sends only records without payload."""
+
     def throw(self, kind: Raised, error: BaseException | None = None, traceback: TracebackType | None = None) -> None:
         """Raise an exception in its greenlet, from the hub. gevent does so when the socket is closed from elsewhere."""
         if self.greenlet is not None:
@@ -290,6 +296,10 @@ class Connection:
         wanted = (Phase.OPENING, Phase.OPEN) if kind is Ended else (Phase.OPENING, Phase.OPEN, Phase.ENDING)
         if self.phase in wanted:
             self.throw(kind)
+
+    @property
+    def channel(self) -> Any:
+        return self.sock._sock
 
     @property
     def is_secured(self) -> bool:

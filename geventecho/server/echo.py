@@ -14,7 +14,7 @@ __all__ = ["echo"]
 def echo(connection: Connection, deadlines: Deadlines) -> Ending:
     """Echo in the connection's own greenlet.
 
-    `echo_in_hub` does the same in less CPU time: it leaves whole messages to the hub.
+    `echo_in_hub` does the same in less CPU time, without a meter: it leaves whole messages to the hub.
 
     Args:
         connection: an open connection, with its limits.

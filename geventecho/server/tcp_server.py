@@ -383,7 +383,7 @@ class EchoServer(TcpServer):
         super().__init__(address, _no_handler, **arguments)
 
     def _handle(self, connection: Connection, deadlines: Deadlines) -> Ending:
-        if self.in_hub and self._tls is None:
+        if self.in_hub and connection.meter is None:
             return echo_in_hub(connection, deadlines, self._buffers)
         return echo(connection, deadlines)
 

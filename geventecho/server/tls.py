@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import ssl as stdlib_ssl
-from typing import Final
+from typing import Any, Final
 
 import gevent
 from gevent import socket, ssl
@@ -72,6 +72,7 @@ class TlsConnection(Connection):
     # The records, the outbox and the read event are the socket's: there each look-up takes long.
     __slots__ = ("_outbox", "_read_event", "_records", "_secured", "_tls")
     closed_alone = (Ending.RESET, Ending.VANISHED)
+    can_splice = False
 
     def __init__(self, sock: socket.socket, sockaddr: SockAddr, clock: Clock, traffic: Traffic, tls: Tls) -> None:
         super().__init__(sock, sockaddr, clock, traffic)
@@ -124,8 +125,7 @@ class TlsConnection(Connection):
             try:
                 data: bytes = records.read(size)
             except BlockingIOError:
-                if records.is_flood:
-                    self.end(Ending.NO_PAYLOAD)
+                self.check_flood()
                 socket.wait(self._read_event)
             else:
                 self.count_read(len(data))
@@ -163,6 +163,14 @@ class TlsConnection(Connection):
     def count_destroyed(self, size: int) -> None:
         """Count bytes that the kernel will not deliver: as bytes on the wire, so that they are no more than those."""
         super().count_destroyed(min(size, self.written))
+
+    def check_flood(self) -> None:
+        if self._records.is_flood:
+            self.end(Ending.NO_PAYLOAD)
+
+    @property
+    def channel(self) -> Any:
+        return self._records
 
     @property
     def is_secured(self) -> bool:

@@ -40,19 +40,23 @@ class TlsRecords:
     Attributes:
         layer: OpenSSL's connection.
         outbox: the way out.
+        send: the outbox's own.
         ended: whether the end of the peer's stream has been read.
         truncated: whether that was a FIN without close_notify.
         has_more: whether the record that was read last may have more payload.
         blank: how many records without payload came since the last one with payload.
     """
 
-    __slots__ = ("_head", "_incoming", "_left", "_plain", "blank", "ended", "has_more", "layer", "outbox", "truncated")
+    __slots__ = (
+        "_head", "_incoming", "_left", "_plain", "blank", "ended", "has_more", "layer", "outbox", "send", "truncated",
+    )  # fmt: skip
 
     def __init__(self, plain: Any, wrap: Callable[[Any, Any], Any]) -> None:
         self._plain = plain
         self._incoming, made = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.layer = wrap(self._incoming, made)
         self.outbox = TlsOutbox(self.layer, made, plain)
+        self.send = self.outbox.send
         self.ended = self.truncated = False
         self.has_more = False
         self.blank = 0
@@ -120,6 +124,11 @@ class TlsRecords:
         self.has_more = (result if into else len(result)) == size
         self.blank = 0
         return result
+
+    def recv_into(self, memory: memoryview) -> int:
+        """Do what `read` does, as a socket has it."""
+        size: int = self.read(len(memory), (memory,))
+        return size
 
     def shake_hands(self) -> bool:
         """Take the handshake one step further; returns whether it is done.

@@ -10,7 +10,6 @@ from gevent import socket, ssl
 
 from geventecho.net import never_linger
 from geventecho.server.counted_socket import TURN, Account
-from geventecho.server.counters import Ending
 from geventecho.server.tls_records import TlsRecords
 
 __all__ = ["TlsSocket"]
@@ -51,8 +50,8 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
             try:
                 result = records.read(nbytes, into)
             except BlockingIOError:
-                if records.is_flood and self.account.connection is not None:
-                    self.account.connection.end(Ending.NO_PAYLOAD)
+                if self.account.connection is not None:
+                    self.account.connection.check_flood()
                 if self.timeout == 0:
                     raise ssl.SSLWantReadError("there is nothing to read now") from None
                 socket.wait(self._read_event, self.timeout, TimeoutError("The read operation timed out"))

@@ -1,4 +1,4 @@
-"""Servers with TLS that echo, in both ways."""
+"""Servers with TLS that echo, in each way."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from geventecho.server.tcp_server import TcpServer
+from geventecho.server.tcp_server import EchoServer, TcpServer
 from tests.support.servers import running
-from tests.support.tls import (
-    tls_server,
-)
+from tests.support.tls import tls_server
 
 
-@pytest.fixture(params=[True, False], ids=["echo", "handler"])
-def echoes(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
+@pytest.fixture(params=["hub", "greenlet", "handler"])
+def echoes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    monkeypatch.setattr(EchoServer, "in_hub", request.param == "hub")
+    return bool(request.param != "handler")
 
 
 @pytest.fixture
