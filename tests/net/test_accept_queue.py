@@ -1,4 +1,4 @@
-"""Which drops of a listener are those of a full accept queue."""
+"""The drops of a listener that come from a full accept queue."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tests.support.timing import wait_until
 
 @isolated
 def test_only_a_full_queue_of_this_listener_counts() -> None:
-    """In a network namespace of its own: ListenOverflows counts for everybody in it."""
+    """In a network namespace of its own, because ListenOverflows counts for all listeners of a namespace."""
     found = json.loads(isolate("dropping"))
-    assert found["resets"] == [0, 0, 20], "the kernel counts them in the listener's own counter only"
+    assert found["resets"] == [0, 0, 20]  # the kernel counts resets in the listener's own counter only
     assert found["resets, and the queue can have been full"] == [0, 0, 40]
     assert found["resets, and another queue is full"][0] == 0
     assert found["resets, and another queue is full"][1] >= 5
@@ -28,9 +28,9 @@ def test_only_a_full_queue_of_this_listener_counts() -> None:
     assert found["nothing new"][0] == 0
 
 
-@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("hidden", [False, True], ids=["netstat", "hidden netstat"])
 def test_drops_are_those_of_one_listener(hidden: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where /proc/net/netstat is hidden, too."""
+    """Also where /proc/net/netstat is hidden."""
     if hidden:
         monkeypatch.setattr(accept_queue, "NETSTAT", tmp_path / "netstat")
     with contextlib.ExitStack() as stack:

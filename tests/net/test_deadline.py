@@ -13,13 +13,13 @@ from tests.support.properties import given, st
 from tests.support.timing import UNIT, ManualTime, wait_until
 
 
-def test_no_budget_never_ends() -> None:
+def test_a_deadline_without_a_budget_never_expires() -> None:
     deadline = Deadline(None)
     assert deadline.remaining() == math.inf
     assert not deadline.expired
 
 
-def test_it_runs_down_on_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deadline_runs_down_on_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ManualTime()
     monkeypatch.setattr(deadline_module, "time", clock)
     deadline = Deadline(5)
@@ -32,7 +32,7 @@ def test_it_runs_down_on_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch) ->
     assert deadline.remaining() == 0
 
 
-def test_it_expires_in_real_time_and_not_before() -> None:
+def test_a_deadline_expires_in_real_time_and_not_before() -> None:
     began = time.monotonic()
     deadline = Deadline(UNIT)
     wait_until(lambda: deadline.expired)
@@ -40,6 +40,6 @@ def test_it_expires_in_real_time_and_not_before() -> None:
 
 
 @given(st.floats(-1e6, 1e6))
-def test_what_is_left_is_never_negative(seconds: float) -> None:
+def test_the_remaining_time_is_never_negative(seconds: float) -> None:
     deadline = Deadline(seconds)
     assert 0 <= deadline.remaining() <= max(0.0, seconds) + 1e-3

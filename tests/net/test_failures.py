@@ -1,4 +1,4 @@
-"""What the system's errors mean."""
+"""Errors of the system, translated into those of this package."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ LOCAL = Address.parse("127.0.0.1:0")
 
 
 @pytest.mark.parametrize("number", [errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.ECONNABORTED, errno.ENOTCONN])
-def test_a_broken_connection(number: int) -> None:
+def test_an_error_of_a_broken_connection_is_a_peer_reset(number: int) -> None:
     error = OSError(number, os.strerror(number))
     assert failures.is_broken(error)
     assert isinstance(failures.translate_io(error, None, "read"), errors.PeerReset)
 
 
 @pytest.mark.parametrize("number", [errno.EBADF, errno.ENOSPC, errno.EMFILE, errno.ECONNREFUSED, None])
-def test_what_is_no_broken_connection(number: int | None) -> None:
+def test_another_error_is_no_broken_connection(number: int | None) -> None:
     error = OSError(number, "text") if number else OSError("text")
     assert not failures.is_broken(error)
 
 
-def test_a_reset_without_a_number_is_one_too() -> None:
+def test_a_reset_without_an_errno_is_a_broken_connection() -> None:
     assert failures.is_broken(ConnectionResetError("by hand"))
     assert failures.is_broken(BrokenPipeError("by hand"))
     assert not failures.is_broken(ConnectionRefusedError("by hand"))
@@ -51,7 +51,9 @@ def test_a_reset_without_a_number_is_one_too() -> None:
         (plain.gaierror(plain.EAI_NONAME, "x"), errors.ResolveError, "dns"),
     ],
 )
-def test_what_a_failed_connect_means(error: OSError, kind: type[errors.ConnectError], phase: str) -> None:
+def test_a_failed_connect_has_its_error_class_phase_and_address(
+    error: OSError, kind: type[errors.ConnectError], phase: str
+) -> None:
     found = failures.translate_connect(error, LOCAL)
     assert type(found) is kind
     assert (found.phase, found.address, found.errno) == (phase, LOCAL, error.errno)
@@ -65,7 +67,9 @@ def test_what_a_failed_connect_means(error: OSError, kind: type[errors.ConnectEr
         (OSError(errno.EINVAL, "x"), "read", errors.NetworkError),
     ],
 )
-def test_what_a_failed_read_or_write_means(error: OSError, phase: str, kind: type[errors.NetworkError]) -> None:
+def test_a_failed_read_has_its_error_class_and_phase(
+    error: OSError, phase: str, kind: type[errors.NetworkError]
+) -> None:
     found = failures.translate_io(error, LOCAL, phase)
     assert type(found) is kind
     assert found.phase == phase

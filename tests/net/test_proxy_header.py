@@ -1,4 +1,4 @@
-"""The PROXY header: what is one, how much of it has come, and that a made one is read again."""
+"""The PROXY header: complete, incomplete and malformed ones, and headers that this package makes."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_header_is_read_to_its_last_byte(header: bytes, source: SockAddr | Non
         binary(0x20, 0x00, b"", LONGEST_PROXY_HEADER - 15),
     ],
 )
-def test_anything_else_is_malformed(data: bytes) -> None:
+def test_bytes_that_begin_no_header_are_malformed(data: bytes) -> None:
     with pytest.raises(MalformedHeader):
         parse_proxy_header(data)
 
@@ -126,13 +126,15 @@ def test_any_bytes_are_a_header_or_its_beginning_or_malformed(data: bytes) -> No
 
 
 @given(st.sampled_from(PROXY_VERSIONS), ENDS, ENDS, st.binary())
-def test_what_is_made_is_read(version: ProxyVersion, source: SockAddr, destination: SockAddr, rest: bytes) -> None:
+def test_a_made_header_is_read_back(
+    version: ProxyVersion, source: SockAddr, destination: SockAddr, rest: bytes
+) -> None:
     header = make_proxy_header(version, source, destination)
     named = source if len(source) == len(destination) else None
     assert parse_proxy_header(header + rest) == ProxyHeader(len(header), named)
 
 
 @pytest.mark.parametrize("version", PROXY_VERSIONS)
-def test_a_unix_connection_is_the_sender_s_own(version: ProxyVersion) -> None:
+def test_the_header_of_a_unix_connection_names_no_client(version: ProxyVersion) -> None:
     header = make_proxy_header(version, "", "/run/echo.sock")
     assert parse_proxy_header(header) == ProxyHeader(len(header), None)

@@ -1,4 +1,4 @@
-"""The conversion of the kernel's stamps, with clocks that a test sets, and with the real ones."""
+"""The conversion of the kernel's stamps, with clocks that a test sets and with the real ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Clocks:
         return BOOTED + self.stepped + self.now
 
     def arrival(self, ago: int) -> int:
-        """Convert a stamp that was made so long before now; returns how long before now it came out, or 0."""
+        """Convert a stamp of `ago` nanoseconds before now; returns the result, in nanoseconds before now, or 0."""
         ancillary = self.stamp(ago)
         read = self._monotonic()
         arrived = self.clock.arrival(ancillary, read)
@@ -49,7 +49,7 @@ def clocks() -> Clocks:
     return Clocks()
 
 
-def test_a_stamp_is_converted_exactly(clocks: Clocks) -> None:
+def test_a_stamp_is_converted_to_within_200_ns(clocks: Clocks) -> None:
     for ago in (1_000, 123_456_789, 5 * SECOND):
         assert clocks.arrival(ago) == pytest.approx(ago, abs=200)
     assert clocks.clock.steps == 0
@@ -66,7 +66,7 @@ def test_a_step_is_noticed_once_and_later_stamps_are_right_again(clocks: Clocks,
 
 
 @pytest.mark.parametrize("times", [1, 2, 4])
-def test_a_lost_core_between_the_two_readings_is_no_step(clocks: Clocks, times: int) -> None:
+def test_a_preemption_between_the_two_readings_is_no_step(clocks: Clocks, times: int) -> None:
     clocks.preempted = [3_000_000] * times
     assert clocks.arrival(5_000) == pytest.approx(5_000, abs=200)
     assert clocks.clock.steps == 0
@@ -80,7 +80,7 @@ def test_a_clock_that_drifts_is_followed(clocks: Clocks) -> None:
     assert clocks.clock.steps == 0
 
 
-def test_a_stamp_from_after_the_reading_is_no_arrival(clocks: Clocks) -> None:
+def test_a_stamp_later_than_the_reading_is_no_arrival(clocks: Clocks) -> None:
     assert clocks.arrival(-1_000_000) == 0
 
 

@@ -1,4 +1,4 @@
-"""What the kernel knows of a socket: whether its peer is there, and what is on its way."""
+"""The kernel's view of a socket: whether its peer answers, and the bytes in each direction."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fill(sock: socket.socket) -> int:
     return sent
 
 
-def test_unread_is_what_has_come_in_and_nobody_has_read(pair: tuple[socket.socket, plain.socket]) -> None:
+def test_unread_counts_received_bytes_that_are_not_read_yet(pair: tuple[socket.socket, plain.socket]) -> None:
     near, far = pair
     assert tcp_info.unread(near.fileno()) == 0
     far.sendall(b"x" * 1000)
@@ -42,7 +42,7 @@ def test_unread_is_what_has_come_in_and_nobody_has_read(pair: tuple[socket.socke
     assert tcp_info.unread(near.fileno()) == 600
 
 
-def test_undelivered_is_without_the_fin_and_nothing_for_a_peer_that_has_sent_its_own(
+def test_undelivered_excludes_the_fin_and_is_0_once_the_peer_has_sent_its_fin(
     pair: tuple[socket.socket, plain.socket],
 ) -> None:
     near, far = pair
@@ -56,7 +56,7 @@ def test_undelivered_is_without_the_fin_and_nothing_for_a_peer_that_has_sent_its
     assert tcp_info.unsent(near.fileno()) > 1
 
 
-def test_unsent_is_what_the_peer_has_not_acknowledged(pair: tuple[socket.socket, plain.socket]) -> None:
+def test_unsent_counts_bytes_that_the_peer_has_not_acknowledged(pair: tuple[socket.socket, plain.socket]) -> None:
     near, far = pair
     assert tcp_info.unsent(near.fileno()) == 0
     sent = fill(near)
@@ -66,18 +66,19 @@ def test_unsent_is_what_the_peer_has_not_acknowledged(pair: tuple[socket.socket,
     wait_until(lambda: tcp_info.unsent(near.fileno()) == 0)
 
 
-def test_the_pulse_of_a_peer_that_has_nothing_to_say(pair: tuple[socket.socket, plain.socket]) -> None:
+def test_silence_grows_while_an_idle_peer_sends_nothing(pair: tuple[socket.socket, plain.socket]) -> None:
     near, far = pair
     far.sendall(b"x")
     assert near.recv(1) == b"x"
     began = time.monotonic()
     wait_until(lambda: tcp_info.tcp_liveness(near).silence >= 3 * UNIT)
     assert time.monotonic() - began >= 3 * UNIT - 0.02
-    assert tcp_info.tcp_liveness(near)[1:3] == (False, False)
+    peer = tcp_info.tcp_liveness(near)
+    assert (peer.outstanding, peer.unanswered) == (False, False)
 
 
 def test_a_peer_that_takes_nothing_still_answers(pair: tuple[socket.socket, plain.socket]) -> None:
-    """Its kernel answers each probe of its closed window: it has not vanished, however long it goes on."""
+    """Its kernel answers each probe of its closed window, so it has not vanished."""
     near, _ = pair
     fill(near)
     end = time.monotonic() + 15 * UNIT
@@ -89,7 +90,7 @@ def test_a_peer_that_takes_nothing_still_answers(pair: tuple[socket.socket, plai
         time.sleep(0.01)
 
 
-def test_what_a_peer_takes_is_told_from_the_answers_of_one_that_takes_nothing(
+def test_the_answer_to_a_probe_is_no_progress_and_taken_bytes_are(
     pair: tuple[socket.socket, plain.socket],
 ) -> None:
     near, far = pair
@@ -100,7 +101,7 @@ def test_what_a_peer_takes_is_told_from_the_answers_of_one_that_takes_nothing(
     while not probed:
         before, now = full.silence, tcp_info.tcp_liveness(near)
         probed = now.silence < before
-        assert now.taken == full.taken, "it took nothing"
+        assert now.taken == full.taken, "the peer took nothing"
         assert now.stalled is not None
         assert now.stalled >= time.monotonic() - began - 0.02
         full = now
@@ -110,7 +111,7 @@ def test_what_a_peer_takes_is_told_from_the_answers_of_one_that_takes_nothing(
     assert (tcp_info.tcp_liveness(near).stalled or 0) < 4 * UNIT
 
 
-def test_what_the_peer_of_a_unix_socket_takes() -> None:
+def test_taken_grows_when_the_peer_of_a_unix_socket_reads() -> None:
     near, far = socket.socketpair()
     with near, far:
         assert not tcp_info.local_liveness(near).outstanding
@@ -122,7 +123,7 @@ def test_what_the_peer_of_a_unix_socket_takes() -> None:
         assert tcp_info.local_liveness(near).taken > full.taken
 
 
-def test_no_pulse_of_what_is_not_tcp() -> None:
+def test_tcp_liveness_of_a_unix_or_a_closed_socket_is_an_os_error() -> None:
     near, far = socket.socketpair()
     with near, far, pytest.raises(OSError, match="not supported"):
         tcp_info.tcp_liveness(near)
@@ -130,7 +131,9 @@ def test_no_pulse_of_what_is_not_tcp() -> None:
         tcp_info.tcp_liveness(near)
 
 
-def test_it_tells_what_a_connection_has_carried_whoever_read_it(pair: tuple[socket.socket, plain.socket]) -> None:
+def test_tcp_liveness_counts_the_bytes_of_a_connection_and_its_quiet_time(
+    pair: tuple[socket.socket, plain.socket],
+) -> None:
     near, far = pair
 
     def carried() -> tuple[int, int]:
@@ -138,8 +141,7 @@ def test_it_tells_what_a_connection_has_carried_whoever_read_it(pair: tuple[sock
         return peer.received, peer.taken[0]
 
     assert carried() == (0, 1)  # the SYN of a connect(2) is acknowledged like a byte
-    time.sleep(2 * UNIT)
-    assert tcp_info.tcp_liveness(near).quiet > UNIT
+    wait_until(lambda: tcp_info.tcp_liveness(near).quiet > UNIT)
     far.sendall(b"x" * 1000)
     near.sendall(b"y" * 2000)
     wait_until(lambda: carried() == (1000, 2001))
