@@ -36,7 +36,7 @@ LOADTEST = $(CONDUCT) $(FORKS)
 CHOSEN = $(TESTS) $(if $(ARGS),$(ARGS) || test $$? -eq 5)
 # Hundreds of processes import the package: they compile it once, also where the environment forbids to keep that.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
-TOGETHER = -m "not alone and not long" --numprocesses 4 --dist loadfile
+TOGETHER = -m "not alone and not long" --numprocesses 6 --dist loadfile
 
 .PHONY: help serve loadtest loadtest-headless loadtest-master loadtest-worker test test-all test-oldest test-together \
 	test-alone test-long coverage check docs format bench bench-full build clean
@@ -47,7 +47,7 @@ help:
 	@echo "make loadtest-headless   the same without a browser; report, JSON, CSV   RUN_TIME= REPORTS="
 	@echo "make loadtest-master     the web UI of a test that workers run           MASTER_BIND= TARGET= USERS="
 	@echo "make loadtest-worker     a worker, here or on another machine            MASTER= PROCESSES="
-	@echo "make test                the tests, about eight minutes on two cores      TESTS= ARGS="
+	@echo "make test                the tests, about five minutes on two cores       TESTS= ARGS="
 	@echo "make test-all            all of them, the long ones too"
 	@echo "make test-oldest         the load-test tests on the oldest supported versions of gevent and Locust"
 	@echo "make coverage            branch coverage of the package, at least 95 %"
@@ -95,7 +95,7 @@ loadtest-master: $(READY)
 loadtest-worker: $(READY)
 	@exec $(LAUNCH) --worker --master-host $(MASTER) $(FORKS) $(ARGS)
 
-# Most tests wait for a limit or a process and use little of a core, so four run at a time, on two cores too. Those that
+# Most tests wait for a limit or a process and use little of a core, so six run at a time, on two cores too. Those that
 # judge a time exactly, or fill a core, follow alone. Each pass runs whatever became of the one before it.
 test:
 	@$(MAKE) --no-print-directory --jobs=1 --keep-going test-together test-alone

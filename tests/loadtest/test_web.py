@@ -286,13 +286,28 @@ def test_values_are_kept_as_text() -> None:
     assert values == ["0", "7", ""]
 
 
-def test_the_web_port_is_taken(tmp_path: Path) -> None:
-    with peers.echoes() as other, LocustRun(tmp_path, web_port=other.port) as run:
-        assert run.wait() == 2
+@pytest.mark.parametrize(
+    ("arguments", "name", "see"),
+    [
+        ([], "the web UI", "--web-port"),
+        (["--headless", "--master"], "the master", "--master-bind-port"),
+        (
+            ["--headless", "--processes", "2"],
+            "the master",
+            "--master-bind-port and --master-port, which must be the same",
+        ),
+    ],
+    ids=["web", "master", "processes"],
+)
+def test_a_port_that_is_taken_is_named_before_anything_starts(
+    tmp_path: Path, arguments: list[str], name: str, see: str
+) -> None:
+    with peers.echoes() as other:
+        with LocustRun(tmp_path, *arguments, web_port=other.port, master_port=other.port) as run:
+            assert run.wait() == 2
+        assert not other.accepted
     where = f"127.0.0.1:{other.port}"
-    assert run.log == (
-        f"geventecho.loadtest: the web UI cannot listen on {where}: another program has it; see --web-port\n"
-    )
+    assert run.log == f"geventecho.loadtest: {name} cannot listen on {where}: another program has it; see {see}\n"
 
 
 def test_the_host_of_a_class_is_not_replaced_by_a_server_of_our_own(tmp_path: Path) -> None:

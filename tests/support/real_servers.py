@@ -68,6 +68,7 @@ class HAProxy:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         with _running("haproxy", self.port, ["-db", "-q", "-f", str(self._folder / "haproxy.cfg")]):
+            wait_until(self._api.exists)  # HAProxy renames it into place after its port listens
             yield
 
     def tell(self, command: str) -> str:

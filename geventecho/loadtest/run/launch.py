@@ -85,7 +85,7 @@ def main() -> NoReturn:
     locust.events.init.add_listener(_interrupt_main_greenlet)
     options = _parse(arguments)
     if _conducts(options, arguments):
-        _check_web_port(options)
+        _check_ports(options)
         if path := options.tcp_report or options.html_file:
             atexit.register(_name_report, path, os.getpid())
         if options.own_server and not options.host:
@@ -178,17 +178,28 @@ def _name_report(path: str, owner: int) -> None:
         print(f"report: {path}", file=sys.stderr)
 
 
-def _check_web_port(options: Namespace) -> None:
-    """End with one line if the port is in use: Locust prints a traceback after everything has started."""
-    if options.headless:
-        return
-    host = "" if options.web_host == "*" else options.web_host
+def _check_ports(options: Namespace) -> None:
+    """End with one line if a port is in use: Locust prints a traceback after everything has started.
+
+    The workers of a second master on one port would join the test of the first one.
+    """
+    if not options.headless:
+        _check_port("the web UI", options.web_host, options.web_port, "--web-port")
+    if options.processes:
+        ports = "--master-bind-port and --master-port, which must be the same"
+        _check_port("the master", options.master_bind_host, options.master_bind_port, ports)
+    elif options.master:
+        _check_port("the master", options.master_bind_host, options.master_bind_port, "--master-bind-port")
+
+
+def _check_port(name: str, host: str, port: int, see: str) -> None:
+    host = "" if host == "*" else host
     try:
-        with socket.create_server((host, options.web_port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             pass
     except OSError as error:
         why = "another program has it" if error.errno == errno.EADDRINUSE else error.strerror
-        _end(f"the web UI cannot listen on {host}:{options.web_port}: {why}; see --web-port")
+        _end(f"{name} cannot listen on {host}:{port}: {why}; see {see}")
 
 
 def _end(reason: str) -> NoReturn:
