@@ -12,7 +12,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 HOST ?= 127.0.0.1
 PORT ?= 8090
 WORKERS ?=
-# make loadtest, make loadtest-headless; without TARGET an echo server of their own is started and stopped
+# make loadtest, make loadtest-headless; without TARGET they start and stop an echo server of their own
 TARGET ?=
 USERS ?= 1000
 SPAWN_RATE ?= 100
@@ -32,9 +32,9 @@ FORKS = $(if $(PROCESSES),--processes $(PROCESSES))
 CONDUCT = $(LAUNCH) --users $(USERS) --spawn-rate $(SPAWN_RATE) $(if $(TARGET),--host $(TARGET),--own-server)
 LOADTEST = $(CONDUCT) $(FORKS)
 
-# 5 is pytest's exit code for "none": what ARGS chooses may be all of one pass.
+# pytest exits with 5 if it ran no test: all tests that ARGS chooses may belong to the other pass.
 CHOSEN = $(TESTS) $(if $(ARGS),$(ARGS) || test $$? -eq 5)
-# Hundreds of processes import the package: they compile it once, also where the environment forbids to keep that.
+# Hundreds of processes import the package. They keep its compiled files, even if the environment forbids that.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 TOGETHER = -m "not alone and not long" --numprocesses 6 --dist loadfile
 
@@ -49,7 +49,7 @@ help:
 	@echo "make loadtest-worker     a worker, here or on another machine            MASTER= PROCESSES="
 	@echo "make test                the tests, about five minutes on two cores       TESTS= ARGS="
 	@echo "make test-all            all of them, the long ones too"
-	@echo "make test-oldest         the load-test tests on the oldest supported versions of gevent and Locust"
+	@echo "make test-oldest         tests/loadtest on the oldest supported versions of gevent and Locust"
 	@echo "make coverage            branch coverage of the package, at least 95 %"
 	@echo "make check               ruff, mypy and the import contracts"
 	@echo "make docs                the documentation site in build/docs, from Markdown and docstrings"
@@ -57,7 +57,7 @@ help:
 	@echo "make build               wheel and sdist in dist/"
 	@echo "make clean               remove what the other targets made"
 
-# The environment is remade, not patched up, when what it is made from changes.
+# When one of these files changes, the environment is made anew, and not updated.
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geventecho needs Python 3.11 or later; set PYTHON=")'
 	@echo "making $(VENV): installing requirements.txt (20 seconds or more; again when it changes)" >&2
@@ -67,7 +67,7 @@ $(READY): requirements.txt pyproject.toml
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# What tests, checks and builds need on top. Serving and load-testing do not wait for it.
+# The packages that only tests, checks and builds need. Serving and load-testing do not wait for them.
 $(READY_DEV): $(READY) requirements-dev.txt
 	@echo "completing $(VENV): installing requirements-dev.txt (20 seconds or more; again when it changes)" >&2
 	@$(PIP_INSTALL) --requirement requirements-dev.txt
@@ -79,7 +79,7 @@ serve: $(READY)
 loadtest: $(READY)
 	@exec $(LOADTEST) $(ARGS)
 
-# Each run has a folder of its own: its name ends with the shell's process id, because two may start in the same second.
+# Each run has a folder of its own. Its name ends with the shell's process id: two runs may start in the same second.
 loadtest-headless: $(READY)
 	@mkdir -p $(REPORTS)
 	@folder=$$(date +%Y-%m-%d_%H%M%S)_$$$$ && mkdir $(REPORTS)/$$folder && ln -sfn $$folder $(REPORTS)/latest && \
@@ -88,22 +88,22 @@ loadtest-headless: $(READY)
 		--tcp-csv $(REPORTS)/$$folder/result \
 		--html $(REPORTS)/$$folder/loadtest.html --csv $(REPORTS)/$$folder/loadtest $(ARGS)
 
-# Users and target are the master's. ARGS="--expect-workers 2 --headless --run-time 30s" starts with the second worker.
+# The master sets users and target. ARGS="--expect-workers 2 --headless --run-time 30s" starts with the second worker.
 loadtest-master: $(READY)
 	@exec $(CONDUCT) --master --master-bind-host $(MASTER_BIND) $(ARGS)
 
 loadtest-worker: $(READY)
 	@exec $(LAUNCH) --worker --master-host $(MASTER) $(FORKS) $(ARGS)
 
-# Most tests wait for a limit or a process and use little of a core, so six run at a time, on two cores too. Those that
-# judge a time exactly, or fill a core, follow alone. Each pass runs whatever became of the one before it.
+# Most tests wait for a limit or a process and use little of a core, so six run at a time, even on two cores. The tests
+# that judge a time exactly, or fill a core, follow alone. A pass also runs after another pass has failed.
 test:
 	@$(MAKE) --no-print-directory --jobs=1 --keep-going test-together test-alone
 
 test-all:
 	@$(MAKE) --no-print-directory --jobs=1 --keep-going test-together test-alone test-long
 
-# In an environment of its own: that of the other tests, then the oldest versions in place of the newest.
+# The environment is a separate one: it gets the packages of the other tests, then the oldest versions in their place.
 test-oldest:
 	@$(MAKE) --no-print-directory VENV=$(OLDEST) $(OLDEST)/.ready-dev
 	@$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements-oldest.txt
@@ -118,9 +118,9 @@ test-alone: $(READY_DEV)
 test-long: $(READY_DEV)
 	$(PYTEST) -m long --timeout 900 $(CHOSEN)
 
-# Processes that tests start are measured too. Measuring doubles their time, so tests that judge a time are left out, and
-# those that run what others have reached: documents, benchmarks, targets, pages in a browser. A test that fails only here
-# counts for nothing: `make test` judges.
+# Processes that tests start are measured, too. Measuring doubles their time, so tests that judge a time are left out.
+# Tests of documents, benchmarks, targets and browser pages are left out because other tests reach the same code. A test
+# that fails only here is no failure: `make test` decides.
 coverage: $(READY_DEV)
 	@$(BIN)/coverage erase
 	-$(BIN)/coverage run -m pytest $(TOGETHER) -m "not alone and not long and not browser" \

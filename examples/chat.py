@@ -19,7 +19,7 @@ def chat(sock: socket.socket, peer: object) -> None:
         with sock.makefile("rb") as lines:
             while line := lines.readline(1024):
                 for other in outboxes - {outbox}:
-                    with suppress(queue.Full):  # a member that does not read misses lines; nobody waits for it
+                    with suppress(queue.Full):  # a member that does not read misses lines; no other waits for it
                         other.put_nowait(line)
     finally:
         outboxes.remove(outbox)
