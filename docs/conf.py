@@ -18,7 +18,8 @@ release = geventecho.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.programoutput"]
 myst_heading_anchors = 3
-smartquotes = False  # they make one dash of the two of an option
+smartquotes = False  # they would turn the two dashes of an option into one
+
 default_role = "code"  # docstrings mark code with single backticks
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
