@@ -1,4 +1,4 @@
-"""What a peer does at the very end: a reset at once, a reply that is too long, bytes taken and nothing returned."""
+"""Ends of connections: a reset at once, a reply that is too long, a peer that takes bytes and returns none."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.support.commands import COMMAND, SECONDS, command
 from tests.support.timing import UNIT
 
 
-def test_a_reset_while_connecting_is_named_so() -> None:
-    # Which of connect(2) and the first use meets it is a race, so the error is made by hand; its kind is the same.
+def test_a_reset_while_connecting_is_a_connect_reset() -> None:
+    # Either connect(2) or the first use gets the reset: this is a race, so the test makes the error itself.
     target = Address.parse("127.0.0.1:7")
     error = translate_connect(ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), target)
     assert type(error) is ConnectReset
@@ -31,7 +31,7 @@ def test_a_reset_while_connecting_is_named_so() -> None:
 
 
 @pytest.mark.usefixtures("no_leaks")
-def test_every_reset_at_once_is_one_kind() -> None:
+def test_a_reset_at_once_is_named_reset_or_closed_by_peer() -> None:
     with peers.accepts_and_resets() as peer:
         kinds = {ping.error.kind for ping in pings(peer.target, count=50, interval=0) if ping.error is not None}
     assert kinds <= {"reset", "closed by peer"}
@@ -40,7 +40,7 @@ def test_every_reset_at_once_is_one_kind() -> None:
 
 @pytest.mark.usefixtures("no_leaks")
 @pytest.mark.parametrize("extra", [b"x", b"x" * 100_000])
-def test_the_last_echo_of_a_series_is_checked_for_more_than_was_asked(extra: bytes) -> None:
+def test_extra_bytes_after_the_last_echo_of_a_series_are_a_loss(extra: bytes) -> None:
     with peers.replies_long(extra) as peer:
         (ping,) = pings(peer.target, count=1)
         assert ping.seconds is None
@@ -61,8 +61,8 @@ def test_a_close_after_the_last_echo_is_no_loss() -> None:
 
 @pytest.mark.alone
 @pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.long), 8 * MIB])
-def test_send_gives_up_once_nothing_has_moved_for_its_timeout(size: int) -> None:
-    # What the peer took counts from when it took it, not from when somebody looked.
+def test_send_fails_when_no_byte_moves_for_its_timeout(size: int) -> None:
+    # The timeout begins when the peer takes the last byte, not when `send` notices that.
     limit = 20 * UNIT  # much longer than a process takes to start
     with peers.never_reads() as peer:
         began = time.monotonic()
@@ -73,13 +73,13 @@ def test_send_gives_up_once_nothing_has_moved_for_its_timeout(size: int) -> None
     assert limit <= elapsed < 1.5 * limit + SLACK
 
 
-def test_a_unix_server_that_is_gone_with_its_path_is_refused(tmp_path: Path) -> None:
+def test_a_unix_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConnectRefused, match="no such socket: nobody listens there") as caught:
         connect(f"unix:{tmp_path}/gone")
     assert caught.value.kind == "no such socket"
 
 
-def test_ping_says_when_it_cannot_print(honest: peers.Peer) -> None:
+def test_an_output_that_ping_cannot_write_is_one_line(honest: peers.Peer) -> None:
     with open("/dev/full", "wb") as full:
         ping = [*COMMAND, "ping", honest.target, "-c", "2", "-i", "0"]
         done = subprocess.run(ping, stdout=full, stderr=subprocess.PIPE, timeout=SECONDS, check=False)

@@ -1,4 +1,4 @@
-"""An error is free of cycles: what its callers held is freed with it, and its causes come to an end."""
+"""An error has no reference cycle: the objects of its callers are freed with it, and its chain of causes ends."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def echo_after_close(client: Client) -> None:
 FAILURES: dict[str, tuple[Callable[[], AbstractContextManager[Any]], Callable[[Client], object]]] = {
     "refused": (peers.refuses, lambda _: None),
     "connect timeout": (peers.never_accepts, lambda _: None),
-    "no such socket": (lambda: nullcontext("unix:/nobody/listens"), lambda _: None),
+    "no such socket": (lambda: nullcontext("unix:/no/such/socket"), lambda _: None),
     "reset": (lambda: peers.resets_after(0), lambda client: client.echo(b"x")),
     "read timeout": (peers.never_replies, lambda client: client.echo(b"x")),
     "nothing received": (peers.never_replies, lambda client: client.recv()),
     "write timeout": (peers.never_reads, lambda client: client.send(bytes(64 * MIB))),
-    "neither way": (peers.never_reads, lambda client: client.echo(bytes(64 * MIB), timeout=UNIT)),
+    "neither direction": (peers.never_reads, lambda client: client.echo(bytes(64 * MIB), timeout=UNIT)),
     "short reply": (lambda: peers.replies_short(1), lambda client: client.request(b"xyz", Exactly(3))),
     "corrupt reply": (lambda: peers.corrupts(99_999), lambda client: client.echo(bytes(100_000))),
     "reply too long": (peers.echoes, lambda client: client.request(bytes(99), Until(b"\n", max_size=9))),
@@ -42,7 +42,7 @@ FAILURES: dict[str, tuple[Callable[[], AbstractContextManager[Any]], Callable[[C
 
 
 class Held:
-    """Stands for what a caller has in its frame: a payload, perhaps."""
+    """Stands for an object in the frame of a caller, such as a payload."""
 
 
 @pytest.fixture
@@ -67,9 +67,9 @@ def test_a_failure_leaves_nothing_to_the_cycle_collector(failure: str) -> None:
             cause: BaseException | None = error
             for _ in range(5):
                 cause = cause and cause.__cause__
-            assert cause is None, "the causes have an end"
+            assert cause is None, "the chain of causes ends"
         else:
-            raise AssertionError("it did not fail")
+            raise AssertionError("the call did not fail")
         return weakref.ref(held)
 
     with make() as peer:
@@ -87,7 +87,7 @@ def test_a_failure_leaves_nothing_to_the_cycle_collector(failure: str) -> None:
         (lambda: peers.corrupts(99_999), lambda client: client.echo(bytes(100_000)), b"\x01"),
         (peers.echoes, lambda client: (client.request(b"ab", Exactly(1)), client.echo(b"c")), b"b"),
     ],
-    ids=["malformed", "too long", "short", "short echo", "corrupt", "corrupt far on", "unsolicited"],
+    ids=["malformed", "too long", "short", "short echo", "corrupt", "corrupt at the end", "unsolicited"],
 )
 def test_a_wrong_reply_shows_its_first_bytes(
     make: Callable[[], Any], use: Callable[[Client], object], sample: bytes

@@ -1,4 +1,4 @@
-"""The client against misbehaving peers: every failure has its name, within its time limit, and leaks nothing."""
+"""The client against misbehaving peers: each failure has its error, comes within its time limit, and leaks nothing."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_a_corrupt_byte_in_the_second_echo_counts_from_its_own_start() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 999])
-def test_a_short_reply_says_how_short(count: int) -> None:
+def test_a_short_reply_has_its_size_and_the_expected_one(count: int) -> None:
     with peers.replies_short(count) as peer, connect(peer.target) as client:
         payload = bytes(1000)
         if not count:
-            # The peer closes without waiting for us: it depends on who is first.
+            # The peer does not wait for the client: its close and the client's send are a race.
             with pytest.raises((errors.ShortReply, errors.ClosedByPeer, errors.PeerReset)):
                 client.echo(payload)
             return
@@ -54,13 +54,13 @@ def test_a_short_reply_says_how_short(count: int) -> None:
         assert (error.received, error.expected) == (count, 1000)
 
 
-def test_a_reply_that_is_too_long_spoils_the_next_exchange() -> None:
+def test_a_reply_that_is_too_long_fails_the_next_exchange() -> None:
     with peers.replies_long(b"extra") as peer, connect(peer.target) as client:
         assert client.echo(b"hello") == b"hello"
         wait_until(lambda: client._wire.poll(0) or client._leftover)
         fails(errors.UnsolicitedData, lambda: client.echo(b"again"))
         fails(errors.UnsolicitedData, lambda: client.request(b"again", Exactly(5)))
-        assert client.bytes_sent == 5, "it refused before it sent"
+        assert client.bytes_sent == 5, "the client refuses before it sends"
         assert client.recv() == b"extra"
         assert client.echo(b"again") == b"again"
 
@@ -97,13 +97,13 @@ def test_a_peer_that_never_reads_is_a_write_timeout() -> None:
         fails(errors.WriteTimeout, lambda: client.echo(bytes(64 * MIB), timeout=UNIT), after=UNIT)
 
 
-def test_the_limit_is_for_the_whole_exchange_however_the_reply_trickles() -> None:
+def test_the_time_limit_is_for_the_whole_exchange_and_not_for_each_read() -> None:
     with peers.replies_with(b"0123456789", pieces=10, pause=UNIT / 2) as peer, connect(peer.target) as client:
         fails(errors.ReadTimeout, lambda: client.request(b"x", Exactly(10), timeout=2 * UNIT), after=2 * UNIT)
 
 
-def test_a_timer_used_again_has_its_whole_time_again(honest: peers.Peer) -> None:
-    # libev's start() after stop() goes on with what was left; so 4 limits' worth of quick calls would use one up.
+def test_each_call_has_the_whole_time_limit(honest: peers.Peer) -> None:
+    # libev's start() after stop() goes on with the time that was left: quick calls would use up the limit.
     with connect(honest.target, timeout=4 * UNIT) as client:
         end = time.monotonic() + 6 * UNIT
         while time.monotonic() < end:
@@ -111,7 +111,7 @@ def test_a_timer_used_again_has_its_whole_time_again(honest: peers.Peer) -> None
         fails(errors.ReadTimeout, client.recv, after=4 * UNIT)
 
 
-def test_no_limit_is_no_limit(honest: peers.Peer) -> None:
+def test_a_timeout_of_none_does_not_expire(honest: peers.Peer) -> None:
     with connect(honest.target, timeout=None) as client:
         assert client.echo(b"x") == b"x"
         gevent.spawn_later(2 * UNIT, client.send, b"late")
@@ -122,7 +122,7 @@ def test_no_limit_is_no_limit(honest: peers.Peer) -> None:
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), -0.001])
-def test_a_limit_below_zero_is_refused(client: Client, timeout: float) -> None:
+def test_a_limit_below_zero_or_nan_is_refused(client: Client, timeout: float) -> None:
     with pytest.raises(errors.ConfigError):
         client.recv(timeout=timeout)
 
@@ -131,7 +131,7 @@ def test_a_limit_below_zero_is_refused(client: Client, timeout: float) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 100])
-def test_a_reset_in_the_middle(count: int) -> None:
+def test_a_reset_in_an_echo_is_a_peer_reset(count: int) -> None:
     with peers.resets_after(count) as peer, connect(peer.target) as client:
         error = fails(errors.PeerReset, lambda: client.echo(bytes(1000)))
         assert isinstance(error, ConnectionResetError)
@@ -140,7 +140,7 @@ def test_a_reset_in_the_middle(count: int) -> None:
         fails(errors.ClosedByPeer, lambda: client.echo(b"x"))
 
 
-def test_a_close_between_requests_is_seen_before_anything_is_sent() -> None:
+def test_a_close_between_requests_is_noticed_before_a_byte_is_sent() -> None:
     with peers.closes_between_requests(5) as peer, connect(peer.target) as client:
         assert client.echo(b"hello") == b"hello"
         wait_until(lambda: client._wire.poll(0))
@@ -151,7 +151,7 @@ def test_a_close_between_requests_is_seen_before_anything_is_sent() -> None:
         assert client.recv() == b""
 
 
-def test_a_peer_that_accepts_and_closes() -> None:
+def test_an_echo_to_a_peer_that_closes_at_once_is_closed_by_peer() -> None:
     with peers.accepts_and_closes() as peer, connect(peer.target) as client:
         wait_until(lambda: client._wire.poll(0))
         fails(errors.ClosedByPeer, lambda: client.echo(b"x"))
@@ -169,7 +169,7 @@ def test_unsolicited_data_is_not_taken_for_a_reply() -> None:
 def test_a_server_that_speaks_first_is_not_silent() -> None:
     with peers.greets(UNIT / 4) as peer, connect(peer.target) as client:
         fails(errors.UnreadGreeting, lambda: client.expect_silence(20 * UNIT))
-        assert client.receive(Until(b"\r\n")) == b"220 mail.test hello\r\n", "it is not lost"
+        assert client.receive(Until(b"\r\n")) == b"220 mail.test hello\r\n", "the greeting is not lost"
         client.expect_silence(0.0)
         assert client.request(b"NOOP\r\n", Until(b"\r\n")) == b"250 OK\r\n"
         client.send(b"NOOP\r\n")
@@ -182,6 +182,6 @@ def test_a_late_reply_is_not_taken_for_the_next_one() -> None:
     with peers.replies_with(b"12", pieces=2, pause=2 * UNIT) as peer, connect(peer.target) as client:
         fails(errors.ReadTimeout, lambda: client.request(b"?", Exactly(2), timeout=UNIT), after=UNIT)
         fails(errors.UnsolicitedData, lambda: client.request(b"?", Exactly(1)))
-        assert client.recv_exactly(2) == b"12", "what had come of it is not lost"
+        assert client.recv_exactly(2) == b"12", "the late reply is not lost"
         error = fails(errors.UnsolicitedData, lambda: client.request(b"?", Exactly(1)))
         assert "connect anew" in str(error)

@@ -1,4 +1,4 @@
-"""ClientConfig: the defaults, and what is out of range."""
+"""ClientConfig: its defaults, and values out of range."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from geventecho import ClientConfig
 from geventecho.errors import ConfigError
 
 
-def test_the_defaults() -> None:
+def test_the_default_limits_are_five_seconds() -> None:
     assert dataclasses.asdict(ClientConfig()) == {"connect_timeout": 5.0, "request_timeout": 5.0}
 
 

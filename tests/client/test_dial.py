@@ -1,4 +1,4 @@
-"""From target to socket: failures, where from, Unix sockets."""
+"""Connecting: failures, source addresses, Unix sockets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 # Failures.
 
 
-def test_nobody_listens() -> None:
+def test_a_port_without_a_listener_is_refused() -> None:
     with peers.refuses() as target:
         error = fails(errors.ConnectRefused, lambda: connect(target))
     assert isinstance(error, ConnectionRefusedError)
@@ -34,7 +34,7 @@ def test_nobody_listens() -> None:
     assert target in str(error)
 
 
-def test_nobody_answers() -> None:
+def test_a_connect_without_an_answer_is_a_timeout() -> None:
     with peers.never_accepts() as target:
         error = fails(errors.ConnectTimeout, lambda: connect(target, timeout=2 * UNIT), after=2 * UNIT)
         assert isinstance(error, TimeoutError)
@@ -53,16 +53,16 @@ def test_the_connect_timeout_is_not_the_request_timeout() -> None:
 
 
 @pytest.mark.parametrize("host", ["nosuch.invalid", "a" * 64 + ".example", "x..y"])
-def test_a_name_without_an_address(host: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_name_without_an_address_is_a_resolve_error(host: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(errors.ResolveError) as caught:
-        connect(Address("tcp", host=host, port=8090))  # not parsed, which would refuse some of them
+        connect(Address("tcp", host=host, port=8090))  # Address.parse would refuse some of them
     assert caught.value.phase == "dns"
     assert host in str(caught.value)
     gevent.sleep(UNIT)
-    assert capfd.readouterr().err == "", "no traceback out of a resolver thread"
+    assert capfd.readouterr().err == "", "no resolver thread prints a traceback"
 
 
-def test_this_process_is_out_of_descriptors(honest: peers.Peer) -> None:
+def test_a_connect_without_a_free_descriptor_is_out_of_resources(honest: peers.Peer) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(name) for name in os.listdir("/proc/self/fd"))
     fillers = [os.dup(0) for _ in range(3)]
@@ -99,53 +99,53 @@ def test_this_process_is_out_of_descriptors(honest: peers.Peer) -> None:
         ("127.0.0.1:1", {"connect_timeout": float("nan")}, "connect_timeout is nan"),
     ],
 )
-def test_nonsense_is_refused_before_anything_is_tried(target: str, options: dict[str, object], words: str) -> None:
+def test_a_wrong_argument_is_refused_before_the_connect(target: str, options: dict[str, object], words: str) -> None:
     with pytest.raises(errors.ConfigError, match=words):
         connect(target, **options)  # type: ignore[arg-type]
 
 
-def test_a_target_that_is_none_is_an_address_error() -> None:
+def test_text_that_is_no_target_is_an_address_error() -> None:
     with pytest.raises(errors.AddressError):
         connect("nowhere")
 
 
 def test_a_socket_that_would_connect_to_itself_is_refused() -> None:
-    # TCP's simultaneous open: a client whose local port is the one it calls gets itself, and a perfect echo.
+    # TCP's simultaneous open: a client that connects to its own local port reaches itself, and its echoes succeed.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     fails(errors.ConnectRefused, lambda: connect(("127.0.0.1", port), source=("127.0.0.1", port)))
 
 
-# Where from.
+# Source addresses.
 
 
-def test_a_source_address(honest: peers.Peer) -> None:
+def test_a_source_address_is_used(honest: peers.Peer) -> None:
     with connect(honest.target, source="127.0.0.2:0") as client:
         assert client.local_address.host == "127.0.0.2"
         assert client.echo(b"x") == b"x"
 
 
-def test_two_connections_from_one_source_port_to_two_servers() -> None:
-    # What IP_BIND_ADDRESS_NO_PORT is for: a bound port would be taken for all destinations.
+def test_a_source_address_gets_its_port_at_the_connect() -> None:
+    # Without IP_BIND_ADDRESS_NO_PORT, bind(2) takes a port for all destinations.
     with peers.echoes() as one, connect(one.target, source="127.0.0.3:0") as client:
         option = client._wire.sock.getsockopt(socket.IPPROTO_IP, dial.IP_BIND_ADDRESS_NO_PORT)
         assert option == 1
         assert client.local_address.port != 0
 
 
-def test_a_source_of_another_machine() -> None:
+def test_a_source_address_of_another_machine_is_named() -> None:
     error = fails(errors.OutOfResources, lambda: connect("127.0.0.1:1", source="192.0.2.1:0"))
     assert "not of this machine" in str(error)
 
 
-def test_a_source_of_the_other_family() -> None:
+def test_a_source_address_of_the_other_family_is_named() -> None:
     error = fails(errors.ConnectError, lambda: connect("127.0.0.1:1", source="[::1]:0"))
     assert "family" in str(error)
 
 
 @pytest.mark.parametrize("nodelay", [True, False])
-def test_nodelay(honest: peers.Peer, nodelay: bool) -> None:
+def test_nodelay_sets_the_socket_option(honest: peers.Peer, nodelay: bool) -> None:
     with connect(honest.target, nodelay=nodelay) as client:
         assert client._wire.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == int(nodelay)
 
@@ -160,7 +160,7 @@ def directory() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
-def test_a_unix_socket(kind: str, directory: Path) -> None:
+def test_a_client_connects_to_a_unix_socket(kind: str, directory: Path) -> None:
     name = f"@geventecho-{os.getpid()}" if kind == "abstract" else str(directory / "echo")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("\0" + name[1:] if kind == "abstract" else name)
@@ -176,7 +176,7 @@ def test_a_unix_socket(kind: str, directory: Path) -> None:
             assert client.recv() == b""
 
 
-def test_a_unix_listener_with_a_full_queue_is_waited_for(directory: Path) -> None:
+def test_a_connect_waits_for_a_unix_listener_with_a_full_queue(directory: Path) -> None:
     name = str(directory / "echo")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(name)
@@ -192,7 +192,7 @@ def test_a_unix_listener_with_a_full_queue_is_waited_for(directory: Path) -> Non
             sock.close()
 
 
-def test_a_unix_path_where_nobody_listens(directory: Path) -> None:
+def test_a_unix_path_without_a_listener_is_refused(directory: Path) -> None:
     with pytest.raises(errors.ConnectError) as caught:
         connect(f"unix:{directory}/nothing")
     assert caught.value.phase == "connect"
@@ -201,7 +201,7 @@ def test_a_unix_path_where_nobody_listens(directory: Path) -> None:
         fails(errors.ConnectRefused, lambda: connect(f"unix:{directory}/bound"))
 
 
-def test_ipv6() -> None:
+def test_a_client_connects_over_ipv6() -> None:
     try:
         listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Names on the way to a socket: resolved once and shared; several addresses under one time limit."""
+"""Host names of targets: one resolution for all callers, and one time limit for all addresses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from geventecho.client import names
 from geventecho.client.connecting import connect
 from tests.support import peers
 from tests.support.clients import SLACK, fails
-from tests.support.timing import UNIT
+from tests.support.timing import UNIT, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -25,7 +25,7 @@ REFUSED = ("127.0.0.1", 1)
 
 
 class FakeResolver:
-    """Answers as it is told, and counts."""
+    """Answers with `addresses` after `delay` seconds, and counts the queries."""
 
     def __init__(self) -> None:
         self.addresses: list[tuple[str, int]] | Exception = []
@@ -63,7 +63,7 @@ def test_a_name_is_resolved_once(resolver: FakeResolver, honest: peers.Peer) -> 
     assert resolver.asked == 1
 
 
-def test_those_who_ask_together_share_one_answer(resolver: FakeResolver, honest: peers.Peer) -> None:
+def test_connects_at_the_same_time_share_one_answer(resolver: FakeResolver, honest: peers.Peer) -> None:
     resolver.addresses, resolver.delay = [address_of(honest)], UNIT
     jobs = [gevent.spawn(connect, "echo.example:7") for _ in range(20)]
     for job in jobs:
@@ -71,10 +71,10 @@ def test_those_who_ask_together_share_one_answer(resolver: FakeResolver, honest:
     assert resolver.asked == 1
 
 
-def test_a_killed_asker_does_not_take_the_answer_from_the_others(resolver: FakeResolver, honest: peers.Peer) -> None:
+def test_a_killed_greenlet_does_not_take_the_answer_from_the_others(resolver: FakeResolver, honest: peers.Peer) -> None:
     resolver.addresses, resolver.delay = [address_of(honest)], 2 * UNIT
     first, second = gevent.spawn(connect, "echo.example:7"), gevent.spawn(connect, "echo.example:7")
-    gevent.sleep(UNIT)
+    wait_until(lambda: resolver.asked)
     first.kill()
     second.get().close()
     assert resolver.asked == 1
@@ -84,7 +84,7 @@ def test_a_slow_resolver_uses_up_the_connect_timeout(resolver: FakeResolver) -> 
     resolver.addresses, resolver.delay = [REFUSED], 4 * UNIT
     error = fails(errors.ConnectTimeout, lambda: connect("echo.example:7", timeout=UNIT), after=UNIT)
     assert error.phase == "dns"
-    gevent.sleep(4 * UNIT)
+    wait_until(lambda: not names.NAMES._asking)
 
 
 def test_a_failure_to_resolve_is_not_remembered(resolver: FakeResolver, honest: peers.Peer) -> None:
@@ -96,7 +96,7 @@ def test_a_failure_to_resolve_is_not_remembered(resolver: FakeResolver, honest: 
     assert resolver.asked == 3
 
 
-def test_after_a_minute_a_failed_connect_asks_again(
+def test_a_failed_connect_resolves_again_after_a_minute(
     resolver: FakeResolver, honest: peers.Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolver.addresses = [REFUSED]
@@ -143,7 +143,7 @@ def test_the_failures_of_the_other_addresses_are_in_the_notes(resolver: FakeReso
     ]
 
 
-def test_localhost_is_found_whatever_it_means(honest: peers.Peer) -> None:
-    # ::1 first on most machines, where nobody listens.
+def test_localhost_connects_although_its_first_address_refuses(honest: peers.Peer) -> None:
+    # On most machines its first address is ::1, where no server listens.
     with connect(("localhost", honest.port)) as client:
         assert client.echo(b"x") == b"x"
