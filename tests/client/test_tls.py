@@ -32,7 +32,7 @@ def tls(pem: Files) -> Tls:
     return Tls(ca=str(pem.authority))
 
 
-def where(server: TcpServer) -> Address:
+def address_of(server: TcpServer) -> Address:
     assert server.address is not None
     return server.address
 
@@ -44,7 +44,7 @@ def where(server: TcpServer) -> Address:
 @pytest.mark.parametrize("size", [0, 1, 16383, 16384, 16385, 65536, 65537, 200_001])
 def test_every_byte_comes_back(tls: Tls, version: ssl.TLSVersion, size: int) -> None:
     payload = os.urandom(size)
-    with running(tls_server(context=peer_context(version))) as server, connect(where(server), tls=tls) as client:
+    with running(tls_server(context=peer_context(version))) as server, connect(address_of(server), tls=tls) as client:
         assert client.tls is not None
         assert client.tls.version == version.name.replace("_", ".")
         for _ in range(3):
@@ -56,16 +56,16 @@ def test_every_byte_comes_back(tls: Tls, version: ssl.TLSVersion, size: int) -> 
 
 @pytest.mark.parametrize("size", [64 * MIB, pytest.param(256 * MIB, marks=pytest.mark.long)])
 def test_a_large_echo_is_full_duplex(tls: Tls, size: int) -> None:
-    """The server stops reading when nobody reads from it: an echo that only wrote at first would never end."""
-    with running(tls_server()) as server, connect(where(server), tls=tls) as client:
+    """The server stops reading while its client does not read: an echo that wrote everything first would never end."""
+    with running(tls_server()) as server, connect(address_of(server), tls=tls) as client:
         client.echo(os.urandom(MIB) * (size // MIB), timeout=100)
         stream = client._wire.tls
         assert stream is not None
         assert stream._outbox.size < 2**17
 
 
-def test_a_message_that_the_peer_sends_at_once(tls: Tls) -> None:
-    """It may come with the handshake's last bytes, where no watcher sees it."""
+def test_a_message_that_the_peer_sends_at_once_is_received(tls: Tls) -> None:
+    """It may come with the last bytes of the handshake: no watcher reports it then."""
 
     def greet(connection: ssl.SSLSocket) -> None:
         connection.sendall(b"hello\r\n")
@@ -76,7 +76,7 @@ def test_a_message_that_the_peer_sends_at_once(tls: Tls) -> None:
             assert client.receive(Until(b"\r\n"), timeout=20 * UNIT) == b"hello\r\n"
 
 
-def test_recv_gives_no_more_than_it_is_asked_for(tls: Tls) -> None:
+def test_recv_returns_at_most_the_given_number_of_bytes(tls: Tls) -> None:
     def send(connection: ssl.SSLSocket) -> None:
         connection.sendall(bytes(range(256)) * 400)
         connection.recv(1)
@@ -93,7 +93,7 @@ def test_recv_gives_no_more_than_it_is_asked_for(tls: Tls) -> None:
 def test_one_greenlet_sends_and_another_one_receives(tls: Tls) -> None:
     digest = hashlib.sha256()
     sent = hashlib.sha256()
-    with running(tls_server()) as server, connect(where(server), tls=tls) as client:
+    with running(tls_server()) as server, connect(address_of(server), tls=tls) as client:
 
         def send() -> None:
             for _ in range(100):
@@ -114,12 +114,12 @@ def test_one_greenlet_sends_and_another_one_receives(tls: Tls) -> None:
 
 @BOTH
 def test_close_sends_close_notify_and_no_reset(tls: Tls, version: ssl.TLSVersion) -> None:
-    """The tickets of TLS 1.3 are unread then: close(2) alone would send RST instead of FIN."""
+    """The client has not read the tickets of TLS 1.3: close(2) alone would send RST instead of FIN."""
     ends: list[object] = []
     has_sent_tickets = threading.Event()
 
     def read(connection: ssl.SSLSocket) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # which sends the second ticket, too
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # this sends the second ticket, too
         has_sent_tickets.set()
         try:
             while data := connection.recv(100):
@@ -140,8 +140,8 @@ def test_close_sends_close_notify_and_no_reset(tls: Tls, version: ssl.TLSVersion
 
 
 @BOTH
-def test_the_peer_closes_in_order_and_waits_for_us(tls: Tls, version: ssl.TLSVersion) -> None:
-    """It sends no FIN before it has our close_notify, as Python's unwrap() does."""
+def test_a_close_notify_without_fin_ends_the_stream(tls: Tls, version: ssl.TLSVersion) -> None:
+    """Python's unwrap() sends no FIN before it has the client's close_notify."""
 
     def tell(connection: ssl.SSLSocket) -> None:
         connection.sendall(b"all")
@@ -152,7 +152,7 @@ def test_the_peer_closes_in_order_and_waits_for_us(tls: Tls, version: ssl.TLSVer
         assert client.recv() == b""
 
 
-def test_a_raw_fin_is_truncated(tls: Tls) -> None:
+def test_a_fin_without_close_notify_is_a_truncated_stream(tls: Tls) -> None:
     def cut(connection: ssl.SSLSocket) -> None:
         connection.sendall(b"half of")
         socket.socket(fileno=connection.detach()).close()
@@ -167,7 +167,7 @@ def test_a_raw_fin_is_truncated(tls: Tls) -> None:
         fails(errors.ClosedByPeer, lambda: client.echo(b"x"))
 
 
-def test_a_stalled_reader_costs_a_timeout_and_tears_the_stream(tls: Tls) -> None:
+def test_a_peer_that_never_reads_is_a_write_timeout_and_tears_the_stream(tls: Tls) -> None:
     stopped = threading.Event()
     with tls_peer(lambda _: stopped.wait(PATIENCE)) as peer, connect(peer.target, tls=tls) as client:
         fails(errors.WriteTimeout, lambda: client.send(bytes(64 * MIB), timeout=3 * UNIT), after=3 * UNIT)
@@ -198,9 +198,9 @@ def test_a_record_that_comes_in_two_parts_is_kept(tls: Tls) -> None:
 
 
 @BOTH
-def test_a_reply_is_not_lost_for_what_follows_it(tls: Tls, version: ssl.TLSVersion) -> None:
-    """Junk comes in the same recv(2) as the reply; the failure is told at each read after it."""
-    told = threading.Event()
+def test_a_reply_is_received_before_the_failure_of_the_bytes_after_it(tls: Tls, version: ssl.TLSVersion) -> None:
+    """One recv(2) has the reply and plain bytes after it; each later read raises the failure."""
+    may_end = threading.Event()
 
     def reply(connection: ssl.SSLSocket) -> None:
         assert connection.recv(100) == b"ask"
@@ -209,7 +209,7 @@ def test_a_reply_is_not_lost_for_what_follows_it(tls: Tls, version: ssl.TLSVersi
             connection.sendall(b"hello")
             raw.sendall(b"plain text")
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
-        told.wait(PATIENCE)
+        may_end.wait(PATIENCE)
 
     with tls_peer(reply, peer_context(version)) as peer, connect(peer.target, tls=tls) as client:
         client.send(b"ask")
@@ -218,9 +218,9 @@ def test_a_reply_is_not_lost_for_what_follows_it(tls: Tls, version: ssl.TLSVersi
         for _ in range(2):
             error = fails(errors.TlsError, lambda: client.recv_exactly(1, timeout=20 * UNIT))
             assert "wrong version number" in str(error)
-        told.set()
-    told.clear()
+        may_end.set()
+    may_end.clear()
     with tls_peer(reply, peer_context(version)) as peer, connect(peer.target, tls=tls) as client:
         error = fails(errors.TlsError, lambda: client.request(b"ask", Exactly(6), timeout=20 * UNIT))
         assert error.kind == "TLS failed"
-        told.set()
+        may_end.set()

@@ -1,4 +1,4 @@
-"""Each failure of TLS has its name and says what to do, within its time, and leaves nothing behind."""
+"""Each failure of TLS has its own error with advice, comes within its time limit, and leaks nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def with_certificate(leaf: Any) -> ssl.SSLContext:
 
 
 def self_signed(purpose: str = "SERVER_AUTH") -> Any:
-    """A certificate that has signed itself, for this host; "CLIENT_AUTH" makes it one of a client."""
+    """A self-signed certificate for 127.0.0.1 and its key, as PEM; "CLIENT_AUTH" makes it one of a client."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -57,7 +57,7 @@ def self_signed(purpose: str = "SERVER_AUTH") -> Any:
     )
 
 
-def test_a_self_signed_certificate(tls: Tls, tmp_path: Path) -> None:
+def test_a_self_signed_certificate_is_refused_unless_it_is_trusted(tls: Tls, tmp_path: Path) -> None:
     both = tmp_path / "alone.pem"
     both.write_bytes(self_signed())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -69,7 +69,7 @@ def test_a_self_signed_certificate(tls: Tls, tmp_path: Path) -> None:
         connect(peer.target, tls=Tls(insecure=True)).close()
 
 
-def test_a_certificate_for_another_purpose(tmp_path: Path) -> None:
+def test_a_certificate_for_another_purpose_is_refused(tmp_path: Path) -> None:
     both = tmp_path / "client.pem"
     both.write_bytes(self_signed("CLIENT_AUTH"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -81,7 +81,7 @@ def test_a_certificate_for_another_purpose(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [TLS12, TLS13], ids=["1.2", "1.3"])
-def test_the_server_is_told_why_it_is_refused(version: ssl.TLSVersion) -> None:
+def test_the_server_gets_the_alert_of_an_unknown_authority(version: ssl.TLSVersion) -> None:
     reasons: list[str | None] = []
 
     def shake_hands(connection: socket.socket) -> None:
@@ -97,7 +97,7 @@ def test_the_server_is_told_why_it_is_refused(version: ssl.TLSVersion) -> None:
 
 
 def issued(*names: str, begin: int = -1, end: int = 1) -> Any:
-    """A certificate of AUTHORITY, valid from one day to another, counted from today."""
+    """A certificate of AUTHORITY that is valid from `begin` to `end`, in days from now."""
     return AUTHORITY.issue_cert(*names, not_before=NOW + begin * DAY, not_after=NOW + end * DAY)
 
 
@@ -109,10 +109,10 @@ def issued(*names: str, begin: int = -1, end: int = 1) -> Any:
         (issued("127.0.0.1", begin=1, end=2), errors.CertificateNotYetValid, "certificate not yet valid"),
         (issued("other.example", "127.0.0.2"), errors.WrongHostName, "wrong host name"),
     ],
-    ids=["stranger", "expired", "future", "other host"],
+    ids=["unknown authority", "expired", "not yet valid", "other host"],
 )
 @pytest.mark.parametrize("version", [TLS12, TLS13], ids=["1.2", "1.3"])
-def test_the_certificate_is_refused(
+def test_a_certificate_that_cannot_be_trusted_is_refused(
     tls: Tls, leaf: Any, kind: type[errors.TlsError], name: str, version: ssl.TLSVersion
 ) -> None:
     context = with_certificate(leaf)
@@ -123,7 +123,7 @@ def test_the_certificate_is_refused(
         connect(peer.target, tls=Tls(insecure=True)).close()
 
 
-def test_the_server_name_decides(pem: Files) -> None:
+def test_the_certificate_is_checked_for_the_given_server_name(pem: Files) -> None:
     with tls_peer(lambda _: None, with_certificate(AUTHORITY.issue_cert("other.example"))) as peer:
         connect(peer.target, tls=Tls(ca=str(pem.authority), server_name="other.example")).close()
         fails(
@@ -133,14 +133,16 @@ def test_the_server_name_decides(pem: Files) -> None:
 
 
 @pytest.mark.parametrize("version", [TLS12, TLS13], ids=["1.2", "1.3"])
-@pytest.mark.parametrize("given", ["none", "stranger"])
-def test_a_client_certificate_is_wanted(pem: Files, tmp_path: Path, version: ssl.TLSVersion, given: str) -> None:
+@pytest.mark.parametrize("given", ["none", "unknown"])
+def test_a_missing_or_unknown_client_certificate_is_named(
+    pem: Files, tmp_path: Path, version: ssl.TLSVersion, given: str
+) -> None:
     context = peer_context(version)
     AUTHORITY.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
     mine = tmp_path / "mine.pem"
     STRANGER.issue_cert("client").private_key_and_cert_chain_pem.write_to_path(str(mine))
-    tls = Tls(ca=str(pem.authority), cert=str(mine) if given == "stranger" else None)
+    tls = Tls(ca=str(pem.authority), cert=str(mine) if given == "unknown" else None)
 
     def talk() -> None:
         with connect(peer.target, tls=tls) as client:
@@ -150,12 +152,12 @@ def test_a_client_certificate_is_wanted(pem: Files, tmp_path: Path, version: ssl
         talk()
     # TLS 1.2 has no alert of its own for a missing certificate.
     missing = errors.NoCommonProtocol if version == TLS12 else errors.CertificateRequired
-    assert type(caught.value) is (errors.ClientCertificateRefused if given == "stranger" else missing)
-    assert "--tls-cert" in str(caught.value) or given == "stranger"
+    assert type(caught.value) is (errors.ClientCertificateRefused if given == "unknown" else missing)
+    assert "--tls-cert" in str(caught.value) or given == "unknown"
 
 
 def test_a_send_that_fails_tells_why_the_server_refused(tls: Tls) -> None:
-    """In TLS 1.3 it refuses after the client's handshake: the alert is unread when the connection is reset."""
+    """In TLS 1.3 the server refuses after the client's handshake: the alert is unread when the connection is reset."""
     context = peer_context(TLS13)
     context.verify_mode = ssl.CERT_REQUIRED
     with tls_peer(lambda _: None, context) as peer, connect(peer.target, tls=tls) as client:
@@ -168,7 +170,7 @@ def test_a_send_that_fails_tells_why_the_server_refused(tls: Tls) -> None:
         fails(errors.CertificateRequired, send)
 
 
-def test_no_common_version_or_cipher(tls: Tls) -> None:
+def test_a_missing_common_version_or_cipher_is_named(tls: Tls) -> None:
     only12 = peer_context(TLS12)
     context = ssl.create_default_context(cafile=tls.ca)
     context.minimum_version = TLS13
@@ -183,9 +185,8 @@ def test_no_common_version_or_cipher(tls: Tls) -> None:
         fails(errors.NoCommonProtocol, lambda: connect(peer.target, tls=context))
 
 
-@pytest.mark.parametrize("version", [TLS12, TLS13], ids=["1.2", "1.3"])
-def test_the_alert_about_alpn(pem: Files, version: ssl.TLSVersion) -> None:
-    """OpenSSL's s_server does not send it, Go's and Node's servers do: here the bytes of it are sent."""
+def test_the_alert_about_alpn_is_named() -> None:
+    """The servers of Go and Node send it, OpenSSL's s_server does not: this peer sends its bytes."""
 
     def refuse(connection: socket.socket) -> None:
         connection.recv(65536)
@@ -205,13 +206,13 @@ def test_the_alert_about_alpn(pem: Files, version: ssl.TLSVersion) -> None:
         (peers.echoes(), "plain echo server"),
         (peers.sends_unsolicited(b"220 mail\r\n"), "220 mail"),
         (peers.replies_with(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "HTTP/1.1 400"),
-        (peers.replies_with(b"-ERR \x1b[31m\xff\r\n", pieces=3, pause=0.01), "-"),
+        (peers.replies_with(b"-ERR \x1b[31m\xff\r\n", pieces=3, pause=0.01), "-ERR"),
         (peers.floods(), "xxxx"),
         (peers.sends_unsolicited(b"\x15 menu\r\n"), "menu"),
     ],
     ids=["echo", "greeting", "http", "pieces", "flood", "type of a record"],
 )
-def test_what_is_not_tls(peer: peers.Peer, words: str, tls: Tls) -> None:
+def test_a_peer_that_does_not_speak_tls_is_named(peer: peers.Peer, words: str, tls: Tls) -> None:
     with peer:
         error = fails(errors.NotTls, lambda: connect(peer.target, tls=tls))
         assert error.kind == "not TLS"
@@ -219,7 +220,7 @@ def test_what_is_not_tls(peer: peers.Peer, words: str, tls: Tls) -> None:
         assert str(error).isprintable()
 
 
-def test_the_peer_closes_or_resets_in_the_handshake(tls: Tls) -> None:
+def test_a_close_or_a_reset_in_the_handshake_is_named(tls: Tls) -> None:
     def close(connection: socket.socket) -> None:
         connection.recv(65536)
 
@@ -231,9 +232,7 @@ def test_the_peer_closes_or_resets_in_the_handshake(tls: Tls) -> None:
     assert isinstance(caught.value, errors.PeerReset | errors.ConnectReset | errors.HandshakeClosed)
 
 
-def test_a_silent_peer_and_one_that_trickles(tls: Tls) -> None:
-    """The limit is that of the whole handshake, not of each read."""
-
+def test_the_time_limit_is_for_the_whole_handshake_and_not_for_each_read(tls: Tls) -> None:
     def trickle(connection: socket.socket) -> None:
         for byte in bytes.fromhex("1603030fa002") + bytes(1000):
             connection.sendall(bytes([byte]))
@@ -248,7 +247,7 @@ def test_a_silent_peer_and_one_that_trickles(tls: Tls) -> None:
             gevent.sleep(0)
 
 
-def test_another_greenlet_closes_in_the_handshake(tls: Tls) -> None:
+def test_a_close_by_another_greenlet_ends_the_handshake(tls: Tls) -> None:
     begun = Event()
     with peers.never_replies() as peer:
         client = connect(peer.target, tls=tls, handshake=False)
@@ -265,7 +264,7 @@ def test_another_greenlet_closes_in_the_handshake(tls: Tls) -> None:
         closing.get()
 
 
-def test_a_broken_record(tls: Tls) -> None:
+def test_a_broken_record_is_a_tls_error(tls: Tls) -> None:
     go_on = threading.Event()
 
     def spoil(connection: ssl.SSLSocket) -> None:
@@ -294,6 +293,6 @@ def test_a_broken_record(tls: Tls) -> None:
         (lambda: connect("tls://127.0.0.1:1", tls=Tls(ca="/")), "cannot be read"),
     ],
 )
-def test_a_wrong_value(make: Any, words: str) -> None:
+def test_a_wrong_value_is_a_config_error(make: Any, words: str) -> None:
     with pytest.raises(errors.ConfigError, match=words):
         make()

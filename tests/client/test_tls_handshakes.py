@@ -1,4 +1,4 @@
-"""The client's TLS handshake: sessions, ALPN, client certificates, STARTTLS, and servers of other people's."""
+"""The client's TLS handshake: sessions, ALPN, client certificates, STARTTLS, and real servers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tls(pem: Files) -> Tls:
 
 @contextlib.contextmanager
 def program(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A server of other people's, with its standard streams; ended with the block."""
+    """A server program with pipes for its standard streams; it is killed at the end of the block."""
     with subprocess.Popen(
         arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
@@ -66,16 +66,16 @@ def dialled(port: int, tls: Tls, **options: Any) -> Client:
     return found[0]
 
 
-def where(server: TcpServer) -> Address:
+def address_of(server: TcpServer) -> Address:
     assert server.address is not None
     return server.address
 
 
-# What a handshake agrees on.
+# Parameters of a handshake.
 
 
 @BOTH
-def test_a_session_is_resumed(pem: Files, version: ssl.TLSVersion) -> None:
+def test_a_session_is_resumed_only_if_asked(pem: Files, version: ssl.TLSVersion) -> None:
     resumed: list[bool] = []
 
     def echo(connection: ssl.SSLSocket) -> None:
@@ -95,7 +95,7 @@ def test_a_session_is_resumed(pem: Files, version: ssl.TLSVersion) -> None:
         assert resumed == [False, resume, resume]
 
 
-def test_a_client_certificate_and_alpn(pem: Files, tmp_path: Path) -> None:
+def test_the_server_gets_a_client_certificate_and_alpn(pem: Files, tmp_path: Path) -> None:
     both = tmp_path / "both.pem"
     mine = AUTHORITY.issue_cert("client")
     mine.private_key_and_cert_chain_pem.write_to_path(str(both))
@@ -118,7 +118,7 @@ def test_a_client_certificate_and_alpn(pem: Files, tmp_path: Path) -> None:
     assert found[0][1] == "echo/1"
 
 
-def test_the_name_that_the_server_is_told(pem: Files) -> None:
+def test_the_server_gets_a_host_name_and_no_ip_address(pem: Files) -> None:
     names: list[str | None] = []
     context = peer_context()
     context.sni_callback = lambda _connection, name, _context: names.append(name)
@@ -133,46 +133,47 @@ def test_the_name_that_the_server_is_told(pem: Files) -> None:
     assert names == ["localhost", None, "localhost"]
 
 
-def test_a_context_of_ones_own(pem: Files) -> None:
+def test_a_given_context_is_used(pem: Files) -> None:
     context = ssl.create_default_context(cafile=str(pem.authority))
-    with running(tls_server()) as server, connect(("127.0.0.1", where(server).port), tls=context) as client:
+    with running(tls_server()) as server, connect(("127.0.0.1", address_of(server).port), tls=context) as client:
         assert client.target.scheme == "tls"
         assert client.echo(b"x") == b"x"
 
 
-def test_a_context_is_made_once(pem: Files) -> None:
+def test_equal_options_share_one_context(pem: Files) -> None:
     assert context_of(Tls(ca=str(pem.authority))) is context_of(Tls(ca=str(pem.authority)))
 
 
-def test_a_ping_measures_to_the_read(tls: Tls) -> None:
+def test_every_ping_through_tls_has_a_time(tls: Tls) -> None:
     with running(tls_server()) as server:
-        answers = list(pings(where(server), count=3, interval=0, tls=tls))
+        answers = list(pings(address_of(server), count=3, interval=0, tls=tls))
+    assert [answer.error for answer in answers] == [None] * 3
     assert all(answer.seconds and answer.seconds > 0 for answer in answers)
 
 
-def test_a_storm_of_handshakes_beside_echoes(pem: Files, tls: Tls) -> None:
-    """Each takes a millisecond of this process; none fails, and the echoes go on."""
+def test_echoes_go_on_beside_100_handshakes(pem: Files, tls: Tls) -> None:
+    """A handshake takes a millisecond of this process."""
     trips = []
     with serve(*pem.options) as server, connect(server.target, tls=tls) as witness:
         before = server.descriptors
-        storm = [
+        handshakes = [
             gevent.spawn_later(number / 200, lambda: connect(server.target, tls=tls).close()) for number in range(100)
         ]
-        while not all(one.ready() for one in storm):
+        while not all(handshake.ready() for handshake in handshakes):
             began = time.monotonic()
             assert witness.echo(b"x" * 64) == b"x" * 64
             trips.append(1000 * (time.monotonic() - began))
-        gevent.joinall(storm, raise_error=True)
+        gevent.joinall(handshakes, raise_error=True)
         wait_until(lambda: server.descriptors <= before)
         assert not server.errors
     figure("p99 of an echo beside 200 handshakes a second, ms", round(sorted(trips)[len(trips) * 99 // 100], 1))
-    assert len(trips) > 20
+    assert len(trips) > 3, "several echoes come back before the last handshake"
 
 
 # STARTTLS.
 
 
-def test_starttls(tls: Tls) -> None:
+def test_starttls_encrypts_the_rest_of_the_stream(tls: Tls) -> None:
     with peers.Peer(smtp) as peer, connect(peer.target, timed=True) as client:
         assert client.receive(Until(b"\r\n")) == b"220 mail\r\n"
         assert client.request(b"STARTTLS\r\n", Until(b"\r\n")) == b"220 ready\r\n"
@@ -185,7 +186,7 @@ def test_starttls(tls: Tls) -> None:
 
 
 def test_plain_bytes_before_the_handshake_are_refused(tls: Tls) -> None:
-    """CVE-2011-0411: somebody between adds an answer, which would be taken for one that came through TLS."""
+    """CVE-2011-0411: an attacker on the path adds an answer, which would be taken for one that came through TLS."""
     with peers.Peer(lambda connection: smtp(connection, b"250 injected\r\n")) as peer, connect(peer.target) as client:
         client.receive(Until(b"\r\n"))
         client.request(b"STARTTLS\r\n", Until(b"\r\n"))
@@ -194,7 +195,7 @@ def test_plain_bytes_before_the_handshake_are_refused(tls: Tls) -> None:
         assert client.recv() == b"250 injected\r\n"
 
 
-def test_the_ssl_request_of_postgresql(tls: Tls) -> None:
+def test_the_ssl_request_of_postgresql_begins_tls(tls: Tls) -> None:
     """Eight bytes, and one byte in answer (PostgreSQL's protocol, SSLRequest)."""
 
     def postgresql(connection: socket.socket) -> None:
@@ -209,12 +210,12 @@ def test_the_ssl_request_of_postgresql(tls: Tls) -> None:
         assert client.echo(b"startup") == b"startup"
 
 
-# Servers of other people's.
+# Real servers.
 
 
 @needs_openssl
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
-def test_openssl_s_server(pem: Files, tls: Tls, version: str) -> None:
+def test_openssl_s_server_answers_and_closes_in_order(pem: Files, tls: Tls, version: str) -> None:
     port = free_port()
     command = ["openssl", "s_server", "-accept", str(port), "-cert", str(pem.certificate), "-key", str(pem.key)]
     with program(*command, "-rev", version), dialled(port, tls) as client:
@@ -224,7 +225,7 @@ def test_openssl_s_server(pem: Files, tls: Tls, version: str) -> None:
 
 
 @needs_redis
-def test_redis_through_tls(pem: Files, tls: Tls) -> None:
+def test_redis_answers_through_tls(pem: Files, tls: Tls) -> None:
     port = free_port()
     with program(
         "redis-server", "--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--save", "",
