@@ -36,7 +36,11 @@ def test_echo_returns_its_payload(client: Client) -> None:
     assert nothing_armed(client)
 
 
-@pytest.mark.parametrize("make", [bytearray, memoryview, lambda data: memoryview(bytearray(data)).cast("I")])
+@pytest.mark.parametrize(
+    "make",
+    [bytearray, memoryview, lambda data: memoryview(bytearray(data)).cast("I")],
+    ids=["bytearray", "bytes", "integers"],
+)
 def test_echo_takes_any_buffer(client: Client, make: Callable[[bytes], bytearray]) -> None:
     payload = make(EVERY_BYTE * 1000)
     assert client.echo(payload) is payload
@@ -45,7 +49,7 @@ def test_echo_takes_any_buffer(client: Client, make: Callable[[bytes], bytearray
 
 @settings(max_examples=30)
 @given(st.lists(st.binary(max_size=5000), max_size=10))
-def test_echo_of_any_bytes(payloads: list[bytes]) -> None:
+def test_echo_returns_any_bytes(payloads: list[bytes]) -> None:
     with peers.echoes() as peer, connect(peer.target) as client:
         for payload in payloads:
             assert client.echo(payload) == payload
@@ -66,7 +70,7 @@ def test_the_default_limit_grows_with_the_payload(honest: peers.Peer) -> None:
 # Requests and framings.
 
 
-def test_requests_of_every_framing(client: Client) -> None:
+def test_every_framing_ends_its_reply(client: Client) -> None:
     assert client.request(b"GET\r\n", Until(b"\r\n")) == b"GET\r\n"
     assert client.request(b"\0\3abc", LengthPrefixed(">H")) == b"\0\3abc"
     assert client.request(b"12345", Exactly(5)) == b"12345"
@@ -79,14 +83,14 @@ def test_requests_of_every_framing(client: Client) -> None:
     assert nothing_armed(client)
 
 
-def test_a_quiet_reply_counts_from_its_last_byte() -> None:
+def test_the_quiet_time_counts_from_the_last_byte() -> None:
     with peers.replies_with(b"abc", pieces=3, pause=UNIT) as peer, connect(peer.target) as client:
         assert client.request(b"?", UntilQuiet(3 * UNIT)) == b"abc"
     with connected_to(peers.never_replies()) as client:
         fails(errors.ReadTimeout, lambda: client.request(b"?", UntilQuiet(UNIT / 2), timeout=2 * UNIT), after=2 * UNIT)
 
 
-def test_a_reply_until_the_peer_closes() -> None:
+def test_a_reply_may_end_with_the_close_of_the_peer() -> None:
     with peers.replies_with(b"all of it", then_close=True) as peer, connect(peer.target) as client:
         assert client.request(b"?", UntilClosed()) == b"all of it"
 
@@ -99,7 +103,7 @@ def test_a_flood_ends_at_the_limit_of_its_framing() -> None:
         assert client.bytes_received < 100_000 + 2 * 65536
 
 
-def test_a_request_is_full_duplex_whatever_the_sizes(client: Client) -> None:
+def test_a_large_request_is_full_duplex(client: Client) -> None:
     payload = random.Random(2).randbytes(32 * MIB)
     assert client.request(payload, Exactly(len(payload)), timeout=60 * SCALE) == payload
 
@@ -112,7 +116,7 @@ def test_bytes_after_a_reply_stay_for_the_next_one(client: Client) -> None:
     client.send(b"ee\n!")
     assert client.receive(Until(b"\n")) == b"three\n"
     fails(errors.UnsolicitedData, lambda: client.request(b"x", Exactly(1)))
-    assert client.request(b"", Exactly(1)) == b"!", "an empty payload asks nothing"
+    assert client.request(b"", Exactly(1)) == b"!", "an empty payload is not sent"
     assert client.echo(b"in step") == b"in step"
 
 
@@ -135,7 +139,7 @@ def test_recv_exactly_loses_nothing(client: Client) -> None:
 # Streams.
 
 
-def test_half_close_brings_back_all_that_was_sent(client: Client) -> None:
+def test_all_bytes_come_back_after_a_half_close(client: Client) -> None:
     payload = random.Random(3).randbytes(MIB)
 
     def send() -> None:
@@ -151,7 +155,7 @@ def test_half_close_brings_back_all_that_was_sent(client: Client) -> None:
     assert error.phase == "write"
 
 
-def test_recv_takes_at_most_what_it_is_told(client: Client) -> None:
+def test_recv_returns_at_most_the_given_number_of_bytes(client: Client) -> None:
     client.send(b"abcdef")
     assert client.recv(2) == b"ab"
     with pytest.raises(errors.ConfigError):
@@ -159,7 +163,7 @@ def test_recv_takes_at_most_what_it_is_told(client: Client) -> None:
     assert client.recv() == b"cdef"
 
 
-def test_everything_is_still_there_after_close(honest: peers.Peer) -> None:
+def test_a_closed_client_keeps_its_addresses_and_counters_and_refuses_calls(honest: peers.Peer) -> None:
     with connect(honest.target) as client:
         assert client.fileno() >= 0
         local = client.local_address
@@ -185,7 +189,7 @@ def test_everything_is_still_there_after_close(honest: peers.Peer) -> None:
         assert fails(errors.ClosedLocally, call).phase == phase
 
 
-def test_abort_resets() -> None:
+def test_abort_sends_a_reset() -> None:
     seen: list[str] = []
 
     def watch(connection: socket.socket) -> None:
@@ -204,7 +208,7 @@ def test_abort_resets() -> None:
     assert seen == ["reset"]
 
 
-def test_a_payload_that_is_no_bytes_is_named() -> None:
+def test_a_payload_that_is_not_bytes_like_is_refused() -> None:
     with peers.echoes() as peer, connect(peer.target, timeout=PATIENCE) as client:
         calls: list[Callable[[Any], object]] = [client.send, client.echo, lambda data: client.request(data, Exactly(1))]
         for call in calls:

@@ -1,4 +1,4 @@
-"""The echo's short way, and how it goes on where that ends: replies in pieces, full buffers, wake-ups for nothing."""
+"""Echoes that one read does not complete: replies in pieces, sizes about the receive size, wakeups without data."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_wrong_byte_in_a_later_piece_counts_from_the_start(offset: int) -> Non
         assert error.offset == offset
 
 
-def test_the_limit_is_one_for_the_first_piece_and_the_rest() -> None:
+def test_all_pieces_have_one_time_limit() -> None:
     with connected_to(peers.replies_with(PAYLOAD[:-1], pieces=3, pause=UNIT)) as client:
         error = fails(errors.ReadTimeout, lambda: client.echo(PAYLOAD, timeout=4 * UNIT), after=4 * UNIT)
         assert "1023 bytes of it came" in str(error)
@@ -62,14 +62,14 @@ def test_wakeups_without_data_do_no_harm() -> None:
 
 
 @pytest.mark.parametrize("size", [1, RECEIVE_SIZE - 1, RECEIVE_SIZE, RECEIVE_SIZE + 1])
-def test_sizes_at_the_edge_of_the_short_way(client: Client, size: int) -> None:
+def test_payloads_of_about_the_receive_size_come_back(client: Client, size: int) -> None:
     for fill in (b"a", b"b"):
         assert client.echo(fill * size) == fill * size
     assert client.bytes_received == client.bytes_sent == 2 * size
 
 
 @pytest.mark.parametrize("extra", [b"x", PAYLOAD])
-def test_what_comes_after_an_echo_is_the_next_call_s(extra: bytes) -> None:
+def test_bytes_after_an_echo_fail_the_next_echo_and_are_kept(extra: bytes) -> None:
     with connected_to(peers.replies_with(PAYLOAD + extra)) as client:
         assert client.echo(PAYLOAD) is PAYLOAD
         wait_until(lambda: client._wire.poll(0) or client._leftover)
@@ -79,7 +79,7 @@ def test_what_comes_after_an_echo_is_the_next_call_s(extra: bytes) -> None:
         assert client.recv_exactly(len(extra)) == extra
 
 
-def test_a_callback_of_the_loop_is_told_that_it_cannot_wait(client: Client) -> None:
+def test_an_echo_in_a_callback_of_the_loop_raises(client: Client) -> None:
     caught: list[BaseException] = []
 
     def call() -> None:

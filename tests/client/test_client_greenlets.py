@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
+import select
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,15 +35,16 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
         lambda client: client.send(bytes(64 * MIB)),
         lambda client: client.receive(UntilQuiet(UNIT)),
     ],
+    ids=["recv", "echo", "large echo", "send", "receive"],
 )
-def test_closing_wakes_whoever_waits(how: str, wait: Callable[[Client], object]) -> None:
+def test_closing_wakes_a_call_that_waits(how: str, wait: Callable[[Client], object]) -> None:
     with connected_to(peers.never_reads()) as client:
         gevent.spawn_later(UNIT, getattr(client, how))
         fails(errors.ClosedLocally, lambda: wait(client), after=UNIT)
         assert client.closed
 
 
-def test_one_reader_and_one_writer(client: Client) -> None:
+def test_one_greenlet_reads_while_another_one_writes(client: Client) -> None:
     payload = random.Random(4).randbytes(16 * MIB)
     writer = gevent.spawn(client.send, payload, timeout=60 * SCALE)
     assert client.recv_exactly(len(payload), timeout=60 * SCALE) == payload
@@ -57,6 +58,7 @@ def test_one_reader_and_one_writer(client: Client) -> None:
         lambda client, count: client.receive(Exactly(count)),
         lambda client, count: b"".join(client.recv_exactly(count // 64) for _ in range(64)),
     ],
+    ids=["recv_exactly", "receive", "64 pieces"],
 )
 def test_a_reader_does_not_disturb_a_writer_that_waits(client: Client, receive: Callable[[Client, int], bytes]) -> None:
     payload = random.Random(7).randbytes(32 * MIB)
@@ -75,17 +77,17 @@ READS: dict[str, Callable[[Client], object]] = {
 }
 
 
-@pytest.mark.parametrize("data_waits", [False, True], ids=["nothing", "data waits"])
+@pytest.mark.parametrize("data_waits", [False, True], ids=["no data", "data waits"])
 @pytest.mark.parametrize("second", READS)
 @pytest.mark.parametrize("first", READS)
 def test_a_second_reader_is_refused_before_it_reads(client: Client, first: str, second: str, data_waits: bool) -> None:
-    """The reply of the first one may be there already, and its greenlet not yet awake."""
+    """The reply of the first call may have arrived while its greenlet is not yet awake."""
     reader = gevent.spawn(READS[first], client)
     gevent.sleep(0)  # it runs until it waits
     if first in ("recv", "receive"):
         client.send(b"0123456789")
     if data_waits:
-        time.sleep(UNIT / 10)  # the event loop does not run, and the echo arrives
+        select.select([client.fileno()], [], [], PATIENCE)  # the echo arrives, and the event loop does not run
     sent, received = client.bytes_sent, client.bytes_received
     with pytest.raises(errors.ConcurrentUse):
         READS[second](client)
@@ -116,7 +118,7 @@ def test_a_second_writer_is_refused_before_it_writes() -> None:
         writer.kill()
 
 
-def test_a_writer_in_the_midst_of_an_echo_is_refused(client: Client) -> None:
+def test_a_writer_during_an_echo_is_refused(client: Client) -> None:
     payload = random.Random(9).randbytes(32 * MIB)
     first = gevent.spawn(client.echo, payload, timeout=60 * SCALE)
     wait_until(lambda: client._wire._write_event.callback is not None)
@@ -151,14 +153,14 @@ def test_a_send_that_was_cut_leaves_a_torn_stream(cut: str) -> None:
         fails(errors.ClosedLocally, lambda: client.send(b"x"))
 
 
-def test_after_a_cut_send_the_rest_can_be_received(client: Client) -> None:
+def test_the_echo_of_a_cut_send_can_be_received(client: Client) -> None:
     with pytest.raises(errors.WriteTimeout):
         client.send(bytes(64 * MIB), timeout=UNIT)
     assert client.recv_exactly(client.bytes_sent) == bytes(client.bytes_sent)
     fails(errors.TornStream, lambda: client.echo(b"x"))
 
 
-def test_a_send_of_which_nothing_was_taken_tears_nothing(tmp_path: Path) -> None:
+def test_a_send_of_which_no_byte_was_taken_does_not_tear_the_stream(tmp_path: Path) -> None:
     path = str(tmp_path / "peer")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -170,12 +172,17 @@ def test_a_send_of_which_nothing_was_taken_tears_nothing(tmp_path: Path) -> None
                 fails(errors.WriteTimeout, lambda: client.send(b"x", timeout=UNIT), after=UNIT)
 
 
-@pytest.mark.parametrize("killer", [gevent.GreenletExit, gevent.Timeout(1), KeyError("from outside")])
+@pytest.mark.parametrize(
+    "killer",
+    [gevent.GreenletExit, gevent.Timeout(1), KeyError("from outside")],
+    ids=["GreenletExit", "Timeout", "KeyError"],
+)
 @pytest.mark.parametrize(
     "wait",
     [lambda client: client.recv(), lambda client: client.echo(b"x"), lambda client: client.send(bytes(64 * MIB))],
+    ids=["recv", "echo", "send"],
 )
-def test_an_exception_thrown_into_a_waiter_leaves_nothing_armed(
+def test_an_exception_thrown_into_a_call_leaves_no_watcher_active(
     killer: BaseException | type[BaseException], wait: Callable[[Client], object]
 ) -> None:
     with connected_to(peers.never_reads()) as client:
@@ -188,8 +195,7 @@ def test_an_exception_thrown_into_a_waiter_leaves_nothing_armed(
                 ended.append(error)
 
         waiter = gevent.spawn(work)
-        gevent.sleep(UNIT / 2)
-        assert not nothing_armed(client)
+        wait_until(lambda: not nothing_armed(client))
         waiter.kill(killer)
         assert len(ended) == 1
         assert isinstance(ended[0], killer if isinstance(killer, type) else type(killer))
@@ -216,11 +222,11 @@ def test_other_greenlets_run_during_a_long_echo(client: Client) -> None:
     try:
         client.echo(bytes(4 * MIB))
     finally:
-        counter.kill()  # left alone it would slow down every later test
+        counter.kill()  # it would slow down every later test
     assert turns > 16
 
 
-def test_many_clients_at_once(honest: peers.Peer) -> None:
+def test_100_clients_echo_at_the_same_time(honest: peers.Peer) -> None:
     def work(number: int) -> int:
         with connect(honest.target) as client:
             for turn in range(20):
@@ -233,15 +239,15 @@ def test_many_clients_at_once(honest: peers.Peer) -> None:
     wait_until(lambda: honest.open == 0)
 
 
-# Processes, patched and not.
+# Patched and unpatched processes.
 
 
 @pytest.mark.parametrize("process", ["unpatched", "patched", "patched late"])
-def test_patched_and_unpatched_processes_alike(honest: peers.Peer, process: str) -> None:
+def test_the_client_works_in_patched_and_unpatched_processes(honest: peers.Peer, process: str) -> None:
     assert run("tests.client.scripts.patched", honest.target, process) == "done\n"
 
 
-def test_a_client_that_is_forgotten_keeps_nothing(honest: peers.Peer) -> None:
+def test_a_client_without_references_closes_its_connection(honest: peers.Peer) -> None:
     client = connect(honest.target)
     client.echo(b"x")
     clients = [client]

@@ -34,7 +34,7 @@ HELD = 0.3 * UNIT
 
 @pytest.fixture
 def timed(honest: peers.Peer) -> Iterator[Client]:
-    """A client that keeps times, of a peer that echoes; the kernel stamps already."""
+    """A timed client of a peer that echoes; the kernel stamps its arrivals already."""
     with connect(honest.target, timed=True) as client:
         while not client.traffic.read_at:
             client.echo(b"stamp this")
@@ -42,7 +42,7 @@ def timed(honest: peers.Peer) -> Iterator[Client]:
 
 
 class SteppedClock:
-    """The real clocks, of which the wall clock can be stepped as far as the client sees it."""
+    """The real clocks; the client sees the wall clock stepped by `stepped` nanoseconds."""
 
     def __init__(self) -> None:
         self.stepped = 0
@@ -63,7 +63,7 @@ def test_the_times_of_an_echo_are_in_order(timed: Client, size: int) -> None:
     assert traffic.seconds == pytest.approx((traffic.arrived_at - traffic.sent_at) / SECOND)
 
 
-def test_a_reply_that_waits_to_be_read_has_arrived_before(timed: Client) -> None:
+def test_a_late_read_does_not_move_the_arrival(timed: Client) -> None:
     gevent.get_hub().loop.run_callback(time.sleep, HELD)  # once the echo waits; the peer's thread answers meanwhile
     timed.echo(b"x")
     traffic = timed.traffic
@@ -78,16 +78,15 @@ def test_a_reply_in_two_pieces_has_two_arrivals() -> None:
         traffic = client.traffic
         assert gap <= (traffic.arrived_at - traffic.first_at) / SECOND + 0.001 <= gap + SLACK
         assert traffic.sent_at < traffic.first_at
-        # Both replies of the next chunk arrived with it.
+        # The second piece has two replies: both have its arrival.
         client.request(b"x", Exactly(4))
-        gevent.sleep(gap)
         client.receive(Exactly(2))
         arrived = traffic.arrived_at
         client.receive(Exactly(2))
         assert traffic.first_at == traffic.arrived_at == arrived
 
 
-def test_a_reply_of_which_a_part_was_left_over_began_with_that_part() -> None:
+def test_a_reply_that_begins_with_leftover_bytes_begins_at_their_arrival() -> None:
     with peers.replies_with(b"abcdef", pieces=2, pause=UNIT / 2) as peer, connect(peer.target, timed=True) as client:
         client.request(b"x", Exactly(2))
         first = client.traffic.arrived_at
@@ -97,14 +96,14 @@ def test_a_reply_of_which_a_part_was_left_over_began_with_that_part() -> None:
 
 
 def test_an_arrival_before_the_send_does_not_count(timed: Client) -> None:
-    """A step of the clock that is too small to notice can move an arrival so far."""
+    """A step of the clock that is too small to be detected can move an arrival there."""
     timed.echo(b"x")
     traffic = timed.traffic
     traffic.arrived_at = traffic.sent_at - 1
     assert traffic.seconds == pytest.approx((traffic.read_at - traffic.sent_at) / SECOND)
 
 
-def test_a_request_without_a_reply_is_over_when_it_is_sent(timed: Client) -> None:
+def test_a_request_without_a_reply_ends_when_it_is_sent(timed: Client) -> None:
     timed.request(b"x", NoReply())
     assert timed.traffic.sent_at < timed.traffic.arrived_at < perf_counter_ns()
     assert timed.traffic.read_at == 0
@@ -117,7 +116,7 @@ def test_a_step_of_the_clock_costs_each_connection_one_arrival(honest: peers.Pee
         while not (one.traffic.read_at and other.traffic.read_at):
             one.echo(b"stamp this")
             other.echo(b"stamp this")
-        # The stamps are of the real clock: they are converted right again when the second step has undone the first.
+        # The stamps are of the real clock: after the second step, which undoes the first, their conversion is right.
         for stepped in (step, 0):
             clocks.stepped = stepped
             for client in (one, other):
@@ -150,7 +149,7 @@ def test_a_descriptor_that_a_unix_peer_passes_is_no_stamp() -> None:
         assert client.receive(Exactly(1)) == b"x"
 
 
-def test_a_client_that_was_not_asked_keeps_none(client: Client) -> None:
+def test_a_client_that_is_not_timed_keeps_no_times(client: Client) -> None:
     client.echo(b"x")
     traffic = client.traffic
     assert (traffic.sent_at, traffic.first_at, traffic.arrived_at, traffic.read_at) == (0, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Echoes 256 MiB with a target; prints how many KiB the process grew by, and the bytes received."""
+"""Echoes 256 MiB with a target; prints by how many KiB the process grew, and the bytes received."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uses the client in a process that is `unpatched`, `patched` at first, or `patched late`: target and one of these."""
+"""`patched.py TARGET STATE` uses the client in a process that is `unpatched`, `patched` first, or `patched late`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from geventecho.client import connect
 from geventecho.errors import ReadTimeout
 
 
-def is_as_wanted() -> bool:
+def is_as_asked() -> bool:
     return monkey.is_module_patched("socket") is (sys.argv[2] != "unpatched")
 
 
 def main(target: str) -> None:
-    assert is_as_wanted()
+    assert is_as_asked()
     turns = 0
 
     def count() -> None:
@@ -44,9 +44,9 @@ def main(target: str) -> None:
         except ReadTimeout:
             pass
         else:
-            raise AssertionError("nothing was sent, and yet something was received")
-    assert turns > 10, "the wait was cooperative"
-    assert is_as_wanted()
+            raise AssertionError("bytes were received that the client had not sent")
+    assert turns > 10, "the wait must be cooperative"
+    assert is_as_asked()
     print("done")
 
 
