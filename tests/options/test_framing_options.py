@@ -1,4 +1,4 @@
-"""Framings as the options of a command or a load test write them."""
+"""Framings that the options of a command or a load test describe."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_options_make_framings() -> None:
     assert isinstance(from_options(close=True), UntilClosed)
 
 
-def test_the_largest_reply_is_an_option() -> None:
+def test_the_size_limit_of_a_reply_is_an_option() -> None:
     options: list[dict[str, Any]] = [{"until": "x"}, {"length_prefix": ">I"}, {"quiet": 1.0}, {"close": True}]
     for given in options:
         framing = from_options(**given, max_size=1000)
@@ -40,7 +40,7 @@ def test_the_largest_reply_is_an_option() -> None:
         assert framing.max_size == 1000
     exactly = from_options(exactly=5000, max_size=1000)
     assert exactly is not None
-    assert exactly.max_size == 5000, "its size is known"
+    assert exactly.max_size == 5000, "an exact size is its own limit"
     until = from_options(until="x")
     assert until is not None
     assert until.max_size == OPEN_MAX_SIZE
@@ -50,7 +50,7 @@ def test_the_largest_reply_is_an_option() -> None:
     ("text", "layout", "offset", "includes_itself"),
     [(">I", ">I", 0, False), ("<H,4", "<H", 4, False), (">I, 1, self", ">I", 1, True)],
 )
-def test_a_length_prefix_option(text: str, layout: str, offset: int, includes_itself: bool) -> None:
+def test_an_option_describes_a_length_prefix(text: str, layout: str, offset: int, includes_itself: bool) -> None:
     framing = from_options(length_prefix=text)
     assert isinstance(framing, LengthPrefixed)
     assert (framing.prefix.format, framing.offset, framing.includes_itself) == (layout, offset, includes_itself)
@@ -76,20 +76,20 @@ def test_an_error_names_its_option(given: dict[str, Any], option: str) -> None:
     with pytest.raises(ConfigError) as caught:
         from_options(**given)
     assert str(caught.value).startswith(option)
-    assert "encoding" not in str(caught.value), "a delimiter has none"
+    assert "encoding" not in str(caught.value), "a delimiter has no encoding"
 
 
 @pytest.mark.parametrize(
     "text", ["(", "(" * 6000, "a{99999999999999}", "[", "\ud800"], ids=["open", "deep", "count", "set", "surrogate"]
 )
-def test_a_pattern_that_is_none_is_refused(text: str) -> None:
+def test_a_wrong_pattern_is_refused(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         pattern(text)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_pattern_is_for_any_bytes_and_warns_of_nothing() -> None:
-    found = pattern("^\udcff[[x]")  # what the command line makes of a byte that is no UTF-8
+def test_a_pattern_matches_any_bytes_without_a_warning() -> None:
+    found = pattern("^\udcff[[x]")  # an argument's byte that is not UTF-8, as Python decodes it
     assert found.search(b"\xff[")
     assert not found.search(b"x\xff[")
 

@@ -1,4 +1,4 @@
-"""Values of options that no other test reaches: rates and their stages."""
+"""Values of options: rates and their stages, durations, words, addresses of metrics pages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from geventecho.options import duration, metrics_url, one_of, rate_stages
         ("5:1m30s", ((5.0, 90.0),)),
     ],
 )
-def test_a_rate_and_its_stages(text: str, stages: tuple[tuple[float, float], ...]) -> None:
+def test_a_rate_is_one_stage_or_several(text: str, stages: tuple[tuple[float, float], ...]) -> None:
     assert rate_stages(text) == stages
 
 
@@ -47,7 +47,7 @@ def test_a_rate_and_its_stages(text: str, stages: tuple[tuple[float, float], ...
         (",".join(["1:1s"] * 101), "these are 101 stages; at most 100 are possible"),
     ],
 )
-def test_what_is_no_rate_says_what_to_write(text: str, message: str) -> None:
+def test_the_error_of_a_wrong_rate_says_how_to_write_it(text: str, message: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=re.escape(message)):
         rate_stages(text)
 
@@ -60,12 +60,12 @@ def test_a_duration_is_seconds_or_has_units(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-1", "m", "1d", "nan", "1m1m", "one"])
-def test_what_is_no_duration_says_what_to_write(text: str) -> None:
+def test_the_error_of_a_wrong_duration_says_how_to_write_it(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is not a duration; write it like 30s, 5m or 1h30m"):
         duration(text)
 
 
-def test_one_of_some_words() -> None:
+def test_one_of_takes_only_its_words() -> None:
     assert one_of("even", "poisson")("poisson") == "poisson"
     with pytest.raises(argparse.ArgumentTypeError, match="'Even' is not one of even, poisson"):
         one_of("even", "poisson")("Even")
@@ -83,7 +83,7 @@ def test_one_of_some_words() -> None:
         ("9100", "http://127.0.0.1:9100/metrics"),
     ],
 )
-def test_the_address_of_a_metrics_page(text: str, url: str) -> None:
+def test_the_address_of_a_metrics_page_becomes_a_url(text: str, url: str) -> None:
     assert metrics_url(text) == url
 
 
