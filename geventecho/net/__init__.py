@@ -1,4 +1,4 @@
-"""What both ends need of the kernel: waits, deadlines, TCP_INFO, errors by errno, descriptors, TLS's way out."""
+"""Kernel facilities that client and server share: waits, deadlines, TCP_INFO, errno, descriptors, TLS output."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ __all__ = ["QueueDrops"]
 # asm-generic/socket.h: SO_MEMINFO, nine numbers; the last is sk_drops (linux/sock_diag.h).
 SO_MEMINFO: Final = 55
 MEMINFO: Final = struct.Struct("=9I")
-# linux/tcp.h, struct tcp_info: of a listener, tcpi_unacked is the queue's length and tcpi_sacked its limit.
+# linux/tcp.h, struct tcp_info: for a listener, tcpi_unacked is the queue's length and tcpi_sacked its limit.
 QUEUE: Final = struct.Struct("=24x2I")
 NETSTAT: Final = Path("/proc/net/netstat")
 PAUSE: Final = 0.1
-"""Seconds between two reads of ListenOverflows while the queue has room. A read takes 100 us."""
+"""Seconds between two reads of ListenOverflows while the queue is not full. A read takes 100 us."""
 
 
 class QueueDrops:
@@ -30,11 +30,11 @@ class QueueDrops:
     this listener's queue may have been full. If ListenOverflows cannot be read, the other two conditions decide.
 
     Args:
-        listener: a listening socket. One that is not TCP has no drops.
+        listener: a listening socket. A Unix socket has no drops.
     """
 
     ANY: Final = 1 << 32
-    """For `count`, where other processes take connections out of the queue, too."""
+    """The argument of `count` when other processes accept from the queue, too."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -46,27 +46,27 @@ class QueueDrops:
         """The number of drops since the last call.
 
         Args:
-            taken: the largest number of connections that may have left the queue since then.
+            taken: the largest number of connections that may have left the queue since the last call.
         """
         drops = _socket_drops(self._listener)
-        rose = (drops - self._drops) & 0xFFFFFFFF
+        new_drops = (drops - self._drops) & 0xFFFFFFFF
         self._drops = drops
-        if not rose:
+        if not new_drops:
             return 0
-        full, now = self._can_have_been_full(taken), time.monotonic()
-        if not full and now < self._read_at + PAUSE:
+        may_be_full, now = self._may_have_been_full(taken), time.monotonic()
+        if not may_be_full and now < self._read_at + PAUSE:
             return 0
         overflows, before, self._read_at = _overflows(), self._overflows, now
         if overflows is None or before is None:
-            return rose if full else 0
-        confirmed = min(rose, overflows - before) if full else 0
+            return new_drops if may_be_full else 0
+        confirmed = min(new_drops, overflows - before) if may_be_full else 0
         # The kernel counts an overflow before its drop. If the drop came after the first read, the next call counts
         # both.
-        later = (_socket_drops(self._listener) - drops) & 0xFFFFFFFF
-        self._overflows = overflows - min(later, overflows - before - confirmed)
+        later_drops = (_socket_drops(self._listener) - drops) & 0xFFFFFFFF
+        self._overflows = overflows - min(later_drops, overflows - before - confirmed)
         return confirmed
 
-    def _can_have_been_full(self, taken: int) -> bool:
+    def _may_have_been_full(self, taken: int) -> bool:
         """Only accept(2) shortens the queue, so it was never longer than its length now and `taken` together."""
         try:
             answer = self._listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, QUEUE.size)
@@ -86,7 +86,7 @@ def _socket_drops(listener: socket.socket) -> int:
 
 
 def _overflows() -> int | None:
-    """ListenOverflows of this network namespace; None where it cannot be read."""
+    """ListenOverflows of this network namespace; None if it cannot be read."""
     try:
         lines = [line.split() for line in NETSTAT.read_text().splitlines() if line.startswith("TcpExt:")]
         return int(lines[1][lines[0].index("ListenOverflows")])

@@ -12,7 +12,7 @@ class Deadline:
     """A point in time that several steps share, so that they cannot each use the whole budget.
 
     Args:
-        seconds: the budget from now, in seconds; None never ends.
+        seconds: the budget from now, in seconds; None sets no end.
     """
 
     __slots__ = ("when",)

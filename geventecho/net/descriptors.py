@@ -21,7 +21,7 @@ def raise_descriptor_limit() -> tuple[int, int]:
     """Raise RLIMIT_NOFILE's soft limit to the hard one.
 
     Returns:
-        The soft limit before and the one in force now, in descriptors.
+        The old and the new soft limit, in descriptors.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -46,4 +46,4 @@ def grow_descriptor_table(sock: socket.socket, connections: int) -> None:
     try:
         os.close(fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, highest))
     except OSError:
-        pass  # the descriptor is in use, or none is left: the table then grows later
+        pass  # this descriptor is in use, or no descriptor is left: the table grows later

@@ -1,4 +1,4 @@
-"""What an errno means: a failed connect, read or write becomes an error of `geventecho.errors`."""
+"""The meaning of an errno: a failed connect, read or write becomes an error of `geventecho.errors`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from geventecho.address import Address
 __all__ = ["is_broken", "translate_connect", "translate_io"]
 
 UNREACHABLE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})
-# A connection that broke: by the peer (RST), by keep-alive or retransmission giving up, or by a router.
+# The connection broke: the peer sent RST, keep-alive or retransmission gave up, or a router reported an error.
 BROKEN: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ETIMEDOUT, errno.ENOTCONN})
 
 
@@ -23,7 +23,7 @@ def is_broken(error: OSError) -> bool:
 
 
 def translate_connect(error: OSError, address: Address) -> errors.ConnectError:
-    """Return the error class and the reason of a failed resolve or connect."""
+    """Return the error of a failed resolve or connect."""
     kind, reason = _failed_connect(error)
     phase = "dns" if kind is errors.ResolveError else "connect"
     return kind(reason, address=address, phase=phase, errno=error.errno)

@@ -39,11 +39,11 @@ class InstantTimer:
     """Calls a function in the hub at each instant that is set.
 
     Args:
-        callback: called at each instant that was set; it may set the next one. It must not wait.
-        first: call it before everything else that is ready in the same iteration of the loop.
+        callback: called at each instant that was set. It may set the next instant, and must not wait.
+        first: whether it runs before the other ready callbacks of the same iteration of the loop.
 
     Raises:
-        OSError: there is no descriptor left.
+        OSError: no descriptor is left.
     """
 
     def __init__(self, callback: Callable[[], object], *, first: bool = False) -> None:
@@ -61,8 +61,8 @@ class InstantTimer:
         """Wake at this instant only.
 
         Args:
-            instant: as time.perf_counter() counts, which is CLOCK_MONOTONIC on Linux. One that is past wakes at once;
-                math.inf never does.
+            instant: as time.perf_counter() counts, which is CLOCK_MONOTONIC on Linux. A past instant wakes at
+                once, math.inf never.
         """
         # A value of zero would disarm the timer.
         total = 0 if math.isinf(instant) else max(1, int(instant * NANOSECONDS))

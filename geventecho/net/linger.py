@@ -9,7 +9,7 @@ from gevent import socket
 
 __all__ = ["abort", "drop_at_close", "linger_time", "never_linger"]
 
-# struct linger: whether, and for how many seconds.
+# struct linger: l_onoff, and l_linger in seconds.
 LINGER: Final = struct.Struct("=2i")
 
 
@@ -43,4 +43,4 @@ def never_linger(sock: socket.socket) -> None:
         if linger_time(sock):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes(LINGER.size))
     except OSError:
-        pass  # it is closed already
+        pass  # the socket is closed already

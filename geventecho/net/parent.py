@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them."""
+"""Processes that end when their parent ends."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def die_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> None:
     """Ask the kernel to end this process when its parent has ended, even by SIGKILL.
 
     Args:
-        parent: the pid of the parent; this process ends at once when it is gone already.
-        by: the signal.
+        parent: the pid of the parent; if the parent has ended already, this process ends at once.
+        by: the signal that ends it.
     """
     LIBC.prctl(PR_SET_PDEATHSIG, by)
     if os.getppid() != parent:

@@ -25,7 +25,7 @@ __all__ = [
 
 ProxyVersion = Literal["v1", "v2"]
 PROXY_VERSIONS: Final = ("v1", "v2")
-"""Of the header: a line of text, or binary."""
+"""Versions of the header: a line of text, or binary."""
 
 LONGEST_LINE: Final = 107
 """Bytes of a header of version 1, its CRLF included."""
@@ -51,7 +51,7 @@ class ProxyHeader:
     """A whole header.
 
     Attributes:
-        size: its bytes.
+        size: its length in bytes.
         source: the client, as accept(2) would name it. None: the connection is the proxy's own (LOCAL, used by health
             checks), or the client is unknown or has no IP address.
     """
@@ -64,13 +64,13 @@ def parse_proxy_header(data: bytes) -> ProxyHeader | None:
     """Parse the header at the beginning of a connection.
 
     Args:
-        data: the bytes that have come so far; more may follow the header.
+        data: the bytes that have arrived so far; payload may follow the header.
 
     Returns:
-        The header, or None when more of it has to come; then all of `data` is part of it.
+        The header, or None when it is not complete; then all of `data` is part of it.
 
     Raises:
-        MalformedHeader: it is not a header, or is longer than LONGEST_PROXY_HEADER.
+        MalformedHeader: the bytes are not a header, or the header is longer than LONGEST_PROXY_HEADER.
     """
     if data.startswith(LINE_START):
         return _parse_line(data)
@@ -85,8 +85,8 @@ def make_proxy_header(version: ProxyVersion, source: SockAddr, destination: Sock
     """Return a header.
 
     Args:
-        version: of the header.
-        source, destination: the two ends, both of IPv4 or both of IPv6. Otherwise the header says that the connection
+        version: the version of the header.
+        source, destination: the two ends, both IPv4 or both IPv6. Otherwise the header says that the connection
             is the sender's own.
     """
     if isinstance(source, tuple) and isinstance(destination, tuple):
@@ -119,7 +119,7 @@ def _parse_line(data: bytes) -> ProxyHeader | None:
     try:
         source, _ = (kind(word.decode("ascii")) for word in words[:2])
     except ValueError:
-        raise MalformedHeader("an address is not one of the family") from None
+        raise MalformedHeader("an address is not of the family") from None
     ports = [int(word) for word in words[2:] if PORT.fullmatch(word)]
     if len(ports) != 2 or max(ports) > 65535:
         raise MalformedHeader("a port is not a number from 0 to 65535")
@@ -134,21 +134,22 @@ def _parse_binary(data: bytes) -> ProxyHeader | None:
         raise MalformedHeader("the version is not 2, or the command is not known")
     size = FIXED.size + length
     if size > LONGEST_PROXY_HEADER:
-        raise MalformedHeader("it is too long")
+        raise MalformedHeader("the header is too long")
     if command == PROXY and length < ADDRESSES.get(family, size):
         raise MalformedHeader("the family is not known, or the addresses are not complete")
     if len(data) < size:
         return None
     if command == LOCAL or family not in (TCP4, TCP6):
         return ProxyHeader(size, None)
-    half, rest = (4, "!4xH") if family == TCP4 else (16, "!16xH")
-    source = ipaddress.ip_address(data[FIXED.size : FIXED.size + half])
-    return ProxyHeader(size, _sockaddr(source, struct.unpack_from(rest, data, FIXED.size + half)[0]))
+    # The source and the destination address, then the source port.
+    address_size, port = (4, "!4xH") if family == TCP4 else (16, "!16xH")
+    source = ipaddress.ip_address(data[FIXED.size : FIXED.size + address_size])
+    return ProxyHeader(size, _sockaddr(source, struct.unpack_from(port, data, FIXED.size + address_size)[0]))
 
 
 def _sockaddr(ip: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> SockAddr:
     if isinstance(ip, ipaddress.IPv4Address):
         return str(ip), port
-    if ip.ipv4_mapped is not None:  # limits and lists have the IPv4 address
+    if ip.ipv4_mapped is not None:  # limits and lists use the IPv4 address
         return str(ip.ipv4_mapped), port
     return str(ip), port, 0, 0

@@ -1,10 +1,10 @@
 """The kernel's arrival times of the bytes of a socket, as time.perf_counter_ns() counts.
 
 With SO_TIMESTAMPNS (socket(7)) a recvmsg(2) also returns the time at which the last segment of its bytes arrived. A
-Unix socket has no stamps. The kernel begins to stamp a moment after the first socket of the machine asked for it.
+Unix socket has no stamps. The kernel begins to stamp a moment after the first socket of the machine asked for stamps.
 
-The stamps are of CLOCK_REALTIME, which may be set while a test runs. On Linux it is CLOCK_MONOTONIC plus an offset, at
-the same rate also while NTP slews it: only a step changes the offset (clock_settime(2), a leap second).
+The stamps are of CLOCK_REALTIME, which may be set while a test runs. On Linux, CLOCK_REALTIME is CLOCK_MONOTONIC plus
+an offset. NTP slews both alike: only a step changes the offset (clock_settime(2), a leap second).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class StampClock:
 
     Attributes:
         offset: `wall` minus `monotonic`.
-        steps: how many steps were noticed.
+        steps: how many steps were detected.
     """
 
     __slots__ = ("monotonic", "offset", "steps", "wall")
@@ -60,11 +60,11 @@ class StampClock:
 
         Args:
             ancillary: the ancillary data, which is one stamp.
-            read: when it returned.
+            read: when the recvmsg(2) returned.
 
         Returns:
-            When the bytes arrived; 0 if the stamp says that this was after they were read. A stamp that was made before
-            a step and is converted after it may be wrong: do not use the first arrival after a change of `steps`.
+            When the bytes arrived; 0 if the stamp is later than `read`. A stamp that was made before a step and is
+            converted after it may be wrong: do not use the first arrival after a change of `steps`.
         """
         # If a thread loses its core between the two readings, the change does not last. A step lasts.
         if not -CLOCK_JITTER < self.wall() - read - self.offset < CLOCK_JITTER:

@@ -1,4 +1,4 @@
-"""The kernel's knowledge of a socket that epoll(7) does not report."""
+"""The state of a socket that the kernel knows and epoll(7) does not report."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SIOCOUTQ: Final = 0x5411
 TCP_INFO: Final = struct.Struct("=x3B20xI16xI4x2I60x2Q8xI80xI")
 # The same struct: rtt; total_retrans.
 PATH: Final = struct.Struct("=68xI28xI")
-# linux/tcp.h: bytes are being sent again.
+# linux/tcp.h: bytes are being retransmitted.
 CA_RECOVERY: Final = 3
 
-# net/tcp_states.h: our FIN is not acknowledged yet; the peer has sent its own.
+# net/tcp_states.h. In FIN_WAIT1 our FIN is not acknowledged yet; in the other states the peer has sent its FIN.
 FIN_WAIT1, CLOSE_WAIT, LAST_ACK, CLOSING = 4, 8, 9, 11
 
 
@@ -34,9 +34,9 @@ class TcpLiveness(NamedTuple):
         unanswered: whether the peer has not answered a retransmission or two probes. (After one probe the kernel
             cannot be sure: an answer may come before the kernel has counted the probe.)
         taken: bytes that the peer has acknowledged, and bytes of its window. Neither changes while the peer takes
-            nothing, also while it answers the probes of its closed window.
+            nothing, even while it answers the probes of its closed window.
         stalled: seconds since the peer last took bytes. None: the kernel does not know, because it retransmits.
-        received: bytes that have arrived, unread ones included.
+        received: bytes that have arrived, unread bytes included.
         quiet: seconds since the connection carried new bytes, also through another socket object.
     """
 
@@ -58,39 +58,40 @@ def tcp_liveness(sock: socket.socket) -> TcpLiveness:
     answer = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO.size)
     # An older kernel gives fewer fields; the missing ones read as zero.
     answer = answer.ljust(TCP_INFO.size, b"\0")
-    state, again, probes, unacked, sent, data, ack, acked, received, waiting, room = TCP_INFO.unpack(answer)
-    # When the window was full, bytes leave as the peer makes room. A small window may wait for the next probe.
-    stalled = None if state >= CA_RECOVERY else 0.0 if room and not unacked else sent / 1000
+    state, retransmits, probes, unacked, sent, data, ack, acked, received, notsent, window = TCP_INFO.unpack(answer)
+    # Once the window is full, the kernel sends only when the peer takes bytes. If the window is small,
+    # bytes may wait for the next probe.
+    stalled = None if state >= CA_RECOVERY else 0.0 if window and not unacked else sent / 1000
     return TcpLiveness(
         silence=min(data, ack) / 1000,
-        outstanding=bool(unacked or waiting),
-        unanswered=again > 0 or probes > 1,
-        taken=(acked, room),
+        outstanding=bool(unacked or notsent),
+        unanswered=retransmits > 0 or probes > 1,
+        taken=(acked, window),
         stalled=stalled,
         received=received,
         # Retransmitted bytes are not new: a vanished peer would look busy.
-        quiet=(data if again or stalled is None else min(sent, data)) / 1000,
+        quiet=(data if retransmits or stalled is None else min(sent, data)) / 1000,
     )
 
 
 def local_liveness(sock: socket.socket) -> TcpLiveness:
-    """The same of a connection over a Unix socket, whose peer cannot vanish.
+    """The same for a connection over a Unix socket, whose peer cannot vanish.
 
     Raises:
         OSError: the socket is closed.
     """
-    waiting = unsent(sock.fileno())
-    return TcpLiveness(0.0, waiting > 0, False, (-waiting, 0), None)
+    queued = unsent(sock.fileno())
+    return TcpLiveness(0.0, queued > 0, False, (-queued, 0), None)
 
 
 def path_quality(sock: socket.socket) -> tuple[int, int]:
-    """The smoothed round trip of a TCP connection in microseconds, and how many segments were sent again.
+    """The smoothed round trip of a TCP connection in microseconds, and the number of retransmitted segments.
 
     Raises:
         OSError: the socket is closed, or is not TCP.
     """
-    rtt, resent = PATH.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, PATH.size))
-    return rtt, resent
+    rtt, retransmits = PATH.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, PATH.size))
+    return rtt, retransmits
 
 
 def unsent(fd: int) -> int:

@@ -35,7 +35,7 @@ class Wakeup(enum.Enum):
 
 READY, EXPIRED, QUIET = Wakeup
 NO_LIMIT: Final = 1e9  # seconds
-SHORTEST_TIMER: Final = 1e-6  # seconds; a timer that repeats after 0 is one that never fires
+SHORTEST_TIMER: Final = 1e-6  # seconds; a timer that repeats after 0 never fires
 
 
 def make_timer(seconds: float | None) -> Any:
@@ -59,7 +59,7 @@ def woken_by(event: object) -> Wakeup:
 
     Raises:
         BlockingSwitchOutError: the caller is a callback of the event loop, which cannot wait, and not a greenlet.
-        InvalidSwitchError: something else switched into it.
+        InvalidSwitchError: something else switched into the greenlet.
     """
     if not isinstance(event, Wakeup):
         if getcurrent() is get_hub():
