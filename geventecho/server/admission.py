@@ -1,8 +1,8 @@
 """Admission of clients: allow and deny lists, caps per address, connect rates.
 
-The memory for addresses is bounded, or a flood of clients could use it up: open connections by `max_connections`,
-connect rates by a table that forgets the address it has not seen for longest. An IPv6 client counts by its /64, which
-one customer has (RFC 6177).
+A flood of clients cannot use up the memory for addresses: `max_connections` bounds the open connections, and the table
+of connect rates forgets the address that it has not seen for longest. An IPv6 client counts by its /64, which belongs
+to one customer (RFC 6177).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class AddressLimits:
-    """Decides about each peer by its address. Unix peers have none: only an empty allow list keeps them out.
+    """Decides about each peer by its address. Unix peers have no address: only an empty allow list refuses them.
 
     Args:
         config: the limits.
 
     Attributes:
-        knows_proxies: whether any peer is a proxy, whose clients are judged in its place.
+        knows_proxies: whether peers may be proxies; then their clients are judged in their place.
     """
 
     def __init__(self, config: ServerConfig) -> None:
@@ -45,7 +45,7 @@ class AddressLimits:
         self._has_lists = self._allow is not None or bool(self._deny)
         self._open: Counter[str] = Counter()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._idle = not self._has_lists and self._max_open is None and self._rate is None
+        self._admits_all = not self._has_lists and self._max_open is None and self._rate is None
 
     def is_proxy(self, sockaddr: SockAddr) -> bool:
         """Whether a peer has to name its client in a PROXY header."""
@@ -55,8 +55,8 @@ class AddressLimits:
         return any(address in network for network in self._proxies)
 
     def admit(self, sockaddr: SockAddr) -> Refusal | None:
-        """Take a peer in, to be given back to `release`; or say why not."""
-        if self._idle:
+        """Admit a peer, and count it until `release`; or return the reason for refusing it."""
+        if self._admits_all:
             return None
         if not isinstance(sockaddr, tuple):
             return Refusal.DENIED if self._allow == [] else None
@@ -72,7 +72,7 @@ class AddressLimits:
         return None
 
     def release(self, sockaddr: SockAddr) -> None:
-        """Give back an admitted peer whose connection has ended."""
+        """Count an admitted peer no longer: its connection has ended."""
         if self._max_open is None or not isinstance(sockaddr, tuple):
             return
         key = _key(sockaddr[0])
@@ -90,7 +90,7 @@ class AddressLimits:
         return self._allow is None or any(address in network for network in self._allow)
 
     def _spend(self, key: str, rate: float) -> bool:
-        """Take a token from the address's bucket, which holds one second's worth and at least one."""
+        """Take a token from the address's bucket, which holds the tokens of one second, and at least one."""
         now, capacity = time.monotonic(), max(1.0, rate)
         tokens, stamp = self._buckets.pop(key, (capacity, now))
         tokens = min(capacity, tokens + (now - stamp) * rate)
@@ -105,14 +105,14 @@ def unexpected_effect(config: ServerConfig, versions: frozenset[int]) -> str | N
     """Return a sentence about an effect of the allow and deny lists that their author may not expect, or None.
 
     Args:
-        config: has the lists.
+        config: the lists.
         versions: the IP versions of the clients that can reach the listener; empty for a Unix socket.
     """
     allow, deny = config.allow, config.deny
     if allow is not None and not allow:
         return "the allow list is empty: nobody is admitted"
     if config.proxy_protocol_from and (versions or "unix" in config.proxy_protocol_from):
-        versions = frozenset((4, 6))  # a proxy may have clients of both
+        versions = frozenset((4, 6))  # a proxy may have clients of both versions
     if not versions or (allow is None and not deny):
         return None
     missing = versions - {_network(text).version for text in (deny if allow is None else allow)}
@@ -123,7 +123,7 @@ def unexpected_effect(config: ServerConfig, versions: frozenset[int]) -> str | N
 
 
 def _network(text: str) -> Network:
-    """A network; one of IPv4 written as IPv6 (::ffff:192.0.2.0/120) is IPv4, as peers written like this are."""
+    """Parse a network. An IPv4-mapped network (::ffff:192.0.2.0/120) becomes IPv4, as the addresses of peers do."""
     network = ipaddress.ip_network(text, strict=False)
     if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
         mapped = network.network_address.ipv4_mapped

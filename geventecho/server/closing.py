@@ -1,7 +1,7 @@
-"""How a connection ends: deliver what is owed, send FIN, discard what still comes, close.
+"""How a connection ends: deliver the owed bytes, send FIN, discard later bytes, close.
 
-Closing while input is unread makes the kernel send RST (RFC 2525, 2.17), and the peer then loses bytes that were on
-their way to it. So the server reads on for a while after its FIN, and throws away what it reads.
+Closing while input is unread makes the kernel send RST (RFC 2525, 2.17), and the peer then loses bytes that are on
+their way to it. So the server goes on reading for a while after its FIN, and discards these bytes.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from geventecho.server.connection import RECEIVE_SIZE, Connection
 __all__ = ["LINGER_BYTES", "LINGER_MAX", "LINGER_SECONDS", "destroyed_by_close", "finish"]
 
 LINGER_SECONDS: Final = 1.0
-"""How long to wait for the peer: to take what is owed, and after the FIN to send its own."""
+"""How long to wait for the peer: to take the owed bytes, and after our FIN to send its FIN."""
 LINGER_BYTES: Final = 1 << 20
-"""How much to read and discard after the FIN."""
+"""How much to read and discard after our FIN."""
 LINGER_MAX: Final = 10.0
-"""How long a peer that still acknowledges bytes may take for them, in seconds after the FIN."""
-POLL: Final = 0.01
+"""Seconds after our FIN in which a peer that goes on acknowledging bytes has to acknowledge all of them."""
+POLL: Final = 0.01  # seconds
 
 
 def finish(connection: Connection) -> None:
-    """End the stream in order, from the connection's own greenlet; closing the socket is left to the caller.
+    """End the stream in order, in the connection's own greenlet. The caller closes the socket.
 
     Raises:
         OSError: the connection broke.
-        Cut: it was told to go now, by a drain or because the peer did not take in time what it is owed.
+        Cut: a drain cut it, or the peer did not take the owed bytes in time.
     """
     connection.flush()
     connection.end_stream()
@@ -38,69 +38,69 @@ def finish(connection: Connection) -> None:
 
 
 def destroyed_by_close(connection: Connection, *, reset: bool) -> int:
-    """How many bytes that the kernel took for the peer are destroyed by closing now.
+    """Return the number of bytes in the kernel that closing now would destroy.
 
     Args:
         connection: the connection, not yet closed.
-        reset: whether it will be closed by RST in any case; else that is what close(2) sends when input is unread, or
-            when more comes after it (RFC 2525, 2.17). Whether more will come is judged by whether it has just done so.
+        reset: whether it will be closed by RST in any case. Otherwise close(2) sends RST when input is unread, or when
+            more arrives afterwards (RFC 2525, 2.17). More input is expected if some has just arrived.
     """
     sock = connection.sock
     if sock.closed or connection.is_local:
-        return 0  # what a Unix peer was sent stays readable
+        return 0  # a Unix peer can still read the sent bytes
     try:
-        sending = connection.discarded_at > connection.clock.now - LINGER_SECONDS / 2
-        if reset or sending or unread(sock.fileno()):
+        is_sending = connection.discarded_at > connection.clock.now - LINGER_SECONDS / 2
+        if reset or is_sending or unread(sock.fileno()):
             return undelivered(sock)
     except OSError:
-        pass  # it broke: nothing can be asked of it
+        pass  # the connection broke: the kernel has no figures
     return 0
 
 
 def _discard(connection: Connection) -> None:
-    """Read until the peer's FIN, LINGER_SECONDS or LINGER_BYTES, then until it has acknowledged what is on its way."""
+    """Read until the peer's FIN, LINGER_SECONDS or LINGER_BYTES; then wait until our bytes are acknowledged."""
     sock, clock = connection.sock, connection.clock
     end = clock.now + LINGER_SECONDS
-    waiting = unsent(sock.fileno())
-    taken = 0
-    while taken < LINGER_BYTES:
+    unacknowledged = unsent(sock.fileno())
+    discarded = 0
+    while discarded < LINGER_BYTES:
         try:
             data = connection.discard(RECEIVE_SIZE)
         except BlockingIOError:
-            # First read all that is left: bytes that came in a pause of the process came in time.
+            # Read all queued bytes first: bytes that arrived during a pause of the process are in time.
             if clock.now >= end:
                 break
             wait_ready(sock._read_event, max(POLL, end - clock.now))
             continue
         if not data:
             return
-        taken += len(data)
+        discarded += len(data)
     if connection.is_local:
         _refuse_more(connection)
-    _await_acknowledgement(connection, waiting, end)
+    _await_acknowledgement(connection, unacknowledged, end)
 
 
 def _refuse_more(connection: Connection) -> None:
-    """Take what a Unix peer has queued, and make its next write fail (EPIPE).
+    """Read the bytes that a Unix peer has queued, and make its next write fail (EPIPE).
 
-    To close while input is unread would put ECONNRESET before the FIN that it has yet to read (unix(7)); a TCP peer
-    reads its FIN first.
+    If input is unread at close(2), a Unix peer reads ECONNRESET before our FIN (unix(7)). A TCP peer reads the FIN
+    first.
     """
     connection.sock._sock.shutdown(socket.SHUT_RD)
     while connection.discard(RECEIVE_SIZE):
         pass
 
 
-def _await_acknowledgement(connection: Connection, waiting: int, end: float) -> None:
-    """Wait until nothing is on its way, for as long as the peer acknowledges some of it every LINGER_SECONDS.
+def _await_acknowledgement(connection: Connection, unacknowledged: int, end: float) -> None:
+    """Wait until all bytes are acknowledged, for as long as the peer acknowledges some every LINGER_SECONDS.
 
-    Whether a FIN was acknowledged is no event that epoll(7) reports, so this asks. A peer that sends its own FIN in
-    time never gets here.
+    epoll(7) does not report the acknowledgement of a FIN, so this polls. It is not called when the peer has sent its
+    FIN in time.
     """
     last = end + LINGER_MAX - LINGER_SECONDS
-    while (still := unsent(connection.sock.fileno())) and connection.clock.now < last:
-        if still < waiting:
-            waiting, end = still, connection.clock.now + LINGER_SECONDS
+    while (rest := unsent(connection.sock.fileno())) and connection.clock.now < last:
+        if rest < unacknowledged:
+            unacknowledged, end = rest, connection.clock.now + LINGER_SECONDS
         elif connection.clock.now >= end:
             return
         gevent.sleep(POLL)

@@ -26,18 +26,18 @@ logger = logging.getLogger("geventecho.server")
 
 
 class Endpoints:
-    """Listens.
+    """The listeners of one server.
 
     Args:
-        targets: where.
+        targets: the addresses to listen on.
         config: has the backlog and the mode of the files of Unix sockets.
-        scheme: that TCP addresses are shown with, "tcp" or "tls".
+        scheme: the scheme of TCP addresses in `addresses`, "tcp" or "tls".
 
     Raises:
-        ListenError: one of them cannot be had; it is the error's address, and none of the others stays.
+        ListenError: one address cannot be used; the error names it, and no listener stays open.
 
     Attributes:
-        addresses: where they are bound, in the order of the targets.
+        addresses: the bound addresses, in the order of the targets.
     """
 
     def __init__(self, targets: Sequence[Address], config: ServerConfig, *, scheme: str) -> None:
@@ -57,24 +57,27 @@ class Endpoints:
             raise self._explained(error) from None
 
     def accept(
-        self, registry: Registry, socket_class: type[socket.socket], later: Callable[[int], bool] | None = None
+        self,
+        registry: Registry,
+        socket_class: type[socket.socket],
+        accept_later: Callable[[int], bool] | None = None,
     ) -> None:
         """Begin to accept connections and to give them to the registry; see `Acceptor`."""
         waiting: Waiting = deque()
         grow_descriptor_table(self._opened[0][0], registry.max_connections)
         for listener, _, _ in self._opened:
-            self._acceptors.append(Acceptor(listener, registry, socket_class, waiting, later))
+            self._acceptors.append(Acceptor(listener, registry, socket_class, waiting, accept_later))
         for acceptor in self._acceptors:
             acceptor.start()
 
     def listeners(self) -> list[socket.socket]:
-        """The listening sockets, for processes that are forked."""
+        """The listening sockets, for forked processes."""
         return [listener for listener, _, _ in self._opened]
 
     def end_listening(self) -> None:
-        """Make the kernel refuse connects from now on, though other processes still hold the listeners.
+        """Make the kernel refuse connects from now on, although other processes still hold the listeners.
 
-        Peers in the accept queue are reset. A listener that this process was given is left as it is.
+        Peers in the accept queue are reset. An inherited listener is left as it is.
         """
         for (listener, _, _), target in zip(self._opened, self._targets, strict=True):
             if target.scheme != "fd":
@@ -101,7 +104,7 @@ class Endpoints:
             listener.close()
 
     def _explained(self, error: ListenError) -> ListenError:
-        """The error; it says so where it is this server that has the address already."""
+        """Return the error; its text says so if this server itself has the port already."""
         if error.errno == errno.EADDRINUSE and error.address is not None and error.address.port:
             for address in self.addresses:
                 if address.port == error.address.port:

@@ -164,7 +164,7 @@ def test_what_only_time_can_mend_pauses_instead_of_spinning(number: int) -> None
 
 def test_a_listener_that_another_process_has_shut_down_is_left_alone() -> None:
     with accepting() as found:
-        found.acceptor._later = lambda _load: False
+        found.acceptor._accept_later = lambda _load: False
         found.listener.errors = [errno.EINVAL] * 100
         with found.connect():
             wait_until(lambda: found.listener.tries)
@@ -247,7 +247,7 @@ def test_what_the_kernel_drops_is_told_once() -> None:
         assert 5 <= sum(found.drops) <= 6
         for client in clients:
             client.close()
-        drops = QueueDrops(found.acceptor._wrapper)
+        drops = QueueDrops(found.acceptor._listener)
         with found.connect():
             wait_until(lambda: len(found.delivered) >= 4)
         assert 5 <= sum(found.drops) <= 6 + drops.count(100)
