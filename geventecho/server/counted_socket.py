@@ -1,9 +1,9 @@
-"""The socket that a handler of one's own gets: it counts bytes, shares the event loop and never holds it up.
+"""The socket that a handler gets: it counts bytes, and never keeps the event loop from other connections.
 
-It takes half the instructions of gevent's own, which tries to read, takes an exception, and waits, for every message.
-This one waits first when its last read took all there was, and waits without gevent's `Waiter`. `sendall` is one
-send(2) as long as the peer takes its bytes. And it reads few of its own attributes: in a class with `__getattr__`, such
-as gevent's, each look-up takes long.
+It needs half the instructions of gevent's own socket, which for each message tries to read, takes an exception and
+waits. This socket waits first if its last read emptied the queue, and waits without gevent's `Waiter`. `sendall` is one
+send(2) as long as the peer takes its bytes. It reads few of its own attributes: in a class with `__getattr__`, such as
+gevent's, each look-up is slow.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from geventecho.server.connection import Connection
 __all__ = ["TURN", "Account", "CountedSocket"]
 
 TURN: Final = 65536
-"""Bytes that a handler's socket carries before others have their turn."""
+"""Bytes that a handler's socket carries before other greenlets have their turn."""
 OVERDUE: Final = -3 * TURN
-"""Bytes left of a turn when a handler that seldom reads lets others write. It has then carried four times TURN."""
+"""Bytes left at which a handler that seldom reads lets other greenlets run. It has then carried four times TURN."""
 SO_COOKIE: Final = 57
 """asm-generic/socket.h: a number that no other socket has or will have (Linux 4.6)."""
 
 
 class Account:
-    """What a socket has carried.
+    """Counts the bytes that a socket carries.
 
     Attributes:
-        connection: whose bytes they are; None in a copy that dup() makes: no connection counts its bytes.
-        left: bytes until others have their turn; 0 also when the last read took all there was.
+        connection: the connection to count them for. None in a copy that dup() makes: its bytes are not counted.
+        left: bytes until other greenlets have their turn; 0 also if the last read emptied the queue.
     """
 
     __slots__ = ("connection", "left")
@@ -47,7 +47,7 @@ class Account:
         self.left = TURN
 
     def read(self, count: int, size: int = 0) -> None:
-        """Count bytes that were read, of `size` that were asked for."""
+        """Count the bytes of a read that asked for `size`; 0: no size is known."""
         self.left = 0 if count < size else self.left - count
         if self.connection is not None:
             if count:
@@ -64,12 +64,12 @@ class Account:
 
 
 class _SocketAccount(Account):
-    """The account of a `CountedSocket`, with those of its attributes that a message needs: here they are read fast.
+    """The account of a `CountedSocket`, with copies of the attributes that each message needs: here they are read fast.
 
     Attributes:
-        raw: the stdlib's socket within; gevent's stand-in that fails once that is closed.
-        readable: its read watcher; None once it is closed.
-        hub: the hub of both.
+        raw: the stdlib's socket inside; once it is closed, gevent's object whose methods raise EBADF.
+        readable: the read watcher; None once the socket is closed.
+        hub: the hub of the watcher.
     """
 
     __slots__ = ("hub", "raw", "readable")
@@ -77,19 +77,19 @@ class _SocketAccount(Account):
     def __init__(self, sock: socket.socket) -> None:
         super().__init__()
         self.hub = sock.hub
-        self.follow(sock)
+        self.copy_from(sock)
 
-    def follow(self, sock: socket.socket) -> None:
-        """Take over what a socket has now."""
+    def copy_from(self, sock: socket.socket) -> None:
+        """Copy the attributes of a socket as they are now."""
         self.raw, self.readable = sock._sock, sock._read_event
 
     def await_turn(self, timeout: float | None) -> None:
-        """Wait as if there were nothing to read: each ready connection gets one turn in a round of the event loop.
+        """Wait as if nothing were there to read: each ready connection gets one turn in an iteration of the event loop.
 
-        It is gevent's wait without its `Waiter`; the rules at the head of net/wait.py hold.
+        This is gevent's wait without its `Waiter`; the rules at the head of net/wait.py hold.
 
         Raises:
-            TimeoutError: nothing came in `timeout` seconds.
+            TimeoutError: nothing arrived within `timeout` seconds.
             ConcurrentObjectUseError: another greenlet waits to read.
         """
         watcher = self.readable
@@ -97,26 +97,26 @@ class _SocketAccount(Account):
             watcher.start(getcurrent().switch, READY)
             try:
                 if self.hub.switch() is not READY:
-                    raise InvalidSwitchError("something else than the socket woke a greenlet that waits to read")
+                    raise InvalidSwitchError("a greenlet that waits to read was not woken by its socket")
             finally:
                 watcher.stop()
         elif timeout != 0 and watcher is not None:
             if watcher.callback is not None:
-                socket.wait(watcher)  # for gevent's own error
+                socket.wait(watcher)  # raises gevent's own error
             if not wait_ready(watcher, timeout):
                 raise TimeoutError("timed out")
         self.left = TURN
 
 
-def _receiving(name: str, flags_at: int) -> Callable[..., Any]:
-    """A rarer call of gevent's socket, with the bytes counted; `flags_at` is the position of its flags."""
+def _counted(name: str, flags_at: int) -> Callable[..., Any]:
+    """Return gevent's method with the bytes counted; `flags_at` is the position of the flags."""
     receive = getattr(socket.socket, name)
 
     def call(self: CountedSocket, *args: Any) -> Any:
         if self.account.left < 0:
             self.account.await_turn(self.timeout)
         result = receive(self, *args)
-        if len(args) <= flags_at or not args[flags_at] & socket.MSG_PEEK:  # else what was read stays in the queue
+        if len(args) <= flags_at or not args[flags_at] & socket.MSG_PEEK:  # peeked bytes stay in the queue
             # The bytes, their number, or a tuple that begins with one of these.
             data = result[0] if isinstance(result, tuple) else result
             self.account.read(data if isinstance(data, int) else len(data))
@@ -126,24 +126,24 @@ def _receiving(name: str, flags_at: int) -> Callable[..., Any]:
 
 
 class CountedSocket(socket.socket):  # type: ignore[misc]
-    """The ordinary gevent socket a handler gets; it counts what passes, so that limits see progress.
+    """The gevent socket that a handler gets. It counts bytes, so that limits see progress.
 
-    It also shares the hub. gevent's own socket waits only when there is nothing to read or no room to write; a peer
-    that is fast enough would be the only one served.
+    It also shares the hub. gevent's own socket waits only when nothing is there to read or the kernel takes no bytes: a
+    fast enough peer would be served alone.
     """
 
     __slots__ = ("_detached", "account")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # The descriptor that was given away by detach(), and the cookie of its socket.
+        # The descriptor that detach() returned, and the cookie of its socket.
         self._detached: tuple[int, bytes] | None = None
         self.account = _SocketAccount(self)
 
     def recv(self, size: int, flags: int = 0) -> Any:
         if flags:
             return self._recv(size, flags)
-        # Others have their turn before the call and not after it: a timeout in that time costs no byte.
+        # Other greenlets have their turn before the call and not after it: so a timeout loses no byte.
         account = self.account
         if account.left <= 0 and size > 0:
             account.await_turn(self.timeout)
@@ -183,12 +183,12 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
         account.read(count, size)
         return count
 
-    _recv = _receiving("recv", 1)
-    _recv_into = _receiving("recv_into", 2)
-    recvfrom = _receiving("recvfrom", 1)
-    recvfrom_into = _receiving("recvfrom_into", 2)
-    recvmsg = _receiving("recvmsg", 2)
-    recvmsg_into = _receiving("recvmsg_into", 2)
+    _recv = _counted("recv", 1)
+    _recv_into = _counted("recv_into", 2)
+    recvfrom = _counted("recvfrom", 1)
+    recvfrom_into = _counted("recvfrom_into", 2)
+    recvmsg = _counted("recvmsg", 2)
+    recvmsg_into = _counted("recvmsg_into", 2)
 
     def send(self, data: Any, flags: int = 0, **options: float) -> int:
         self._let_others_write()
@@ -216,24 +216,24 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
             connection.written += sent
             connection.traffic.written += sent
             connection.last_byte_at = connection.clock.now
-        if type(data) is not bytes or sent < len(data):  # the length of others may be in larger items
+        if type(data) is not bytes or sent < len(data):  # len() of other types may count larger items
             rest = memoryview(data).cast("B")[sent:]
             if rest:
                 super().sendall(rest, flags)
 
     def close(self) -> None:
-        # close(2) would wait, in the kernel and with the whole process, for as long as SO_LINGER says (socket(7)).
+        # With SO_LINGER, close(2) would block the whole process for that time (socket(7)).
         never_linger(self)
         super().close()
-        self.account.follow(self)
+        self.account.copy_from(self)
 
     def detach(self) -> int:
-        # wrap_socket() of ssl makes a new socket of it. For the server's limits, getsockopt() still answers.
+        # ssl's wrap_socket() makes a new socket of it. getsockopt() goes on working, for the server's limits.
         with contextlib.suppress(OSError):
             never_linger(self)
             self._detached = self.fileno(), self.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8)
         fd = int(super().detach())
-        self.account.follow(self)
+        self.account.copy_from(self)
         return fd
 
     def getsockopt(self, *args: int) -> Any:
@@ -242,7 +242,7 @@ class CountedSocket(socket.socket):  # type: ignore[misc]
         fd, cookie = self._detached
         borrowed = stdlib_socket.socket(fileno=fd)
         try:
-            if borrowed.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8) != cookie:  # closed, and its number is another's
+            if borrowed.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8) != cookie:  # another socket has its number now
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             return borrowed.getsockopt(*args)
         finally:

@@ -15,41 +15,41 @@ class Ending(enum.Enum):
     __hash__ = object.__hash__  # Enum's own is a Python function, and costs as much as the rest of counting an end
 
     PEER = "peer"
-    """The peer sent FIN, or close_notify; all it had sent was returned."""
+    """The peer sent FIN, or close_notify; all its bytes were returned."""
     TRUNCATED = "truncated"
-    """The peer of a TLS connection sent FIN without close_notify; all it had sent was returned."""
+    """The peer of a TLS connection sent FIN without close_notify; all its bytes were returned."""
     PROXY_HEADER = "proxy_header"
     """A proxy sent no PROXY header."""
     HANDSHAKE = "handshake"
     """The TLS handshake failed."""
     NO_PAYLOAD = "no_payload"
-    """The peer of a TLS connection sent 32 records without payload in a row, or takes no answers to them."""
+    """The peer of a TLS connection sent 32 records without payload in a row, or took no answers to them."""
     RESET = "reset"
     """The connection broke: RST, or an error of the network."""
     IDLE = "idle"
     """No byte in either direction for `idle_timeout`."""
     FIRST_BYTE = "first_byte"
-    """It sent nothing at all within `first_byte_timeout`."""
+    """The peer sent nothing within `first_byte_timeout`."""
     LIFETIME = "lifetime"
-    """It was `lifetime` old."""
+    """The connection was `lifetime` old."""
     BYTES = "bytes"
-    """It had received `max_bytes`."""
+    """The connection had received `max_bytes`."""
     WRITE_STALL = "write_stall"
-    """The peer took no byte for `write_stall` while one was owed."""
+    """The peer took no byte for `write_stall` while it was owed bytes."""
     SLOW = "slow"
-    """It was in use, and carried less than `min_rate`."""
+    """The connection was in use, and carried less than `min_rate`."""
     VANISHED = "vanished"
-    """Nothing came from its host any more, not even an acknowledgement."""
+    """Nothing came from the peer's host any more, not even an acknowledgement."""
     DRAINED = "drained"
-    """It had no byte for `drain_idle` during a drain, or had not begun."""
+    """The connection carried no byte for `drain_idle` during a drain, or had not begun."""
     CUT = "cut"
-    """It was still open at `drain_timeout`."""
+    """The connection was still open at `drain_timeout`."""
     KILLED = "killed"
-    """Its worker process was killed, or ended by itself."""
+    """The worker process was killed, or ended by itself."""
     HANDLER = "handler"
     """The handler of a `TcpServer` returned."""
     TIMEOUT = "timeout"
-    """The handler of a `TcpServer` let a timeout of its own pass."""
+    """The handler of a `TcpServer` raised a timeout of its own."""
     FAILURE = "failure"
     """The handler raised anything else."""
 
@@ -58,7 +58,7 @@ class HandshakeFailure(enum.Enum):
     """Why a TLS handshake failed; each has a counter, `handshake_<value>`."""
 
     TIMEOUT = "timeout"
-    """It took longer than `tls_handshake_timeout`."""
+    """The handshake took longer than `tls_handshake_timeout`."""
     GONE = "gone"
     """The peer closed or reset the connection."""
     NOT_TLS = "not_tls"
@@ -66,15 +66,15 @@ class HandshakeFailure(enum.Enum):
     VERSION = "version"
     """The peer knows no version of TLS that the server takes."""
     CIPHER = "cipher"
-    """Nothing to encrypt or sign with is common to both."""
+    """Client and server have no cipher or signature algorithm in common."""
     NO_CERTIFICATE = "no_certificate"
     """The server asks for a certificate, and the peer has none."""
     BAD_CERTIFICATE = "bad_certificate"
     """The peer's certificate is of an unknown authority, or has expired, or is not for clients."""
     ALERT = "alert"
-    """The peer said no by an alert; it may not trust the server's certificate."""
+    """The peer sent an alert; it may not trust the server's certificate."""
     ALPN = "alpn"
-    """The peer offered no protocol that the server has, and one has to be agreed."""
+    """The peer offered none of the protocols in `alpn`."""
     OTHER = "other"
     """Anything else."""
 
@@ -85,11 +85,11 @@ class HeaderFailure(enum.Enum):
     PROBE = "probe"
     """The proxy closed or reset the connection before it sent anything, as health checks do."""
     GONE = "gone"
-    """It closed or reset the connection within the header."""
+    """The proxy closed or reset the connection within the header."""
     TIMEOUT = "timeout"
     """The header took longer than `proxy_header_timeout`."""
     MALFORMED = "malformed"
-    """It sent something else, or too long a header."""
+    """The proxy sent something else, or a header that is too long."""
 
 
 class Refusal(enum.Enum):
@@ -99,11 +99,11 @@ class Refusal(enum.Enum):
     FULL = "full"
     """`max_connections` were open."""
     DENIED = "denied"
-    """Its address is on the deny list, or not on the allow list."""
+    """The peer's address is on the deny list, or not on the allow list."""
     ADDRESS_FULL = "address_full"
-    """Its address had `max_per_address` connections open."""
+    """The peer's address had `max_per_address` connections open."""
     CONNECT_RATE = "connect_rate"
-    """Its address connected more often than `connect_rate`."""
+    """The peer's address connected more often than `connect_rate`."""
     NO_DESCRIPTOR = "no_descriptor"
     """The process or the machine had no descriptor left."""
 
@@ -125,34 +125,34 @@ COUNTERS: Final[tuple[str, ...]] = (
     "rtt_us",
     "retransmits",
 )
-"""The names, in the block's order. `accepted` includes the refused, so accepted = refused + ended + open.
-`ended_handshake` is the sum of the `handshake_<value>`, `ended_proxy_header` that of the `proxy_header_<value>`.
+"""The names, in the block's order. `accepted` includes refused connections, so accepted = refused + ended + open.
+`ended_handshake` is the sum of the `handshake_<value>`, `ended_proxy_header` is the sum of the `proxy_header_<value>`.
 `queue_drops` are connects that the kernel dropped because this listener's accept queue was full: they were never
 accepted, and most clients try again. `bytes_destroyed` were sent, and the kernel did not deliver them: they are in
-`bytes_lost`, and no longer in `bytes_sent`. The last three are 0 unless the counters are made with `tcp_info`: of how
-many TCP connections the kernel was asked at their end, the sum of their round trips in microseconds, and how many of
-their segments were sent again."""
+`bytes_lost`, and no longer in `bytes_sent`. The last three are 0 unless the counters are made with `tcp_info`: the
+number of ended TCP connections with figures of the kernel, the sum of their round-trip times in microseconds, and the
+number of their retransmitted segments."""
 
 INDEX: Final = {name: index for index, name in enumerate(COUNTERS)}
 REFUSED: Final = {refusal: INDEX[f"refused_{refusal.value}"] for refusal in Refusal}
 OUTCOMES: Final = {ending: INDEX[f"ended_{ending.value}"] for ending in Ending} | REFUSED
 RECEIVED, SENT, DISCARDED, LOST, DESTROYED = (
-    INDEX[f"bytes_{what}"] for what in ("received", "sent", "discarded", "lost", "destroyed")
+    INDEX[f"bytes_{kind}"] for kind in ("received", "sent", "discarded", "lost", "destroyed")
 )
 RTT_COUNT, RTT, RETRANSMITS = INDEX["rtt_count"], INDEX["rtt_us"], INDEX["retransmits"]
 
 
 class Traffic:
-    """Bytes that all connections of a server have carried so far, those that are open included.
+    """Bytes that all connections of a server have carried so far, open connections included.
 
-    A message costs one addition here: the hub adds the bytes that it returned at once to `echoed`.
+    A message costs one addition here: the hub adds the bytes that it returns at once to `echoed`.
 
     Attributes:
         echoed: received and sent at once.
         read: received otherwise, before our FIN.
-        written: sent otherwise; less what was destroyed in the kernel.
+        written: sent otherwise, less `destroyed`.
         discarded: received after our FIN.
-        destroyed: what was taken from `written` again.
+        destroyed: sent, but destroyed in the kernel.
     """
 
     __slots__ = ("destroyed", "discarded", "echoed", "read", "written")
@@ -173,8 +173,8 @@ class Counters:
     """A block of counters.
 
     Args:
-        block: ``len(COUNTERS)`` integers to count in; a new list when left out. Counting goes on from its numbers.
-        tcp_info: whether to ask the kernel, at the end of each TCP connection, for its round trip and retransmits.
+        block: ``len(COUNTERS)`` integers to count in; by default a new list. Counting goes on from its numbers.
+        tcp_info: whether to ask the kernel, at the end of each TCP connection, for its round-trip time and retransmits.
 
     Attributes:
         tcp_info: as given.
@@ -200,12 +200,12 @@ class Counters:
         self.block[REFUSED[refusal]] += 1
 
     def end(self, ending: Ending | Refusal, lost: int = 0) -> None:
-        """Count a connection that ended, or was refused after its PROXY header, and the bytes it was still owed."""
+        """Count a connection that ended, or was refused after its PROXY header, and the bytes still owed."""
         self.block[OUTCOMES[ending]] += 1
         self.block[LOST] += lost
 
     def add_path(self, rtt: int, retransmits: int) -> None:
-        """Count the kernel's figures of a connection: its round trip in microseconds, and segments sent again."""
+        """Count the kernel's figures of a connection: its round-trip time in microseconds, and retransmits."""
         self.block[RTT_COUNT] += 1
         self.block[RTT] += rtt
         self.block[RETRANSMITS] += retransmits

@@ -1,4 +1,4 @@
-"""Due-time buckets: first byte, idle, stalled write, least rate, lifetime, a vanished host, and the drain's idle limit.
+"""Due-time buckets: first byte, idle, stalled write, minimal rate, lifetime, vanished host, idle limit of the drain.
 
 A connection is filed under the time of its next check. A tick checks only due connections, and files those again that
 have made progress. So a message costs a timestamp and no timer. A scan of all connections would take 9 ms at once with
@@ -27,20 +27,20 @@ __all__ = ["TICK", "Deadlines"]
 TICK: Final = 0.05
 """Seconds between checks. A limit is kept to within two ticks, and never early."""
 SILENCE: Final = 30.0
-"""Seconds without anything from a peer that was sent something and ought to acknowledge it; then its host has vanished.
+"""Seconds of silence of a peer that has bytes to acknowledge; then its host has vanished.
 
-The kernel's own limit (tcp(7), TCP_USER_TIMEOUT) serves neither here nor for stalled writes. It also ends peers that
-answer and have no room, and those that make room in pieces smaller than a packet (Linux 6.18).
+The kernel's own limit (tcp(7), TCP_USER_TIMEOUT) cannot be used here or for stalled writes. It also ends peers that
+answer with a closed window, and peers that open their window in steps smaller than a packet (Linux 6.18).
 """
 QUIET: Final = 90.0
-"""The same for a peer that was sent nothing: keep-alive asks it after 60 s."""
+"""The same for a peer without bytes to acknowledge: keep-alive probes it after 60 s."""
 MIN_CHECK_SECONDS: Final = 1.0
-"""The least time between two questions to the kernel about one peer, in seconds."""
+"""The shortest time between two checks of one peer, in seconds."""
 FIRST_CHECK: Final = 1 / 8
-"""The part of its time limit after which a connection that is owed bytes is first checked. The next check compares."""
+"""The part of its time limit after which a peer that is owed bytes is first checked. The next check compares."""
 
 Due = tuple[float, Ending | None]
-"""When to end a connection, and why; or, with None, when to look at its peer."""
+"""When to end a connection, and the reason; or, with None, when to check its peer."""
 NEVER: Final[Due] = (math.inf, None)
 NEED_SILENCE: Final = frozenset((Ending.IDLE, Ending.FIRST_BYTE, Ending.DRAINED, Ending.SLOW))
 """Reasons that hold only once all input of the connection has been read."""
@@ -51,7 +51,7 @@ class Deadlines:
 
     Args:
         config: the limits.
-        clock: what connections stamp their progress with; moved on at each tick.
+        clock: the clock of the connections; each tick moves it on.
     """
 
     def __init__(self, config: ServerConfig, clock: Clock) -> None:
@@ -65,16 +65,16 @@ class Deadlines:
         self._min_rate = config.min_rate
         self._drain_idle: float | None = None
         self._check_every = min(SILENCE, max(MIN_CHECK_SECONDS, self._write_stall))
-        self._first_look = FIRST_CHECK * min(self._write_stall, self._idle or math.inf)
+        self._first_check_after = FIRST_CHECK * min(self._write_stall, self._idle or math.inf)
         self._buckets: dict[int, set[Connection]] = {}
-        self._seen = 0
+        self._last_tick = 0
         self._timer: Any = None
 
     def start(self) -> None:
         """Begin ticking, on the calling greenlet's hub."""
         if self._timer is None:
             self.clock.start()
-            self._seen = int(self.clock.now / TICK)
+            self._last_tick = int(self.clock.now / TICK)
             self._timer = get_hub().loop.timer(TICK, TICK)
             self._timer.start(self._tick)
 
@@ -87,33 +87,33 @@ class Deadlines:
     def drain(self, idle: float, connections: list[Connection]) -> None:
         """From now on, end connections after `idle` seconds without a byte."""
         self._drain_idle = idle
-        self._first_look = min(self._first_look, FIRST_CHECK * idle)
+        self._first_check_after = min(self._first_check_after, FIRST_CHECK * idle)
         for connection in connections:
             self._file(connection)
 
     def add(self, connection: Connection) -> None:
         """Watch a connection that was just accepted."""
         if not connection.is_local:
-            # Peers that came together are not checked together. A check takes 7 us: 10,000 would hold up all others.
+            # Peers that connected together are not checked together: 10,000 checks of 7 us would delay all connections.
             connection.check_peer_at = connection.accepted_at + self._check_every * (0.5 + random.random() / 2)  # noqa: S311
         if self._min_rate is not None:
             connection.pace = Pace(self._min_rate, connection.accepted_at)
         self._file(connection)
 
     def watch(self, connection: Connection) -> None:
-        """Watch that the peer takes the bytes that a connection owes now."""
+        """Watch whether the peer takes the bytes that it is owed now."""
         connection.taken = None
         self._file(connection)
 
     def limit_delivery(self, connection: Connection) -> None:
-        """Cut a connection that ends when its peer takes nothing for LINGER_SECONDS, and after LINGER_MAX."""
+        """Cut an ending connection if its peer takes no byte for LINGER_SECONDS, or after LINGER_MAX."""
         if connection.pending is not None:
             connection.last_byte_at = self.clock.now
             connection.deliver_by = self.clock.now + LINGER_MAX
             self.watch(connection)
 
     def forget(self, connection: Connection) -> None:
-        """Drop a connection that has ended, or is to be filed anew."""
+        """Drop a connection that has ended, or that is filed again."""
         if connection.due is not None:
             bucket = self._buckets.get(connection.due)
             if bucket is not None:
@@ -131,43 +131,43 @@ class Deadlines:
     def _file_under(self, connection: Connection, due: float) -> None:
         """File a connection under the first tick after this time, unless it is filed under an earlier one."""
         # The stamp may be a tick old: the extra tick keeps a limit from being early.
-        tick = max(int((due + TICK) / TICK) + 1, self._seen + 1)
+        tick = max(int((due + TICK) / TICK) + 1, self._last_tick + 1)
         if connection.due is None or tick < connection.due:
             self.forget(connection)
             connection.due = tick
             self._buckets.setdefault(tick, set()).add(connection)
 
     def _due(self, connection: Connection) -> Due:
-        """When to end the connection or to look at its peer, unless it makes progress."""
-        last, stall, first_look = connection.last_byte_at, self._write_stall, self._first_look
-        found: list[Due]
+        """When to end the connection or to check its peer, unless it makes progress."""
+        last, stall, first_check_after = connection.last_byte_at, self._write_stall, self._first_check_after
+        times: list[Due]
         if connection.phase is Phase.ENDING:
             if connection.pending is None or connection.deliver_by == math.inf:
                 return NEVER
-            stall, first_look = LINGER_SECONDS, FIRST_CHECK * LINGER_SECONDS
-            found = [(connection.deliver_by, Ending.CUT)]
+            stall, first_check_after = LINGER_SECONDS, FIRST_CHECK * LINGER_SECONDS
+            times = [(connection.deliver_by, Ending.CUT)]
         else:
-            found = [(connection.check_peer_at, None)]
+            times = [(connection.check_peer_at, None)]
             if connection.pace is not None:
-                found.append((connection.pace.due, Ending.SLOW))
+                times.append((connection.pace.due, Ending.SLOW))
             if self._first_byte is not None and not connection.has_spoken:
-                found.append((connection.accepted_at + self._first_byte, Ending.FIRST_BYTE))
+                times.append((connection.accepted_at + self._first_byte, Ending.FIRST_BYTE))
             if connection.header_size is None:
-                found.append((connection.accepted_at + self._header, Ending.PROXY_HEADER))
+                times.append((connection.accepted_at + self._header, Ending.PROXY_HEADER))
             elif not connection.is_secured:
-                found.append((connection.accepted_at + self._handshake, Ending.HANDSHAKE))
+                times.append((connection.accepted_at + self._handshake, Ending.HANDSHAKE))
             if self._lifetime is not None:
-                found.append((connection.accepted_at + self._lifetime, Ending.LIFETIME))
+                times.append((connection.accepted_at + self._lifetime, Ending.LIFETIME))
             if self._idle is not None:
-                found.append((last + self._idle, Ending.IDLE))
+                times.append((last + self._idle, Ending.IDLE))
             if self._drain_idle is not None:
-                found.append((last + self._drain_idle, Ending.DRAINED))
+                times.append((last + self._drain_idle, Ending.DRAINED))
         if connection.taken is not None:
-            # A peer that sends to a handler need not take anything.
-            found.append(((connection.took_at if connection.pending is None else last) + stall, Ending.WRITE_STALL))
+            # With a handler, bytes that the peer sends are no sign that it takes bytes.
+            times.append(((connection.took_at if connection.pending is None else last) + stall, Ending.WRITE_STALL))
         elif connection.pending is not None:
-            found.append((last + first_look, None))
-        return found[0] if len(found) == 1 else min(found, key=itemgetter(0))
+            times.append((last + first_check_after, None))
+        return times[0] if len(times) == 1 else min(times, key=itemgetter(0))
 
     def _tick(self) -> None:
         before = self.clock.now
@@ -176,14 +176,14 @@ class Deadlines:
         if now - before > 2 * TICK:
             self._stamp_again(before)
         tick = int(now / TICK)
-        seen, self._seen = self._seen, max(tick, self._seen)
-        for number in range(seen + 1, tick + 1):
+        last_tick, self._last_tick = self._last_tick, max(tick, self._last_tick)
+        for number in range(last_tick + 1, tick + 1):
             for connection in self._buckets.pop(number, ()):
                 connection.due = None
                 self._judge(connection, now)
 
     def _stamp_again(self, stamp: float) -> None:
-        """Move stamps of the last tick to now: something held the loop since, and the bytes may have come just now."""
+        """Move stamps of the last tick to now: something blocked the loop, and the bytes may have come just now."""
         for connection in chain.from_iterable(self._buckets.values()):
             if connection.last_byte_at == stamp:
                 connection.last_byte_at = self.clock.now
@@ -200,7 +200,7 @@ class Deadlines:
             if why in NEED_SILENCE and _has_input(connection):
                 self._file_under(connection, latest)
                 return
-            due, why = self._ask_peer(connection, now)
+            due, why = self._check_peer(connection, now)
         if due > latest or why is None or (why is Ending.SLOW and not _is_slow(connection, now)):
             self._file(connection)
         elif is_ending:
@@ -208,11 +208,11 @@ class Deadlines:
         else:
             connection.end(why)
 
-    def _ask_peer(self, connection: Connection, now: float) -> Due:
+    def _check_peer(self, connection: Connection, now: float) -> Due:
         """Check whether the peer's kernel answers and takes bytes; return when to check or end the connection next."""
         try:
             peer = (local_liveness if connection.is_local else tcp_liveness)(connection.sock)
-        except (OSError, ValueError):  # a handler has closed it
+        except (OSError, ValueError):  # a handler has closed the socket
             connection.check_peer_at, connection.taken = math.inf, None
             return self._due(connection)
         if not connection.is_local:
@@ -231,12 +231,12 @@ class Deadlines:
         elif peer.taken != connection.taken:
             stalled = peer.stalled
             if stalled is None:
-                # The first check has nothing to compare with. The second one needs the rest of the limit.
+                # The first check has nothing to compare with. The second check comes after the rest of the limit.
                 stalled = (1 - FIRST_CHECK) * self._write_stall if connection.taken is None else 0.0
             elif connection.taken is None and now - stalled < connection.took_at:
-                # It had no room already when it was owed nothing. Nobody knows when it was written to.
+                # Its window was closed before it was owed bytes; the time of the write is unknown.
                 stalled = 0.0
-            # The kernel's time goes on in a pause of the process, and the clock's does not.
+            # The kernel's time includes a pause of the process; the clock's does not.
             connection.took_at = max(now - stalled, self.clock.resumed_at, connection.took_at)
             connection.last_byte_at = max(connection.last_byte_at, connection.took_at)
             connection.taken = peer.taken
@@ -245,7 +245,7 @@ class Deadlines:
 
 
 def _is_slow(connection: Connection, now: float) -> bool:
-    """Whether it carries less than its least rate. This sets the time of the next check."""
+    """Whether a connection carries less than its minimal rate. This also sets the time of the next check."""
     if connection.pace is None:
         return False
     silent, owed = now - connection.last_byte_at, connection.pending is not None
@@ -253,6 +253,6 @@ def _is_slow(connection: Connection, now: float) -> bool:
 
 
 def _has_input(connection: Connection) -> bool:
-    """Whether bytes have come that the loop has yet to hand to the greenlet that waits for them."""
+    """Whether bytes have arrived that the waiting greenlet has not read yet."""
     watcher = connection.sock._read_event
     return watcher is not None and watcher.active and unread(connection.sock.fileno()) > 0

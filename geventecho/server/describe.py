@@ -10,7 +10,7 @@ from typing import Final
 
 __all__ = ["describe", "locate"]
 
-# Python loads a codec's file on first use, and that use is likely to be the message that no descriptor is left.
+# Python loads a codec's file on first use, and the first use is likely the message that no descriptor is left.
 codecs.lookup("unicode_escape")
 
 DESCRIPTION_LENGTH: Final = 200
@@ -24,13 +24,13 @@ def describe(error: BaseException) -> str:
     """One line for an error: bounded and escaped."""
     try:
         text = f"{type(error).__name__}: {error}"
-    except Exception:  # a text of the user's own that cannot be made
+    except Exception:  # the error's own __str__ failed
         text = type(error).__name__
     return text.encode("unicode_escape").decode("ascii")[:DESCRIPTION_LENGTH]
 
 
 def locate(error: BaseException) -> str:
-    """``file:line`` of the innermost frame of the user's own code; of any code where there is none of the user's."""
+    """``file:line`` of the innermost frame of the user's code; without one, of the innermost frame."""
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
     own = [(file, line) for file, line in frames if not file.startswith(LIBRARIES)]
     file, line = (own or frames)[-1]

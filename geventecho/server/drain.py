@@ -1,4 +1,4 @@
-"""How a server stops: it waits for connections, ends the rest, and reports what that cost."""
+"""How a server stops: it waits for connections, ends the rest, and reports the result."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["Drain", "StopReport"]
 logger = logging.getLogger("geventecho.server")
 
 FLUSH_SECONDS: Final = 1.0
-"""Seconds to deliver what is owed once the drain timeout is over."""
+"""Seconds to deliver owed bytes after the drain timeout."""
 KILL_SECONDS: Final = 0.1
-"""Seconds that a handler may take to end once it is cut; then its socket is closed. The close hook has as long."""
+"""Seconds that a cut handler may take to end; then its socket is closed. The close hook has as much time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class StopReport:
         drained: connections that ended in time.
         cut: connections that were still open at the drain timeout and were ended by it.
         bytes_lost: bytes received from these connections that could not be returned.
-        bytes_discarded: bytes that came from them after the server's FIN, and were read and not returned. A connection
-            slowed by `max_rate` has often sent more than the server has read by then.
+        bytes_discarded: bytes that came from them after the server's FIN, and were read and not returned. A peer that
+            `max_rate` slows down has often sent more than the server has read by then.
     """
 
     drained: int = 0
@@ -67,7 +67,7 @@ class Drain:
         2. After `timeout` seconds the others are ended in order too, and have a second to take what they are owed.
         3. Open connections are closed, finished or not.
 
-        The close hook has until then, too: after that nobody waits for it.
+        The close hook has until then, too: after that, `run` does not wait for it.
         """
         registry = self._registry
         registry.drain(idle)
@@ -92,8 +92,8 @@ class Drain:
         return bool(self._closed.is_set())
 
     def report(self) -> StopReport:
-        """How it went, or would have gone if the process ended at this moment."""
-        ended, cut, lost, discarded = (now - then for now, then in zip(self._sums(), self._before, strict=True))
+        """The report so far: open connections count as cut, as if the process ended at this moment."""
+        ended, cut, lost, discarded = (now - before for now, before in zip(self._sums(), self._before, strict=True))
         return StopReport(
             drained=ended - cut,
             cut=cut + len(self._registry.open),

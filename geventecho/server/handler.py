@@ -24,7 +24,7 @@ def check_handler(handler: object) -> None:
     if not callable(handler):
         raise ConfigError(f"handler is {handler!r}; it must be a function of a socket and an address")
     try:
-        # A decorator's function may take other arguments than the one that it wraps.
+        # A decorator's function may take other arguments than the function that it wraps.
         signature = inspect.signature(handler, follow_wrapped=False)
     except (TypeError, ValueError):
         return  # some built-in functions have none

@@ -31,7 +31,7 @@ class ServerHooks:
         listening: takes the server, once connects succeed; start() returns after it.
         connection: takes a ConnectionInfo, in the connection's greenlet before its handler.
         refuse: takes the peer's Address and the Refusal.
-        close: takes the StopReport, once the last connection has ended. stop() waits for it within its own time.
+        close: takes the StopReport, once the last connection has ended. stop() waits for it within its own timeout.
         error: takes an OSError of accept(2), a ListenError of start(), or an exception of a handler.
     """
 

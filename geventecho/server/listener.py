@@ -28,10 +28,10 @@ ACCEPT_PEER_GONE: Final = frozenset({
 ACCEPT_NO_DESCRIPTOR: Final = frozenset({errno.EMFILE, errno.ENFILE})
 # listen(2) and setsockopt(2) take a C int; a backlog is clamped to much less.
 MAX_INT: Final = (1 << 31) - 1
-# Bytes that the kernel takes ahead of what the peer has room for. It reports room only once a third of its buffer is
+# Unsent bytes that the kernel queues. Without this limit a socket becomes writable only when a third of its buffer is
 # free, which is megabytes: a peer that reads 200 KB a second would look stalled for 8 seconds at a time.
-NOT_SENT: Final = 65536
-# tcp(7): a silent peer is asked after 60 s and given up 30 s later, since one that vanished sends no FIN.
+MAX_UNSENT: Final = 65536
+# tcp(7): a silent peer is probed after 60 s and given up 30 s later, because a vanished host sends no FIN.
 KEEPALIVE: Final = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
 
@@ -41,15 +41,16 @@ def listen(
     """Open a listener, or adopt one for an `fd:N` target.
 
     Args:
-        address: where; port 0 lets the kernel choose.
-        backlog: length asked for the accept queue; listen(2) clamps it to net.core.somaxconn.
+        address: where to listen; port 0 lets the kernel choose.
+        backlog: requested length of the accept queue; listen(2) clamps it to net.core.somaxconn.
         unix_mode: permissions of the file of a Unix socket; None leaves them to the umask.
 
     Returns:
         The listening socket, the address it is bound to, and the file to remove when it is closed.
 
     Raises:
-        ListenError: in use, no permission, no such address, or not a listening socket.
+        ListenError: the address is in use or not of this machine, there is no permission, or the descriptor is not a
+            listening socket.
     """
     backlog, file = min(backlog, MAX_INT), None
     try:
@@ -91,25 +92,25 @@ def _closed_on_error(listener: socket.socket) -> Iterator[None]:
 
 
 def _set_options(listener: socket.socket) -> None:
-    """Linux copies these from the listener to what it accepts: some syscalls here instead of some for each client."""
+    """Linux copies these options to accepted sockets: they cost no syscalls for each client."""
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEPALIVE.items():
         listener.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _bind_tcp(address: Address) -> socket.socket:
-    # gevent asks in a thread, which it would make for this alone; a numeric address is answered without a resolver.
+    # gevent resolves in a thread, and would make one for this call alone. A numeric address needs no resolver.
     resolve = socket.getaddrinfo if address.family is None else stdlib_socket.getaddrinfo
     found = resolve(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, proto, _, sockaddr = found[0]
     listener = socket.socket(family, kind, proto)
     with _closed_on_error(listener):
-        # Without it a restart waits for the TIME_WAIT of its own last connections (socket(7)).
+        # Without SO_REUSEADDR a restart waits for the TIME_WAIT of its own last connections (socket(7)).
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # Whether [::] takes IPv4 too is a sysctl (ipv6(7), bindv6only); here it does everywhere, as in Node.
+            # A sysctl decides whether [::] also takes IPv4 (ipv6(7), bindv6only). Here it always does, as in Node.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(sockaddr)
     return listener
@@ -125,12 +126,12 @@ def _bind_unix(listener: socket.socket, address: Address, backlog: int, mode: in
 def _adopt(address: Address) -> socket.socket:
     if not stat.S_ISSOCK(os.fstat(address.fd).st_mode):
         raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
-    # A second descriptor of the same socket: our close() leaves the one that this process was given.
+    # A second descriptor of the same socket: our close() leaves the inherited descriptor open.
     listener = socket.socket(fileno=os.dup(address.fd))
     with _closed_on_error(listener):
         if listener.type != socket.SOCK_STREAM or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise OSError(errno.EINVAL, "it is not a listening stream socket")
-        never_linger(listener)  # what it accepts has the same option, and would hold the process at each close(2)
+        never_linger(listener)  # accepted sockets inherit the option, and each close(2) would block
     return listener
 
 

@@ -1,6 +1,6 @@
 """Connections of proxies: the PROXY header, read before anything else.
 
-Nothing after the header is read here: MSG_PEEK shows the bytes first, and only those of the header are then taken.
+No byte after the header is read here: the bytes are first read with MSG_PEEK, and then only the header is taken.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ def read_header(connection: Connection) -> ProxyHeader:
 
 
 def _read(sock: socket.socket) -> ProxyHeader:
-    held, raw = b"", sock._sock
+    taken, raw = b"", sock._sock
     while True:
         socket.wait(sock._read_event)
         try:
-            data = held + raw.recv(LONGEST_PROXY_HEADER - len(held), socket.MSG_PEEK)
-            if len(data) == len(held):
-                raise HeaderFailed(HeaderFailure.GONE if held else HeaderFailure.PROBE)
+            data = taken + raw.recv(LONGEST_PROXY_HEADER - len(taken), socket.MSG_PEEK)
+            if len(data) == len(taken):
+                raise HeaderFailed(HeaderFailure.GONE if taken else HeaderFailure.PROBE)
             header = parse_proxy_header(data)
-            held += raw.recv((len(data) if header is None else header.size) - len(held))
+            taken += raw.recv((len(data) if header is None else header.size) - len(taken))
         except BlockingIOError:
             continue
         except OSError as error:
             if not is_broken(error):
                 raise
-            raise HeaderFailed(HeaderFailure.GONE if held else HeaderFailure.PROBE) from None
+            raise HeaderFailed(HeaderFailure.GONE if taken else HeaderFailure.PROBE) from None
         if header is not None:
             return header

@@ -1,4 +1,4 @@
-"""How much one connection may carry, and how fast: token buckets and the least rate."""
+"""How much one connection may carry, and how fast: token buckets and the minimal rate."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 __all__ = ["PACE_SECONDS", "Meter", "Pace"]
 
 BURST_SECONDS: Final = 0.1
-"""How much of its rate a connection may use ahead of time."""
+"""A connection may use its rate this long in advance."""
 PACE_SECONDS: Final = 10.0
-"""How often a connection's least rate is judged."""
+"""Seconds between two checks of a connection's minimal rate."""
 
 
 class Meter:
@@ -33,11 +33,11 @@ class Meter:
 
     @property
     def window(self) -> int:
-        """Bytes the next read may take; 0 when the connection has had all it may."""
+        """Bytes the next read may take; 0 when `max_bytes` is used up."""
         return self._max_read if self._left is None else min(self._max_read, self._left)
 
     def spend(self, size: int) -> float:
-        """Count what was read, and return how long to wait before the next read, in seconds."""
+        """Count a read of that size; returns the seconds to wait before the next read."""
         if self._left is not None:
             self._left -= size
         if self._rate is None:
@@ -51,9 +51,9 @@ class Pace:
     """Whether a connection keeps a minimal rate of bytes a second, checked every PACE_SECONDS.
 
     Both directions count together. Only a connection in use can be slow: one that is owed bytes, or that carried some
-    and was not silent for half of the time since the last check. Any other is idle, and `idle_timeout` ends it. The
-    first check of a use says nothing, because the use may have begun a moment ago. When bytes were owed and the peer
-    took none, the next check covers both periods, because kernels take bytes in lumps.
+    and was not silent for half of the time since the last check. Any other connection is idle, and `idle_timeout` ends
+    it. The first check of a use says nothing, because the use may have begun a moment ago. When bytes were owed and the
+    peer took none, the next check covers both periods, because kernels take bytes in lumps.
 
     Args:
         rate: bytes a second.

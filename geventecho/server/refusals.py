@@ -12,11 +12,11 @@ __all__ = ["RefusalLog"]
 
 logger = logging.getLogger("geventecho.server")
 
-SECOND: Final = 1.0
+LOG_SECONDS: Final = 1.0
 
 
 class RefusalLog:
-    """Adds up for a second, then writes one line."""
+    """Counts refusals for a second, then writes one line."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -26,7 +26,7 @@ class RefusalLog:
         """Count clients that were turned away. The hub calls this; it does not block."""
         self._counts[why] += count
         if self._timer is None:
-            self._timer = get_hub().loop.timer(SECOND, ref=False)
+            self._timer = get_hub().loop.timer(LOG_SECONDS, ref=False)
             self._timer.start(self.write)
 
     def write(self) -> None:

@@ -1,4 +1,4 @@
-"""The file of a Unix listener: taken over from a server that died, and never taken from one that lives."""
+"""The file of a Unix listener: taken over from a dead server, and never taken from a live server."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["SocketFile"]
 
 LOCK_SECONDS: Final = 1.0
 """How long to wait for the lock of a directory. A server holds it for less than a millisecond."""
-POLL: Final = 0.005
+POLL: Final = 0.005  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class SocketFile:
-    """The file that bind(2) made for a listener; close(2) leaves it.
+    """The file that bind(2) made for a listener; close(2) does not remove it.
 
     Attributes:
         path: its name.
@@ -46,7 +46,7 @@ class SocketFile:
         Raises:
             OSError: EADDRINUSE: a process listens there, or the file is no socket. Or bind(2) failed otherwise.
         """
-        # The lock lasts until listen(2). Before that, another server would take the new file for one of a dead server.
+        # The lock lasts until listen(2). Until then, another server would take the new file for a dead server's.
         with _locked(os.path.dirname(path) or "."):
             try:
                 listener.bind(path)
@@ -66,7 +66,7 @@ class SocketFile:
             return file
 
     def remove(self) -> None:
-        """Remove it before the listener is closed. A file that has taken its place is another server's, and stays.
+        """Remove it before the listener is closed. A file that has replaced it is another server's, and stays.
 
         Raises:
             OSError: it cannot be removed.
@@ -82,14 +82,14 @@ def _identity(path: str) -> tuple[int, int]:
 
 
 def _is_stale(path: str) -> bool:
-    """Whether it is a socket without a listener, or gone."""
+    """Whether the file is a socket without a listener, or is gone."""
     try:
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return False
     except FileNotFoundError:
         return True
     with stdlib_socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # gevent would wait for a listener whose queue is full; that one lives, too
+        probe.setblocking(False)  # else it would wait for a listener whose queue is full; such a server is alive
         return probe.connect_ex(path) in (errno.ECONNREFUSED, errno.ENOENT)
 
 
@@ -114,7 +114,7 @@ def _locked(directory: str) -> Iterator[None]:
 
 
 def _try_lock(fd: int) -> bool:
-    """Lock it unless another process has; True also where this file system has no locks."""
+    """Lock a directory, unless another process has locked it. True also if the file system has no locks."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

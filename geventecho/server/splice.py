@@ -1,13 +1,13 @@
 """Large messages go through a pipe, as pages that the process never copies (splice(2)).
 
-What is received and sent is copied twice, which is most of what a large message costs. The kernel can hand on the pages
-instead, but only between a pipe and something else; all connections of a server share one pipe. 100 KiB messages, 10
-connections: 20 us of CPU each where copying takes 29, and the same in C takes 26. Below some 8 KiB copying is cheaper.
+recv(2) and send(2) copy a message twice: for a large message, this is most of the cost. The kernel can move the pages
+instead, but only between a pipe and another descriptor; all connections of a server share one pipe. With 10
+connections, a 100 KiB message takes 20 us of CPU; copying takes 29, and 26 in C. Below some 8 KiB copying is cheaper.
 
 All connections share the pipe: a byte left in it would reach another peer. Therefore:
 
-- what a turn brings in leaves in the same turn: to the peer, or into memory;
-- a turn empties the pipe first, unless the last turn got to its end;
+- bytes that enter the pipe in a turn leave it in the same turn: to the peer, or into memory;
+- a turn empties the pipe first, unless the last turn was completed;
 - a forked process (fork(2)) closes it, and opens one of its own when a connection enters.
 """
 
@@ -35,33 +35,33 @@ class Pipe:
 
     Attributes:
         inlet, outlet: its descriptors, -1 while it has none.
-        clean: whether nothing is in it; a turn says so when it has come to its end.
+        clean: whether it is empty; a turn sets this when it is completed.
     """
 
-    __slots__ = ("__weakref__", "_inside", "_refused", "clean", "inlet", "outlet")
+    __slots__ = ("__weakref__", "_refused", "_users", "clean", "inlet", "outlet")
 
     def __init__(self) -> None:
         _pipes.add(self)
         self.inlet = self.outlet = -1
         self.clean = True
-        self._inside = 0
+        self._users = 0
         self._refused = False
 
     def enter(self, sock: socket.socket) -> SplicedSocket:
-        """Let a socket's messages through, until it leaves; where there can be no pipe they are copied."""
+        """Send a socket's messages through the pipe until `leave`. If no pipe can be opened, they are copied."""
         if self.inlet < 0 and not self._refused:
             self._open()
-        self._inside += 1
+        self._users += 1
         return SplicedSocket(self, sock)
 
     def leave(self) -> None:
         """Count a connection that needs the pipe no longer; the last one closes it."""
-        self._inside -= 1
-        if not self._inside:
+        self._users -= 1
+        if not self._users:
             self.close()
 
     def empty(self) -> None:
-        """Throw away the bytes of a turn that did not come to its end."""
+        """Discard the bytes of a turn that was not completed."""
         try:
             while os.read(self.outlet, PIPE_SIZE):
                 pass
@@ -93,8 +93,8 @@ class Pipe:
             self.outlet, self.inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             fcntl.fcntl(self.inlet, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         except OSError:
-            # There are no descriptors, or the pipes of this user have all the pages that they may have (pipe(7)). A new
-            # pipe then gets two pages, and takes three times as long as copying. The next connection tries again.
+            # No descriptor is left, or the pipes of this user have all the pages that they may have (pipe(7)). Then a
+            # new pipe gets two pages, and takes three times as long as copying. The next connection tries again.
             self.close()
 
 
@@ -102,7 +102,7 @@ _pipes: Final[weakref.WeakSet[Pipe]] = weakref.WeakSet()
 
 
 def _close_in_child() -> None:
-    """Leave the pipes to the process that this one was forked from: two at one pipe get each other's bytes."""
+    """Leave the pipes to the parent: two processes at one pipe get each other's bytes."""
     for pipe in _pipes:
         pipe.close()
 
@@ -111,7 +111,7 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 
 class SplicedSocket:
-    """Does for one socket what its `recv_into` and `send` do, through the pipe.
+    """`recv_into` and `send` of one socket, through the pipe.
 
     Args:
         pipe: the server's.
@@ -127,7 +127,7 @@ class SplicedSocket:
         self.leave = pipe.leave
 
     def recv_into(self, buffer: memoryview) -> int:
-        """As recv_into(), but what came may be in the pipe: `send` it next.
+        """As recv_into(), but the bytes may be in the pipe: call `send` next.
 
         Raises:
             BlockingIOError: there is nothing yet.
@@ -148,12 +148,12 @@ class SplicedSocket:
         except OSError as error:
             pipe.refuse(error)
         pipe.clean = True
-        # splice(2) stops before an urgent byte for ever: nothing is there, or, after a FIN, the stream is at its end.
-        # recv(2) steps over the byte.
+        # At an urgent byte splice(2) reports for ever that nothing is there or, after a FIN, that the stream has ended.
+        # recv(2) skips the byte.
         return int(self._sock.recv_into(buffer))
 
     def send(self, message: memoryview) -> int:
-        """As send(), of what was just received. What the peer does not take is in `message` afterwards.
+        """As send(), for the bytes just received. Afterwards the unsent bytes are in `message[sent:]`.
 
         Raises:
             OSError: the connection broke.

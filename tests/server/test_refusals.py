@@ -7,7 +7,7 @@ import time
 import gevent
 import pytest
 
-from geventecho.server.refusals import SECOND, RefusalLog
+from geventecho.server.refusals import LOG_SECONDS, RefusalLog
 from tests.support.servers import dial, echo_server, read_to_end
 from tests.support.timing import UNIT, wait_until
 
@@ -27,9 +27,9 @@ def test_what_comes_within_a_second_is_one_line(caplog: pytest.LogCaptureFixture
     log.add("accept queue full", 5)
     assert told(caplog) == []
     wait_until(lambda: told(caplog))
-    assert time.monotonic() - began >= SECOND - 0.02
+    assert time.monotonic() - began >= LOG_SECONDS - 0.02
     assert told(caplog) == ["full 1000, denied 1, accept queue full 5"]
-    gevent.sleep(SECOND + UNIT)
+    gevent.sleep(LOG_SECONDS + UNIT)
     assert len(told(caplog)) == 1, "and then it is quiet"
 
 
@@ -49,7 +49,7 @@ def test_at_the_end_it_does_not_wait(caplog: pytest.LogCaptureFixture) -> None:
     log.write()
     log.write()
     assert told(caplog) == ["full 1"]
-    gevent.sleep(SECOND + UNIT)
+    gevent.sleep(LOG_SECONDS + UNIT)
     assert told(caplog) == ["full 1"]
 
 
@@ -57,7 +57,7 @@ def test_a_flood_at_a_full_server_is_a_line_a_second_with_everybody_in_it(caplog
     """Without the command line's filter, too: a library's log must not be flooded by its peers."""
     with echo_server(max_connections=0) as server:
         began, count = time.monotonic(), 0
-        while time.monotonic() - began < 1.5 * SECOND:
+        while time.monotonic() - began < 1.5 * LOG_SECONDS:
             with dial(server) as client:
                 assert read_to_end(client) == b""
                 count += 1
