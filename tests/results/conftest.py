@@ -1,4 +1,4 @@
-"""How wide a text is in a terminal, by a library that knows."""
+"""The width of a text in a terminal, by the library wcwidth."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import pytest
 
 @pytest.fixture
 def wcswidth() -> Callable[[str], int]:
-    """Return the columns that a text takes."""
+    """Return the function that counts the columns of a text."""
     columns: Callable[[str], int] = pytest.importorskip("wcwidth", reason="needs requirements-dev.txt").wcswidth
     return columns

@@ -1,4 +1,4 @@
-"""Evidence of runs for the tests of the verdict: good in all that a test does not give."""
+"""Evidence of runs for the tests of the verdict: each value that a test does not give is good."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ QUIET = HealthSecond(
     users=50, pausing=0, started=200, ended=200, planned=200, sent=200, late=0, dropped=0, waited=0,
     open=50, opening=0, lost=0, connects=0,
 )  # fmt: skip
-"""A second of a generator that nothing disturbs, in the open mode."""
+"""A second of an undisturbed generator, in the open mode."""
 ECHO = ("TCP", "echo")
 
 
 def times(count: int = 4_000, **milliseconds: float) -> dict[str, Histogram]:
-    """The histograms of a row: of each time 98 of 100 values are short, and two as long as is said."""
+    """The histograms of a row: 98 of 100 values of each time are short, and two have the given milliseconds."""
     given = {"response": 0.5, "service": 0.4, "generator_delay": 0.3, "read_delay": 0.3} | milliseconds
     made = {}
     for name, tail in given.items():
@@ -44,7 +44,7 @@ def run(
     measured: Mapping[tuple[str, str], Mapping[str, Histogram]] | None = None,
     **values: Any,
 ) -> Evidence:
-    """A run of one worker, good in all that is not given; `measured` are the times of its rows."""
+    """A run of one worker, with good values by default; `measured` has the times of its rows."""
     health = seconds() if health is None else health
     measured = {ECHO: times()} if measured is None else measured
     made = [RowEvidence(kind, name, row, ()) for (kind, name), row in measured.items()]
@@ -53,7 +53,7 @@ def run(
 
 
 def blocks(median: Callable[[int], float], count: int = 20, each: int = 100) -> list[Block]:
-    """A block a second: so many operations, with that median in milliseconds."""
+    """A block a second with `each` operations, and the median in milliseconds of its number."""
     made = [Block(START + number, ok=each) for number in range(count)]
     for number, block in enumerate(made):
         block.times["response"].count_all([int(median(number) * 1e6)] * each)
@@ -61,7 +61,7 @@ def blocks(median: Callable[[int], float], count: int = 20, each: int = 100) -> 
 
 
 def row_of(made: Sequence[Block], is_unsteady: bool = False) -> RowEvidence:
-    """A row of them."""
+    """A row of these blocks."""
     whole = Block(START)
     for block in made:
         whole.merge(block)

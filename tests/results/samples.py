@@ -1,4 +1,4 @@
-"""Blocks and results made by hand."""
+"""Blocks and results with chosen values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ START = 1_000
 def block(
     second: int, times_us: Iterable[float], *, failed: int = 0, dropped: int = 0, kinds: Sequence[str] = TIMES[:4]
 ) -> Block:
-    """A second of a row: operations whose times of all kinds are the same, and failed ones of 5 ms."""
+    """A second of a row: good operations with the same times for all kinds, and failed operations of 5 ms."""
     times = [int(time * 1000) for time in times_us]
     made = Block(second, ok=len(times), failed=failed, dropped=dropped, bytes_received=10 * len(times))
     for kind in kinds:
@@ -41,11 +41,11 @@ def block(
 
 
 def no_pause() -> None:
-    """Nothing else runs here."""
+    """Do nothing: no other greenlet has to run."""
 
 
 def row(blocks: Iterable[Block], seconds: int, key: tuple[str, str] = ("TCP", "echo")) -> Row:
-    """The row that these blocks make, from `START` on."""
+    """The row of these blocks, from `START` on."""
     record = Record()
     for one in blocks:
         record.add(key, one)
@@ -54,14 +54,14 @@ def row(blocks: Iterable[Block], seconds: int, key: tuple[str, str] = ("TCP", "e
 
 
 def collect(add: Callable[[Collection], None], *, begun: float = START, warm_up: float = 0.0) -> Collection:
-    """A test that began then."""
+    """The collection of a test that began at `begun`, after `add` has filled it."""
     collection = Collection(begun, warm_up)
     add(collection)
     return collection
 
 
 def health(second: int, **values: Any) -> list[Any]:
-    """A sample as it is sent."""
+    """A sample of health in the form in which workers send it."""
     given = {"second": second, "span": 1.0, "cpu": 0.25, "lag": 0.001, **values}
     return [given.get(field.name, 0) for field in dataclasses.fields(HealthSecond)]
 

@@ -45,7 +45,7 @@ def test_the_compact_form_is_small() -> None:
     assert len(made.pack()) < 1.5 * sum(len(times.buckets()) for times in made.times.values())
 
 
-# At most so many blocks -----------------------------------------------------------------------------------------------
+# The limit of blocks --------------------------------------------------------------------------------------------------
 
 
 def test_a_long_run_keeps_the_limit_by_merging_neighbours() -> None:
@@ -68,7 +68,7 @@ def test_up_to_the_limit_no_blocks_merge() -> None:
     assert {made.seconds for made in record.rows[ROW]} == {2}
 
 
-def test_a_boundary_may_be_told_when_its_stage_has_lasted_for_a_while() -> None:
+def test_a_boundary_may_be_added_after_its_stage_has_begun() -> None:
     early, late = Record(), Record()
     early.boundaries.add(SECOND + 2045)
     for second in range(SECOND, SECOND + 2060):
@@ -79,7 +79,7 @@ def test_a_boundary_may_be_told_when_its_stage_has_lasted_for_a_while() -> None:
     assert SECOND + 2045 in {made.start for made in late.rows[ROW]}
 
 
-def test_more_boundaries_than_blocks_may_be_are_kept() -> None:
+def test_boundaries_beyond_the_limit_of_blocks_are_kept() -> None:
     record = Record()
     record.boundaries.update(range(SECOND, SECOND + 12, 2))
     with patch("geventecho.results.blocks.MAX_BLOCKS", 4):
@@ -100,7 +100,7 @@ def operation(second: int) -> Block:
 
 
 def expected(seconds: list[int], boundaries: set[int], most: int) -> dict[int, int]:
-    """How many operations each block has, by its start: the narrowest width that keeps the limit."""
+    """The operations of each block, by its start, at the narrowest width that keeps the limit."""
     for width in (2**power for power in range(25)):
         counts: dict[int, int] = {}
         for second in seconds:
@@ -123,7 +123,7 @@ def test_workers_merge_in_any_order(workers: list[list[int]], boundaries: set[in
             for second in seconds:
                 record.add(ROW, operation(second))
                 if chance.random() < 0.1:
-                    list(record.rows[ROW])  # a look changes nothing
+                    list(record.rows[ROW])  # an iteration changes nothing
             records.append(record)
         together = Record()
         together.boundaries.update(boundaries)
@@ -151,7 +151,7 @@ names = (
 
 @settings(max_examples=50)
 @given(st.lists(st.tuples(names, offsets), max_size=40), st.randoms())
-def test_rows_are_added_up_in_other_whatever_came_first(added: list[tuple[RowKey, int]], chance: Random) -> None:
+def test_rows_beyond_the_limit_are_the_same_in_any_order(added: list[tuple[RowKey, int]], chance: Random) -> None:
     with patch("geventecho.results.blocks.MAX_ROWS", 4), patch("geventecho.results.blocks.MAX_BLOCKS", 8):
         one, two, together = Record(), Record(), Record()
         for row, second in added:

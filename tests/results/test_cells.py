@@ -12,13 +12,13 @@ TEXTS = ["", "a", "plain words of some length", "名前 は wide", "e\u0301 a\u0
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_columns_are_those_of_a_terminal(text: str, wcswidth: Callable[[str], int]) -> None:
+def test_cells_are_the_columns_of_a_terminal(text: str, wcswidth: Callable[[str], int]) -> None:
     assert cells(text) == wcswidth(text)
 
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("width", [0, 1, 2, 3, 10, 80])
-def test_a_text_fits_and_is_left_alone_where_it_does(text: str, width: int, wcswidth: Callable[[str], int]) -> None:
+def test_a_text_is_shortened_only_if_it_does_not_fit(text: str, width: int, wcswidth: Callable[[str], int]) -> None:
     made = fitted(text, width)
     assert wcswidth(made) <= width
     assert (made == text) == (wcswidth(text) <= width)

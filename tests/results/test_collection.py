@@ -44,7 +44,7 @@ def test_the_warm_up_is_in_no_row_of_the_measured_part() -> None:
     assert cold.warm_up(END, no_pause) is None
 
 
-def test_a_reset_forgets_what_the_workers_did_before_it() -> None:
+def test_a_reset_drops_the_earlier_counts_of_the_workers() -> None:
     def add(collection: Collection) -> None:
         collection.add("w", [(ECHO, block(START + second, [100.0] * 10)) for second in range(5)])
         collection.restart(START + 4.5)
@@ -84,7 +84,7 @@ def test_the_seconds_of_a_worker_whose_clock_is_wrong_are_moved() -> None:
     assert [worker.cpu for worker in workers] == [0.25] * 3
 
 
-def test_stages_have_their_own_rows_and_the_rate_that_was_achieved() -> None:
+def test_stages_have_rows_and_an_achieved_rate_of_their_own() -> None:
     def add(collection: Collection) -> None:
         collection.timeline.follow_plan(START, [(10.0, 5.0), (20.0, math.inf)])
         collection.timeline.ended = START + 15.0
@@ -129,7 +129,7 @@ def test_each_worker_has_its_counts_its_health_and_its_verdict() -> None:
     verdict, workers = judged(collect(add), {"busy": "was lost", "gone": "was lost"})
     assert verdict.status == "incomplete"
     assert {"worker busy: was lost", "worker gone was lost"} <= set(verdict.reasons)
-    assert sum("was lost" in reason for reason in verdict.reasons) == 2, "each once"
+    assert sum("was lost" in reason for reason in verdict.reasons) == 2, "each loss once"
     good, busy = workers
     assert (good.id, good.ok, good.failed, good.rate, good.cpu) == ("good", 800, 0, 40.0, 0.25)
     assert (busy.id, busy.failed, busy.cpu_max, busy.loop_lag_us) == ("busy", 20, 0.97, 1000.0)
@@ -138,7 +138,7 @@ def test_each_worker_has_its_counts_its_health_and_its_verdict() -> None:
     assert busy.generator_delay_p99_us is not None
 
 
-def test_tasks_are_no_operations_to_judge() -> None:
+def test_tasks_are_not_judged_as_operations() -> None:
     def add(collection: Collection) -> None:
         for second in range(20):
             collection.add("w", [(TASK, block(START + second, [1000.0] * 40))], [health(START + second)])
@@ -173,7 +173,7 @@ def test_a_warm_up_that_is_not_over_is_a_reason(warm_up: float) -> None:
     assert f"the warm-up of {warm_up:g} s was not over: measure longer" in verdict.reasons
 
 
-def test_rows_beyond_the_limit_are_one_for_the_workers_too() -> None:
+def test_rows_beyond_the_limit_are_one_row_for_the_workers_too() -> None:
     def add(collection: Collection) -> None:
         for number in range(250):
             collection.add("w", [(("TCP", f"row {number:03}"), block(START, [100.0] * 8))])
@@ -184,7 +184,7 @@ def test_rows_beyond_the_limit_are_one_for_the_workers_too() -> None:
     assert len(rows) == 201
     _, (worker,) = judged(collection)
     assert worker.ok == 2000
-    assert not any("a p99 needs" in reason for reason in worker.verdict.reasons), "the row of all others has one"
+    assert not any("a p99 needs" in reason for reason in worker.verdict.reasons), "the row of all others has a p99"
 
 
 def test_a_running_test_is_measured_up_to_the_last_second_that_all_workers_have_reported() -> None:
@@ -196,9 +196,9 @@ def test_a_running_test_is_measured_up_to_the_last_second_that_all_workers_have_
     collection = collect(add)
     found = collection.result(START + 9.7, FACTS)
     assert (found.duration_s, found.rows[0].ok, found.rows[0].rate) == (5.0, 100, 20.0)
-    assert found.connections.peak == 8, "of a second of both"
+    assert found.connections.peak == 8, "the last second that both have reported"
     collection.add("fast", [], [health(START + second) for second in range(8, 20)])
-    assert collection.result(START + 21.0, FACTS).duration_s == 20.0, "the slow one may be lost"
+    assert collection.result(START + 21.0, FACTS).duration_s == 20.0, "the slow worker may be lost"
     collection.end(START + 30.5)
     assert collection.result(START + 31.0, FACTS).duration_s == 30.5
 
@@ -225,7 +225,7 @@ def test_the_account_of_a_running_test_ends_with_the_same_second_as_its_rows() -
     lost = collection.result(START + 6.2, replace(facts, lacking={"b": "was lost"}))
     assert (lost.account.started, lost.account.ok, lost.account.sent, lost.account.planned) == (103, 83, 103, 113)
     collection.end(START + 6.5)
-    assert collection.result(START + 7.0, facts).account.started == 200, "at the end as the processes counted it"
+    assert collection.result(START + 7.0, facts).account.started == 200, "the processes' own count after the end"
 
 
 def test_a_test_is_not_judged_by_seconds_that_no_worker_has_reported() -> None:
@@ -235,7 +235,7 @@ def test_a_test_is_not_judged_by_seconds_that_no_worker_has_reported() -> None:
     collection.follow_plan(START + 0.5, [(200.0, math.inf)])
     collection.add("a", [(TASK, block(START, [100.0] * 50))], [health(START, planned=50, started=50)])
     found = collection.result(START + 3.0, FACTS)
-    assert (found.duration_s, found.verdict.status) == (0.0, "too-few-samples"), "one has not reported yet"
+    assert (found.duration_s, found.verdict.status) == (0.0, "too-few-samples"), "b has not reported yet"
     for second in range(3):
         for worker in ("a", "b")[second == 0 :]:
             collection.add(worker, [], [health(START + second, planned=100, started=100)])
@@ -251,8 +251,8 @@ def test_the_rate_counts_each_good_operation_once_and_no_connect() -> None:
     assert collection.result(START + 3.0, FACTS).rate == 20.0
 
 
-def test_rows_that_each_user_makes_once_miss_no_seconds() -> None:
-    """In all parts: more time would bring no more of them, unless users have connected again."""
+def test_rows_with_one_operation_for_each_user_miss_no_seconds() -> None:
+    """In no part does more time bring more of them, unless users have connected again."""
     keys = [("TCP", "connect"), ("TCP", "login"), ECHO]
 
     def add(collection: Collection) -> None:
@@ -294,8 +294,8 @@ def test_a_loss_is_added_to_an_encoded_result() -> None:
 
 @pytest.mark.parametrize("is_in_order", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_remembered_changes_no_figure(seed: int, is_in_order: bool) -> None:
-    """Whatever the order of reports, with late ones and resets, while blocks widen and groups grow."""
+def test_remembered_results_change_no_figure(seed: int, is_in_order: bool) -> None:
+    """The reports have any order, some are late, and there are resets, while blocks widen and groups grow."""
     chance = random.Random(seed)
     seconds = [chance.randint(0, 70) for _ in range(40)]
     asked, fresh = Collection(START, 3.0, Memory(is_kept=True)), Collection(START, 3.0)

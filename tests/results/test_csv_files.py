@@ -41,7 +41,7 @@ def test_a_row_has_all_its_counts_and_times() -> None:
     assert found["first_byte_us.mean"] == ""
 
 
-def test_the_figures_over_time_are_a_line_for_the_run_and_one_for_each_row_at_each_point() -> None:
+def test_each_point_has_a_line_for_the_run_and_one_for_each_row() -> None:
     columns: Mapping[str, Any] = {name: (float(place), None) for place, name in enumerate(RUN_COLUMNS)}
     of_row = {name: (1.5, None) for name in RowSeries.__dataclass_fields__ if name not in ("type", "name", "heat")}
     rows = tuple(RowSeries(type="TCP", name=name, heat=((3, 1), ()), **of_row) for name in ("connect", "echo"))
@@ -64,5 +64,5 @@ def test_text_of_peers_is_no_formula_and_stays_in_its_cell(first: str) -> None:
 
 
 @pytest.mark.parametrize("text", CSV_FILES.values())
-def test_a_run_without_anything_has_the_columns_alone(text: Callable[[Mapping[str, Any]], str]) -> None:
+def test_a_run_without_data_has_the_header_alone(text: Callable[[Mapping[str, Any]], str]) -> None:
     assert text(as_json(result())).count("\r\n") == 1

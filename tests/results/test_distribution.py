@@ -1,4 +1,4 @@
-"""The percentiles over which HdrHistogram iterates."""
+"""The percentiles of HdrHistogram's iteration."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_there_are_five_ticks_in_each_half_of_the_distance() -> None:
     assert abs(found.deviation - 288.7) < 3
 
 
-def test_one_time_has_its_first_level_and_100() -> None:
+def test_the_distribution_of_one_time_has_levels_0_and_100() -> None:
     found = distribution(histogram(250.0))
     assert (found.percentiles, found.counts) == ((0.0, 100.0), (1, 1))
     assert found.values == (250.0, 250.0)
@@ -35,7 +35,7 @@ def test_one_time_has_its_first_level_and_100() -> None:
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=300))
-def test_each_percentile_is_the_one_of_the_histogram(nanoseconds: list[int]) -> None:
+def test_each_percentile_agrees_with_the_histogram(nanoseconds: list[int]) -> None:
     made = Histogram()
     made.count_all(nanoseconds)
     found = distribution(made)

@@ -1,4 +1,4 @@
-"""Files that are written at once."""
+"""Files that are replaced atomically."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from geventecho.errors import ConfigError
 from geventecho.results import check_path, write_text
 
 
-def test_the_file_is_replaced_at_once_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+def test_a_file_is_replaced_atomically_and_no_temporary_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     write_text(str(path), "first")
     with path.open() as old:
         write_text(str(path), "second\r\n")
-        assert old.read() == "first", "a program that has it open reads it to its end"
+        assert old.read() == "first", "a program that has the old file open reads it to its end"
     assert path.read_bytes() == b"second\r\n"
     assert os.listdir(tmp_path) == ["result.json"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~_umask()
@@ -33,7 +33,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "there" / "result.json").exists()
 
 
-def test_a_path_is_checked_without_a_trace(tmp_path: Path) -> None:
+def test_the_check_of_a_path_changes_no_file(tmp_path: Path) -> None:
     check_path(str(tmp_path / "new.json"))
     (tmp_path / "old.json").write_text("old")
     check_path(str(tmp_path / "old.json"))
@@ -58,7 +58,7 @@ def test_a_path_that_cannot_be_written_is_an_error(path: str, reason: str, tmp_p
     assert "\n" not in str(caught.value)
 
 
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "result.json"
     path.write_text("old")
 

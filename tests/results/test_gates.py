@@ -1,4 +1,4 @@
-"""Gates: how they are read, and how a result is judged by them."""
+"""Gates: their syntax, and their judgement of a result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def judge(text: str, *rows: Row) -> GateOutcome:
     return Gate.parse(text).judge(result(*rows))
 
 
-# Read -------------------------------------------------------------------------------------------------------------
+# Syntax -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_several_gates_are_one_on_each_line() -> None:
             parse_gates(empty)
 
 
-# Judged -----------------------------------------------------------------------------------------------------------
+# Judgement --------------------------------------------------------------------------------------------------------
 
 
 def test_a_percentile_is_judged_by_the_far_end_of_its_interval() -> None:
@@ -146,7 +146,7 @@ def test_a_percentile_is_judged_by_the_far_end_of_its_interval() -> None:
     assert judge(f"echo p50 > {low}us", echo).reason == f"the low end of its interval is not above {low}us"
 
 
-def test_a_percentile_below_its_floor_does_not_pass_and_the_reason_says_how_long_it_takes() -> None:
+def test_a_percentile_below_its_floor_does_not_pass_and_the_reason_has_a_remedy() -> None:
     few = row([block(START, [100.0] * 40)], 1)
     for comparison in "<>":
         outcome = judge(f"echo p99 {comparison} 5s", few)
@@ -157,9 +157,9 @@ def test_a_percentile_below_its_floor_does_not_pass_and_the_reason_says_how_long
     )
 
 
-def test_lost_operations_are_infinitely_long_where_all_operations_count() -> None:
+def test_lost_operations_are_infinitely_long_in_the_offered_times() -> None:
     echo = steady(*[100.0] * 96, failed=2, dropped=2)
-    assert judge("echo p99 < 5s", echo).met, "those that ended well are fast"
+    assert judge("echo p99 < 5s", echo).met, "the good operations are fast"
     lost = judge("echo offered p99 < 5s", echo)
     assert (lost.met, lost.value) == (False, "p99 lost [lost, lost]")
     assert lost.reason == "the high end of its interval is not below 5s"
@@ -174,7 +174,7 @@ def test_lost_operations_are_infinitely_long_where_all_operations_count() -> Non
     assert judge("'a < b' max < 1us", replace(echo, name="a < b")).reason == "it is not below 1us"
 
 
-def test_times_that_a_row_does_not_have_are_not_met() -> None:
+def test_a_gate_on_times_that_a_row_lacks_is_not_met() -> None:
     silent = steady(failed=3)
     for text in ("echo p50 < 1s", "echo p50 > 1s", "echo mean < 1s"):
         assert judge(text, silent) == GateOutcome(text, False, "", "TCP echo has no operation that ended well")
@@ -182,7 +182,7 @@ def test_times_that_a_row_does_not_have_are_not_met() -> None:
     assert judge("echo service p50 < 1s", plain).reason == "TCP echo has no times of this kind"
 
 
-def test_failures_are_those_of_all_tasks_and_without_a_plan_those_of_all_operations() -> None:
+def test_failures_count_tasks_and_without_a_plan_operations() -> None:
     connect = steady(100.0, key=("TCP", "connect"))
     whole = steady(*[100.0] * 9, key=("TRANSACTION", "whole"), failed=500)
     echo = steady(*[100.0] * 97, failed=2)
@@ -198,7 +198,7 @@ def test_failures_are_those_of_all_tasks_and_without_a_plan_those_of_all_operati
     assert judge("EchoUser failures < 1%", echo, tasks).met
 
 
-def test_the_rate_is_that_of_good_operations_without_connects_and_logins() -> None:
+def test_the_rate_counts_good_operations_but_no_connects_and_logins() -> None:
     rows = [
         steady(*[100.0] * 50, failed=50),
         steady(*[100.0] * 7, key=("TCP", "get")),
@@ -230,7 +230,7 @@ def test_a_gate_on_a_row_that_never_appears_is_not_met_and_says_so() -> None:
     assert outcome.reason == "nothing was measured"
 
 
-def test_without_a_row_a_time_is_that_of_the_only_row_of_operations() -> None:
+def test_a_time_without_a_row_belongs_to_the_only_row_of_operations() -> None:
     connect, echo = steady(1e6, key=("TCP", "connect")), steady(*[100.0] * 10)
     task = steady(2e6, key=("TASK", "EchoUser"))
     assert judge("p99 < 1ms", connect, echo, task).met
@@ -239,7 +239,7 @@ def test_without_a_row_a_time_is_that_of_the_only_row_of_operations() -> None:
     assert judge("p99 < 1ms", connect).reason == "write the row before p99: there were TCP connect"
 
 
-def test_of_rows_with_the_same_name_the_type_tells_which_one() -> None:
+def test_the_type_selects_between_rows_of_the_same_name() -> None:
     rows = [steady(100.0), steady(2e6, key=("TRANSACTION", "echo"))]
     assert judge("echo max < 1s", *rows).reason == (
         "TCP echo, TRANSACTION echo have the same name: write the type before it"
@@ -272,7 +272,7 @@ def test_failures_count_if_they_are_in_the_figure_of_a_gate(
     assert uncounted_failures(parse_gates(gates), measured, failed) == uncounted
 
 
-def test_with_tasks_a_gate_counts_no_failures_but_those_that_tasks_had() -> None:
+def test_a_gate_counts_only_failures_of_tasks_where_there_are_tasks() -> None:
     gates = parse_gates("failures < 99%")
     measured = result(steady(100.0, failed=2), steady(100.0, key=("TASK", "EchoUser"), failed=1, dropped=5))
     assert uncounted_failures(gates, measured, {ECHO: 60}) == []

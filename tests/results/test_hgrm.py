@@ -47,13 +47,14 @@ def test_there_is_a_file_of_each_time_of_each_row() -> None:
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/", "..", "a\0b", "\n", "é\udc80", "%2F", "n" * 3000])
-def test_names_are_safe(name: str) -> None:
+def test_file_names_are_safe(name: str) -> None:
     made = hgrm_files(of_rows(("TCP", name)))
+    assert len(made) == 2
     for file in made:
         assert re.fullmatch(r"TCP_[A-Za-z0-9._~%-]+_(response|service)\.hgrm", file)
         assert len(file) < 255
 
 
-def test_names_are_unique() -> None:
+def test_file_names_are_unique() -> None:
     names = ["a b", "a_b", "a/b", "a%20b", "A b", "n" * 300, "n" * 301, "n" * 200]
     assert len(hgrm_files(of_rows(*(("TCP", name) for name in names)))) == 2 * len(names)

@@ -1,4 +1,4 @@
-"""The page and the report: files, numbers and texts; and both in a real browser."""
+"""The page and the report: files, numbers and texts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def node(*arguments: str) -> str:
     return done.stdout
 
 
-def test_the_page_asks_for_nothing_but_its_assets() -> None:
+def test_the_page_loads_nothing_but_its_assets() -> None:
     links = re.findall(r'(?:src|href)="([^"]+)"', page())
     assets = {link.removeprefix("tcp/assets/") for link in links if link.startswith("tcp/assets/")}
     assert assets == set(ASSETS)
@@ -41,7 +41,7 @@ def test_the_page_asks_for_nothing_but_its_assets() -> None:
         asset("../__init__.py")
 
 
-def test_a_report_is_one_file_with_its_value() -> None:
+def test_a_report_is_one_file_with_its_result() -> None:
     made = result(row([block(START + second, [100.0] * 400) for second in range(12)], 12, ("TCP", HOSTILE)))
     text = report(made)
     assert not re.findall(r'(?:src|href)="(?!data:|\./|tcp/(?:report|result|rows)\.)', text)
@@ -50,7 +50,7 @@ def test_a_report_is_one_file_with_its_value() -> None:
     assert json.loads(embedded)["rows"][0]["name"] == HOSTILE
     assert HOSTILE not in text
     assert "<title>TCP load test of tcp://127.0.0.1:1, " in text
-    assert table(made).splitlines()[-1] in text, "without scripts it has the console's table"
+    assert table(made).splitlines()[-1] in text, "the console's table, for browsers without scripts"
 
 
 @needs_node
@@ -94,7 +94,7 @@ def test_bytes_are_written_as_in_the_tab(tmp_path: Path) -> None:
 
 
 def check_texts(folder: Path, name: str, numbers: list[float], expected: Callable[[float], str]) -> None:
-    """A function of numbers.js writes each number as one of Python does."""
+    """Check that a function of numbers.js writes each number as the function `expected` does."""
     script = folder / "texts.js"
     script.write_text(
         f"globalThis.window = {{}}; require({str(FOLDER / 'numbers.js')!r});"

@@ -69,7 +69,7 @@ def line(page: Page, row: str, head: str) -> Locator:
     return body.locator("tr", has=page.get_by_role("rowheader", name=head, exact=True)).locator("td")
 
 
-def test_a_report_needs_no_network_and_shows_what_is_in_the_json(browser: Browser, tmp_path: Path) -> None:
+def test_a_report_needs_no_network_and_shows_the_verdict(browser: Browser, tmp_path: Path) -> None:
     made = sample()
     path = tmp_path / "report.html"
     path.write_text(report(made), encoding="utf-8")
@@ -86,7 +86,7 @@ def test_a_report_needs_no_network_and_shows_what_is_in_the_json(browser: Browse
         context.close()
 
 
-def test_a_report_has_the_numbers_and_the_texts_of_its_value(browser: Browser, tmp_path: Path) -> None:
+def test_a_report_has_the_numbers_and_the_texts_of_its_result(browser: Browser, tmp_path: Path) -> None:
     made = sample()
     path = tmp_path / "report.html"
     path.write_text(report(made), encoding="utf-8")
@@ -115,7 +115,7 @@ def test_a_report_has_the_numbers_and_the_texts_of_its_value(browser: Browser, t
     page.close()
 
 
-def test_a_report_has_the_rates_of_its_value(browser: Browser, tmp_path: Path) -> None:
+def test_a_report_has_the_rates_of_its_result(browser: Browser, tmp_path: Path) -> None:
     made = sample(account=Account(*range(1, 11)), planned_rate=45.0, bytes_sent_rate=1234.0, bytes_received_rate=5.0)
     path = tmp_path / "report.html"
     path.write_text(report(made), encoding="utf-8")
@@ -150,7 +150,7 @@ def test_a_report_has_the_account_of_both_ends(
 
 
 class Site:
-    """A load test's web server, within the browser, and a page of it."""
+    """The web server of a load test, emulated in the browser, and its live page."""
 
     def __init__(self, browser: Browser) -> None:
         self.page = browser.new_page()
@@ -182,7 +182,7 @@ class Site:
         self.value = value or self.value
 
     def wait_for(self, selector: str, text: str) -> None:
-        """Let the page ask until an element has a text."""
+        """Let the page's clock run until an element has a text."""
         found = self.page.locator(selector)
         for _ in range(int(PATIENCE * 50)):
             if (found.text_content() or "") == text:
@@ -197,7 +197,7 @@ def live(made: Result, state: str = "running", **changes: Any) -> dict[str, Any]
     return {**as_json(made), "now": now, "state": state, "elapsed_s": 12.0, "left_s": 48.0, **changes}
 
 
-def test_the_page_says_what_the_test_does(browser: Browser) -> None:
+def test_the_page_shows_the_state_of_the_test(browser: Browser) -> None:
     site = Site(browser)
     site.wait_for("#notice", "No test has run yet. Start one in Locust\u2019s UI")
     assert site.page.locator("#notice a").get_attribute("href") == "./"
@@ -212,19 +212,19 @@ def test_the_page_says_what_the_test_does(browser: Browser) -> None:
     site.wait_for("#state", "running")
     site.wait_for("#announcement", "Verdict so far: trusted (up to p99)")
     assert site.page.inner_text("#progress").startswith("12 s elapsed, 48 s left")
-    assert site.page.locator("#row").input_value() == "TCP echo", "the busiest that is no connect"
+    assert site.page.locator("#row").input_value() == "TCP echo", "the busiest row without connects"
     site.answer(live(sample(), "stopping"))
     site.wait_for("#notice", "The test is stopping.")
     site.answer(live(sample(), "stopped"))
     site.wait_for("#announcement", "Verdict: trusted (up to p99)")
     assert [site.asked[0], site.asked[-1]] == ["/live.json?row=", "/live.json?row=TCP+echo"], (
-        "it asks for one row's series"
+        "the page asks for one row's series"
     )
     assert site.complaints == []
     site.page.close()
 
 
-def test_the_page_outlives_its_server(browser: Browser) -> None:
+def test_the_page_keeps_the_last_figures_while_its_server_is_away(browser: Browser) -> None:
     site = Site(browser)
     site.answer(live(sample(target="tcp://one:1")))
     site.wait_for("#target", "tcp://one:1")
@@ -241,8 +241,8 @@ def test_the_page_outlives_its_server(browser: Browser) -> None:
     site.page.close()
 
 
-def test_an_update_touches_nothing_else(browser: Browser) -> None:
-    """Selection, focus and the elements stay."""
+def test_an_update_changes_only_the_sections_with_new_figures(browser: Browser) -> None:
+    """The selection, the focus and the scroll position stay."""
     site = Site(browser)
     site.page.set_viewport_size({"width": 400, "height": 800})
     site.answer(live(sample()))
@@ -279,7 +279,7 @@ def test_the_theme_is_remembered(browser: Browser) -> None:
     site.page.close()
 
 
-def test_figures_of_the_whole_test_are_named_where_a_part_of_it_is_measured(browser: Browser, tmp_path: Path) -> None:
+def test_figures_of_the_whole_test_are_marked_where_there_is_a_warm_up(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     with browser.new_page() as page:
         for warm_up in (None, Part(5.0, ())):

@@ -1,4 +1,4 @@
-"""Percentiles and their intervals: against scipy and numpy on raw samples, and by how often they hold the truth."""
+"""Percentiles and their intervals: against scipy and numpy on raw samples, and their coverage of the true values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geventecho.histogram import Histogram
 from geventecho.results import FLOORS, Estimate, Percentile, estimate
 from geventecho.results.intervals import enclosing_rank
 
-# Without requirements-dev.txt these tests are skipped, and the others run.
+# Without requirements-dev.txt these tests are skipped, and the other tests run.
 if TYPE_CHECKING or find_spec("scipy"):
     import numpy as np
     from numpy.typing import NDArray
@@ -82,14 +82,14 @@ def test_the_floor_is_the_least_number_that_has_an_interval(percent: float, floo
     assert max(part, 1 - part) ** floor <= 0.025 < max(part, 1 - part) ** (floor - 1)
 
 
-def test_below_its_floor_a_percentile_is_withheld_and_says_how_many_samples_are_missing() -> None:
+def test_a_percentile_below_its_floor_is_withheld_and_its_missing_samples_are_counted() -> None:
     found = estimate([counted(range(1_000, 1_367))])
     assert found.percentiles[99] is None
     assert found.missing == {99: 1, 99.9: 3_688 - 367, 99.99: 36_887 - 367}
     assert estimate([counted(range(1_000, 1_368))]).percentiles[99] is not None
 
 
-def test_nothing_measured_has_no_percentile() -> None:
+def test_without_samples_there_is_no_percentile() -> None:
     for blocks in ([], [Histogram()], [Histogram()] * SECONDS):
         found = estimate(blocks)
         assert set(found.percentiles.values()) == {None}
@@ -103,7 +103,7 @@ def test_nothing_measured_has_no_percentile() -> None:
 @pytest.mark.parametrize("count", [6, 37, 368, 4_000, 40_000])
 @pytest.mark.parametrize("blocks", [1, 40])
 def test_values_and_intervals_agree_with_the_raw_samples(count: int, blocks: int) -> None:
-    import scipy.stats  # here, for every process of a run collects this file, and the import takes more than a second
+    import scipy.stats  # here, because each process of a run collects this file, and the import takes over a second
 
     times = (MEDIAN * np.random.default_rng(count).lognormal(0, WITHIN, count)).astype(np.int64)
     found = estimate([counted(part) for part in np.array_split(times, blocks)])
@@ -148,12 +148,12 @@ def test_lost_samples_are_the_longest() -> None:
 
 
 @pytest.mark.parametrize("blocks", [1, SECONDS])
-def test_when_all_are_lost_every_percentile_is(blocks: int) -> None:
+def test_every_percentile_is_infinite_when_all_samples_are_lost(blocks: int) -> None:
     found = estimate([Histogram()] * blocks, lost=[100] * blocks)
     assert found.percentiles[50] == Percentile(math.inf, math.inf, math.inf)
 
 
-# Odd runs
+# Special runs
 
 
 @pytest.mark.parametrize("blocks", [1, SECONDS])
@@ -180,7 +180,7 @@ def test_empty_seconds_count_as_blocks() -> None:
     assert of(found, 99).value == of(estimate(blocks), 99).value
 
 
-def test_the_order_of_the_blocks_matters_to_their_correlation_only() -> None:
+def test_the_order_of_the_blocks_changes_only_their_correlation() -> None:
     seconds = run(np.random.default_rng(7), "a level for each second", 100)
     blocks = [counted(times) for times in seconds]
     found = estimate(blocks)
@@ -195,7 +195,7 @@ def test_the_order_of_the_blocks_matters_to_their_correlation_only() -> None:
 
 
 @pytest.mark.parametrize(("rise", "is_unsteady"), [(1.05, False), (3.0, True)])
-def test_a_run_that_gets_slower_is_unsteady_when_it_matters(rise: float, is_unsteady: bool) -> None:
+def test_a_run_is_unsteady_only_if_it_gets_much_slower(rise: float, is_unsteady: bool) -> None:
     seconds = run(np.random.default_rng(9), "independent", 1_000)
     blocks = [counted(times * rise ** (place / SECONDS)) for place, times in enumerate(seconds)]
     assert estimate(blocks).is_unsteady is is_unsteady
@@ -209,7 +209,7 @@ def test_fewer_than_twenty_blocks_have_the_interval_of_order_statistics() -> Non
 
 
 def test_the_ends_of_intervals_are_in_the_order_of_the_percentiles() -> None:
-    """A p99.9 cannot be shorter than the p99: a time that is too short for the p99 is too short for it."""
+    """A p99.9 cannot be below the p99: a time that is too short for the p99 is too short for the p99.9."""
     random = np.random.default_rng(10)
     quantiles = (99.9, 50, 99, 95, 90)
     for _ in range(3):
@@ -228,7 +228,7 @@ def test_the_ends_of_intervals_are_in_the_order_of_the_percentiles() -> None:
 # Coverage
 
 
-def test_intervals_hold_the_truth_when_neighbouring_seconds_are_alike() -> None:
+def test_intervals_hold_the_true_percentiles_when_neighbouring_seconds_are_alike() -> None:
     # An interval for independent samples holds the true p90 in every fourth of these runs.
     held = dict.fromkeys((50, 90, 99), 0)
     for found, _ in runs("correlated seconds", 20, 200):
@@ -242,7 +242,9 @@ def test_intervals_hold_the_truth_when_neighbouring_seconds_are_alike() -> None:
 @pytest.mark.parametrize("between", [0.2, 0.3])
 @pytest.mark.parametrize("rate", [20, 100, 1_000])
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_a_thousand_runs_93_in_a_hundred_hold_the_truth(kind: str, rate: int, between: float) -> None:
+def test_intervals_hold_the_true_percentiles_in_93_percent_of_a_thousand_runs(
+    kind: str, rate: int, between: float
+) -> None:
     held = dict.fromkeys((50, 90, 95, 99), 0)
     widths = dict.fromkeys(held, 0.0)
     values: dict[float, list[float]] = {percent: [] for percent in held}

@@ -9,7 +9,7 @@ from geventecho.results import as_json, json_text
 from tests.results.samples import START, block, result, row
 
 
-def test_the_keys_and_forms_are_those_that_were_promised() -> None:
+def test_the_keys_and_types_are_those_of_the_schema() -> None:
     made = result(row([block(START + second, [100.0] * 96, failed=4) for second in range(60)], 60))
     found = json.loads(json.dumps(as_json(made), allow_nan=False))
     assert found["schema"] == 1
@@ -29,7 +29,7 @@ def test_the_keys_and_forms_are_those_that_were_promised() -> None:
     assert isinstance(echo["offered_us"]["p95"]["value"], float)
 
 
-def test_without_stamps_there_is_no_read_delay() -> None:
+def test_a_row_without_stamps_has_no_read_delay() -> None:
     made = as_json(result(row([block(START, [100.0] * 100, kinds=["response", "service"])], 1)))
     assert made["rows"][0]["read_delay_us"] is None
 

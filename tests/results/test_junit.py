@@ -28,11 +28,11 @@ def suite_of(made: Result, fail_on_verdict: bool = False) -> ET.Element:
 
 
 def outcomes(suite: ET.Element) -> list[tuple[str | None, list[tuple[str, str | None]]]]:
-    """Name, and how it ended, of each test."""
+    """The name and the outcome of each test case."""
     return [(case.get("name"), [(end.tag, end.get("message")) for end in case]) for case in suite.iter("testcase")]
 
 
-def test_there_is_a_test_for_each_gate_and_one_for_the_verdict() -> None:
+def test_there_is_a_test_case_for_each_gate_and_one_for_the_verdict() -> None:
     suite = suite_of(replace(result(), gates=(MET, MISSED, UNKNOWN)))
     assert outcomes(suite) == [
         ("echo p99 < 5ms", []),

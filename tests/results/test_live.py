@@ -1,4 +1,4 @@
-"""How the process that makes the results of a running test reads and answers."""
+"""The calls and answers of the process that makes the results of a running test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def text_of(collection: Collection, text: str) -> bytes:
 
 
 def test_answers_are_sent_before_the_next_call_is_read() -> None:
-    """The other side waits for them before it calls again."""
+    """The caller waits for an answer before it calls again."""
     first = pickle.dumps((START, 0.0))
     calls = [(Collection.end, (START + 5.0,), {}), (text_of, (), {"text": "a file"})]
     readable, writable = os.pipe()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from geventecho.results import Memory
 
 
-def test_a_result_is_known_as_long_as_it_is_asked_for_each_time() -> None:
+def test_a_result_is_kept_while_each_round_uses_it() -> None:
     calls: list[tuple[int, int]] = []
 
     def double(number: int, plus: int = 0) -> int:
@@ -20,7 +20,7 @@ def test_a_result_is_known_as_long_as_it_is_asked_for_each_time() -> None:
         assert memory.call(double, 1) == 2
     assert len(calls) == 2
     assert memory.call(double, 1, plus=3) == 5
-    assert len(calls) == 3, "it was not asked for"
+    assert len(calls) == 3, "the round before did not use it"
     unkept = Memory()
     assert [unkept.call(double, 1), unkept.call(double, 1)] == [2, 2]
     assert len(calls) == 5

@@ -1,4 +1,4 @@
-"""The plots in a real Chromium: values, keys, zoom, themes, sizes; and that nothing grows with the updates."""
+"""The plots in a real Chromium: values, keys, zoom, themes, sizes, and resources, which must not grow with updates."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def opened(browser: Browser) -> Page:
 
 @pytest.fixture
 def page(opened: Page, value: dict[str, Any]) -> Iterator[Page]:
-    """The page with new plots, which are wide and light."""
+    """The page with new plots, wide and in the light theme."""
     complaints = complaints_of(opened)
     opened.set_viewport_size({"width": 1400, "height": 900})
     opened.evaluate("document.documentElement.dataset.theme = 'light'")
@@ -105,7 +105,7 @@ def inner(value: Any, path: str) -> dict[str, Any]:
 
 
 def test_the_sample_has_the_keys_of_a_result() -> None:
-    """Otherwise these tests would show another value than a run has."""
+    """Otherwise these tests would not show a value as a run has it."""
     echo = row([block(START + second, [120.0] * 400) for second in range(12)], 12)
     real, sample = as_json(result(echo)), sample_result(seconds=12, rows=2)
     assert sample.keys() == real.keys()
@@ -118,7 +118,7 @@ def test_the_sample_has_the_keys_of_a_result() -> None:
 # Scales ---------------------------------------------------------------------------------------------------------------
 
 
-def test_floors_are_those_of_the_result(opened: Page) -> None:
+def test_floors_are_the_same_as_in_python(opened: Page) -> None:
     assert {percent: opened.evaluate(f"TcpPlotScales.fewest({percent / 100})") for percent in FLOORS} == FLOORS
     for percent, fewest in FLOORS.items():
         assert opened.evaluate(f"TcpPlotScales.highest({fewest})") >= percent / 100
@@ -151,12 +151,12 @@ def test_floors_are_those_of_the_result(opened: Page) -> None:
         ("shade(1e-5)", 0),
     ],
 )
-def test_scales(opened: Page, call: str, found: object) -> None:
+def test_scales_have_round_ticks_and_short_texts(opened: Page, call: str, found: object) -> None:
     assert opened.evaluate(f"(() => {{ with (TcpPlotScales) return {call} }})()") == found
 
 
 def lightness(colour: list[int]) -> float:
-    """Of OKLab (Ottosson 2020)."""
+    """The lightness of a colour in OKLab (Ottosson 2020)."""
     red, green, blue = (part / 255 / 12.92 if part <= 10 else ((part / 255 + 0.055) / 1.055) ** 2.4 for part in colour)
     long = 0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue
     middle = 0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue
@@ -165,11 +165,11 @@ def lightness(colour: list[int]) -> float:
 
 
 @pytest.mark.parametrize("is_dark", [True, False])
-def test_the_palette_is_even(opened: Page, is_dark: bool) -> None:
+def test_the_steps_of_the_palette_are_even(opened: Page, is_dark: bool) -> None:
     found = [lightness(colour) for colour in opened.evaluate(f"TcpPlotScales.palette({json.dumps(is_dark)})")]
     steps = [after - before for before, after in itertools.pairwise(found[::15])]
     assert max(abs(step) for step in steps) < 1.4 * min(abs(step) for step in steps)
-    assert all(step > 0 for step in steps) is is_dark, "more is farther from the page's background"
+    assert all(step > 0 for step in steps) is is_dark, "a higher share is farther from the page's background"
     assert abs(found[0] - found[-1]) > 0.5
 
 
@@ -190,7 +190,7 @@ def test_a_legend_has_the_latest_values(page: Page, value: dict[str, Any]) -> No
     assert achieved == pytest.approx(value["series"]["run"]["achieved"][-1], rel=0.001)
 
 
-def test_the_percentile_plot_says_where_its_floor_is(page: Page, value: dict[str, Any]) -> None:
+def test_the_percentile_plot_has_a_note_of_its_floor(page: Page, value: dict[str, Any]) -> None:
     (echo,) = (row for row in value["rows"] if row["name"] == "echo")
     found = plot(page, "Latency by percentile")
     highest = 100 * 0.025 ** (1 / echo["ok"])
@@ -235,10 +235,10 @@ def test_the_heat_map_is_coloured_where_operations_are(page: Page, value: dict[s
         found = pixel(page, "Latency heat map", x, (high - most + 0.5) / bins)
         share = counts[most] / sum(counts.values())
         assert found == [*palette[min(255, page.evaluate(f"TcpPlotScales.shade({share})"))], 255]
-        assert pixel(page, "Latency heat map", x, 0.5 / bins)[:3] not in palette, "nothing was so slow"
+        assert pixel(page, "Latency heat map", x, 0.5 / bins)[:3] not in palette, "no operation was so slow"
 
 
-def test_a_row_without_figures_and_a_second_long_test(page: Page) -> None:
+def test_plots_show_a_test_of_one_second_and_a_row_without_figures(page: Page) -> None:
     show(page, sample_result(seconds=1, rows=3), ROW)
     assert legend(page, "Latency over time")[0] == "0 s"
     assert pixel(page, "Latency heat map", 0.5, 0.5)[3] == 255
@@ -248,14 +248,14 @@ def test_a_row_without_figures_and_a_second_long_test(page: Page) -> None:
     assert page.get_by_text("No operations yet").count() == 1
 
 
-def test_names_are_text(page: Page, value: dict[str, Any]) -> None:
+def test_names_of_rows_are_shown_as_text(page: Page, value: dict[str, Any]) -> None:
     scripts = page.locator("script").count()
     show(page, value, HOSTILE)
     assert plot(page, "Latency heat map").get_by_role("img", name=HOSTILE).count() == 1
     assert page.locator("script").count() == scripts
 
 
-# Moving about ---------------------------------------------------------------------------------------------------------
+# Cursor and zoom ------------------------------------------------------------------------------------------------------
 
 
 def test_arrow_keys_move_one_cursor_in_all_plots_over_time(page: Page, value: dict[str, Any]) -> None:
@@ -267,11 +267,11 @@ def test_arrow_keys_move_one_cursor_in_all_plots_over_time(page: Page, value: di
     assert where == "0:11"
     assert milliseconds(p50) == pytest.approx(series(value)["p50_us"][11] / 1000, rel=0.006)
     assert legend(page, "Bytes")[0] == "0:11"
-    said = page.locator("[aria-live]").inner_text()
-    assert said.startswith("At 0:11: p50 ")
+    announced = page.locator("[aria-live]").inner_text()
+    assert announced.startswith("At 0:11: p50 ")
     show(page, sample_result(seconds=240, rows=5, rate=2400), ROW)
     assert legend(page, "Bytes")[0] == "0:11", "the cursor stays at its moment on a longer axis"
-    assert page.locator("[aria-live]").inner_text() == said, "an update says nothing"
+    assert page.locator("[aria-live]").inner_text() == announced, "an update announces nothing"
     show(page, value, ROW)
     page.keyboard.press("Escape")
     assert legend(page, "Latency over time")[0] == "1:59"
@@ -324,7 +324,7 @@ def test_a_click_on_the_legend_takes_a_line_away(page: Page) -> None:
     assert page.evaluate(f"{shown.replace('plots[0]', 'plots.at(-1)')}") == [True] * 7 + [False] * 3 + [True] * 3
 
 
-def test_themes_and_widths(page: Page) -> None:
+def test_plots_follow_the_theme_and_the_width_of_the_page(page: Page) -> None:
     middle = pixel(page, "Latency heat map", 0.5, 0.5)
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
     assert pixel(page, "Latency heat map", 0.5, 0.5) != middle
@@ -337,11 +337,11 @@ def test_themes_and_widths(page: Page) -> None:
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
 
 
-# Nothing grows --------------------------------------------------------------------------------------------------------
+# Resources ------------------------------------------------------------------------------------------------------------
 
 
 def sizes(session: CDPSession) -> dict[str, float]:
-    """Nodes, listeners and bytes of the heap that are in use after a collection."""
+    """The nodes, listeners and bytes of the heap that are in use after a garbage collection."""
     session.send("HeapProfiler.collectGarbage")
     counted = session.send("Memory.getDOMCounters")
     heap = session.send("Runtime.getHeapUsage")["usedSize"]

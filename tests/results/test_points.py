@@ -39,7 +39,7 @@ def test_each_second_is_a_point_and_its_rates_are_per_second() -> None:
     assert (found.width_s, found.at_s, found.measured_from_s) == (1, (0, 1, 2, 3, 4), 2)
     assert set(found.run) == set(RUN_COLUMNS)
     assert found.run["achieved"] == (40.0,) * 5, (
-        "without connects, and without transactions, whose operations are there"
+        "without connects and transactions: the operations of a transaction are counted"
     )
     assert found.run["failed"] == found.run["lost"] == (0.0, 1.0, 2.0, 3.0, 4.0)
     assert found.run["planned"] == (45.0,) * 5
@@ -64,7 +64,7 @@ def test_the_worst_of_several_processes_is_shown() -> None:
     assert (run["loop_lag_us"], run["cpu"]) == ((30_000.0,), (0.9,))
 
 
-def test_delays_are_those_of_all_rows_where_these_have_enough_together() -> None:
+def test_a_delay_is_that_of_all_rows_together_if_these_have_enough_samples() -> None:
     def add(collection: Collection) -> None:
         for second, count in enumerate((184, 183)):
             made = block(START + second, [100.0] * count, kinds=["response"])
@@ -84,7 +84,7 @@ def test_blocks_before_the_start_are_in_the_first_point_and_times_below_a_micros
     assert (row.ok, row.heat) == ((2.0,), ((0, 2),))
 
 
-def test_a_point_has_the_users_of_its_last_second_that_was_reported() -> None:
+def test_a_point_has_the_users_of_its_last_reported_second() -> None:
     def add(collection: Collection) -> None:
         collection.add("w", [(ECHO, block(START + second, [1.0])) for second in range(301)])
         collection.add("w", [], [health(START, users=7), health(START + 2, users=8), health(START + 3, users=9)])
@@ -119,14 +119,14 @@ def test_neighbours_are_joined_until_there_are_at_most_300(seconds: int, width: 
     assert sum(counts) == pytest.approx(6 * seconds)
 
 
-def test_a_run_without_anything_has_no_points() -> None:
+def test_a_run_without_data_has_no_points() -> None:
     found = series(ended(Collection(START, 0.0), 0.0))
     assert (found.at_s, found.rows) == ((), ())
     assert set(found.run.values()) == {()}
 
 
 def test_the_second_in_which_a_test_ends_is_left_out_unless_it_is_the_only_one() -> None:
-    """Its users have stopped, and what the processes do at an end is not their load."""
+    """Its users have stopped, and the work of the processes at the end is not their load."""
 
     def add(collection: Collection) -> None:
         collection.add("w", [(ECHO, block(START, [100.0] * 50))], [health(START, users=7)])
@@ -140,10 +140,10 @@ def test_the_second_in_which_a_test_ends_is_left_out_unless_it_is_the_only_one()
     def add_less(collection: Collection) -> None:
         collection.add("w", [(ECHO, block(START, [100.0] * 5))], [health(START, span=0.1)])
 
-    assert series(ended(collect(add_less), 0.1)).run["achieved"] == (50.0,), "per second of what it is"
+    assert series(ended(collect(add_less), 0.1)).run["achieved"] == (50.0,), "5 operations in 0.1 s"
 
 
-def test_workers_together_are_as_one_that_did_it_all() -> None:
+def test_two_workers_have_the_same_points_as_one_worker_with_their_load() -> None:
     def blocks(part: int, parts: int) -> list[tuple[RowKey, Block]]:
         times = [10.0 * number + 50 for number in range(400)]
         return [(ECHO, block(START + second, times[part::parts], failed=2 // parts)) for second in range(10)]
@@ -169,9 +169,9 @@ def test_a_running_test_has_no_second_that_a_worker_has_not_reported() -> None:
     ])  # fmt: skip
     assert collection.result(START + 6.5, FACTS).series.at_s == (0, 1, 2)
     lost = replace(FACTS, lacking={"slow": "was lost"})
-    assert len(collection.result(START + 6.5, lost).series.at_s) == 5, "a lost one is not waited for"
+    assert len(collection.result(START + 6.5, lost).series.at_s) == 5, "a lost worker delays no point"
     collection.add("fast", [], [health(START + second) for second in range(5, 30)])
-    assert len(collection.result(START + 31.5, FACTS).series.at_s) == 30, "nor is a silent one"
+    assert len(collection.result(START + 31.5, FACTS).series.at_s) == 30, "a silent worker delays no point for ever"
 
 
 reports = st.lists(
@@ -184,7 +184,7 @@ reports = st.lists(
 
 @settings(max_examples=20)
 @given(reports)
-def test_what_was_computed_before_changes_nothing(given_reports: list[tuple[int, RowKey, int, bool]]) -> None:
+def test_earlier_computations_change_no_point(given_reports: list[tuple[int, RowKey, int, bool]]) -> None:
     asked, fresh = Collection(START, 0.0), Collection(START, 0.0)
     for second, row, count, asks in given_reports:
         for collection in (asked, fresh):
@@ -197,12 +197,12 @@ def test_what_was_computed_before_changes_nothing(given_reports: list[tuple[int,
 @patch("geventecho.results.blocks.MAX_BLOCKS", 16)
 @patch("geventecho.results.blocks.UNMERGED_SECONDS", 5)
 def test_a_late_block_or_a_new_part_renews_all_points_that_it_changes() -> None:
-    """Blocks of several seconds begin before the second of a late one, and end where a part begins."""
+    """A block of several seconds begins before the second of a late block, and ends where a part begins."""
 
     def add(collection: Collection, event: float) -> Collection:
         if isinstance(event, int):
             collection.add("w", [(ECHO, block(START + event, [100.0 + event] * 4))])
-        else:  # blocks after it are there, of a worker whose clock is ahead
+        else:  # there are later blocks, of a worker whose clock is ahead
             collection.restart(START + event)
         return collection
 

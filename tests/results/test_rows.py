@@ -13,7 +13,7 @@ from tests.results.samples import START, block, no_pause, row
 MINUTE = 60
 
 
-def test_times_are_microseconds_and_the_rate_is_that_of_good_operations() -> None:
+def test_times_are_microseconds_and_the_rate_counts_good_operations() -> None:
     made = row([block(START + second, [100.0] * 10, failed=2) for second in range(MINUTE)], MINUTE)
     assert (made.ok, made.failed, made.dropped, made.rate) == (600, 120, 0, 10.0)
     assert made.bytes_received == 6000
@@ -24,7 +24,7 @@ def test_times_are_microseconds_and_the_rate_is_that_of_good_operations() -> Non
     assert made.failed_times["response_us"].max == 5000.0
 
 
-def test_failed_and_dropped_operations_are_infinite_in_the_offered_percentiles_alone() -> None:
+def test_failed_and_dropped_operations_are_infinite_only_in_the_offered_percentiles() -> None:
     made = row([block(START + second, [100.0] * 96, failed=3, dropped=1) for second in range(MINUTE)], MINUTE)
     assert made.response_us.p99 is not None
     assert made.response_us.p99.value < 101
@@ -32,7 +32,7 @@ def test_failed_and_dropped_operations_are_infinite_in_the_offered_percentiles_a
     assert made.offered_us.p95.value < 101
     assert made.offered_us.p99 is not None
     assert made.offered_us.p99.value == made.offered_us.p99.high == math.inf
-    assert (made.offered_us.mean, made.offered_us.max) == (100.0, 100.0), "of those that have a time"
+    assert (made.offered_us.mean, made.offered_us.max) == (100.0, 100.0), "of the operations that have a time"
 
 
 def test_dropped_instants_alone_make_a_row_and_their_offered_times_are_infinite() -> None:
@@ -51,7 +51,7 @@ def test_half_of_the_operations_failing_leaves_the_good_median_unchanged() -> No
     assert mixed.offered_us.p90.value == math.inf
 
 
-def test_a_percentile_below_its_floor_is_withheld_and_says_what_is_missing() -> None:
+def test_a_percentile_below_its_floor_is_withheld_and_its_missing_seconds_are_told() -> None:
     few = row([block(START, [100.0] * 367)], 10)
     assert few.response_us.p99 is None
     assert few.missing["response_us"]["p99"] == 0.1, "one sample, at 36.7 a second, rounded up"
@@ -59,12 +59,12 @@ def test_a_percentile_below_its_floor_is_withheld_and_says_what_is_missing() -> 
     enough = row([block(START, [100.0] * 368)], 10)
     assert enough.response_us.p99 is not None
     lossy = row([block(START, [100.0] * 368, failed=92)], 10)
-    assert math.isclose(lossy.missing["offered_us"]["p99_9"], (3688 - 460) / 46.0, abs_tol=0.1), "lost ones count"
-    # 3,688 samples at 36.8 a second, of which 368 are there.
+    assert math.isclose(lossy.missing["offered_us"]["p99_9"], (3688 - 460) / 46.0, abs_tol=0.1), "lost samples count"
+    # 3,688 samples are needed, 368 are there, and 36.8 come each second.
     assert math.isclose(enough.missing["response_us"]["p99_9"], (3688 - 368) / 36.8, abs_tol=0.1)
 
 
-def test_a_row_without_sends_and_stamps_has_no_times_of_them() -> None:
+def test_a_row_without_sends_and_stamps_has_no_service_times_and_no_read_delays() -> None:
     made = row([block(START, [100.0] * 50, kinds=["response"])], 1, ("TCP", "connect"))
     assert made.service_us.p50 is None
     assert made.service_us.mean is None
@@ -80,13 +80,13 @@ def test_a_row_without_good_operations_has_no_times() -> None:
     assert row([block(START, [], failed=2)], 1).missing == {}, "more time would bring more failures"
 
 
-def test_connects_handshakes_greetings_and_log_ins_are_known_by_their_names() -> None:
+def test_connects_handshakes_greetings_and_log_ins_are_recognised_by_their_names() -> None:
     names = ["connect", "tls", "Log In", "log-in", "greeting", "login", "echo", "connects", "re-connect"]
     made = [row([block(START, [100.0])], 1, ("TCP", name)) for name in names]
     assert [one.setup for one in made] == [True] * 6 + [False] * 3
 
 
-def test_the_intervals_say_how_they_were_found() -> None:
+def test_the_intervals_name_their_method_and_their_blocks() -> None:
     few = row([block(START + second, [100.0] * 50) for second in range(5)], 5)
     many = row([block(START + second, [100.0 + second % 2] * 50) for second in range(MINUTE)], MINUTE)
     assert (few.intervals.method, few.intervals.blocks) == ("order statistics", 5)
@@ -95,7 +95,7 @@ def test_the_intervals_say_how_they_were_found() -> None:
     assert (long.ok, long.intervals.blocks, long.intervals.block_s) == (482, 121, 2), "at most 240 blocks"
 
 
-def test_rows_are_those_of_the_part_and_tasks_are_last() -> None:
+def test_rows_are_those_of_the_span_and_tasks_are_last() -> None:
     record = Record()
     for key in (("TASK", "A"), ("TRANSACTION", "a"), ("TCP", "b")):
         record.add(key, block(START + 5, [100.0]))
@@ -106,7 +106,7 @@ def test_rows_are_those_of_the_part_and_tasks_are_last() -> None:
 
 
 def test_the_shares_of_a_worker_are_means_over_the_time() -> None:
-    """A process that was stopped has a sample of several seconds, which counts as long as it is."""
+    """A process that was stopped has a sample of several seconds, whose weight is its length."""
     health = [replace(QUIET, span=1.0, cpu=0.8, wait=None), replace(QUIET, span=3.0, cpu=0.2, wait=0.1)]
     worker = worker_of("w1", Verdict("trusted", ()), {}, health, 4.0)
     assert (worker.cpu, worker.run_queue_wait) == (0.35, 0.1)

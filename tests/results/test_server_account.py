@@ -1,4 +1,4 @@
-"""The account of both ends: its equations, its findings, and where they are shown."""
+"""The account of both ends: its equations, its findings, and the outputs that show them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SERVER = ServerEnd(accepted=10, bytes_received=1000, bytes_sent=1000, bytes_disc
 
 
 def compared(test: ClientEnd = TEST, **changes: int) -> ServerAccount:
-    """With counters that grew by `SERVER`, but for the changes."""
+    """The account with counters that grew by `SERVER` with these changes."""
     grown = astuple(replace(SERVER, **changes))
     after = ServerEnd(*(one + other for one, other in zip(astuple(BEFORE), grown, strict=True)))
     return compare_ends(URL, test, BEFORE, after)
@@ -81,7 +81,7 @@ def test_both_ends_agree() -> None:
         ({}, {"open": -2}, []),
     ],
 )  # fmt: skip
-def test_what_the_test_itself_cut_off_is_no_difference(
+def test_bytes_and_connects_that_the_test_cut_off_are_no_difference(
     test: dict[str, int], server: dict[str, int], statements: list[str]
 ) -> None:
     account = compared(replace(TEST, **test), **server)
@@ -130,7 +130,7 @@ def test_a_difference_is_a_finding_with_both_numbers_and_causes(
 
 
 @pytest.mark.parametrize("name", ["accepted", "bytes_received"])
-def test_counters_that_went_backwards(name: str) -> None:
+def test_counters_that_went_backwards_are_a_finding(name: str) -> None:
     account = compare_ends(URL, TEST, BEFORE, replace(BEFORE, **{name: 3}))
     (finding,) = account.findings
     assert "went backwards" in finding
@@ -140,7 +140,7 @@ def test_counters_that_went_backwards(name: str) -> None:
     assert (account.unknown, account.statements, account.server) == (finding, (), None)
 
 
-def test_a_restart_that_the_server_tells_of() -> None:
+def test_a_restart_that_the_server_reports_is_a_finding() -> None:
     (finding,) = compare_ends(URL, TEST, BEFORE, replace(BEFORE, accepted=99), is_restarted=True).findings
     assert "7 connections and 500 bytes at the start, 99 connections and 500 bytes at the end" in finding
 
@@ -157,7 +157,7 @@ def run_with(account: ServerAccount | None, **facts: Any) -> Result:
     return collect(add).result(START + 20, replace(FACTS, server_account=account, **facts))
 
 
-def test_a_difference_makes_a_verdict_before_all_but_missing_numbers() -> None:
+def test_a_difference_decides_the_verdict_unless_a_worker_was_lost() -> None:
     account = compared(accepted=12)
     good, unbalanced = run_with(compared()), run_with(account)
     assert good.verdict.status == "trusted"
@@ -176,7 +176,7 @@ def test_an_unknown_account_changes_no_verdict() -> None:
     assert run_with(None).server_account is None
 
 
-def test_console_report_json_and_junit_have_it() -> None:
+def test_console_report_json_and_junit_have_the_account() -> None:
     account = compared(accepted=12)
     made = run_with(account)
     assert json.loads(json.dumps(as_json(made)))["server_account"]["findings"] == list(account.findings)
@@ -193,5 +193,5 @@ def test_console_report_json_and_junit_have_it() -> None:
         assert "accepted 12: 2 more" in str(found.text)
 
 
-def test_a_result_without_one_is_printed_as_before() -> None:
+def test_a_result_without_an_account_prints_none() -> None:
     assert "both ends" not in table(result())

@@ -30,11 +30,11 @@ def test_the_second_in_which_the_warm_up_ends_belongs_to_it() -> None:
     assert made.warm_up(2000) == Span(1000, 1006, 5.75)
     assert boundaries == {1006}
     whole = Timeline(1000.0, 5.0, set())
-    assert whole.measured(1010.0) == Span(1005, 1010, 5.0), "cut exactly where it ends with a second"
+    assert whole.measured(1010.0) == Span(1005, 1010, 5.0), "a warm-up of whole seconds takes no further second"
 
 
 @pytest.mark.parametrize("ended", [1003.5, 1006.0])
-def test_a_warm_up_that_is_not_over_leaves_nothing(ended: float) -> None:
+def test_a_warm_up_that_is_not_over_leaves_no_measured_part(ended: float) -> None:
     made = timeline(5.0, ended)
     assert made.measured(2000).duration == 0
     warm_up = made.warm_up(2000)
@@ -54,7 +54,7 @@ def test_a_reset_begins_the_measured_part_anew_and_does_not_end_the_warm_up() ->
     assert {1006, 1011} <= boundaries
 
 
-def test_each_stage_of_whole_seconds_is_one_and_each_second_belongs_to_one() -> None:
+def test_each_second_belongs_to_one_stage_if_stages_last_whole_seconds() -> None:
     made = Timeline(1000.0, 0.0, set())
     made.ended = 1012.5
     made.follow_plan(1000.3, [(100.0, 3.0), (500.0, 2.0), (50.0, math.inf)])
@@ -87,7 +87,7 @@ def test_a_change_of_the_rate_ends_the_stages_that_were_planned() -> None:
     ]  # fmt: skip
 
 
-def test_the_tasks_that_the_rates_ask_for() -> None:
+def test_the_tasks_asked_for_are_rates_times_durations() -> None:
     made = timeline(ended=1012.0)
     assert made.asked(2000) == 0
     made.follow_plan(1000.3, [(100.0, 3.0), (500.0, 60.0)])
@@ -115,7 +115,7 @@ def test_a_stage_of_a_shape_is_unchanged_for_10_seconds() -> None:
     ]
 
 
-def test_a_stage_of_10_seconds_is_one_though_the_shape_is_asked_once_a_second() -> None:
+def test_a_stage_of_10_seconds_is_found_though_the_shape_is_asked_once_a_second() -> None:
     made = timeline(ended=1030.3)
     for tick in range(30):
         at = tick * 1.004
@@ -131,7 +131,7 @@ def test_a_shape_and_a_plan_make_a_stage_of_each_combination() -> None:
     assert [(span.rate, span.users) for span in made.stages(2000)] == [(100.0, 10), (500.0, 20)]
 
 
-def test_what_ends_after_the_end_is_in_the_last_part_and_takes_no_time() -> None:
+def test_blocks_outside_of_the_test_are_in_its_first_or_last_part_and_add_no_time() -> None:
     made = timeline(5.0, 1015.5)
     made.follow_plan(BEGUN, [(100.0, 8.0), (50.0, math.inf)])
     for second in (1002, 1016, 998):

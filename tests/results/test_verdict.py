@@ -13,15 +13,15 @@ from tests.results.evidence import ECHO, START, blocks, row_of, run, seconds, ti
 
 
 def test_a_good_run_is_trusted() -> None:
-    """Nothing is wrong, for the run and for its worker."""
+    """The run has no reason, and its worker is trusted too."""
     good = run()
     assert judge(good).status == "trusted"
     assert judge(good).reasons == ()
     assert judge_worker(good, good.workers[0]).status == "trusted"
 
 
-def test_a_rate_that_was_not_reached() -> None:
-    """More than 1 % was dropped: the server is named, or the generator where it has nothing left of its core."""
+def test_a_rate_that_was_not_reached_is_a_reason() -> None:
+    """More than 1 % was dropped: the server is named, or the generator if its core is fully used."""
     reasons = judge(run(seconds(dropped=10, waited=200))).reasons
     assert reasons[0].startswith("offered 200 tasks/s, achieved 190 tasks/s: all users were busy")
     assert judge(run(seconds(dropped=10, waited=200))).status == "unsteady"
@@ -32,22 +32,22 @@ def test_a_rate_that_was_not_reached() -> None:
 
 
 def test_a_few_tasks_dropped_at_the_end_are_no_reason() -> None:
-    """4 of 60 fell due as the test ended; 5 are a reason."""
+    """4 of 60 tasks may have fallen due as the test ended; 5 are a reason."""
     few = [replace(second, planned=3, dropped=4 if second.second == START + 19 else 0) for second in seconds()]
     assert judge(run(few)).status == "trusted"
     assert judge(run([*few[:-1], replace(few[-1], dropped=5)])).status == "unsteady"
 
 
-def test_a_rate_that_was_not_offered() -> None:
-    """A worker without users plans nothing. The first user of a test may be late, and Poisson arrivals fewer."""
+def test_a_rate_that_was_not_offered_is_a_reason() -> None:
+    """A worker without users plans no task. The first user of a test may be late, and Poisson arrivals may be fewer."""
     assert judge(run(asked=4_000.0)).status == judge(run(asked=4_600.0)).status == "trusted"
     verdict = judge(run(asked=4_700.0))
     assert verdict.status == "unsteady"
     assert verdict.reasons[0].startswith("of 4,700 tasks that the rate asks for 4,000 fell due: a worker had no user")
 
 
-def test_a_worker_that_did_nothing_is_not_held_against_the_run() -> None:
-    """It has no user, and its process was stopped."""
+def test_an_idle_worker_leaves_a_run_trusted() -> None:
+    """The worker has no user, and its process was stopped."""
     idle = WorkerEvidence("w2", seconds(lag=0.5, started=0, ended=0, planned=0, sent=0))
     evidence = run(workers=[WorkerEvidence("w1", seconds(), {ECHO: times()}), idle])
     assert judge(evidence).status == "trusted"
@@ -57,8 +57,8 @@ DROPPING = seconds(dropped=10, waited=200)
 NOISY = seconds(dropped=10, waited=200, wait=0.17)
 
 
-def test_a_noisy_machine_does_not_take_the_blame_for_a_slow_server() -> None:
-    """A sign of the generator holds, but its users waited for the server."""
+def test_a_slow_server_is_named_on_a_noisy_machine() -> None:
+    """A sign of a slow generator holds, but its users waited for the server."""
     slow = {ECHO: times(service=300.0, response=300.0)}
     verdict = judge(run(NOISY, slow))
     assert verdict.status == "generator-bound"
@@ -68,8 +68,8 @@ def test_a_noisy_machine_does_not_take_the_blame_for_a_slow_server() -> None:
     assert judge_worker(evidence, evidence.workers[0]) == verdict
 
 
-def test_replies_that_lie_unread_keep_users_busy() -> None:
-    """The server needed less time for them than the generator."""
+def test_replies_that_are_read_late_make_a_run_generator_bound() -> None:
+    """The generator needed more time for the replies than the server."""
     verdict = judge(run(DROPPING, {ECHO: times(read_delay=4.0, service=3.0)}))
     assert verdict.status == "generator-bound"
     assert verdict.reasons == ("offered 200 tasks/s, achieved 190 tasks/s: the generator could not keep up",)
@@ -77,7 +77,7 @@ def test_replies_that_lie_unread_keep_users_busy() -> None:
 
 @pytest.mark.parametrize("health", [DROPPING, NOISY])
 def test_a_server_that_is_down_is_named(health: Sequence[HealthSecond]) -> None:
-    """Its connects failed, whatever the generator did."""
+    """Its connects failed, on a quiet and on a noisy machine."""
     down = RowEvidence("TCP", "connect", {"response": Histogram()}, (), failed=29)
     reasons = judge(run(health, {}, rows=[down])).reasons
     (reason,) = [reason for reason in reasons if reason.startswith("offered ")]
@@ -89,21 +89,21 @@ def test_a_server_that_is_down_is_named(health: Sequence[HealthSecond]) -> None:
 
 
 def test_pauses_after_failures_are_named() -> None:
-    """A server that accepts connections and answers nothing."""
+    """The server accepts connections and sends no reply."""
     reasons = judge(run(seconds(dropped=150, waited=200, pausing=40, in_flight=1))).reasons
     assert reasons[0].endswith(": after failures users waited to connect again for 80% of the time; see the failures")
     assert ": all users were busy" in judge(run(seconds(dropped=150, waited=200, pausing=20))).reasons[0]
 
 
 def test_one_worker_that_cannot_keep_up_is_named() -> None:
-    """Also in the sum of all workers."""
+    """The reason has the rate of all workers together."""
     rows = {ECHO: times()}
     both = [WorkerEvidence("w1", seconds(cpu=1.0, dropped=10, waited=200), rows), WorkerEvidence("w2", seconds(), rows)]
     assert judge(run(workers=both)).reasons[-1].endswith("achieved 390 tasks/s: the generator could not keep up")
 
 
 def test_a_p50_that_rises_is_unsteady() -> None:
-    """A server over its capacity: the figure is a slope."""
+    """A server over its capacity has such a p50. The figure is a slope."""
     growing = run(rows=[row_of(blocks(lambda number: 2.0 + number * 0.05))])
     verdict = judge(growing)
     assert verdict.status == "unsteady"
@@ -123,13 +123,12 @@ def test_a_p50_that_rises_is_unsteady() -> None:
         (lambda number: 5.0 * (1 + number % 2), "trusted"),  # to and fro
     ],
 )
-def test_trends_of_p50(median: Callable[[int], float], status: str) -> None:
-    """Only a change that is large and in order is a trend."""
+def test_only_a_large_and_ordered_change_of_p50_is_a_trend(median: Callable[[int], float], status: str) -> None:
     assert judge(run(rows=[row_of(blocks(median))])).status == status
 
 
 def test_trends_are_looked_for_within_steady_spans() -> None:
-    """Two stages of a rate have two levels. A ramp-up has no steady span."""
+    """The two stages of a rate have different levels. A ramp-up has no steady span."""
     stages = [row_of(blocks(lambda number: 1.0 if number < 20 else 9.0, count=40))]
     halves = [(START, START + 20), (START + 20, START + 40)]
     assert judge(run(rows=stages, steady=halves)).status == "trusted"
@@ -140,12 +139,12 @@ def test_trends_are_looked_for_within_steady_spans() -> None:
 
 
 def test_medians_of_a_few_operations_are_no_trend() -> None:
-    """Points have at least 20 operations, and a trend at least 10 points."""
+    """A point has at least 20 operations, and a trend at least 10 points."""
     few = [row_of([*blocks(lambda number: 1.0 + number, count=20, each=9), *blocks(lambda _: 1.0, count=1, each=400)])]
     assert judge(run(rows=few)).status == "trusted"
 
 
-def test_seconds_that_depend_on_each_other_for_long() -> None:
+def test_a_p50_that_wanders_slowly_and_far_is_unsteady() -> None:
     """The estimate of the intervals may call a row unsteady; it counts where the medians are far apart."""
     waves = blocks(lambda number: 2.6 if number % 10 >= 5 else 2.0)
     assert judge(run(rows=[row_of(waves)])).status == "trusted"
@@ -167,15 +166,15 @@ def test_seconds_that_depend_on_each_other_for_long() -> None:
         (seconds(in_flight=lambda number: 50 * (number % 3)), "trusted"),
     ],
 )
-def test_trends_of_what_is_under_way(health: Sequence[HealthSecond], status: str) -> None:
-    """In a run without a plan, too."""
+def test_a_growing_number_of_operations_under_way_is_unsteady(health: Sequence[HealthSecond], status: str) -> None:
+    """This holds for a run without a plan, too."""
     verdict = judge(run(health))
     assert verdict.status == status
     assert all("begun 200/s, ended 200/s" in reason for reason in verdict.reasons)
 
 
 def test_the_queues_of_workers_are_added_up() -> None:
-    """Two workers whose queues grow by 7 each."""
+    """The queues of two workers grow by 7 each."""
     health = seconds(in_flight=lambda number: number * 7 // 20)
     rows = {ECHO: times()}
     both = [WorkerEvidence(name, health, rows) for name in ("w1", "w2")]
@@ -183,7 +182,7 @@ def test_the_queues_of_workers_are_added_up() -> None:
     assert judge(run(workers=both)).status == "unsteady"
 
 
-def test_few_samples() -> None:
+def test_a_run_without_enough_samples_for_a_p99_has_too_few_samples() -> None:
     """A row needs its p99; connects, tls and log-ins do not count."""
     assert judge(run(measured={ECHO: times(368)})).status == "trusted"
     verdict = judge(run(measured={ECHO: times(367)}))
@@ -200,8 +199,8 @@ def test_few_samples() -> None:
     assert judge(run(measured=named_alike)).status == "trusted"
 
 
-def test_a_short_run() -> None:
-    """At least 10 s, to a tenth of a second."""
+def test_a_run_of_less_than_10_seconds_has_too_few_samples() -> None:
+    """The duration is rounded to a tenth of a second."""
     assert judge(run(duration=10.0)).status == "trusted"
     assert judge(run(duration=9.97)).status == "trusted"
     verdict = judge(run(duration=9.9))
@@ -209,13 +208,13 @@ def test_a_short_run() -> None:
     assert verdict.reasons == ("measured for 9.9 s: measure for 10 s or more",)
 
 
-def test_a_run_without_anything() -> None:
-    """Nobody could connect."""
+def test_a_run_without_data_has_too_few_samples() -> None:
+    """No user could connect."""
     assert judge(Evidence(0.0, (), ())).status == "too-few-samples"
 
 
 def test_a_lost_worker_makes_the_run_incomplete() -> None:
-    """Known by the run, or by the worker."""
+    """The run knows the loss, or the worker's evidence has it."""
     assert judge(run(lacking=["worker w2 was lost"])).reasons == ("worker w2 was lost",)
     assert judge(run(lacking=["worker w2 was lost"])).status == "incomplete"
     lost = WorkerEvidence("w1", seconds(), {ECHO: times()}, "was lost")
@@ -224,13 +223,13 @@ def test_a_lost_worker_makes_the_run_incomplete() -> None:
 
 
 def test_a_worker_without_health_is_not_trusted() -> None:
-    """Its figures are missing, not good. A run of a few seconds may end before the first."""
+    """Its figures are missing, not good. A run of a few seconds may end before its first sample."""
     assert judge(run([])).status == "incomplete"
     assert judge(run([], duration=0.4)).status == "too-few-samples"
 
 
-def test_the_first_that_holds_counts_and_all_are_told() -> None:
-    """Incomplete, generator-bound, unsteady, too-few-samples."""
+def test_the_first_status_that_holds_counts_and_all_reasons_are_listed() -> None:
+    """The order is incomplete, generator-bound, unsteady, too-few-samples."""
     health = seconds(lag=0.3, in_flight=lambda number: 100 + 10 * number)
     rows = {ECHO: times(10)}
     verdict = judge(run(health, rows, lacking=["a worker was lost"]))

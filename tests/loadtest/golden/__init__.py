@@ -19,7 +19,7 @@ is of this one. Names in parentheses are of features that do not exist yet.
    12  a server that sheds load looks fast: test_two_timeouts_in_a_hundred_are_the_offered_p99
    13  too few samples: test_the_p99_needs_368_samples
    14  intervals for independent samples, of samples that depend on each other:
-       tests/results/test_intervals.py::test_of_a_thousand_runs_93_in_a_hundred_hold_the_truth
+       tests/results/test_intervals.py::test_intervals_hold_the_true_percentiles_in_93_percent_of_a_thousand_runs
    15  percentiles of a growing queue: test_more_than_the_server_can_do_is_unsteady
    16  an interval within a run, taken for one between runs: (compare)
    17  warm-up, and what is under way at the end: test_a_slow_beginning_is_in_the_warm_up_alone,
