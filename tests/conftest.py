@@ -20,13 +20,13 @@ from tests.support.timing import wait_until
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    """Accept the setting of pytest-timeout where that is not installed: it is of requirements-dev.txt."""
+    """Accept the setting of pytest-timeout where pytest-timeout, of requirements-dev.txt, is not installed."""
     if not pluginmanager.hasplugin("timeout"):
         parser.addini("timeout", "seconds a test may take; without pytest-timeout it has no effect")
 
 
 def pytest_collection_finish() -> None:
-    """Leave what the imports made out of every later look at the heap, which the leak checks take."""
+    """Hide the objects of the imports from the leak checks, which list all objects."""
     gc.freeze()
 
 
@@ -42,11 +42,11 @@ def live_greenlets() -> int:
 
 @pytest.fixture(autouse=True)
 def _sigchld_is_free() -> Iterator[None]:
-    """gevent.subprocess takes SIGCHLD over for good: exit codes of other children would read 0 in all later tests."""
+    """Fail a test that uses gevent.subprocess: its handler of SIGCHLD stays, and all later exit codes would read 0."""
     yield
     status = Path("/proc/self/status").read_text().splitlines()
     caught = int(next(line for line in status if line.startswith("SigCgt")).split()[1], 16)
-    assert not caught >> (signal.SIGCHLD - 1) & 1, "something took SIGCHLD over"
+    assert not caught >> (signal.SIGCHLD - 1) & 1, "the test left a handler of SIGCHLD"
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def no_leaks() -> Iterator[None]:
-    """Fails the test when it leaves more descriptors or greenlets behind than it found."""
-    gevent.get_hub().threadpool.apply(int)  # made on first use, and its thread again after idle seconds: not a leak
+    """Fails a test that leaves more descriptors or greenlets behind than there were before it."""
+    gevent.get_hub().threadpool.apply(int)  # makes the pool, or its thread after idle seconds: these are no leaks
     gevent.sleep(0)
     gc.collect()
     descriptors, greenlets = open_descriptors(), live_greenlets()

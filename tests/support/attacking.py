@@ -48,7 +48,7 @@ def crowd(times: int) -> None:
 
 
 def main() -> None:
-    os.nice(10)  # the witness and the server are what is measured, not the scheduler
+    os.nice(10)  # the witness and the server are measured, not the scheduler
     attack = {"resets": resets, "crowd": crowd}[sys.argv[3]]
     threads = [threading.Thread(target=attack, args=(int(sys.argv[4]),)) for _ in range(THREADS)]
     for thread in threads:

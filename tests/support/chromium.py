@@ -1,4 +1,4 @@
-"""A real Chromium for tests, and what it complains of."""
+"""A real Chromium for tests, and the errors of its pages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARGUMENTS = [
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start it; or skip the test."""
+    """Start Chromium, or skip the test."""
     if shutil.which(CHROMIUM) is None:
         skip(f"there is no {CHROMIUM}")
     try:
@@ -36,7 +36,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def complaints_of(page: Page) -> list[str]:
-    """The list to which the page's errors will be added, those on its console and answers such as 404 too."""
+    """A list that collects the page's errors, those on its console, and answers such as 404."""
     found: list[str] = []
     page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: found.append(str(error)))

@@ -1,4 +1,4 @@
-"""What the client's tests share: peers to talk to, and what has to be true of every failure."""
+"""Helpers of the client's tests: connections to peers, and the checks of every failure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.timing import SCALE, UNIT
 
 MIB = 2**20
 SLACK = 5 * UNIT
-"""Seconds that a failure may come late: the machine has other things to do."""
+"""Seconds by which a failure may come late: the machine has other work."""
 
 
 @contextlib.contextmanager
@@ -29,13 +29,13 @@ def connected_to(peer: peers.Peer) -> Iterator[Client]:
 
 
 def nothing_armed(client: Client) -> bool:
-    """Whether none of its watchers is active."""
+    """Whether none of the client's watchers is active."""
     sock = client._wire.sock
     return sock._read_event.callback is None and sock._write_event.callback is None and not client._wire._timer.active
 
 
 def fails(kind: type[errors.NetworkError], call: Callable[[], object], *, after: float = 0.0) -> errors.NetworkError:
-    """The call fails with exactly this error, `after` so many seconds."""
+    """Check that the call fails with exactly this class of error, and takes `after` seconds; returns the error."""
     began = time.monotonic()
     with pytest.raises(errors.NetworkError) as caught:
         call()
@@ -46,7 +46,7 @@ def fails(kind: type[errors.NetworkError], call: Callable[[], object], *, after:
 
 
 def run(module: str, *arguments: str) -> str:
-    """Run a module in a process of its own, without an error or a warning; returns what it prints."""
+    """Run a module in a process of its own, without an error or a warning; returns its output."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", module, *arguments],
         capture_output=True,

@@ -25,7 +25,7 @@ SECONDS = 60 * SCALE
 
 
 def environment(**names: str) -> dict[str, str]:
-    """This process's environment without what would configure the command, and with `names`."""
+    """This process's environment without the variables that configure the command, and with `names`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GEVENTECHO_")}
     return clean | names
 
@@ -46,12 +46,12 @@ def command(
 
 @contextlib.contextmanager
 def in_this_process(**names: str) -> Iterator[None]:
-    """Lets a command run here, with that environment, and undoes what it does to the process."""
+    """Let a command run here with `names` in the environment, and undo its changes to the process."""
     hub, root = gevent.get_hub(), logging.getLogger()
     handlers, level, limit = root.handlers[:], root.level, resource.getrlimit(resource.RLIMIT_NOFILE)
     with (
         mock.patch.dict(os.environ, environment(**names), clear=True),
-        mock.patch.object(gevent, "signal_handler"),  # signals are those of the whole process
+        mock.patch.object(gevent, "signal_handler"),  # a handler would be the whole process's
         mock.patch.object(hub, "NOT_ERROR", hub.NOT_ERROR),
         mock.patch.object(hub, "print_exception", hub.print_exception),
         mock.patch.object(logging, "raiseExceptions", logging.raiseExceptions),
@@ -67,7 +67,7 @@ def in_this_process(**names: str) -> Iterator[None]:
 def here(
     arguments: Sequence[str], *, given: bytes = b"", names: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """As `command`, in this process: a new one takes a third of a second. Files are the standard streams meanwhile."""
+    """As `command`, in this process: a new one takes a third of a second. Meanwhile the standard streams are files."""
     outputs = (1, 2)
     kept = [os.dup(number) for number in outputs]
     with contextlib.ExitStack() as files:
@@ -121,7 +121,7 @@ def started(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
 
 
 def caught(process: subprocess.Popen[Any], number: int) -> bool:
-    """Whether the process has a handler for a signal by now (proc(5), SigCgt)."""
+    """Whether the process has a handler for a signal now (proc(5), SigCgt)."""
     with open(f"/proc/{process.pid}/status") as status:
         (mask,) = [int(line.split()[1], 16) for line in status if line.startswith("SigCgt:")]
     return bool(mask & 1 << (number - 1))
@@ -133,7 +133,7 @@ def send(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[byt
 
 
 def failed(done: subprocess.CompletedProcess[bytes], *words: str) -> str:
-    """It ended with 1 and one line on standard error that names the command and has these words; returns the line."""
+    """Check for exit code 1 and one line of errors that has the command and these words; returns the line."""
     assert done.returncode == 1, done
     (line,) = done.stderr.decode().splitlines()
     assert line.startswith(f"geventecho {done.args[len(COMMAND)]}: ")

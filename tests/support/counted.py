@@ -21,7 +21,7 @@ from geventecho.service.worker import serve
 
 
 def stubborn(sock: gevent.socket.socket, _peer: object) -> None:
-    """Swallows every attempt to end it."""
+    """Ignore each attempt to end this greenlet."""
     while True:
         try:
             if not sock.recv(65536):
@@ -31,7 +31,7 @@ def stubborn(sock: gevent.socket.socket, _peer: object) -> None:
 
 
 def plain(sock: gevent.socket.socket, _peer: object) -> None:
-    """Echoes as everybody's first handler does."""
+    """Echo as the simplest handler does."""
     while data := sock.recv(65536):
         sock.sendall(data)
 
@@ -49,17 +49,17 @@ def main() -> int:
     options["on_listening"] = lambda server: output.write(f"listening on {server.address}")
     server = TcpServer(address, handler, **options) if handler else EchoServer(address, **options)
 
-    def tell() -> None:
+    def report() -> None:
         gc.collect()
         greenlets = sum(isinstance(found, greenlet.greenlet) and not found.dead for found in gc.get_objects())
         state = {"greenlets": greenlets, "descriptors": len(os.listdir("/proc/self/fd")), "log_dropped": log.dropped}
         output.write(json.dumps(server.counters | state))
 
-    gevent.signal_handler(signal.SIGUSR2, tell)
+    gevent.signal_handler(signal.SIGUSR2, report)
     try:
         return serve(server, output, log)
     finally:
-        tell()
+        report()
         output.stop()
         log.close()
 

@@ -1,7 +1,7 @@
 """A load test over three machines: `unshare -Urn python distributing.py scenario directory option…`.
 
 Master and server are here, each of the two workers is on a machine of its own. The options are the master's. Prints
-what was found, as JSON. The logs are in the directory.
+its findings as JSON. The logs are in the directory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Found = dict[str, Any]
 LOAD = ("-u", "10", "-r", "10", "--tcp-think-time", "0.02")
 SECONDS = 30 * SCALE
 BOUND = ("setpriv", "--pdeathsig", "KILL")
-"""Before a command that the kernel shall end when this program is killed, as at a time limit of the test."""
+"""The words before a command: the kernel ends it when this program is killed, as by the test's time limit."""
 
 
 class Lab:
@@ -33,12 +33,12 @@ class Lab:
         directory: for their logs.
         hosts: the machines of the workers.
         stack: ends the processes.
-        target: the server's.
+        target: of the server.
         options: of the master.
 
     Attributes:
-        master: here.
-        workers: all that were started.
+        master: the master, on this machine.
+        workers: all workers that were started.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class Lab:
         assert answer["success"], answer
 
     def wait_for_good(self, host: Machine, more: int = 100) -> None:
-        """Wait until the live page shows so many more good operations on a machine."""
+        """Wait until the live page shows `more` further good operations on a machine."""
         before = self.good(host)
         wait_until(lambda: self.good(host) >= before + more, SECONDS, f"good operations on {host.name}")
 
     def start(self, users: int) -> None:
-        """Start a test once both workers are there, and wait for operations of both."""
+        """Start a test once both workers are ready, and wait for operations of both."""
         self.master.wait_for_ui()
         wait_until(lambda: self.master.log.count("reported as ready") >= 2, SECONDS, "two workers")
         self.swarm(users)
@@ -99,7 +99,7 @@ class Lab:
             self.wait_for_good(host)
 
     def change(self, users: int) -> None:
-        """Change the number of users, and wait for that."""
+        """Change the number of users, and wait until as many connections are open."""
         self.swarm(users)
         wait_until(lambda: self.live()["connections"]["open"] == users, SECONDS, f"{users} users")
 
@@ -137,7 +137,7 @@ def merged(directory: Path, *options: str) -> Found:
 
 
 def lost(directory: Path, lose: Callable[[Lab], None], *options: str) -> Found:
-    """A worker is lost in a test of the web UI. The other one goes on, and so does the lost one if it lives."""
+    """A worker is lost in a test of the web UI. The other worker goes on, and so does the lost one if it lives."""
     with lab(directory, *options) as (processes, found):
         processes.start(10)
         lose(processes)
@@ -165,7 +165,7 @@ def cut_off(directory: Path, *options: str) -> Found:
 
 
 def back(directory: Path, *options: str) -> Found:
-    """A worker is cut off for some seconds. Then it goes on, and nothing is missing."""
+    """A worker is cut off for some seconds. Then it goes on, and no result is missing."""
     with lab(directory, *options) as (processes, found):
         processes.start(10)
         host = processes.hosts[0]
@@ -180,7 +180,7 @@ def back(directory: Path, *options: str) -> Found:
 
 
 def replaced(directory: Path, *options: str) -> Found:
-    """A worker is killed, and another one comes in its place."""
+    """A worker is killed, and a new one takes its place."""
     with lab(directory, *options) as (processes, found):
         processes.start(10)
         processes.workers[0].process.kill()
@@ -198,7 +198,7 @@ def replaced(directory: Path, *options: str) -> Found:
 
 
 def left(directory: Path, *options: str) -> Found:
-    """A worker is ended in order; the other one gets its users."""
+    """A worker is ended by SIGTERM; the other worker gets its users."""
     with lab(directory, *options) as (processes, found):
         processes.start(10)
         processes.workers[0].process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The documentation as tests read it: its blocks and commands, and servers in place of those that it names."""
+"""The documentation for tests: its blocks and commands, and servers in place of the documented ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # Locust's own --help does not import the locustfile.
 LOCUST_HELP = "import any_tcp; from locust.argument_parser import get_parser; get_parser().print_help()"
-# Where the docs say a server listens, and which one it is.
+# The documented ports, and the servers that listen there.
 WELL_KNOWN = {6379: "redis-server", 11211: "memcached", 8090: "echo", 7443: "TLS"}
 
 
@@ -43,12 +43,12 @@ def blocks(language: str) -> list[pytest.ParameterSet]:
 
 
 def once(found: list[pytest.ParameterSet]) -> list[pytest.ParameterSet]:
-    """Each of them once, however many pages have it."""
+    """Each block once, however many pages have it."""
     return list({str(one.values[0]): one for one in found}.values())
 
 
 def shell_commands(*beginnings: str) -> list[pytest.ParameterSet]:
-    """The lines of all shell blocks that begin with one of these, without their comments; each once."""
+    """The lines of all shell blocks with one of these beginnings, without their comments; each once."""
     found = [
         pytest.param(shlex.split(line, comments=True), id=f"{block.id}:{number}")
         for block in blocks("sh")
@@ -59,13 +59,13 @@ def shell_commands(*beginnings: str) -> list[pytest.ParameterSet]:
 
 
 def two_by_default(found: list[pytest.ParameterSet]) -> list[pytest.ParameterSet]:
-    """Two of these commands, the others `long`: each is a whole load test, and their options are checked anyway."""
+    """Mark all commands but the first two `long`: each is a whole load test. Another test checks all their options."""
     return [*found[:2], *(pytest.param(*one.values, id=one.id, marks=pytest.mark.long) for one in found[2:])]
 
 
 @contextlib.contextmanager
 def redirected(text: str) -> Iterator[str]:
-    """The text with the well-known ports it mentions replaced by those of servers that run in the block."""
+    """The text with its well-known ports replaced by those of servers that run in the block."""
     with contextlib.ExitStack() as servers:
         for known, name in WELL_KNOWN.items():
             if f":{known}" in text:
@@ -92,7 +92,7 @@ def run(arguments: list[str], directory: Path) -> subprocess.CompletedProcess[st
 
 
 def locust(arguments: list[str], directory: Path) -> str:
-    """Run Locust for two seconds; nothing may fail. Returns what it printed."""
+    """Run Locust for two seconds; nothing may fail. Returns its output."""
     done = run(["-m", "locust", *arguments, "--headless", "-u", "4", "-r", "4", "-t", "2"], directory)
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed
@@ -102,7 +102,7 @@ def locust(arguments: list[str], directory: Path) -> str:
 
 @cache
 def flags(program: str) -> frozenset[str]:
-    """The options that the help of locust, of our launcher, of a command of geventecho's, or of the benchmark names."""
+    """The options in the help of a program: "locust", "launcher", "bench", "accuracy", or a command of geventecho."""
     commands = {
         "locust": ["-c", LOCUST_HELP],
         "launcher": ["-m", "geventecho.loadtest", "--help"],

@@ -1,6 +1,6 @@
 """Listeners with full queues and clients that reset the handshake: `unshare -Urn python dropping.py`.
 
-Prints a line of JSON: what `QueueDrops` counts in each step, and by how much the kernel's own counters rose.
+Prints a line of JSON: for each step the count of `QueueDrops`, then the kernel's counters of overflows and of drops.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def reset_handshake(address: SockAddr) -> None:
 
 
 def reset_handshakes(listener: socket.socket, count: int) -> None:
-    """Reset so many, and wait until the kernel has counted them."""
+    """Reset `count` handshakes, and wait until the kernel has counted them."""
     before = _socket_drops(listener)
     for _ in range(count):
         reset_handshake(listener.getsockname())
@@ -40,7 +40,7 @@ def reset_handshakes(listener: socket.socket, count: int) -> None:
 
 
 def overflow(listener: socket.socket, clients: list[plain.socket]) -> None:
-    """Connect more than the queue holds."""
+    """Connect more clients than the queue holds."""
     before = _overflows() or 0
     for _ in range(8):
         clients.append(plain.socket())

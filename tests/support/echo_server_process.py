@@ -1,6 +1,6 @@
 """Serves at the address in its argument until the end of its standard input.
 
-Then it prints its counters and its most connections at once, as JSON.
+Then it prints its counters and the largest number of connections at once, as JSON.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An echo server whose counters are metrics, in this process or, as `EchoWithMetrics`, in one of its own."""
+"""An echo server whose counters are metrics: in this process or, as `EchoWithMetrics`, in a process of its own."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Metrics:
     """Serves the counters of a server at /metrics while the block runs.
 
     Args:
-        server: a running one; another one may take its place.
-        age: seconds that the page may be old.
+        server: a running server; a test may replace it.
+        age: seconds for which the page is kept.
 
     Attributes:
         server: see above.
-        asked: for each request, how many connections the server had accepted by then.
+        asked: for each request, the number of connections that the server had accepted.
         url: of the page.
     """
 
@@ -53,7 +53,7 @@ class Metrics:
         self.stop()
 
     def stop(self) -> None:
-        """Serve it no more."""
+        """Stop serving the page."""
         self._site.stop()
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
@@ -76,10 +76,10 @@ def page(counters: dict[str, int]) -> bytes:
 
 
 class EchoWithMetrics(ServerProcess):
-    """Both in a process; `found` has the counters and `asked`.
+    """The server and its metrics in a process; `found` has the counters and `asked`.
 
     Args:
-        age: seconds that the page may be old.
+        age: seconds for which the page is kept.
 
     Attributes:
         url: of the metrics.

@@ -1,4 +1,4 @@
-"""A flooding program: `flooding.py HOST PORT COUNT` sends and reads on COUNT connections as fast as it can."""
+"""A flooding program: `flooding.py HOST PORT COUNT` sends and reads on COUNT connections without a pause."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def receive(sock: socket.socket) -> None:
 
 
 def main() -> None:
-    os.nice(10)  # the witness and the server are what is measured, not the scheduler
+    os.nice(10)  # the witness and the server are measured, not the scheduler
     for _ in range(int(sys.argv[3])):
         sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))
         for run in (send, receive):

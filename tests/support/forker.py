@@ -1,7 +1,7 @@
 """Calls functions of tests/loadtest/scripts, each in a fork of this process, which has imported Locust once.
 
-An interpreter needs a second to import Locust; a fork does not. This process never runs a hub, so nothing is alive
-twice after a fork. `locust_script.py` starts it and writes one job a line to its standard input, as JSON.
+An interpreter needs a second to import Locust; a fork does not. This process never runs a hub, so a fork inherits no
+running greenlet. `locust_script.py` starts it and writes one job a line to its standard input, as JSON.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["harness"]
 
 
 def call(function: str, arguments: list[Any], options: dict[str, Any], directory: str, seconds: float) -> None:
-    """Call `module.function` of the scripts; what it prints and what it returns become files in `directory`."""
+    """Call `module.function` of the scripts; its output and its result become files in `directory`."""
     log = os.open(Path(directory, "log"), os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)

@@ -31,7 +31,7 @@ def main() -> None:
     allow, deny = ["2001:db8::/32", "127.0.0.0/8"], ["2001:db8:0:1::2", "::ffff:127.0.0.9"]
     with Counted(address="[::]:0", max_per_address=1, allow=allow, deny=deny) as server:
 
-        def come(source: str) -> tuple[bool, socket.socket]:
+        def ask(source: str) -> tuple[bool, socket.socket]:
             sock = socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET)
             sock.settimeout(10)
             sock.bind((source, 0))
@@ -42,12 +42,12 @@ def main() -> None:
             except ConnectionError:
                 return False, sock
 
-        came = [come(source) for source in CLIENTS]
+        answers = [ask(source) for source in CLIENTS]
         counters = server.wait_for(open=3)
-        came[0][1].close()
+        answers[0][1].close()
         server.wait_for(open=2)
-        again, _ = come("2001:db8::2")
-        print(json.dumps({"served": [served for served, _ in came], "again": again, "counters": counters}))
+        again, _ = ask("2001:db8::2")
+        print(json.dumps({"served": [served for served, _ in answers], "again": again, "counters": counters}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""For the functions in tests/loadtest/scripts: users in a real Locust Environment, and what became of them."""
+"""Users in a real Locust Environment, and their results: for the functions in tests/loadtest/scripts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from geventecho.loadtest import TcpUser, account_of, install
 from tests.support.timing import PATIENCE, UNIT
 
 SAMPLE = ", first seen: "
-"""Begins, in the text of a failure, what a wrong reply looked like."""
+"""The words before the wrong reply in the text of a failure."""
 
 
 class BusyUser(TcpUser):
@@ -55,25 +55,25 @@ def sockets() -> int:
 
 
 def exists(fd: str) -> bool:
-    """Whether the descriptor is still open: `listdir` lists its own, too."""
+    """Whether the descriptor is still open: `listdir` also lists its own."""
     return os.path.lexists(f"/proc/self/fd/{fd}")
 
 
 def greenlets() -> int:
     """Greenlets of this process that have not ended."""
-    gc.unfreeze()  # `install` hides what is there from the collector
+    gc.unfreeze()  # `install` hides the existing objects from the collector
     gc.collect()
     return sum(1 for found in gc.get_objects() if isinstance(found, greenlet.greenlet) and not found.dead)
 
 
 class Run:
-    """Users of one class against a target; `finish` stops them and says what happened.
+    """Users of one class against a target; `finish` stops them and returns their counts.
 
     Args:
         listen: whether to listen to Locust's `request` event.
 
     Attributes:
-        events: what was fired, as dicts, in order.
+        events: the events that were fired, as dicts, in order.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Run:
             stop_timeout=stop_timeout,
             parsed_options=Namespace(headless=True, **settings),
         )
-        if listen:  # else nobody but Locust listens to its event
+        if listen:  # else only Locust listens to its event
             self.environment.events.request.add_listener(self.on_request)
         self.environment.events.user_error.add_listener(lambda exception, **_: self.exceptions.append(repr(exception)))
         self.runner: LocalRunner = self.environment.create_local_runner()
@@ -120,7 +120,7 @@ class Run:
             gevent.sleep(0.005)
 
     def count(self, name: str, *, failed: bool | None = None) -> int:
-        """Events of that name, all or only those that failed or did not."""
+        """The number of events of that name: all, or only failed or only good ones."""
         return sum(event["name"] == name and failed in (None, event["exception"] is not None) for event in self.events)
 
     def rows(self) -> dict[str, list[int]]:
@@ -128,7 +128,7 @@ class Run:
         return {name: [row.num_requests, row.num_failures] for (name, _), row in self.environment.stats.entries.items()}
 
     def finish(self) -> dict[str, Any]:
-        """Stop the users; returns what was counted and what was left behind."""
+        """Stop the users; returns the counts, and the resources that were left behind."""
         begun = time.monotonic()
         self.runner.stop()
         stopped = time.monotonic() - begun
@@ -150,7 +150,7 @@ class Run:
             "users_left": self.runner.user_count,
         }
         del self.runner
-        with gevent.Timeout(PATIENCE, False):  # one may still be ending the test
+        with gevent.Timeout(PATIENCE, False):  # a greenlet may still be ending the test
             while greenlets() > self.before[1]:
                 gevent.sleep(0.01)
         result["greenlets_left"] = greenlets() - self.before[1]
@@ -165,7 +165,7 @@ def run_task(
     users: int = 2,
     base: type[TcpUser] = BusyUser,
 ) -> dict[str, Any]:
-    """Run users of `base` with this one task until something is true of their `Run`; returns its result."""
+    """Run users of `base` with this one task until `until` is true for their `Run`; returns its result."""
     run = Run(task_user(task, base), target, users, request_timeout=10 * UNIT)
     run.wait(lambda: until(run))
     return run.finish()
@@ -177,7 +177,7 @@ def task_user(task: Callable[[Any], object], base: type[TcpUser] = BusyUser) -> 
 
 
 def count_sleeps() -> list[float]:
-    """From now on keep what users sleep between their tasks, in seconds."""
+    """From now on record the sleeps of users between their tasks, in seconds."""
     sleeps: list[float] = []
     original = gevent.sleep
     loops = ("/task_loop.py", "/locust_internals.py", "/locust/user/task.py")

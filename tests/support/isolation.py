@@ -12,18 +12,18 @@ import pytest
 from tests.support import ROOT
 
 WITHOUT_ROOT = ("unshare", "--user")
-"""Before a command: it runs in a user namespace of its own, as user 65534, nobody, and without any right of root's."""
+"""The words before a command: it runs in a user namespace of its own, as user 65534, without any right of root's."""
 UNSHARE = ("unshare", "-Urn", "--kill-child")
 CAN_ISOLATE = (
     shutil.which("ip") is not None
     and subprocess.run([*UNSHARE, "true"], capture_output=True, check=False).returncode == 0
 )
 isolated = pytest.mark.skipif(not CAN_ISOLATE, reason="no network namespace can be made here")
-"""Skips a test where that cannot be done."""
+"""Skips a test where no network namespace can be made."""
 
 
 def isolate(name: str, *arguments: str) -> str:
-    """What a program of this folder prints there."""
+    """Run a program of this folder in a network namespace; returns its output."""
     done = subprocess.run(
         [*UNSHARE, sys.executable, "-m", f"tests.support.{name}", *arguments],
         capture_output=True,

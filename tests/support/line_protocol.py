@@ -6,7 +6,7 @@ import socket
 
 
 def lines(connection: socket.socket) -> None:
-    """PING is answered with +PONG, anything else with -ERR. Until LOGIN, which is answered with +LOGIN, all is -ERR."""
+    """Answer LOGIN with +LOGIN, PING after a LOGIN with +PONG, and any other line with -ERR."""
     logged_in = False
     with connection.makefile("rb") as reader:
         for line in reader:

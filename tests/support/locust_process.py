@@ -1,7 +1,7 @@
-"""Locust in processes of its own: importing it patches a process, and pytest's own stays as it is.
+"""Locust in processes of its own: importing it patches a process, and pytest's process must not be patched.
 
 `LocustRun` is a whole Locust, through our launcher or not. `EchoServerProcess` is our server, with its counters at the
-end. Pieces of Python that use Locust are run by locust_script.py.
+end. locust_script.py runs pieces of Python that use Locust.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ ECHO_USER = ROOT / "loadtests" / "locustfile.py"
 LOCUSTFILES = TESTS / "loadtest" / "locustfiles"
 COUNTING_USER = LOCUSTFILES / "counting.py"
 TABLES = {"GEVENTECHO_LOADTEST_LOCUST_TABLES": "true"}
-"""Has Locust print its tables every 2 seconds: tests see there how far a run has come."""
+"""Has Locust print its tables every 2 seconds, in which tests see the progress of a run."""
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """What subprocesses get: this process's, without options that somebody may have set for Locust."""
+    """The environment of subprocesses: this process's without its options for Locust, and `extra`."""
     ours = ("LOCUST_", "GEVENTECHO_LOADTEST_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"} | extra
 
 
 def free_port() -> int:
-    """A port that was free a moment ago. Locust cannot say which one it chose, so it has to be told."""
+    """A port that was free a moment ago. Locust does not report a port that it chooses, so tests choose it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -52,19 +52,19 @@ def free_port() -> int:
 
 
 class LocustRun:
-    """A Locust process group; leaving the block kills what is left of it.
+    """A Locust process group; the end of the block kills the processes that are left.
 
     Args:
         directory: for its log and results.
-        arguments: Locust's.
-        locustfile: what it runs.
+        arguments: of Locust.
+        locustfile: the file that it runs.
         module: "geventecho.loadtest" for our launcher, "locust" for the plain one.
         own_server: whether our launcher starts an echo server when there is no --host.
-        web_port: of the web UI; a free one when left out.
-        master_port: where the workers find the master; a free one when left out.
+        web_port: of the web UI; by default a free port.
+        master_port: of the master, for the workers; by default a free port.
         descriptors: a soft limit to start with, as `ulimit -Sn` sets it.
         without: a name that this run's Locust lacks, see renamed_locust.py.
-        prefix: words before the command: another one that starts it.
+        prefix: words before the command: another command that starts it.
         extra: environment variables.
 
     Attributes:
@@ -94,7 +94,7 @@ class LocustRun:
             arguments = ("--own-server", *arguments)
 
         def prepare() -> None:
-            # A shell that starts a program in the background has it ignore Ctrl-C, and all that it starts.
+            # A shell has a background program ignore Ctrl-C, and the program's children inherit that.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             if descriptors is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
@@ -124,28 +124,28 @@ class LocustRun:
 
     @property
     def log(self) -> str:
-        """What it has printed so far."""
+        """The output so far."""
         return self._log.read_text()
 
     def family(self) -> list[psutil.Process]:
-        """Every process it has started that is still there, and itself."""
+        """Locust's process and all its descendants, as far as they still run."""
         with contextlib.suppress(psutil.NoSuchProcess):
             master = psutil.Process(self.process.pid)
             self._seen |= {master, *master.children(recursive=True)}
         living = []
         for process in self._seen:
-            with contextlib.suppress(psutil.NoSuchProcess):  # it ends between the two questions
+            with contextlib.suppress(psutil.NoSuchProcess):  # it may end between the two calls
                 if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
                     living.append(process)
         return living
 
     def workers(self) -> list[psutil.Process]:
-        """Those of them that are its workers: they are forks, so they have its command line."""
+        """The workers in the family: they are forks, so they have the master's command line."""
         command = psutil.Process(self.process.pid).cmdline()
         return [found for found in self.family() if found.pid != self.process.pid and found.cmdline() == command]
 
     def wait_for_log(self, pattern: str, seconds: float = 30.0 * SCALE) -> None:
-        """Wait until it has printed something that the pattern matches; a failure shows what it did print."""
+        """Wait until the pattern matches the output; a failure shows the output."""
 
         def printed() -> bool:
             found = re.search(pattern, self.log)
@@ -159,7 +159,7 @@ class LocustRun:
             raise
 
     def wait(self, seconds: float = 30.0 * SCALE) -> int:
-        """Wait for its end; returns the exit code."""
+        """Wait for the end of the process; returns the exit code."""
         end = time.monotonic() + seconds
         while self.process.poll() is None:
             self.family()
@@ -170,7 +170,7 @@ class LocustRun:
         return code
 
     def signal_group(self, number: signal.Signals) -> None:
-        """What a terminal does on Ctrl-C."""
+        """Send a signal to the process group, as a terminal does on Ctrl-C."""
         os.killpg(self.process.pid, number)
 
     def request(
@@ -219,16 +219,16 @@ class LocustRun:
         assert status == 200, body
 
     def fired(self) -> list[dict[str, Any]]:
-        """What each process with users fired, as it wrote it itself (see locustfiles/counting.py)."""
+        """The events that each process with users fired, from the file that it wrote (see locustfiles/counting.py)."""
         return [json.loads(path.read_text()) for path in sorted(self.directory.glob("fired-*.json"))]
 
     def counted(self) -> dict[str, Any]:
-        """What the master, or the only process, counted in the end."""
+        """The final counts of the master, or of the only process."""
         counted: dict[str, Any] = json.loads((self.directory / "counted.json").read_text())
         return counted
 
     def server_target(self) -> str:
-        """Where the launcher's own server listens: the target it gave to Locust."""
+        """The target of the launcher's own server, from the web UI's page."""
         page = self.request("/")[1]
         found = re.search(r"tcp://127\.0\.0\.1:\d+", page)
         assert found, page
@@ -236,14 +236,14 @@ class LocustRun:
 
 
 class ServerProcess:
-    """A server in a process of its own, which ends when its standard input does.
+    """A server in a process of its own, which ends at the end of its standard input.
 
     Args:
-        module: the program. Its first line is where it listens; it prints its counts as JSON at its end.
+        module: the program. Its first line is its address; it prints its counts as JSON at its end.
         arguments: of the program.
 
     Attributes:
-        target: where it listens.
+        target: its address.
         found: its counts, after the block.
     """
 
@@ -269,10 +269,10 @@ class ServerProcess:
 
 
 class EchoServerProcess(ServerProcess):
-    """`EchoServer`; `counters` and `peak` (connections at once) are there after the block.
+    """`EchoServer`; `counters` and `peak` (connections at once) are set after the block.
 
     Args:
-        host: where it listens.
+        host: the address to listen on.
     """
 
     def __init__(self, host: str = "127.0.0.1") -> None:

@@ -22,10 +22,10 @@ class Scripts:
         self._forker: subprocess.Popen[str] | None = None
 
     def run(self, function: str, *arguments: Any, seconds: float = 30.0, **options: Any) -> Any:
-        """Call `module.function` of the scripts with these arguments; returns what it returned, through JSON.
+        """Call `module.function` of the scripts with these arguments; returns its result, passed as JSON.
 
         Raises:
-            AssertionError: it failed, printed a traceback, or was not done in time.
+            AssertionError: it failed, printed a traceback, or took more than `seconds`.
         """
         forker = self._forker = self._forker or self._start()
         assert forker.stdin is not None
@@ -49,7 +49,7 @@ class Scripts:
         )  # fmt: skip
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process that forks."""
         if self._forker is not None:
             self._forker.communicate()
             self._forker = None
@@ -59,14 +59,14 @@ run_script = Scripts().run
 
 
 def run_users(function: str, target: str, **options: Any) -> dict[str, Any]:
-    """Run a script that returns the result of a `Run`; checks what must hold after every run, whatever the peer did."""
+    """Run a script that returns the result of a `Run`; makes the checks that hold after a run with any peer."""
     result: dict[str, Any] = run_script(function, target, **options)
     assert_clean(result)
     return result
 
 
 def assert_clean(result: dict[str, Any]) -> None:
-    """Everything was counted once, and nothing was left behind."""
+    """Check that each operation was counted once, and that no socket, user or greenlet was left behind."""
     account = result["account"]
     assert account["started"] == account["ok"] + account["failed"] + account["aborted"]
     requests = sum(requests for requests, _ in result["rows"].values())

@@ -9,21 +9,22 @@ from collections.abc import Iterator
 __all__ = ["HERE", "Machine", "machines"]
 
 HERE = "10.77.0.1"
-"""The address of this machine, for all others."""
+"""The address of this machine for the others."""
 HOST_NAME = "/proc/sys/kernel/hostname"
 
 
 class Machine:
     """A network namespace with a link to this one, and a host name.
 
-    It has no name. It lives as long as a process that ends with its standard input, so it ends with us, however we end.
+    The namespace has no name. It lives as long as a process that ends at the end of its standard input, so it also ends
+    when this process is killed.
 
     Args:
         number: of this machine, from 1.
 
     Attributes:
         name: of the host.
-        prefix: the words before a command that shall run there.
+        prefix: the words before a command: it runs on the machine.
     """
 
     def __init__(self, number: int) -> None:
@@ -47,21 +48,21 @@ class Machine:
         run(*self.prefix, "ip", "route", "add", "default", "via", near)
 
     def cut(self) -> None:
-        """Let nothing pass in either direction, as if a cable had been pulled out on the way."""
+        """Let no packet pass in either direction, as if a cable had been pulled out on the way."""
         run("ip", "link", "set", self._link, "down")
 
     def mend(self) -> None:
-        """Take that back."""
+        """Let packets pass again."""
         run("ip", "link", "set", self._link, "up")
 
     def end(self) -> None:
-        """End the namespace, and the link with it, once no process of it is left."""
+        """End the namespace, and the link with it, once no process is left in it."""
         self._holder.communicate()
 
 
 @contextlib.contextmanager
 def machines(number: int) -> Iterator[list[Machine]]:
-    """So many other machines. They reach this one, and nothing else."""
+    """`number` other machines. They reach this one and no others."""
     run("ip", "link", "set", "lo", "up")
     run("ip", "address", "add", f"{HERE}/32", "dev", "lo")
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What a test does where the machine lacks something that it needs."""
+"""Skips of tests on machines that lack a program."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["skip"]
 
 
 def skip(reason: str) -> NoReturn:
-    """Skip the test; but where everything was installed for it, a skip would hide that it no longer runs."""
+    """Skip the test. On CI it fails: every program is installed there, so a skip would hide a broken installation."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

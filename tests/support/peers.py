@@ -31,15 +31,15 @@ class Peer:
     """A server on 127.0.0.1 that runs `behave(connection)` in a thread for each connection it accepts.
 
     Args:
-        behave: serves one connection; it may return or raise OSError at any time, the connection is closed then.
-        port: 0 for a free one; a number to come back on the port of an earlier peer ("restarts in mid-run").
+        behave: serves one connection; it may return or raise OSError at any time, and then the connection is closed.
+        port: 0 for a free port, or the port of an earlier peer, for a restart in mid-run.
         backlog: of listen(2).
 
     Attributes:
         target: "tcp://127.0.0.1:PORT".
         port: the bound port.
         accepted: connections accepted so far.
-        open: connections accepted and not yet over.
+        open: connections accepted and not yet closed.
     """
 
     def __init__(self, behave: Callable[[socket.socket], None], *, port: int = 0, backlog: int = 1024) -> None:
@@ -110,12 +110,12 @@ class Peer:
 
 
 def echoes(*, port: int = 0) -> Peer:
-    """Behaves: echoes every byte, then its FIN."""
+    """Echoes every byte, then closes at the client's FIN."""
     return Peer(_echo, port=port)
 
 
 def echoes_after(seconds: float) -> Peer:
-    """Echoes, each time after a pause."""
+    """Echoes each chunk after a pause."""
 
     def serve(connection: socket.socket) -> None:
         while data := connection.recv(CHUNK):
@@ -126,7 +126,7 @@ def echoes_after(seconds: float) -> Peer:
 
 
 def never_replies() -> Peer:
-    """Reads everything and answers nothing, not even the FIN, until the block ends."""
+    """Reads all bytes, and sends nothing until the block ends, not even a FIN."""
     return Peer(_swallow_for_ever)
 
 
@@ -183,7 +183,7 @@ def corrupts(offset: int) -> Peer:
 
 
 def resets_after(count: int) -> Peer:
-    """Reads and echoes `count` bytes, then resets; `resets_after(0)` resets at the first byte it is sent."""
+    """Reads and echoes `count` bytes, then resets; `resets_after(0)` resets after it has read one byte."""
 
     def behave(connection: socket.socket) -> None:
         if count:
@@ -206,7 +206,7 @@ def accepts_and_resets() -> Peer:
 
 
 def sends_unsolicited(data: bytes) -> Peer:
-    """Sends `data` before it is asked for anything, then echoes."""
+    """Sends `data` right after the connect, then echoes."""
 
     def behave(connection: socket.socket) -> None:
         connection.sendall(data)
@@ -216,7 +216,7 @@ def sends_unsolicited(data: bytes) -> Peer:
 
 
 def greets(seconds: float, *, most: int = 1_000_000) -> Peer:
-    """Greets as a mail server does, so long after the connect; answers so many lines with 250, then closes."""
+    """Greets as a mail server does, `seconds` after the connect; answers `most` lines with 250, then closes."""
 
     def serve(connection: socket.socket) -> None:
         time.sleep(seconds)
@@ -247,7 +247,7 @@ def replies_with(reply: bytes, *, pieces: int = 1, pause: float = 0.0, then_clos
 
 
 def floods(chunk: bytes = b"x" * CHUNK) -> Peer:
-    """Once asked anything, sends for ever."""
+    """Sends without end once it has received a chunk."""
 
     def behave(connection: socket.socket) -> None:
         connection.recv(CHUNK)
@@ -259,7 +259,7 @@ def floods(chunk: bytes = b"x" * CHUNK) -> Peer:
 
 @contextlib.contextmanager
 def refuses() -> Iterator[str]:
-    """Yields a target where nobody listens: bound, so that nobody else can take the port, but not listening."""
+    """Yields a target that refuses connects: bound, so that no other program takes the port, but not listening."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"tcp://127.0.0.1:{bound.getsockname()[1]}"
@@ -267,7 +267,7 @@ def refuses() -> Iterator[str]:
 
 @contextlib.contextmanager
 def never_accepts() -> Iterator[str]:
-    """Yields a target whose accept queue is full: a connect to it gets no answer at all."""
+    """Yields a target whose accept queue is full: a connect to it gets no answer."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -301,14 +301,14 @@ def _swallow_for_ever(connection: socket.socket) -> None:
 
 
 def _wait_for_stop(connection: socket.socket) -> None:
-    """Until `Peer.stop` shuts the connection down or the other side resets it; reads nothing."""
+    """Wait until `Peer.stop` shuts the connection down or the other side resets it; read nothing."""
     poll = select.poll()
-    poll.register(connection, 0)  # POLLHUP and POLLERR come unasked, and only once both directions are over
+    poll.register(connection, 0)  # poll(2) always reports POLLHUP and POLLERR, and only once both directions are over
     poll.poll()
 
 
 def _end(connection: socket.socket) -> None:
-    """FIN, then read and drop what still comes: closing with unread input would send RST and destroy the reply."""
+    """Send FIN, then read and drop further input: a close with unread input would send RST and destroy the reply."""
     connection.shutdown(socket.SHUT_WR)
     while connection.recv(CHUNK):
         pass

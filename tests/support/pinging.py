@@ -1,7 +1,7 @@
 """A witness program: `pinging.py HOST PORT` echoes 16 numbered bytes every 10 ms until its standard input ends.
 
 Then it prints a line of JSON: pings, errors, p50, p95, p99 and max of the round trips, and the longest time without an
-answer, all in milliseconds. It uses nothing but the standard library, so that what it measures is the server.
+answer, all in milliseconds. It uses nothing but the standard library, so that it measures the server.
 """
 
 from __future__ import annotations

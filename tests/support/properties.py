@@ -13,7 +13,7 @@ if TYPE_CHECKING or find_spec("hypothesis"):
     from hypothesis import HealthCheck, given, settings
     from hypothesis import strategies as st
 
-    # How long an example takes depends on what else the machine does.
+    # The time of an example depends on the load of the machine.
     settings.register_profile("any-speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("any-speed")
 else:

@@ -1,4 +1,4 @@
-"""Servers that others wrote, from Debian: redis-server, memcached and HAProxy, on free ports while the block runs."""
+"""Servers of other projects, from Debian: redis-server, memcached and HAProxy, on free ports while the block runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.support.locust_process import free_port
+from tests.support.missing import skip
 from tests.support.timing import wait_until
 
 COMMANDS = {
@@ -40,7 +39,7 @@ listen echo
 
 @contextlib.contextmanager
 def real_server(name: str) -> Iterator[int]:
-    """Run it; gives its port. Without it the test is skipped, on CI it fails."""
+    """Run the server; yields its port. Where it is not installed the test is skipped, and on CI it fails."""
     port = free_port()
     with _running(name, port, [argument.format(port=port) for argument in COMMANDS[name]]):
         yield port
@@ -52,10 +51,10 @@ class HAProxy:
     Args:
         folder: for its files.
         servers: the lines of the backend's servers.
-        tls: words with which it ends TLS itself, such as "ssl crt FILE".
+        tls: options of `bind` with which HAProxy ends TLS itself, such as "ssl crt FILE".
 
     Attributes:
-        port: where it listens, on 127.0.0.1.
+        port: of its listener on 127.0.0.1.
     """
 
     def __init__(self, folder: Path, *servers: str, tls: str = "") -> None:
@@ -79,7 +78,7 @@ class HAProxy:
             return b"".join(iter(lambda: api.recv(65536), b"")).decode()
 
     def figures(self, server: str) -> dict[str, str]:
-        """What it counts of a server, by the names of `show stat`."""
+        """Its statistics of a server, by the names of `show stat`."""
         names, *rows = csv.reader(self.tell("show stat").removeprefix("# ").splitlines())
         return next(found for row in rows if (found := dict(zip(names, row, strict=False))).get("svname") == server)
 
@@ -88,10 +87,7 @@ class HAProxy:
 def _running(name: str, port: int, arguments: list[str]) -> Iterator[None]:
     program = shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin")
     if program is None:
-        reason = f"there is no {name} on this machine: apt-get install {name}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        skip(f"there is no {name} on this machine: apt-get install {name}")
     process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(lambda: _listens(process, port), what=f"{name} on port {port}")

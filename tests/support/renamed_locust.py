@@ -1,9 +1,9 @@
-"""Runs a program on a Locust in which names are others: a new release may rename what it does not document.
+"""Runs a program on a Locust in which some names are changed: a new release may rename undocumented names.
 
     python -m tests.support.renamed_locust NAME[,NAME...] -m MODULE ARGUMENT...
     python -m tests.support.renamed_locust NAME[,NAME...] SCRIPT ARGUMENT...
 
-Locust's own modules use the new name, so it works as ever.
+Locust's own modules use the new names, so Locust itself works.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from types import CodeType, ModuleType
 
-# As a whole word; these are also names of modules and options.
+# A name is replaced as a whole word, except for these, which are also names of modules and options.
 PATTERNS = {
     "master_host": r"(?<=self\.)master_host\b",
     "clients": r"(?<=self\.)clients\b|(?<=runner\.)clients\b",
@@ -40,7 +40,7 @@ class Renaming(importlib.machinery.SourceFileLoader):
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Finds Locust's modules for that loader."""
+    """Finds Locust's modules for `Renaming`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

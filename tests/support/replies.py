@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from geventecho.address import Address
 from geventecho.client.reply import ReplyReader
-from geventecho.framing import (
-    Framing,
-)
+from geventecho.framing import Framing
 
 PEER = Address.parse("tcp://127.0.0.1:8090")
 
 
 def read(framing: Framing, chunks: list[bytes]) -> tuple[bytes, bytes, int]:
-    """The reply, what came after it, and how many chunks it took."""
+    """The reply, the bytes after it, and the number of chunks that the reply took."""
     reader = ReplyReader(framing, PEER)
     for taken, chunk in enumerate(chunks, 1):
         if reader.feed(chunk):

@@ -34,7 +34,7 @@ def sample_result(*, seconds: int = 1800, rows: int = 20, rate: float = 1000, se
 
     Args:
         seconds: the length of the test. The first tenth is warm-up.
-        rows: how many; the first is of connects.
+        rows: their number; the first has the connects.
         rate: good operations a second of all rows, without connects.
         seed: of the random numbers.
     """

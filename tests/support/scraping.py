@@ -1,4 +1,4 @@
-"""Scrapers: one request, one answer, over TCP or a Unix socket."""
+"""Scrapers: one request and one answer, over TCP or a Unix socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Answer:
     Attributes:
         status: its code.
         headers: by name in small letters.
-        body: as it came.
+        body: as it was received.
     """
 
     status: int
@@ -39,7 +39,7 @@ class Answer:
 
 
 def request(address: Address, text: str) -> Answer:
-    """Send a request as it stands, and read to the end."""
+    """Send `text` unchanged as a request, and read to the end."""
     with connect_to(address) as sock:
         sock.sendall(text.encode("latin-1"))
         return parsed(read_to_end(sock))
@@ -68,7 +68,7 @@ def scrape(address: Address) -> dict[str, float]:
 
 
 def metrics_of(server: Process) -> Address:
-    """Where a `geventecho serve --metrics` answers."""
+    """The address of the metrics of a `geventecho serve --metrics`."""
 
     def lines() -> list[str]:
         return [line for line in server.lines if line.startswith("metrics on ")]

@@ -8,16 +8,16 @@ import platform
 from collections.abc import Iterable
 
 SPLICE = {"x86_64": 275, "aarch64": 76}.get(platform.machine())
-"""The number of splice(2), where it is known here."""
+"""The number of splice(2); None on other architectures."""
 
 
 def forbid(syscall: int, number: int) -> None:
-    """From now on this process gets that error from that call."""
+    """From now on the system call `syscall` fails with errno `number` in this process."""
     filters = b"".join(
         code.to_bytes(2, "little") + bytes((0, else_)) + value.to_bytes(4, "little")
         for code, else_, value in (
             (0x20, 0, 0),  # load the number of the call
-            (0x15, 1, syscall),  # is it this one? else skip one
+            (0x15, 1, syscall),  # go on if it is `syscall`, else skip one instruction
             (0x06, 0, 0x00050000 | number),  # SECCOMP_RET_ERRNO
             (0x06, 0, 0x7FFF0000),  # SECCOMP_RET_ALLOW
         )
@@ -38,7 +38,7 @@ def confine(calls: Iterable[str]) -> None:
     Memory that can be written can never become code, as with systemd's MemoryDenyWriteExecute=, from Linux 6.3 on.
 
     Args:
-        calls: names. Those that this architecture does not have are left out.
+        calls: names. Names that this architecture does not have are ignored.
     """
     lib = ctypes.CDLL("libseccomp.so.2")
     lib.seccomp_init.restype = ctypes.c_void_p

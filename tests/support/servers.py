@@ -1,4 +1,4 @@
-"""Servers to test: one in this process, `geventecho serve` in another, and what has to be true once they are done."""
+"""Servers to test, in this process or as `geventecho serve` in another, and the checks of their counters."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LOCAL = "127.0.0.1:0"
 
 @contextlib.contextmanager
 def running(server: Server) -> Iterator[Server]:
-    """Start a server, and stop it without patience at the end of the block."""
+    """Start a server, and stop it with a timeout of 0 at the end of the block."""
     server.start()
     try:
         yield server
@@ -42,13 +42,13 @@ def echo_server(**options: Any) -> contextlib.AbstractContextManager[EchoServer]
 
 
 def dial(server: TcpServer) -> socket.socket:
-    """A cooperative client of a server in this process; each wait of its fails after PATIENCE."""
+    """A cooperative client of a server in this process; each of its waits fails after PATIENCE."""
     assert server.address is not None
     return connect_to(server.address)
 
 
 def connect_to(address: Address) -> socket.socket:
-    """A cooperative client; each wait of its fails after PATIENCE."""
+    """A cooperative client; each of its waits fails after PATIENCE."""
     sock = socket.socket(address.family or socket.AF_INET, socket.SOCK_STREAM)
     sock.settimeout(PATIENCE)
     try:
@@ -68,7 +68,7 @@ def read_to_end(sock: socket.socket) -> bytes:
 
 
 def read_exactly(sock: socket.socket, count: int) -> bytes:
-    """That many bytes; fails at an earlier FIN."""
+    """`count` bytes; fails at an earlier FIN."""
     received = bytearray()
     while len(received) < count:
         chunk = sock.recv(count - len(received))
@@ -84,7 +84,7 @@ def ping(sock: socket.socket, data: bytes = b"ping") -> None:
 
 
 def transfer(client: socket.socket, size: int, chunk: int, pause: float) -> int:
-    """Send so many bytes, with a pause after each chunk, half-close, and read meanwhile; returns how many came back."""
+    """Send `size` bytes, with a pause after each chunk, half-close, and read meanwhile; returns the bytes received."""
 
     def send() -> None:
         for _ in range(size // chunk):
@@ -99,7 +99,7 @@ def transfer(client: socket.socket, size: int, chunk: int, pause: float) -> int:
 
 
 def stuff(server: TcpServer, client: socket.socket) -> int:
-    """Send without reading until the server owes bytes that the client does not take; returns how many were sent."""
+    """Send without reading until the server has output that the client does not take; returns the bytes sent."""
     client.setblocking(False)
     sent, end = 0, time.monotonic() + PATIENCE
     while not any(connection.pending for connection in server._registry.open):
@@ -113,38 +113,38 @@ def stuff(server: TcpServer, client: socket.socket) -> int:
 
 
 def assert_adds_up(counters: dict[str, int], *, echoes: bool = True) -> None:
-    """Every connection is refused, ended or open, and every byte returned, discarded or lost."""
+    """Check that each connection is refused, ended or open, and that each byte is returned, discarded or lost."""
     refused = sum(counters[f"refused_{refusal.value}"] for refusal in Refusal)
     ended = sum(counters[f"ended_{ending.value}"] for ending in Ending)
     assert counters["accepted"] == refused + ended + counters["open"], counters
     if echoes and not counters["open"]:
-        told = counters["bytes_sent"] + counters["bytes_discarded"] + counters["bytes_lost"]
-        assert counters["bytes_received"] == told, counters
+        accounted = counters["bytes_sent"] + counters["bytes_discarded"] + counters["bytes_lost"]
+        assert counters["bytes_received"] == accounted, counters
 
 
 def wait_for_ending(server: TcpServer, name: str) -> None:
-    """Wait until one connection has ended so, and check the counters."""
+    """Wait until one connection has ended for the reason `name`, and check the counters."""
     wait_until(lambda: server.counters[f"ended_{name}"] == 1, what=f"ended_{name}: {server.counters}")
     assert_adds_up(server.counters)
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that a process has."""
+    """The resident set of a process, in bytes."""
     with open(f"/proc/{pid}/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 class Process:
-    """A server program; killed at the end of the block when it is still there.
+    """A server program; killed at the end of the block if it still runs.
 
     Args:
         arguments: of the Python interpreter.
         prefix: a command that becomes the interpreter, with its arguments.
-        stderr: a file for standard error; a temporary one that `errors` reads when left out.
+        stderr: a file for standard error; by default a temporary file that `errors` reads.
         options: of Popen.
 
     Attributes:
-        target: what its first line says it listens on.
+        target: the address in its first line.
         lines: further lines of standard output so far.
     """
 
@@ -171,7 +171,7 @@ class Process:
         if not first.startswith("listening on "):
             self.popen.wait(PATIENCE)
             self.__exit__()
-            raise AssertionError(f"it did not start: {first!r} {self.errors}")
+            raise AssertionError(f"the server did not start: {first!r} {self.errors}")
         self.target = first.removeprefix("listening on ")
         self._reader.start()
 
@@ -186,16 +186,15 @@ class Process:
 
     @property
     def errors(self) -> str:
-        """What it has written to standard error."""
+        """Its output on standard error."""
         if self._stderr.closed:
             return self._last_errors
         size = os.fstat(self._stderr.fileno()).st_size
         return os.pread(self._stderr.fileno(), size, 0).decode()
 
     def connect(self) -> socket.socket:
-        """A cooperative client; each wait of its fails after PATIENCE."""
-        address = self.address
-        return connect_to(address)
+        """A cooperative client; each of its waits fails after PATIENCE."""
+        return connect_to(self.address)
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.popen.send_signal(number)
@@ -207,12 +206,12 @@ class Process:
         return self.popen.returncode
 
     def stop(self) -> int:
-        """SIGTERM, and its exit code."""
+        """Send SIGTERM; returns the exit code."""
         self.signal()
         return self.wait()
 
     def stop_and_count(self) -> dict[str, int]:
-        """SIGTERM, which has to end in 0, and the counters that `geventecho serve` prints at its end."""
+        """Send SIGTERM, and check for exit code 0; returns the counters that `geventecho serve` prints at its end."""
         assert self.stop() == 0, self.errors
         line = next(line for line in reversed(self.lines) if line.startswith("counters: "))
         return {name: int(value) for name, _, value in (word.partition("=") for word in line.split()[1:])}
@@ -249,20 +248,20 @@ class Process:
 
 
 def serve(*arguments: str, **options: Any) -> Process:
-    """`geventecho serve` on a free port, with more arguments."""
-    says_where = {"--listen", "--port"} & set(arguments) or (arguments and not arguments[0].startswith("-"))
-    where = () if says_where else ("--port", "0")
+    """`geventecho serve` with these arguments, on a free port unless they have an address."""
+    has_address = {"--listen", "--port"} & set(arguments) or (arguments and not arguments[0].startswith("-"))
+    where = () if has_address else ("--port", "0")
     return Process("-m", "geventecho", "serve", *where, *arguments, **options)
 
 
 def capacity(server: Process) -> str:
-    """The line in which a `geventecho serve` tells how many it has room for."""
+    """The line of `geventecho serve` with the number of connections that it has room for."""
     wait_until(lambda: server.lines)
     return server.lines[0]
 
 
 def is_refused(address: Address) -> bool:
-    """Whether nobody listens there any more."""
+    """Whether a connect to the address is refused."""
     probe = socket.socket(address.family or socket.AF_INET, socket.SOCK_STREAM)
     probe.settimeout(1)
     try:
@@ -270,7 +269,7 @@ def is_refused(address: Address) -> bool:
     except (ConnectionRefusedError, FileNotFoundError):
         return True
     except ConnectionResetError:
-        return False  # it came in the very instant of the close
+        return False  # the listener closed during the connect
     finally:
         probe.close()
     return False

@@ -1,4 +1,4 @@
-"""The texts by which the live page and the tab show a result, made from its JSON once more, and read in a browser."""
+"""The texts of a result on the live page and in the tab: computed from its JSON, and read in a browser."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ READ_TAB = """() => [...document.querySelectorAll("tbody tr")].map(
 
 
 def read_page(page: Page) -> dict[str, Lines]:
-    """The lines of each section that is shown, by its id; a cell's note stands behind its text."""
+    """The lines of each visible section, by its id; a cell's note follows its text."""
     found: dict[str, Lines] = page.evaluate(READ_PAGE)
     return found
 
 
 def read_tab(page: Page) -> Lines:
-    """The lines of the tab that is shown; its first has a link, which is left out."""
+    """The lines of the visible tab, without the link in its first line."""
     (address, *lines) = page.evaluate(READ_TAB)
     return [[address[0].removesuffix("open"), *address[1:]], *lines]
 
 
 def page_lines(result: Json) -> dict[str, Lines]:
-    """What `read_page` finds at rest; without the section on how it was made."""
+    """The lines that `read_page` finds after the test, without the section on the origin of the result."""
     verdict, account = result["verdict"], result["account"]
     found = {
         "verdict": [[reason] for reason in verdict["reasons"]],
@@ -73,7 +73,7 @@ def page_lines(result: Json) -> dict[str, Lines]:
 
 
 def tab_lines(result: Json, address: str) -> Lines:
-    """What `read_tab` finds at rest."""
+    """The lines that `read_tab` finds after the test."""
     connections, account, verdict = result["connections"], result["account"], result["verdict"]
     why = f"; reasons, below: {len(verdict['reasons'])}" if verdict["reasons"] else ""
     found = [["live page", "stopped", address], ["verdict", "", verdict["status"] + why]]
@@ -167,7 +167,7 @@ def _tab_times(times: Json) -> list[str]:
 
 
 def _missing(result: Json, row: Json) -> Json:
-    """The seconds that percentiles need, where more time brings more operations."""
+    """The seconds that percentiles lack, where more time brings more operations."""
     first = result["connections"]["connects"] - result["connections"]["reconnects"]
     is_once = _is_setup(row) and row["ok"] + row["failed"] <= first
     return {} if is_once or not row["ok"] else row["missing"]
@@ -241,7 +241,7 @@ def _share(share: float) -> str:
 
 
 def _span(seconds: float) -> str:
-    """Of less than an hour."""
+    """The text of a duration of less than an hour."""
     if seconds < 10 and seconds % 1:
         return f"{round(seconds, 1):g} s"
     minutes, rest = divmod(round(seconds), 60)

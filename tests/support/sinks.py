@@ -1,4 +1,4 @@
-"""Descriptors for a program's output that take nothing: each a context manager of a writable descriptor."""
+"""Descriptors for a program's output that cannot be written to for long: context managers of a descriptor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that is asked for TLS in plain text, as SMTP's are."""
+"""A server that changes to TLS by STARTTLS, as SMTP servers do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["smtp"]
 
 
 def smtp(connection: socket.socket, after: bytes = b"") -> None:
-    """Greet, agree to STARTTLS, say `after` in plain text with that, then echo through TLS."""
+    """Greet, agree to STARTTLS, send `after` in plain text with the reply, then echo through TLS."""
     connection.sendall(b"220 mail\r\n")
     assert connection.recv(100) == b"STARTTLS\r\n"
     connection.sendall(b"220 ready\r\n" + after)

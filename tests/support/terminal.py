@@ -1,4 +1,4 @@
-"""A program in a terminal of its own; `pyte` shows what a person would see there."""
+"""A program in a terminal of its own, whose screen `pyte` renders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.timing import SCALE
 
 
 class TerminalRun:
-    """A program on a terminal that is its session's own, so that keys reach it as signals.
+    """A program on the controlling terminal of its own session, so that keys reach it as signals.
 
     Args:
         command: the program and its arguments.
@@ -29,7 +29,7 @@ class TerminalRun:
         environment: of the program.
 
     Attributes:
-        screen: what is shown.
+        screen: the rendered screen.
         process: the program.
     """
 
@@ -73,15 +73,15 @@ class TerminalRun:
         return ["".join(line[column].data for column in columns).rstrip() for line in self.screen.history.top]
 
     def text(self) -> str:
-        """All lines; one that was longer than the terminal is wide is one line again."""
+        """All lines; a line that the terminal wrapped is one line again."""
         width = self.screen.columns
         ended = (line if len(line) == width else f"{line}\n" for line in [*self.scrolled(), *self.shown()])
         return "".join(ended)
 
     def wait_for(self, pattern: str) -> None:
-        """Wait until the screen shows it."""
+        """Wait until the screen shows the pattern."""
         while not re.search(pattern, "\n".join(self.shown())):
-            assert self._reads(), f"it ended without {pattern}"
+            assert self._reads(), f"the program ended without {pattern}"
 
     def wait(self) -> int:
         """Wait for the program's end; returns its exit code."""
@@ -93,7 +93,7 @@ class TerminalRun:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def _reads(self) -> bool:
-        """Show what comes next; False after the end."""
+        """Render the next output; returns False after the end."""
         assert select.select([self._master], [], [], 60 * SCALE)[0], "nothing is printed"
         try:
             data = os.read(self._master, 65536)

@@ -17,14 +17,14 @@ from geventecho.server.deadlines import TICK, Deadlines
 from tests.support.timing import ManualTime
 
 LATE = 0.3
-"""Seconds by which a limit may be late: what is promised."""
+"""Seconds by which a limit may be late, as the documentation promises."""
 
 
 class Watched(Connection):
-    """A connection without a socket. It keeps what it is told to end for."""
+    """A connection without a socket. It records its endings."""
 
     def __init__(self, clock: Clock) -> None:
-        # Nobody waits for input; and the kernel does not know its descriptor.
+        # No reader waits for input, and the kernel does not know the descriptor.
         sock = SimpleNamespace(_read_event=SimpleNamespace(active=False), fileno=lambda: -1)
         super().__init__(sock, ("192.0.2.1", 7), clock, Traffic())
         self.phase = Phase.OPEN
@@ -47,11 +47,11 @@ class Bench(ManualTime):
         self.deadlines.stop()  # the ticks are the test's
 
     def _tell_nothing(self, _sock: object) -> TcpLiveness:
-        """The kernel's answer where a test has no Peer: nothing is on its way."""
+        """The kernel's answer where a test has no Peer: no byte is on its way."""
         return TcpLiveness(0.0, False, False, (0, 0), math.inf)
 
     def open(self) -> Watched:
-        """A connection that only its limits end, not the silence of its peer."""
+        """A connection that its limits end, but not the silence of its peer."""
         watched = Watched(self.deadlines.clock)
         self.deadlines._file(watched)
         return watched
@@ -78,7 +78,7 @@ class Bench(ManualTime):
 
 
 class Peer:
-    """What the kernel says of one: `tcp_liveness` in place of the real one."""
+    """The kernel's answers about a peer: `tcp_liveness` in place of the real function."""
 
     def __init__(self, bench: Bench, patch: pytest.MonkeyPatch) -> None:
         self.bench, self.last_answer, self.outstanding, self.unanswered = bench, bench.now, False, False

@@ -9,17 +9,17 @@ from collections.abc import Callable
 import gevent
 
 SCALE = float(os.environ.get("GEVENTECHO_TEST_TIME_SCALE", "1"))
-"""How much slower than usual the machine is; every time in the tests is multiplied by it."""
+"""The slowness of the machine, 1 for a usual one; every time in the tests is multiplied by it."""
 
 UNIT = 0.1 * SCALE
 """Seconds. Timeouts in tests are small multiples of it: long against a scheduling delay, short for a person."""
 
 PATIENCE = 10.0 * SCALE
-"""Seconds after which a test gives up on something that should have happened long before."""
+"""Seconds after which a test gives up a wait; it is far longer than the wait usually takes."""
 
 
 class ManualTime:
-    """Stands for the module `time` in one module that is tested."""
+    """Takes the place of the module `time` in a module under test."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -39,12 +39,12 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE, what:
         waited = time.monotonic() - began
         if waited >= seconds:
             raise AssertionError(f"not within {seconds:g} s: {what or condition}")
-        # Some conditions ask the kernel about each process: what takes long is asked about less often.
+        # Some conditions ask the kernel about each process, so a long wait checks less often.
         gevent.sleep(min(0.05, max(0.005, waited / 10)))
 
 
 def median_of(tries: int, measure: Callable[[], float], limit: float, what: str) -> None:
-    """Measure so often, an odd number of times: the median must be within the limit. Stops as soon as that is decided.
+    """Check that the median of `tries` measurements, an odd number, is within the limit; stop when that is decided.
 
     Raises:
         AssertionError: most measurements were beyond the limit.

@@ -25,7 +25,6 @@ AUTHORITY = trustme.CA()
 STRANGER = trustme.CA()
 CERTIFICATE = AUTHORITY.issue_cert("localhost", "127.0.0.1")
 TLS12, TLS13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
-KEEP = {"suppress_ragged_eofs": False}
 
 
 def server_context() -> Any:
@@ -35,7 +34,7 @@ def server_context() -> Any:
 
 
 def peer_context(version: Any = None) -> stdlib_ssl.SSLContext:
-    """A server's, for threads: the sockets of a gevent context need a hub."""
+    """A server's context for threads: the sockets of a gevent context need a hub."""
     context = stdlib_ssl.SSLContext(stdlib_ssl.PROTOCOL_TLS_SERVER)
     CERTIFICATE.configure_cert(context)
     if version is not None:
@@ -44,7 +43,7 @@ def peer_context(version: Any = None) -> stdlib_ssl.SSLContext:
 
 
 def client_context(version: Any = None, certificate: trustme.LeafCert | None = None) -> Any:
-    """One that trusts AUTHORITY, for that version of TLS alone if one is given."""
+    """A context that trusts AUTHORITY; with a `version`, for that version of TLS alone."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     AUTHORITY.configure_trust(context)
     if version is not None:
@@ -57,7 +56,7 @@ def client_context(version: Any = None, certificate: trustme.LeafCert | None = N
 def secured(sock: Any, context: Any = None) -> Any:
     """The TLS client over a connected socket; a FIN without close_notify is an error for it."""
     try:
-        return (context or client_context()).wrap_socket(sock, server_hostname="localhost", **KEEP)
+        return (context or client_context()).wrap_socket(sock, server_hostname="localhost", suppress_ragged_eofs=False)
     except BaseException:
         sock.close()
         raise
@@ -84,7 +83,7 @@ def tls_server(*, echoes: bool = True, context: Any = None, **options: Any) -> T
 def tls_peer(
     behave: Callable[[stdlib_ssl.SSLSocket], object], context: stdlib_ssl.SSLContext | None = None
 ) -> peers.Peer:
-    """A peer that shakes hands, serves each connection by `behave`, and closes it with close_notify."""
+    """A peer that makes the handshake, serves each connection by `behave`, and closes it with close_notify."""
     context = context or peer_context()
 
     def serve(connection: stdlib_socket.socket) -> None:
@@ -98,7 +97,7 @@ def tls_peer(
 
 
 def handshake_in_memory(layer: Any, incoming: Any, outgoing: Any, connection: Any) -> None:
-    """Shake hands for an SSLObject (`wrap_bio`), whose records the test carries itself; nothing is left unsent."""
+    """Make the handshake of an SSLObject (`wrap_bio`) over `connection`; no record is left unsent."""
     while True:
         try:
             layer.do_handshake()
@@ -135,7 +134,7 @@ class Files:
 
 
 def files(folder: Path) -> Files:
-    """Files with CERTIFICATE, and with AUTHORITY for those who have to trust it."""
+    """Files with CERTIFICATE and its key, and with AUTHORITY for the clients."""
     made = Files(folder / "chain.pem", folder / "key.pem", folder / "authority.pem")
     made.write(CERTIFICATE)
     AUTHORITY.cert_pem.write_to_path(str(made.authority))

@@ -1,4 +1,4 @@
-"""A TLS 1.3 client that makes its records itself once it has shaken hands: new keys, and records without payload."""
+"""A TLS 1.3 client that makes its own records after the handshake: new keys, and records without payload."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 HANDSHAKE, APPLICATION_DATA = 22, 23
 NEW_KEY: Final = b"\x18\0\0\1\0"
-"""KeyUpdate, without an answer asked for (RFC 8446, 4.6.3)."""
+"""KeyUpdate that requests no answer (RFC 8446, 4.6.3)."""
 NEW_KEYS: Final = b"\x18\0\0\1\1"
-"""KeyUpdate, with an answer asked for."""
+"""KeyUpdate that requests an answer."""
 
 
 def _expand(secret: bytes, label: str, length: int) -> bytes:
@@ -26,7 +26,7 @@ def _expand(secret: bytes, label: str, length: int) -> bytes:
 
 
 class Tls13Client:
-    """The socket, and the keys that its records are made with.
+    """The socket, and the keys of its records.
 
     Args:
         sock: connected, blocking, of the standard library.
@@ -49,7 +49,7 @@ class Tls13Client:
         self._count = 0
 
     def record(self, content: bytes, kind: int = APPLICATION_DATA) -> bytes:
-        """Encrypt one record. After KeyUpdate, the next ones are made with the new key."""
+        """Encrypt one record. The records after a KeyUpdate have the new key."""
         header = b"\x17\3\3" + (len(content) + 17).to_bytes(2, "big")
         nonce = (self._nonce ^ self._count).to_bytes(12, "big")
         self._count += 1
@@ -59,5 +59,5 @@ class Tls13Client:
         return made
 
     def send(self, records: bytes) -> None:
-        """Send encrypted records, past OpenSSL."""
+        """Send encrypted records without OpenSSL."""
         socket.socket.sendall(self.sock, records)

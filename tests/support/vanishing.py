@@ -1,7 +1,7 @@
 """A host that vanishes, in network namespaces: `unshare -Urn python vanishing.py idle|unsent "{options}"`.
 
 The server runs here, its client in a second namespace behind a veth pair whose far end goes down: no FIN, no RST, no
-ICMP. Prints how many seconds later the server had freed the connection, and its kernel too.
+ICMP. Prints the seconds until both the server and its kernel have freed the connection.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def run(*command: str) -> None:
 
 
 def is_known_to_the_kernel(port: int) -> bool:
-    """Whether there is still a connection of that local port: what ss(8) would show."""
+    """Whether the kernel still has a connection of that local port, as ss(8) would show."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return any(int(line[1].rpartition(":")[2], 16) == port and line[3] != "0A" for line in lines)
 
 
 def main() -> None:
-    what, options = sys.argv[1], ast.literal_eval(sys.argv[2])
+    output, options = sys.argv[1], ast.literal_eval(sys.argv[2])
     run("ip", "link", "set", "lo", "up")
     inner = subprocess.Popen(["unshare", "-n", "sleep", "300"])
     own = os.readlink("/proc/self/ns/net")
@@ -51,8 +51,8 @@ def main() -> None:
                 assert client.stdin is not None
                 assert client.stdout is not None
                 assert client.stdout.readline() == "ready\n"
-                if what == "unsent":
-                    # The server reads it and echoes into the void: the route back is cut while it is stopped.
+                if output == "unsent":
+                    # The link is cut while the server is stopped: it reads the bytes, and its echo gets no ACK.
                     server.signal(19)
                     client.stdin.write("go\n")
                     client.stdin.flush()

@@ -1,4 +1,4 @@
-"""What fault tests share: a server that tells its counters, a witness beside it, and what must be true afterwards."""
+"""Helpers of the fault tests: a server that reports its counters, a witness beside it, and the checks afterwards."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Counted(Process):
         super().__init__("-m", "tests.support.counted", json.dumps(options), **{"cwd": ROOT, **(popen or {})})
 
     def counters(self) -> dict[str, int]:
-        """As they are now, with greenlets, descriptors and dropped log lines."""
-        told = len(self._reports())
+        """The current counters, with greenlets, descriptors and dropped log lines."""
+        reported = len(self._reports())
         self.signal(signal.SIGUSR2)
-        wait_until(lambda: len(self._reports()) > told, what="the server's counters")
+        wait_until(lambda: len(self._reports()) > reported, what="the server's counters")
         return self.last_report()
 
     def last_report(self) -> dict[str, int]:
-        """The counters it has printed last: the final ones once it has ended."""
+        """The counters that it has printed last: the final counters once it has ended."""
         counters: dict[str, int] = json.loads(self._reports()[-1])
         return counters
 
@@ -70,7 +70,7 @@ class Counted(Process):
 
 @contextlib.contextmanager
 def counted(popen: dict[str, Any] | None = None, *, witnesses: int = 0, **options: Any) -> Iterator[Counted]:
-    """A server; after the block no descriptor, greenlet or count is out of place, and no traceback was printed.
+    """A server; after the block no descriptor or greenlet is left, the counters add up, and there is no traceback.
 
     Args:
         popen: options of Popen.
@@ -94,11 +94,11 @@ def counted(popen: dict[str, Any] | None = None, *, witnesses: int = 0, **option
 
 @dataclass
 class Sight:
-    """What a witness saw. Times are in milliseconds.
+    """The observations of a witness. Times are in milliseconds.
 
     Attributes:
         pings: answered pings.
-        errors: what went wrong; none may.
+        errors: of the pings; `witness` checks that there are none.
         p50, p95, p99, max: of the round trips.
         gap: the longest time between two answers.
     """
@@ -131,7 +131,7 @@ def program(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def attack(server: Process, kind: str, times: int) -> None:
-    """Run `attacking.py` to its end: so many times in each of its four threads."""
+    """Run `attacking.py` to its end, with `times` attacks in each of its four threads."""
     arguments = [server.address.host, str(server.address.port), kind, str(times)]
     command = [sys.executable, "-m", "tests.support.attacking", *arguments]
     subprocess.run(command, cwd=ROOT, check=True, timeout=6 * PATIENCE)
@@ -139,7 +139,7 @@ def attack(server: Process, kind: str, times: int) -> None:
 
 @contextlib.contextmanager
 def witness(server: Process) -> Iterator[Sight]:
-    """Ping the server every 10 ms during the block; what was seen is filled in at its end."""
+    """Ping the server every 10 ms during the block; its end fills in the observations."""
     sight = Sight()
     with program("pinging", server.address.host, str(server.address.port)) as process:
         yield sight
@@ -157,7 +157,7 @@ def reset(sock: socket.socket) -> None:
 
 
 def in_threads(function: Callable[..., Result], calls: list[tuple[Any, ...]]) -> list[Result]:
-    """Run blocking calls in threads at once, this process's greenlets going on meanwhile."""
+    """Run blocking calls in threads at once, while this process's greenlets go on."""
     pool = gevent.get_hub().threadpool
     size, pool.maxsize = pool.maxsize, max(pool.maxsize, len(calls))
     try:
@@ -167,7 +167,7 @@ def in_threads(function: Callable[..., Result], calls: list[tuple[Any, ...]]) ->
 
 
 def ask(server: Counted) -> tuple[bool, float]:
-    """(Served, seconds until that was clear) for one client that sends a ping."""
+    """Connect and send a ping; returns whether it was served, and the seconds until that was known."""
     began = time.monotonic()
     with server.plain_connect() as client:
         try:
@@ -179,7 +179,7 @@ def ask(server: Counted) -> tuple[bool, float]:
 
 
 def send_until_full(client: socket.socket, quiet: float = UNIT) -> None:
-    """Send without reading until the server's side has taken no more for `quiet` seconds."""
+    """Send without reading until the connection has taken no byte for `quiet` seconds."""
     client.setblocking(False)
     last = time.monotonic()
     while time.monotonic() - last < quiet:
@@ -191,7 +191,7 @@ def send_until_full(client: socket.socket, quiet: float = UNIT) -> None:
 
 
 def half_close(server: Counted, size: int) -> None:
-    """Send so many bytes from one thread, half-close, read to the end in this one, compare the hashes."""
+    """Send `size` bytes in a thread, half-close, read to the end in another thread, and compare the hashes."""
     block = random.Random(size).randbytes(min(size, MIB))
     sent, received, count = hashlib.sha256(), hashlib.sha256(), 0
     with server.plain_connect() as client:

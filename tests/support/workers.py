@@ -1,4 +1,4 @@
-"""What is asked of a `geventecho serve --workers`."""
+"""The processes, sockets and counters of a `geventecho serve --workers`."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def count_now(server: Process) -> dict[str, int]:
 
 
 def _sockets(pid: int) -> list[str]:
-    """What each descriptor of a socket leads to."""
+    """The link of each descriptor of a socket."""
     links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
     return [link for link in links if link.startswith("socket:")]
 
 
 def open_sockets(pid: int) -> int:
-    """How many descriptors of TCP sockets a process has; two of the same socket count twice."""
+    """The number of descriptors of TCP sockets in a process; two of the same socket count twice."""
     tcp = {f"socket:[{row.split()[9]}]" for row in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]}
     return sum(name in tcp for name in _sockets(pid))
 
 
 def worker_of(server: Process, client: socket.socket) -> int:
-    """The pid of the worker that serves a client of 127.0.0.1, once one has accepted it."""
+    """The pid of the worker that serves a client of 127.0.0.1, once a worker has accepted it."""
     port = f":{client.getsockname()[1]:04X}"
 
     def found() -> list[int]:
@@ -54,6 +54,6 @@ def worker_of(server: Process, client: socket.socket) -> int:
 
 
 def without_module(name: str, folder: Path) -> dict[str, str]:
-    """Environment of a command that cannot import a module."""
+    """The environment of a command that cannot import the module `name`."""
     (folder / "sitecustomize.py").write_text(f"import sys\nsys.modules[{name!r}] = None\n")
     return {"PYTHONPATH": str(folder)}
