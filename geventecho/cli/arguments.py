@@ -32,7 +32,7 @@ Arguments without dashes can be given on the command line only."""
 
 
 BLANK: Final = " "
-"""Replaces an empty `allow`: ConfigArgParse would ignore the option, and everybody would be admitted."""
+"""Replaces an empty `allow`: ConfigArgParse would ignore the option, and every client would be admitted."""
 
 
 def _is_empty_allow(name: str, value: object) -> bool:
@@ -55,7 +55,7 @@ class ConfigFileParser(configargparse.DefaultConfigFileParser):  # type: ignore[
 class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
     """A parser whose errors are one line and a hint. The usage block would hide them."""
 
-    _words: Sequence[str] | None = None
+    _arguments: Sequence[str] | None = None
     _raises = False
 
     def error(self, message: str) -> NoReturn:
@@ -69,7 +69,7 @@ class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
         raise SystemExit(2)
 
     def _print_message(self, message: str, _file: object = None) -> None:
-        """Print --help or --version; errors do not come here."""
+        """Print --help or --version. `error` prints the errors."""
         print_all(message)
 
     def parse_known_args(
@@ -77,11 +77,11 @@ class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse, and accept the last positional argument after an option too: ``send TARGET --timeout 1 MESSAGE``.
 
-        argparse fills all positional arguments at the first one, and does not assign later ones.
+        argparse assigns all positional arguments when it meets the first one, and none later.
         """
-        self._words = args
-        names = {key: BLANK if _is_empty_allow(key, value) else value for key, value in os.environ.items()}
-        namespace, unknown = super().parse_known_args(args, namespace, **{"env_vars": names, **options})
+        self._arguments = args
+        variables = {key: BLANK if _is_empty_allow(key, value) else value for key, value in os.environ.items()}
+        namespace, unknown = super().parse_known_args(args, namespace, **{"env_vars": variables, **options})
         words = unknown[1:] if unknown[:1] == ["--"] else [word for word in unknown if not word.startswith("-")]
         if len(words) == 1 and unknown in (words, ["--", *words]):
             for action in self._get_positional_actions():
@@ -91,19 +91,19 @@ class Parser(configargparse.ArgumentParser):  # type: ignore[misc]
         return namespace, unknown
 
     def parse_again(self) -> argparse.Namespace:
-        """Parse the same words again; a config file may have changed.
+        """Parse the same arguments again. A config file may have changed.
 
         Raises:
             ConfigError: an option is wrong.
         """
         self._raises = True
         try:
-            return self.parse_args(self._words)  # type: ignore[no-any-return]
+            return self.parse_args(self._arguments)  # type: ignore[no-any-return]
         finally:
             self._raises = False
 
     def origin(self, name: str) -> tuple[str, str]:
-        """Return which of `SOURCES` the value of a given option came from, and the variable or the file."""
+        """Return the source of an option's value, one of `SOURCES`, and the variable or the file."""
         for source, settings in self.get_source_to_settings_dict().items():
             for key, (action, _) in settings.items():
                 if action is not None and action.dest == name:
@@ -124,13 +124,13 @@ def add_command(
     """Add a command's parser; its options also come from the environment and from a `--config` file.
 
     The environment names carry the command (GEVENTECHO_SERVE_PORT): Kubernetes puts GEVENTECHO_PORT=tcp://… into every
-    pod beside a service named geventecho, and it must not be taken for an option.
+    pod beside a service named geventecho. That variable must not be taken for an option.
 
     Args:
-        commands: what `add_subparsers` returned.
+        commands: the result of `add_subparsers`.
         name: the command, such as "serve".
         summary: its line in `geventecho --help`.
-        description: the head of its own help.
+        description: the beginning of its own help.
         run: takes the parsed options, `parser` among them, and returns the exit code. An AddressError or ConfigError
             that it raises is a usage error.
         epilog: examples for the end of its help.
@@ -150,7 +150,7 @@ def add_command(
         config_file_open_func=lambda path: _config_file(parser, path, variable),
         allow_abbrev=False,
     )
-    # ConfigArgParse takes a file's name from the command line and from the default, and not from the environment.
+    # ConfigArgParse takes a file's name from the command line or the default, not from the environment.
     parser.add_argument(
         "--config", metavar="FILE", is_config_file=True, default=os.environ.get(variable) or None,
         help="read options from this file",

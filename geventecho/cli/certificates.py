@@ -1,4 +1,4 @@
-"""The files of `geventecho serve --tls-cert`: checked, and made into an SSL context."""
+"""Checks the files of `geventecho serve --tls-cert`, and makes an SSL context of them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from geventecho.pem import load_authorities, load_pair
 __all__ = ["read_context"]
 
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""For TLS 1.2: forward secrecy and authenticated encryption. Those of TLS 1.3 all have both."""
+"""Ciphers for TLS 1.2 with forward secrecy and authenticated encryption. All ciphers of TLS 1.3 have both."""
 OPTIONS: Final = ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
-OTHERS: Final = 0o077
-"""The bits of a file's mode that are not its owner's."""
+OTHER_USERS: Final = 0o077
+"""The bits of a file's mode for all users but its owner."""
 
 
 def read_context(options: argparse.Namespace) -> stdlib_ssl.SSLContext:
@@ -35,8 +35,8 @@ def read_context(options: argparse.Namespace) -> stdlib_ssl.SSLContext:
     key = options.tls_key
     load_pair(context, options.tls_cert, key, options=("--tls-cert", "--tls-key"))
     mode = os.stat(key).st_mode & 0o777
-    if mode & OTHERS:
-        raise ConfigError(f"--tls-key: others may use {key} (mode {mode:o}); run: chmod 600 {shlex.quote(key)}")
+    if mode & OTHER_USERS:
+        raise ConfigError(f"--tls-key: other users may use {key} (mode {mode:o}); run: chmod 600 {shlex.quote(key)}")
     if options.tls_client_ca is not None:
         load_authorities(context, options.tls_client_ca, option="--tls-client-ca")
         context.verify_mode = ssl.CERT_REQUIRED

@@ -18,14 +18,14 @@ __all__ = ["main"]
 
 COMMANDS = (serve, send, ping, load)
 MAX_SHOWN: Final = 500
-"""Characters of wrong arguments that are shown: a file may have many of them."""
+"""Characters of wrong arguments in a message: a file may have many wrong arguments."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        argv: the arguments; the process's own when left out.
+        argv: the arguments; by default those of the process.
 
     Returns:
         The exit code.
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, parser: Parser) -> int:
-    # Ctrl-C reaches a waiting greenlet through the hub, which would print it on the way.
+    # Ctrl-C reaches a waiting greenlet through the hub. The hub would print a traceback of it.
     hub = gevent.get_hub()
     hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)
     try:

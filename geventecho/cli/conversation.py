@@ -14,20 +14,20 @@ from geventecho.errors import ClosedByPeer, GeventechoError, NetworkError, ReadT
 __all__ = ["Conversation"]
 
 CHECKS_PER_TIMEOUT: Final = 10
-"""The number of checks in a timeout whether the peer has taken bytes."""
+"""In each timeout the client checks this many times whether the peer has taken bytes."""
 
 
 class Conversation:
-    """Iterates over the reply while a greenlet sends. The message's source may take any time.
+    """Iterates over the reply while a greenlet sends the message. The source of the message may take any time.
 
     Args:
         client: is half-closed after the message; the caller closes it.
         message: the chunks to send; may switch greenlets to wait for more.
-        timeout: seconds without a byte in either direction, after which it gives up. Time in `message`, and the
-            caller's time between two chunks, do not count.
+        timeout: seconds without a byte in either direction after which an error is raised. The time in `message` does
+            not count, nor does the caller's time between two chunks.
 
     Raises:
-        ReadTimeout, WriteTimeout: nothing moved for `timeout`.
+        ReadTimeout, WriteTimeout: no byte moved for `timeout`.
         PeerReset: the connection broke.
         ClosedByPeer: the peer closed before all of the message was sent.
         GeventechoError: the message could not be read.
@@ -67,7 +67,7 @@ class Conversation:
         except GeventechoError as error:
             self._error = error
             if not isinstance(error, NetworkError):
-                self._client.close()  # the message is incomplete, and the peer cannot know
+                self._client.close()  # the peer cannot know that the message is incomplete
         self._waits_for_message = False
         self._note_movement()
 
@@ -81,7 +81,7 @@ class Conversation:
                 if self._waits_for_message or self._client.bytes_sent > self._taken:
                     self._note_movement()
                 elif time.monotonic() >= self._moved + self._timeout:
-                    raise self._gave_up() from None
+                    raise self._timeout_error() from None
             except NetworkError as error:
                 raise self._error or error from None
 
@@ -89,7 +89,7 @@ class Conversation:
         self._moved = time.monotonic()
         self._taken = self._client.bytes_sent
 
-    def _gave_up(self) -> NetworkError:
+    def _timeout_error(self) -> NetworkError:
         target, limit = self._client.target, f"{self._timeout:g} s"
         if self._sent_all:
             return ReadTimeout(f"no byte within {limit}", address=target, phase="read")

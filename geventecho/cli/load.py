@@ -28,13 +28,14 @@ __all__ = ["add_to", "run"]
 
 DESCRIPTION = """\
 Load-test a TCP server. Each user is one connection. Without --send the users test an echo server: they send payloads
-and check every byte that comes back. With --send they speak any protocol. By default 10 users run without pauses, 10 s.
+and check every byte that comes back. With --send they speak any protocol. By default 10 users run for 10 s without
+pauses.
 
-It starts Locust: all other arguments are Locust's, such as --processes, --html, --tcp-gate, --tcp-json. Write them
-after the TARGET; `python -m geventecho.loadtest --help` lists them, with their environment variables.
+The command starts Locust and passes all other arguments to it, such as --processes, --html, --tcp-gate, --tcp-json.
+Write them after the TARGET. `python -m geventecho.loadtest --help` lists them with their environment variables.
 
-Exit codes: 0 something was answered and nothing failed, 1 an operation failed or nothing was answered, 2 usage, 4 a
---tcp-gate is not met, 5 the verdict is not trusted (--tcp-fail-on-verdict), 6 a worker was lost."""
+Exit codes: 0 a request was answered and no operation failed, 1 an operation failed or no request was answered, 2 usage
+error, 4 a --tcp-gate is not met, 5 the verdict is not trusted (--tcp-fail-on-verdict), 6 a worker was lost."""
 
 EPILOG = """\
 examples:
@@ -44,7 +45,7 @@ examples:
   geventecho load 127.0.0.1:6379 --send 'PING\\r\\n' --reply-until '\\r\\n' --expect '^\\+PONG'
   geventecho load mail.example:25 --greeting-until '\\r\\n' --send 'NOOP\\r\\n' --reply-until '\\r\\n' --expect '^250'
   geventecho load tls://127.0.0.1:7443 --tls-ca ca.pem                  through TLS
-  geventecho load 127.0.0.1:8090 --users 200 --web                     started and watched in a browser
+  geventecho load 127.0.0.1:8090 --users 200 --web                     start and watch it in a browser
   geventecho load 127.0.0.1:8090 --file locustfile.py --processes 2    users of your own, on two cores"""
 
 START: Final = """\
@@ -72,27 +73,27 @@ def add_to(commands: Commands) -> None:
         run=run,
     )
     parser.set_defaults(others=[])
-    parser.add_argument("target", metavar="TARGET", help="where to connect, before all arguments for Locust")
+    parser.add_argument("target", metavar="TARGET", help="where to connect; write it before all arguments for Locust")
     parser.add_argument(
         "--users", "-u", metavar="N", type=whole_number(1), default=10,
-        help="connections; all start at once, or 1,000 a second (default %(default)s)",
+        help="users, each with one connection; up to 1,000 start each second (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--rate", metavar="RATE",
-        help="requests a second of all users together, whether or not replies come; stages are written 100:30s,500:1m "
-        "(default: each user sends the next request when the reply is there)",
+        help="requests a second of all users together, independent of the replies; write stages as 100:30s,500:1m "
+        "(default: each user sends its next request after the reply)",
     )  # fmt: skip
     parser.add_argument(
         "--time", "-t", "--run-time", metavar="TIME",
-        help=f"such as 30s or 5m (default: that of all stages of --rate, otherwise {DEFAULT_TIME}s; with --web until "
-        "it is stopped)",
+        help=f"length of the test, such as 30s or 5m (default: the length of all stages of --rate, otherwise "
+        f"{DEFAULT_TIME}s; with --web the test runs until it is stopped)",
     )  # fmt: skip
     parser.add_argument(
         "--web",
         action="store_true",
-        help="start the test in Locust's web UI on http://127.0.0.1:8089; its form is filled in",
+        help="start the test in Locust's web UI on http://127.0.0.1:8089; the form there is filled in",
     )
-    parser.add_argument("--file", "-f", metavar="LOCUSTFILE", help="test with the users of this file")
+    parser.add_argument("--file", "-f", metavar="LOCUSTFILE", help="run the users of this locustfile")
     group = parser.add_argument_group("a protocol of your own (default: echo)")
     for name, (metavar, text) in EXCHANGE.items():
         if metavar:
@@ -108,13 +109,13 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         AddressError, ConfigError: an argument is wrong.
     """
-    _sort(options)
+    _find_target(options)
     arguments = [*_arguments(options), *_others(options.others)]
     if importlib.util.find_spec("locust") is not None:
         # -P: a file in the working directory, such as random.py, must not take the place of a module.
         command = [sys.executable, "-P", "-c", START, *arguments]
         if options.web:
-            print_error("geventecho load: press Start in the web UI to begin; its form is filled in")
+            print_error("geventecho load: press Start in the web UI to begin; the form there is filled in")
         typed = shlex.join(["geventecho", *sys.argv[1:]])
         os.execve(sys.executable, command, os.environ | {TYPED: typed})  # noqa: S606
     print_error("geventecho load: Locust is not installed; pip install 'geventecho[loadtest]'")
@@ -123,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _arguments(options: argparse.Namespace) -> Iterator[str]:
     """Yield the arguments for Locust."""
-    target = _target(options)
+    target = _parse_target(options)
     yield from ("-f", _file(options))
     yield from ("--host", str(target))
     checked_tls(options, target, may_start_later=options.file is not None)
@@ -139,10 +140,11 @@ def _arguments(options: argparse.Namespace) -> Iterator[str]:
         yield f"--tcp-{name}".replace("_", "-") + ("" if value is True else f"={value}")
 
 
-def _sort(options: argparse.Namespace) -> None:
+def _find_target(options: argparse.Namespace) -> None:
     """Find the TARGET if argparse took an unknown option for it, such as --tcp-gate='p99 < 5ms'.
 
-    A config file's options come before the TARGET. For argparse, an unknown option with a space is an argument.
+    ConfigArgParse puts a config file's options before the TARGET. argparse takes an unknown option that contains a
+    space for a positional argument.
     """
     words = [word for word in options.others if not word.startswith("-")]
     if options.target.startswith("-") and words:
@@ -151,7 +153,7 @@ def _sort(options: argparse.Namespace) -> None:
         options.target = words[0]
 
 
-def _target(options: argparse.Namespace) -> Address:
+def _parse_target(options: argparse.Namespace) -> Address:
     try:
         target = Address.parse(options.target)
     except AddressError as error:
@@ -166,7 +168,7 @@ def _file(options: argparse.Namespace) -> str:
     if options.file is not None:
         if exchange:
             flags = ", ".join(map(_flag, exchange))
-            raise ConfigError(f"{flags}: with --file the locustfile says what users send; leave this out")
+            raise ConfigError(f"{flags}: with --file the locustfile makes the requests; leave this out")
         if not os.path.exists(options.file):
             raise ConfigError(f"--file: there is no file {options.file}")
         return str(options.file)
@@ -176,7 +178,7 @@ def _file(options: argparse.Namespace) -> str:
 
 
 def _exchange(options: argparse.Namespace) -> Mapping[str, str | bool]:
-    """Return those of the options `EXCHANGE` that were given."""
+    """Return the given options of `EXCHANGE`."""
     values = {name: getattr(options, name) for name in EXCHANGE}
     return {name: value for name, value in values.items() if value is not None and value is not False}
 
@@ -184,7 +186,8 @@ def _exchange(options: argparse.Namespace) -> Mapping[str, str | bool]:
 def _duration(options: argparse.Namespace) -> Iterator[str]:
     with naming("--rate"):
         stages = [] if options.rate is None else rate_stages(options.rate)
-    seconds: float = math.ceil(sum(lasts if lasts < math.inf else DEFAULT_TIME for _, lasts in stages) or DEFAULT_TIME)
+    lengths = [DEFAULT_TIME if length == math.inf else length for _, length in stages]
+    seconds: float = math.ceil(sum(lengths) or DEFAULT_TIME)
     if options.time is not None:
         with naming("--time"):
             seconds = duration(options.time)
@@ -197,10 +200,10 @@ def _duration(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _others(arguments: list[str]) -> list[str]:
-    """Return the arguments that are left for Locust.
+    """Return the arguments for Locust.
 
     Raises:
-        ConfigError: a target is in it.
+        ConfigError: one of them is a target.
     """
     words = list(arguments)
     if "--" in words:
@@ -208,9 +211,9 @@ def _others(arguments: list[str]) -> list[str]:
     for before, word in itertools.pairwise(["", *words]):
         name = word.partition("=")[0]
         if word.startswith("-H") or (name.startswith("--ho") and "--host".startswith(name)):  # --ho is a short form
-            raise ConfigError(f"{word}: the server to test is the TARGET; leave this out")
+            raise ConfigError(f"{word}: the TARGET is the server to test; leave this out")
         if (not before.startswith("-") or "=" in before) and _is_target(word):
-            raise ConfigError(f"{word}: there is one TARGET, and this is a second one")
+            raise ConfigError(f"{word}: this is a second TARGET; give one")
     return words
 
 

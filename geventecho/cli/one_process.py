@@ -30,31 +30,31 @@ def run_one_process(
     """Serve in this process, and return the exit code.
 
     Args:
-        options: of `geventecho serve`.
-        addresses: where to listen.
+        options: the options of `geventecho serve`.
+        addresses: the addresses to listen on.
         service: its outputs and callbacks.
-        context: to serve TLS with; None serves without.
+        context: for TLS; None serves without TLS.
 
     Raises:
         ConfigError: an argument is wrong.
-        ListenError: it could not listen.
+        ListenError: the server cannot listen.
     """
 
-    def read_anew() -> None:
+    def reload() -> None:
         try:
             server.ssl_context = context_of(options, addresses)  # type: ignore[assignment]
         except ConfigError as error:
-            logger.error("the certificates were not read anew, those in use stay: %s", error, extra=ANSWER)
+            logger.error("the certificates were not reloaded, the old ones stay in use: %s", error, extra=ANSWER)
         else:
-            service.output.write(f"certificates read anew from {options.tls_cert}")
+            service.output.write(f"certificates reloaded from {options.tls_cert}")
 
     def bound(server: TcpServer) -> None:
         service.on_bound(server.addresses)
         service.on_listening(server.addresses, 1, server.max_connections)
 
-    watched = None if service.metrics is None else OneProcess(service.metrics)
-    counters = None if watched is None else watched.counters
+    metrics = None if service.metrics is None else OneProcess(service.metrics)
+    counters = None if metrics is None else metrics.counters
     server = EchoServer([*addresses], config=config_of(options), ssl_context=context, counters=counters)
-    if watched is not None:
-        watched.serve(server, service.log, service.output)
-    return serve(server, service.output, service.log, on_bound=bound, reload=None if context is None else read_anew)
+    if metrics is not None:
+        metrics.serve(server, service.log, service.output)
+    return serve(server, service.output, service.log, on_bound=bound, reload=None if context is None else reload)

@@ -1,4 +1,4 @@
-"""`geventecho ping`: one echo a second, and how long each took."""
+"""`geventecho ping`: one echo a second, and the time of each."""
 
 from __future__ import annotations
 
@@ -24,36 +24,37 @@ if TYPE_CHECKING:
 __all__ = ["add_to", "run"]
 
 FLUSH_SECONDS: Final = 0.5
-"""Seconds that the summary waits for a reader."""
+"""The time limit of the write of the summary: nobody may be reading."""
 
 DESCRIPTION = f"""\
-Send echoes to a server, one every INTERVAL on one connection, and print how long each took in microseconds. At the end,
-at the deadline, at Ctrl-C or at SIGTERM print how many were sent and lost, and the times: min, avg, percentiles, max,
-and mdev, their standard deviation as in ping(8). Every byte that comes back is compared. The echo that is under way at
-the deadline or the signal counts as lost if it has waited a second, or if no echo was answered before it. Otherwise it
-is not counted.
+Send echoes to a server on one connection, one every --interval seconds, and print the time of each in microseconds. At
+the end, at the deadline, at Ctrl-C or at SIGTERM print the numbers of sent and lost echoes, and min, avg, percentiles,
+max and mdev of the times; mdev is the standard deviation, as in ping(8). Every byte that comes back is compared. An
+echo that is under way at the deadline or the signal counts as lost if it has waited a second, or if no echo was
+answered before it. Otherwise it is not counted.
 
 For a lost echo the reason is printed (such as refused, connect timeout, read timeout, reset, short reply or corrupt
 reply), and the next echo makes a new connection. A percentile with too few answers is printed as a dash:
 p99 needs {SAMPLES_NEEDED[99.0]} answers, p99.9 {SAMPLES_NEEDED[99.9]}.
 
 A time runs from just before the send to the arrival of the last byte in the kernel (SO_TIMESTAMPNS). Unix sockets and
-TLS have no such stamps: there the time runs to the read. Over plain TCP the time does not include the wake-up and the
-read of this program: for a local echo the median is 7 to 27 us less than in a C program that takes the time around
+TLS have no such stamps: there the time runs to the read. Over plain TCP the time does not include the wake-up of this
+program and its read: for a local echo the median is 7 to 27 us less than in a C program that takes the time around
 send(2) and recv(2). Both were measured in turn against bench/servers/c_epoll.c on the other core, 64 bytes, 12 times
 1,500 echoes.
 
-Exit codes: 0 all were answered, 1 some were lost, or fewer than COUNT were answered by the deadline, 2 usage."""
+Exit codes: 0 all echoes were answered, 1 an echo was lost, none was sent, or fewer than COUNT were answered by the
+deadline, 2 usage error."""
 
 EPILOG = """\
---json prints JSON lines: one object per echo,
+--json prints JSON lines, one object per echo
   {"type": "echo", "seq": 1, "bytes": 64, "time_us": 84.1}
   {"type": "lost", "seq": 2, "bytes": 64, "kind": "refused", "reason": "connect tcp://..."}
-and one at the end,
+and one object at the end
   {"type": "summary", "target": ..., "bytes": 64, "sent": 2, "answered": 1, "lost": 1, "lost_percent": 50.0,
    "losses": {"refused": 1}, "min_us": ..., "avg_us": ..., "p50_us": ..., "p99_us": ..., "p99.9_us": ...,
    "max_us": ..., "mdev_us": ...}
-A time is null when no echo was answered, and a percentile is null when too few were.
+A time is null when no echo was answered. A percentile is null when too few echoes were answered.
 
 examples:
   geventecho ping                                  until Ctrl-C or SIGTERM
@@ -74,23 +75,23 @@ def add_to(commands: Commands) -> None:
         "(default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "-c", "--count", metavar="COUNT", type=whole_number(1), help="how many echoes (default: until Ctrl-C)"
+        "-c", "--count", metavar="COUNT", type=whole_number(1), help="number of echoes (default: no limit)"
     )
     parser.add_argument(
         "-i", "--interval", metavar="SECONDS", type=seconds, default=1.0,
-        help="from one echo to the next; 0 does not wait (default %(default)s)",
+        help="time from one echo to the next; 0 sends without pauses (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "-s", "--size", metavar="BYTES", type=whole_number(1, MAX_SIZE), default=DEFAULT_SIZE,
-        help="payload of each echo, different each time (default %(default)s)",
+        help="size of each payload; consecutive payloads differ (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=seconds_above_zero, default=5.0,
-        help="for connecting, and for each echo (default %(default)s)",
+        help="time limit for connecting, and for each echo (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "-w", "--deadline", metavar="SECONDS", type=limit,
-        help="end the whole run after this long (default: none)",
+        help="end the run after this long (default: no limit)",
     )  # fmt: skip
     parser.add_argument(
         "--proxy-protocol", choices=PROXY_VERSIONS,

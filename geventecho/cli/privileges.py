@@ -1,4 +1,4 @@
-"""The options of `geventecho serve` that say which user it runs as."""
+"""The options of `geventecho serve` for the user that it runs as."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["add_privileges", "privileges_of"]
 
 def add_privileges(parser: Parser) -> None:
     """Add the options to a command."""
-    group = parser.add_argument_group("when root starts it").add_mutually_exclusive_group()
+    group = parser.add_argument_group("when root starts the server").add_mutually_exclusive_group()
     group.add_argument(
         "--user", metavar="NAME", type=_user,
         help="become this user, with its groups, once all sockets are bound and the key is read; "
-        "what SIGHUP reads anew, this user has to be able to read",
+        "this user must be able to read the files that SIGHUP reloads",
     )  # fmt: skip
     group.add_argument(
         "--allow-root", action="store_true",
-        help="stay root; without this or --user, root may serve this machine only",
+        help="stay root; without this option or --user, root may serve this machine only",
     )  # fmt: skip
 
 
@@ -35,11 +35,11 @@ def privileges_of(options: argparse.Namespace) -> Privileges:
 
 
 def _user(text: str) -> pwd.struct_passwd:
-    """Return a user by name or number: any but root for root, and oneself for everybody else."""
+    """Return a user by name or number. Root may name any user but root; other users may name only themselves."""
     try:
         user = pwd.getpwuid(int(text)) if text.isdecimal() else pwd.getpwnam(text)
     except (KeyError, ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no user of this machine") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a user of this machine") from None
     if user.pw_uid == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is root; --allow-root stays root")
     if os.geteuid() not in (0, user.pw_uid):

@@ -41,12 +41,12 @@ DESCRIPTION = """\
 Send a message, then FIN, and print the reply until the server closes. Without a MESSAGE, standard input is sent as it
 comes. Input and output may have any size and any bytes; they are not held in memory.
 
-A single argument is the TARGET if it is a valid one (host:port, tcp://host:port, unix:/path). Otherwise it is the
-MESSAGE for the default target. If it only looks like a target, such as localhost:99999 or 127.0.0.1, it is refused:
-give both.
+A single argument is the TARGET if it is a valid target (host:port, tcp://host:port, unix:/path). Otherwise it is the
+MESSAGE for the default target. An argument that only looks like a target, such as localhost:99999 or 127.0.0.1, is
+refused: give both.
 
 Exit codes: 0 the server closed (or the reply was complete), 1 a network failure, a timeout, or a reply that --expect
-does not match, 2 usage."""
+does not match, 2 usage error."""
 
 EPILOG = """\
 examples:
@@ -58,9 +58,9 @@ examples:
   geventecho send tls://www.example:443 'HEAD / HTTP/1.0\\r\\n\\r\\n'
   geventecho send 127.0.0.1:5432 0000000804d2162f --encoding hex --reply-exactly 1"""
 
-# The connection's end is the default.
+# "close" is the default.
 ENDS_OF_REPLIES: Final = ("until", "exactly", "length_prefix", "quiet", "none")
-# Text that begins or ends like a target: a scheme, or a port; and the host name that every machine has.
+# Text that begins with a scheme or ends with a port, and the host name that every machine has.
 LOOKS_LIKE_TARGET: Final = re.compile(r"(tcp|tls|unix|fd):|\S*://|\S+:\d+\Z|localhost\Z", re.IGNORECASE)
 
 
@@ -78,18 +78,18 @@ def add_to(commands: Commands) -> None:
         "first",
         metavar="TARGET",
         nargs="?",
-        help=f"where to connect, on the command line only (default {DEFAULT_TARGET})",
+        help=f"address to connect to, on the command line only (default {DEFAULT_TARGET})",
     )
-    parser.add_argument("second", metavar="MESSAGE", nargs="?", help="what to send (default: standard input)")
+    parser.add_argument("second", metavar="MESSAGE", nargs="?", help="message to send (default: standard input)")
     parser.add_argument(
         "--encoding", choices=ENCODINGS, default="escapes",
-        help="how MESSAGE is written: text with C escapes, text without escapes, hex or base64 (default %(default)s)",
+        help="encoding of MESSAGE: text with C escapes, text without escapes, hex or base64 (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=seconds_above_zero, default=5.0,
-        help="to connect, TLS handshake included; then give up when no byte was sent or received for this long, not "
-        "counting the time spent waiting for standard input or output. With a reply option: for the whole exchange "
-        "(default %(default)s)",
+        help="time limit for connecting, TLS handshake included. After that, give up when no byte was sent or received "
+        "for this long; waits for standard input and output do not count. With a --reply option it is the time limit "
+        "of the whole exchange (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--proxy-protocol", choices=PROXY_VERSIONS,
@@ -101,20 +101,20 @@ def add_to(commands: Commands) -> None:
 
 def _add_ends(parser: Parser) -> None:
     reply = parser.add_argument_group(
-        "where the reply ends (default: where the server closes)",
-        f"The connection is then closed without waiting for the server, and no FIN is sent before.\n"
-        f"  Standard input has at most {DEFAULT_MAX_SIZE // 2**20} MiB.",
+        "end of the reply (default: when the server closes)",
+        f"After the reply the client closes at once, and sends no FIN before.\n"
+        f"Standard input may have at most {DEFAULT_MAX_SIZE // 2**20} MiB.",
     )
     for name in ENDS_OF_REPLIES:
         _add_end(reply, f"--reply-{name}", ENDS[name])
     reply.add_argument(
         "--reply-max", metavar="BYTES", type=whole_number(1, LARGEST), default=DEFAULT_MAX_SIZE,
-        help="fail when the reply is longer; not used with --reply-exactly (default %(default)s)",
+        help="fail when the reply is longer; has no effect with --reply-exactly (default %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--expect", metavar="REGEX", help="exit 1 unless this matches somewhere in the reply")
+    parser.add_argument("--expect", metavar="REGEX", help="exit with 1 unless this matches somewhere in the reply")
     greeting = parser.add_argument_group(
-        "where the greeting ends (default: the server does not speak first)",
-        "It is read before the message is sent, and not printed.",
+        "end of the server's greeting (default: the server does not speak first)",
+        "The client reads the greeting before it sends the message, and does not print it.",
     )
     for name in GREETINGS:
         _add_end(greeting, f"--greeting-{name}", ENDS[name])
@@ -133,7 +133,7 @@ def run(options: argparse.Namespace) -> int:
 
     Raises:
         AddressError, ConfigError: an argument is wrong.
-        NetworkError: it failed; what had come before is printed.
+        NetworkError: the exchange failed; the bytes that had come are printed.
     """
     target, message = _positionals(options.first, options.second, options.encoding)
     check_target(target)
@@ -177,7 +177,7 @@ def _positionals(first: str | None, second: str | None, encoding: str) -> tuple[
         return Address.parse(first), None
     except AddressError as error:
         if LOOKS_LIKE_TARGET.match(first) or _is_ip_address(first):
-            raise AddressError(f"{error}. If it is the message, give the target before it") from None
+            raise AddressError(f"{error}. If this is the message, give the target before it") from None
     return Address.parse(DEFAULT_TARGET), _message(first, encoding)
 
 
@@ -216,7 +216,7 @@ def _request(client: Client, chunks: Iterator[bytes], output: Output, framing: F
         reply = client.request(payload, framing)
     except NetworkError:
         with contextlib.suppress(NetworkError):
-            output.write(client.recv(max(DEFAULT_MAX_SIZE, framing.max_size), timeout=0))  # what had come of it
+            output.write(client.recv(max(DEFAULT_MAX_SIZE, framing.max_size), timeout=0))  # the part that had come
         raise
     output.write(reply)
     return reply

@@ -31,27 +31,29 @@ __all__ = ["add_to", "run"]
 logger = logging.getLogger("geventecho.serve")
 
 DESCRIPTION = """\
-Serve TCP echo (RFC 862): every byte that a client sends comes back to it, for as many clients as there are descriptors.
+Serve TCP echo (RFC 862): send every byte back to the client that sent it. The descriptor limit bounds the number of
+clients.
 
-The first line on standard output is `listening on TARGET`, once connects succeed. SIGTERM, SIGHUP or Ctrl-C drains: no
-new clients, idle ones are ended, active ones may finish until --drain-timeout. The last line then says how many
-connections finished (drained), how many were cut, how many bytes owed to them were lost, and how many came after the
-server's FIN and were discarded, if any (--max-rate causes that). The line before it has the counters; SIGUSR1 prints
-them too. A second SIGTERM or Ctrl-C ends at once. Under nohup(1) SIGHUP does nothing. With TLS, SIGHUP does not drain:
-it reads the certificates again.
+Once connects succeed, the server prints `listening on TARGET` as the first line on standard output. SIGTERM, SIGHUP or
+Ctrl-C starts a drain: the server accepts no new connections, ends idle ones, and lets active ones finish until
+--drain-timeout. At the end it prints two lines. The first has the counters; SIGUSR1 prints it at any time. The second
+has the number of connections that finished (drained), the number that were cut, the bytes owed to clients that were
+lost, and the bytes that came after the server's FIN and were discarded, if any (--max-rate causes that). A second
+SIGTERM or Ctrl-C ends the process at once. Under nohup(1) SIGHUP does nothing. With TLS, SIGHUP does not drain: the
+server reads the certificates again.
 
-With --workers N, several processes serve the same addresses. SIGTERM drains them all. SIGHUP reads options and
-certificates again; no connect is refused. A dead or stuck process is replaced. Limits apply to each process.
+With --workers N, several processes serve the same addresses. SIGTERM drains all of them. SIGHUP reloads the options and
+the certificates; no connect is refused. A dead or stuck process is replaced. Limits apply to each process.
 
-Exit codes: 0 nothing owed was lost, 1 it could not listen, or its workers could not start or kept ending, 2 usage,
-3 bytes owed were lost, 128 + N by a second signal."""
+Exit codes: 0 no bytes owed to clients were lost, 1 the server could not listen, or its workers could not start or kept
+ending, 2 usage error, 3 bytes owed to clients were lost, 128 + N after a second signal, whose number is N."""
 
 EPILOG = """\
 examples:
   geventecho serve                                 on tcp://127.0.0.1:8090, for this machine only
   geventecho serve 127.0.0.1:7000
   geventecho serve 0.0.0.0:7000 --max-connections 500 --idle-timeout 60
-  geventecho serve 0.0.0.0:7 --user nobody         as root, which --user or --allow-root is needed for
+  geventecho serve 0.0.0.0:7 --user nobody         as root; needs --user or --allow-root
   geventecho serve --port 7000 --workers auto      a process for each core
   geventecho serve unix:/run/echo.sock
   geventecho serve 0.0.0.0:7443 --tls-cert chain.pem --tls-key key.pem
@@ -60,10 +62,10 @@ examples:
   geventecho serve fd:3                            a listening socket that this process inherited
   geventecho serve --metrics 9090                  and metrics on http://127.0.0.1:9090/metrics
 
-Without a TARGET, it takes the sockets that systemd passes (LISTEN_FDS)."""
+Without a TARGET, the server listens on the sockets that systemd passes (LISTEN_FDS), if there are any."""
 
-NEVER: Final = 1_000_000
-"""Passes of the cycle collector over young objects before it goes through all objects: some 7 billion new objects."""
+FULL_COLLECTION_THRESHOLD: Final = 1_000_000
+"""Collections of the middle generation before one of all objects (gc.set_threshold): some 7 billion new objects."""
 
 
 def add_to(commands: Commands) -> None:
@@ -74,11 +76,11 @@ def add_to(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until a signal ends it, and return the exit code.
+    """Serve until a signal stops the server, and return the exit code.
 
     Raises:
         AddressError, ConfigError: an argument is wrong.
-        ListenError: it could not listen.
+        ListenError: the server cannot listen.
     """
     addresses = addresses_of(options)
     if options.unix_mode is not None and not any(address.path.startswith("/") for address in addresses):
@@ -91,9 +93,9 @@ def run(options: argparse.Namespace) -> int:
     # The collector looks at new objects only. The imported modules stay, and a pass over all objects of 19,000
     # connections would hold the hub for 55 ms. It would find nothing: a connection leaves no cycle of references.
     gc.freeze()
-    gc.set_threshold(*gc.get_threshold()[:2], NEVER)
+    gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION_THRESHOLD)
     if (passed := passed_sockets()) and passed != addresses:
-        logger.warning("sockets of systemd that nobody listens on: %d; an option says where to listen", len(passed))
+        logger.warning("unused sockets of systemd: %d; an option gives other addresses", len(passed))
 
     def settle(bound: Sequence[Address]) -> None:
         own = [] if metrics is None else [metrics.address]
@@ -118,23 +120,23 @@ def run(options: argparse.Namespace) -> int:
 def _announce(
     addresses: Sequence[Address],
     workers: int,
-    each: int,
+    max_connections: int,
     *,
     output: LineWriter,
     limits: tuple[int, int],
     metrics: Metrics | None,
 ) -> None:
-    """Print where it listens and how many connections it takes; warn of an address that others can reach."""
+    """Print the addresses and the capacity. Warn of an address that other machines can reach."""
     before, limit = limits
     for address in addresses:
         output.write(f"listening on {address}")
     raised = f", raised from {before}" if limit != before else ""
-    times = f"{workers} x " if workers > 1 else ""
-    output.write(f"capacity {times}{each} connections (descriptor limit {limit}{raised})")
+    factor = f"{workers} x " if workers > 1 else ""
+    output.write(f"capacity {factor}{max_connections} connections (descriptor limit {limit}{raised})")
     for address in addresses:
         if not address.is_loopback:
             logger.warning(
-                "%s can be reached from other machines: an open echo returns all that anybody sends", address
+                "%s can be reached from other machines: an open echo server returns the bytes of any client", address
             )
     if metrics is not None:
         where = str(metrics.address)

@@ -22,14 +22,14 @@ __all__ = ["addresses_of", "config_of", "context_of", "passed_sockets"]
 
 logger = logging.getLogger("geventecho.serve")
 
-WHERE: Final = {"target": "TARGET", "listen": "--listen", "host": "--host/--port", "port": "--host/--port"}
-"""The options that say where to listen, by name; those with the same text go together."""
+LISTEN_OPTIONS: Final = {"target": "TARGET", "listen": "--listen", "host": "--host/--port", "port": "--host/--port"}
+"""The options for the address to listen on, by name, as messages show them. Only --host and --port can be combined."""
 FIRST_PASSED: Final = 3
 """The descriptor of the first socket that systemd passes."""
 
 
 def config_of(options: argparse.Namespace) -> ServerConfig:
-    """Return the limits that the options set, lowered to those of this process.
+    """Return the limits that the options set, lowered to the limits of this process.
 
     Raises:
         ConfigError: one is out of range.
@@ -39,7 +39,7 @@ def config_of(options: argparse.Namespace) -> ServerConfig:
         values["allow"] = ()
     asked, capacity = options.max_connections, descriptor_capacity()
     if asked is not None and asked > capacity:
-        logger.warning("--max-connections %d is more than the descriptor limit allows: it is %d", asked, capacity)
+        logger.warning("--max-connections %d is more than the descriptor limit allows: %d are used", asked, capacity)
         values["max_connections"] = capacity
     return ServerConfig(**values)
 
@@ -69,7 +69,7 @@ def context_of(options: argparse.Namespace, addresses: Sequence[Address]) -> ssl
 
 
 def addresses_of(options: argparse.Namespace) -> list[Address]:
-    """Return where to listen: TARGET, --listen, --host and --port, or what systemd passed.
+    """Return the addresses to listen on: TARGET, --listen, --host and --port, or the sockets that systemd passed.
 
     The command line overrides the environment, and the environment overrides a --config file.
 
@@ -77,19 +77,19 @@ def addresses_of(options: argparse.Namespace) -> list[Address]:
         AddressError: the target or the host is wrong.
         ConfigError: two of them come from the same source.
     """
-    sources = {name: options.parser.origin(name)[0] for name in WHERE if getattr(options, name) is not None}
+    sources = {name: options.parser.origin(name)[0] for name in LISTEN_OPTIONS if getattr(options, name) is not None}
     strongest = min(sources.values(), key=SOURCES.index, default=None)
-    ways = sorted({WHERE[name] for name, source in sources.items() if source == strongest})
-    if len(ways) > 1:
-        raise ConfigError(f"{' and '.join(ways)} both say where to listen: give one of them")
-    if ways == [WHERE["target"]]:
-        try:  # not as an argparse type: the error for a misspelt option would be that its value is a wrong TARGET
+    given = sorted({LISTEN_OPTIONS[name] for name, source in sources.items() if source == strongest})
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} both say where to listen: give one of them")
+    if given == [LISTEN_OPTIONS["target"]]:
+        try:  # not as an argparse type: for a misspelt option the error would be that its value is a wrong TARGET
             return [target(options.target)]
         except argparse.ArgumentTypeError as error:
             raise AddressError(str(error)) from None
-    if ways == [WHERE["listen"]]:
+    if given == [LISTEN_OPTIONS["listen"]]:
         return list(options.listen)
-    return [_host_and_port(options)] if ways else passed_sockets() or [Address.parse(DEFAULT_TARGET)]
+    return [_host_and_port(options)] if given else passed_sockets() or [Address.parse(DEFAULT_TARGET)]
 
 
 def passed_sockets() -> list[Address]:

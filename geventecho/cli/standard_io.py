@@ -39,26 +39,26 @@ def occupy_standard_descriptors() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # open(2) gives the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # open(2) returns the lowest free number
 
 
 def encoding_of(stream: TextIO | None) -> str:
-    """The encoding of a standard stream; UTF-8 when that was closed."""
+    """The encoding of a standard stream; UTF-8 for a closed stream."""
     return "utf-8" if stream is None else stream.encoding
 
 
 def print_error(text: str) -> None:
-    """Print on standard error. If it cannot be written, the exit code is the same and is not delayed."""
+    """Print on standard error. A failed write neither changes the exit code nor delays the exit."""
     writer = LineWriter(STDERR, encoding_of(sys.stderr))
     writer.write(text)
     writer.stop()
 
 
 def print_all(text: str) -> None:
-    """Print on standard output. After a failed print() Python would write again at exit, and end with 120.
+    """Print on standard output. After a failed print() Python would write again at exit, and exit with 120.
 
     Raises:
-        SystemExit: with 1, after an error: it cannot be written.
+        SystemExit: with 1, after a message: standard output cannot be written.
     """
     data = text.encode(encoding_of(sys.stdout), "backslashreplace")
     try:
@@ -70,7 +70,7 @@ def print_all(text: str) -> None:
 
 
 def chunks_of(descriptor: int) -> Iterator[bytes]:
-    """Yield what can be read from a descriptor, chunk by chunk, until the end.
+    """Yield the bytes of a descriptor, chunk by chunk, until the end.
 
     Raises:
         GeventechoError: it cannot be read.
@@ -95,8 +95,8 @@ def chunks_of(descriptor: int) -> Iterator[bytes]:
 class Output:
     """Standard output.
 
-    If the kernel allows a second open (a pipe or a terminal of this user), it writes to a descriptor that never blocks:
-    a terminal that is stopped by Ctrl-S, or almost full, is reported as writable and still blocks.
+    It writes to a second descriptor that never blocks, if the kernel allows a second open (a pipe, or a terminal of
+    this user). A terminal that Ctrl-S has stopped, or that is almost full, is reported as writable and still blocks.
     """
 
     def __init__(self) -> None:
@@ -105,17 +105,17 @@ class Output:
         self._at_line_start = True
 
     def end_line_for_errors(self) -> None:
-        """Begin a new line when standard error goes to the same terminal or file and an unfinished line is there."""
+        """End an unfinished line if standard error goes to the same terminal or file."""
         if not self._at_line_start and sys.stderr is not None and os.path.sameopenfile(self._descriptor, STDERR):
             with contextlib.suppress(OSError):
                 os.write(STDERR, b"\n")
             self._at_line_start = True
 
     def write(self, data: bytes, timeout: float | None = None) -> None:
-        """Write all of it; the reader may take `timeout` seconds over each part, or any time.
+        """Write all of `data`. The reader may take `timeout` seconds for each part; None is no limit.
 
         Raises:
-            GeventechoError: it cannot be written, the reader has gone, or it took too long.
+            GeventechoError: standard output cannot be written, or the reader has gone or took too long.
         """
         if data:
             self._at_line_start = data.endswith(b"\n")

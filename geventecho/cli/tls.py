@@ -23,10 +23,10 @@ def add_tls(parser: Parser) -> None:
 
 
 def tls_of(options: argparse.Namespace, target: Address) -> Tls | None:
-    """Return how to use TLS, None where the target has none; warn of an insecure one.
+    """Return the TLS settings, None for a target without TLS. Warn of --tls-insecure.
 
     Raises:
-        ConfigError: an option is wrong, or is given without TLS.
+        ConfigError: an option is wrong, or the target has no TLS.
     """
     tls = checked_tls(options, target)
     if tls is not None and tls.insecure:
@@ -41,15 +41,15 @@ def warn_of_no_protocol(options: argparse.Namespace, client: Client) -> None:
 
 
 def checked_tls(options: argparse.Namespace, target: Address, *, may_start_later: bool = False) -> Tls | None:
-    """Read and check the options; None where the target has no TLS.
+    """Return the checked TLS settings, None for a target without TLS.
 
     Args:
-        options: the command's.
+        options: the options of the command.
         target: where to connect.
-        may_start_later: whether they may be given for another target than tls://, for its users' own start_tls.
+        may_start_later: whether a target other than tls:// may have TLS options: users may call `start_tls`.
 
     Raises:
-        ConfigError: an option is wrong, or is given without TLS.
+        ConfigError: an option is wrong, or the target has no TLS.
     """
     values = tls_values(vars(options))
     is_secure = target.scheme == "tls"

@@ -23,7 +23,7 @@ FIXED: Final = {
     "unix_mode": "--unix-mode", "backlog": "--backlog", "log_format": "--log-format", "user": "--user",
     "allow_root": "--allow-root", "metrics": "--metrics",
 }  # fmt: skip
-"""Options that only a restart changes, with where it listens and whether it speaks TLS."""
+"""Options that only a restart can change, beside the addresses and the use of TLS."""
 
 
 def run_workers(
@@ -34,22 +34,22 @@ def run_workers(
     """Serve with the workers that the options ask for, and return the exit code.
 
     Args:
-        options: of `geventecho serve`.
-        addresses: where to listen.
+        options: the options of `geventecho serve`.
+        addresses: the addresses to listen on.
         service: its outputs and callbacks.
 
     Raises:
         ConfigError: an argument is wrong.
-        ListenError: it could not listen.
+        ListenError: the server cannot listen.
     """
 
-    def read_anew() -> Plan:
+    def reload() -> Plan:
         again = options.parser.parse_again()
         changed = [option for name, option in FIXED.items() if getattr(again, name) != getattr(options, name)]
         if addresses_of(again) != addresses:
-            changed.append("where it listens")
+            changed.append("the addresses")
         if (again.tls_cert is None) != (options.tls_cert is None):
-            changed.append("--tls-cert, given or not")
+            changed.append("the use of TLS (--tls-cert)")
         if again.workers is None:
             changed.append("--workers")
         if changed:
@@ -60,7 +60,7 @@ def run_workers(
 
     scheme = "tcp" if options.tls_cert is None else "tls"
     plan = _plan(options, addresses)
-    return serve_with_workers(addresses, plan, service, scheme=scheme, read_anew=read_anew)
+    return serve_with_workers(addresses, plan, service, scheme=scheme, reload=reload)
 
 
 def _plan(options: argparse.Namespace, addresses: Sequence[Address]) -> Plan:

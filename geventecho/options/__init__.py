@@ -1,4 +1,4 @@
-"""Text that people type, turned into values; shared by the command line and the load test."""
+"""Options of the command line and of load tests: the types of their values, and the options that both have."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from geventecho.errors import ConfigError
 __all__ = ["ENCODINGS", "as_bytes", "decode"]
 
 ENCODINGS: Final = ("escapes", "text", "hex", "base64")
-"""How a payload can be written: text with C escapes, text without escapes, hexadecimal, base64."""
+"""The encodings of a payload: text with C escapes, text without escapes, hexadecimal, base64."""
 
 ESCAPE: Final = re.compile(
     rb"\\(?:([abfnrtve\\'\"?])|x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([0-7]{1,3})|(.?))", re.DOTALL
@@ -27,7 +27,7 @@ def decode(text: str, encoding: str = "escapes") -> bytes:
     r"""Return the bytes that `text` describes.
 
     Args:
-        text: as it came from the command line; all but the escapes becomes UTF-8.
+        text: as the command line gave it; all characters but the escapes become UTF-8.
         encoding: one of `ENCODINGS`. The escapes are C's: ``\n \r \t \0 \\ \x1b \033`` and so on, and ``\u20ac``.
 
     Raises:
@@ -51,10 +51,10 @@ def decode(text: str, encoding: str = "escapes") -> bytes:
 
 
 def as_bytes(text: str) -> bytes:
-    """The bytes that `text` was on the command line, UTF-8 or not.
+    """Return the bytes of `text` on the command line, UTF-8 or not.
 
     Raises:
-        ConfigError: it has characters that the locale's encoding lacks.
+        ConfigError: the text has characters that the locale's encoding lacks.
     """
     try:
         return os.fsencode(text)

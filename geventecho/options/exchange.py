@@ -1,4 +1,4 @@
-"""A load test without code: options that describe one request, its reply, and the greeting before the first one."""
+"""A load test without code: options that describe one request, its reply, and a greeting before the first request."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ TYPED: Final = "GEVENTECHO_LOADTEST_TYPED"
 GREETINGS: Final = ("until", "exactly", "length_prefix", "quiet")
 """The keys of `ENDS` that a greeting can have."""
 EXCHANGE: Final[Mapping[str, tuple[str, str]]] = {
-    "send": ("TEXT", "the text of each request; {user} is the user's number, {message} the request's number"),
-    "encoding": ("KIND", f"how the request is written: {', '.join(ENCODINGS)}; without it with C escapes"),
+    "send": ("TEXT", "text of each request; {user} is the user's number, {message} is the request's number"),
+    "encoding": ("KIND", f"encoding of the text: {', '.join(ENCODINGS)} (default: escapes, as in C)"),
     **{f"reply_{name}": (end.metavar, f"the reply ends {end.help}") for name, end in ENDS.items()},
-    "reply_max": ("BYTES", "the largest reply; without it 65536, or 16777216 with a length prefix"),
-    "expect": ("REGEX", "this must be found in the reply"),
+    "reply_max": ("BYTES", "size of the largest reply (default: 65536; with a length prefix 16777216)"),
+    "expect": ("REGEX", "regular expression that must match somewhere in the reply"),
     **{
         f"greeting_{name}": (ENDS[name].metavar, f"the server speaks first; its greeting ends {ENDS[name].help}")
         for name in GREETINGS
     },
-    "request_name": ("NAME", "the row that requests are shown in; without it request"),
+    "request_name": ("NAME", "name of the row that shows the requests (default: request)"),
 }
-"""The options by name, each with the name of its value and its help; a switch has "" for the name of its value."""
+"""For each option the name of its value, "" for a switch, and its help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Exchange:
     Attributes:
         message: makes the requests.
         reply: where the reply to each ends.
-        expect: must be found in the reply.
+        expect: must match somewhere in the reply.
         greeting: where the server's greeting after each connect ends; None for a server that does not speak first.
         name: the row of the requests.
     """
@@ -58,15 +58,15 @@ class Exchange:
         """Read the options of `EXCHANGE`.
 
         Args:
-            options: text, or true for a switch; by their names after `option`, such as "tcp_send" for --tcp-. Empty
-                text is an option that was not given.
+            options: by name with the prefix, such as "tcp_send" for --tcp-; text, or true for a switch. Empty text is
+                an option that was not given.
             option: the prefix of the options' names.
 
         Raises:
-            ConfigError: one is wrong or missing; the message names it.
+            ConfigError: an option is wrong or missing; the message names it.
         """
-        beginning = option.lstrip("-").replace("-", "_")
-        given = {name: options.get(beginning + name) or None for name in EXCHANGE}
+        prefix = option.lstrip("-").replace("-", "_")
+        given = {name: options.get(prefix + name) or None for name in EXCHANGE}
         if given["send"] is None:
             raise ConfigError(rf"{option}send: say what to send, such as 'PING\r\n'")
         with naming(f"{option}encoding"):

@@ -1,4 +1,4 @@
-"""Options about replies, shared by the command line and the load tests: their ends, and the expected ones."""
+"""Options of the command line and of load tests for the end of a reply and the expected reply."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from geventecho.options.types import seconds_above_zero, whole_number
 __all__ = ["ENDS", "LENGTH_PREFIX_FORM", "End", "from_options", "length_prefixed", "naming", "pattern"]
 
 LENGTH_PREFIX_FORM: Final = "FORMAT[,OFFSET[,self]]"
-"""A struct format such as >I; the number of bytes before it; whether it counts its own bytes."""
+"""A struct format such as >I; the number of bytes before the length; whether the length counts its own bytes."""
 LENGTH_PREFIX: Final = re.compile(r"\s*([^,]*?)\s*(?:,\s*(\d{1,18})\s*(?:,\s*(self)\s*)?)?", re.ASCII)
 
 
 @contextmanager
 def naming(option: str) -> Iterator[None]:
-    """Name the option in the message of a wrong value: a web form shows nothing else.
+    """Name the option in the message about a wrong value: a web form shows only the message.
 
     Raises:
         ConfigError: the block raised one, or argparse.ArgumentTypeError.
@@ -38,20 +38,20 @@ def naming(option: str) -> Iterator[None]:
 def from_options(
     *, option: str = "--reply-", max_size: int | None = None, **ends: str | float | bool | None
 ) -> Framing | None:
-    """The framing that one of the options asks for, or None when none does.
+    """Return the framing that one of the options asks for, or None when no option is given.
 
     Args:
         option: the prefix of the options' names, for the messages.
-        max_size: bytes the reply may have, where its size is not known beforehand; None for the framing's own default.
+        max_size: bytes the reply may have, unless its size is fixed; None for the framing's own default.
         ends: values by the names of `ENDS`, parsed or as text. None and False mean that the option was not given.
 
     Raises:
-        ConfigError: more than one was given, or one is wrong; the message names them, as --reply-until and so on.
+        ConfigError: more than one option was given, or one is wrong; the message names them, such as --reply-until.
     """
-    given = {name for name, value in ends.items() if value is not None and value is not False}  # 0 is a value
+    given = {name for name, value in ends.items() if value is not None and value is not False}  # 0 is a given value
     names = {name: f"{option}{name}".replace("_", "-") for name in ENDS if name in given}
     if len(names) > 1:
-        raise ConfigError(f"{' and '.join(names.values())}: a reply ends in one way, give one of these")
+        raise ConfigError(f"{' and '.join(names.values())}: a reply ends in one way; give one of these options")
     for name, label in names.items():
         with naming(label):
             end, value = ENDS[name], ends[name]
@@ -66,7 +66,7 @@ def length_prefixed(text: str) -> LengthPrefixed:
     """Read `LENGTH_PREFIX_FORM`.
 
     Raises:
-        ConfigError: it is not that.
+        ConfigError: the text has another form.
     """
     found = LENGTH_PREFIX.fullmatch(text)
     if not found:
@@ -79,7 +79,7 @@ def pattern(text: str) -> re.Pattern[bytes]:
     """Compile a regular expression that a user wrote, for bytes.
 
     Raises:
-        ConfigError: it is not a regular expression, or the re module cannot take it.
+        ConfigError: the text is not a regular expression, or the re module cannot compile it.
     """
     try:
         with warnings.catch_warnings():
@@ -109,16 +109,16 @@ class End:
 
 
 ENDS: Final[Mapping[str, End]] = {
-    "until": End("DELIMITER", "after this delimiter; C escapes are understood", str, lambda text: Until(decode(text))),
+    "until": End("DELIMITER", "after this delimiter, written with C escapes", str, lambda text: Until(decode(text))),
     "exactly": End("BYTES", "after this many bytes", whole_number(0, LARGEST), Exactly),
     "length_prefix": End(
         LENGTH_PREFIX_FORM,
-        "at the length in its header: a struct format such as >I, the number of bytes before it, and self if the "
-        "length counts its own bytes",
+        "at the length that its header gives: a struct format such as >I, the number of bytes before the length, "
+        "and self if the length counts its own bytes",
         str,
         length_prefixed,
     ),
-    "quiet": End("SECONDS", "once nothing more has come for this long", seconds_above_zero, UntilQuiet),
+    "quiet": End("SECONDS", "when no more bytes come for this long", seconds_above_zero, UntilQuiet),
     "close": End("", "when the server closes; the next request makes a new connection", str, lambda _: UntilClosed()),
     "none": End("", "at once: no reply is expected", str, lambda _: NoReply()),
 }

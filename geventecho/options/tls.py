@@ -15,17 +15,17 @@ from geventecho.options.types import protocols
 __all__ = ["INSECURE", "TLS", "add_tls_arguments", "naming_tls", "tls_values"]
 
 TLS: Final[Mapping[str, tuple[str, str]]] = {
-    "ca": ("FILE", "trust the authorities in this PEM file, and not those of the system"),
-    "cert": ("FILE", "the client's certificate with its chain, a PEM file"),
-    "key": ("FILE", "its key, a PEM file; by default the key is in the certificate's file"),
-    "server_name": ("NAME", "the host name to send (SNI) and to check in the certificate; by default the target's"),
+    "ca": ("FILE", "trust the authorities in this PEM file instead of the system's"),
+    "cert": ("FILE", "PEM file with the client's certificate and its chain"),
+    "key": ("FILE", "PEM file with the certificate's key; by default the key is in the certificate's file"),
+    "server_name": ("NAME", "host name to send (SNI) and to check in the certificate; by default the target's host"),
     "insecure": ("", "do not check the server's certificate: anybody on the path can then read and change the data"),
-    "alpn": ("NAMES", "protocols to offer, the preferred one first, with commas between them (ALPN)"),
-    "resume": ("", "resume the newest session with the server, which shortens the handshakes after the first one"),
+    "alpn": ("NAMES", "protocols to offer by ALPN, separated by commas, the preferred one first"),
+    "resume": ("", "resume the newest session with the server: all handshakes after the first one are shorter"),
 }  # fmt: skip
-"""The options by name, each with the name of its value and its help; a switch has "" for the name of its value."""
+"""For each option the name of its value, "" for a switch, and its help."""
 INSECURE: Final = "the server's certificate is not checked: anybody on the path can read and change the data"
-"""The warning of an insecure run."""
+"""The warning for --tls-insecure."""
 
 
 def add_tls_arguments(
@@ -38,7 +38,7 @@ def add_tls_arguments(
     Args:
         parser: gets them.
         option: the prefix of their names.
-        more: returns further arguments of `add_argument` for an option, by its name.
+        more: takes the name of an option, and returns further arguments of `add_argument`.
     """
     for name, (metavar, text) in TLS.items():
         form: dict[str, Any] = {"metavar": metavar, "default": ""} if metavar else {"action": "store_true"}
@@ -46,17 +46,17 @@ def add_tls_arguments(
 
 
 def tls_values(options: Mapping[str, Any], option: str = "--tls-") -> dict[str, Any]:
-    """Return those of the options that were given, as the fields of `geventecho.Tls`.
+    """Return the given options, as fields of `geventecho.Tls`.
 
     Args:
-        options: text, or true for a switch; by their names, such as "tls_ca". Empty text was not given.
-        option: begins their names.
+        options: by name, such as "tls_ca"; text, or true for a switch. Empty text is an option that was not given.
+        option: the prefix of their names.
 
     Raises:
-        ConfigError: one is wrong; the message names it.
+        ConfigError: an option is wrong; the message names it.
     """
-    beginning = option.lstrip("-").replace("-", "_")
-    values = {name: value for name in TLS if (value := options.get(beginning + name))}
+    prefix = option.lstrip("-").replace("-", "_")
+    values = {name: value for name in TLS if (value := options.get(prefix + name))}
     if "alpn" in values:
         with naming(f"{option}alpn"):
             values["alpn"] = protocols(values["alpn"])
@@ -65,7 +65,7 @@ def tls_values(options: Mapping[str, Any], option: str = "--tls-") -> dict[str, 
 
 @contextmanager
 def naming_tls(option: str = "--tls-") -> Iterator[None]:
-    """Name the options instead of the fields of `geventecho.Tls` in the message of a wrong value.
+    """Name the options instead of the fields of `geventecho.Tls` in the message about a wrong value.
 
     Raises:
         ConfigError: the block raised one.

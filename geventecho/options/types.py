@@ -1,4 +1,4 @@
-"""Types of option values: text in, value out, or an error that says what to write."""
+"""Types of option values: a function takes the text and returns the value; its error shows the right form."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DURATION: Final = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d+
 MAX_RATE: Final = 1e6
 MAX_STAGES: Final = 100
 URL_PATH: Final = re.compile(r"[!-\"$-~]*")
-"""A path with a query; without a fragment, which is not sent."""
+"""A path with a query, without a fragment: a client does not send it."""
 
 
 def seconds(text: str) -> float:
@@ -97,18 +97,18 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 
 def file_mode(text: str) -> int:
-    """Permissions of a file in octal digits, as chmod(1) takes them: 660."""
+    """Permissions of a file in octal digits, as in chmod(1): 660."""
     try:
         value = int(text, 8)
     except ValueError:
         value = -1
     if not 0 <= value <= 0o777:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a mode; write octal digits from 000 to 777, as in 660")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a mode; write octal digits from 000 to 777, such as 660")
     return value
 
 
 def protocols(text: str) -> tuple[str, ...]:
-    """Names of protocols for ALPN, with commas between them, the preferred one first."""
+    """Names of protocols for ALPN, separated by commas, the preferred one first."""
     names = tuple(name.strip() for name in text.split(","))
     if not all(names):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of protocol names; write it like echo/1,echo/2")
@@ -116,15 +116,15 @@ def protocols(text: str) -> tuple[str, ...]:
 
 
 def rate_stages(text: str) -> tuple[tuple[float, float], ...]:
-    """A rate, or stages of it: RATE:DURATION,RATE:DURATION and so on; the last duration may be left out.
+    """A rate, or stages RATE:DURATION,RATE:DURATION and so on; the last duration may be missing.
 
     Returns:
-        For each stage the rate a second and the seconds it lasts, math.inf where no duration was given.
+        For each stage its rate a second and its seconds, math.inf without a duration.
     """
     stages = tuple(_stage(part.strip()) for part in text.split(","))
     if len(stages) > MAX_STAGES:
         raise argparse.ArgumentTypeError(f"these are {len(stages)} stages; at most {MAX_STAGES} are possible")
-    if math.inf in (lasts for _, lasts in stages[:-1]):
+    if math.inf in (length for _, length in stages[:-1]):
         raise argparse.ArgumentTypeError(f"{text!r}: only the last stage may be without a duration")
     return stages
 
@@ -140,22 +140,22 @@ def _stage(text: str) -> tuple[float, float]:
         raise argparse.ArgumentTypeError(f"{rate_text!r} is not {bounds}; write it like 100 or 100:30s,500:1m")
     if not colon:
         return rate, math.inf
-    lasts = duration(duration_text)
-    if not lasts:
+    length = duration(duration_text)
+    if not length:
         raise argparse.ArgumentTypeError(f"{duration_text!r} is not a duration above 0")
-    return rate, lasts
+    return rate, length
 
 
 def metrics_url(text: str) -> str:
-    """The URL of a metrics page: http://host:port/path, host:port, or a port of this machine. The path is /metrics."""
+    """Return the URL of a metrics page. The text is http://host:port/path, host:port, or a port of this machine."""
     scheme, _, rest = (text if "://" in text else f"http://{text}").partition("://")
     host, _, path = rest.partition("/")
     try:
         address = Address.parse(f"tcp://127.0.0.1:{host}" if host.isdecimal() else f"tcp://{host}")
-        is_right = scheme.lower() == "http" and address.port and URL_PATH.fullmatch(path)
+        is_valid = scheme.lower() == "http" and address.port and URL_PATH.fullmatch(path)
     except AddressError:
-        is_right = False
-    if not is_right:
+        is_valid = False
+    if not is_valid:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not the address of a metrics page; write http://host:port/metrics or host:port"
         )
@@ -171,7 +171,7 @@ def target(text: str) -> Address:
 
 
 def metrics_target(text: str) -> Address:
-    """The same for metrics, or a port alone: on this machine only."""
+    """A target to serve metrics on. A port alone stands for 127.0.0.1."""
     if text.isdecimal():
         return Address("tcp", host="127.0.0.1", port=whole_number(0, 65535)(text))
     return target(text)

@@ -179,7 +179,7 @@ def test_a_key_that_only_root_can_read_is_read_before_and_stays_at_sighup(tmp_pa
     pem = files(tmp_path)
     with serve(*pem.options, "--user", "nobody") as server:
         server.signal(signal.SIGHUP)
-        wait_until(lambda: "the certificates were not read anew, those in use stay" in server.errors)
+        wait_until(lambda: "the certificates were not reloaded, the old ones stay in use" in server.errors)
         with secured(server.connect()) as client:
             ping(client)
 
@@ -209,10 +209,10 @@ def test_a_process_that_could_become_root_again() -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("no-such-user", "argument --user: 'no-such-user' is no user of this machine"),
-        ("4294967290", "argument --user: '4294967290' is no user of this machine"),
-        ("99999999999999999999", "argument --user: '99999999999999999999' is no user of this machine"),
-        ("", "argument --user: '' is no user of this machine"),
+        ("no-such-user", "argument --user: 'no-such-user' is not a user of this machine"),
+        ("4294967290", "argument --user: '4294967290' is not a user of this machine"),
+        ("99999999999999999999", "argument --user: '99999999999999999999' is not a user of this machine"),
+        ("", "argument --user: '' is not a user of this machine"),
         ("root", "argument --user: 'root' is root; --allow-root stays root"),
         ("0", "argument --user: '0' is root; --allow-root stays root"),
     ],

@@ -129,7 +129,7 @@ class TestPositionals:
         ],
     )
     def test_what_looks_like_a_target_but_is_none_is_refused(self, argument: str) -> None:
-        assert "If it is the message, give the target before it" in usage_error("send", argument)
+        assert "If this is the message, give the target before it" in usage_error("send", argument)
 
     def test_with_a_target_before_it_anything_is_a_message(self, honest: peers.Peer) -> None:
         assert send(honest.target, "tcp://localhost").stdout == b"tcp://localhost"

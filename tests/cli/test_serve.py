@@ -228,7 +228,7 @@ def test_more_connections_than_descriptors_are_cut_down_with_a_warning() -> None
     ) as server:
         assert capacity(server) == "capacity 136 connections (descriptor limit 200)"
         assert server.stop() == 0
-        assert "--max-connections 1000 is more than the descriptor limit allows: it is 136" in server.errors
+        assert "--max-connections 1000 is more than the descriptor limit allows: 136 are used" in server.errors
 
 
 def test_by_default_it_says_nothing_on_standard_error() -> None:

@@ -120,7 +120,7 @@ def test_sockets_for_another_process_are_left_alone() -> None:
 def test_a_place_that_is_given_wins_and_a_warning_says_so() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock, activated([sock], "127.0.0.1:0") as server:
         assert server.target != f"tcp://127.0.0.1:{sock.getsockname()[1]}"
-        wait_until(lambda: "sockets of systemd that nobody listens on: 1;" in server.errors)
+        wait_until(lambda: "unused sockets of systemd: 1;" in server.errors)
 
 
 def test_a_socket_that_is_none_is_named() -> None:

@@ -159,19 +159,19 @@ def test_sighup_reads_the_files_anew_and_a_broken_one_keeps_the_old(server: Proc
         for number in range(2):
             pem.write(AUTHORITY.issue_cert("localhost"))
             server.signal(signal.SIGHUP)
-            wait_until(lambda number=number: sum("read anew" in line for line in server.lines) == number + 1)  # type: ignore[misc]
+            wait_until(lambda number=number: sum("reloaded" in line for line in server.lines) == number + 1)  # type: ignore[misc]
             with connected(server) as new:
                 second = serial(new)
                 assert second != first
                 ping(new)
         pem.key.write_text("nonsense")
         server.signal(signal.SIGHUP)
-        wait_until(lambda: "not read anew" in server.errors)
+        wait_until(lambda: "not reloaded" in server.errors)
         with connected(server) as new:
             assert serial(new) == second
         ping(old)
     assert len(server.errors.splitlines()) == 1
-    assert f"those in use stay: --tls-key: there is no private key in {pem.key}" in server.errors
+    assert f"the old ones stay in use: --tls-key: there is no private key in {pem.key}" in server.errors
     assert "ended_handshake" not in server.stop_and_count()
 
 
@@ -180,7 +180,7 @@ def test_each_sighup_that_fails_is_answered(server: Process, pem: Files) -> None
     pem.key.write_text("nonsense")
     for number in range(3):
         server.signal(signal.SIGHUP)
-        wait_until(lambda number=number: server.errors.count("not read anew") == number + 1, 0.9)  # type: ignore[misc]
+        wait_until(lambda number=number: server.errors.count("not reloaded") == number + 1, 0.9)  # type: ignore[misc]
 
 
 def test_after_sigterm_sighup_does_nothing(server: Process) -> None:
@@ -250,7 +250,7 @@ def test_a_file_that_cannot_be_used_is_named(pem: Files, change: dict[str, objec
 def test_a_key_that_others_may_use_is_refused(pem: Files, mode: int) -> None:
     pem.key.chmod(mode)
     error = usage_error("serve", "--port", "0", *pem.options)
-    assert error == f"--tls-key: others may use {pem.key} (mode {mode:o}); run: chmod 600 {pem.key}"
+    assert error == f"--tls-key: other users may use {pem.key} (mode {mode:o}); run: chmod 600 {pem.key}"
 
 
 def test_without_its_authority_nobody_is_served(pem: Files) -> None:

@@ -132,7 +132,7 @@ def test_a_configuration_that_cannot_be_used_keeps_the_old_workers(tmp_path: Pat
         before = workers(server)
         config.write_text(f"workers = 2\n{line}\n")
         server.signal(signal.SIGHUP)
-        wait_until(lambda: "the configuration was not read anew, the one in use stays" in server.errors)
+        wait_until(lambda: "the configuration was not reloaded, the old one stays in use" in server.errors)
         assert reason in server.errors
         assert "Traceback" not in server.errors
         assert workers(server) == before
@@ -147,7 +147,7 @@ def test_where_it_listens_stays(tmp_path: Path) -> None:
     with Process("-m", "geventecho", "serve", "--config", str(config)) as server:
         config.write_text("listen = [::1]:0\nworkers = 1\n")
         server.signal(signal.SIGHUP)
-        wait_until(lambda: "only a restart can change where it listens" in server.errors)
+        wait_until(lambda: "only a restart can change the addresses" in server.errors)
         assert server.stop() == 0
 
 
@@ -175,7 +175,7 @@ def test_certificates_are_read_anew(pem: Files) -> None:
         assert second != first
         pem.key.write_text("nonsense")
         server.signal(signal.SIGHUP)
-        wait_until(lambda: "not read anew" in server.errors)
+        wait_until(lambda: "not reloaded" in server.errors)
         assert f"--tls-key: there is no private key in {pem.key}" in server.errors
         assert serial() == second
         assert server.stop() == 0

@@ -39,7 +39,7 @@ def make(config: ServerConfig, listeners: list[Address], counters: Counters) -> 
 def main() -> int:
     """With "broken" no worker can start, with "broken-later" none after a reload."""
 
-    def read_anew() -> Plan:
+    def reload() -> Plan:
         global _reads
         _reads += "broken-later" in sys.argv
         return Plan(2, config, partial(make, config))
@@ -53,7 +53,7 @@ def main() -> int:
     plan = Plan(2, config, partial(make, config))
     try:
         service = Service(output, log, on_bound=lambda _: None, on_listening=announce)
-        return serve_with_workers([Address.parse("127.0.0.1:0")], plan, service, scheme="tcp", read_anew=read_anew)
+        return serve_with_workers([Address.parse("127.0.0.1:0")], plan, service, scheme="tcp", reload=reload)
     finally:
         output.stop()
         log.close()
