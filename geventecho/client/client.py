@@ -23,36 +23,36 @@ from geventecho.net import abort
 __all__ = ["SLOWEST_ECHO", "Client", "Seconds"]
 
 Seconds = float | EllipsisType | None
-"""The time limit of one call: seconds, None for no limit; ``...``, or nothing, for the client's own."""
+"""The time limit of one call: seconds, None for no limit, ``...`` for the client's own limit, the default."""
 
 NOTHING_SENT: Final = (errors.ConcurrentUse, errors.TornStream)
-"""Errors that come before any byte of a message has been sent."""
+"""Errors that are raised before any byte of a message is sent."""
 SLOWEST_ECHO: Final = 8 * 1024 * 1024
-"""Bytes per second: an echo's default time limit is longer by the time of its payload at this rate."""
+"""Bytes per second. The default time limit of an echo is longer by the time that its payload takes at this rate."""
 
 
 class Client:
     """An open connection; `connect` makes it. A context manager that closes it.
 
-    One greenlet uses it, or one that only receives and one that only sends; another one that reads or sends meanwhile
-    gets `ConcurrentUse`, and the first goes on. Any greenlet may close it: a greenlet that waits on it then gets
-    `ClosedLocally`. Every network failure is a `NetworkError` with the target and the phase.
+    One greenlet may use it, or one greenlet may receive while another one sends. A second greenlet that receives, or
+    that sends, gets `ConcurrentUse`, and the first one goes on. Any greenlet may close it: a greenlet that waits on it
+    then gets `ClosedLocally`. Every network failure is a `NetworkError` with the target and the phase.
 
-    A message may be cut midway, by its time limit or by an exception from another greenlet. The peer would take the
-    next one for its rest: all later calls that send raise `TornStream`. What the peer sends can still be received.
+    A time limit, or an exception from another greenlet, may cut a message midway. The peer would take the next message
+    for its rest: all later calls that send raise `TornStream`. Data from the peer can still be received.
 
-    After an `echo` or `request` that failed, the connection is out of step: its reply may still come, and would be
-    taken for the next one. The next `echo` or `request` says so (`UnsolicitedData`) instead; connect anew.
+    After an `echo` or `request` that failed, its reply may still come, and would be taken for the next reply. The next
+    `echo` or `request` therefore raises `UnsolicitedData`; connect again.
 
     Args:
         wire: the connected socket.
-        target: the address it was told to connect to.
-        peer: the address that it reached.
+        target: the address as given.
+        peer: the address that the socket is connected to.
 
     Attributes:
         target: as given.
-        closed: whether it was closed on this side.
-        traffic: the bytes it has carried and, with `timed`, the times of its last exchange.
+        closed: whether it is closed on this side.
+        traffic: the bytes that it has carried and, with `timed`, the times of its last exchange.
     """
 
     __slots__ = ("_in_step", "_leftover", "_local", "_peer", "_wire", "closed", "target", "traffic")
@@ -70,23 +70,23 @@ class Client:
     def echo(self, payload: Payload, *, timeout: Seconds = ...) -> Payload:
         """Send `payload` and compare every byte that comes back; returns `payload`.
 
-        What comes after it is kept, and makes the next `echo` or `request` fail.
+        Bytes after the echo are kept, and make the next `echo` or `request` fail.
 
         Args:
             payload: of any size; a large one is not copied.
-            timeout: seconds for the whole exchange; the client's own is longer by a second per 8 MiB of payload.
+            timeout: seconds for the whole exchange; the client's own limit is longer by a second per 8 MiB of payload.
 
         Raises:
             CorruptReply: a byte differs; `offset` says which.
-            ShortReply: the peer closed before all of it came back.
-            ReadTimeout, WriteTimeout: it did not come back in time, or the peer did not take it.
+            ShortReply: the peer closed before the whole payload came back.
+            ReadTimeout, WriteTimeout: the payload did not come back in time, or the peer did not take it in time.
             PeerReset: the connection broke.
-            UnsolicitedData, ClosedByPeer: before anything was sent there was already something to read, or the end.
+            UnsolicitedData, ClosedByPeer: bytes, or the peer's FIN, came before the payload was sent.
         """
         wire = self._wire
         data: bytes | memoryview
         if timeout is ... and type(payload) is bytes and len(payload) <= RECEIVE_SIZE:
-            data, seconds = payload, wire.timeout  # what the rest comes to, for most
+            data, seconds = payload, wire.timeout  # the usual case, without the calls below
         else:
             data, seconds = as_bytes(payload), self._seconds(timeout)
             if len(data) <= RECEIVE_SIZE:
@@ -110,8 +110,8 @@ class Client:
     ) -> bytes:
         """Send `payload` and receive the reply to it; returns the reply.
 
-        What comes after the reply is kept for `receive` and `recv`, and makes the next `echo` or `request` fail; so is
-        what had come of a reply that failed. An empty payload asks nothing: it is `receive`.
+        Bytes after the reply are kept for `receive` and `recv`, and make the next `echo` or `request` fail. The bytes
+        of a reply that failed are kept too. With an empty payload it is `receive`.
 
         Args:
             payload: of any size; a large one is not copied.
@@ -122,9 +122,9 @@ class Client:
             ShortReply: the peer closed before the reply was complete.
             ReplyTooLong: the reply passes its framing's limit.
             ReplyError: the reply is malformed.
-            ReadTimeout, WriteTimeout: it was not complete in time, or the peer did not take the payload.
+            ReadTimeout, WriteTimeout: the reply was not complete in time, or the peer did not take the payload in time.
             PeerReset: the connection broke.
-            UnsolicitedData, ClosedByPeer: before anything was sent there was already something to read, or the end.
+            UnsolicitedData, ClosedByPeer: bytes, or the peer's FIN, came before the payload was sent.
         """
         data = as_bytes(payload)
         framing = as_framing(reply)
@@ -154,16 +154,16 @@ class Client:
         """Send all of `data`.
 
         Raises:
-            WriteTimeout: the peer did not take it in time; `bytes_sent` tells how much it took.
+            WriteTimeout: the peer did not take the data in time; `bytes_sent` counts the bytes that the kernel took.
             PeerReset: the connection broke.
         """
         self._wire.write(as_bytes(data), self._seconds(timeout))
 
     def recv(self, max_bytes: int = RECEIVE_SIZE, *, timeout: Seconds = ...) -> bytes:
-        """Receive what there is, at most `max_bytes`, waiting for the first byte; b"" once the peer has closed.
+        """Wait for the first byte, and receive at most `max_bytes` that have come; b"" once the peer has closed.
 
         Raises:
-            ReadTimeout: nothing came in time.
+            ReadTimeout: no byte came in time.
             PeerReset: the connection broke.
         """
         if max_bytes < 1:
@@ -177,29 +177,29 @@ class Client:
         return data
 
     def recv_exactly(self, count: int, *, timeout: Seconds = ...) -> bytes:
-        """Receive `count` bytes; of a call that fails nothing is lost, the next one gets what had come.
+        """Receive `count` bytes. A call that fails loses no bytes: the next call gets them.
 
         Raises:
-            ShortReply: the peer closed before.
+            ShortReply: the peer closed before `count` bytes came.
             ReadTimeout: they did not come in time.
             PeerReset: the connection broke.
         """
         return self.receive(Exactly(count), timeout=timeout)
 
     def receive(self, reply: Framing | Callable[[bytes], Verdict], *, timeout: Seconds = ...) -> bytes:
-        """Receive one reply without asking: a greeting, a push, the next answer of a pipeline.
+        """Receive one reply without a request: a greeting, a push, the next reply of a pipeline.
 
         Args:
             reply: where it ends, see geventecho.framing.
-            timeout: seconds for the whole of it.
+            timeout: seconds for the whole reply.
 
         Raises:
-            ShortReply, ReplyTooLong, ReadTimeout, PeerReset: as for `request`. What had come stays for the next call.
+            ShortReply, ReplyTooLong, ReadTimeout, PeerReset: as for `request`. The next call gets the bytes that came.
         """
         framing = as_framing(reply)
         reader = ReplyReader(framing, self.target)
         leftover, self._leftover = self._leftover, b""
-        # The left-over bytes came in the piece that was read last.
+        # The leftover bytes came in the piece that was read last.
         self.traffic.first_at = self.traffic.arrived_at if leftover else 0
         try:
             if leftover and not reader.complete:
@@ -213,16 +213,15 @@ class Client:
         return reader.data
 
     def __iter__(self) -> Iterator[bytes]:
-        """The chunks as they come, until the peer closes; each within the client's time limit."""
+        """Yield the chunks as they come, until the peer closes. The client's time limit is that of each chunk."""
         while chunk := self.recv():
             yield chunk
 
     def check_idle(self) -> None:
-        """Refuse to ask while something waits to be read, or may come: it would be taken for the reply.
+        """Refuse a request while bytes can be read, or an earlier reply may come: they would be taken for the reply.
 
         Raises:
-            UnsolicitedData, ClosedByPeer, ConcurrentUse: as for `request`; UnsolicitedData as UnreadGreeting where
-                nothing was sent yet.
+            UnsolicitedData, ClosedByPeer, ConcurrentUse: as for `request`; UnreadGreeting if no byte has been sent.
         """
         self._wire.check_no_reader()
         if not self._leftover:
@@ -230,7 +229,7 @@ class Client:
                 return
             try:
                 data = self._wire.read_now(RECEIVE_SIZE)
-            except errors.Truncated:  # which costs nothing here
+            except errors.Truncated:  # no reply is cut short: none is expected
                 data = b""
             if data == b"":
                 reason = "the peer had closed the connection before the request"
@@ -244,11 +243,11 @@ class Client:
         elif self._in_step:
             return
         else:
-            reason = "an earlier exchange failed midway and its reply may still come; connect anew"
+            reason = "an earlier exchange failed midway and its reply may still come; connect again"
         raise with_sample(errors.UnsolicitedData(reason, address=self.target, phase="read"), self._leftover)
 
     def expect_silence(self, seconds: float) -> None:
-        """Check for a number of seconds that the server does not speak first.
+        """Check for `seconds` that the server does not speak first.
 
         Raises:
             UnsolicitedData, ClosedByPeer, ConcurrentUse: as for `check_idle`.
@@ -268,22 +267,22 @@ class Client:
         return timeout
 
     def start_tls(self, tls: TlsLike = DEFAULT_TLS, *, timeout: Seconds = ...) -> None:
-        """Shake hands and encrypt from now on: STARTTLS, once the server has agreed to it. A failure closes.
+        """Shake hands and encrypt from now on, such as after STARTTLS. A failed handshake closes the connection.
 
         Args:
-            tls: see `connect`. Its server name is that of the target where it has none.
+            tls: see `connect`. The server name is by default the target's host.
             timeout: seconds for the whole handshake.
 
         Raises:
             PlainBeforeTls: there are unread bytes; the connection does not change.
             ClosedByPeer, UnsolicitedData: as for `request`.
-            TlsError: in its kinds.
+            TlsError: or a subclass; the handshake failed.
             ConfigError: `tls` cannot be used, or this connection uses TLS already.
         """
         if self._wire.tls is not None:
             raise errors.ConfigError(f"{self.target}: this connection uses TLS already")
         check_tls(tls, self.target)
-        if self.target.scheme != "tls":  # else the handshake says that they are not TLS
+        if self.target.scheme != "tls":  # else the handshake finds that they are not TLS
             self._refuse_plain_bytes()
         try:
             self._leftover = self._wire.start_tls(tls, self._seconds(timeout))
@@ -299,7 +298,8 @@ class Client:
         except errors.UnsolicitedData:
             if not self._leftover:
                 raise
-            reason = f"{len(self._leftover)} plain bytes came before the handshake; read them, or trust nothing here"
+            count = len(self._leftover)
+            reason = f"{count} plain bytes came before the handshake; read them, or do not trust this connection"
             raise errors.PlainBeforeTls(reason, address=self.target, phase="tls") from None
 
     @property
@@ -308,7 +308,7 @@ class Client:
         return None if self._wire.tls is None else self._wire.tls.info
 
     def end(self) -> None:
-        """Send FIN: the peer sees the end of what we send, and we go on receiving. Does nothing the second time.
+        """Half-close: send FIN, and go on receiving. Does nothing the second time.
 
         With TLS it sends close_notify before the FIN. Many servers then close at once.
         """
@@ -318,14 +318,14 @@ class Client:
     def close(self) -> None:
         """Close; a greenlet that waits on this connection gets `ClosedLocally`. Does nothing the second time.
 
-        With TLS it sends close_notify if there is room for it, and does not wait for the peer's.
+        With TLS it sends close_notify if the kernel takes it, and does not wait for the peer's close_notify.
         """
         self._wire.close_tls()
         self._stop()
         self._wire.sock.close()
 
     def abort(self) -> None:
-        """Close with RST: the peer sees the connection break, and unsent bytes are dropped."""
+        """Close with RST: the kernel drops unsent bytes, and the peer's reads and writes fail."""
         self._stop()
         abort(self._wire.sock)
 
@@ -335,22 +335,22 @@ class Client:
 
     @property
     def bytes_sent(self) -> int:
-        """Bytes the kernel took from us; through TLS those of our messages alone."""
+        """Bytes that the kernel took from us. With TLS, the bytes of our messages before encryption."""
         return self.traffic.bytes_sent
 
     @property
     def bytes_received(self) -> int:
-        """Bytes the kernel gave us; through TLS those of the peer's messages alone."""
+        """Bytes that the kernel gave us. With TLS, the bytes of the peer's messages after decryption."""
         return self.traffic.bytes_received
 
     @property
     def local_address(self) -> Address:
-        """This end."""
+        """The address of this end."""
         return Address.from_sockaddr(self._local)
 
     @property
     def peer_address(self) -> Address:
-        """The other end."""
+        """The address of the other end."""
         return Address.from_sockaddr(self._peer)
 
     def fileno(self) -> int:

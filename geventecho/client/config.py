@@ -12,7 +12,7 @@ __all__ = ["ClientConfig", "check_timeout"]
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """Time limits as one checked value; `connect` takes the same two as arguments.
+    """Time limits as one checked value. `connect` takes the same limits as arguments.
 
     Attributes:
         connect_timeout: seconds to resolve the name and connect; None is no limit.
@@ -31,14 +31,14 @@ class ClientConfig:
 
 
 def check_timeout(name: str, value: object) -> None:
-    """Check seconds that something may take; None is no limit.
+    """Check a time limit in seconds; None is no limit.
 
     Args:
-        name: of the argument that was given, for the message.
+        name: the name of the argument, for the message.
         value: the argument.
 
     Raises:
-        ConfigError: it is not a finite number above 0, or None.
+        ConfigError: the value is neither a finite number above 0 nor None.
     """
     if value is None:
         return

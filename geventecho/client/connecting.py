@@ -1,4 +1,4 @@
-"""connect() -> Client: the name, the address, and the TLS handshake where there is one."""
+"""connect() -> Client: resolves the name, connects, and does the TLS handshake."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def connect(
     Args:
         target: "host:port", "tcp://host:port", "tls://host:port", "unix:/path" or "unix:@name", an `Address`, or a
             (host, port) pair.
-        timeout: seconds that connecting (the name, all addresses and the TLS handshake together) may take, and each
-            later call that does not say otherwise; None is no limit.
-        connect_timeout: seconds that connecting may take, where that differs.
+        timeout: seconds for connecting (the name, all addresses and the TLS handshake together), and the default time
+            limit of each later call; None is no limit.
+        connect_timeout: seconds for connecting, if other than `timeout`.
         source: local IP address and port (0 for any) to connect from.
         nodelay: send small messages at once (TCP_NODELAY, tcp(7)).
-        timed: keep the times of each exchange in `Client.traffic`, arrivals by the kernel's stamps (SO_TIMESTAMPNS). It
-            costs some 3 us for each. Through TLS no stamps come: a reply arrives when it is read.
-        proxy_protocol: begin as a proxy does, with a PROXY header of this version, before TLS too. It names this end of
-            the connection as the client.
-        tls: the authorities to trust and so on, see `Tls`; or an ssl.SSLContext. The connection then uses TLS with any
-            scheme of the target. Without it a tls:// target is checked against the authorities of the system.
-        handshake: whether to shake hands at once where TLS is used. False leaves it to `Client.start_tls`.
+        timed: keep the times of each exchange in `Client.traffic`, arrivals by the kernel's stamps (SO_TIMESTAMPNS).
+            This costs some 3 us for each exchange. TLS has no stamps: a reply arrives when it is read.
+        proxy_protocol: send a PROXY header of this version first, also before TLS. It names this end of the connection
+            as the client.
+        tls: settings such as the trusted authorities, see `Tls`; or an ssl.SSLContext. The connection then uses TLS
+            with any scheme of the target. Without it, a tls:// target is checked against the system's authorities.
+        handshake: whether a TLS connection shakes hands at once. False leaves the handshake to `Client.start_tls`.
 
     Raises:
         AddressError: `target` or `source` cannot be parsed.
-        ConfigError: an option is out of range, or the target is one a client cannot connect to.
-        ConnectError: in its kinds: ResolveError, ConnectRefused, ConnectTimeout, ConnectUnreachable, OutOfResources.
-        TlsError: in its kinds: the TLS handshake failed.
+        ConfigError: an option is out of range, or a client cannot connect to the target.
+        ConnectError: or a subclass: ResolveError, ConnectRefused, ConnectTimeout, ConnectUnreachable, OutOfResources.
+        TlsError: or a subclass; the TLS handshake failed.
     """
     address = Address.of(target)
     local = None if source is None else Address.of(source)

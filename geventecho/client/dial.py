@@ -1,4 +1,4 @@
-"""From a target to a connected socket: names, addresses, one budget over all of it."""
+"""Connects a socket to a target: resolves its name and tries its addresses, all within one time limit."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from geventecho.net import Deadline, ProxyVersion, make_proxy_header, stamp_arri
 
 __all__ = ["check_target", "dial"]
 
-# linux/in.h: choose the local port at connect, not at bind. A bind cannot know the destination, so it takes the port
-# away from all of them, and one source address is used up after some 28,000 connections wherever they go.
+# linux/in.h: choose the local port at connect, not at bind. A bind does not know the destination and reserves the port
+# for all destinations: one source address would be used up after some 28,000 connections.
 IP_BIND_ADDRESS_NO_PORT: Final = 24
 # A Unix listener with a full queue answers EAGAIN (unix(7)), and there is no event to wait for.
 UNIX_RETRY: Final = 0.01
 
 
 def check_target(target: Address, source: Address | None = None) -> None:
-    """Refuse what a client cannot connect to, or from.
+    """Refuse a target that a client cannot connect to, or a source that it cannot connect from.
 
     Raises:
-        ConfigError: a tls or fd target; a source that is not an IP address, or is not for a tcp target.
+        ConfigError: an fd target; a source that is not an IP address and port; a source for a Unix target.
     """
     if reason := unsupported(target):
         raise errors.ConfigError(f"{target}: {reason}")
@@ -45,21 +45,21 @@ def dial(
     stamped: bool = False,
     proxy_protocol: ProxyVersion | None = None,
 ) -> tuple[socket.socket, SockAddr]:
-    """Connect to the first of the target's addresses that answers.
+    """Connect to the first address of the target that accepts.
 
     Args:
         target: a tcp or unix address.
-        timeout: seconds for everything, the name included; None waits as long as the kernel does.
+        timeout: seconds for all addresses and the name; None leaves the limit to the kernel.
         source: local IP address to connect from, and port (0 for any).
         nodelay: send small messages at once (TCP_NODELAY, tcp(7)).
         stamped: have the kernel stamp arrivals, from the first segment on; not on a Unix socket.
         proxy_protocol: begin with a PROXY header of this version.
 
     Returns:
-        The connected socket and the address it was connected to.
+        The connected socket and its peer's address.
 
     Raises:
-        ConnectError: in its kinds; of several addresses the last one's failure, the others in its notes.
+        ConnectError: or a subclass, for the last address; its notes have the failures of the other addresses.
     """
     deadline = Deadline(timeout)
     failures: list[tuple[SockAddr, errors.ConnectError]] = []
@@ -83,11 +83,11 @@ def dial(
     try:
         raise _last(failures)
     finally:
-        failures.clear()  # it knows this frame, which would know it: only the cycle collector could free the callers'
+        failures.clear()  # a cycle of error, traceback and this frame would keep the callers' frames alive
 
 
 def _send_header(sock: socket.socket, version: ProxyVersion) -> None:
-    """Name this end as the client. A new connection has room for all of it."""
+    """Send a PROXY header that names this end as the client. The send buffer of a new connection takes all of it."""
     try:
         sock._sock.sendall(make_proxy_header(version, sock.getsockname(), sock.getpeername()))
     except BaseException:
@@ -96,7 +96,7 @@ def _send_header(sock: socket.socket, version: ProxyVersion) -> None:
 
 
 def _shares(addresses: list[Found], deadline: Deadline) -> Iterator[tuple[Deadline, Found]]:
-    """Each address with its share of the time: a first one that never answers must leave some for the next."""
+    """Yield each address with its share of the time: an address that never answers leaves time for the next."""
     for tried, found in enumerate(addresses):
         yield Deadline(deadline.remaining() / (len(addresses) - tried)), found
 
@@ -126,7 +126,7 @@ def _connect(
             if source.port == 0:
                 sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind(source.sockaddr)
-        # The raw socket: gevent's connect() asks the resolver thread about an address that is numeric already.
+        # The raw socket: gevent's connect() asks the resolver thread even for a numeric address.
         raw = sock._sock
         number = raw.connect_ex(sockaddr)
         while number == errno.EAGAIN and family == socket.AF_UNIX:
@@ -140,8 +140,8 @@ def _connect(
             number = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:
             raise OSError(number, os.strerror(number))
-        # On loopback a port nobody listens on may be chosen as our own local port: TCP then connects the socket to
-        # itself (simultaneous open, RFC 9293 3.5), and it echoes perfectly.
+        # On loopback, the kernel may choose the port of the target as our local port if nobody listens there. TCP then
+        # connects the socket to itself (simultaneous open, RFC 9293 3.5), and every echo is correct.
         if family != socket.AF_UNIX and raw.getsockname()[1] == sockaddr[1] and raw.getsockname() == raw.getpeername():
             raise ConnectionRefusedError("connected to itself")
     except BaseException:

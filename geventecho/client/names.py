@@ -1,4 +1,4 @@
-"""Host names: resolved once per process."""
+"""Host names, resolved once per process."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from geventecho.net import Deadline, translate_connect
 __all__ = ["NAMES", "Found", "Names"]
 
 REFRESH_AFTER: Final = 60.0
-"""Seconds after which a name is looked up again, and only if no connection could be made to its addresses."""
+"""A name whose addresses all fail is looked up again if its answer is older than this, in seconds."""
 Found = tuple[int, SockAddr]
 
 
 class Names:
-    """Answers of the resolver, asked once per process: thousands of clients must not measure the resolver.
+    """Answers of the resolver, one for each name and process: a load test must not measure the resolver.
 
-    gevent resolves in ten threads. Greenlets that ask for the same name while it is being looked up share one answer.
+    gevent resolves in ten threads. Greenlets that ask for the same name at the same time share one lookup.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], tuple[float, list[Found]]] = {}
-        self._asking: dict[tuple[str, int, object], gevent.Greenlet] = {}
+        self._lookups: dict[tuple[str, int, object], gevent.Greenlet] = {}
 
     def lookup(self, target: Address, deadline: Deadline) -> list[Found]:
-        """The addresses of a target whose host is a name.
+        """Return the addresses of a target whose host is a name.
 
         Raises:
-            ResolveError: it has none.
-            ConnectTimeout: no answer within the deadline.
+            ResolveError: the name has no address.
+            ConnectTimeout: the resolver did not answer before the deadline.
         """
         key = (target.host, target.port)
         if key in self._known:
             return self._known[key][1]
-        asked = (*key, gevent.get_hub())
-        job = self._asking.get(asked)
+        lookup_key = (*key, gevent.get_hub())
+        job = self._lookups.get(lookup_key)
         if job is None:
-            job = self._asking[asked] = gevent.spawn(_resolve, target)
-            job.rawlink(lambda _: self._asking.pop(asked, None))
+            job = self._lookups[lookup_key] = gevent.spawn(_resolve, target)
+            job.rawlink(lambda _: self._lookups.pop(lookup_key, None))
         job.join(deadline.remaining())
         if not job.ready():
             raise errors.ConnectTimeout("the name was not resolved in time", address=target, phase="dns")
@@ -56,7 +56,7 @@ class Names:
         return self._known[key][1]
 
     def failed(self, target: Address) -> None:
-        """No connection could be made to the name's addresses: look it up again if the answer is old."""
+        """Forget the answer if it is old, because no address of the target accepted."""
         key = (target.host, target.port)
         if key in self._known and time.monotonic() - self._known[key][0] > REFRESH_AFTER:
             del self._known[key]
@@ -66,9 +66,9 @@ NAMES: Final = Names()
 
 
 def _resolve(target: Address) -> list[Found] | OSError | UnicodeError:
-    # Returned, not raised: a greenlet that dies of an exception prints its traceback.
+    # Errors are returned: a greenlet that ends by an exception prints a traceback.
     try:
-        target.host.encode("idna")  # the resolver does it too, but in a thread that prints a traceback
+        target.host.encode("idna")  # the resolver would raise in a thread that prints a traceback
         found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         return error

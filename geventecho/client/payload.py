@@ -8,10 +8,10 @@ Payload = bytes | bytearray | memoryview
 
 
 def as_bytes(data: Payload) -> bytes | memoryview:
-    """Return bytes that can be sliced without a copy, from any buffer.
+    """Return the bytes of any buffer. They can be sliced without a copy.
 
     Raises:
-        TypeError: it is no buffer, such as a str.
+        TypeError: `data` is not a buffer, such as a str.
     """
     if type(data) is bytes:
         return data

@@ -1,4 +1,4 @@
-"""The reply that a client waits for: it ends by a framing, or is the client's own payload.
+"""The reply that a client waits for: a framing finds its end, or it is the echo of a payload.
 
 Rules for this file: it is pure, like the framings. Both classes have the same shape: `feed` takes a chunk and returns
 whether the reply is complete, `end` takes the peer's FIN, `rest` has the bytes after the reply.
@@ -28,20 +28,20 @@ class ReplyReader:
         address: the peer, for the errors.
 
     Attributes:
-        complete: whether the reply is there.
-        received: bytes of it so far.
-        rest: the bytes of the last chunk that came after it.
+        complete: whether the reply is complete.
+        received: bytes of the reply so far.
+        rest: the bytes of the last chunk after the reply.
     """
 
-    __slots__ = ("_address", "_buffer", "_framing", "_missing", "_only", "_parse", "complete", "received", "rest")
+    __slots__ = ("_address", "_buffer", "_chunk", "_framing", "_missing", "_parse", "complete", "received", "rest")
 
     def __init__(self, framing: Framing, address: Address | None = None) -> None:
         self._framing = framing
         self._address = address
         self._parse = framing.parser()
         self._missing: int | None = None
-        # Most replies are one chunk, which needs no copy; a bytearray takes many without quadratic cost.
-        self._only = b""
+        # Most replies are one chunk, which needs no copy. For more chunks, a bytearray avoids quadratic cost.
+        self._chunk = b""
         self._buffer: bytearray | None = None
         self.received = 0
         self.rest = b""
@@ -51,8 +51,8 @@ class ReplyReader:
         """Take a chunk; returns whether the reply is complete.
 
         Raises:
-            ReplyTooLong: it passes the framing's limit.
-            ReplyError: the parser refused it.
+            ReplyTooLong: the reply passes the framing's limit.
+            ReplyError: the parser refused the reply.
         """
         size = len(chunk)
         missing = self._missing
@@ -74,11 +74,11 @@ class ReplyReader:
                 chunk, self.rest = chunk[:missing], chunk[missing:]
         if self._buffer is not None:
             self._buffer += chunk
-        elif self._only:
-            self._buffer = bytearray(self._only)
+        elif self._chunk:
+            self._buffer = bytearray(self._chunk)
             self._buffer += chunk
         else:
-            self._only = chunk
+            self._chunk = chunk
         self.received += len(chunk)
         return self.complete
 
@@ -86,7 +86,7 @@ class ReplyReader:
         """Take the peer's FIN.
 
         Raises:
-            ShortReply: it came before the reply ended.
+            ShortReply: the FIN came before the reply ended.
         """
         if not self._framing.ends_at_close or (self._framing.quiet is not None and not self.received):
             expected = self._framing.size if self._missing is None else self.received + self._missing
@@ -96,20 +96,20 @@ class ReplyReader:
     @property
     def data(self) -> bytes:
         """The reply, or the part of it that has come."""
-        return self._only if self._buffer is None else bytes(self._buffer)
+        return self._chunk if self._buffer is None else bytes(self._buffer)
 
 
 class EchoReader:
-    """Compares the echo with the payload, chunk by chunk; keeps no byte of the echo.
+    """Compares the echo with the payload, chunk by chunk, and keeps no byte of the echo.
 
     Args:
         payload: at least one byte; a memoryview only if it is longer than any chunk.
         address: the peer, for the errors.
 
     Attributes:
-        complete: whether all of it came back.
+        complete: whether the whole payload came back.
         received: bytes that came back so far.
-        rest: the bytes of the last chunk that came after it.
+        rest: the bytes of the last chunk after the echo.
     """
 
     __slots__ = ("_address", "_payload", "complete", "received", "rest")
@@ -122,7 +122,7 @@ class EchoReader:
         self.complete = False
 
     def feed(self, chunk: bytes) -> bool:
-        """Take a chunk; returns whether the payload is complete.
+        """Take a chunk; returns whether the echo is complete.
 
         Raises:
             CorruptReply: a byte differs.
@@ -131,7 +131,7 @@ class EchoReader:
             self.received = len(chunk)
             self.complete = True
             return True
-        # A slice is copied first: comparing a memoryview goes byte by byte, a hundred times slower than bytes.
+        # The slice is copied first: a memoryview is compared byte by byte, a hundred times slower than bytes.
         expected = bytes(self._payload[self.received : self.received + len(chunk)])
         if len(expected) < len(chunk):
             chunk, self.rest = chunk[: len(expected)], chunk[len(expected) :]
@@ -148,7 +148,7 @@ class EchoReader:
         """Take the peer's FIN.
 
         Raises:
-            ShortReply: always; an echo ends with its last byte.
+            ShortReply: always: a client waits only for an echo that is not complete.
         """
         raise with_sample(
             ShortReply(address=self._address, received=self.received, expected=len(self._payload)),
@@ -159,14 +159,14 @@ class EchoReader:
 def with_sample(error: ReplyError, came: bytes | memoryview) -> ReplyError:
     """Store the first received bytes in the error, and return it.
 
-    Make the error in the call: a variable that holds it would be a cycle of the error, its traceback and the frame.
+    Make the error in the call: a local variable would make a cycle of the error, its traceback and the frame.
     """
     error.sample = bytes(came[:SAMPLE_SIZE])
     return error
 
 
 def first_difference(expected: bytes, received: bytes) -> int:
-    """Where two byte strings differ first; the length of the shorter one when it begins the other."""
+    """Return the offset of the first difference; the length of the shorter string if the longer one begins with it."""
     low, high = 0, min(len(expected), len(received))
     while low < high:
         middle = (low + high + 1) // 2

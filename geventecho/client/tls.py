@@ -1,4 +1,4 @@
-"""The settings that a client's TLS connections share: authorities, the own certificate, sessions to resume."""
+"""The settings that a client's TLS connections share: authorities, its own certificate, sessions to resume."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ __all__ = [
 ]
 
 LONGEST_PROTOCOL: Final = 255
-"""Bytes of a name in ALPN (RFC 7301, 3.1)."""
+"""Bytes of the longest protocol name in ALPN (RFC 7301, 3.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """How a client uses TLS, as one value. TLS 1.2 and 1.3 are taken.
+    """The TLS settings of a client, as one value. TLS 1.2 and 1.3 are accepted.
 
     Attributes:
-        ca: a PEM file of the authorities to trust; None trusts those of the system.
-        cert: a PEM file with the client's own certificate and its chain; None has none.
-        key: a PEM file with its key, where that is not in the file `cert`.
-        server_name: the host that the certificate must be for, and that the server is told (SNI); None is the target's.
-        insecure: do not check the server's certificate. Anybody between can then read and change all that is sent.
+        ca: a PEM file of the authorities to trust; None trusts the authorities of the system.
+        cert: a PEM file with the client's own certificate and its chain; None is no certificate.
+        key: a PEM file with the certificate's key; None if the key is in the file `cert`.
+        server_name: the host name to send (SNI) and to check in the certificate; None is the target's host.
+        insecure: do not check the server's certificate. Anybody on the path can then read and change the data.
         alpn: protocols to offer, the preferred one first (ALPN, RFC 7301).
-        resume: resume an earlier session with the same server where it allows that: a shorter handshake.
+        resume: resume an earlier session with the same server if it allows that: the handshake is shorter.
 
     Raises:
-        ConfigError: two of them exclude each other, or one is of the wrong type.
+        ConfigError: two fields exclude each other, or a field has a wrong type.
     """
 
     ca: str | None = None
@@ -74,7 +74,7 @@ class Tls:
 
 
 TlsLike: TypeAlias = "Tls | stdlib_ssl.SSLContext"
-"""A description of how to use TLS."""
+"""The settings of `geventecho.Tls`, or a context of one's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class TlsInfo:
     Attributes:
         version: "TLSv1.2" or "TLSv1.3".
         cipher: OpenSSL's name of the cipher suite.
-        alpn: the protocol of those that were offered; None where the server chose none.
+        alpn: the offered protocol that the server chose; None if it chose none.
         resumed: whether an earlier session was resumed.
     """
 
@@ -95,26 +95,26 @@ class TlsInfo:
 
 
 DEFAULT_TLS: Final = Tls()
-"""The default."""
+"""The settings of a tls:// target without settings."""
 
 
 def check_tls(tls: TlsLike, target: Address) -> None:
     """Check that `tls` can be used for a target.
 
     Raises:
-        ConfigError: a file cannot be used, or there is no name to check the certificate by.
+        ConfigError: a file cannot be used, or there is no host name to check in the certificate.
     """
     server_name_of(tls, target)
 
 
 def context_of(tls: TlsLike) -> stdlib_ssl.SSLContext:
-    """Return the context of all connections that use `tls`; it is made once in a process.
+    """Return the context of all connections that use `tls`. Each process makes it once.
 
     Raises:
-        ConfigError: a file cannot be read or used, or an SSLContext is for servers.
+        ConfigError: a file cannot be read or used, or `tls` is an SSLContext for servers.
     """
     if not isinstance(tls, Tls):
-        if not isinstance(tls, get_original("ssl", "SSLContext")):  # one of before monkey-patching is of that class
+        if not isinstance(tls, get_original("ssl", "SSLContext")):  # the class of a context from before monkey-patching
             raise ConfigError(f"tls is {tls!r}; it must be a geventecho.Tls or an ssl.SSLContext")
         if tls.protocol.name == "PROTOCOL_TLS_SERVER":
             raise ConfigError("tls is an SSLContext for servers; make it with ssl.PROTOCOL_TLS_CLIENT")
@@ -129,9 +129,9 @@ _contexts: Final[dict[Tls, stdlib_ssl.SSLContext]] = {}
 
 
 def _make(tls: Tls) -> stdlib_ssl.SSLContext:
-    from gevent import ssl  # noqa: PLC0415  (processes without TLS do without OpenSSL)
+    from gevent import ssl  # noqa: PLC0415  (processes without TLS need no OpenSSL)
 
-    # Of gevent: setting a property of the standard one recurses without end in a process that is patched later.
+    # gevent's class: in a process that is patched later, a property of the standard class recurses without end.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
@@ -156,26 +156,26 @@ def is_insecure(tls: TlsLike) -> bool:
 
 
 def server_name_of(tls: TlsLike, target: Address) -> str | None:
-    """The host that the certificate must be for: a name or an IP address. None for a Unix socket without one.
+    """Return the host name or IP address to check in the certificate; None for a Unix socket without a name.
 
     Raises:
-        ConfigError: there is none, and the certificate is to be checked.
+        ConfigError: there is no host, and the certificate is to be checked.
     """
     given = tls.server_name if isinstance(tls, Tls) else None
-    # A zone is of this machine only; a name in a certificate has no full stop at its end (RFC 6066, 3).
+    # A zone has a meaning on this machine only. A name in a certificate has no full stop at its end (RFC 6066, 3).
     name = given or target.host.partition("%")[0].removesuffix(".")
     if context_of(tls).check_hostname and not name:
-        raise ConfigError(f"{target} has no host name to check the certificate by; give server_name, or insecure")
+        raise ConfigError(f"{target} has no host name to check in the certificate; give server_name, or insecure")
     return name or None
 
 
 def sessions_of(tls: TlsLike) -> Sessions | None:
-    """The newest session of each server, of all connections that use `tls`; None where it resumes none."""
+    """Return the newest session of each server, shared by all connections that use `tls`; None without `resume`."""
     if not isinstance(tls, Tls) or not tls.resume:
         return None
     return _sessions.setdefault(context_of(tls), {})
 
 
 Sessions: TypeAlias = dict[tuple[Address, str | None], Any]
-"""Sessions by the target and the name of the server."""
+"""Sessions by the target and the server name."""
 _sessions: Final[WeakKeyDictionary[stdlib_ssl.SSLContext, Sessions]] = WeakKeyDictionary()

@@ -1,4 +1,4 @@
-"""The error of `geventecho.errors` for an error of OpenSSL, with a remedy."""
+"""Translates errors of OpenSSL into errors of `geventecho.errors`, with a remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from geventecho import errors
 from geventecho.address import Address
 
-__all__ = ["SPOKEN_BY_SERVERS", "closed_in_handshake", "is_tls", "not_tls", "translate_tls"]
+__all__ = ["FIRST_BYTES", "closed_in_handshake", "is_tls", "not_tls", "translate_tls"]
 
 Meaning: TypeAlias = tuple[type[errors.TlsError], str]
 
@@ -21,13 +21,13 @@ OTHER_HOST: Final = frozenset({62, 63, 64})
 
 # RFC 8446, 4 and 6: the first record of a server is a handshake record with a ServerHello, or an alert.
 ALERT, HANDSHAKE, SERVER_HELLO = bytes([21]), bytes([22]), bytes([2])
-SPOKEN_BY_SERVERS: Final = 6
-"""Bytes that tell whether a server speaks TLS: the header of a record, and the type of its message."""
-SHOWN: Final = 40
+FIRST_BYTES: Final = 6
+"""Bytes that show whether a server speaks TLS: the header of a record, and the type of its message."""
+MAX_SHOWN: Final = 40
 NO_APPLICATION_PROTOCOL: Final = bytes([2, 120])
-"""The alert, fatal, of RFC 7301. OpenSSL 3.0 has a text for it that Python has not."""
+"""The fatal alert of RFC 7301. OpenSSL 3.0 has a name for it, but Python has none."""
 
-NO_COMMON: Final = "the server takes no version (TLS 1.2, 1.3) or cipher of ours"
+NO_COMMON: Final = "the server accepts none of our versions (TLS 1.2, 1.3) or ciphers"
 NO_CERTIFICATE: Final = "the server wants a client certificate; see cert and key (--tls-cert, --tls-key)"
 REFUSED: Final = "the server refused the client certificate"
 REASONS: Final[dict[str, Meaning]] = {
@@ -46,15 +46,15 @@ REASONS: Final[dict[str, Meaning]] = {
     "SSLV3_ALERT_CERTIFICATE_REVOKED": (errors.ClientCertificateRefused, f"{REFUSED}: it is revoked"),
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": (errors.ClientCertificateRefused, f"{REFUSED}: it has expired"),
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": (errors.ClientCertificateRefused, REFUSED),
-    "TLSV1_ALERT_UNKNOWN_CA": (errors.ClientCertificateRefused, f"{REFUSED}: it does not know its authority"),
+    "TLSV1_ALERT_UNKNOWN_CA": (errors.ClientCertificateRefused, f"{REFUSED}: it does not know the authority"),
     "TLSV1_ALERT_ACCESS_DENIED": (errors.ClientCertificateRefused, REFUSED),
-    "TLSV1_UNRECOGNIZED_NAME": (errors.WrongHostName, "the server does not know the host name it was told (SNI)"),
+    "TLSV1_UNRECOGNIZED_NAME": (errors.WrongHostName, "the server does not know the host name that we sent (SNI)"),
 }
-ALPN: Final = "the server takes none of the protocols offered; see alpn (--tls-alpn)"
+ALPN: Final = "the server accepts none of the offered protocols; see alpn (--tls-alpn)"
 
 
 def is_tls(first: bytes) -> bool:
-    """Whether the first bytes from a server can be TLS: `SPOKEN_BY_SERVERS` bytes, or fewer as long as they can be."""
+    """Whether the first bytes from a server can be TLS: `FIRST_BYTES` of them, or as many as have come."""
     kind, version, message = first[:1], first[1:2], first[5:6]
     if version not in (b"", b"\3"):
         return False
@@ -62,28 +62,28 @@ def is_tls(first: bytes) -> bool:
 
 
 def not_tls(first: bytes, address: Address) -> errors.NotTls:
-    """Say that a server's first bytes are not TLS."""
+    """Return the error for a server whose first bytes are not TLS."""
     if first[:1] == HANDSHAKE:
-        reason = "the server sent our own first bytes back: it is a plain echo server; use tcp://"
+        reason = "the server returned our own first bytes: it is a plain echo server; use tcp://"
     else:
-        reason = f"the server sent {ascii(first[:SHOWN])[1:]}, not TLS; use tcp://, and start_tls where it has STARTTLS"
+        reason = f"the server sent {ascii(first[:MAX_SHOWN])[1:]}, not TLS; use tcp://, and start_tls for STARTTLS"
     return errors.NotTls(reason, address=address, phase="tls")
 
 
 def closed_in_handshake(address: Address) -> errors.HandshakeClosed:
-    """Say that the server closed in the middle of the handshake."""
-    reason = "the server closed in the middle of the handshake; it may speak no TLS at this port, or be full"
+    """Return the error for a server that closed in the middle of the handshake."""
+    reason = "the server closed in the middle of the handshake; it may be full, or speak no TLS at this port"
     return errors.HandshakeClosed(reason, address=address, phase="tls")
 
 
 def translate_tls(error: ssl.SSLError, address: Address, phase: str, name: str | None, last: bytes) -> errors.TlsError:
-    """Make the error for an error of OpenSSL.
+    """Return the error for an error of OpenSSL.
 
     Args:
         error: the error.
         address: the peer.
         phase: "tls" in the handshake, "read" or "write" after it.
-        name: the host that the certificate must be for.
+        name: the host name to check in the certificate.
         last: the bytes that the peer sent last.
     """
     kind, reason = _meaning(error, name, last)
@@ -96,7 +96,7 @@ def _meaning(error: ssl.SSLError, name: str | None, last: bytes) -> Meaning:
     known = REASONS.get(error.reason or "")
     if known is not None:
         return known
-    # Of a length of 2, and in plain text: the server has answered nothing else yet.
+    # An alert record of 2 bytes in plain text: the server has not answered with anything else before.
     if last[:1] == ALERT and last[3:] == b"\0\2" + NO_APPLICATION_PROTOCOL:
         return errors.NoCommonAlpn, ALPN
     words = (error.reason or error.strerror or str(error)).replace("_", " ").lower()

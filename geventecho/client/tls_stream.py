@@ -1,8 +1,8 @@
-"""TLS over one connected socket: the handshake, and a recv and a send that are used as the socket's own.
+"""TLS over one connected socket: the handshake, and a recv and a send that replace the socket's own.
 
 Rules for this file: it waits in the handshake only. OpenSSL works in memory here, and never on the socket. So one
-greenlet may read while another one writes, and all that came is decrypted at once: nothing that could be read stays
-where no watcher sees it.
+greenlet may read while another one writes. All bytes that came are decrypted at once: no watcher could see data that
+waits in OpenSSL.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gevent import socket
 
 from geventecho.address import Address
 from geventecho.client.tls import TlsInfo, TlsLike, context_of, server_name_of, sessions_of
-from geventecho.client.tls_failures import SPOKEN_BY_SERVERS, closed_in_handshake, is_tls, not_tls, translate_tls
+from geventecho.client.tls_failures import FIRST_BYTES, closed_in_handshake, is_tls, not_tls, translate_tls
 from geventecho.errors import ConfigError, HandshakeTimeout, NetworkError, TlsError, Truncated
 from geventecho.net import TLS_RECORD, Deadline, TlsOutbox, translate_io, wait_ready
 
@@ -24,22 +24,22 @@ __all__ = ["TlsStream"]
 RECEIVE_SIZE: Final = 65536
 """Bytes that one recv(2) asks the kernel for."""
 LATE_ALERTS: Final = frozenset({errno.ECONNRESET, errno.EPIPE})
-"""A write fails so when the server refused us after the handshake. Its alert may have come before."""
+"""Errors of a write to a server that refused us after the handshake. Its alert may have come before."""
 
 
 class TlsStream:
     """The encrypted stream of a socket.
 
     `recv` and `send` do not wait: they raise BlockingIOError. They raise NetworkError for a failure of TLS and OSError
-    for one of the socket.
+    for a failure of the socket.
 
     Args:
         sock: a connected gevent socket.
         target: its peer, for the errors.
-        tls: how to use TLS.
+        tls: the TLS settings.
 
     Raises:
-        ConfigError: `tls` cannot be used, or there is no name to check the certificate by.
+        ConfigError: `tls` cannot be used, or there is no host name to check in the certificate.
     """
 
     __slots__ = (
@@ -59,23 +59,23 @@ class TlsStream:
                 self._incoming, made, server_hostname=self._name, session=session
             )
         except ValueError as error:
-            raise ConfigError(f"{self._name!r} is no name of a server: {error}") from None
+            raise ConfigError(f"{self._name!r} is not a server name: {error}") from None
         self._outbox = TlsOutbox(self._layer, made, sock._sock)
         self._first = self._last = b""
         self._has_ended = False  # no more can be decrypted: the peer's close_notify came, or the stream is broken
-        self._failure: TlsError | None = None  # how it broke, after data that came in the same recv(2)
-        self._is_closed = False  # ours was sent
+        self._failure: TlsError | None = None  # raised after the data that came in the same recv(2)
+        self._is_closed = False  # our close_notify was sent
 
     def handshake(self, seconds: float | None) -> bytes:
-        """Shake hands; returns the data that came with the last bytes of the handshake.
+        """Shake hands. Returns the data that came with the last bytes of the handshake.
 
         Args:
-            seconds: for all of it; None is no limit.
+            seconds: for the whole handshake; None is no limit.
 
         Raises:
-            TlsError: in its kinds.
+            TlsError: or a subclass.
             PeerReset: the connection broke.
-            ClosedLocally: it was closed by another greenlet.
+            ClosedLocally: another greenlet closed the connection.
         """
         deadline = Deadline(seconds)
         try:
@@ -112,14 +112,14 @@ class TlsStream:
             raise HandshakeTimeout(f"no handshake within {seconds:.3g} s{silent}", address=self._target, phase="tls")
 
     def _take(self) -> None:
-        """Give OpenSSL the bytes that came, in the handshake."""
+        """Give the bytes that came in the handshake to OpenSSL."""
         try:
             data = self._sock._sock.recv(RECEIVE_SIZE)
         except BlockingIOError:
             return
         if not data:
             raise closed_in_handshake(self._target)
-        if len(self._first) < SPOKEN_BY_SERVERS:
+        if len(self._first) < FIRST_BYTES:
             self._first += data[:TLS_RECORD]
             if not is_tls(self._first):
                 raise not_tls(self._first, self._target)
@@ -135,13 +135,13 @@ class TlsStream:
 
     @property
     def is_midway(self) -> bool:
-        """Whether a part of a message is encrypted and the kernel has not taken it: no other one may follow."""
+        """Whether the kernel has not taken a part of a message that is encrypted: no other message may follow."""
         return self._outbox.is_midway
 
     def recv(self, _size: int) -> bytes:
-        """All that can be decrypted now; b"" after the peer's close_notify. The size is not kept to.
+        """Return all data that can be decrypted now, of any size; b"" after the peer's close_notify.
 
-        If a fatal alert, or bytes that are not TLS, came behind data, the data is returned and the next call raises.
+        If a fatal alert, or bytes that are not TLS, came after data, the data is returned and the next call raises.
         """
         if self._has_ended:
             if self._failure is not None:
@@ -153,7 +153,7 @@ class TlsStream:
         self._incoming.write(data)
         try:
             decrypted = self._decrypt()
-            self._outbox.flush()  # an answer of TLS itself, such as that to a new key
+            self._outbox.flush()  # answers of TLS itself, such as to a key update
         except ssl.SSLError as error:
             self._send_alert()
             raise translate_tls(error, self._target, "read", self._name, data) from None
@@ -180,20 +180,20 @@ class TlsStream:
                 chunk = b""
             if not chunk:
                 self._has_ended = True
-                # The peer may wait for our end before it sends its FIN: the watcher must see this end as it sees that.
+                # The peer may send no FIN before our end. This makes the read watcher ready, as a FIN does.
                 self._shut(socket.SHUT_RD)
                 break
             chunks.append(chunk)
         return b"".join(chunks)
 
     def send(self, data: bytes | memoryview) -> int:
-        """Encrypt and send a first part of `data`; returns how many bytes of it are sent.
+        """Encrypt and send a first part of `data`; returns the number of its bytes that are sent.
 
         After BlockingIOError call it again with the same bytes: they may be encrypted already.
         """
         try:
             return self._outbox.send(data)
-        except ssl.SSLWantReadError:  # a renegotiation, which contexts of one's own may allow
+        except ssl.SSLWantReadError:  # a renegotiation, which a user's own context may allow
             raise BlockingIOError(errno.EAGAIN, "TLS waits for the peer") from None
         except ssl.SSLError as error:
             raise translate_tls(error, self._target, "write", self._name, b"") from None
@@ -203,7 +203,7 @@ class TlsStream:
             raise
 
     def _find_alert(self) -> None:
-        """Look for the reason of a broken connection in the bytes that came before it broke.
+        """Look for an alert in the bytes that came before the connection broke.
 
         Raises:
             TlsError: there is an alert.
@@ -224,27 +224,27 @@ class TlsStream:
             self._sessions[self._target, self._name] = session
 
     def close_notify(self) -> None:
-        """Send our close_notify, if there is room for it now. Does nothing the second time, or within a message."""
+        """Send our close_notify if the kernel takes it now. Does nothing the second time, or within a message."""
         if self._is_closed or self._outbox.is_midway:
             return
         self._is_closed = True
         try:
             self._layer.unwrap()
         except ssl.SSLError:
-            pass  # it waits for the peer's; ours is made
+            pass  # OpenSSL waits for the peer's close_notify; ours is in the buffer
         self._send_alert()
 
     def close(self) -> None:
-        """Send our close_notify, if there is room for it now, before the socket is closed."""
+        """Send our close_notify if the kernel takes it now. The caller then closes the socket."""
         try:
-            # Unread data, such as tickets that the server sent unasked, would make our FIN an RST.
+            # With unread data, such as session tickets, close(2) would send RST instead of FIN.
             self.recv(RECEIVE_SIZE)
         except OSError:
             pass
         self.close_notify()
 
     def _send_alert(self) -> None:
-        """Tell the peer that the stream is over, if there is room for it now."""
+        """Send the alert that OpenSSL has made, if the kernel takes it now."""
         try:
             self._outbox.flush()
         except OSError:

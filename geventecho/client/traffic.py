@@ -16,22 +16,22 @@ __all__ = ["Traffic"]
 
 NANOSECONDS: Final = 1_000_000_000
 UNKNOWN: Final = -1
-"""Instead of the arrival of a first piece, where the clock was stepped."""
+"""Stands for the arrival of a first piece if the clock was stepped."""
 
 
 class Traffic:
     """The bytes of a connection, and, if they are timed, the times of its last exchange.
 
-    There is one exchange at a time. Without stamps (Unix sockets, TLS) a piece arrives when it is read.
+    There is one exchange at a time. Without stamps (Unix sockets, TLS) the arrival of a piece is the time of its read.
 
     Attributes:
         bytes_sent: bytes that the kernel took from us.
-        bytes_received: bytes that we took from the kernel.
+        bytes_received: bytes that the kernel gave us.
         is_timed: whether the times are kept.
-        sent_at: just before the first send(2) of the exchange.
-        first_at: when the first piece of its reply arrived. A piece is what one recv(2) returns.
-        arrived_at: when the last piece arrived; 0 where that is unknown, because the clock of the stamps was stepped.
-        read_at: when we had read that piece; 0 where it has no stamp.
+        sent_at: the time just before the first send(2) of the exchange.
+        first_at: the arrival of the first piece of its reply. A piece is the data of one recv(2).
+        arrived_at: the arrival of the last piece; 0 if it is unknown because the clock of the stamps was stepped.
+        read_at: the time after the read of that piece; 0 for a piece without a stamp.
     """
 
     __slots__ = (
@@ -48,8 +48,8 @@ class Traffic:
         """Keep the times from now on.
 
         Args:
-            sock: the connected socket. Unless it is a Unix one, it has stamps.
-            clock: converts them.
+            sock: the connected socket. All sockets but Unix sockets have stamps.
+            clock: converts the stamps.
 
         Returns:
             The function to receive with, instead of the socket's `recv`.
@@ -58,14 +58,14 @@ class Traffic:
         self._clock = clock
         self._steps = clock.steps
         self._recv: Callable[..., Any]
-        if sock.family == socket.AF_UNIX:  # there recvmsg(2) would take descriptors that the peer passes
+        if sock.family == socket.AF_UNIX:  # recvmsg(2) would take descriptors that the peer passes
             self._recv = sock._sock.recv
             return self._receive
         self._recv = sock._sock.recvmsg
         return self._receive_stamped
 
     def timed_by_reads(self, receive: Callable[[int], bytes]) -> Callable[[int], bytes]:
-        """Receive by another function from now on, through which no stamps come: TLS reads as its records need it."""
+        """Receive by a function without stamps from now on. TLS reads when its records need it."""
         self._recv = receive
         self.arrived_at = self.read_at = 0
         return self._receive
@@ -76,7 +76,7 @@ class Traffic:
         self.sent_at = self._clock.monotonic()
 
     def begin_message(self) -> None:
-        """Begin a message. Unlike `begin` it keeps the times of a reply that another greenlet may be receiving."""
+        """Begin a message. Unlike `begin`, keep the times of a reply that another greenlet may be receiving."""
         self.sent_at = self._clock.monotonic()
 
     def end(self) -> None:
@@ -86,9 +86,9 @@ class Traffic:
 
     @property
     def seconds(self) -> float:
-        """From the send to the arrival of the whole reply, or to the read where the arrival is unknown."""
-        known = self.arrived_at > self.sent_at
-        return ((self.arrived_at if known else self.read_at) - self.sent_at) / NANOSECONDS
+        """Seconds from the send to the arrival of the whole reply, or to its read if the arrival is unknown."""
+        is_known = self.arrived_at > self.sent_at
+        return ((self.arrived_at if is_known else self.read_at) - self.sent_at) / NANOSECONDS
 
     def _receive_stamped(self, size: int) -> bytes:
         data: bytes
@@ -101,7 +101,7 @@ class Traffic:
             if self._steps != clock.steps:
                 self._steps = clock.steps
                 arrived = 0
-        else:  # the peer's FIN, or a machine that has just begun to stamp
+        else:  # the peer's FIN, or the kernel has only just begun to stamp
             arrived = read
             self.read_at = 0
         self.arrived_at = arrived

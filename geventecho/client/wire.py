@@ -1,7 +1,7 @@
 """One connected socket that does not block: read, write, or both at once, each within a time limit.
 
-Rules for this file: it knows one socket and its waits. It never knows what a message means, or what is left over from
-one. A reply is a stream of chunks; a reader (`reply.py`) takes them until it is complete. Every failure is a
+Rules for this file: it knows one socket and its waits. It knows neither the meaning of a message nor its leftover
+bytes. A reply is a stream of chunks; a reader (`reply.py`) takes them until the reply is complete. Every failure is a
 `NetworkError` with the address and the phase.
 """
 
@@ -28,31 +28,31 @@ if TYPE_CHECKING:
 
 __all__ = ["RECEIVE_SIZE", "Wire"]
 
-# The real one also in a monkey-patched process: asking with no time to wait never blocks.
+# The unpatched one, also in a monkey-patched process: poll(0) never blocks.
 _poll: Final[Any] = monkey.get_original("select", "poll")
-# From us, or from the peer: something to read, or its FIN. Errors and hang-ups are reported unasked.
+# Data, or the FIN of the peer. Errors and hang-ups are always reported.
 INCOMING: Final = select.POLLIN | select.POLLRDHUP
 RECEIVE_SIZE: Final = 65536
 """Bytes that one recv(2) asks the kernel for."""
 SEND_SIZE: Final = 256 * 1024
-"""Bytes offered to the kernel at once: more would keep other greenlets waiting while it copies."""
+"""Bytes that one send(2) offers: while the kernel copies them, no other greenlet runs."""
 
 Reader = ReplyReader | EchoReader
 
 
 class Wire:
-    """A connected socket and everything its waits need, made once.
+    """A connected socket, with the watchers and the timer of its waits.
 
     Args:
         sock: a connected gevent socket; the wire closes it.
         target: its peer, for the errors.
-        timeout: seconds the calls take that are not given others; None is no limit.
+        timeout: the default time limit of a call, in seconds; None is no limit.
         clock: times the traffic; None does not time it.
 
     Attributes:
-        poll: poll(0) is true when there is something to read: a byte, the FIN or an error. It costs a third of a
-            receive that fails.
-        traffic: its bytes and, with a clock, its times.
+        poll: poll(0) is true when a read would return or fail at once: data, FIN or an error. It takes a third of the
+            time of a read that finds none of them.
+        traffic: the bytes and, with a clock, the times.
         tls: the encryption of the stream, or None.
     """
 
@@ -69,12 +69,12 @@ class Wire:
         self.timeout = timeout
         self.traffic = Traffic()
         self.tls: TlsStream | None = None
-        # gevent's own watchers and not new ones: close() then finds and wakes the greenlets that wait on them.
+        # The socket's own watchers: gevent's close() finds and wakes the greenlets that wait on these.
         self._read_event = sock._read_event
         self._write_event = sock._write_event
         self._recv = sock._sock.recv if clock is None else self.traffic.timed(sock, clock)
         self._send = sock._sock.send
-        # As greenlet does it: the hub's own switch() first looks for something that no greenlet here has.
+        # Not the hub's own switch(): it first looks for a `switch_out` method, which no greenlet here has.
         self._switch = partial(greenlet.switch, get_hub())
         self._timer = make_timer(timeout)
         idle = _poll()
@@ -82,10 +82,10 @@ class Wire:
         self.poll = idle.poll
 
     def start_tls(self, tls: TlsLike, seconds: float | None) -> bytes:
-        """Shake hands, and encrypt from now on; returns the data that came with the last bytes of the handshake.
+        """Shake hands, and encrypt from now on. Returns the data that came with the last bytes of the handshake.
 
         Raises:
-            TlsError, PeerReset, ClosedLocally: in the handshake.
+            TlsError, PeerReset, ClosedLocally: the handshake failed.
             ConcurrentUse: another greenlet reads or sends.
         """
         from geventecho.client.tls_stream import TlsStream  # noqa: PLC0415  (it imports OpenSSL)
@@ -107,7 +107,7 @@ class Wire:
         return rest
 
     def read(self, size: int, seconds: float | None) -> bytes:
-        """Up to `size` bytes, as soon as there are any; b"" once the peer has closed. TLS may give more."""
+        """Wait for data and return at most `size` bytes; b"" once the peer has closed. TLS may return more."""
         self.check_no_reader()
         data = self.read_now(size)
         if data is not None:
@@ -121,7 +121,7 @@ class Wire:
         return data
 
     def write(self, data: bytes | memoryview, seconds: float | None) -> None:
-        """All of `data`, within `seconds`."""
+        """Write all of `data` within `seconds`."""
         if self.traffic.is_timed:
             self.traffic.begin_message()
         sent = self.write_now(data)
@@ -137,9 +137,9 @@ class Wire:
 
     @contextmanager
     def _writing(self, sent: int, size: int) -> Iterator[None]:
-        """Let only the calling greenlet write the rest of a message, and nobody write after one that was cut midway.
+        """Let only the calling greenlet write the rest of a message, and refuse all writes after a message cut midway.
 
-        Bytes of other greenlets would come inside the message. `echo` calls `_send` itself and is refused, too.
+        Bytes of other greenlets would come inside the message. `echo` also calls `_send`, so it is refused too.
         """
         owner, before = getcurrent(), self.traffic.bytes_sent - sent
         send: Callable[[bytes | memoryview], int] = self._send
@@ -159,10 +159,10 @@ class Wire:
                 self._send = partial(_refuse_torn, self._target, taken, size) if is_torn else send
 
     def check_no_reader(self) -> None:
-        """Refuse to read while another greenlet does.
+        """Refuse to read while another greenlet reads.
 
         Raises:
-            ConcurrentUse: another greenlet does.
+            ConcurrentUse: another greenlet reads.
         """
         if self._read_event.callback is not None:
             check_free(self._read_event)
@@ -171,7 +171,7 @@ class Wire:
     def _armed(self, event: Any, timer: Any, phase: str) -> Iterator[None]:
         """Make `event` and `timer` wake the calling greenlet while the block runs.
 
-        `exchange` and `echo` do this themselves: a context manager costs 1.5 us, and they run for every request.
+        `exchange` and `echo` run for every request, and do this themselves: a context manager costs 1.5 us.
         """
         check_free(event)
         switch = getcurrent().switch
@@ -181,7 +181,7 @@ class Wire:
             yield
         except NetworkError:
             raise
-        except OSError as error:  # close() in another greenlet raises it here
+        except OSError as error:  # raised here by close() in another greenlet
             raise translate_io(error, self._target, phase) from error
         finally:
             event.stop()
@@ -190,12 +190,12 @@ class Wire:
     def exchange(
         self, payload: bytes | memoryview, reader: Reader, seconds: float | None, quiet: float | None = None
     ) -> None:
-        """Write `payload` and feed `reader`, both at once, until all is sent and the reply complete.
+        """Write `payload` and feed `reader` at the same time, until the payload is sent and the reply is complete.
 
         Args:
             payload: bytes to write, perhaps none.
-            reader: is fed what comes.
-            seconds: for all of it; None is no limit.
+            reader: takes the chunks that come.
+            seconds: for the whole exchange; None is no limit.
             quiet: seconds of silence that end a reply which has begun, or None.
         """
         event = self._read_event
@@ -220,17 +220,17 @@ class Wire:
             self._feed_until_complete(reader, seconds)
         except NetworkError:
             raise
-        except OSError as error:  # from close(), while we waited
+        except OSError as error:  # raised here by close() in another greenlet
             raise translate_io(error, self._target, "read") from error
         finally:
             event.stop()
             timer.stop()
 
     def echo(self, payload: bytes | memoryview, seconds: float | None) -> bytes:
-        """Write `payload` and compare its echo; returns the bytes after it.
+        """Write `payload` and compare its echo; returns the bytes after the echo.
 
-        Nearly always the kernel takes a small payload at once and it comes back in one piece: then there is nothing to
-        write meanwhile, and nothing to remember of what came. What differs from that is left to an `EchoReader`.
+        Nearly always the kernel takes a small payload at once, and its echo comes in one piece. Such an echo needs one
+        send, one wait and one receive. `_echo_rest` and an `EchoReader` do all other cases.
         """
         event = self._read_event
         if event.callback is not None:
@@ -264,14 +264,14 @@ class Wire:
             return self._echo_rest(payload, sent, reply, seconds)
         except NetworkError:
             raise
-        except OSError as error:  # close() raises one too, while we wait
+        except OSError as error:  # also raised here by close() in another greenlet
             raise translate_io(error, self._target, phase) from error
         finally:
             event.stop()
             timer.stop()
 
     def _echo_rest(self, payload: bytes | memoryview, sent: int, reply: bytes, seconds: float | None) -> bytes:
-        """Finish an echo: `sent` bytes are sent and `reply` is read. Returns the bytes after the echo."""
+        """Finish an echo of which `sent` bytes are sent and `reply` is read; returns the bytes after the echo."""
         reader = EchoReader(payload, self._target)
         if reply:
             reader.feed(reply)
@@ -281,7 +281,7 @@ class Wire:
         return reader.rest
 
     def read_now(self, size: int) -> bytes | None:
-        """Return at most `size` bytes, with TLS perhaps more; None for nothing yet, b"" once the peer has closed."""
+        """Return at most `size` bytes, with TLS perhaps more; None without data, b"" once the peer has closed."""
         try:
             data: bytes = self._recv(size)
         except BlockingIOError:
@@ -320,16 +320,16 @@ class Wire:
         try:
             self.sock.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # the connection broke: the next read says how
+            pass  # the connection broke, and the next read raises the error
 
     def close_tls(self) -> None:
-        """Send the close_notify, where there is TLS."""
+        """Send the close_notify of a TLS connection."""
         tls, self.tls = self.tls, None
         if tls is not None:
             tls.close()
 
     def stop(self, refuse: Callable[..., NoReturn]) -> None:
-        """From now on `refuse(phase)` is called for every use. The caller then closes the socket."""
+        """From now on, `refuse(phase)` is called for every use. The caller then closes the socket."""
         self._recv = self.poll = partial(refuse, "read")
         self._send = partial(refuse, "write")
 
@@ -350,7 +350,7 @@ class Wire:
                     if woken_by(self._switch()) is EXPIRED:
                         raise self._not_taken(len(unsent), seconds)
                     if not reader.complete and self._feed(reader):
-                        # Level-triggered: if it stayed armed, bytes after the reply would wake us all the time.
+                        # Level-triggered: unread bytes after the reply would wake us again and again.
                         self._read_event.stop()
                     unsent = unsent[self.write_now(unsent) :]
         finally:
@@ -366,7 +366,7 @@ class Wire:
                 event = woken_by(self._switch())
                 if event is EXPIRED:
                     raise self._too_late(reader.received, seconds)
-                # When both are due, data counts first.
+                # Data that came at the same time counts first.
                 self._feed(reader, is_over=event is QUIET)
         finally:
             pause.stop()
@@ -380,14 +380,14 @@ class Wire:
         return reader.complete
 
     def _too_late(self, received: int, seconds: float | None) -> ReadTimeout:
-        reason = f"the reply was not complete within {seconds:g} s, {received} bytes of it came"
+        reason = f"the reply was not complete within {seconds:g} s; {received} bytes of it came"
         return ReadTimeout(reason, address=self._target, phase="read")
 
 
 def _refuse_in_handshake(_data: object) -> NoReturn:
-    raise ConcurrentUse("another greenlet shakes hands on this connection")
+    raise ConcurrentUse("a TLS handshake is under way in another greenlet")
 
 
 def _refuse_torn(target: Address, taken: int, size: int, _data: object) -> NoReturn:
-    reason = f"an earlier message was cut after {taken} of its {size} bytes; connect anew"
+    reason = f"an earlier message was cut after {taken} of its {size} bytes; connect again"
     raise TornStream(reason, address=target, phase="write")

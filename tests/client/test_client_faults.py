@@ -184,4 +184,4 @@ def test_a_late_reply_is_not_taken_for_the_next_one() -> None:
         fails(errors.UnsolicitedData, lambda: client.request(b"?", Exactly(1)))
         assert client.recv_exactly(2) == b"12", "the late reply is not lost"
         error = fails(errors.UnsolicitedData, lambda: client.request(b"?", Exactly(1)))
-        assert "connect anew" in str(error)
+        assert "connect again" in str(error)

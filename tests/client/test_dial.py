@@ -86,7 +86,7 @@ def test_a_connect_without_a_free_descriptor_is_out_of_resources(honest: peers.P
     ("target", "options", "words"),
     [
         ("tls://127.0.0.1:1", {"tls": Tls(ca="/no")}, "Tls.ca: the file /no cannot be read"),
-        ("unix:/no", {"tls": Tls()}, "no host name to check the certificate by"),
+        ("unix:/no", {"tls": Tls()}, "no host name to check in the certificate"),
         ("fd:3", {}, "fd:N is for a server"),
         ("127.0.0.1:1", {"source": "localhost:0"}, "must be an IP address"),
         ("127.0.0.1:1", {"source": "unix:/tmp/x"}, "must be an IP address"),
