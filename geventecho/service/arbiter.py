@@ -1,9 +1,8 @@
 """Several processes that serve the same listeners, on gunicorn's arbiter.
 
-gunicorn forks, queues signals and notices the end of a child. What a signal means, when a worker is stuck, and how a
-reload and a stop go is decided here: gunicorn's own answers fit HTTP workers (its `reload` waits for the old workers,
-its `stop` ignores a second SIGTERM, and an exit code of 3 or 4 halts everything). Nothing in this process runs gevent's
-loop.
+gunicorn forks, queues signals and notices the end of a child. This module acts on signals, detects stuck workers, and
+does the reload and the stop. gunicorn's own code fits HTTP workers: its `reload` waits for the old workers, its `stop`
+ignores a second SIGTERM, and an exit code of 3 or 4 halts everything. This process never runs gevent's loop.
 """
 
 from __future__ import annotations
@@ -37,17 +36,17 @@ __all__ = ["WorkerArbiter"]
 logger = logging.getLogger("geventecho.workers")
 
 PAUSE_SECONDS: Final = 1.5
-"""A round of the arbiter that takes longer was a pause of the machine, or Ctrl-Z."""
+"""A longer round of the arbiter is a sign that the machine or the process was paused (Ctrl-Z)."""
 STACK_SECONDS: Final = 0.5
-"""How long a stuck worker has to log its stacks before it is killed."""
+"""Time for a stuck worker to log its stacks before it is killed."""
 ROUND_SECONDS: Final = 0.5
-"""How often the arbiter looks at its workers when no signal comes."""
-SOON_SECONDS: Final = 0.01
-"""The same while workers start, or a stop goes on."""
+"""Time between two checks of the workers when no signal comes."""
+BUSY_ROUND_SECONDS: Final = 0.01
+"""Time between two checks while workers start or the service stops."""
 CLOSE_SECONDS: Final = 0.03
-"""How long the workers have to take peers out of the accept queue before it is shut down."""
+"""Time for the workers to accept the connections in the accept queue before the listener is shut down."""
 BEFORE_START: Final = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
-"""Signals that count before all workers listen. The others do nothing then: the first line is that of the address."""
+"""Signals that have an effect before all workers listen. Others do nothing: the first output is the address."""
 
 
 class WorkerArbiter(Arbiter):  # type: ignore[misc]
@@ -58,7 +57,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         endpoints: Endpoints,
         plan: Plan,
         service: Service,
-        read_anew: Callable[[], Plan],
+        reload: Callable[[], Plan],
     ) -> None:
         super().__init__(Settings())
         self.WORKERS: dict[int, PreforkWorker] = {}
@@ -73,33 +72,33 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self._own["state"] = WorkerState.ARBITER
         self._plan = plan
         self._trial: Plan | None = None
-        self._next: PreforkWorker
+        self._new_worker: PreforkWorker
         self._has_started = self._is_stopping = False
         self._crashes = CrashLoop()
         self._last_round = time.monotonic()
-        self._patient_until = 0.0
+        self._grace_ends_at = 0.0
         self._service = service
         self._output = service.output
-        self._read_anew = read_anew
+        self._reload = reload
 
     # The rounds -------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Take the signals. gunicorn's own opens listeners, and tells systemd too early that they are served."""
+        """Install the signal handlers. gunicorn's `start` also opens listeners, and notifies systemd too early."""
         self.pid = os.getpid()
         self.init_signals()
 
     def wait_for_signals(self, timeout: float = ROUND_SECONDS) -> list[int]:
-        """The next signal, if one came. gunicorn returns all; those behind a SIGTERM, which ends all, would be lost."""
+        """Return only the next signal, if one came: signals that gunicorn returns with a SIGTERM would be lost."""
         is_busy = self._is_stopping or self._trial or not self._has_started or self._crashes.delay() > 0
         try:
-            number: int = self.SIG_QUEUE.get(timeout=SOON_SECONDS if is_busy else min(timeout, ROUND_SECONDS))
+            number: int = self.SIG_QUEUE.get(timeout=BUSY_ROUND_SECONDS if is_busy else min(timeout, ROUND_SECONDS))
         except queue.Empty:
             return []
         return [number] if self._has_started or number in BEFORE_START else []
 
     def manage_workers(self) -> None:
-        """Start or retire workers until their number is right. Each round of the arbiter ends with it."""
+        """Start or retire workers until their number is right. It is called at the end of each round."""
         self._count()
         self._check_start()
         self._check_trial()
@@ -113,25 +112,25 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
             self._start_worker(self._plan)
 
     def murder_workers(self) -> None:
-        """End workers that are stuck: first by the signal at which they log their stacks, then by SIGKILL."""
+        """End stuck workers: first by a signal at which they log their stacks, then by SIGKILL."""
         now = time.monotonic()
         if now - self._last_round > PAUSE_SECONDS:
-            # This process was stopped, and most likely its workers, too: they get the time for a heartbeat.
-            self._patient_until = now + PAUSE_SECONDS
+            # This process was stopped, and most likely its workers were, too: leave them time for a heartbeat.
+            self._grace_ends_at = now + PAUSE_SECONDS
         self._last_round = now
-        if now < self._patient_until:
+        if now < self._grace_ends_at:
             return
         for worker in list(self.WORKERS.values()):
             if worker.aborted_at is not None:
                 if now - worker.aborted_at > STACK_SECONDS:
                     self.kill_worker(worker.pid, signal.SIGKILL)
             elif reason := worker.fault(now):
-                logger.critical("worker %d is stuck, and is ended: %s", worker.pid, reason)
+                logger.critical("worker %d is stuck and is killed: %s", worker.pid, reason)
                 worker.aborted_at = now
                 self.kill_worker(worker.pid, LOG_STACKS)
 
     def reap_workers(self) -> None:
-        """Take notice of the ends of children. As process 1 there are also orphans of other processes."""
+        """Collect the children that have ended. Process 1 also gets orphans of other processes."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -147,14 +146,15 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
     def _start_worker(self, plan: Plan) -> None:
         slot = self.shared.take()
         if slot is None:
-            self._not_started(f"{len(self.WORKERS)} processes are the most that the first start made room for")
+            self._not_started(f"the first start made room for {len(self.WORKERS)} processes only")
             return
         descriptors = [listener.fileno() for listener in self._listeners]
         worker = None
-        # A signal that comes between the fork and the worker's own actions would be lost in the arbiter's.
+        # Until the worker has its own handlers, the arbiter's handlers would take its signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
-            self._next = worker = PreforkWorker(plan, slot, self.shared, self._service, descriptors, arbiter=self.pid)
+            worker = PreforkWorker(plan, slot, self.shared, self._service, descriptors, arbiter=self.pid)
+            self._new_worker = worker
             self.spawn_worker()
         except OSError as error:
             worker.settle() if worker else slot.free()
@@ -169,8 +169,8 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self._crashes.wait()
 
     def _make_worker(self, *_: object) -> PreforkWorker:
-        """Called by gunicorn in place of a worker class, just before the fork."""
-        return self._next
+        """Stand in for the worker class: gunicorn calls this just before the fork."""
+        return self._new_worker
 
     def _check_start(self) -> None:
         workers = self._workers_of(self._plan)
@@ -181,17 +181,17 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self._service.on_listening(self._endpoints.addresses, len(workers), workers[0].slot["max_connections"])
 
     def _count(self) -> None:
-        """Count the drops of the accept queues here: each worker would see all of them."""
+        """Count the drops of the accept queues. Each worker would see all of them, so only this process counts."""
         if drops := sum(drops.count(drops.ANY) for drops in self._drops):
             self._own["queue_drops"] += drops
-            logger.warning("connects that found the accept queue full: %d", drops)
+            logger.warning("connects dropped because the accept queue was full: %d", drops)
         self._own["log_dropped"], self._own["output_dropped"] = self._service.log.dropped, self._output.dropped
 
     def _notify_ready(self) -> None:
         notify("READY=1", f"STATUS={self.num_workers} workers listen")
 
     def _workers_of(self, plan: Plan | None) -> list[PreforkWorker]:
-        """Those that were not told to end, the oldest first."""
+        """Return the workers of a plan that are not told to end, the oldest first."""
         return [worker for worker in self.WORKERS.values() if worker.plan is plan and worker.retired_at is None]
 
     # Ends -------------------------------------------------------------------------------------------------------------
@@ -201,22 +201,22 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self.kill_worker(worker.pid, signal.SIGTERM)
 
     def _notice_drains(self) -> None:
-        """Have workers replaced that somebody else has sent SIGTERM: they accept no connections any more."""
+        """Have workers replaced that got SIGTERM from another process: they accept no connections any more."""
         for worker in self.WORKERS.values():
             if worker.retired_at is None and worker.slot["state"] == WorkerState.DRAINING:
                 worker.retired_at = time.monotonic()
                 self.shared["restarts"] += 1
-                logger.warning("worker %d drains, and is replaced: SIGTERM came from another process", worker.pid)
+                logger.warning("worker %d drains and is replaced: another process has sent SIGTERM", worker.pid)
 
     def _ended(self, worker: PreforkWorker, code: int) -> None:
         has_listened = worker.slot["state"] != WorkerState.STARTING
         worker.settle()
-        how = f"it was ended by {signal.Signals(-code).name}" if code < 0 else "it ended by itself"
+        how = f"{signal.Signals(-code).name} ended it" if code < 0 else "it ended by itself"
         if self._is_stopping or worker.retired_at is not None:
             if code < 0:
                 logger.error("worker %d did not finish its drain: %s", worker.pid, how)
             return
-        logger.error("worker %d is gone: %s", worker.pid, how)
+        logger.error("worker %d has ended: %s", worker.pid, how)
         if not self._has_started:
             self._end_now(1)
         if worker.plan is self._trial:
@@ -224,15 +224,15 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
             return
         self.shared["restarts"] += 1
         is_served = has_listened or any(each.listens for each in self.WORKERS.values())
-        from_outside = is_served and (code == -signal.SIGKILL or worker.aborted_at is not None)
-        if from_outside and not has_listened:
+        was_killed = is_served and (code == -signal.SIGKILL or worker.aborted_at is not None)
+        if was_killed and not has_listened:
             self._crashes.wait()
-        if not from_outside and self._crashes.count(time.monotonic() - worker.started_at):
-            logger.critical("the workers end again and again: no more are started")
+        if not was_killed and self._crashes.count(time.monotonic() - worker.started_at):
+            logger.critical("the workers end again and again: no more workers are started")
             self._stop(exit_code=1)
 
     def _stop(self, number: int = 0, exit_code: int = 0) -> NoReturn:
-        """Drain all workers, and end."""
+        """Drain all workers, and end the process."""
         if not self._has_started:
             self._end_now(128 + number)
         self._is_stopping = True
@@ -246,7 +246,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         while self.WORKERS:
             for received in self.wait_for_signals():
                 if received in (signal.SIGTERM, signal.SIGINT):
-                    self._bring_up_to_date()
+                    self._refresh_counters()
                     self._end_now(128 + received, before)
                 if received == signal.SIGUSR1:
                     self.handle_usr1()
@@ -258,7 +258,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
     def _close_listeners(self) -> None:
         """Close this process's descriptors of the listeners once the workers have closed theirs.
 
-        A stuck worker keeps its own; so the listeners are also shut down.
+        A stuck worker keeps its descriptors open, so the listeners are also shut down.
         """
         end = time.monotonic() + CLOSE_SECONDS
         while any(worker.listens for worker in self.WORKERS.values()) and time.monotonic() < end:
@@ -280,7 +280,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         raise SystemExit(code)
 
     def _report(self, before: dict[str, int]) -> int:
-        """Write the sums and the last line, once no worker is left; return how many bytes were lost since `before`."""
+        """Write the counters and the last line after the last worker; return the bytes lost since `before`."""
         self._print_counters()
         totals = self.shared.totals()
         counts = {name: totals[name] - before[name] for name in totals}
@@ -316,12 +316,12 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
         self._end_now(128 + signal.SIGQUIT)
 
     def handle_hup(self) -> None:
-        """Read the configuration anew, and start workers with it. The old ones drain once all of these listen."""
+        """Read the configuration again, and start workers with it. The old workers drain once all new ones listen."""
         notify("RELOADING=1", "STATUS=reloading")
         try:
-            trial = self._read_anew()
+            trial = self._reload()
         except GeventechoError as error:
-            logger.error("the configuration was not read anew, the one in use stays: %s", error, extra=ANSWER)
+            logger.error("the configuration was not reloaded, the old one stays in use: %s", error, extra=ANSWER)
             self._notify_ready()
             return
         for worker in self._workers_of(self._trial):
@@ -331,22 +331,22 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
             self._start_worker(trial)
 
     def handle_ttin(self) -> None:
-        """One worker more."""
+        """Add a worker."""
         self.num_workers += 1
         self._output.write(f"workers: {self.num_workers}")
 
     def handle_ttou(self) -> None:
-        """One worker less, but one stays."""
+        """Remove a worker, but not the last one."""
         self.num_workers = max(1, self.num_workers - 1)
         self._output.write(f"workers: {self.num_workers}")
 
     def handle_usr1(self) -> None:
-        """Write the sums of the counters, as they are now."""
-        self._bring_up_to_date()
+        """Write the current sums of the counters."""
+        self._refresh_counters()
         self._print_counters()
 
-    def _bring_up_to_date(self) -> None:
-        """Have the workers count their bytes as they are now. Nobody waits for one that is late with its heartbeat."""
+    def _refresh_counters(self) -> None:
+        """Have the workers update their counters, without a wait for workers whose heartbeat is late."""
         asked_ns = time.monotonic_ns()
         self.kill_workers(signal.SIGUSR1)
         end = time.monotonic() + BEAT_SECONDS
@@ -356,19 +356,19 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
             time.sleep(0.001)
 
     def handle_usr2(self) -> None:
-        """Refuse: gunicorn's change of the program does not keep our listeners."""
+        """Refuse: gunicorn's upgrade of the program does not keep our listeners."""
         logger.warning(
-            "SIGUSR2 is not supported: new code needs a restart; under systemd's socket no connect fails then"
+            "SIGUSR2 is not supported: new code needs a restart; with a socket of systemd no connect fails meanwhile"
         )
 
     def stop(self, graceful: bool = True) -> NoReturn:  # noqa: ARG002
-        """Called by gunicorn after a failure of its own."""
+        """End at once: gunicorn calls this after a failure of its own."""
         self._end_now(1)
 
     # A reload ---------------------------------------------------------------------------------------------------------
 
     def _check_trial(self) -> None:
-        """Let the new workers of a reload take over, once all of them listen."""
+        """Retire the old workers of a reload once all new ones listen."""
         trial = self._trial
         if trial is None:
             return
@@ -380,11 +380,11 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
                 self._retire(worker)
             self._plan, self._trial, self.num_workers = trial, None, trial.workers
             self._notify_ready()
-            self._output.write(f"reloaded: {trial.workers} new workers listen, the old ones drain")
+            self._output.write(f"reloaded: {trial.workers} new workers listen, the old workers drain")
 
     def _give_up_trial(self) -> None:
         for worker in self._workers_of(self._trial):
             self._retire(worker)
         self._trial = None
         self._notify_ready()
-        logger.error("the reload failed: the new workers could not start, the old ones stay", extra=ANSWER)
+        logger.error("the reload failed: the new workers could not start, the old workers stay", extra=ANSWER)

@@ -21,33 +21,33 @@ if TYPE_CHECKING:
 __all__ = ["Exposition"]
 
 FORMATS: Final = {accept: choose_encoder(accept) for accept in ("text/plain", "application/openmetrics-text")}
-"""Encoder and content type of each format. The scraper's own header is not used: it names a version at will."""
+"""Encoder and content type of each format. The scraper's header is not used here: it may name any version."""
 
 COUNTERS: Final = {
-    "connections_accepted": ("accepted", "Connections accepted, the refused ones included"),
+    "connections_accepted": ("accepted", "Connections accepted, including refused ones"),
     "bytes_received": ("bytes_received", "Bytes received from clients"),
-    "bytes_discarded": ("bytes_discarded", "Bytes received after the server's FIN, and thrown away"),
+    "bytes_discarded": ("bytes_discarded", "Bytes received after the server's FIN and discarded"),
     "bytes_lost": ("bytes_lost", "Bytes received and not returned, or returned and not delivered"),
-    "bytes_undelivered": ("bytes_destroyed", "Bytes sent that the kernel did not deliver; bytes_lost has them, too"),
-    "accept_errors": ("accept_errors", "Errors of accept(2) that are not a peer's"),
+    "bytes_undelivered": ("bytes_destroyed", "Bytes sent that the kernel did not deliver; they are also in bytes_lost"),
+    "accept_errors": ("accept_errors", "Errors of accept(2) that no peer caused"),
     "accept_queue_drops": ("queue_drops", "Connects that the kernel dropped because the accept queue was full"),
     "tcp_retransmitted_segments": ("retransmits", "Segments that the kernel sent again, on closed connections"),
 }
-"""For each metric the counter that it shows, and its help."""
+"""For each metric its counter and its help."""
 COUNTERS_BY_REASON: Final = {
     "connections_refused": ("refused_", "Connections accepted and closed at once, or after their PROXY header"),
     "connections_ended": ("ended_", "Connections that ended"),
     "proxy_header_failures": ("proxy_header_", "Connections of a proxy without a PROXY header"),
     "tls_handshake_failures": ("handshake_", "TLS handshakes that failed"),
 }
-"""For each metric how the names of its counters begin; the rest is the reason."""
+"""For each metric the prefix of its counters, and its help. The rest of a counter's name is the reason."""
 GAUGES: Final = {
     "connections_open": ("open", "Connections open now"),
     "connections_opening": ("opening", "Open connections whose PROXY header or TLS handshake is under way"),
     "connections_ending": ("ending", "Open connections that the server or the peer is ending"),
     "connections_limit": ("max_connections", "Connections that may be open at once"),
 }
-"""For each metric the gauge that it shows, summed over the workers, and its help."""
+"""For each metric its gauge, summed over the workers, and its help."""
 
 WORKING: Final = (WorkerState.STARTING, WorkerState.LISTENING, WorkerState.DRAINING)
 
@@ -65,7 +65,7 @@ class Exposition:
         self._registry.register(self)
 
     def render(self, accept: str) -> tuple[str, bytes]:
-        """Return the content type and the text, of now: workers that kept one for a while would contradict each other.
+        """Return the content type and the current text. Workers with cached texts would contradict each other.
 
         Args:
             accept: the Accept header of the scraper.
@@ -77,13 +77,13 @@ class Exposition:
         return content_type, encode(self._registry)
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics, for `prometheus_client`."""
+        """Yield all metrics, for `prometheus_client`."""
         totals, shared = self._shared.totals(), self._shared
         yield InfoMetricFamily("geventecho", "The program", {"version": __version__})
         yield GaugeMetricFamily(
             "geventecho_start_time_seconds", "When the service started, in Unix time", shared["started_s"]
         )
-        # The server subtracts bytes that were not delivered. A metric of this kind may not become smaller.
+        # The server subtracts undelivered bytes from bytes_sent. A counter must not become smaller.
         sent = totals["bytes_sent"] + totals["bytes_destroyed"]
         yield CounterMetricFamily("geventecho_bytes_sent", "Bytes handed to the kernel for clients", sent)
         for name, (counter, text) in COUNTERS.items():
@@ -95,11 +95,11 @@ class Exposition:
                     family.add_metric([counter.removeprefix(prefix)], count)
             yield family
         yield SummaryMetricFamily(
-            "geventecho_tcp_rtt_seconds", "Round trip as the kernel smoothed it, at the close of each TCP connection",
+            "geventecho_tcp_rtt_seconds", "Round-trip time, smoothed by the kernel, at the close of each TCP connection",
             count_value=totals["rtt_count"], sum_value=totals["rtt_us"] / 1e6,
         )  # fmt: skip
         lines = CounterMetricFamily(
-            "geventecho_log_lines_dropped", "Lines that nobody read in time, by stream", labels=["stream"]
+            "geventecho_log_lines_dropped", "Lines dropped because nobody read in time, by stream", labels=["stream"]
         )
         lines.add_metric(["stderr"], totals["log_dropped"])
         lines.add_metric(["stdout"], totals["output_dropped"])
@@ -109,11 +109,11 @@ class Exposition:
         yield from self._processes()
 
     def _processes(self) -> Iterator[Metric]:
-        """What concerns the processes that serve."""
+        """Yield the metrics of the processes that serve."""
         slots = list(self._shared.live())
         lag = max((slot["loop_lag_us"] for slot in slots), default=0) / 1e6
         yield GaugeMetricFamily(
-            "geventecho_loop_lag_seconds", "How late the event loop's last timer was, in the worst worker", lag
+            "geventecho_loop_lag_seconds", "Delay of a timer of the event loop, in the worst worker", lag
         )
         workers = GaugeMetricFamily("geventecho_workers", "Processes that serve, by state", labels=["state"])
         for state in WORKING:

@@ -1,4 +1,4 @@
-"""gunicorn's configuration and log, which would speak of HTTP."""
+"""gunicorn's configuration, and a log that drops its lines about HTTP."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["Settings"]
 logger = logging.getLogger("geventecho.workers")
 
 
-class Silent:
-    """Takes gunicorn's log lines, which speak of HTTP. Only a failure of gunicorn itself passes."""
+class ErrorLog:
+    """Drops gunicorn's log lines, which are about HTTP. Only failures of gunicorn itself pass."""
 
     def __init__(self, cfg: object) -> None:
         self.cfg = cfg
@@ -26,7 +26,7 @@ class Silent:
     debug = info = warning = setup = reopen_files = close_on_exec = _ignore
 
     def error(self, message: str, *arguments: object, **options: Any) -> None:
-        """Pass a line on."""
+        """Log the line."""
         logger.error(message, *arguments, **options)
 
     critical = exception = error
@@ -38,7 +38,7 @@ class Settings(BaseApplication):  # type: ignore[misc]
     def load_config(self) -> None:
         for name, value in {
             "worker_class": PreforkWorker,
-            "logger_class": Silent,
+            "logger_class": ErrorLog,
             "control_socket_disable": True,
             "timeout": 0,
         }.items():

@@ -1,6 +1,6 @@
-"""The numbers of a process in shared memory, brought up to date by its hub four times a second.
+"""Updates the numbers of a process in shared memory, in its hub, four times a second.
 
-A process whose hub is blocked, or that is stopped, does not do so: its last heartbeat is old.
+If the hub is blocked or the process is stopped, the last heartbeat becomes old.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["BEAT_SECONDS", "Heartbeat"]
 
 BEAT_SECONDS: Final = 0.25
 LAGS: Final = 4
-"""Heartbeats of which the worst lag is shown: those of a second."""
+"""Heartbeats of the last second. The metrics show the worst lag among them."""
 
 
 class Heartbeat:
@@ -28,9 +28,9 @@ class Heartbeat:
 
     Args:
         server: counts in the slot's block.
-        slot: of this process.
+        slot: the slot of this process.
         log: its dropped lines are counted.
-        output: the same.
+        output: its dropped lines are counted.
     """
 
     def __init__(self, server: TcpServer, slot: Slot, log: LogHandler, output: LineWriter) -> None:
@@ -41,7 +41,7 @@ class Heartbeat:
         self._lags: deque[float] = deque((0.0,), maxlen=LAGS)
 
     def start(self) -> None:
-        """Begin, in a greenlet of its own."""
+        """Copy now, and start the greenlet that copies."""
         self.beat()
         gevent.spawn(self._run)
 

@@ -1,7 +1,7 @@
-"""Lines to a descriptor, through a bounded queue and a thread of its own.
+"""Writes lines to a descriptor, through a bounded queue and a thread.
 
-A write to a pipe or a terminal blocks when nobody reads: it would stop the hub and every connection. Here the hub
-only queues a line. A full queue drops it and counts it.
+A write to a pipe or a terminal blocks when nobody reads. In the hub it would stop every connection. Here the hub only
+queues a line. A line is dropped and counted when the queue is full.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["FLUSH_SECONDS", "QUEUE_LINES", "LineWriter"]
 
 QUEUE_LINES: Final = 1000
 FLUSH_SECONDS: Final = 0.25
-"""How long the end of the process waits for the last lines of each of its two outputs."""
+"""Time limit for the last lines of each of the two outputs at the end of the process."""
 
 
 class LineWriter(QueueListener):
@@ -25,7 +25,7 @@ class LineWriter(QueueListener):
 
     Args:
         fd: descriptor to write to.
-        encoding: characters that it lacks are written as backslash escapes.
+        encoding: other characters are written as backslash escapes.
         on_loss: is called with the reason when the first line is lost, in the thread or in the caller of `write`.
 
     Attributes:
@@ -35,8 +35,8 @@ class LineWriter(QueueListener):
     queue: SimpleQueue[Any]
 
     def __init__(self, fd: int, encoding: str = "utf-8", on_loss: Callable[[str], object] = lambda _: None) -> None:
-        # SimpleQueue and not Queue: the collector may run code that logs within put(), and Queue's lock would then wait
-        # for itself. SimpleQueue has no limit of its own.
+        # SimpleQueue and not Queue: the collector may run code that logs within put(), and Queue's lock would be taken
+        # twice: a deadlock. SimpleQueue has no size limit.
         super().__init__(SimpleQueue())
         self._fd = fd
         self._encoding = encoding
@@ -44,9 +44,9 @@ class LineWriter(QueueListener):
         self.start()
 
     def start(self) -> None:
-        """Start the thread, with an empty queue: a forked process has its parent's lines, but not its thread.
+        """Start the thread, with an empty queue: a forked process has its parent's lines, but not the thread.
 
-        The thread is a daemon: a blocked write must not hold up the interpreter's exit.
+        The thread is a daemon: a blocked write must not delay the exit of the interpreter.
         """
         self.queue, self._thread = SimpleQueue(), None
         self.dropped = self._reported = 0
@@ -60,7 +60,7 @@ class LineWriter(QueueListener):
             self.lose("nobody reads it")
 
     def lose(self, reason: str, lines: int = 1) -> None:
-        """Count lost lines. Both threads do: CPython does not switch within ``+=`` of an attribute."""
+        """Count lost lines. Both threads call this: CPython does not switch threads within ``+=`` of an attribute."""
         self.dropped += lines
         if self.dropped == lines:
             self._on_loss(reason)
@@ -71,22 +71,22 @@ class LineWriter(QueueListener):
         if thread is not None:
             self.enqueue_sentinel()
             thread.join(FLUSH_SECONDS)
-            if unwritten := self.queue.qsize():  # the end mark stands for the line that is being written
+            if unwritten := self.queue.qsize():  # the sentinel counts for the line that is being written
                 self.lose("nobody reads it", unwritten)
 
     def handle(self, line: Any) -> None:
         """Write a line, in the thread."""
-        dropped = self.dropped  # it goes on growing while this is written
+        dropped = self.dropped  # it may grow during the write
         try:
             if dropped > self._reported:
                 self._write_all(f"{dropped - self._reported} lines were dropped")
                 self._reported = dropped
             self._write_all(line)
         except OSError as error:
-            self.lose(str(error.strerror))  # /dev/full, or a reader that has gone: the service goes on
+            self.lose(str(error.strerror))  # such as /dev/full, or a reader that has gone
 
     def _write_all(self, line: str) -> None:
-        # Not to a file object: it has a lock, which a blocked write would hold at the process's end.
+        # Not a file object: a blocked write would hold its lock at the end of the process.
         data = line.encode(self._encoding, "backslashreplace") + b"\n"
         while data:
             try:

@@ -21,13 +21,13 @@ from geventecho.service.lines import LineWriter
 __all__ = ["ANSWER", "LogHandler", "configure", "report_hub_errors"]
 
 ANSWER: Final = {"is_answer": True}
-"""`extra` of a line that answers an order, such as a signal: somebody waits for it."""
+"""`extra` of a line that answers a command, such as a signal: a user waits for it."""
 KINDS: Final = 1000
-"""How many kinds of warnings are remembered; beyond that the oldest one is forgotten, and passes again."""
+"""Kinds of warnings that are remembered. At a further kind the oldest one is forgotten, and passes again."""
 LINE_LENGTH: Final = 2000
-"""Characters of a message that reach the log."""
+"""Characters of a message in the log."""
 TRACEBACK_LENGTH: Final = 8000
-"""Characters of a traceback that reach the log: its end, where the error is."""
+"""Characters of a traceback in the log: those at its end, where the error is."""
 
 
 class LogHandler(QueueHandler):
@@ -59,7 +59,7 @@ class LogHandler(QueueHandler):
         self._writer.lose("it cannot be formatted")
 
     def start(self) -> None:
-        """Start again, in a process that was forked. The parent writes the records that it has held back."""
+        """Start again, in a forked process. Forget the records that were held back: the parent writes them."""
         self._released()
         self._writer.start()
 
@@ -75,9 +75,9 @@ class LogHandler(QueueHandler):
 
 
 class OncePerSecond(logging.Filter):
-    """A filter that lets one warning of a kind pass a second, with the number of those that it held back since.
+    """A filter that passes one warning of a kind each second, with the number of warnings held back since the last.
 
-    The kind is the message before its arguments are filled in. A record with `ANSWER` passes always.
+    The kind is the message without its arguments. A record with `ANSWER` always passes.
     """
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class OncePerSecond(logging.Filter):
         return True
 
     def release(self) -> list[logging.LogRecord]:
-        """Return the last record of each kind that was held back and not counted since, and forget them."""
+        """Return the last record of each kind that is held back and not yet counted, and forget it."""
         held, self._held = self._held, {}
         for record, count in held.values():
             if count > 1:
@@ -109,14 +109,14 @@ class OncePerSecond(logging.Filter):
 
 
 class TextFormatter(logging.Formatter):
-    """``time level logger: message`` on one line, for any message; a traceback follows on the same line."""
+    """``time level logger: message`` on one line; a traceback follows on the same line."""
 
     def format(self, record: logging.LogRecord) -> str:
         return f"{_time(record)} {record.levelname} {record.name}: {_message(record)}{_escaped(_traceback(record))}"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; a traceback is a field of its own."""
+    """One JSON object in each line; the traceback is a field."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {"time": _time(record), "level": record.levelname, "logger": record.name, "message": _message(record)}
@@ -126,7 +126,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str, style: str, fd: int = 2) -> LogHandler:
-    """Send the log lines of this process, and of those that it forks, to `fd`.
+    """Send the log lines of this process, and of the processes that it forks, to `fd`.
 
     Args:
         level: "debug", "info", "warning" or "error".
@@ -142,7 +142,7 @@ def configure(level: str, style: str, fd: int = 2) -> LogHandler:
 
 
 def report_hub_errors() -> None:
-    """Log an error that the hub would print with a blocking write: a line with the place; the traceback at debug."""
+    """Log errors that the hub would print with a blocking write: one line with the place, the traceback at debug."""
     logger = logging.getLogger("geventecho.hub")
 
     def report(_context: object, kind: type[BaseException], value: BaseException, trace: Any) -> None:

@@ -1,4 +1,4 @@
-"""The address of the metrics, made before any worker is forked: `/metrics`, `/healthz`, `/readyz`."""
+"""The listener for `/metrics`, `/healthz` and `/readyz`. It is made before the workers are forked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger("geventecho.metrics")
 
 BACKLOG: Final = 128
 STOP_SECONDS: Final = 0.1
-"""How long the scrapes that are being answered may take at the end of a process."""
+"""Time limit of the scrapes that are being answered when a process ends."""
 
 
 class Metrics:
@@ -38,24 +38,24 @@ class Metrics:
         target: where to listen.
 
     Attributes:
-        address: where it listens.
+        address: the address that it listens on.
 
     Raises:
         ConfigError: prometheus-client is not installed, or the target is for TLS.
-        ListenError: it cannot listen there.
+        ListenError: the target cannot be listened on.
     """
 
     def __init__(self, target: Address) -> None:
         if target.scheme == "tls":
             raise ConfigError(f"metrics are not served over TLS: {target}; write {replace(target, scheme='tcp')}")
         try:
-            # In the parent of all workers, whose memory they share. A server without metrics does without its 8 MiB.
+            # Imported in the parent: the workers share its memory. A server without metrics does not need these 8 MiB.
             from geventecho.service.metrics_http import MetricsServer  # noqa: PLC0415
         except ModuleNotFoundError as error:
             if error.name != "prometheus_client":
                 raise
             raise ConfigError("metrics need prometheus-client: pip install 'geventecho[workers]'") from None
-        self._make: type[MetricsServer] = MetricsServer
+        self._server_class: type[MetricsServer] = MetricsServer
         self._server: MetricsServer | None = None
         try:
             self._listener, self.address, self._file = listen(target, backlog=BACKLOG)
@@ -67,11 +67,11 @@ class Metrics:
 
         Args:
             shared: the counters of all processes.
-            refresh: brings the slot of this process up to date.
+            refresh: updates the slot of this process.
         """
-        # A descriptor and an event watcher of this process: the socket object is its parent's.
+        # This process needs its own descriptor and watchers: the socket object has those of the parent.
         listener = socket.socket(fileno=os.dup(self._listener.fileno()))
-        self._server = self._make(listener, shared, refresh)
+        self._server = self._server_class(listener, shared, refresh)
         self._server.start()
 
     def stop_accepting(self) -> None:
@@ -80,7 +80,7 @@ class Metrics:
             self._server.close()
 
     def stop(self) -> None:
-        """Stop to answer in this process."""
+        """Stop answering in this process."""
         if self._server is not None:
             self._server.stop(STOP_SECONDS)
             self._server = None
@@ -90,7 +90,7 @@ class Metrics:
         self.stop()
         try:
             if self._file is not None:
-                self._file.remove()  # while the listener is open: another file may get its inode later
+                self._file.remove()  # before the listener closes: later another file may have its inode
         except OSError as error:
             logger.error("%s is no longer served, but its file stays: %s", self.address, error.strerror)
         self._listener.close()
@@ -100,10 +100,10 @@ class OneProcess:
     """The metrics of a service that has one process.
 
     Args:
-        metrics: where scrapers are answered.
+        metrics: the listener for scrapers.
 
     Attributes:
-        counters: for the server.
+        counters: the counters that the server counts in.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -118,9 +118,9 @@ class OneProcess:
         """Begin to answer.
 
         Args:
-            server: has the counters.
+            server: the server that counts in `counters`.
             log: its dropped lines are counted.
-            output: the same.
+            output: its dropped lines are counted.
         """
         self._server = server
         self._heartbeat = Heartbeat(server, self._slot, log, output)

@@ -1,4 +1,4 @@
-"""HTTP for scrapers: few connections, one short request each, a bound on everything that a peer can stretch."""
+"""HTTP for scrapers: few connections, one short request each, and limits of time and size."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ logger = logging.getLogger("geventecho.metrics")
 CONNECTIONS: Final = 16
 """Connections that are served at once; the others wait in the accept queue."""
 REQUEST_SECONDS: Final = 5.0
-"""How long a connection may last, from its acceptance to its end."""
+"""Time limit of a connection."""
 CROWDED_SECONDS: Final = 0.5
-"""The same while all of CONNECTIONS are taken: 16 scrapers that say nothing must not keep the next one waiting."""
+"""Time limit while all CONNECTIONS are open: the next scraper must not wait for 16 silent ones."""
 CHECK_SECONDS: Final = 0.25
-"""Time between two looks at a connection's age."""
+"""Time between two checks of a connection's age."""
 HEAD_BYTES: Final = 8192
-"""The most bytes of a request that are read: its line and its headers. A body is not read."""
+"""Largest request line and headers. A body is not read."""
 TOO_LONG: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 TEXT: Final = "text/plain; charset=utf-8"
 
@@ -59,7 +59,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]
             timer.close()
 
     def read_request(self, raw_requestline: str) -> bool:
-        """Parse the head. gevent prints a traceback of any error but ValueError, and a peer can cause several."""
+        """Parse the head. gevent prints a traceback of every error but ValueError, and a peer can cause others."""
         try:
             super().read_request(raw_requestline)
         except Exception as error:
@@ -69,7 +69,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]
         return True
 
     def log_error(self, msg: str, *args: object) -> None:
-        """Log at debug level: the scraper is at fault, and has been told."""
+        """Log at debug level: the scraper is at fault, and gets an answer."""
         logger.debug(msg, *args)
 
     def log_request(self) -> None:
@@ -77,7 +77,7 @@ class Handler(WSGIHandler):  # type: ignore[misc]
 
 
 def read_head(sock: socket.socket) -> bytes:
-    """Return a request up to its empty line; b"" where the end came first.
+    """Return a request up to its empty line; b"" if the peer closes first or the request is too long.
 
     Raises:
         OSError: the connection broke.
@@ -98,16 +98,16 @@ class MetricsServer(WSGIServer):  # type: ignore[misc]
     """Answers scrapers on a listening socket.
 
     Args:
-        listener: which other processes may share.
+        listener: a listening socket. Other processes may share it.
         shared: the counters of all workers.
-        refresh: brings the slot of this process up to date.
+        refresh: updates the slot of this process.
     """
 
     handler_class = Handler
 
     def __init__(self, listener: socket.socket, shared: SharedCounters, refresh: Callable[[], object]) -> None:
-        # Without a name gevent asks the resolver for the host's. "multiprocess" lets it accept one scraper in a turn of
-        # the event loop: an answer takes half a millisecond, and between two of them the clients are served.
+        # Without SERVER_NAME gevent resolves the name of the host. With "multiprocess" it accepts one scraper in each turn
+        # of the event loop: an answer takes half a millisecond, and between two answers clients are served.
         environ = {"SERVER_NAME": "geventecho", "wsgi.multiprocess": True}
         super().__init__(listener, self.answer, spawn=Pool(CONNECTIONS), log=None, error_log=logger, environ=environ)
         self._shared = shared
@@ -134,7 +134,7 @@ class MetricsServer(WSGIServer):  # type: ignore[misc]
         return "200 OK", *self._exposition.render(accept)
 
     def _healthz(self, _accept: str) -> tuple[str, str, bytes]:
-        return "200 OK", TEXT, b"ok\n"  # a hub that is stuck gives no answer
+        return "200 OK", TEXT, b"ok\n"  # a stuck hub gives no answer
 
     def _readyz(self, _accept: str) -> tuple[str, str, bytes]:
         self._refresh()
@@ -145,9 +145,9 @@ class MetricsServer(WSGIServer):  # type: ignore[misc]
 
 
 def give_up(sock: socket.socket) -> None:
-    """Let its greenlet see an end, and let close(2) drop the bytes that the scraper has not read."""
+    """End the connection: its greenlet reads an end, and close(2) drops the bytes that the scraper has not read."""
     drop_at_close(sock)
     try:
-        sock._sock.shutdown(socket.SHUT_RDWR)  # that of gevent raises an error in the greenlet
+        sock._sock.shutdown(socket.SHUT_RDWR)  # gevent's shutdown() would raise an error in the greenlet
     except OSError:
         pass  # the scraper has gone

@@ -1,6 +1,6 @@
 """A worker: one of the processes that serve the same listeners.
 
-Its exit code is always 0, because gunicorn's arbiter takes some codes for orders. Its slot says how it ended.
+Its exit code is always 0, because gunicorn's arbiter acts on some codes. Its slot shows how it ended.
 """
 
 from __future__ import annotations
@@ -40,38 +40,38 @@ HANDLED: Final = frozenset(
     {signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
     | {signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH, signal.SIGCHLD}
 )
-"""Signals that are blocked over a fork. Until the worker has its own actions, one of the arbiter's would take them."""
+"""Signals that are blocked during a fork: until the worker has its own handlers, the arbiter's would take them."""
 LOG_STACKS: Final = signal.SIGUSR2
-"""At this signal a stuck worker logs its stacks, and ends. faulthandler does not take SIGABRT."""
+"""At this signal a stuck worker logs its stacks and ends. faulthandler does not accept SIGABRT."""
 IGNORED: Final = HANDLED - {signal.SIGTERM, signal.SIGUSR1, LOG_STACKS, signal.SIGCHLD}
 """The terminal sends Ctrl-C and a hangup to all processes; the arbiter alone acts on them."""
 STUCK_SECONDS: Final = 3.0
-"""Without a heartbeat for so long, a worker is stuck."""
+"""A worker without a heartbeat for this long is stuck."""
 START_SECONDS: Final = 10.0
-"""How long a worker may take to listen."""
+"""Time limit from the start of a worker until it listens."""
 AFTER_DRAIN: Final = 2.0
-"""Seconds beyond the drain timeout in which a worker has to end by itself; its last second is for owed bytes."""
+"""Seconds beyond the drain timeout in which a worker must end. In the first of them it sends the bytes it owes."""
 LATE_BEATS_NS: Final = 1_000_000_000
-"""A worker whose last heartbeat is older takes no connections at the moment."""
+"""A worker whose last heartbeat is older accepts no connections at the moment."""
 MAX_STACKS: Final = 20
 LONGEST_STACK: Final = 1500
 MARGIN: Final = 1 / 16
-"""The part by which a worker may have more connections than another one, which is then let first."""
+"""A worker with more connections than another one, by this part and one more, leaves new connections to it."""
 
 
 class PreforkWorker(Worker):  # type: ignore[misc]
     """A process with a server of its own.
 
     Args:
-        plan: what it is to do.
-        slot: of this process.
-        shared: the slots of all.
+        plan: its configuration.
+        slot: the slot of this process.
+        shared: the slots of all processes.
         service: its outputs; the log is closed at the end.
-        descriptors: are the arbiter's alone, and closed here once the server has its own of the same listeners.
-        arbiter: its pid.
+        descriptors: the arbiter's listeners. They are closed here once the server has descriptors of its own.
+        arbiter: the pid of the arbiter.
 
     Attributes:
-        stacks: a file in memory. faulthandler writes the stack there if the arbiter ends a stuck worker.
+        stacks: a file in memory. faulthandler writes the stack there when the arbiter ends a stuck worker.
         retired_at: when the arbiter told it to drain; None before.
         aborted_at: when the arbiter found it stuck; None before.
     """
@@ -85,7 +85,7 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         descriptors: Sequence[int],
         arbiter: int,
     ) -> None:
-        # Not gunicorn's own: it makes a file that a worker touches as its heartbeat. The slot has that.
+        # Worker.__init__ is not called: it makes a file for the heartbeat, which is in the slot here.
         self.plan = plan
         self.slot = slot
         self.ppid = arbiter
@@ -106,7 +106,7 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         return self.slot["state"] == WorkerState.LISTENING
 
     def fault(self, now: float) -> str:
-        """Why it counts as stuck; empty when it does not."""
+        """Return the reason why it counts as stuck, or "" when it does not."""
         silent = now - max(self.slot["beat_ns"] / 1e9, self.started_at)
         if self.slot["state"] == WorkerState.STARTING:
             return f"it does not listen after {silent:.0f} s" if silent > START_SECONDS else ""
@@ -118,7 +118,7 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         return ""
 
     def settle(self) -> None:
-        """Give its slot back after its end. Log its stack if it was in a call into C, and could not do so itself."""
+        """Free its slot after its end. Log its stack if it was in a call into C and could not log it itself."""
         self.slot.free()
         with os.fdopen(self.stacks, "rb") as file:
             file.seek(0)
@@ -128,7 +128,7 @@ class PreforkWorker(Worker):  # type: ignore[misc]
     # In the new process -----------------------------------------------------------------------------------------------
 
     def init_process(self) -> None:
-        """Serve until SIGTERM and the end of the drain, and end the process."""
+        """Serve until the end of the drain after SIGTERM, and end the process."""
         try:
             self._serve()
         except GeventechoError as error:
@@ -138,11 +138,11 @@ class PreforkWorker(Worker):  # type: ignore[misc]
             logger.exception("a worker failed")
         finally:
             self._log.close()
-            os._exit(0)  # not SystemExit: the stack is the arbiter's, whose clean-up is not this process's
+            os._exit(0)  # not SystemExit: on this stack is the arbiter's clean-up, which is not for this process
 
     def _serve(self) -> None:
         die_with_parent(self.ppid)
-        gevent.reinit()  # the arbiter opened the listeners with gevent's hub
+        gevent.reinit()  # the arbiter made a hub when it opened the listeners
         report_hub_errors()
         listeners = [Address("fd", fd=descriptor) for descriptor in self._descriptors]
         self.server = self.plan.make(listeners, Counters(self.slot.block, tcp_info=self._metrics is not None))
@@ -173,17 +173,17 @@ class PreforkWorker(Worker):  # type: ignore[misc]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
     def _drain(self) -> None:
-        if self.slot["state"] != WorkerState.DRAINING:  # else it is not the first SIGTERM
+        if self.slot["state"] != WorkerState.DRAINING:  # else this is a second SIGTERM
             self.server.close()
             self.slot["state"] = WorkerState.DRAINING
-            os.kill(self.ppid, signal.SIGCHLD)  # wakes the arbiter, which starts another one if it did not ask for this
+            os.kill(self.ppid, signal.SIGCHLD)  # the arbiter wakes, and replaces a worker that it has not told to end
             if self._metrics is not None and not self._shared["stopping"]:
                 self._metrics.stop_accepting()
             self.server.stop()
 
     def _log_stacks(self, _number: int, frame: FrameType | None) -> None:
-        """Runs between two steps of the code that holds the hub. In a call into C it never runs; see `stacks`."""
-        # Each is a message of its own, not a kind of message: of a kind, the log takes one a second.
+        """Log the stacks of all greenlets and end. During a call into C this cannot run; see `stacks`."""
+        # f-strings: the unformatted message is the kind, and the log passes one message of a kind each second.
         logger.critical(f"worker {self.pid} is stuck in:\n{_stack(frame)}")
         stacks = Counter(
             _stack(each.gr_frame)
@@ -205,10 +205,10 @@ class PreforkWorker(Worker):  # type: ignore[misc]
             if slot["state"] == WorkerState.LISTENING and slot is not self.slot and slot["beat_ns"] > alive_ns
         ]
         lowest = min(others, default=load)
-        is_full = load >= self.server.max_connections  # it would refuse the peers that another one has room for
+        is_full = load >= self.server.max_connections  # it would refuse clients that another worker has room for
         return load > (lowest if is_full else lowest * (1 + MARGIN) + 1)
 
 
 def _stack(frame: FrameType | None) -> str:
-    """The inner end of a stack, as much as a log line takes."""
+    """Return the innermost part of a stack, as long as a log line may be."""
     return "".join(traceback.format_stack(frame))[-LONGEST_STACK:]

@@ -1,4 +1,4 @@
-"""Root's privileges: refused where other machines can connect, or given up once the sockets are bound."""
+"""Root's privileges: refused on addresses that other machines can reach, or given up after the bind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Privileges:
     """The user that a service runs as.
 
     Attributes:
-        user: the user to become, not root; None stays the user that started the process.
+        user: the user to become, not root; None keeps the user that started the process.
         keeps_root: whether root may serve other machines.
     """
 
@@ -32,32 +32,31 @@ class Privileges:
     keeps_root: bool = False
 
     def settle(self, addresses: Iterable[Address], socket_files: Iterable[str] = ()) -> None:
-        """Become the user, for good. Call it once the sockets are bound and before anything is accepted or forked.
+        """Become the user for ever. Call it after the bind, before a connection is accepted or a process is forked.
 
-        Does nothing in a process that is not root's. The key files that root alone may read have to be read before.
+        Does nothing in a process that is not root's. Key files that only root may read must be read before.
 
         Args:
-            addresses: where the service listens.
-            socket_files: the files of Unix sockets that this process has made. They become the user's, as if it had
-                made them.
+            addresses: the addresses of the service.
+            socket_files: the files of Unix sockets that this process has made. The user becomes their owner.
 
         Raises:
-            ConfigError: the service would be root's on an address that other machines can reach, or root's privileges
-                cannot be given up.
+            ConfigError: root would serve an address that other machines can reach, or root's privileges cannot be
+                given up.
         """
         if os.geteuid() != 0:
             return
         if self.user is None:
-            wide = [address for address in addresses if not address.is_loopback]
-            if wide and not self.keeps_root:
+            reachable = [address for address in addresses if not address.is_loopback]
+            if reachable and not self.keeps_root:
                 raise ConfigError(
-                    f"{wide[0]} can be reached from other machines and this process is root: "
+                    f"{reachable[0]} can be reached from other machines and this process is root: "
                     "--user NAME serves as another user, --allow-root as root"
                 )
             return
         try:
             for path in socket_files:
-                _give(path, self.user)
+                _change_owner(path, self.user)
             _become(self.user)
         except OSError as error:
             reason = error.strerror or error
@@ -65,9 +64,9 @@ class Privileges:
 
 
 def _become(user: pwd.struct_passwd) -> None:
-    """Take the user's groups and ids in all threads: glibc and musl see to that. Only prctl(2) is the caller's alone.
+    """Take the user's groups and ids. glibc and musl do this in all threads.
 
-    The other threads write lines; none of them runs another program.
+    Only prctl(2) has an effect on the calling thread alone. The other threads write lines, and none runs a program.
     """
     os.initgroups(user.pw_name, user.pw_gid)
     os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
@@ -80,11 +79,11 @@ def _become(user: pwd.struct_passwd) -> None:
         os.setresuid(0, 0, 0)
     except PermissionError:
         return
-    raise OSError("root can be had back: the process has SECBIT_NO_SETUID_FIXUP (capabilities(7))")
+    raise OSError("root can be regained: the process has SECBIT_NO_SETUID_FIXUP (capabilities(7))")
 
 
-def _give(path: str, user: pwd.struct_passwd) -> None:
-    """Change the owner of a socket's file, and of no other file that has taken its name meanwhile."""
+def _change_owner(path: str, user: pwd.struct_passwd) -> None:
+    """Change the owner of a socket's file, but of no other file that has the same path meanwhile."""
     fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if stat.S_ISSOCK(os.fstat(fd).st_mode):

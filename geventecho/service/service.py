@@ -21,9 +21,9 @@ class Service:
         output: takes the lines with the counters and the report of the stop.
         log: its dropped lines are counted.
         on_bound: is called with the addresses once they are bound, before a connection is accepted.
-        on_listening: is called once all processes listen, with the addresses, the number of processes, and how many
-            connections each of them takes.
-        metrics: where every process answers scrapers; None without metrics.
+        on_listening: is called once all processes listen, with the addresses, the number of processes, and the largest
+            number of connections of each process.
+        metrics: the listener for scrapers, which all processes share; None without metrics.
     """
 
     output: LineWriter

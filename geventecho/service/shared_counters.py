@@ -1,7 +1,7 @@
-"""Counters and gauges of all workers, in memory that the processes share.
+"""Counters and gauges of all workers, in shared memory.
 
-The mapping is made before the first fork. Each worker writes a slot of its own, and every process reads all of them.
-A write of one aligned 64-bit number is atomic on the processors that Linux runs on, so no lock is needed.
+The mapping is made before the first fork. Each worker writes its own slot, and every process reads all slots. A write
+of one aligned 64-bit number is atomic on the processors that Linux runs on, so no lock is needed.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from geventecho.server import COUNTERS
 __all__ = ["SharedCounters", "Slot", "WorkerState", "open_of"]
 
 MORE_COUNTERS: Final = ("log_dropped", "output_dropped")
-"""Counters of a process beside those of its server: lost lines."""
+"""Counters of a process besides the server's: lost lines."""
 GAUGES: Final = (
     "state", "open", "opening", "ending", "load", "max_connections", "loop_lag_us", "beat_ns",
 )  # fmt: skip
-"""Values of now, of the last heartbeat at the oldest. `load` is `open` as it is between heartbeats, for the balance of
-the workers; `beat_ns` is the time of the heartbeat by CLOCK_MONOTONIC."""
-WHOLE: Final = ("stopping", "restarts", "started_s")
-"""Values of the whole service: whether it stops, how many workers were replaced, the time of its start (Unix)."""
+"""Current values, updated at each heartbeat. `load` is `open`, also updated between heartbeats, for the balance of the
+workers. `beat_ns` is the time of the heartbeat by CLOCK_MONOTONIC."""
+SERVICE_VALUES: Final = ("stopping", "restarts", "started_s")
+"""Values of the whole service: whether it stops, the number of replaced workers, the Unix time of its start."""
 
 _INDEX: Final = {name: index for index, name in enumerate((*COUNTERS, *MORE_COUNTERS, *GAUGES))}
 _ROW: Final = len(_INDEX)
@@ -32,13 +32,13 @@ _BYTES: Final = 8
 
 
 def open_of(counts: Mapping[str, int]) -> int:
-    """How many connections are open by the counters of connections, which are exact at each moment."""
-    gone = sum(count for name, count in counts.items() if name.startswith(("refused_", "ended_")))
-    return counts["accepted"] - gone
+    """Return the number of open connections by the counters of connections, which are exact at each moment."""
+    closed = sum(count for name, count in counts.items() if name.startswith(("refused_", "ended_")))
+    return counts["accepted"] - closed
 
 
 class WorkerState(IntEnum):
-    """Where a worker is in its life."""
+    """The state of a worker."""
 
     FREE = 0
     """The slot has no worker."""
@@ -46,17 +46,17 @@ class WorkerState(IntEnum):
     LISTENING = 2
     DRAINING = 3
     ARBITER = 4
-    """Not a worker: the process that starts them, and counts what none of them can."""
+    """The process that starts the workers. It has counters that no worker can count."""
 
 
 class Slot:
     """The numbers of one process.
 
-    A counter only grows: a worker goes on from the numbers of the dead one that had its slot. So no reader ever sees a
-    sum become smaller.
+    A counter only grows: a worker starts with the counters of the ended worker that had its slot. So no reader ever
+    sees a sum become smaller.
 
     Args:
-        row: of the mapping, 64-bit integers.
+        row: its row of the mapping, 64-bit integers.
 
     Attributes:
         block: the counters of the server, for `geventecho.server.Counters`.
@@ -75,48 +75,48 @@ class Slot:
         self._row[_INDEX[name]] = value
 
     def counters(self) -> list[int]:
-        """All counters, in the mapping's order."""
+        """Return all counters, in the order of the mapping."""
         return self._row[:_SUMMED].tolist()
 
     def free(self) -> None:
-        """Settle the numbers of a process that has ended, and give the slot back.
+        """Complete the counters of a process that has ended, and free the slot.
 
-        A killed process counts no end of its connections, and none of the bytes that it owed.
+        A killed process has counted neither the ends of its connections nor the bytes that it owed as lost.
         """
         counts = dict(zip(COUNTERS, self.block, strict=True))
         self["ended_killed"] += open_of(counts)
-        told = counts["bytes_sent"] + counts["bytes_discarded"] + counts["bytes_lost"]
-        self["bytes_lost"] += max(0, counts["bytes_received"] - told)
+        accounted = counts["bytes_sent"] + counts["bytes_discarded"] + counts["bytes_lost"]
+        self["bytes_lost"] += max(0, counts["bytes_received"] - accounted)
         for name in GAUGES:
             self[name] = 0
 
 
 class SharedCounters:
-    """The mapping.
+    """The counters, in a mapping that all processes share.
 
     Args:
-        slots: how many processes can count at once.
+        slots: the largest number of processes at once.
 
     Attributes:
         slots: one for each process.
     """
 
     def __init__(self, slots: int = 1) -> None:
-        # Pages that nobody has written take no memory.
-        memory = memoryview(mmap.mmap(-1, (len(WHOLE) + slots * _ROW) * _BYTES)).cast("q")
-        self._whole = memory[: len(WHOLE)]
-        rows = memory[len(WHOLE) :]
+        # Pages that are never written take no memory.
+        memory = memoryview(mmap.mmap(-1, (len(SERVICE_VALUES) + slots * _ROW) * _BYTES)).cast("q")
+        self._service = memory[: len(SERVICE_VALUES)]
+        rows = memory[len(SERVICE_VALUES) :]
         self.slots = tuple(Slot(rows[index * _ROW : (index + 1) * _ROW]) for index in range(slots))
 
     def __getitem__(self, name: str) -> int:
-        """A value of the whole service."""
-        return int(self._whole[WHOLE.index(name)])
+        """Return a value of the whole service."""
+        return int(self._service[SERVICE_VALUES.index(name)])
 
     def __setitem__(self, name: str, value: int) -> None:
-        self._whole[WHOLE.index(name)] = value
+        self._service[SERVICE_VALUES.index(name)] = value
 
     def take(self) -> Slot | None:
-        """A free slot, now of a worker that starts; None when all are taken."""
+        """Return a free slot and mark it as starting; None when all slots are taken."""
         for slot in self.slots:
             if slot["state"] == WorkerState.FREE:
                 slot["state"] = WorkerState.STARTING
@@ -124,14 +124,14 @@ class SharedCounters:
         return None
 
     def live(self) -> Iterator[Slot]:
-        """The slots that have a worker."""
+        """Return the slots that have a worker."""
         return (slot for slot in self.slots if slot["state"] not in (WorkerState.FREE, WorkerState.ARBITER))
 
     def totals(self) -> dict[str, int]:
-        """All counters of all workers, the dead ones included, by name."""
+        """Return the sums of the counters of all workers, ended ones included, by name."""
         sums = [sum(column) for column in zip(*(slot.counters() for slot in self.slots), strict=True)]
         return dict(zip((*COUNTERS, *MORE_COUNTERS), sums, strict=True))
 
     def gauge(self, name: str) -> int:
-        """The sum of a gauge over the live workers."""
+        """Return the sum of a gauge over the live workers."""
         return sum(slot[name] for slot in self.live())

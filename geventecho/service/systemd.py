@@ -1,4 +1,4 @@
-"""Telling systemd, or another supervisor, the state of the service: sd_notify(3)."""
+"""Notifies systemd, or another supervisor, of the state of the service: sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ logger = logging.getLogger("geventecho.service")
 
 
 def notify(*states: str) -> None:
-    """Send states to the socket that NOTIFY_SOCKET names, in one datagram; without it, do nothing.
+    """Send states to the socket that NOTIFY_SOCKET names, in one datagram. Without the variable, do nothing.
 
-    It never blocks and never raises: a service goes on when its supervisor does not listen. A state that is lost is
-    logged. The first call takes the variable out of the environment, so that no child process inherits it; processes
-    that are forked later still know the socket.
+    It never blocks and never raises: a service goes on when its supervisor does not listen. A lost state is logged. The
+    first call removes the variable from the environment, so that no program that is started inherits it. Processes that
+    are forked later still know the socket.
 
     Args:
-        states: such as "READY=1" and "STATUS=draining". "RELOADING=1" gets the MONOTONIC_USEC that has to go with it.
+        states: such as "READY=1" and "STATUS=draining". MONOTONIC_USEC is added to "RELOADING=1", which needs it.
     """
     if (address := _address()) is None:
         return
-    lines = [state.replace("\n", " ") for state in states]  # a line is a state
+    lines = [state.replace("\n", " ") for state in states]  # each line is a state
     if "RELOADING=1" in lines:
         lines.append(f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
     try:
@@ -38,7 +38,7 @@ def notify(*states: str) -> None:
 
 @cache
 def _address() -> str | None:
-    """The socket's file, or its name behind a zero byte."""
+    """Return the path of the socket, or a zero byte and its abstract name."""
     address = os.environ.pop("NOTIFY_SOCKET", None)
     if not address:
         return None

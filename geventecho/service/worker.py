@@ -18,9 +18,9 @@ from geventecho.service.systemd import notify
 __all__ = ["EXIT_LOST", "serve"]
 
 EXIT_LOST: Final = 3
-"""The exit code when bytes that were owed could not be delivered."""
-TOGETHER: Final = 0.5
-"""Seconds in which SIGHUP and the next signal count as one: systemd sends SIGHUP with SIGTERM (SendSIGHUP=)."""
+"""The exit code when bytes owed to clients were lost."""
+HANGUP_GRACE: Final = 0.5
+"""Seconds after a SIGHUP in which SIGTERM is not a second signal: systemd sends both (SendSIGHUP=)."""
 
 
 def serve(
@@ -31,41 +31,41 @@ def serve(
     on_bound: Callable[[TcpServer], object] = lambda _: None,
     reload: Callable[[], object] | None = None,
 ) -> int:
-    """Serve until SIGTERM, SIGINT or SIGHUP, then drain; a second signal ends the process with 128 + its number.
+    """Serve until SIGTERM, SIGINT or SIGHUP, then drain. A second signal ends the process with 128 + its number.
 
-    SIGUSR1 prints the counters. Before the server listens, SIGUSR1 and SIGHUP do nothing, and the others end the
+    SIGUSR1 prints the counters. Before the server listens, SIGUSR1 and SIGHUP do nothing, and the other signals end the
     process. A further SIGHUP does nothing: a terminal that closes sends several. SIGHUP stays ignored under nohup(1).
-    With `reload`, SIGHUP calls it and ends nothing, also under nohup. The process is expected to end on return: its
-    signals stay as they are here. A supervisor is told by sd_notify(3) that it is ready, reloads and stops.
+    With `reload`, SIGHUP calls it and does not drain, also under nohup. After the return the process is expected to end:
+    its signals stay as they are. sd_notify(3) tells a supervisor when the service is ready, reloads and stops.
 
     Args:
-        server: not started yet.
+        server: a server that is not started.
         output: takes the line with the counters, and the last line, the report of the stop.
-        reload: reads anew from files something that can be replaced while the server runs.
         log: is closed with `output` when a second signal ends the process; its dropped lines are a counter.
-        on_bound: takes the server once connects succeed, and before the first one is accepted. What it raises ends the
-            service.
+        on_bound: takes the server once connects succeed, before the first connection is accepted. An exception of it
+            ends the service.
+        reload: reloads files while the server runs.
 
     Returns:
-        The exit code: 0, or 3 when bytes owed were lost.
+        The exit code: 0, or 3 if bytes owed to clients were lost.
 
     Raises:
-        ListenError: the server could not listen.
-        ConfigError: what `on_bound` raises.
+        ListenError: the server cannot listen.
+        ConfigError: `on_bound` raised it.
     """
     signals = _Signals(server, output, log, reload)
     signals.watch()
     try:
         server.start()
         try:
-            on_bound(server)  # nothing is accepted meanwhile: the hub has not run since the sockets were bound
+            on_bound(server)  # no connection is accepted before: the hub has not run since the bind
         except BaseException:
             server.close()
             raise
         notify("READY=1", f"STATUS=listening on {', '.join(map(str, server.addresses))}")
         report = server.serve_forever()
     finally:
-        # A cancelled watcher, or Python's own end, would bring back the default action, which kills.
+        # The end of a watcher, or of Python, would restore the default action, which kills the process.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signals.print_counters()
@@ -74,9 +74,9 @@ def serve(
 
 
 class _Signals:
-    """The actions of the signals. libev calls them in a greenlet within a millisecond.
+    """The handlers of the signals. libev calls them in a greenlet within a millisecond.
 
-    A Python signal handler would run up to 300 ms later, when gevent's loop next returns to the interpreter.
+    A Python signal handler would wait, up to 300 ms, until gevent's loop returns to the interpreter.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class _Signals:
         self._output = output
         self._log = log
         self._reload = reload
-        self._may_hang_up = reload is not None or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-        self._ends_from: float | None = None  # the time from which on a further signal ends the process
+        self._handles_hangup = reload is not None or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        self._kills_after: float | None = None  # a further signal after this time ends the process
 
     def watch(self) -> None:
-        """Take the signals from now on."""
-        if self._may_hang_up:
+        """Install the handlers."""
+        if self._handles_hangup:
             gevent.signal_handler(signal.SIGHUP, self._on_hangup)
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stop, number)
@@ -112,7 +112,7 @@ class _Signals:
             self.print_counters()
 
     def _on_hangup(self) -> None:
-        if not self._has_listened() or self._ends_from is not None:
+        if not self._has_listened() or self._kills_after is not None:
             return
         if self._reload is None:
             self._stop(signal.SIGHUP)
@@ -123,7 +123,7 @@ class _Signals:
 
     def _stop(self, number: int) -> None:
         now = time.monotonic()
-        is_again = self._ends_from is not None and now >= self._ends_from
+        is_again = self._kills_after is not None and now >= self._kills_after
         if is_again:
             self.print_counters()
             self._output.write(f"stopped: {self._server.report_now()}")
@@ -131,6 +131,6 @@ class _Signals:
             self._output.stop()
             self._log.close()
             os._exit(128 + number)
-        self._ends_from = now + TOGETHER if number == signal.SIGHUP else now
+        self._kills_after = now + HANGUP_GRACE if number == signal.SIGHUP else now
         notify("STOPPING=1", f"STATUS=draining, open connections: {self._server.connection_count}")
         self._server.stop()

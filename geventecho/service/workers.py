@@ -15,17 +15,17 @@ from geventecho.service.service import Service
 __all__ = ["Plan", "serve_with_workers"]
 
 READ_BY_GUNICORN: Final = ("PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS")
-"""Variables of the environment that gunicorn takes for its own settings. It raises for a value that it cannot use."""
+"""Environment variables that gunicorn takes as settings. It raises if it cannot use a value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What workers are to do.
+    """The configuration of the workers.
 
     Attributes:
-        workers: how many.
-        config: the limits of each.
-        make: makes the server, in the worker, for these listeners and counters.
+        workers: their number.
+        config: the limits of each worker.
+        make: makes a worker's server, in the worker, from the listeners and the counters.
     """
 
     workers: int
@@ -39,32 +39,32 @@ def serve_with_workers(
     service: Service,
     *,
     scheme: str,
-    read_anew: Callable[[], Plan],
+    reload: Callable[[], Plan],
 ) -> int:
     """Serve with several processes until SIGTERM or SIGINT, then drain; a second one ends all of them at once.
 
-    SIGHUP starts workers with what `read_anew` returns, and drains the old ones once the new ones listen. SIGTTIN and
-    SIGTTOU add and take away a worker. SIGUSR1 prints the sums of the counters.
+    SIGHUP starts workers with the plan that `reload` returns, and drains the old ones once the new ones listen. SIGTTIN
+    adds a worker, SIGTTOU removes one. SIGUSR1 prints the sums of the counters.
 
     Args:
         targets: where to listen.
-        plan: what the workers do.
+        plan: the first configuration of the workers.
         service: its outputs and callbacks.
-        scheme: that TCP addresses are shown with, "tcp" or "tls".
-        read_anew: reads the configuration again; a GeventechoError that it raises keeps the old workers.
+        scheme: "tcp" or "tls", for the TCP addresses in the output.
+        reload: reads the configuration again; after a GeventechoError the old workers stay.
 
     Returns:
-        The exit code: 0, 3 when bytes owed were lost, 1 when the workers could not start or kept ending, 128 + N by a
-        second signal.
+        The exit code: 0, 3 if bytes owed to clients were lost, 1 if the workers could not start or kept ending, 128 + N
+        after a second signal N.
 
     Raises:
         ConfigError: gunicorn is not installed.
-        ListenError: an address cannot be had.
+        ListenError: an address cannot be listened on.
     """
     for name in READ_BY_GUNICORN:
         os.environ.pop(name, None)
     try:
-        from geventecho.service.arbiter import WorkerArbiter  # noqa: PLC0415  # it is an extra
+        from geventecho.service.arbiter import WorkerArbiter  # noqa: PLC0415  # gunicorn is an extra
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"--workers needs {(error.name or '').partition('.')[0]}: pip install 'geventecho[workers]'"
@@ -72,7 +72,7 @@ def serve_with_workers(
     endpoints = Endpoints(targets, plan.config, scheme=scheme)
     try:
         service.on_bound(endpoints.addresses)
-        WorkerArbiter(endpoints, plan, service, read_anew).run()
+        WorkerArbiter(endpoints, plan, service, reload).run()
     except SystemExit as end:
         return int(end.code or 0)
     finally:

@@ -200,7 +200,7 @@ def test_a_process_that_may_not_change_its_user() -> None:
 @with_setpriv
 def test_a_process_that_could_become_root_again() -> None:
     error = refused("--port", "0", "--user", "nobody", prefix=("setpriv", "--securebits", "+no_setuid_fixup"))
-    assert error.startswith("argument --user: cannot become nobody: root can be had back")
+    assert error.startswith("argument --user: cannot become nobody: root can be regained")
 
 
 # Refused -------------------------------------------------------------------------------------------------------------

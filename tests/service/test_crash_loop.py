@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from geventecho.service import crash_loop
-from geventecho.service.crash_loop import ENDS, LONGEST_DELAY, MIN_LIFETIME, QUIET, CrashLoop
+from geventecho.service.crash_loop import LONGEST_DELAY, MAX_ENDS, MIN_LIFETIME, QUIET, CrashLoop
 from tests.support.timing import ManualTime
 
 
@@ -18,8 +18,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ManualTime:
 
 def test_ends_in_a_row_are_delayed_and_counted(clock: ManualTime) -> None:
     loop, delays = CrashLoop(), []
-    for number in range(1, ENDS + 1):
-        assert loop.count(age=0.5) is (number == ENDS)
+    for number in range(1, MAX_ENDS + 1):
+        assert loop.count(age=0.5) is (number == MAX_ENDS)
         delays.append(loop.delay())
         clock.now += loop.delay()
     assert delays[:4] == pytest.approx([0.1, 0.2, 0.4, 0.8])
@@ -28,7 +28,7 @@ def test_ends_in_a_row_are_delayed_and_counted(clock: ManualTime) -> None:
 
 def test_ends_with_quiet_between_them_are_no_row(clock: ManualTime) -> None:
     loop = CrashLoop()
-    for _ in range(3 * ENDS):
+    for _ in range(3 * MAX_ENDS):
         assert not loop.count(age=0.5)
         assert loop.delay() == pytest.approx(0.1)
         clock.now += QUIET + 1
@@ -36,7 +36,7 @@ def test_ends_with_quiet_between_them_are_no_row(clock: ManualTime) -> None:
 
 def test_an_old_worker_that_ends_begins_anew(clock: ManualTime) -> None:
     loop = CrashLoop()
-    for _ in range(ENDS - 1):
+    for _ in range(MAX_ENDS - 1):
         loop.count(age=0.5)
     clock.now += LONGEST_DELAY
     assert not loop.count(age=MIN_LIFETIME)

@@ -73,7 +73,7 @@ def test_a_worker_that_somebody_else_drains_is_replaced_at_once() -> None:
         ping(client)
         (drained,) = workers(server)
         os.kill(drained, signal.SIGTERM)
-        wait_until(lambda: "drains, and is replaced" in server.errors)
+        wait_until(lambda: "drains and is replaced" in server.errors)
         with server.connect() as fresh:
             ping(fresh)
         ping(client)
@@ -81,7 +81,7 @@ def test_a_worker_that_somebody_else_drains_is_replaced_at_once() -> None:
         assert count_now(server)["restarts"] == 1
         client.close()
         wait_until(lambda: drained not in workers(server))
-        assert "is gone" not in server.errors
+        assert "has ended" not in server.errors
         assert server.stop() == 0
 
 
