@@ -5,13 +5,14 @@
     with EchoServer("127.0.0.1:0") as server, connect(server.address) as client:
         client.echo(b"hello")
 
-Importing it patches nothing: it uses gevent.socket by name. Only `geventecho.loadtest` imports Locust, which patches.
-A name is imported when it is first used: the command line can then prepare for signals before gevent is imported.
+Importing the package patches nothing: it uses gevent.socket by name. Only `geventecho.loadtest` imports Locust, which
+monkey-patches. A name is imported at its first use, so that the command line can prepare for signals before gevent is
+imported.
 """
 
 from geventecho._version import __version__
 
-TYPE_CHECKING = False  # as in typing, whose import takes longer than all else here
+TYPE_CHECKING = False  # not from typing: its import takes longer than everything else here
 if TYPE_CHECKING:
     from geventecho.address import Address
     from geventecho.client import Client, ClientConfig, Tls, TlsInfo, connect
@@ -148,7 +149,7 @@ __all__ = [
 MODULES = ("address", "client", "errors", "framing", "server")
 """The modules that define the names of `__all__`."""
 
-if not TYPE_CHECKING:  # A type checker would take any name for one of the package.
+if not TYPE_CHECKING:  # A type checker would accept any name of the package.
 
     def __getattr__(name: str) -> object:
         """Import one of `MODULES`, or a name of `__all__` from one of them (PEP 562)."""

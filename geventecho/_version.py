@@ -1,3 +1,3 @@
-"""The one place that holds the version."""
+"""The version; no other file has it."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Every error geventecho raises, in one tree.
+"""All errors that geventecho raises, in one tree.
 
 ::
 
@@ -9,44 +9,44 @@
     ├── ConcurrentUse (RuntimeError)         two greenlets read, or two write, on one connection
     └── NetworkError (OSError)               something failed on `address` in `phase`
         ├── ListenError                      listen: in use, no permission, no such address
-        ├── ConnectError                     connect: anything not named below
+        ├── ConnectError                     connect: failures without a class below
         │   ├── ResolveError                 dns: the name has no address
         │   ├── ConnectRefused               connect: nobody listens (ConnectionRefusedError)
         │   │   └── NoSuchSocket             the same: there is no socket file
         │   ├── ConnectTimeout               connect: no answer in time (TimeoutError)
         │   ├── ConnectReset                 connect: reset as soon as it was made (ConnectionResetError)
         │   ├── ConnectUnreachable           connect: no route to host or network
-        │   └── OutOfResources               connect: no descriptor or no local port left *here*
-        ├── TlsError                         tls, read or write: TLS failed, for a reason not named below
+        │   └── OutOfResources               connect: this machine has no descriptor or local port left
+        ├── TlsError                         tls, read or write: failures of TLS without a class below
         │   ├── HandshakeTimeout             tls: the handshake was not over in time (TimeoutError)
         │   ├── HandshakeClosed              tls: the peer closed in the middle of the handshake (EOFError)
         │   ├── NotTls                       tls: the peer's first bytes are not TLS
         │   ├── PlainBeforeTls               tls: unread bytes came before the handshake
-        │   ├── NoCommonProtocol             tls: no version or cipher that both ends take
-        │   ├── NoCommonAlpn                 tls: the peer takes none of the protocols offered by ALPN
-        │   ├── CertificateRefused           tls: the peer's certificate, for a reason not named below
+        │   ├── NoCommonProtocol             tls: no version or cipher that both ends accept
+        │   ├── NoCommonAlpn                 tls: the peer accepts none of the protocols offered by ALPN
+        │   ├── CertificateRefused           tls: the peer's certificate is wrong, for a reason not below
         │   │   ├── CertificateExpired
         │   │   ├── CertificateNotYetValid
         │   │   ├── UnknownAuthority         no trusted authority has signed it, or it is self-signed
         │   │   └── WrongHostName            it is for another host
         │   └── ClientCertificateRefused     the peer refused our certificate
-        │       └── CertificateRequired      the peer wants one, and none was given
-        ├── ReadTimeout                      read: nothing, or not enough, arrived in time (TimeoutError)
+        │       └── CertificateRequired      the peer wants a certificate, and none was given
+        ├── ReadTimeout                      read: no byte, or too few, came in time (TimeoutError)
         ├── WriteTimeout                     write: the peer took no more bytes in time (TimeoutError)
         ├── TornStream                       write: an earlier message was cut, the peer has a part of it
         ├── PeerReset                        read or write: the peer reset the connection (ConnectionResetError)
-        ├── ClosedLocally                    read or write: used after our own close()
-        └── ReplyError                       read: the peer's answer breaks the agreement
+        ├── ClosedLocally                    read or write: this side has closed the connection
+        └── ReplyError                       read: the reply is wrong
             ├── ShortReply                   the stream ended before the reply did (EOFError)
             ├── Truncated                    a TLS stream ended without close_notify (EOFError)
             ├── CorruptReply                 a byte differs, at `offset`
-            ├── ReplyTooLong                 the reply passed the limit the framing sets
-            ├── UnexpectedReply              well framed, but not what `expect` asked for
-            ├── UnsolicitedData              bytes nobody asked for were waiting before the request
-            │   └── UnreadGreeting           the same before the first request: the server speaks first
+            ├── ReplyTooLong                 the reply is longer than the framing allows
+            ├── UnexpectedReply              well framed, but not the expected reply
+            ├── UnsolicitedData              bytes came before the request
+            │   └── UnreadGreeting           bytes came before the first request: the server speaks first
             └── ClosedByPeer                 the peer had closed before the request was sent (EOFError)
 
-`kind` is a short, stable label without addresses or offsets, made for grouping; the message is for people.
+`kind` is a short, stable label for grouping, without addresses or offsets. The message is for people.
 """
 
 from __future__ import annotations
@@ -74,19 +74,19 @@ class GeventechoError(Exception):
 
 
 class AddressError(GeventechoError, ValueError):
-    """Raised when a target cannot be parsed; the message shows the forms that can."""
+    """Raised when a target cannot be parsed. The message shows the valid forms."""
 
     kind = "bad address"
 
 
 class ConfigError(GeventechoError, ValueError):
-    """Raised when an option is outside its range or excludes another one."""
+    """Raised when an option is outside its range or excludes another option."""
 
     kind = "bad option"
 
 
 class ServerStateError(GeventechoError, RuntimeError):
-    """Raised at a call that the server's state does not allow."""
+    """Raised by a call that the state of the server does not allow."""
 
     kind = "server state"
 
@@ -104,9 +104,9 @@ class NetworkError(GeventechoError, OSError):
     """Raised when something fails on the network.
 
     Attributes:
-        address: the `Address` it happened on, or None where there is none.
+        address: the `Address` of the failure, or None without an address.
         phase: "dns", "connect", "tls", "read", "write" or "listen".
-        errno: the system's error number, or None when the error is not the system's.
+        errno: the error number of the system, or None for an error without a number.
     """
 
     kind = "network error"
@@ -144,7 +144,7 @@ class ConnectRefused(ConnectError, ConnectionRefusedError):
 
 
 class NoSuchSocket(ConnectRefused):
-    """Raised when there is no file of that name: the Unix server that made it has removed it, or was never started."""
+    """Raised when a Unix socket has no file: its server has removed the file, or was never started."""
 
     kind = "no such socket"
 
@@ -200,7 +200,7 @@ class NotTls(TlsError):
 class PlainBeforeTls(TlsError):
     """Raised at `start_tls` when unread bytes have come: they are not encrypted, and anybody may have added them.
 
-    After the handshake they would be taken for the peer's (CVE-2011-0411, CVE-2021-23222).
+    After the handshake they would be taken for data of the peer (CVE-2011-0411, CVE-2021-23222).
     """
 
     kind = "plain bytes before TLS"
@@ -213,7 +213,7 @@ class NoCommonProtocol(TlsError):
 
 
 class NoCommonAlpn(TlsError):
-    """Raised when the peer takes none of the protocols that were offered by ALPN (RFC 7301)."""
+    """Raised when the peer accepts none of the protocols that were offered by ALPN (RFC 7301)."""
 
     kind = "no common ALPN protocol"
 
@@ -225,13 +225,13 @@ class CertificateRefused(TlsError):
 
 
 class CertificateExpired(CertificateRefused):
-    """Raised when the peer's certificate, or one of its chain, has expired."""
+    """Raised when the peer's certificate, or a certificate of its chain, has expired."""
 
     kind = "certificate expired"
 
 
 class CertificateNotYetValid(CertificateRefused):
-    """Raised when the peer's certificate, or one of its chain, is not valid yet."""
+    """Raised when the peer's certificate, or a certificate of its chain, is not valid yet."""
 
     kind = "certificate not yet valid"
 
@@ -243,7 +243,7 @@ class UnknownAuthority(CertificateRefused):
 
 
 class WrongHostName(CertificateRefused):
-    """Raised when the peer's certificate is for other hosts than the one that was asked for."""
+    """Raised when the peer's certificate is for other hosts than the expected host."""
 
     kind = "wrong host name"
 
@@ -261,7 +261,7 @@ class CertificateRequired(ClientCertificateRefused):
 
 
 class ReadTimeout(NetworkError, TimeoutError):
-    """Raised when nothing, or less than was agreed, arrived in time."""
+    """Raised when no byte, or too few, came in time."""
 
     kind = "read timeout"
 
@@ -273,13 +273,13 @@ class WriteTimeout(NetworkError, TimeoutError):
 
 
 class TornStream(NetworkError):
-    """Raised when only a part of an earlier message was sent: the peer would take both messages for one."""
+    """Raised when only a part of an earlier message was sent: the peer would take the next message for its rest."""
 
     kind = "torn stream"
 
 
 class PeerReset(NetworkError, ConnectionResetError):
-    """Raised when the peer reset the connection, or it broke underway."""
+    """Raised when the peer reset the connection, or the connection broke."""
 
     kind = "reset"
 
@@ -291,11 +291,11 @@ class ClosedLocally(NetworkError):
 
 
 class ReplyError(NetworkError):
-    """Raised when the peer's answer breaks the agreement.
+    """Raised when the reply of the peer is wrong.
 
     Attributes:
-        sample: the first bytes that came, at most 80; b"" where nothing came or nothing was kept. In a
-            `CorruptReply` with a later first difference, the bytes from that difference on.
+        sample: the first bytes that came, at most 80; b"" if none came or none were kept. In a `CorruptReply` whose
+            first difference is later, the bytes from that difference on.
     """
 
     kind = "wrong reply"
@@ -306,8 +306,8 @@ class ShortReply(ReplyError, EOFError):
     """Raised when the stream ended before the reply did.
 
     Attributes:
-        received: bytes of the reply that arrived.
-        expected: bytes it should have had, or None where the framing cannot know.
+        received: bytes of the reply that came.
+        expected: bytes of the whole reply, or None if the framing does not know it.
     """
 
     kind = "short reply"
@@ -320,7 +320,7 @@ class ShortReply(ReplyError, EOFError):
 
 
 class Truncated(ReplyError, EOFError):
-    """Raised when a TLS stream ends by the peer's FIN alone: anybody between may have cut it (RFC 8446, 6.1)."""
+    """Raised when a TLS stream ends with only the peer's FIN: anybody on the path may have cut it (RFC 8446, 6.1)."""
 
     kind = "truncated"
 
@@ -344,7 +344,7 @@ class CorruptReply(ReplyError):
 
 
 class ReplyTooLong(ReplyError):
-    """Raised when a reply passes the limit its framing sets.
+    """Raised when a reply is longer than its framing allows.
 
     Attributes:
         limit: the limit, in bytes.
@@ -359,13 +359,13 @@ class ReplyTooLong(ReplyError):
 
 
 class UnexpectedReply(ReplyError):
-    """Raised when a reply is well framed but not what `expect` asked for."""
+    """Raised when a reply is well framed, but is not the expected reply."""
 
     kind = "unexpected reply"
 
 
 class UnsolicitedData(ReplyError):
-    """Raised when bytes that nobody asked for were waiting before a request."""
+    """Raised when bytes came before a request: they are not its reply."""
 
     kind = "unsolicited data"
 
@@ -373,7 +373,7 @@ class UnsolicitedData(ReplyError):
 class UnreadGreeting(UnsolicitedData):
     """Raised when bytes came before the first request of a connection: the server speaks first.
 
-    The client reads such a greeting with `receive`, a load test in `TcpUser.on_connect` or by --greeting-until.
+    A client reads such a greeting with `receive`, a load test in `TcpUser.on_connect` or with --greeting-until.
     """
 
     kind = "unread greeting, see --greeting-until"
@@ -384,6 +384,6 @@ class UnreadGreeting(UnsolicitedData):
 
 
 class ClosedByPeer(ReplyError, EOFError):
-    """Raised when the peer had closed before the request was sent."""
+    """Raised when the peer closed before the request was sent."""
 
     kind = "closed by peer"

@@ -1,24 +1,24 @@
-"""Where a reply ends.
+"""Framings: each one finds the end of a reply.
 
-A stream has no messages: a reader must know where a reply stops. A framing says so::
+A stream has no messages, so a reader needs a framing::
 
     Exactly(1024)                      a fixed number of bytes
     Until(b"\\r\\n")                     up to and including a delimiter
-    LengthPrefixed(">I", offset=1)     a header that says how much follows
-    UntilQuiet(0.2)                    until nothing has come for a while (seconds)
+    LengthPrefixed(">I", offset=1)     a header with the length of the rest
+    UntilQuiet(0.2)                    until no byte has come for this long, in seconds
     UntilClosed()                      until the peer's FIN
-    NoReply()                          there is none
+    NoReply()                          no reply
 
-or any callable that takes the chunks as they arrive, see `Parsed`. Every framing has a `max_size` in bytes. A longer
-reply fails with `ReplyTooLong`. The default is 64 KiB for the three that begin with Until, and 16 MiB for the others.
-Bytes after a reply stay for the next one.
+or any callable that takes the chunks as they come, see `Parsed`. Every framing has a `max_size` in bytes. A longer
+reply fails with `ReplyTooLong`. The default is 64 KiB for the three framings that begin with Until, and 16 MiB for the
+others. Bytes after a reply are kept for the next reply.
 
-Rules for this file: it is pure. It never sees a socket or a clock, so that a stream can be cut anywhere in a test.
+Rules for this file: it is pure. It uses no socket and no clock, so that a test can cut a stream anywhere.
 
 A framing makes a new *parser* for each reply. The parser is called with each chunk of the reply (bytes, never empty) in
-order, each byte once. It returns None while it does not know where the reply ends. Otherwise it returns how many bytes,
-from the start of this chunk, belong to the reply. The number may be larger than the chunk: then the missing bytes are
-counted, and the parser is not called again. It raises ValueError for a reply that breaks the protocol.
+order, each byte once. It returns None while the end of the reply is not known. Otherwise it returns the number of
+bytes, from the start of this chunk, that belong to the reply. If the number is larger than the chunk, the missing bytes
+are counted, and the parser is not called again. It raises ValueError for a reply that breaks the protocol.
 """
 
 from __future__ import annotations
@@ -47,27 +47,27 @@ __all__ = [
 ]
 
 DEFAULT_MAX_SIZE: Final = 16 * 1024 * 1024
-"""Bytes a reply may have when its framing does not say otherwise."""
+"""Bytes: the default of `max_size`."""
 OPEN_MAX_SIZE: Final = 64 * 1024
-"""The same for a reply that does not begin with its length. Each user of a load test may hold a reply that never ends:
-10,000 users hold 640 MiB."""
+"""Bytes: the default for a reply that does not begin with its length. Each user of a load test may hold a reply that
+never ends: 10,000 users hold 640 MiB."""
 LARGEST: Final = 1 << 30
-"""Bytes of the largest reply of a fixed size: a reply is held in memory as a whole."""
+"""Bytes of the largest reply of a fixed size: a whole reply is held in memory."""
 
 Parser = Callable[[bytes], int | None]
-"""What `Framing.parser` returns: it takes one reply's chunks in order, and returns where the reply ends."""
+"""The type of a parser: it takes the chunks of one reply in order, and returns the end of the reply."""
 Verdict = int | bool | None
-"""What a function in place of a framing returns for the bytes so far, see `Parsed`."""
+"""The result of a function that stands for a framing, see `Parsed`."""
 
 
 class Framing:
-    """The base of all framings. Subclass it for a parser that needs its own state for each reply.
+    """The base of all framings. Subclass it if a parser needs new state for each reply.
 
     Attributes:
         max_size: bytes the reply may have.
-        size: bytes the reply has, where that is known beforehand, else None.
-        quiet: seconds of silence that end a reply which has begun, else None.
-        ends_at_close: whether the peer's FIN ends the reply. Otherwise a FIN before the end is a `ShortReply`.
+        size: bytes of the reply, or None if they are not known beforehand.
+        quiet: seconds of silence that end a reply which has begun, or None.
+        ends_at_close: whether the peer's FIN ends the reply. If not, a FIN before the end raises `ShortReply`.
     """
 
     max_size: int = DEFAULT_MAX_SIZE
@@ -79,12 +79,12 @@ class Framing:
         self.max_size = _whole_number("max_size", max_size)
 
     def parser(self) -> Parser:
-        """A parser for one reply, as the head of this module describes it."""
+        """Return a parser for one reply, see the beginning of this module."""
         raise NotImplementedError
 
 
 class Exactly(Framing):
-    """A reply of a fixed size; that size is also its `max_size`.
+    """A reply of a fixed size, which is also its `max_size`.
 
     Args:
         count: bytes, from 0 to `LARGEST` (1 GiB).
@@ -102,7 +102,7 @@ class Exactly(Framing):
 
 
 class NoReply(Exactly):
-    """No reply at all: the request is over once it is sent."""
+    """No reply: the request is complete once it is sent."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -113,7 +113,7 @@ class Until(Framing):
 
     Args:
         delimiter: at least one byte.
-        max_size: bytes the reply may have, the delimiter included.
+        max_size: bytes the reply may have, with the delimiter.
     """
 
     def __init__(self, delimiter: bytes, *, max_size: int = OPEN_MAX_SIZE) -> None:
@@ -143,10 +143,10 @@ class LengthPrefixed(Framing):
     """A reply whose header holds its length.
 
     Args:
-        struct_format: one integer as the struct module writes it, such as ">I" (4 bytes, network order) or "<H".
-        offset: bytes of the reply that stand before the length.
+        struct_format: one integer in the notation of the struct module, such as ">I" (4 bytes, network order) or "<H".
+        offset: bytes of the reply before the length.
         includes_itself: whether the length counts its own bytes; it never counts the `offset` bytes before it.
-        max_size: bytes the whole reply may have; its header must fit.
+        max_size: bytes the whole reply may have, at least those of the header.
     """
 
     def __init__(
@@ -188,9 +188,9 @@ class LengthPrefixed(Framing):
 
 
 class UntilQuiet(Framing):
-    """A reply that is over when nothing more has come for a while, or the peer closes.
+    """A reply that ends when no byte has come for a while, or when the peer closes.
 
-    The silence counts from its last byte; a reply that never begins is a timeout, not an empty reply.
+    The silence begins at the last byte. A reply that never begins is a timeout, not an empty reply.
 
     Args:
         seconds: the silence, above 0.
@@ -226,12 +226,12 @@ class UntilClosed(Framing):
 
 
 class Parsed(Framing):
-    """A reply whose end a callable finds; `as_framing` wraps a plain callable in this.
+    """A reply whose end a callable finds. `as_framing` makes it of a callable.
 
     Args:
-        function: takes the chunks of every reply. It returns None or False while the reply goes on, True when it ends
-            with this chunk, or a number of bytes as a parser does. It keeps its state from one reply to the next: a
-            protocol that needs a new state for each reply needs a subclass of `Framing`.
+        function: takes the chunks of every reply. It returns None or False while the reply goes on, True if this chunk
+            ends it, or a number of bytes as a parser does. Its state is not reset for the next reply: a protocol that
+            needs new state for each reply needs a subclass of `Framing`.
         max_size: bytes the reply may have.
     """
 
@@ -256,10 +256,10 @@ class Parsed(Framing):
 
 
 def as_framing(reply: Framing | Callable[[bytes], Verdict]) -> Framing:
-    """Take a framing, or wrap a callable in one.
+    """Return a framing: `reply` itself, or a callable wrapped in one.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: `reply` is neither.
     """
     if isinstance(reply, Framing):
         return reply
@@ -267,7 +267,7 @@ def as_framing(reply: Framing | Callable[[bytes], Verdict]) -> Framing:
         raise ConfigError(f"{reply.__name__} is a class; give an instance, such as {reply.__name__}(…)")
     if callable(reply):
         return Parsed(reply)
-    raise ConfigError(f"{reply!r} is not a framing; give one of geventecho.framing, or a callable that is fed chunks")
+    raise ConfigError(f"{reply!r} is not a framing; give one of geventecho.framing, or a callable that takes chunks")
 
 
 def _whole_number(name: str, value: int) -> int:

@@ -1,9 +1,9 @@
-"""Latency counts: at most 1 % relative error, mergeable without loss.
+"""Counts of latencies, with a relative error of at most 1 %. Histograms are merged without loss.
 
 A bucket is the upper half of a time as a binary32 float of IEEE 754, in nanoseconds: sign, exponent and seven digits of
-the fraction. So there are 128 buckets to an octave, and the middle of one is at most 1/256 (0.4 %) away from a time in
-it. `struct` turns a list of times into floats in C, so that counting many at once is cheap. Integers make sums and
-merges exact, whatever their order.
+the fraction. So an octave has 128 buckets, and the middle of a bucket is at most 1/256 (0.4 %) away from each time in
+it. `struct` converts a list of times to floats in C, so that many times are counted at low cost. Integers make sums and
+merges exact in any order.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["NANOSECONDS", "Histogram", "middle"]
 NANOSECONDS: Final = 1_000_000_000
 UPPER_HALVES: Final = slice(1 if sys.byteorder == "little" else 0, None, 2)
 
-# Packed: count, total (two words), min, max, number of buckets, the first, widths of gaps and counts in bytes.
+# Packed: count, total (two words), min, max, number of buckets, first bucket, widths of gaps and counts in bytes.
 HEADER: Final = struct.Struct("<QQQQQHHBB")
 WORD_BITS: Final = 64
 MAX_UNCOUNTED: Final = 8192
-"""Bytes of times that wait to be put in buckets: 2,048 times."""
+"""Bytes of times that are not yet in buckets: 2,048 times."""
 # The struct codes of unsigned integers, by their width in bytes.
 CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
@@ -35,12 +35,12 @@ CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 class Histogram:
     """Counts of times.
 
-    `count`, `min`, `max` and `mean` are exact to the nanosecond; percentiles are within 1 % from 1 µs to 100 s and
-    beyond. `min`, `max`, `mean` and the percentiles are None while nothing is counted.
+    `count`, `min`, `max` and `mean` are exact to the nanosecond; percentiles are within 1 %, at least from 1 µs to
+    100 s. `min`, `max`, `mean` and the percentiles are None while nothing is counted.
     """
 
-    # Restored counts stay as bytes until they change: a record is read a thousand histograms at a time.
-    # Times are put in buckets a thousand at once. Other work between two times would push the buckets out of the
+    # Restored counts stay bytes until they change: a thousand histograms of a record may be read together.
+    # Times are put in buckets a thousand at a time. Other work between two times would evict the buckets from the
     # processor's cache, and loading them again takes longer than counting.
     __slots__ = ("_buckets", "_max", "_min", "_packed", "_total", "_uncounted", "count")
 
@@ -53,15 +53,15 @@ class Histogram:
         self._min = self._max = 0
 
     def record(self, seconds: float) -> None:
-        """Count one time; below 0 counts as 0.
+        """Count one time. A time below 0 counts as 0.
 
         Raises:
-            OverflowError: it is infinite.
+            OverflowError: the time is infinite.
         """
         self.count_all((int(seconds * NANOSECONDS + 0.5) if seconds > 0 else 0,))
 
     def count_all(self, nanoseconds: Sequence[int]) -> None:
-        """Count many times, in whole nanoseconds; those below 0 count as 0."""
+        """Count many times, in whole nanoseconds. Times below 0 count as 0."""
         if not nanoseconds:
             return
         low = min(nanoseconds)
@@ -69,18 +69,18 @@ class Histogram:
             nanoseconds, low = [max(0, time) for time in nanoseconds], 0
         self._uncounted += struct.pack(f"{len(nanoseconds)}f", *nanoseconds)
         if len(self._uncounted) >= MAX_UNCOUNTED:
-            self._opened()
+            self._unpack()
         self._add(len(nanoseconds), sum(nanoseconds), low, max(nanoseconds))
 
     def merge(self, other: Histogram) -> None:
         """Add the times of `other`, as if they had been counted here."""
         if other.count:
-            buckets = self._opened()
-            for bucket, count in _buckets_of(other._packed) if other._is_packed else other._opened().items():
-                buckets[bucket] = buckets.get(bucket, 0) + count  # Counter.update takes a quarter longer
+            buckets = self._unpack()
+            for bucket, count in _buckets_of(other._packed) if other._is_packed else other._unpack().items():
+                buckets[bucket] = buckets.get(bucket, 0) + count  # Counter.update takes 25 % longer
             self._add(other.count, other._total, other._min, other._max)
 
-    def _opened(self) -> Counter[int]:
+    def _unpack(self) -> Counter[int]:
         if self._packed:
             self._buckets.update(dict(_buckets_of(self._packed)))
             self._packed = b""
@@ -116,10 +116,10 @@ class Histogram:
         return self._total / (self.count * NANOSECONDS) if self.count else None
 
     def buckets(self) -> list[tuple[int, int]]:
-        """(bucket, count) of each bucket that has a time, the shortest times first. `middle` gives its time."""
+        """Return (bucket, count) of each bucket with a time, the shortest times first. `middle` gives the time."""
         if self._is_packed:
             return list(_buckets_of(self._packed))
-        counted = self._opened()
+        counted = self._unpack()
         buckets = sorted(counted)
         return list(zip(buckets, map(counted.__getitem__, buckets), strict=True))
 
@@ -127,10 +127,10 @@ class Histogram:
         """The time that `percent` of all times do not exceed (nearest rank), in seconds.
 
         Args:
-            percent: from 0 (`min`) to 100 (`max`). 99.9 is taken as written, not as the binary fraction next to it.
+            percent: from 0 (`min`) to 100 (`max`). 99.9 means 99.9 exactly, not the nearest binary fraction.
 
         Raises:
-            ValueError: it is outside that.
+            ValueError: `percent` is outside this range.
         """
         if not 0 <= percent <= 100:
             raise ValueError(f"a percentile lies between 0 and 100, not at {percent!r}")
@@ -146,10 +146,10 @@ class Histogram:
         return min(max(middle(bucket), self._min), self._max) / NANOSECONDS
 
     def to_bytes(self) -> bytes:
-        """All of it, in two bytes for most buckets: the gap to the one before, and the count."""
+        """Return the histogram as bytes. Most buckets take two: the gap to the bucket before, and the count."""
         if self._is_packed or not self.count:
             return self._packed
-        counted = self._opened()
+        counted = self._unpack()
         buckets = sorted(counted)
         counts = [*map(counted.__getitem__, buckets)]
         gaps = [*map(sub, buckets[1:], buckets)]
@@ -159,13 +159,13 @@ class Histogram:
         return header + struct.pack(_layout(len(buckets), *widths), *gaps, *counts)
 
     def compact(self) -> None:
-        """Keep it as bytes until it changes: they take a twentieth of the memory."""
+        """Store the counts as bytes until they change. This takes a twentieth of the memory."""
         if self.count:
             self._packed, self._buckets = self.to_bytes(), Counter()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Restore a histogram from the bytes that `to_bytes` gave."""
+        """Restore a histogram from the bytes of `to_bytes`."""
         histogram = cls()
         if data:
             count, high, low, shortest, longest, *_ = HEADER.unpack_from(data)
@@ -188,7 +188,7 @@ def _share(percent: float) -> Fraction:
 
 
 def middle(bucket: int) -> float:
-    """The time that stands for those in a bucket, in nanoseconds: at most 0.4 % away from each."""
+    """Return the middle of a bucket, in nanoseconds: at most 0.4 % away from each time in the bucket."""
     lower, upper = struct.unpack(">2f", struct.pack(">HHHH", bucket, 0, bucket + 1, 0))
     return float((lower + upper) / 2)
 
@@ -200,7 +200,7 @@ def _buckets_of(data: bytes) -> Iterable[tuple[int, int]]:
 
 
 def _width(numbers: Sequence[int]) -> int:
-    """The bytes of the smallest unsigned integer that holds each of them."""
+    """Return the size in bytes of the smallest unsigned integer that holds each number."""
     longest = max(numbers, default=0).bit_length()
     return next(width for width in CODES if longest <= 8 * width)
 

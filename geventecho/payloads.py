@@ -1,9 +1,9 @@
-"""Where a user's payloads come from: fixed, random, lines, or a template.
+"""Sources of payloads: fixed, random, lines, or a template.
 
 A source gives each user an endless series of payloads. The same source, seed and user number give the same series in
-whatever process: a run can be repeated, and workers need not talk to each other.
+every process: a run can be repeated, and workers need not communicate.
 
-Rules for this file: it is pure, but for `Lines.of_file`, which reads its file once.
+Rules for this file: it is pure, except `Lines.of_file`, which reads a file once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Fixed", "Lines", "RandomBytes", "Source", "Template", "sizes"]
 
 LARGEST: Final = 1 << 30
 """Bytes that a random payload may have."""
-# Numbers of up to 18 digits: Python refuses to read those of thousands, and a weight must fit a float.
+# At most 18 digits: Python refuses numbers of thousands of digits, and a weight must fit a float.
 RANGE: Final = re.compile(r"(\d{1,18})-(\d{1,18})", re.ASCII)
 WEIGHTED: Final = re.compile(r"\d{1,18}(:\d{1,18})?(,\d{1,18}(:\d{1,18})?)*", re.ASCII)
 FIELD: Final = re.compile(rb"\{(user|message)(?::([^{}]*))?\}")
@@ -34,26 +34,26 @@ class Source(Protocol):
     """A source of payloads."""
 
     def payloads(self, user: int) -> Iterator[bytes]:
-        """The payloads of one user, without end; users are numbered from 0."""
+        """Yield the payloads of one user, without end. Users are numbered from 0."""
 
 
 class Fixed:
-    """The same payload for everybody, each time."""
+    """The same payload for all users, each time."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
 
     def payloads(self, user: int) -> Iterator[bytes]:  # noqa: ARG002
-        """The payload, without end."""
+        """Yield the payload, without end."""
         return repeat(self._data)
 
 
 class RandomBytes:
-    """Random bytes, no two users and no two payloads alike.
+    """Random bytes. They differ from user to user and from payload to payload.
 
     Args:
-        size: a distribution of sizes, as `sizes` reads it.
-        seed: another seed gives other bytes, and other sizes.
+        size: a distribution of sizes, see `sizes`.
+        seed: another seed gives other bytes and other sizes.
     """
 
     def __init__(self, size: str, seed: int = 0) -> None:
@@ -61,19 +61,19 @@ class RandomBytes:
         self._seed = seed
 
     def payloads(self, user: int) -> Iterator[bytes]:
-        """The payloads of one user, without end."""
-        # Random takes text of any length as a seed, and hashes it: neighbouring users have nothing in common.
+        """Yield the payloads of one user, without end."""
+        # Random hashes a seed that is text, so that the series of neighbouring users are unrelated.
         random = Random(f"{self._seed}/{user}")  # noqa: S311
         while True:
             yield random.randbytes(self._draw(random))
 
 
 class Lines:
-    """Lines in turn, from the first to the last and again; each user begins one line further on.
+    """Lines in turn, from the first to the last and again. Each user begins one line after the user before.
 
     Args:
-        lines: at least one.
-        ending: what is sent after each.
+        lines: at least one line.
+        ending: bytes that are sent after each line.
     """
 
     def __init__(self, lines: Sequence[bytes], ending: bytes = b"\n") -> None:
@@ -83,10 +83,10 @@ class Lines:
 
     @classmethod
     def of_file(cls, path: str | PathLike[str], ending: bytes = b"\n") -> Lines:
-        r"""The lines of a file, without the ``\n`` or ``\r\n`` they have there; empty ones are left out.
+        r"""Return a source of the lines of a file, without their ``\n`` or ``\r\n``. Empty lines are left out.
 
         Raises:
-            ConfigError: it cannot be read, or has no lines.
+            ConfigError: the file cannot be read, or has no lines.
         """
         try:
             with open(path, "rb") as file:
@@ -98,24 +98,24 @@ class Lines:
         return cls(lines, ending)
 
     def payloads(self, user: int) -> Iterator[bytes]:
-        """The lines, without end."""
+        """Yield the lines, without end."""
         return islice(cycle(self._lines), user % len(self._lines), None)
 
 
 class Template:
-    """Text with the user's number and a count of their messages.
+    """Text with the user's number and a count of the user's messages.
 
     Args:
-        text: ``{user}`` is the user's number from 0, ``{message}`` counts their messages from 1; ``{message:08d}`` and
-            the like format them as Python does: types d, x, X, o, b or none, up to 1000 wide. Any other brace is an
-            ordinary character, so that JSON needs no escapes.
+        text: ``{user}`` is the user's number from 0, ``{message}`` counts the user's messages from 1. Formats such as
+            ``{message:08d}`` are Python's: types d, x, X, o, b or none, up to 1000 wide. Any other brace is an ordinary
+            character, so that JSON needs no escapes.
 
     Raises:
-        ConfigError: a format is not one of these.
+        ConfigError: a format is not supported.
     """
 
     def __init__(self, text: bytes) -> None:
-        # Text, name, format, text, and so on; the last part is text.
+        # The parts are text, name, format, text and so on; the last part is text.
         parts = FIELD.split(text)
         self._texts = parts[::3]
         self._fields = [
@@ -135,7 +135,7 @@ class Template:
                 raise ConfigError(f"{shown} cannot be formatted: {error}") from None
 
     def payloads(self, user: int) -> Iterator[bytes]:
-        """The payloads of one user, without end."""
+        """Yield the payloads of one user, without end."""
         if not self._fields:
             yield from repeat(self._texts[0])
         first, *others = self._texts
@@ -151,11 +151,11 @@ def sizes(text: str) -> Callable[[Random], int]:
     """Read a distribution of sizes, and return a function that draws from it.
 
     Args:
-        text: "1024" is always that; "64-1500" any size between, each as likely; "64:7,576:4,1500:1" one of these, by
-            weight. In bytes, up to 1 GiB.
+        text: sizes in bytes, up to 1 GiB. "1024" is a fixed size; "64-1500" is uniform, both ends included;
+            "64:7,576:4,1500:1" has a weight for each size.
 
     Raises:
-        ConfigError: the text is none of these.
+        ConfigError: the text has another form.
     """
     found = RANGE.fullmatch(text)
     if found:
@@ -168,4 +168,4 @@ def sizes(text: str) -> Callable[[Random], int]:
         if max(values) <= LARGEST and sum(weights):
             totals = list(accumulate(weights))
             return lambda random: int(random.choices(values, cum_weights=totals)[0])
-    raise ConfigError(f"{text!r} is no distribution of sizes; write 1024, 64-1500 or 64:7,576:4,1500:1")
+    raise ConfigError(f"{text!r} is not a distribution of sizes; write 1024, 64-1500 or 64:7,576:4,1500:1")

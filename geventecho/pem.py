@@ -1,4 +1,4 @@
-"""PEM files of certificates and keys. They are checked here because OpenSSL does not say which file is wrong."""
+"""PEM files of certificates and keys. They are checked here because OpenSSL does not name the wrong file."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ KEY: Final = "PRIVATE KEY-----"
 
 
 def file_content(path: str) -> bytes:
-    """Read a file of options, certificates or keys whole.
+    """Return the content of a file of options, certificates or keys.
 
     Raises:
-        OSError: it cannot be read, is no regular file, or is longer than `MAX_FILE_SIZE`.
+        OSError: the file cannot be read, is not a regular file, or is longer than `MAX_FILE_SIZE`.
     """
-    # Not blocking: opening a FIFO would wait for its writer.
+    # O_NONBLOCK: the open of a FIFO would wait for its writer.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")  # it may never end
+            raise OSError(errno.EINVAL, "it is not a regular file")  # a device may never end
         content = file.read(MAX_FILE_SIZE + 1)
     if len(content) > MAX_FILE_SIZE:
         raise OSError(errno.EFBIG, f"it is longer than {MAX_FILE_SIZE // 2**20} MiB")
@@ -37,16 +37,16 @@ def file_content(path: str) -> bytes:
 
 
 def load_pair(context: ssl.SSLContext, certificate: str, key: str, *, options: tuple[str, str]) -> None:
-    """Load a certificate with its chain, and its key.
+    """Load a certificate with its chain, and the key of the certificate.
 
     Args:
-        context: gets them.
-        certificate: a file.
-        key: a file, perhaps the same one.
-        options: the names of the two, for the messages.
+        context: the context that uses them.
+        certificate: the path of a file.
+        key: the path of a file, perhaps of the same file.
+        options: the names of both options, for the messages.
 
     Raises:
-        ConfigError: a file cannot be read, or holds something else; the key is not the certificate's.
+        ConfigError: a file cannot be read or has no such block, or the key is not the certificate's.
     """
     of_certificate, of_key = options
     _check_pem(of_certificate, certificate, CERTIFICATE)
@@ -68,7 +68,7 @@ def load_authorities(context: ssl.SSLContext, path: str, *, option: str) -> None
     """Trust the authorities of a file.
 
     Raises:
-        ConfigError: it cannot be read, or holds something else.
+        ConfigError: the file cannot be read or has no certificate.
     """
     _check_pem(option, path, CERTIFICATE)
     try:
@@ -79,15 +79,15 @@ def load_authorities(context: ssl.SSLContext, path: str, *, option: str) -> None
 
 
 def _check_pem(option: str, path: str, mark: str) -> None:
-    """Check that a file can be read and holds a block of this kind.
+    """Check that a file can be read and has a block of this kind.
 
     Args:
-        option: begins the message.
-        path: of the file.
-        mark: the end of the first line of such a block, such as `CERTIFICATE`.
+        option: the name of the option, for the message.
+        path: the path of the file.
+        mark: the end of the first line of the block, such as `CERTIFICATE`.
 
     Raises:
-        ConfigError: it cannot be read, or there is no such block in it.
+        ConfigError: the file cannot be read or has no such block.
     """
     try:
         content = file_content(path)

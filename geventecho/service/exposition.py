@@ -95,7 +95,7 @@ class Exposition:
                     family.add_metric([counter.removeprefix(prefix)], count)
             yield family
         yield SummaryMetricFamily(
-            "geventecho_tcp_rtt_seconds", "Round-trip time, smoothed by the kernel, at the close of each TCP connection",
+            "geventecho_tcp_rtt_seconds", "Smoothed round-trip time of the kernel at the close of each TCP connection",
             count_value=totals["rtt_count"], sum_value=totals["rtt_us"] / 1e6,
         )  # fmt: skip
         lines = CounterMetricFamily(

@@ -106,7 +106,7 @@ class MetricsServer(WSGIServer):  # type: ignore[misc]
     handler_class = Handler
 
     def __init__(self, listener: socket.socket, shared: SharedCounters, refresh: Callable[[], object]) -> None:
-        # Without SERVER_NAME gevent resolves the name of the host. With "multiprocess" it accepts one scraper in each turn
+        # Without SERVER_NAME gevent resolves the host's name. With "multiprocess" it accepts one scraper in each turn
         # of the event loop: an answer takes half a millisecond, and between two answers clients are served.
         environ = {"SERVER_NAME": "geventecho", "wsgi.multiprocess": True}
         super().__init__(listener, self.answer, spawn=Pool(CONNECTIONS), log=None, error_log=logger, environ=environ)

@@ -56,7 +56,7 @@ LATE_BEATS_NS: Final = 1_000_000_000
 MAX_STACKS: Final = 20
 LONGEST_STACK: Final = 1500
 MARGIN: Final = 1 / 16
-"""A worker with more connections than another one, by this part and one more, leaves new connections to it."""
+"""A worker with more connections than another one, by this part and one more, lets that one accept first."""
 
 
 class PreforkWorker(Worker):  # type: ignore[misc]

@@ -35,8 +35,8 @@ def serve(
 
     SIGUSR1 prints the counters. Before the server listens, SIGUSR1 and SIGHUP do nothing, and the other signals end the
     process. A further SIGHUP does nothing: a terminal that closes sends several. SIGHUP stays ignored under nohup(1).
-    With `reload`, SIGHUP calls it and does not drain, also under nohup. After the return the process is expected to end:
-    its signals stay as they are. sd_notify(3) tells a supervisor when the service is ready, reloads and stops.
+    With `reload`, SIGHUP calls it and does not drain, also under nohup. After the return the process should end: its
+    signals stay as they are. sd_notify(3) tells a supervisor when the service is ready, reloads and stops.
 
     Args:
         server: a server that is not started.

@@ -333,7 +333,7 @@ def test_how_tls_is_written(arguments: list[str], target: str) -> None:
 
 @pytest.mark.parametrize("name", ["send", "ping"])
 def test_a_client_does_not_connect_to_a_descriptor(name: str) -> None:
-    assert usage_error(name, "fd:3").startswith("fd:3: fd:N is for a server to listen on; a client connects to ")
+    assert usage_error(name, "fd:3").startswith("fd:3: only a server can use fd:N; a client connects to ")
 
 
 # Advice ---------------------------------------------------------------------------------------------------------------
