@@ -12,7 +12,7 @@
         ├── ConnectError                     connect: failures without a class below
         │   ├── ResolveError                 dns: the name has no address
         │   ├── ConnectRefused               connect: nobody listens (ConnectionRefusedError)
-        │   │   └── NoSuchSocket             the same: there is no socket file
+        │   │   └── NoSuchSocket             connect: the Unix socket has no file
         │   ├── ConnectTimeout               connect: no answer in time (TimeoutError)
         │   ├── ConnectReset                 connect: reset as soon as it was made (ConnectionResetError)
         │   ├── ConnectUnreachable           connect: no route to host or network
@@ -94,7 +94,7 @@ class ServerStateError(GeventechoError, RuntimeError):
 class ConcurrentUse(GeventechoError, RuntimeError):
     """Raised in the second of two greenlets that would read, or write, on one connection at once.
 
-    The second one has read or sent nothing. One greenlet may receive while another one sends.
+    The second greenlet has read or sent no byte. One greenlet may receive while another one sends.
     """
 
     kind = "concurrent use"

@@ -146,7 +146,7 @@ class LengthPrefixed(Framing):
         struct_format: one integer in the notation of the struct module, such as ">I" (4 bytes, network order) or "<H".
         offset: bytes of the reply before the length.
         includes_itself: whether the length counts its own bytes; it never counts the `offset` bytes before it.
-        max_size: bytes the whole reply may have, at least those of the header.
+        max_size: bytes the whole reply may have; the header must fit.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        argv: the arguments; by default those of the process.
+        argv: the arguments; by default the arguments of the process.
 
     Returns:
         The exit code.
@@ -45,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_to(commands)
     options, unknown = parser.parse_known_args(argv)
     command_parser: Parser = options.parser
-    if unknown and "others" in options:
-        options.others = unknown
+    if unknown and "locust_arguments" in options:
+        options.locust_arguments = unknown
     elif unknown:
         where = f", here or in {options.config}" if options.config else ""
         hint = ""

@@ -72,7 +72,7 @@ def add_to(commands: Commands) -> None:
         epilog=EPILOG,
         run=run,
     )
-    parser.set_defaults(others=[])
+    parser.set_defaults(locust_arguments=[])
     parser.add_argument("target", metavar="TARGET", help="where to connect; write it before all arguments for Locust")
     parser.add_argument(
         "--users", "-u", metavar="N", type=whole_number(1), default=10,
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
         AddressError, ConfigError: an argument is wrong.
     """
     _find_target(options)
-    arguments = [*_arguments(options), *_others(options.others)]
+    arguments = [*_arguments(options), *_checked(options.locust_arguments)]
     if importlib.util.find_spec("locust") is not None:
         # -P: a file in the working directory, such as random.py, must not take the place of a module.
         command = [sys.executable, "-P", "-c", START, *arguments]
@@ -146,10 +146,10 @@ def _find_target(options: argparse.Namespace) -> None:
     ConfigArgParse puts a config file's options before the TARGET. argparse takes an unknown option that contains a
     space for a positional argument.
     """
-    words = [word for word in options.others if not word.startswith("-")]
+    words = [word for word in options.locust_arguments if not word.startswith("-")]
     if options.target.startswith("-") and words:
-        options.others = [options.target, *options.others]
-        options.others.remove(words[0])
+        options.locust_arguments = [options.target, *options.locust_arguments]
+        options.locust_arguments.remove(words[0])
         options.target = words[0]
 
 
@@ -157,7 +157,7 @@ def _parse_target(options: argparse.Namespace) -> Address:
     try:
         target = Address.parse(options.target)
     except AddressError as error:
-        hint = "; write the TARGET before all arguments for Locust" if options.others else ""
+        hint = "; write the TARGET before all arguments for Locust" if options.locust_arguments else ""
         raise AddressError(f"{error}{hint}") from None
     check_target(target)
     return target
@@ -199,7 +199,7 @@ def _duration(options: argparse.Namespace) -> Iterator[str]:
         yield from ("--run-time", f"{seconds:.0f}s")
 
 
-def _others(arguments: list[str]) -> list[str]:
+def _checked(arguments: list[str]) -> list[str]:
     """Return the arguments for Locust.
 
     Raises:

@@ -97,16 +97,16 @@ def run(options: argparse.Namespace) -> int:
     if (passed := passed_sockets()) and passed != addresses:
         logger.warning("unused sockets of systemd: %d; an option gives other addresses", len(passed))
 
-    def settle(bound: Sequence[Address]) -> None:
+    def apply_privileges(bound: Sequence[Address]) -> None:
         own = [] if metrics is None else [metrics.address]
         files = [address.path for address in (*addresses, *own) if address.path.startswith("/")]
-        privileges_of(options).settle([*bound, *own], files)
+        privileges_of(options).apply([*bound, *own], files)
 
     metrics = None
     try:
         metrics = None if options.metrics is None else Metrics(options.metrics)
         announce = partial(_announce, output=output, limits=limits, metrics=metrics)
-        service = Service(output, log, settle, announce, metrics)
+        service = Service(output, log, apply_privileges, announce, metrics)
         if options.workers is not None:
             return run_workers(options, addresses, service)
         return run_one_process(options, addresses, service, context)

@@ -75,7 +75,7 @@ def addresses_of(options: argparse.Namespace) -> list[Address]:
 
     Raises:
         AddressError: the target or the host is wrong.
-        ConfigError: two of them come from the same source.
+        ConfigError: the same source has two options that exclude each other.
     """
     sources = {name: options.parser.origin(name)[0] for name in LISTEN_OPTIONS if getattr(options, name) is not None}
     strongest = min(sources.values(), key=SOURCES.index, default=None)

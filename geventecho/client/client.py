@@ -115,7 +115,7 @@ class Client:
 
         Args:
             payload: of any size; a large one is not copied.
-            reply: where the reply ends, see geventecho.framing.
+            reply: the framing of the reply, see geventecho.framing.
             timeout: seconds for the whole exchange.
 
         Raises:
@@ -190,7 +190,7 @@ class Client:
         """Receive one reply without a request: a greeting, a push, the next reply of a pipeline.
 
         Args:
-            reply: where it ends, see geventecho.framing.
+            reply: the framing of the reply, see geventecho.framing.
             timeout: seconds for the whole reply.
 
         Raises:
@@ -213,7 +213,7 @@ class Client:
         return reader.data
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the chunks as they come, until the peer closes. The client's time limit is that of each chunk."""
+        """Yield the chunks as they come, until the peer closes. The client's time limit holds for each chunk."""
         while chunk := self.recv():
             yield chunk
 

@@ -76,12 +76,12 @@ def dial(
                 _send_header(sock, proxy_protocol)
             return sock, sockaddr
         except TimeoutError as error:
-            failures.append((sockaddr, _timed_out(error, target, timeout)))
+            failures.append((sockaddr, _timeout_error(error, target, timeout)))
         except OSError as error:
             failures.append((sockaddr, translate_connect(error, target)))
     NAMES.failed(target)
     try:
-        raise _last(failures)
+        raise _last_failure(failures)
     finally:
         failures.clear()  # a cycle of error, traceback and this frame would keep the callers' frames alive
 
@@ -101,12 +101,12 @@ def _shares(addresses: list[Found], deadline: Deadline) -> Iterator[tuple[Deadli
         yield Deadline(deadline.remaining() / (len(addresses) - tried)), found
 
 
-def _timed_out(error: TimeoutError, target: Address, timeout: float | None) -> errors.ConnectError:
+def _timeout_error(error: TimeoutError, target: Address, timeout: float | None) -> errors.ConnectError:
     reason = "no answer in time" if timeout is None else f"no answer within {timeout:g} s"
     return errors.ConnectTimeout(reason, address=target, phase="connect", errno=error.errno)
 
 
-def _last(failures: list[tuple[SockAddr, errors.ConnectError]]) -> errors.ConnectError:
+def _last_failure(failures: list[tuple[SockAddr, errors.ConnectError]]) -> errors.ConnectError:
     _, failure = failures[-1]
     for sockaddr, other in failures[:-1]:
         failure.add_note(f"{Address.from_sockaddr(sockaddr)} before that: {other.reason}")

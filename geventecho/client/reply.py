@@ -24,7 +24,7 @@ class ReplyReader:
     """Collects one reply, chunk by chunk.
 
     Args:
-        framing: where the reply ends.
+        framing: finds the end of the reply.
         address: the peer, for the errors.
 
     Attributes:

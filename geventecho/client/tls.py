@@ -121,14 +121,14 @@ def context_of(tls: TlsLike) -> stdlib_ssl.SSLContext:
         return tls  # type: ignore[no-any-return]
     context = _contexts.get(tls)
     if context is None:
-        context = _contexts[tls] = _make(tls)
+        context = _contexts[tls] = _make_context(tls)
     return context
 
 
 _contexts: Final[dict[Tls, stdlib_ssl.SSLContext]] = {}
 
 
-def _make(tls: Tls) -> stdlib_ssl.SSLContext:
+def _make_context(tls: Tls) -> stdlib_ssl.SSLContext:
     from gevent import ssl  # noqa: PLC0415  (processes without TLS need no OpenSSL)
 
     # gevent's class: in a process that is patched later, a property of the standard class recurses without end.

@@ -132,7 +132,7 @@ class Wire:
         with self._armed(self._write_event, timer, "write"), self._writing(sent, len(data)):
             while unsent:
                 if woken_by(self._switch()) is EXPIRED:
-                    raise self._not_taken(len(unsent), seconds)
+                    raise self._write_timeout(len(unsent), seconds)
                 unsent = unsent[self.write_now(unsent) :]
 
     @contextmanager
@@ -252,7 +252,7 @@ class Wire:
                     if sent == size:
                         woken = self._switch()
                         if woken is not READY and woken_by(woken) is EXPIRED:
-                            raise self._too_late(0, seconds)
+                            raise self._read_timeout(0, seconds)
                         reply = self._recv(size)
                         traffic.bytes_received += len(reply)
                         if reply == payload:
@@ -308,7 +308,7 @@ class Wire:
         self.traffic.bytes_sent += count
         return count
 
-    def _not_taken(self, unsent: int, seconds: float | None) -> WriteTimeout:
+    def _write_timeout(self, unsent: int, seconds: float | None) -> WriteTimeout:
         reason = f"the peer did not take the last {unsent} bytes within {seconds:g} s"
         return WriteTimeout(reason, address=self._target, phase="write")
 
@@ -337,7 +337,7 @@ class Wire:
         while not reader.complete:
             woken = self._switch()
             if woken is not READY and woken_by(woken) is EXPIRED:
-                raise self._too_late(reader.received, seconds)
+                raise self._read_timeout(reader.received, seconds)
             self._feed(reader)
 
     def _write_and_feed(self, payload: bytes | memoryview, sent: int, reader: Reader, seconds: float | None) -> None:
@@ -348,7 +348,7 @@ class Wire:
             with self._writing(sent, len(payload)):
                 while unsent:
                     if woken_by(self._switch()) is EXPIRED:
-                        raise self._not_taken(len(unsent), seconds)
+                        raise self._write_timeout(len(unsent), seconds)
                     if not reader.complete and self._feed(reader):
                         # Level-triggered: unread bytes after the reply would wake us again and again.
                         self._read_event.stop()
@@ -365,7 +365,7 @@ class Wire:
                     pause.again(switch, QUIET, update=True)
                 event = woken_by(self._switch())
                 if event is EXPIRED:
-                    raise self._too_late(reader.received, seconds)
+                    raise self._read_timeout(reader.received, seconds)
                 # Data that came at the same time counts first.
                 self._feed(reader, is_over=event is QUIET)
         finally:
@@ -379,7 +379,7 @@ class Wire:
             reader.end()
         return reader.complete
 
-    def _too_late(self, received: int, seconds: float | None) -> ReadTimeout:
+    def _read_timeout(self, received: int, seconds: float | None) -> ReadTimeout:
         reason = f"the reply was not complete within {seconds:g} s; {received} bytes of it came"
         return ReadTimeout(reason, address=self._target, phase="read")
 

@@ -41,10 +41,10 @@ class Exchange:
 
     Attributes:
         message: makes the requests.
-        reply: where the reply to each ends.
+        reply: the framing of each reply.
         expect: must match somewhere in the reply.
-        greeting: where the server's greeting after each connect ends; None for a server that does not speak first.
-        name: the row of the requests.
+        greeting: the framing of the server's greeting after each connect; None if the server does not speak first.
+        name: the name of the row of the requests.
     """
 
     message: Template

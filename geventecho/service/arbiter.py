@@ -46,7 +46,7 @@ BUSY_ROUND_SECONDS: Final = 0.01
 CLOSE_SECONDS: Final = 0.03
 """Time for the workers to accept the connections in the accept queue before the listener is shut down."""
 BEFORE_START: Final = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
-"""Signals that have an effect before all workers listen. Others do nothing: the first output is the address."""
+"""Signals that have an effect before all workers listen. Others do nothing: the first output must be the address."""
 
 
 class WorkerArbiter(Arbiter):  # type: ignore[misc]
@@ -157,7 +157,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
             self._new_worker = worker
             self.spawn_worker()
         except OSError as error:
-            worker.settle() if worker else slot.free()
+            worker.clean_up() if worker else slot.free()
             self._not_started(error.strerror or str(error))
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
@@ -210,7 +210,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
 
     def _ended(self, worker: PreforkWorker, code: int) -> None:
         has_listened = worker.slot["state"] != WorkerState.STARTING
-        worker.settle()
+        worker.clean_up()
         how = f"{signal.Signals(-code).name} ended it" if code < 0 else "it ended by itself"
         if self._is_stopping or worker.retired_at is not None:
             if code < 0:
@@ -273,7 +273,7 @@ class WorkerArbiter(Arbiter):  # type: ignore[misc]
             os.kill(worker.pid, signal.SIGKILL)
         for worker in self.WORKERS.values():
             os.waitpid(worker.pid, 0)
-            worker.settle()
+            worker.clean_up()
         self.WORKERS.clear()
         if before is not None:
             self._report(before)

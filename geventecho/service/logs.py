@@ -27,7 +27,7 @@ KINDS: Final = 1000
 LINE_LENGTH: Final = 2000
 """Characters of a message in the log."""
 TRACEBACK_LENGTH: Final = 8000
-"""Characters of a traceback in the log: those at its end, where the error is."""
+"""Characters from the end of a traceback in the log. The error is at the end."""
 
 
 class LogHandler(QueueHandler):

@@ -117,7 +117,7 @@ class PreforkWorker(Worker):  # type: ignore[misc]
             return f"its drain has not ended after {longest:.0f} s"
         return ""
 
-    def settle(self) -> None:
+    def clean_up(self) -> None:
         """Free its slot after its end. Log its stack if it was in a call into C and could not log it itself."""
         self.slot.free()
         with os.fdopen(self.stacks, "rb") as file:

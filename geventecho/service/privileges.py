@@ -31,7 +31,7 @@ class Privileges:
     user: pwd.struct_passwd | None = None
     keeps_root: bool = False
 
-    def settle(self, addresses: Iterable[Address], socket_files: Iterable[str] = ()) -> None:
+    def apply(self, addresses: Iterable[Address], socket_files: Iterable[str] = ()) -> None:
         """Become the user for ever. Call it after the bind, before a connection is accepted or a process is forked.
 
         Does nothing in a process that is not root's. Key files that only root may read must be read before.

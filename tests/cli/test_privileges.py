@@ -127,7 +127,7 @@ def test_workers_are_the_users_also_after_a_reload() -> None:
 def test_the_users_environment_and_no_way_back() -> None:
     code = (
         "import os, pwd; from geventecho.service import Privileges\n"
-        "Privileges(pwd.getpwnam('nobody')).settle([])\n"
+        "Privileges(pwd.getpwnam('nobody')).apply([])\n"
         "print(*(os.environ[name] for name in ('HOME', 'USER', 'LOGNAME')))\n"
         "print(open('/proc/net/netstat').readline()[:7])\n"  # the queue's drops are counted from it
         "os.setuid(0)"

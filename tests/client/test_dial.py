@@ -87,7 +87,7 @@ def test_a_connect_without_a_free_descriptor_is_out_of_resources(honest: peers.P
     [
         ("tls://127.0.0.1:1", {"tls": Tls(ca="/no")}, "Tls.ca: the file /no cannot be read"),
         ("unix:/no", {"tls": Tls()}, "no host name to check in the certificate"),
-        ("fd:3", {}, "fd:N is for a server"),
+        ("fd:3", {}, "only a server can use fd:N"),
         ("127.0.0.1:1", {"source": "localhost:0"}, "must be an IP address"),
         ("127.0.0.1:1", {"source": "unix:/tmp/x"}, "must be an IP address"),
         ("unix:/tmp/x", {"source": "127.0.0.1:0"}, "for a tcp:// target"),
