@@ -313,7 +313,7 @@ class Wire:
         return WriteTimeout(reason, address=self._target, phase="write")
 
     def stop_writing(self, refuse: Callable[..., NoReturn]) -> None:
-        """Send FIN; from now on `refuse` is called for every write."""
+        """Send FIN, and have `refuse` called for every write from now on."""
         self._send = refuse
         if self.tls is not None:
             self.tls.close_notify()
@@ -329,7 +329,7 @@ class Wire:
             tls.close()
 
     def stop(self, refuse: Callable[..., NoReturn]) -> None:
-        """From now on, `refuse(phase)` is called for every use. The caller then closes the socket."""
+        """Have `refuse(phase)` called for every use from now on. The caller then closes the socket."""
         self._recv = self.poll = partial(refuse, "read")
         self._send = partial(refuse, "write")
 
