@@ -1,4 +1,4 @@
-"""`geventecho load`: a load test in one line. It becomes Locust, started by `python -m geventecho.loadtest`."""
+"""`geventecho load`: a load test in one line. `python -m geventecho.loadtest` replaces the process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The reply that a client waits for: a framing finds its end, or it is the echo of a payload.
 
-Rules for this file: it is pure, like the framings. Both classes have the same shape: `feed` takes a chunk and returns
+Rules for this file: it is pure, like the framings. Both classes have the same methods: `feed` takes a chunk and returns
 whether the reply is complete, `end` takes the peer's FIN, `rest` has the bytes after the reply.
 """
 

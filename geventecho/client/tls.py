@@ -74,7 +74,7 @@ class Tls:
 
 
 TlsLike: TypeAlias = "Tls | stdlib_ssl.SSLContext"
-"""The settings of `geventecho.Tls`, or a context of one's own."""
+"""Settings, or a context of the caller."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The traffic of one connection: its bytes and its times.
 
-All times are nanoseconds as time.perf_counter_ns() counts.
+All times are nanoseconds of time.perf_counter_ns().
 """
 
 from __future__ import annotations

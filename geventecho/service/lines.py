@@ -25,7 +25,7 @@ class LineWriter(QueueListener):
 
     Args:
         fd: descriptor to write to.
-        encoding: other characters are written as backslash escapes.
+        encoding: the encoding of the lines. Characters that it lacks are written as backslash escapes.
         on_loss: is called with the reason when the first line is lost, in the thread or in the caller of `write`.
 
     Attributes:

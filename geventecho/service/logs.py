@@ -75,7 +75,7 @@ class LogHandler(QueueHandler):
 
 
 class OncePerSecond(logging.Filter):
-    """A filter that passes one warning of a kind each second, with the number of warnings held back since the last.
+    """A filter that passes one warning of a kind each second, with the number of warnings that it held back before.
 
     The kind is the message without its arguments. A record with `ANSWER` always passes.
     """

@@ -138,7 +138,7 @@ class PreforkWorker(Worker):  # type: ignore[misc]
             logger.exception("a worker failed")
         finally:
             self._log.close()
-            os._exit(0)  # not SystemExit: on this stack is the arbiter's clean-up, which is not for this process
+            os._exit(0)  # not SystemExit: it would run the arbiter's clean-up, which is on this stack
 
     def _serve(self) -> None:
         die_with_parent(self.ppid)

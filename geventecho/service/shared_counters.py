@@ -81,7 +81,7 @@ class Slot:
     def free(self) -> None:
         """Complete the counters of a process that has ended, and free the slot.
 
-        A killed process has counted neither the ends of its connections nor the bytes that it owed as lost.
+        A killed process has not counted the ends of its connections. The bytes that it owed are lost.
         """
         counts = dict(zip(COUNTERS, self.block, strict=True))
         self["ended_killed"] += open_of(counts)
