@@ -84,7 +84,7 @@ def test_a_slow_resolver_uses_up_the_connect_timeout(resolver: FakeResolver) -> 
     resolver.addresses, resolver.delay = [REFUSED], 4 * UNIT
     error = fails(errors.ConnectTimeout, lambda: connect("echo.example:7", timeout=UNIT), after=UNIT)
     assert error.phase == "dns"
-    wait_until(lambda: not names.NAMES._asking)
+    wait_until(lambda: not names.NAMES._lookups)
 
 
 def test_a_failure_to_resolve_is_not_remembered(resolver: FakeResolver, honest: peers.Peer) -> None:
