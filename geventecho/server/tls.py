@@ -162,7 +162,7 @@ class TlsConnection(Connection):
 
     def count_destroyed(self, size: int) -> None:
         """Count bytes that the kernel will not deliver: as bytes on the wire, so that they are no more than those."""
-        super().count_destroyed(min(size, self.written))
+        super().count_destroyed(min(size, self.sent))
 
     def check_flood(self) -> None:
         if self._records.is_flood:

@@ -119,7 +119,8 @@ def test_a_peer_that_takes_nothing_is_ended() -> None:
     with running(tls_server(write_stall=3 * UNIT)) as server, dial_tls(server) as client:
         stuff(server, client)
         wait_for_ending(server, "write_stall")
-        assert server.counters["bytes_lost"] > 0
+        # The kernel had room for some records after the last one that the client took.
+        assert server.counters["bytes_lost"] > server.counters["bytes_destroyed"] > 0
 
 
 def test_no_more_is_lost_than_was_owed() -> None:
