@@ -1,4 +1,4 @@
-"""The targets of the Makefile that people type, with the environment that runs these tests."""
+"""The targets of the Makefile for users, with the environment that runs these tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECONDS = 60 * SCALE
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
-    """Start make without making an environment: what it would put there is this one."""
+    """Start make with this test's environment in place of a new one."""
     # `make test ARGS=…` hands its variables to every make that it starts.
     variables = {
         name: text for name, text in environment().items() if name not in ("MAKEFLAGS", "MAKEOVERRIDES", "ARGS")
@@ -37,7 +37,7 @@ def started(*arguments: str) -> subprocess.Popen[str]:
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run it to its end."""
+    """Run make to its end."""
     with started(*arguments) as process:
         try:
             output, errors = process.communicate(timeout=SECONDS)
@@ -54,13 +54,13 @@ def test_a_headless_run_has_a_folder_with_its_reports(tmp_path: Path) -> None:
     (folder,) = (path for path in reports.iterdir() if not path.is_symlink())
     assert (reports / "latest").resolve() == folder
     assert done.stderr.splitlines()[-1] == f"report: {folder}/report.html"
-    assert done.stderr.count("report: ") == 1, "the workers say nothing"
+    assert done.stderr.count("report: ") == 1, "the workers print no such line"
     for name in ("loadtest.html", "loadtest_stats.csv", "report.html", "result.json", "result_rows.csv"):
         assert (folder / name).stat().st_size
 
 
-def test_two_headless_runs_in_the_same_second(tmp_path: Path) -> None:
-    """Each has a folder; `date` shows both the same time."""
+def test_two_headless_runs_in_the_same_second_have_two_folders(tmp_path: Path) -> None:
+    """`date` shows both the same time."""
     reports = tmp_path / "reports"
     (tmp_path / "date").write_text("#!/bin/sh\necho 2026-01-02_030405\n")
     (tmp_path / "date").chmod(0o755)
@@ -74,7 +74,7 @@ def test_two_headless_runs_in_the_same_second(tmp_path: Path) -> None:
     assert (reports / "latest").resolve().is_dir()
 
 
-def test_a_master_and_its_workers_on_another_address(tmp_path: Path) -> None:
+def test_a_master_and_its_workers_run_a_test_on_another_address(tmp_path: Path) -> None:
     """The master binds to that address alone; the second worker starts the test."""
     port, result = free_port(), tmp_path / "result.json"
     headless = f"--headless --expect-workers 2 --run-time 2s --tcp-json {result} --master-bind-port {port}"
@@ -93,7 +93,7 @@ def test_a_master_and_its_workers_on_another_address(tmp_path: Path) -> None:
 
 
 def test_serving_installs_no_more_than_it_needs() -> None:
-    """As on a fresh clone: what make would do, without doing it."""
+    """The steps are those of a fresh clone, which `make --dry-run` prints."""
     for target in ("serve", "loadtest", "loadtest-headless", "loadtest-master", "loadtest-worker"):
         steps = make("--dry-run", "VENV=no-such-environment", target).stdout
         assert steps.count("making no-such-environment: installing requirements.txt") == 1
@@ -101,6 +101,6 @@ def test_serving_installs_no_more_than_it_needs() -> None:
 
 
 @pytest.mark.parametrize("target", ["test-together", "check", "format", "build"])
-def test_tests_and_checks_install_the_rest(target: str) -> None:
+def test_tests_and_checks_install_the_development_requirements(target: str) -> None:
     steps = make("--dry-run", "VENV=no-such-environment", target).stdout
     assert steps.index("requirements.txt") < steps.index("requirements-dev.txt")

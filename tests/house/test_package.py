@@ -1,6 +1,6 @@
-"""What each module shows, what importing the package does, and what it needs of gevent's private parts.
+"""The public names of each module, the effects of importing the package, and the private parts of gevent it needs.
 
-Which room may import which is in pyproject.toml, checked by import-linter.
+The imports that are allowed between rooms are in pyproject.toml; import-linter checks them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def imported(path: Path) -> Iterator[tuple[str, str]]:
     """(module, name) of each `from ... import ...`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name} imports by relation"
+            assert node.level == 0, f"{path.name} has a relative import"
             for alias in node.names:
                 yield node.module or "", alias.name
 
@@ -50,11 +50,11 @@ def test_no_module_is_long(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= MAX_LINES
 
 
-# What each shows ------------------------------------------------------------------------------------------------------
+# Public names ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_all_lists_what_is_there_once_and_nothing_of_others(name: str) -> None:
+def test_all_lists_own_names_once_and_they_have_docstrings(name: str) -> None:
     module = importlib.import_module(name)
     assert module.__doc__
     shown_names = getattr(module, "__all__", [])
@@ -67,27 +67,27 @@ def test_all_lists_what_is_there_once_and_nothing_of_others(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_what_is_imported_from_a_module_is_in_its_all(path: Path) -> None:
+def test_names_imported_from_a_module_are_in_its_all(path: Path) -> None:
     for module, name in imported(path):
         if module not in PLAIN or module == "geventecho._version" or f"{module}.{name}" in MODULES:
             continue
         source = importlib.import_module(module)
-        # What is not there at run time is a name for type checkers.
+        # A name that does not exist at run time is one for type checkers.
         assert name in source.__all__ or not hasattr(source, name), f"{module} keeps {name} to itself"
 
 
-def test_the_package_shows_its_public_names() -> None:
+def test_the_package_exports_its_public_names() -> None:
     assert geventecho.__all__ == sorted(geventecho.__all__)
     for name in geventecho.__all__:
         assert getattr(geventecho, name) is not None
     listed = {name for module, name in imported(PACKAGE / "__init__.py") if module != "typing"}
     assert listed == set(geventecho.__all__)
     assert {"TcpServer", "EchoServer", "StopReport", "ServerConfig", "connect", "Client"} <= set(geventecho.__all__)
-    # What the docstrings send people to: how a handler is ended, the hooks, and what a framing of one's own needs.
+    # The docstrings refer to these: the end of a handler, the hooks, and the parts of a user's own framing.
     assert {"Ended", "ServerHooks", "Framing", "Parser"} <= set(geventecho.__all__)
 
 
-def test_the_package_shows_every_error() -> None:
+def test_the_package_exports_every_error() -> None:
     assert set(errors.__all__) <= set(geventecho.__all__)
     assert set(errors.__all__) == {
         name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)
@@ -101,15 +101,15 @@ def test_the_package_shows_every_error() -> None:
 
 
 def test_kinds_tell_errors_apart() -> None:
-    assert errors.ConnectReset.kind == errors.PeerReset.kind, "whether connect(2) or the first use meets it is chance"
+    assert errors.ConnectReset.kind == errors.PeerReset.kind, "chance decides whether connect(2) or the first use fails"
     kinds = [getattr(errors, name).kind for name in errors.__all__ if name != "ConnectReset"]
     assert len(set(kinds)) == len(kinds)
 
 
-# What it does to the process ------------------------------------------------------------------------------------------
+# Effects on the process -----------------------------------------------------------------------------------------------
 
 
-def test_importing_it_patches_nothing() -> None:
+def test_importing_the_package_patches_nothing() -> None:
     assert run("tests.house.scripts.import_effects", *PLAIN) == "[] [] False 1 True\n"
 
 
@@ -123,11 +123,11 @@ def test_the_tests_run_unpatched() -> None:
     assert not monkey.is_module_patched("socket")
 
 
-def test_the_load_test_patches() -> None:
+def test_importing_the_load_test_patches_the_standard_library() -> None:
     assert run("tests.house.scripts.import_effects", "geventecho.loadtest").startswith("['socket', ")
 
 
-# Canaries: what the echo loop and the acceptor use of gevent without a promise ----------------------------------------
+# Canaries: the undocumented parts of gevent that the echo loop and the acceptor use -----------------------------------
 
 
 def test_canary_a_socket_s_own_watcher_stays_armed_until_it_is_stopped() -> None:
@@ -179,10 +179,10 @@ def test_canary_a_raw_greenlet_switches_to_the_hub_and_back_by_its_watcher() -> 
                     gevent.sleep(0)
 
 
-def test_canary_closing_a_socket_from_elsewhere_throws_into_who_waits_on_its_watcher() -> None:
+def test_canary_closing_a_socket_from_elsewhere_throws_into_the_greenlet_that_waits_on_its_watcher() -> None:
     near, far = socket.socketpair()
 
-    def wait() -> None:  # as the client and the server's connections do
+    def wait() -> None:  # as the client and the server's connections wait
         near._read_event.start(greenlet.getcurrent().switch)
         get_hub().switch()
 
@@ -195,7 +195,7 @@ def test_canary_closing_a_socket_from_elsewhere_throws_into_who_waits_on_its_wat
     assert near.closed
 
 
-def test_canary_the_stream_server_s_parts() -> None:
+def test_canary_the_stream_server_has_the_parts_that_the_acceptor_uses() -> None:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()
@@ -214,7 +214,7 @@ def test_canary_the_stream_server_s_parts() -> None:
     listener.close()
 
 
-def test_canary_the_hub() -> None:
+def test_canary_the_hub_runs_callbacks_before_timers() -> None:
     hub = get_hub()
     assert callable(hub.print_exception)
     assert KeyboardInterrupt in hub.SYSTEM_ERROR

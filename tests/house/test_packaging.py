@@ -1,4 +1,4 @@
-"""Wheel and sdist: they build without a warning, hold what they should, and work in an environment of their own."""
+"""Wheel and sdist: they build without a warning, hold all files, and work in an environment of their own."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tests.support.timing import SCALE
 
 IGNORED = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist", "reports")
 OTHERS = (".", "bench/build", "bench/results")
-# What `build` prints of what setuptools does, where something is not as it should be.
-COMPLAINT = re.compile(r"warning|deprecat|error", re.IGNORECASE)
+# The words in the output of `build` where setuptools finds a fault.
+FAULT = re.compile(r"warning|deprecat|error", re.IGNORECASE)
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """Without this project's path, and without what would make setuptools warn of this environment."""
+    """The environment without this project's path, and without variables that make setuptools print warnings."""
     ours = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV")
     return {name: value for name, value in environment(**extra).items() if name not in ours}
 
 
 def run(*command: str, directory: Path, seconds: float = 120.0) -> str:
-    """Run a command that must succeed; returns what it printed."""
+    """Run a command that must succeed; returns its output."""
     done = subprocess.run(
         command, cwd=directory, env=clean_environment(), timeout=seconds * SCALE,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
@@ -48,7 +48,7 @@ def build(source: Path, output: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, so that building leaves nothing behind in this one; benchmarks were run in it."""
+    """A copy of the project, so that a build leaves no file in the project; it has the files of benchmark runs."""
     copy = Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("clone") / "geventecho", ignore=IGNORED))
     for left in ("bench/build/venv/lib/module.py", "bench/results/now/run.json", "loadtests/__pycache__/any_tcp.pyc"):
         (copy / left).parent.mkdir(parents=True, exist_ok=True)
@@ -58,14 +58,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def built(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The folder with sdist and wheel, the wheel made from the sdist; and what building them printed."""
+    """The folder with the sdist and the wheel, made from the sdist, and the output of the build."""
     pytest.importorskip("build", reason="needs build, of requirements-dev.txt")
     output = tmp_path_factory.mktemp("dist")
     return output, build(project, output)
 
 
 def package_files() -> set[str]:
-    """The modules, and what they read: the page with its scripts."""
+    """The modules, and the files that they read: the page with its scripts."""
     folder = ROOT / "geventecho"
     data = [path for path in (folder / "results" / "html").rglob("*") if path.is_file() and path.suffix != ".pyc"]
     return {str(path.relative_to(ROOT)) for path in [*folder.rglob("*.py"), *data]}
@@ -77,9 +77,9 @@ def wheel_names(folder: Path) -> set[str]:
         return set(archive.namelist())
 
 
-def test_they_build_without_a_warning(built: tuple[Path, str]) -> None:
+def test_sdist_and_wheel_build_without_a_warning(built: tuple[Path, str]) -> None:
     listed = re.compile("^(copying|adding|creating) ")  # lines of files, which may be named errors.py
-    assert [line for line in built[1].splitlines() if COMPLAINT.search(line) and not listed.search(line)] == []
+    assert [line for line in built[1].splitlines() if FAULT.search(line) and not listed.search(line)] == []
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(built: tuple[Path, str]) -> None:
@@ -117,8 +117,8 @@ def test_the_sdist_builds_the_same_wheel_again(built: tuple[Path, str], tmp_path
 
 
 @pytest.mark.long
-def test_ten_lines_against_a_real_redis_from_an_installed_package(project: Path, tmp_path: Path) -> None:
-    """A new environment elsewhere, the README's locustfile in an empty folder."""
+def test_an_installed_package_runs_the_readme_locustfile_against_redis(project: Path, tmp_path: Path) -> None:
+    """The environment is new, and the README's locustfile is in an empty folder."""
     users = [str(block.values[0]) for block in blocks("python") if str(block.id).startswith("README.md")]
     (snippet,) = [text for text in users if "RedisUser" in text]
     with real_server("redis-server") as port:

@@ -1,4 +1,4 @@
-"""The requirements files agree with pyproject.toml, and the first of them is enough for a plain pytest."""
+"""The requirements files agree with pyproject.toml, and requirements.txt is enough for a plain pytest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pins(file: str) -> dict[str, str]:
 
 
 def admitted() -> dict[str, Requirement]:
-    """What pyproject.toml asks for, with what load tests need."""
+    """The requirements in pyproject.toml, with those of load tests."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = map(Requirement, project["dependencies"] + project["optional-dependencies"]["loadtest"])
     return {requirement.name: requirement for requirement in wanted}
@@ -44,12 +44,12 @@ def test_the_versions_that_make_installs_are_admitted() -> None:
     assert [name for name, wanted in admitted().items() if versions[name] not in wanted.specifier] == []
 
 
-def test_only_tests_and_checks_need_the_second_file() -> None:
+def test_no_requirement_is_in_both_files() -> None:
     assert not pins("requirements.txt").keys() & pins("requirements-dev.txt").keys()
 
 
 def plain_pytest(*arguments: str) -> str:
-    """Run pytest as if only requirements.txt were installed, and without plugins; returns what it printed."""
+    """Run pytest as if only requirements.txt were installed, and without plugins; returns its output."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.house.scripts.plain_pytest", *arguments],
         cwd=ROOT, env=environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"), timeout=120 * SCALE,
@@ -67,7 +67,7 @@ def test_a_plain_pytest_finds_every_module() -> None:
     } == modules
 
 
-def test_a_plain_pytest_skips_what_needs_more_and_runs_the_rest() -> None:
+def test_a_plain_pytest_skips_the_property_tests_and_runs_the_others() -> None:
     printed = plain_pytest("tests/test_payloads.py", "tests/test_histogram.py")
     assert "needs hypothesis, of requirements-dev.txt" in printed
     assert " passed, " in printed

@@ -1,4 +1,4 @@
-"""Imports the modules that it is given; prints what that did to the process."""
+"""Imports the modules in its arguments; prints the effects on the process."""
 
 from __future__ import annotations
 

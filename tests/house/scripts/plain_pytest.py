@@ -1,4 +1,4 @@
-"""pytest as if only requirements.txt were installed: importing what requirements-dev.txt brings fails."""
+"""pytest as if only requirements.txt were installed: the import of a package of requirements-dev.txt fails."""
 
 from __future__ import annotations
 
