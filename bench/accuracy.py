@@ -1,7 +1,7 @@
 """`python -m bench.accuracy`: compares what load tests report with the true times of a server of known latency.
 
-Our load test and the usual hand-written Locust user, each at a quarter, a half, three quarters and all of a core. The
-rate for each share is found by short runs.
+It runs our load test and the usual hand-written Locust user, each at a quarter, a half, three quarters and all of a
+core. Short runs find the rate for each share.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ WINDOW: Final = {"quick": 12.0, "full": 20.0}  # seconds; a verdict needs ten
 REPEATS: Final = {"quick": 1, "full": 3}
 LOGNORMAL, CONSTANT, BIMODAL = "lognormal:2000:0.5", "constant:1000", "bimodal:1000:20000:0.02"
 ARRIVALS: Final = {"quick": (500,), "full": (250, 500, 1000, 2000)}  # a second
-MESSAGES: Final = 20_000  # of a run for its arrivals: of fewer, chance alone makes a distance from the plan
+MESSAGES: Final = 20_000  # of a run for its arrivals; with fewer, chance alone makes a distance from the plan
 
 
 class Study:
     """All cases of a comparison.
 
     Args:
-        load: where to run.
+        load: runs the cases.
         window: seconds of a measured run.
-        repeats: how many of them; the table has their medians.
+        repeats: the number of measured runs; the table has their medians.
     """
 
     def __init__(self, load: Load, window: float, repeats: int) -> None:
@@ -53,7 +53,7 @@ class Study:
         self.rows: list[Row] = []
 
     def measure(self, case: Case, shares: Sequence[int]) -> Iterator[Row]:
-        """Run a case at each share of a core, in ascending order. Its rate does not count."""
+        """Run a case at each share of a core, in ascending order. The case's own rate does not count."""
         rate, busy = FIRST_RATE, self._run(replace(case, rate=FIRST_RATE), SHORT_RUN).busy
         for share in shares:
             rate *= share / busy
@@ -78,7 +78,7 @@ class Study:
 
 
 def cases(*, quick: bool) -> list[tuple[Case, Sequence[int]]]:
-    """All cases, and the shares of a core for each. A usual user has no rate of arrivals; it paces itself."""
+    """All cases, and the shares of a core for each. The usual user has no rate of arrivals; it paces itself."""
     users = 200 if quick else USERS
     main: list[tuple[str, Mode]] = [(OURS, "poisson"), (OURS, "closed"), (USUAL, "even"), (USUAL, "closed")]
     if not quick:
@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     kind = "quick" if options.quick else "full"
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # not without stopping the server
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the server is stopped first
     try:
         options.output.mkdir(parents=True, exist_ok=True)
         server_cpu, locust_cpu = cores(None, None)
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nbench: interrupted; what was measured is in {options.output}", file=sys.stderr)
+        print(f"\nbench: interrupted; the figures so far are in {options.output}", file=sys.stderr)
         return 130
     print_progress("")
     print(f"tables and all runs are in {options.output}")

@@ -29,11 +29,11 @@ PLAN: Final = (
     "arrival to read, p99 µs", "others %",
 )  # fmt: skip
 ALLOWED: Final = {50: {50.0: 0.01, 99.0: 0.02, 99.9: 0.05}, 75: {50.0: 0.02, 99.0: 0.05, 99.9: 0.1}}
-"""By the share of a core and the percentile: how far from the truth a service time may be, as a part of it."""
+"""The allowed relative error of a service time, by the share of a core and the percentile."""
 ALLOWED_US: Final = 20.0
-"""Microseconds that it may be from the truth in any case."""
+"""The error in microseconds that is always allowed."""
 ALLOWED_DELAY_US: Final = 300.0
-"""From the planned instant to the send, p99, at half of a core."""
+"""The allowed p99 from the planned instant to the send, at half of a core."""
 
 
 @dataclass
@@ -41,9 +41,9 @@ class Row:
     """A case and its runs.
 
     Attributes:
-        case: what was run.
-        share: of a core, per cent, that its rate was chosen for; None for a rate of its own.
-        runs: all of them.
+        case: the work of each run.
+        share: per cent of a core, for which the rate was chosen; None for a rate of its own.
+        runs: all runs.
     """
 
     case: Case
@@ -59,7 +59,7 @@ class Row:
         return statistics.median(figure(run) for run in self.runs)
 
     def ratio(self, time: str, at: int) -> float:
-        """Reported / true, of a percentile by its place in PERCENTS."""
+        """The reported value of a percentile over the true one, by its place in PERCENTS."""
         return self.median(lambda run: run.reported[time][at] / run.true[at])
 
 
@@ -127,7 +127,7 @@ def goals_table(rows: Iterable[Row]) -> str:
 
 
 def write(output: Path, rows: Sequence[Row], machine: Mapping[str, str], warnings: Sequence[str]) -> None:
-    """Write all rows so far. Call it after each row: an interrupted comparison then keeps those it has measured."""
+    """Write all rows so far. Call it after each row: an interrupted comparison then keeps its rows."""
     remarks = [*(f"{name}: {value}" for name, value in machine.items()), *warnings]
     sections = {"Goals": goals_table(rows)}
     shared = [row for row in rows if row.share is not None]

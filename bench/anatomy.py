@@ -1,4 +1,4 @@
-"""Where servers' CPU time goes, by perf(1): kernel, interpreter, greenlet, libev, C library."""
+"""The parts of servers' CPU time by perf(1): kernel, interpreter, greenlet, libev, C library."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PARTS: Final = (
     ("C library", re.compile(r"^(libc|libm|libpthread|ld-|\[vdso)")),
     ("the program itself", re.compile(r"")),
 )
-"""Names of the files that perf attributes samples to; the first that fits counts."""
+"""Names of the files to which perf attributes samples; the first pattern that fits counts."""
 
 SERVERS: Final = (OURS.name, "gevent recv/sendall", "uvloop Protocol", "C epoll")
 SECONDS: Final = 3.0
@@ -38,7 +38,7 @@ TITLE: Final = "Where the CPU time of a 1 KiB message goes"
 
 
 def seconds(connections: tuple[int, ...]) -> float:
-    """About how long profile() takes."""
+    """About the seconds that profile() takes."""
     return len(connections) * len(SERVERS) * (SECONDS + 1.5)
 
 
@@ -55,10 +55,10 @@ def profile(bench: Bench, connections: tuple[int, ...]) -> str:
     """A table for each number of connections: a row for each part, a column for each server that can run here.
 
     Raises:
-        BenchError: perf is not there, or a run failed.
+        BenchError: perf is not installed, or a run failed.
     """
     if shutil.which("perf") is None:
-        raise BenchError("perf is not there (Debian's package is linux-perf)")
+        raise BenchError("perf is not installed (Debian's package is linux-perf)")
     contenders = [each for each in CONTENDERS if each.name in SERVERS and each.lacks() is None]
     tables = []
     for count in connections:
@@ -77,7 +77,7 @@ def _table(connections: int, costs: dict[str, dict[str, float]]) -> str:
 
 
 def _costs(contender: Contender, load: tuple[str, ...], bench: Bench) -> dict[str, float]:
-    """Microseconds a message by part: perf's shares of the time that the server's CPU clock tells."""
+    """Microseconds a message by part: perf's shares of the time on the server's CPU clock."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "perf.data"
         with running(contender.command, cpu=bench.server_cpu, log=bench.log) as server:
@@ -87,7 +87,7 @@ def _costs(contender: Contender, load: tuple[str, ...], bench: Bench) -> dict[st
                     result = drive(server, load, cpu=bench.driver_cpu)
                 finally:
                     perf.terminate()
-                    _, said = perf.communicate()
+                    _, errors = perf.communicate()
         if result["first_failure"]:
             raise BenchError(f"{contender.name}: {result['first_failure']}")
         report = subprocess.run(
@@ -95,7 +95,7 @@ def _costs(contender: Contender, load: tuple[str, ...], bench: Bench) -> dict[st
         )
     found = shares(report.stdout)
     if not found:
-        raise BenchError(f"perf took no samples: {(said or report.stderr).strip()}")
+        raise BenchError(f"perf took no samples: {(errors or report.stderr).strip()}")
     if KERNEL not in found:  # its time would be shared out among the others
         raise BenchError("perf sees nothing of the kernel: be root, or `sysctl kernel.perf_event_paranoid=1`")
     cost = result["server"]["user_us_per_message"] + result["server"]["system_us_per_message"]

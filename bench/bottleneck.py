@@ -1,7 +1,7 @@
-"""Is the driver the bottleneck? The same run twice, the second time with a driver that is slower by a known amount.
+"""Is the driver the bottleneck? Two runs, the second one with a driver that is slower by a known amount.
 
-If the server limits the throughput, the slower driver only waits less and the throughput stays. If the driver does, it
-falls by what was added.
+If the server limits the throughput, the slower driver only waits less, and the throughput stays. If the driver limits
+it, the throughput falls by the added time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["DRIVER", "NOTE", "SCENARIO", "TITLE", "slowed"]
 
 DRIVER: Final = "driver"
-HANDICAP: Final = 1.0  # microseconds a message, about an eighth of what the driver needs for one
+HANDICAP: Final = 1.0  # microseconds a message, about an eighth of the driver's own time for one
 SCENARIO: Final = next(scenario for scenario in FULL if scenario.name == "echo-1024-100")
 TITLE: Final = f"Is the driver the bottleneck? 1 KiB, 100 connections, a driver {HANDICAP:g} µs a message slower"
 
@@ -33,7 +33,7 @@ def slowed(bench: Bench, contenders: tuple[Contender, ...], rounds: int) -> list
     """A pair of runs for each contender and round.
 
     Raises:
-        BenchError: one of them failed.
+        BenchError: a run failed.
     """
     runs = []
     for round_ in range(rounds):

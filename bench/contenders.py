@@ -23,7 +23,7 @@ __all__ = ["BOUND", "CONTENDERS", "OURS", "BenchError", "Contender", "Server", "
 
 BENCH: Final = Path(__file__).parent
 BOUND: Final = ("setpriv", "--pdeathsig", "KILL")
-"""Before a command: it ends with this process, however that ends (prctl(2), PR_SET_PDEATHSIG)."""
+"""The words before a command: it ends with this process, even when that is killed (prctl(2), PR_SET_PDEATHSIG)."""
 
 START_TIMEOUT: Final = 20.0  # seconds
 STOP_TIMEOUT: Final = 10.0  # seconds
@@ -38,12 +38,12 @@ class Contender:
     """One server of the comparison.
 
     Attributes:
-        name: what the tables call it.
+        name: its name in the tables.
         command: program and arguments; it prints a line that ends in its port once it listens.
         needs: a program or file without which it is left out.
-        toolchain: what makes that file.
+        toolchain: the tool that makes that file.
         module: a Python module without which it is left out.
-        tls: the command of the same through TLS, with a certificate of tls-programs in the Makefile; empty: none.
+        tls: the command of the same server through TLS, with the certificate of tls-programs in the Makefile, or empty.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Contender:
     tls: tuple[str, ...] = ()
 
     def lacks(self) -> str | None:
-        """Why it cannot run here, or None when it can."""
+        """The reason why it cannot run here, or None if it can."""
         if self.needs is not None and shutil.which(self.needs) is None:
             built = os.sep in self.needs
             return f"{self.toolchain or self.needs} is not installed{', or did not build it' if built else ''}"
@@ -167,11 +167,11 @@ def _read_port(process: subprocess.Popen[bytes], log: Path) -> int:
         ready, _, _ = select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))
         more = os.read(process.stdout.fileno(), 4096) if ready else b""
         if not more:
-            raise BenchError(f"{process.args!r} did not say that it listens; its errors are in {log}")
+            raise BenchError(f"{process.args!r} did not print its port; its errors are in {log}")
         text += more
     found = re.match(rb".*:(\d+)\s*$", text.splitlines()[0])
     if found is None:
-        raise BenchError(f"{process.args!r} said {text!r} instead of its port")
+        raise BenchError(f"{process.args!r} printed {text!r} instead of its port")
     return int(found[1])
 
 
@@ -182,7 +182,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
         pass
-    finally:  # also when this process is told to stop meanwhile
+    finally:  # also when a signal stops this process during the wait
         process.kill()  # does nothing to a process that has ended
         process.wait()
         process.stdout.close()

@@ -25,10 +25,14 @@ LONGEST_RUN: Final = 120.0  # seconds
 
 
 def drive(server: Server, arguments: tuple[str, ...], *, cpu: int, tls: bool = False) -> Result:
-    """One run. A result with failures is returned like any other; a driver that was misused raises BenchError."""
+    """Make one run; returns its result, also one with failures.
+
+    Raises:
+        BenchError: the driver is not built, was misused, or did not end in time.
+    """
     program = TLS_DRIVER if tls else DRIVER
     if not program.exists():
-        raise BenchError(f"{program} is not there: `make -C bench tls` builds it")
+        raise BenchError(f"{program} does not exist: `make -C bench tls` builds it")
     try:
         done = subprocess.run(
             _command(program, server, arguments, cpu), capture_output=True, text=True, check=False, timeout=LONGEST_RUN
@@ -40,7 +44,7 @@ def drive(server: Server, arguments: tuple[str, ...], *, cpu: int, tls: bool = F
 
 @contextmanager
 def hold(server: Server, connections: int, *, cpu: int) -> Iterator[int]:
-    """Idle connections, each of which has echoed once, for as long as the block lasts. Yields how many there are."""
+    """Hold idle connections, each with one echo before, until the block ends. Yields their number."""
     arguments = ("--mode", "idle", "--size", "64", "--connections", str(connections))
     with subprocess.Popen(
         _command(DRIVER, server, arguments, cpu), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -73,9 +77,9 @@ def _read(status: int, output: str, errors: str) -> Result:
 
 
 def listen_overflows() -> int:
-    """Connections that the kernel has turned away because an accept queue was full, since the machine started.
+    """The connections that the kernel has refused because an accept queue was full, since the machine started.
 
-    ListenDrops of /proc/net/netstat: it counts the overflows and every other SYN that a listener dropped.
+    It is ListenDrops of /proc/net/netstat, which counts the overflows and every other SYN that a listener dropped.
     """
     names, values = (
         line.split() for line in Path("/proc/net/netstat").read_text().splitlines() if line.startswith("TcpExt:")

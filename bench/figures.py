@@ -1,4 +1,4 @@
-"""From runs to figures: what is read off a run, medians over the rounds, and ratios between neighbouring runs."""
+"""Figures of runs, medians over the rounds, and ratios between neighbouring runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["COLUMNS", "RATIOS", "Column", "Measured", "Spread", "Summary", "figu
 
 @dataclass(frozen=True)
 class Spread:
-    """Several measurements of one thing."""
+    """The median and the range of several measurements of a figure."""
 
     middle: float
     low: float
@@ -30,9 +30,9 @@ class Measured:
     """One run.
 
     Attributes:
-        place: which run of the round it was, from 0; ours have the even places.
-        figures: what was read off it.
-        raw: all that was measured.
+        place: its number in the round, from 0; our runs have the even places.
+        figures: from figures_of().
+        raw: the whole result.
     """
 
     scenario: str
@@ -138,7 +138,7 @@ RATIOS: Final = {
     "lockstep": (),
     "users": (Column("each", "ours / it", 2),),
 }
-"""Which figures are compared. Per CPU second, the ratio also holds where a server was not busy all the time."""
+"""The figures that are compared. A ratio per CPU second also holds if a server was not busy all the time."""
 
 
 def figures_of(kind: str, result: Result) -> dict[str, float]:
@@ -194,7 +194,7 @@ def summarise(kind: str, runs: list[Measured]) -> list[Summary]:
 
 
 def _ratio(figures: dict[tuple[int, int], dict[str, float]], at: tuple[int, int], key: str) -> float:
-    """Ours just before and just after, by the peer's run at `at`."""
+    """The mean of our runs just before and just after, divided by the peer's run at `at`."""
     round_, place = at
     ours = (figures[round_, place - 1][key] + figures[round_, place + 1][key]) / 2
     theirs = figures[at][key]

@@ -17,12 +17,12 @@ __all__ = ["cores", "describe", "share_a_core"]
 
 
 def cores(server: int | None, driver: int | None) -> tuple[int, int]:
-    """The cores of server and driver: those asked for, else the first two this process may run on.
+    """The cores of server and driver: the given ones, or the first two that this process may use.
 
-    Two threads of one core count as one as long as there is another.
+    Two threads of one core are avoided if there is another core.
 
     Raises:
-        BenchError: there are no two.
+        BenchError: there are no two cores, or both are the same.
     """
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
@@ -46,7 +46,7 @@ def share_a_core(one: int, other: int) -> bool:
 
 
 def describe() -> dict[str, str]:
-    """What a reader needs to judge the figures, in the order it is printed."""
+    """The facts of the machine that a reader needs to judge the figures, in the order of their printing."""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M %z"),
         "commit": _first_line("git", "describe", "--always", "--dirty"),
@@ -68,7 +68,7 @@ def _first_line(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
     except (OSError, subprocess.CalledProcessError):
-        return "not there"
+        return "not installed"
     return done.stdout.splitlines()[0] if done.stdout else ""
 
 

@@ -1,9 +1,9 @@
-"""A network of its own for a comparison, so that how this machine talks to others does not decide it.
+"""A network of its own for a comparison, so that the machine's network settings do not decide the result.
 
-A congestion control may pace what is sent (BBR does), also on loopback: server and driver then wait for timers, and
-the figures are those of the pacing. A namespace (network_namespaces(7)) has only loopback, and its congestion control
-is set to reno here. Every kernel has reno and lets any namespace choose it; cubic may be reserved for the machine's own
-network (tcp_allowed_congestion_control in tcp(7)). Without losses the two behave alike.
+A congestion control may pace the output (BBR does), also on loopback: server and driver then wait for timers, and the
+figures are those of the pacing. A namespace (network_namespaces(7)) has only loopback, and this module sets its
+congestion control to reno. Every kernel has reno and lets any namespace choose it; cubic may be reserved for the
+machine's own network (tcp_allowed_congestion_control in tcp(7)). Without losses the two behave alike.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 __all__ = ["PACED", "congestion_control", "separate"]
 
 PACED: Final = frozenset({"bbr"})
-"""Congestion controls that pace what is sent."""
+"""The congestion controls that pace the output."""
 
 CONGESTION_CONTROL: Final = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 CLONE_NEWNET: Final = 0x40000000  # unshare(2)
@@ -29,17 +29,18 @@ INTERFACE: Final = "16sh14x"  # struct ifreq: name, flags, padding
 
 
 def congestion_control() -> str:
-    """The default of new sockets here."""
+    """The congestion control of new sockets in this network."""
     return CONGESTION_CONTROL.read_text().strip()
 
 
 def separate() -> str | None:
     """Move this process and its future children to a network with nothing but loopback and reno.
 
-    Root may; so may others where unprivileged user namespaces are allowed. The process must have one thread.
+    Root may do this, and so may other users where unprivileged user namespaces are allowed. The process must have one
+    thread.
 
     Returns:
-        None, or why not: all is then as it was, or as far as it came.
+        None, or the reason of a failure. After a failure the process may be in the new network or not.
     """
     try:
         _leave()

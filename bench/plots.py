@@ -1,6 +1,6 @@
-"""Plots by matplotlib, as SVG: bars for a scenario, lines for how cost grows with connections.
+"""Plots by matplotlib, as SVG: bars for a scenario, lines for the growth of the cost with connections.
 
-The same figures give the same file: the ids in it have a fixed salt, and it has no date.
+The same figures give the same file: the ids in the file have a fixed salt, and it has no date.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OURS: Final = ("#0072b2", "#7fb8d8")
 PEER: Final = ("#767676", "#bdbdbd")
 LINES: Final = cycler(linestyle=["-", "--"]) * cycler(color=mpl.color_sequences["okabe_ito"])
 WAITING: Final = frozenset({"p99", "connect", "neighbours"})
-FAR_APART: Final = 30  # times the least waiting time; from there the scale is logarithmic
+FAR_APART: Final = 30  # times the least waiting time; from there on the scale is logarithmic
 
 PANELS: Final = {
     "echo": ("rate",),
@@ -50,7 +50,7 @@ PANELS: Final = {
 
 
 def scenario_plot(kind: str, title: str, summaries: list[Summary]) -> str:
-    """A bar for each contender, ours first: medians, with their smallest and largest."""
+    """A bar for each contender, ours first: the median, with the smallest and the largest value."""
     columns = [column for key in PANELS[kind] for column in COLUMNS[kind] if column.key == key]
     has_cost = kind in {"echo", "churn"}
     width = len(columns) + has_cost

@@ -43,7 +43,7 @@ class Part:
     """A part of a page that is replaced.
 
     Attributes:
-        target: of the Makefile, which the mark at the beginning names.
+        target: the Makefile's target in the mark at its beginning.
         images: the folder of its plots, beside the page.
     """
 
@@ -58,8 +58,8 @@ class Part:
         """The page's text before the part with its mark, the part, and the text after it.
 
         Raises:
-            BenchError: the page has not both marks.
-            OSError: it cannot be read.
+            BenchError: the page lacks a mark.
+            OSError: the page cannot be read.
         """
         before, begin, rest = page.read_text().partition(self.begin)
         part, end, after = rest.partition(END)
@@ -73,11 +73,11 @@ SECURE: Final = Part("publish-tls", "images/bench-tls")
 
 
 def publish(results: Path, page: Path, part: Part = MAIN) -> None:
-    """Replace what the page has between the marks of the part, and all plots in its folder if the tables have any.
+    """Replace the page's text between the marks of the part, and all plots in its folder if the tables have any.
 
     Raises:
-        BenchError: there are no such results, one of their plots is gone, or the page has not both marks.
-        OSError: something could not be read or written.
+        BenchError: there are no such results, one of their plots is missing, or the page lacks a mark.
+        OSError: a file could not be read or written.
     """
     tables = results / TABLES
     if not tables.is_file():
@@ -97,37 +97,37 @@ def publish(results: Path, page: Path, part: Part = MAIN) -> None:
 
 
 def latest(page: Path, results: Path, part: Part = MAIN) -> Path:
-    """The last comparison that has all the plots that a part of a page shows: not one of some scenarios.
+    """The last comparison with all plots of a part of a page, so none of a few scenarios.
 
     Args:
-        page: shows those of an earlier one.
+        page: with the plots of an earlier comparison.
         results: the folder of all comparisons.
 
     Raises:
-        BenchError: there is none, or the page has not both marks.
+        BenchError: there is no such comparison, or the page lacks a mark.
         OSError: the page cannot be read.
     """
     shown = set(_plots(part.of(page)[1]))
     for tables in sorted(results.glob(f"*/{TABLES}"), reverse=True):
         if shown <= set(_plots(tables.read_text())):
             return tables.parent
-    raise BenchError(f"no comparison in {results} has all that {page} shows: make one, or name one (RESULTS=)")
+    raise BenchError(f"no comparison in {results} has all plots of {page}: make one, or name one (RESULTS=)")
 
 
 def _plots(text: str) -> list[str]:
-    """The names of the plots that a page or tables show."""
+    """The names of the plots in a page or in tables."""
     return re.findall(r"\]\((?:[\w-]+/)*([\w-]+\.svg)\)", text)
 
 
 def _fitted(text: str, images: str) -> str:
-    """Without the title, headings one level lower, pictures where they are now."""
+    """The tables without their title, with headings one level lower and with the new paths of plots."""
     lower = re.sub(r"^(#+ )", r"#\1", text.partition("\n")[2].strip(), flags=re.MULTILINE)
     return re.sub(r"\]\(([\w-]+\.svg)\)", rf"]({images}/\1)", lower)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.publish", description=__doc__)
-    default = "the latest with all that the page shows"
+    default = "the latest with all plots of the page"
     parser.add_argument("results", type=Path, nargs="?", help=f"a folder of bench/results ({default})")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--tls", action="store_true", help="a comparison through TLS")

@@ -1,11 +1,11 @@
-"""How long an update of the live page and of the tab takes in Chromium without a GPU, at 20 rows.
+"""The time of an update of the live page and of the tab in Chromium without a GPU, at 20 rows.
 
 The page gets results of 30 minutes, 300 points. Its update begins with the JSON text of a result and ends when tables
-and plots are laid out and painted: reading a pixel of each canvas makes Chromium paint what it has put off. Each result
+and plots are laid out and painted: a read of a pixel of each canvas makes Chromium paint it at once. Each result
 differs from the one before in all figures, and shows another row.
 
-The tab is that of a real load test of a few seconds; it has no figures over time. An update is the CPU time of all that
-Chromium's main thread does from one answer to the next, beside that of Locust's own statistics.
+The tab is that of a real load test of a few seconds; it has no figures over time. Its update is the CPU time of
+Chromium's main thread from one answer to the next. The same time of Locust's own statistics is printed beside it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MINUTES: Final = 30
 ADDRESS: Final = "http://load.test/tcp"
 MANY_ROWS: Final = ROOT / "bench" / "load" / "many_rows.py"
 
-# The page shows an answer within the task that has parsed it: the message comes after that.
+# The page shows an answer within the task that parses it. The message arrives after that task.
 CLOCK: Final = """(() => {
     const plain = window.fetch;
     const after = new MessageChannel();
@@ -122,9 +122,9 @@ def tab_spans(browser: Browser, folder: Path) -> dict[str, list[float]]:
     return found
 
 
-def show(what: str, spans: Sequence[float]) -> None:
-    """Print the median and the slowest."""
-    print(f"{what:<24}  median {statistics.median(spans):6.1f} ms  slowest {max(spans):6.1f} ms", flush=True)
+def show(label: str, spans: Sequence[float]) -> None:
+    """Print the median and the slowest update."""
+    print(f"{label:<24}  median {statistics.median(spans):6.1f} ms  slowest {max(spans):6.1f} ms", flush=True)
 
 
 def main() -> None:

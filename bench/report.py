@@ -1,4 +1,4 @@
-"""What a comparison leaves behind: tables (Markdown), a plot for each (SVG), every single run (JSON).
+"""The output of a comparison: tables (Markdown), a plot for each (SVG), every single run (JSON).
 
 matplotlib is in the environment of the comparison (requirements.txt). Without it there are no plots.
 """
@@ -30,12 +30,12 @@ GROWTH: tuple[int, ...] = (10, 100, 1000, 10000)  # connections
 
 
 class Report:
-    """Everything measured so far. It is written anew after each scenario, so an interrupted run leaves what it had.
+    """The results so far. They are written anew after each scenario, so an interrupted comparison leaves its results.
 
     Arguments:
-        output: a folder that exists.
-        machine: by name, what a reader needs to judge the figures.
-        warnings: lines that belong above all tables.
+        output: an existing folder.
+        machine: the facts of the machine, by name.
+        warnings: lines above all tables.
         cpus: the cores of server and driver.
     """
 
@@ -51,7 +51,7 @@ class Report:
         self._runs: list[Measured] = []
 
     def add(self, kind: str, title: str, runs: list[Measured], notes: list[str]) -> None:
-        """The runs of one scenario; notes are lines below its table."""
+        """Add the runs of one scenario; notes are lines below its table."""
         name, rounds = runs[0].scenario, runs[-1].round + 1
         self._results[name] = summaries = summarise(kind, runs)
         self._runs += runs
@@ -63,14 +63,14 @@ class Report:
         self.section(title, f"{turns}.\n\n{scenario_table(kind, summaries)}{lines}{plot}")
 
     def section(self, title: str, body: str) -> None:
-        """Some Markdown of its own."""
+        """Add a section with Markdown of the caller's."""
         text = _section(title, body)
         self._sections.append(text)
         print(f"\n{text}", flush=True)
         self._write()
 
     def targets(self) -> str:
-        """The figures to reach, as far as they have been measured; empty when none has."""
+        """The figures to reach, as far as they have been measured; empty if none has been."""
         return targets_table(self._results)
 
     def _write(self) -> None:
@@ -88,12 +88,12 @@ class Report:
         (self.output / "raw.json").write_text(json.dumps(raw, indent=1))
 
     def _steal(self) -> str:
-        """Over everything so far."""
+        """The steal of both cores since the start of the comparison."""
         shares = [began.steal(Core.now(cpu)) for cpu, began in zip(self._cpus, self._began, strict=True)]
         return f"{shares[0]:.1f} % of the server's core, {shares[1]:.1f} % of the driver's"
 
     def _growth(self) -> list[str]:
-        """A section on how cost grows, when a contender was run with several numbers of connections."""
+        """A section on the growth of the cost, if a contender was run with several numbers of connections."""
         series: dict[str, list[tuple[int, float]]] = {}
         for connections in GROWTH:
             for summary in self._results.get(f"echo-1024-{connections}", []):

@@ -1,7 +1,7 @@
-"""Runs a scenario: everybody in turn, ours before and after each peer.
+"""Runs a scenario: each contender in turn, ours before and after each peer.
 
-A machine drifts by several per cent within minutes, so a ratio is only ever taken between runs that follow each other:
-peer against the mean of our runs just before and just after it.
+A machine drifts by several per cent within minutes. So a ratio is taken only between runs that follow each other: the
+mean of our runs just before and just after a peer's run, and that run.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Bench", "chosen", "in_turn", "print_progress"]
 
-BUSY: Final = 90.0  # per cent of a core; with neither side above it, both waited for something else
+BUSY: Final = 90.0  # per cent of a core; if neither side is above it, both waited for another cause
 
 
 @dataclass
 class Bench:
-    """Where and how long to run.
+    """The cores, the times and the log of runs.
 
     Attributes:
         server_cpu: the core of the server.
         driver_cpu: the core of the driver.
         duration: seconds of the usual measuring window; user and system time come in steps of 10 ms, so at least 1.5.
         warmup: seconds before it.
-        log: what the servers write to stderr.
-        repeats: how many more noisy runs may be made again.
+        log: the stderr of the servers.
+        repeats: the number of noisy runs that may still be made again.
     """
 
     server_cpu: int
@@ -53,12 +53,12 @@ class Bench:
     def measure(
         self, scenario: Scenario, peers: tuple[Contender, ...], rounds: int
     ) -> tuple[list[Measured], list[str]]:
-        """All runs of a scenario; without peers, ours alone.
+        """All runs of a scenario; without peers, our runs alone.
 
         A peer that fails is left out: the second list says so, and whether the machine was quiet.
 
         Raises:
-            BenchError: ours failed.
+            BenchError: our server failed.
         """
         runs: list[Measured] = []
         failed: dict[str, str] = {}
@@ -117,13 +117,13 @@ class Bench:
 
 
 def _failures(runs: list[Measured]) -> list[str]:
-    """Why connections failed where that is a figure and not the end of a run: the first reason of each contender."""
+    """The first reason of failed connections for each contender, in scenarios that count them as a figure."""
     reasons = {run.contender: run.raw["first_failure"] for run in reversed(runs) if run.raw.get("first_failure")}
     return [f"{name}: {reason}." for name, reason in reasons.items()]
 
 
 def _noise(runs: list[Measured], scenario: Scenario) -> list[str]:
-    """What a reader should know about the machine while these were made."""
+    """Notes on the state of the machine during the runs."""
     notes = []
     noisy = [run for run in runs if run.raw["taken"] > NOISE]
     if noisy:
@@ -143,7 +143,7 @@ def _noise(runs: list[Measured], scenario: Scenario) -> list[str]:
 
 
 def in_turn(ours: Any, others: Sequence[Any], round_: int) -> list[Any]:
-    """Ours, another, ours, the next, … and ours. Each round begins with another one."""
+    """Ours, another, ours, the next, … and ours. Each round begins with a different one of the others."""
     order = [ours]
     for place in range(len(others)):
         order += [others[(round_ + place) % len(others)], ours]
@@ -151,7 +151,7 @@ def in_turn(ours: Any, others: Sequence[Any], round_: int) -> list[Any]:
 
 
 def chosen(scenario: Scenario, only: list[str]) -> tuple[Contender, ...]:
-    """The peers of a scenario that can run here, or those in `only` whether or not it is usually run for them."""
+    """The peers of a scenario that can run here, or those in `only`, also if the scenario usually leaves them out."""
     names = only or scenario.peers
     return tuple(
         contender
@@ -162,7 +162,7 @@ def chosen(scenario: Scenario, only: list[str]) -> tuple[Contender, ...]:
 
 
 def print_progress(text: str) -> None:
-    """Print what is being run on stderr: one line that is overwritten on a terminal. An empty text clears it."""
+    """Print the current run on stderr: one line, which a terminal overwrites. An empty text clears it."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
     elif text:

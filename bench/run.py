@@ -66,18 +66,18 @@ def _core(text: str) -> int:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     names = [scenario.name for scenario in (*scenarios.FULL, *scenarios.TLS)]
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
-    parser.add_argument("set", choices=SETS, help="a choice (about eleven minutes), everything without TLS, or TLS")
+    parser.add_argument("set", choices=SETS, help="some scenarios (about eleven minutes), all without TLS, or TLS")
     parser.add_argument(
         "--scenario",
         action="append",
         default=[],
         choices=[*names, DRIVER, LOAD, LOCKSTEP.kind, PROFILE],
-        help="only this one; repeatable",
+        help="only this scenario; repeatable",
     )
     parser.add_argument(
-        "--peer", action="append", default=[], choices=[c.name for c in CONTENDERS], help="only against this one"
+        "--peer", action="append", default=[], choices=[c.name for c in CONTENDERS], help="only this peer; repeatable"
     )
-    parser.add_argument("--rounds", type=_number(int, 1, 100), help="how often everybody has a turn (set by scenario)")
+    parser.add_argument("--rounds", type=_number(int, 1, 100), help="turns of each contender (set by scenario)")
     parser.add_argument(
         "--duration", type=_number(float, 0.01, LONGEST), default=1.5, help="seconds of one measuring window (1.5)"
     )
@@ -89,7 +89,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--repeats",
         type=_number(int, 0, 10_000),
-        help="how many runs that were not quiet may be made again (12 quick, 60 full, 40 tls)",
+        help="the most runs that are made again because they were not quiet (12 quick, 60 full, 40 tls)",
     )
     parser.add_argument(
         "--output",
@@ -109,7 +109,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _raise_descriptor_limit() -> None:
-    """As far as this user may; every server inherits it. Go needs three descriptors for each of 10,000 connections."""
+    """Raise it as far as this user may; servers inherit it. Go needs 3 descriptors for each of 10,000 connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard, DESCRIPTORS), max(hard, DESCRIPTORS)))
@@ -119,7 +119,7 @@ def _raise_descriptor_limit() -> None:
 
 @dataclass(frozen=True)
 class Step:
-    """Something to measure, and about how many seconds it will take."""
+    """A measurement, and about the seconds that it takes."""
 
     name: str
     seconds: float
@@ -133,9 +133,9 @@ class Plan:
         self._options, self._bench, self._report = options, bench, report
 
     def steps(self) -> list[Step]:
-        """In the order they are run."""
+        """All steps, in the order of their runs."""
         every = SETS[self._options.set]
-        # A quick one before its full one.
+        # The later entry of a name counts: that of the chosen set.
         known = {scenario.name: scenario for scenario in (*scenarios.FULL, *scenarios.TLS, *every)}
         own = {DRIVER: self._driver, LOAD: self._load, LOCKSTEP.kind: self._lockstep, PROFILE: self._profile}
         every_name = [scenario.name for scenario in every]
@@ -145,7 +145,7 @@ class Plan:
         return [step for name in names for step in (own[name]() if name in own else [self._scenario(known[name])])]
 
     def _seconds(self, scenario: Scenario) -> float:
-        """About how long one run takes. A burst lasts as long as it lasts, and memory has no window."""
+        """About the seconds of one run. A burst ends with its last connect, and memory has no window."""
         if scenario.kind in {"burst", "idle"}:
             return scenario.overhead
         return float(self._options.duration * scenario.stretch + self._options.warmup + scenario.overhead)
@@ -193,7 +193,7 @@ class Plan:
         def run() -> None:
             try:
                 tables = anatomy.profile(self._bench, connections)
-            except BenchError as error:  # perf is a tool to look inside, not part of the comparison
+            except BenchError as error:  # a machine without perf still makes the comparison
                 tables = f"Not measured: {error}\n"
             self._report.section(anatomy.TITLE, tables)
 
@@ -201,7 +201,7 @@ class Plan:
 
 
 def _warnings(cpus: tuple[int, int]) -> list[str]:
-    """Moves to a network of its own, and says what a reader must know of the machine before any figure."""
+    """Move to a network of its own; returns warnings about the machine for the head of the report."""
     shared = separate()
     lines = [shared] if shared else []
     control = congestion_control()
@@ -215,7 +215,7 @@ def _warnings(cpus: tuple[int, int]) -> list[str]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """All steps. One that fails is told of and the next one follows."""
+    """Run all steps. The report names a step that fails, and the next step follows."""
     cpus = cores(options.server_cpu, options.driver_cpu)
     warnings = _warnings(cpus)
     report = Report(options.output, describe(), warnings, cpus)
@@ -233,7 +233,7 @@ def _run(options: argparse.Namespace) -> int:
     for step in steps:
         try:
             step.run()
-        except Exception as error:  # whatever it is, it must not cost the results of the others
+        except Exception as error:  # no error of a step may lose the results of the others
             failed.append(step.name)
             report.section(f"{step.name}: not measured", f"{type(error).__name__}: {error}\n")
     print(f"\n{report.targets()}", flush=True)
@@ -245,15 +245,15 @@ def _run(options: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     options = _arguments(argv)
     _raise_descriptor_limit()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # not without stopping the server
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the server is stopped first
     began = time.monotonic()
     try:
         status = _run(options)
-    except (BenchError, OSError) as error:  # a full disk, for one
+    except (BenchError, OSError) as error:  # for example a full disk
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nbench: interrupted; what was measured is in {options.output}", file=sys.stderr)
+        print(f"\nbench: interrupted; the figures so far are in {options.output}", file=sys.stderr)
         return 130
     print(f"{time.monotonic() - began:.0f} seconds; tables, plots and raw figures are in {options.output}")
     return status

@@ -1,4 +1,4 @@
-"""What is measured: each scenario is a way to use the driver and the peers it is worth running for."""
+"""The scenarios: each has arguments for the driver, and the peers for which it is run."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Scenario:
     """One scenario.
 
     Attributes:
-        name: its file name, and what `--scenario` takes.
+        name: its file name, and its name for `--scenario`.
         title: its heading.
-        kind: which columns its table has.
+        kind: selects the columns of its table.
         arguments: for the driver; duration and warm-up are added.
-        peers: names of those it is run for besides ours; None is everybody.
-        rounds: how often everybody has a turn.
-        most_rounds: as many are enough, whatever is asked for.
-        stretch: times the usual window.
-        overhead: seconds of a run besides its window and warm-up, to tell how long all will take.
-        tls: whether all is through TLS.
+        peers: names of its peers; None for all.
+        rounds: the turns of each contender.
+        most_rounds: limits the rounds that a user asks for.
+        stretch: the length of its window, as a multiple of the usual one.
+        overhead: seconds of a run besides its window and warm-up, for the estimate of the whole time.
+        tls: whether it runs through TLS.
     """
 
     name: str

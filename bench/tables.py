@@ -13,13 +13,13 @@ __all__ = ["growth_table", "scenario_table", "table"]
 
 
 def table(headings: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table: the first column to the left, the others to the right."""
+    """A Markdown table: the first column is aligned to the left, the others to the right."""
     rule = ["---", *("---:" for _ in headings[1:])]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (headings, rule, *rows)) + "\n"
 
 
 def scenario_table(kind: str, summaries: list[Summary]) -> str:
-    """All contenders of one scenario: medians over the rounds; ratios with their smallest and largest."""
+    """All contenders of a scenario: medians over the rounds, and ratios with their smallest and largest value."""
     columns, ratios = COLUMNS[kind], RATIOS[kind]
     headings = [
         "generator" if kind in {"load", "users", "lockstep"} else "server",
@@ -38,7 +38,7 @@ def scenario_table(kind: str, summaries: list[Summary]) -> str:
 
 
 def growth_table(series: dict[str, list[tuple[int, float]]]) -> str:
-    """CPU per message by number of connections, and how many times the first figure the last is."""
+    """CPU per message by number of connections, and the ratio of the last figure to the first."""
     counts = sorted({count for points in series.values() for count, _ in points})
     rows = []
     for name, points in series.items():

@@ -1,4 +1,4 @@
-"""The figures that this project has set itself, and whether a result reaches them."""
+"""The target figures of this project, and whether a result reaches them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Target:
     """One figure: the median over all rounds must be `least` or more, or `most` or less.
 
     Attributes:
-        what: in words.
+        title: in the table.
         scenario: its name.
         key: in figures_of().
         peer: compared with this peer (ours divided by it); None for our own figure.
     """
 
-    what: str
+    title: str
     scenario: str
     key: str
     peer: str | None = None
@@ -35,14 +35,14 @@ class Target:
     most: float | None = None
 
     def value(self, summaries: list[Summary]) -> float | None:
-        """The measured figure, or None when that contender did not run."""
+        """The measured figure, or None if the peer did not run."""
         if self.peer is None:
             return summaries[0].figures[self.key].middle
         found = (summary for summary in summaries if summary.name == self.peer)
         return next((summary.ratios[self.key].middle for summary in found), None)
 
     def per_cpu(self, summaries: list[Summary]) -> str:
-        """A throughput's ratio again per server CPU second, which also holds when not all were busy."""
+        """The ratio of a throughput per server CPU second, which also holds if a server was not busy all the time."""
         found = (
             summary.ratios["capacity"] for summary in summaries if summary.name == self.peer and self.key == "rate"
         )
@@ -90,12 +90,12 @@ TARGETS: Final = (
 
 
 def targets_table(results: dict[str, list[Summary]]) -> str:
-    """Every figure whose scenario was run, with what was measured; empty when none was."""
+    """The targets whose scenarios were run, with the measured figures; empty if there are none."""
     rows = []
     for target in TARGETS:
         summaries = results.get(target.scenario, [])
         value = target.value(summaries) if summaries else None
         if value is not None:
             reached = "yes" if target.reached(value) else "no"
-            rows.append([target.what, target.wanted(), f"{value:.2f}", reached, target.per_cpu(summaries)])
+            rows.append([target.title, target.wanted(), f"{value:.2f}", reached, target.per_cpu(summaries)])
     return table(["figure", "wanted", "measured", "reached", "per server CPU second"], rows) if rows else ""

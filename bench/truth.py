@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["PERCENTS", "Truth", "exponential_distance", "unevenness"]
 
 PERCENTS: Final = (50.0, 95.0, 99.0, 99.9)
-FIELDS: Final = 2  # of a message: when it came and when its reply left, in ns since 1970
+FIELDS: Final = 2  # of a message: its arrival and the leaving of its reply, in ns since 1970
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Truth:
     """A part of a record.
 
     Attributes:
-        arrivals: when its messages came, ascending, in ns since 1970.
-        times: from there to the reply's leaving, ascending, in ns.
+        arrivals: of its messages, ascending, in ns since 1970.
+        times: from an arrival to the leaving of the reply, ascending, in ns.
     """
 
     arrivals: Sequence[int]
@@ -33,14 +33,14 @@ class Truth:
 
     @classmethod
     def read(cls, path: Path, begin: int = 0, end: int = 1 << 63) -> Truth:
-        """The messages whose replies left in a span: a load generator counts them in it, too.
+        """The messages whose replies left in a span: a load generator counts them in the same span.
 
         Args:
             path: of the record.
             begin, end: of the span, in ns since 1970.
 
         Raises:
-            BenchError: the server was killed before it wrote the record, or nothing came in the span.
+            BenchError: the server was killed before it wrote the record, or no reply left in the span.
         """
         if not path.exists():
             raise BenchError(f"the server of known latency wrote no {path.name}")
@@ -52,7 +52,7 @@ class Truth:
         return cls(sorted(came for came, _ in inside), sorted(time for _, time in inside))
 
     def percentile(self, percent: float) -> float:
-        """The time that so many per cent of the messages took at most, by nearest rank; in microseconds."""
+        """The time that `percent` of the messages do not exceed, by nearest rank, in microseconds."""
         return self.times[max(math.ceil(len(self.times) * percent / 100) - 1, 0)] / 1e3
 
     def percentiles(self) -> list[float]:
@@ -79,9 +79,9 @@ def exponential_distance(distances: Sequence[float], rate: float) -> float:
 
 
 def unevenness(distances: Sequence[float], rate: float) -> float:
-    """The share of arrivals whose distance from the one before is wrong by more than a tenth of the planned one.
+    """The share of distances between arrivals that differ from the planned distance by more than a tenth of it.
 
-    The Kolmogorov-Smirnov distance from arrivals that are exactly even tells nothing: whatever the error, half of the
-    distances are shorter than planned, which makes it 0.5. So a tenth of the distance is not counted as an error.
+    The Kolmogorov-Smirnov distance does not measure the error of even arrivals: with errors of any size, half of the
+    distances are shorter than planned, which makes it 0.5. So an error of up to a tenth of the distance does not count.
     """
     return sum(abs(seconds * rate - 1) > 0.1 for seconds in distances) / len(distances)

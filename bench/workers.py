@@ -1,8 +1,8 @@
-"""What a second worker adds: CPU time of the server for each 1 KiB message, with one process and with workers.
+"""The gain by a second worker: CPU time of the server for each 1 KiB message, with one process and with workers.
 
 The driver needs more than half a core for itself. So on two cores the driver limits the messages a second of two
-workers, and not the server. The CPU time of a message tells what they can serve: two workers on two cores serve twice
-the messages of one process if a message costs the same. `times` is 2 x (its cost with one process / its cost here).
+workers, and not the server. The CPU time of a message gives their capacity: two workers on two cores serve twice the
+messages of one process if a message costs the same. `times` is 2 x (its cost with one process / its cost here).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def measure(mode: str, connections: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure in rounds, in which everybody has a turn, and print medians."""
+    """Measure all modes in each round, and print medians."""
     print("| connections | server | CPU us a message | messages a second | times |\n|---|---|---|---|---|")
     for connections in CONNECTIONS:
         found = {mode: [measure(mode, connections)] for mode in MODES}

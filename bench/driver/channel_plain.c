@@ -1,4 +1,4 @@
-/* Bytes as they are. */
+/* Sending and receiving without TLS. */
 #include "run.h"
 
 #include <stdio.h>
@@ -9,7 +9,7 @@ void channel_prepare(const struct options *options)
 {
     if (!options->resume)
         return;
-    fputs("driver: --resume: this one does not speak TLS; driver_tls does\n", stderr);
+    fputs("driver: --resume: this driver does not speak TLS; driver_tls does\n", stderr);
     exit(2);
 }
 

@@ -9,17 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORD = 16384 }; /* bytes of payload that one record has at most */
+enum { RECORD = 16384 }; /* the most bytes of payload in one record */
 
 static SSL_CTX *context;
-static SSL_SESSION *latest; /* of all connections: that is what the next one offers */
+static SSL_SESSION *latest; /* of all connections; the next connection offers it */
 
 static int keep_session(SSL *tls, SSL_SESSION *session)
 {
     (void)tls;
     SSL_SESSION_free(latest);
     latest = session;
-    return 1; /* it is ours to free */
+    return 1; /* this program frees it */
 }
 
 void channel_prepare(const struct options *options)
@@ -37,7 +37,7 @@ void channel_prepare(const struct options *options)
     }
 }
 
-/* Sending and receiving shake hands first, as far as that goes. */
+/* The first calls that send and receive make the handshake. */
 bool channel_open(struct connection *connection)
 {
     SSL *tls = connection->tls = SSL_new(context);
@@ -46,14 +46,14 @@ bool channel_open(struct connection *connection)
     SSL_set_connect_state(tls);
     if (!latest)
         return true;
-    /* A copy: OpenSSL takes a session for spent once a connection that had it has ended in some ways. */
+    /* A copy: some ends of a connection mark its session as not resumable. */
     SSL_SESSION *copy = SSL_SESSION_dup(latest);
     bool is_set = copy && SSL_set_session(tls, copy);
     SSL_SESSION_free(copy);
     return is_set;
 }
 
-/* What a call of OpenSSL that has done nothing means: 0 at the end of the stream, or -1 with errno. */
+/* The meaning of a failed call of OpenSSL: 0 at the end of the stream, or -1 with errno. */
 static ssize_t outcome(SSL *tls, int result)
 {
     switch (SSL_get_error(tls, result)) {
@@ -66,7 +66,7 @@ static ssize_t outcome(SSL *tls, int result)
     return -1;
 }
 
-/* Up to one record of what the vectors describe from byte `from` on. */
+/* Copies up to one record of the vectors' bytes, from byte `from` on. */
 static size_t copy(const struct iovec *vectors, size_t count, size_t from, uint8_t record[RECORD])
 {
     size_t filled = 0;
@@ -84,7 +84,7 @@ static size_t copy(const struct iovec *vectors, size_t count, size_t from, uint8
     return filled;
 }
 
-/* A record that the kernel does not take is kept by OpenSSL. The next call offers the same bytes again, or more. */
+/* OpenSSL keeps a record that the kernel does not take. The next call offers the same bytes again, or more. */
 ssize_t channel_send(struct connection *connection, struct iovec *vectors, size_t count)
 {
     uint8_t record[RECORD];
@@ -99,7 +99,7 @@ ssize_t channel_send(struct connection *connection, struct iovec *vectors, size_
     return (ssize_t)sent;
 }
 
-/* SSL_read() takes one record at most. An error that follows data is found again by the next call. */
+/* SSL_read() takes one record at most. The next call reports an error that follows data. */
 ssize_t channel_receive(struct connection *connection, void *bytes, size_t size)
 {
     size_t received = 0;

@@ -1,4 +1,4 @@
-/* Wall and CPU time, read at the same instant at both ends of the measuring window. */
+/* Wall and CPU time, which are read together at both ends of the measuring window. */
 #ifndef CLOCKS_H
 #define CLOCKS_H
 

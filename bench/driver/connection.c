@@ -1,4 +1,4 @@
-/* One connection: connect, send what is due, compare what comes back. */
+/* One connection: connect, send the messages that are due, compare the echo. */
 #include "run.h"
 
 #include <errno.h>
@@ -45,7 +45,7 @@ static int bind_source(const struct run *run, const struct connection *connectio
     return bind(connection->fd, (struct sockaddr *)&source, sizeof source);
 }
 
-/* TCP_NODELAY, and the plainest congestion control: a default such as BBR paces what is sent, which costs a timer per
+/* TCP_NODELAY, and the plainest congestion control: a default such as BBR paces the output, which costs a timer per
  * message and would show as the server's latency. Where "reno" is not allowed the default stays. */
 static void set_options(int fd)
 {
@@ -57,8 +57,8 @@ static void set_options(int fd)
 static int begin_connect(struct run *run, struct connection *connection)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP, .data.ptr = connection};
-    /* Edge-triggered spares a poll per message. A flooder is level-triggered and does one read and one write per turn,
-     * or it would hold the loop while its neighbours wait. */
+    /* Edge-triggered events save a poll per message. A flooder is level-triggered and does one read and one write per
+     * turn, or it would hold the loop while the other connections wait. */
     if (connection->role != ROLE_FLOOD)
         event.events |= EPOLLET;
     set_options(connection->fd);
@@ -119,7 +119,7 @@ static size_t gather(const struct run *run, const struct connection *connection,
     return count;
 }
 
-/* Sends all that is due or all that the kernel takes. */
+/* Sends the bytes that are due, as far as the kernel takes them. */
 void connection_pump(struct run *run, struct connection *connection)
 {
     struct iovec vectors[PIECES];
@@ -143,7 +143,7 @@ void connection_pump(struct run *run, struct connection *connection)
     }
 }
 
-/* Allows what a connection may send at once after its warm-up or after an echo. */
+/* Raises the number of messages that a connection may send, at the start of the warm-up or after an echo. */
 static void allow_more(struct run *run, struct connection *connection, uint64_t now)
 {
     if (run_stopping(run) || run->stage < STAGE_WARMUP)
@@ -185,7 +185,7 @@ static void proven(struct run *run, struct connection *connection, uint64_t now)
         connection_open(run, connection);
 }
 
-/* Works without result, as a slower driver would: if the server's throughput stays, the driver is not what limits it. */
+/* Spends CPU time, as a slower driver would: if the throughput stays, the driver does not limit it. */
 static void be_slower(const struct run *run, uint64_t messages)
 {
     uint64_t until = now_ns() + messages * run->options.handicap_ns;
@@ -214,7 +214,7 @@ static void record_echoes(struct run *run, struct connection *connection, uint64
     }
 }
 
-/* Compares `count` received bytes; false when the connection has ended over them. */
+/* Compares `count` received bytes; false when they have ended the connection. */
 static bool accept_bytes(struct run *run, struct connection *connection, size_t count, uint64_t now)
 {
     if (connection->received + count > connection->sent) {
@@ -236,7 +236,7 @@ static bool accept_bytes(struct run *run, struct connection *connection, size_t 
     return connection->phase == PHASE_RUNNING || connection->phase == PHASE_PROVING;
 }
 
-/* Reads until the kernel has no more (or once, for a flooder). Returns whether the connection is still the same one. */
+/* Reads until the kernel has no more (or once, for a flooder). Returns false when the connection is over. */
 static bool receive(struct run *run, struct connection *connection, bool ending)
 {
     uint32_t serial = connection->serial;

@@ -1,4 +1,4 @@
-/* A load driver for TCP echo servers. See options.c for what it can do and stream.h for what it sends. */
+/* A load driver for TCP echo servers. options.c lists its modes and options, stream.h describes its messages. */
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
@@ -13,13 +13,13 @@
 
 enum { EVENTS = 256, SPARE_FILES = 16, UNPROVEN = 100 /* below gevent's backlog of 128 */ };
 
-static void die(const char *what)
+static void die(const char *subject)
 {
-    fprintf(stderr, "driver: %s: %s\n", what, strerror(errno));
+    fprintf(stderr, "driver: %s: %s\n", subject, strerror(errno));
     exit(2);
 }
 
-/* Raises the limit of open files to the hard limit; says so if that is too little. */
+/* Raises the limit of open files to the hard limit; ends with an error if that is too low. */
 static void need_files(unsigned connections)
 {
     struct rlimit limit;
@@ -79,7 +79,7 @@ static struct run *prepare(const struct options *options)
     return run;
 }
 
-/* Standard input is watched only while idle connections are held: its end ends the run. */
+/* The driver watches standard input only while it holds idle connections: the end of input ends the run. */
 static void watch_input(struct run *run)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLHUP, .data.ptr = NULL};
@@ -93,7 +93,7 @@ static void input_ready(struct run *run)
     if (read(STDIN_FILENO, bytes, sizeof bytes) > 0)
         return;
     epoll_ctl(run->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
-    run->stage = STAGE_WINDOW; /* of no length: the window ends at the next look */
+    run->stage = STAGE_WINDOW; /* of no length: the next stage_advance() ends it */
     run->stage_ends_ns = 0;
 }
 

@@ -8,12 +8,12 @@
 
 static const char usage[] =
     "usage: driver --port PORT [options]\n"
-    "Sends unique messages to an echo server, compares every byte that comes back, prints one JSON object.\n"
+    "Sends unique messages to an echo server, compares every byte of the echo, prints one JSON object.\n"
     "\n"
     "  --mode MODE       closed     one message in flight per connection (default)\n"
     "                    pipelined  --depth messages in flight per connection\n"
     "                    paced      --rate messages a second, latency counted from the planned instant\n"
-    "                    churn      connect, echo one message, close, again\n"
+    "                    churn      connect, echo one message, close, and repeat\n"
     "                    burst      --burst connects at once beside paced connections\n"
     "                    idle       connect, echo one message, hold until standard input ends\n"
     "  --host ADDRESS    IPv4 address of the server (127.0.0.1)\n"
@@ -26,18 +26,18 @@ static const char usage[] =
     "  --duration S      seconds measured (2)\n"
     "  --warmup S        seconds before (0.3)\n"
     "  --timeout S       seconds without progress before a connection counts as failed (10)\n"
-    "  --handicap US     microseconds of work of no use per message: what if the driver were slower? (0)\n"
+    "  --handicap US     microseconds of useless work per message, as of a slower driver (0)\n"
     "  --sources N       local addresses 127.0.0.1 ... to connect from, 1 to 200 (as many as the ports need)\n"
-    "  --resume          offer the latest TLS session; only the driver that speaks TLS (driver_tls) can\n"
+    "  --resume          offer the latest TLS session (driver_tls only)\n"
     "  --cpu N           run on this CPU only\n"
     "  --server-pid PID  measure this process's CPU over the same window\n"
-    "Exit status: 0 every byte came back; 1 something failed, see \"failures\"; 2 wrong use.\n";
+    "Exit status: 0 every byte came back; 1 a connection failed, see \"failures\"; 2 wrong use.\n";
 
-enum { PORTS_PER_SOURCE = 5000 }; /* choosing a free port gets slow when an address's 28,000 run short */
+enum { PORTS_PER_SOURCE = 5000 }; /* of 28,000: the choice of a free port is slow when few are free */
 
-static void fail(const char *what, const char *value)
+static void fail(const char *problem, const char *value)
 {
-    fprintf(stderr, "driver: %s: %s (--help lists the options)\n", what, value);
+    fprintf(stderr, "driver: %s: %s (--help lists the options)\n", problem, value);
     exit(2);
 }
 
@@ -103,7 +103,7 @@ static void set(struct options *options, int option, const char *text)
     }
 }
 
-/* Settings that follow from others. */
+/* Sets the options that follow from others. */
 static void settle(struct options *options)
 {
     bool bursts = strcmp(options->mode, "burst") == 0;

@@ -7,11 +7,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What a connection does once its first message has come back. */
+/* The behaviour of a connection after the echo of its first message. */
 enum role {
     ROLE_CLOSED,     /* keeps `depth` messages in flight */
-    ROLE_PACED,      /* sends when the plan says so, whether or not earlier messages have come back */
-    ROLE_FLOOD,      /* sends as fast as the kernel takes it */
+    ROLE_PACED,      /* sends at the planned instants, whether or not earlier messages have come back */
+    ROLE_FLOOD,      /* sends whenever the kernel takes bytes */
     ROLE_ONCE_CLOSE, /* closes and opens again */
     ROLE_ONCE_HOLD,  /* stays open and silent */
 };
@@ -29,7 +29,7 @@ struct options {
     double duration, warmup, timeout; /* seconds */
     unsigned sources;                 /* local addresses 127.0.0.1, 127.0.0.2, … */
     int cpu;                          /* -1: any */
-    pid_t server_pid;                 /* 0: none to measure */
+    pid_t server_pid;                 /* 0: no server is measured */
     uint64_t handicap_ns;             /* of useless work per message */
     bool resume;                      /* offer the latest TLS session */
 };

@@ -1,6 +1,6 @@
-/* The plan of the paced mode: message k of all goes out k / rate seconds after the beginning, over connection k modulo
- * their number. It is followed whatever the server does, so a server that stalls shows in the latencies of everything
- * that should have been sent meanwhile (G. Tene's "coordinated omission"). */
+/* The plan of the paced mode: message k of all is due k / rate seconds after the beginning, on connection k modulo the
+ * number of connections. The server does not change the plan, so a stall shows in the latencies of all messages that
+ * were due meanwhile (G. Tene's "coordinated omission"). */
 #include "run.h"
 
 static uint64_t instant(const struct run *run, uint64_t message)
@@ -8,13 +8,13 @@ static uint64_t instant(const struct run *run, uint64_t message)
     return run->plan_began_ns + (uint64_t)((double)message * 1e9 / run->options.rate);
 }
 
-/* When message number `message` of this connection should leave. Number 0 is the proof, which is not planned. */
+/* The instant at which message `message` of this connection is due. Number 0 is the proof, which is not planned. */
 uint64_t plan_instant(const struct run *run, const struct connection *connection, uint64_t message)
 {
     return instant(run, (message - 1) * run->options.connections + connection->slot);
 }
 
-/* When the next message is due; UINT64_MAX when none is. */
+/* The instant at which the next message is due; UINT64_MAX when none is planned. */
 uint64_t plan_next(const struct run *run)
 {
     bool running = run->stage == STAGE_WARMUP || run->stage == STAGE_WINDOW;

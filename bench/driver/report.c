@@ -39,7 +39,7 @@ static void print_failures(const struct run *run)
     printf("  \"failures\": {");
     for (int failure = 0; failure < FAILURES; failure++)
         printf("%s\"%s\": %lu", failure ? ", " : "", names[failure], run->failures[failure]);
-    printf("},\n  \"first_failure\": \"%s\"\n", run->first_failure); /* our own words and strerror's: nothing to escape */
+    printf("},\n  \"first_failure\": \"%s\"\n", run->first_failure); /* own words and strerror(): nothing to escape */
 }
 
 static void print_totals(const struct counts *counts)

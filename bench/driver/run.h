@@ -17,7 +17,7 @@ enum { SCRATCH = 128 * 1024 }; /* bytes taken by one recv() */
 enum phase {
     PHASE_CLOSED,
     PHASE_CONNECTING, /* connect() is under way */
-    PHASE_PROVING,    /* the first message is under way: only its echo proves that the server has accepted */
+    PHASE_PROVING,    /* the first message is under way: only its echo proves that the server accepted the connection */
     PHASE_RUNNING,
 };
 
@@ -39,11 +39,11 @@ struct connection {
 
 enum failure { FAILED_CONNECT, FAILED_RESET, FAILED_EOF, FAILED_UNANSWERED, FAILED_CORRUPT, FAILURES };
 
-/* Everything that only grows; a window is the difference of two copies. */
+/* The counts that only grow; the figures of a window are the difference of two copies. */
 struct counts {
     uint64_t opened, proven, messages, bytes_sent, bytes_received, flood_bytes;
-    uint64_t bytes_lost; /* sent on connections that failed, and not come back */
-    uint64_t resumed;    /* TLS sessions of connections that have proven themselves */
+    uint64_t bytes_lost; /* sent on connections that failed, and not echoed */
+    uint64_t resumed;    /* resumed TLS sessions, of proven connections */
 };
 
 struct mark {
@@ -67,7 +67,7 @@ struct run {
     unsigned to_open;     /* slots that may be opened by now */
     unsigned unproven, unproven_limit;
     uint32_t next_serial;
-    uint64_t planned, plan_began_ns; /* of all paced messages: how many were handed out, when the plan began */
+    uint64_t planned, plan_began_ns; /* paced messages handed out so far; the beginning of the plan */
     struct counts counts;
     struct mark begin, end;
     struct histogram latency, connect, first_echo, late;
@@ -89,9 +89,9 @@ void connection_start(struct run *run, struct connection *connection, uint64_t n
 void connection_fail(struct run *run, struct connection *connection, enum failure failure, const char *why);
 void connection_close(struct run *run, struct connection *connection);
 
-/* channel_plain.c or channel_tls.c: one driver is linked with the first, another with the second. Sending and receiving
- * are as sendmsg() and recv() with errno: EAGAIN, also while a handshake waits for the peer; EPROTO, a TLS error. What is
- * received is short only when the kernel has no more. */
+/* channel_plain.c or channel_tls.c: build/driver has the first, build/driver_tls the second. channel_send() and
+ * channel_receive() are as sendmsg() and recv() with errno: EAGAIN, also while a handshake waits for the peer; EPROTO, a
+ * TLS error. channel_receive() returns less than `size` only when the kernel has no more. */
 void channel_prepare(const struct options *options);
 bool channel_open(struct connection *connection);
 ssize_t channel_send(struct connection *connection, struct iovec *vectors, size_t count);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OPEN_PER_TURN = 16 }; /* connects between two looks at the other connections */
+enum { OPEN_PER_TURN = 16 }; /* connects between two waits for events of the other connections */
 
 static uint64_t seconds(double value)
 {
@@ -81,7 +81,7 @@ static bool all_quiet(const struct run *run)
     return true;
 }
 
-/* Closes everything; what has not been answered by now never will be. */
+/* Closes all connections; a message without an echo is a failure now. */
 static void finish(struct run *run)
 {
     for (unsigned slot = 0; slot < run->slots; slot++) {
@@ -127,7 +127,7 @@ static bool window_over(const struct run *run, uint64_t now)
 void stage_advance(struct run *run, uint64_t now)
 {
     uint64_t failed = run->failures[FAILED_CORRUPT];
-    if (failed && run->stage < STAGE_DRAINING) { /* no figure of a lying server is worth having */
+    if (failed && run->stage < STAGE_DRAINING) { /* the figures of a server that returns wrong bytes do not count */
         run->end = mark_now(run);
         run->begin = run->begin.at_ns ? run->begin : run->end;
         finish(run);
@@ -150,13 +150,13 @@ void stage_advance(struct run *run, uint64_t now)
     }
 }
 
-/* The latest moment at which the loop must look again even if no connection has an event. */
+/* The instant at which the loop must go on even if no connection has an event. */
 uint64_t stage_next_instant(const struct run *run, uint64_t now)
 {
-    uint64_t look = now + (run->stage == STAGE_DRAINING ? 1000000 : 100000000), plan = plan_next(run);
+    uint64_t wake = now + (run->stage == STAGE_DRAINING ? 1000000 : 100000000), plan = plan_next(run);
     if (run->opened_upto < run->to_open && run->unproven < run->unproven_limit)
         return now;
-    if ((run->stage == STAGE_WARMUP || run->stage == STAGE_WINDOW) && run->stage_ends_ns < look && !run->options.burst)
-        look = run->stage_ends_ns;
-    return plan < look ? plan : look;
+    if ((run->stage == STAGE_WARMUP || run->stage == STAGE_WINDOW) && run->stage_ends_ns < wake && !run->options.burst)
+        wake = run->stage_ends_ns;
+    return plan < wake ? plan : wake;
 }

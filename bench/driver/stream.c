@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Slices start within the first 64 KiB, which with a 100 KiB message stays inside a core's second-level cache: comparing
- * must not cost main-memory reads. */
+/* Slices start within the first 64 KiB, so that with a 100 KiB message they stay in a core's second-level cache: the
+ * comparison must not read main memory. */
 enum { STARTS = 1 << 16 };
 
 static void fill(uint8_t *bytes, size_t length)

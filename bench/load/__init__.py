@@ -1,1 +1,1 @@
-"""Locust users to compare with, and the script that does it."""
+"""Other Locust users, and the comparison of load generators."""

@@ -1,7 +1,7 @@
-/* The cheapest HTTP/1.1 server that echoes: returns a request's body as the response's body, connection kept open.
+/* The cheapest HTTP/1.1 echo server: it returns a request's body as the response's body, and keeps the connection open.
  *
  * It is the counterpart of servers/c_epoll.c for load generators that speak HTTP, so that neither side waits for its
- * server. It reads only what such a generator sends: a request with Content-Length, head and body within 16 KiB. */
+ * server. It reads only the requests of such a generator: with Content-Length, head and body within 16 KiB. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -23,9 +23,9 @@ struct peer {
 
 static int epoll_fd;
 
-static void die(const char *what)
+static void die(const char *subject)
 {
-    perror(what);
+    perror(subject);
     exit(1);
 }
 
@@ -56,8 +56,8 @@ static void accept_peers(int listener)
     }
 }
 
-/* Sends head and body with one call. A response of at most 16 KiB fits an empty send buffer, and a peer that asks again
- * before it has read is not one this server is for. */
+/* Sends head and body with one call. A response of at most 16 KiB fits into an empty send buffer. This server does not
+ * support a peer that sends a request before it has read the response. */
 static int respond(const struct peer *peer, const char *body, size_t length)
 {
     char response[BUFFER + 128];
@@ -74,7 +74,7 @@ static size_t content_length(const char *head)
     return field ? strtoul(field + strlen("\r\ncontent-length:"), NULL, 10) : 0;
 }
 
-/* Answers every whole request in the buffer and keeps the rest. Returns -1 when the connection is of no more use. */
+/* Answers every whole request in the buffer and keeps the rest. Returns -1 when the connection must be closed. */
 static int answer(struct peer *peer)
 {
     char *from = peer->request, *head_end;

@@ -1,6 +1,6 @@
 """Compares load generators: our EchoUser, the usual socket user, FastHttpUser; tests that our users stay out of step.
 
-Locust runs on one core, the cheapest server for what it speaks on another.
+Locust runs on one core, the cheapest server for its protocol on another.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LONGEST_RUN: Final = 180.0  # seconds
 
 @dataclass(frozen=True)
 class Generator:
-    """A load generator and the cheapest server there is for it."""
+    """A load generator and the cheapest server for it."""
 
     name: str
     locustfile: Path
@@ -50,16 +50,16 @@ class Task:
     """The work of one run.
 
     Attributes:
-        kind: "load", users that do not wait; "users", many of them that mostly wait; "lockstep", whether users that
-            wait get into step, and then measure the queue that they make themselves.
-        users: how many in one process.
-        spawn_rate: how many of them come each second.
-        think_time: seconds a user waits between two requests, on average.
-        settle: seconds between the last user's coming and the window.
+        kind: "load", users that do not wait; "users", many users that mostly wait; "lockstep", whether users that wait
+            get into step, and then measure the queue that they make themselves.
+        users: in one process.
+        spawn_rate: new users each second.
+        think_time: seconds that a user waits between two requests, on average.
+        settle: seconds between the start of the last user and the window.
         window: seconds measured.
-        rounds: how often everybody has a turn.
-        others: who is compared with ours.
-        parts: of the window, each with a median of its own.
+        rounds: the turns of each generator.
+        others: the generators to compare with ours.
+        parts: the number of parts of the window, each with a median of its own.
     """
 
     kind: str
@@ -81,19 +81,19 @@ class Task:
 
 
 LOCKSTEP: Final = Task("lockstep", 1000, 100, think_time=1.0, settle=2.0, window=60.0, rounds=1, others=(), parts=4)
-"""The users come over ten seconds: those that come at once begin in step, and the first quarter shows it."""
+"""The users start over ten seconds: users that start at once begin in step, and the first quarter shows it."""
 
 
 def tasks(*, full: bool) -> tuple[Task, Task]:
-    """A quick and a full form of both. Memory is read when everybody has asked once: they think for 5 s."""
-    flat_out = Task("load", 100, 100, think_time=0.0, settle=1.0, window=5.0 if full else 3.0, rounds=3 if full else 2)
+    """The tasks "load" and "users", quick or full. Memory is read after a request of each user: they think for 5 s."""
+    load = Task("load", 100, 100, think_time=0.0, settle=1.0, window=5.0 if full else 3.0, rounds=3 if full else 2)
     many = Task("users", 10_000 if full else 3_000, 1000, think_time=5.0, settle=6.0, window=1.0, rounds=1)
-    return flat_out, many
+    return load, many
 
 
 @dataclass(frozen=True)
 class LoadBench:
-    """Runs all of them in turn, ours before and after each other.
+    """Runs all generators in turn, ours before and after each of the others.
 
     Attributes:
         server_cpu: the core of the server.
@@ -109,7 +109,7 @@ class LoadBench:
         """All runs of a task.
 
         Raises:
-            BenchError: a request failed, or Locust did.
+            BenchError: a request or Locust failed.
         """
         runs = []
         for round_ in range(rounds):
@@ -123,7 +123,7 @@ class LoadBench:
         return runs
 
     def _run(self, generator: Generator, task: Task) -> tuple[Marks, dict[str, float]]:
-        """The marks of Locust, and the time that others had of the two cores meanwhile."""
+        """The marks of Locust, and the time of the two cores that other processes took meanwhile."""
         program = (str(BENCH / "build" / generator.server), "0")
         with running(program, cpu=self.server_cpu, log=self.log) as server:
             watch = Watch(server, self.server_cpu, self.locust_cpu)

@@ -29,10 +29,10 @@ class Locust:
 
     Attributes:
         name: of the generator, for the error.
-        locustfile: has its users.
-        host: of the server, as the users want it.
-        users: how many.
-        spawn_rate: how many of them come each second.
+        locustfile: with its users.
+        host: of the server, in the form that the users need.
+        users: their number.
+        spawn_rate: new users each second.
         options: more options of Locust.
         variables: the variables of window.py and the locustfile, without BENCH_OUTPUT.
     """

@@ -1,4 +1,4 @@
-"""Locust's FastHttpUser, which posts a body and gets it back."""
+"""Locust's FastHttpUser, which posts a body and compares it with the reply."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ OURS: Final = "geventecho"
 USUAL: Final = "usual user"
 PAYLOAD: Final = 1024  # bytes
 SPAWN_RATE: Final = 100  # users a second
-SETTLE: Final = 3.0  # seconds between the last user's coming and the measured part
+SETTLE: Final = 3.0  # seconds between the start of the last user and the measured part
 SEED: Final = "1"  # of the delays, and of Poisson arrivals
 LONGEST_RUN: Final = 300.0  # seconds
 
@@ -33,9 +33,9 @@ class Case:
 
     Attributes:
         generator: OURS or USUAL.
-        mode: "even" and "poisson", a rate of arrivals; "closed", users that think.
-        delay: of the server, as its option has it.
-        users: how many.
+        mode: "even" and "poisson", a rate of arrivals; "closed", users with think time.
+        delay: of the server, in the form of its option.
+        users: their number.
         rate: requests a second.
     """
 
@@ -56,8 +56,8 @@ class Plan:
     """A plan of arrivals beside the real ones.
 
     Attributes:
-        planned, sent: instants that fell due, and tasks that began, in the whole run.
-        received: messages that the server got in the whole run.
+        planned, sent: the instants that fell due, and the tasks that began, in the whole run.
+        received: the messages that the server got in the whole run.
         distance: of the arrivals in the measured part from the plan: `exponential_distance` or `unevenness`.
     """
 
@@ -69,17 +69,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Observed:
-    """One run. Times are in microseconds, those of percentiles in the order of PERCENTS.
+    """One run. Times are in microseconds, and percentiles in the order of PERCENTS.
 
     Attributes:
-        busy: per cent of a core that the generator had.
+        busy: per cent of a core that the generator used.
         rate: requests a second that the server got in the measured part.
-        taken: per cent of a core's time that others had, on the worse core.
+        taken: per cent of a core's time that other processes and the host took, on the worse core.
         true: percentiles of the server's record.
-        reported: those that the generator reports, by the name of the time; infinite where none is.
-        delays: p99 of the delays that the generator reports of itself, by the name of the delay.
+        reported: percentiles that the generator reports, by the name of the time; infinite where it has none.
+        delays: p99 of the generator's own delays, as it reports them, by the name of the delay.
         verdict: of the generator on the run.
-        plan: None in a closed run, or of a generator that has none.
+        plan: None in a closed run, and for a generator without a plan.
     """
 
     busy: float
@@ -94,7 +94,7 @@ class Observed:
 
 @dataclass(frozen=True)
 class Load:
-    """Where cases are run.
+    """The cores and the log of runs.
 
     Attributes:
         server_cpu: the core of the server.
@@ -110,7 +110,7 @@ class Load:
         """Measure for `window` seconds.
 
         Raises:
-            BenchError: a request failed, or one of the two programs did.
+            BenchError: a request failed, or the server or the generator did.
         """
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -140,7 +140,7 @@ class Load:
 
 
 def _think_time(case: Case) -> float:
-    """The seconds that a user of a closed run waits, or from one request to the next in an open one."""
+    """The seconds that a user waits in a closed run, or that lie between its requests in an open one."""
     period = case.users / case.rate
     return period if case.mode != "closed" else max(period - float(case.delay.split(":")[1]) / 1e6, 0.0)
 
@@ -184,7 +184,7 @@ def _ours(case: Case, folder: Path, busy: float, taken: float) -> Observed:
     row = next((row for row in result["rows"] if row["name"] == "echo"), None)
     if row is None:
         raise BenchError(f"{OURS}: the run was over before its warm-up")
-    # The result counts whole seconds from the start of the test, and a reply in that of its arrival.
+    # The result counts whole seconds from the start of the test, and a reply in the second of its arrival.
     begin = datetime.fromisoformat(result["started_at"]).timestamp() + math.ceil(case.warm_up)
     seconds = result["duration_s"]
     truth = Truth.read(folder / "record", int(begin * 1e9), int((begin + seconds) * 1e9))
@@ -208,6 +208,6 @@ def _ours(case: Case, folder: Path, busy: float, taken: float) -> Observed:
 
 
 def _value(times: dict[str, Any], percent: float) -> float:
-    """A percentile of a result; infinite where there is none, or it is that of a request without a reply."""
+    """A percentile of a result; infinite if there is none, or if it is that of a request without a reply."""
     percentile = times[f"p{percent:g}".replace(".", "_")]
     return percentile["value"] if percentile and percentile["value"] != "lost" else math.inf

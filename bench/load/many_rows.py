@@ -16,5 +16,5 @@ class ManyRows(TcpUser):
 
     @locust.task
     def echo(self) -> None:
-        """Under the next name."""
+        """Echo a payload under the next name."""
         self.client.echo(self.next_payload(), name=next(NAMES))

@@ -1,15 +1,15 @@
-"""The Locust user that everybody writes for a TCP service: a socket, a clock, and an event for each request.
+"""The usual Locust user for a TCP service: a socket, a clock, and an event for each request.
 
-It is what Locust's documentation shows for other systems (a client that times a call and fires `request`) and what
-people show in Locust's issues 1609 and 2374, at its best: the connection is kept, the reply is read until all of it is
-there and compared. Examples often make a connection for each request, or take what the first recv brings.
+It follows Locust's documentation for other systems (a client that times a call and fires `request`) and the users in
+Locust's issues 1609 and 2374, in their best form: it keeps the connection, reads the reply to its end, and compares it.
+Examples often make a connection for each request, or take the bytes of the first recv for the reply.
 
-Neither handicapped nor tuned: the timeout stays on the socket, since a load test without one hangs with its server
-(gevent starts a timer for each call that has to wait); the payload is the same each time, which is cheaper than what
-EchoUser does; the event has no more fields than Locust's own statistics need.
+It is neither slowed nor tuned. The timeout stays on the socket, since a load test without one hangs with its server
+(gevent starts a timer for each call that has to wait). The payload is the same each time, which is cheaper than the
+payloads of EchoUser. The event has no more fields than Locust's own statistics need.
 
-$BENCH_WAIT is the function of Locust that makes its wait times: `constant`, or `constant_pacing`, which is the nearest
-that Locust has to a rate of arrivals.
+$BENCH_WAIT is the function of Locust that makes the wait times: `constant`, or `constant_pacing`, which is Locust's
+nearest equivalent of a rate of arrivals.
 """
 
 from __future__ import annotations

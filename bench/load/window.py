@@ -1,4 +1,4 @@
-"""A locustfile without users, loaded beside the one with them: measures a window of the run and ends it.
+"""A locustfile without users, loaded beside the one with users: it measures a window of the run and ends the run.
 
 It writes a JSON object to $BENCH_OUTPUT: CPU and wall time, requests, failures, users, memory, and percentiles of the
 response time since the mark before. Marks are at the start of the test ("start"), when all users are spawned
@@ -26,7 +26,7 @@ PARTS = int(os.environ["BENCH_PARTS"])  # of the window, all of the same length
 PERCENTILES = {"50": 0.5, "95": 0.95, "99": 0.99, "99_9": 0.999}
 
 _marks: dict[str, dict[str, float]] = {}
-_times: Counter[int] = Counter()  # how often each rounded response time was seen, up to the last mark
+_times: Counter[int] = Counter()  # the number of each rounded response time up to the last mark
 
 
 def _mark(name: str, environment: Any) -> None:

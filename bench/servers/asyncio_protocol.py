@@ -12,7 +12,7 @@ class Echo(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
 
-    # Without these two a peer that does not read would fill this process's memory.
+    # Without these two methods a peer that does not read would fill this process's memory.
     def pause_writing(self) -> None:
         self.transport.pause_reading()
 

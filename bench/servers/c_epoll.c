@@ -1,7 +1,7 @@
-/* Echo server on a level-triggered epoll loop: what the kernel costs, and next to nothing else.
+/* Echo server on a level-triggered epoll loop, with little cost beside the kernel's.
  *
- * One buffer serves all connections while writes are taken whole. What a peer does not take at once is kept for it, and it
- * is not read again until that is gone, so memory stays bounded by one buffer per stalled peer. */
+ * One buffer serves all connections as long as the kernel takes each write whole. The server keeps the rest of a
+ * partial write, and does not read from that peer until it is sent. So it holds at most one buffer per stalled peer. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -17,16 +17,16 @@ enum { BUFFER = 64 * 1024, EVENTS = 256, BACKLOG = 65535 };
 
 struct peer {
     int fd;
-    char *kept; /* bytes read and not yet taken by the peer, or NULL */
+    char *kept; /* the rest of a partial write, or NULL */
     size_t kept_from, kept_to;
 };
 
 static int epoll_fd;
 static char buffer[BUFFER];
 
-static void die(const char *what)
+static void die(const char *subject)
 {
-    perror(what);
+    perror(subject);
     exit(1);
 }
 

@@ -1,9 +1,9 @@
 /* Echo server of known latency: each message goes back a drawn time after its arrival, and its true times are recorded.
  *
- * The true times are those of the wire, which a capture would show: when the kernel got the last segment of a message,
- * and when it gave the last segment of the reply to the network (SO_TIMESTAMPING in the kernel's timestamping.rst). The
- * server takes one message of a connection at a time. A reply is due the drawn time after the arrival. It may leave late,
- * because replies and reads wait for each other. So the record has the real times, not the drawn ones.
+ * The true times are those of the wire, which a capture would show: the kernel receives the last segment of a message, and
+ * hands the last segment of the reply to the network (SO_TIMESTAMPING in the kernel's timestamping.rst). The server takes
+ * one message of a connection at a time. A reply is due the drawn time after the arrival. It may leave late, because
+ * replies and reads wait for each other. So the record has the real times, not the drawn ones.
  *
  * The server needs a core to itself: it polls while a reply is due within SPIN_NS. All times are CLOCK_REALTIME, the clock
  * of the stamps. */
@@ -30,7 +30,7 @@
 enum {
     LARGEST = 64 * 1024, /* bytes of a message */
     EVENTS = 16,         /* taken at once: few, because replies fall due meanwhile */
-    CONTROL = 256,       /* bytes of a stamp and what comes with it */
+    CONTROL = 256,       /* bytes of the control messages with a stamp */
     BACKLOG = 65535,
     MOST_RECORDS = 1 << 26,
     SPIN_NS = 50 * 1000,       /* a core wakes up some 50 us after the instant that it sleeps for */
@@ -41,8 +41,8 @@ static const char usage[] =
     "usage: c_latency [--port PORT] [--size BYTES] [--delay DELAY] [--seed NUMBER] [--record FILE]\n"
     "  --size BYTES    of each message, 1 to 65536 (1024)\n"
     "  --delay DELAY   constant:US (constant:0), lognormal:MEDIAN_US:SIGMA or bimodal:USUAL_US:SLOW_US:SHARE_SLOW\n"
-    "  --record FILE   written at SIGTERM: for each message two 64-bit integers, ns since 1970: when it had arrived, when\n"
-    "                  its reply left\n";
+    "  --record FILE   written at SIGTERM: for each message two 64-bit integers, in ns since 1970: its arrival and the\n"
+    "                  leaving of its reply\n";
 
 struct record {
     int64_t arrived, left;
@@ -73,20 +73,20 @@ static size_t size = 1024;
 static uint64_t state = 1; /* of the random numbers */
 static int epoll_fd;
 static volatile sig_atomic_t stopping;
-static struct record *records; /* NULL: none are kept */
+static struct record *records; /* NULL: no records are kept */
 static size_t recorded;
-static struct peer **heap; /* those that wait, the next one due first */
+static struct peer **heap; /* the peers in WAITING; the first one is due next */
 static size_t waiting, heap_room;
 
-static void die(const char *what)
+static void die(const char *subject)
 {
-    perror(what);
+    perror(subject);
     exit(1);
 }
 
-static void misused(const char *what, const char *value)
+static void misused(const char *name, const char *value)
 {
-    fprintf(stderr, "c_latency: wrong %s: %s\n%s", what, value, usage);
+    fprintf(stderr, "c_latency: wrong %s: %s\n%s", name, value, usage);
     exit(2);
 }
 
@@ -162,7 +162,7 @@ static void accept_peers(int listener)
     }
 }
 
-/* The stamp that recvmsg(2) gave, or now where there is none. */
+/* The stamp in the control messages of recvmsg(2), or now if there is none. */
 static int64_t stamp_of(struct msghdr *header)
 {
     struct scm_timestamping stamps;
@@ -175,7 +175,7 @@ static int64_t stamp_of(struct msghdr *header)
     return now_ns();
 }
 
-/* Takes what there is of a message, and no more, so that the stamp is that of its last segment. */
+/* Reads bytes of the current message only, so that the stamp is that of its last segment. */
 static ssize_t receive(struct peer *peer)
 {
     char control[CONTROL];
@@ -189,7 +189,7 @@ static ssize_t receive(struct peer *peer)
 
 static void read_message(struct peer *peer)
 {
-    while (peer->count < size) { /* edge-triggered: until there is no more */
+    while (peer->count < size) { /* edge-triggered: read until EAGAIN */
         ssize_t count = receive(peer);
         if (count < 0 && (errno == EAGAIN || errno == EINTR))
             return;
@@ -225,7 +225,7 @@ static void send_reply(struct peer *peer)
     peer->record.left = stamp_of_reply(peer);
     peer->count += (size_t)count;
     if (peer->count < size)
-        return; /* the kernel says when it takes more */
+        return; /* EPOLLOUT follows */
     if (records) {
         if (recorded == MOST_RECORDS)
             die("too many messages to record");
@@ -233,7 +233,7 @@ static void send_reply(struct peer *peer)
     }
     peer->count = 0;
     peer->phase = READING;
-    read_message(peer); /* no edge announces what came meanwhile */
+    read_message(peer); /* no edge announces the bytes that came meanwhile */
 }
 
 static int listen_on(uint16_t port)
@@ -280,7 +280,7 @@ static uint64_t number(const char *name, const char *text, uint64_t least, uint6
 
 static void keep_records(void)
 {
-    /* Address space only: the kernel gives memory to what is written. */
+    /* Address space only: the kernel allocates a page when it is written. */
     records = mmap(NULL, MOST_RECORDS * sizeof *records, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (records == MAP_FAILED)
@@ -323,7 +323,7 @@ static void stop(int number)
     stopping = 1;
 }
 
-/* Returns where to write the records, or NULL. */
+/* Returns the path for the records, or NULL. */
 static const char *set_options(int argc, char **argv, uint16_t *port)
 {
     static const struct option names[] = {{"port", 1, NULL, 'p'},  {"size", 1, NULL, 's'},   {"delay", 1, NULL, 'd'},

@@ -1,4 +1,4 @@
-"""Echo server as everybody writes it with gevent: a greenlet per connection, recv and sendall."""
+"""The usual echo server with gevent: a greenlet per connection, recv and sendall."""
 
 import sys
 

@@ -1,4 +1,4 @@
-// Echo server as everybody writes it in Go: a goroutine per connection and io.Copy.
+// The usual echo server in Go: a goroutine per connection and io.Copy.
 package main
 
 import (

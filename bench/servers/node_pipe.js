@@ -1,4 +1,4 @@
-// Echo server as the first example of Node's net documentation has it, with the options that all servers here have.
+// The echo server of the first example in Node's net documentation, with the options of all servers here.
 const net = require('node:net');
 
 const server = net.createServer({ noDelay: true }, (connection) => {

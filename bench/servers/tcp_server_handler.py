@@ -1,4 +1,4 @@
-"""Echo server as a user of geventecho's TcpServer writes it: a handler with recv and sendall."""
+"""The usual echo server with geventecho's TcpServer: a handler with recv and sendall."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The load driver must notice what is wrong with an echo, or no figure of the comparison is worth anything."""
+"""The load driver notices each fault of an echo. The comparison relies on it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 def run(command: list[str], *, timeout: float = PATIENCE, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command while this process's servers go on.
 
-    In a thread, and not by gevent.subprocess: that one takes SIGCHLD over for good, and reaps the children of all tests
-    that come after it, whose exit codes then read 0.
+    It runs in a thread, and not by gevent.subprocess: the handler of SIGCHLD of gevent.subprocess stays, and reaps the
+    children of all later tests, whose exit codes then read 0.
     """
     done: subprocess.CompletedProcess[str] = get_hub().threadpool.apply(
         subprocess.run, (command,), {"capture_output": True, "text": True, "timeout": timeout, **options}
@@ -37,7 +37,7 @@ def run(command: list[str], *, timeout: float = PATIENCE, **options: Any) -> sub
 
 @pytest.fixture(scope="module", autouse=True)
 def _programs() -> None:
-    """Built as `make bench` builds them, warnings being errors."""
+    """Build the programs as `make bench` builds them, with warnings as errors."""
     make = ["make", "-C", str(ROOT / "bench"), "build/driver", "build/c_epoll"]
     run(make, check=True)
 
@@ -90,7 +90,7 @@ def test_counts_add_up(mode: str, size: str) -> None:
     assert result["latency_us"]["p50"] <= result["latency_us"]["p99"] <= result["latency_us"]["max"]
 
 
-def test_flipped_byte_is_found_where_it_is() -> None:
+def test_a_flipped_byte_is_found_with_its_position() -> None:
     with peers.corrupts(100_007) as peer:
         status, result = drive(peer.port, "--connections", "1", "--size", "1000")
     assert status == 1
@@ -98,8 +98,8 @@ def test_flipped_byte_is_found_where_it_is() -> None:
     assert "message 100, byte 100007 of its stream: this byte differs" in result["first_failure"]
 
 
-def test_echo_of_another_connection_is_found() -> None:
-    """What a test with one payload for everybody would miss: each gets as many bytes as it sent, but the other's."""
+def test_the_echo_of_another_connection_is_found() -> None:
+    """Each connection gets as many bytes as it sent, but those of the other: one payload for all would hide that."""
     pair: dict[socket.socket, bytes] = {}
 
     def crossing(connection: socket.socket, _address: object) -> None:
@@ -112,10 +112,10 @@ def test_echo_of_another_connection_is_found() -> None:
     with serving(crossing) as port:
         status, result = drive(port, "--connections", "2", "--size", "8")
     assert status == 1
-    assert result["failures"]["corrupt"] > 0  # the first one ends the run
+    assert result["failures"]["corrupt"] > 0  # the first failure ends the run
 
 
-def test_echo_of_an_earlier_message_is_found() -> None:
+def test_the_echo_of_an_earlier_message_is_found() -> None:
     def repeating(connection: socket.socket, _address: object) -> None:
         first = connection.recv(64)
         connection.sendall(first)
@@ -154,7 +154,7 @@ def test_ended_connections_are_failures_and_their_bytes_are_lost() -> None:
     assert totals["bytes_sent"] == totals["bytes_compared"] + totals["bytes_lost"]
 
 
-def test_silent_server_is_not_waited_for_endlessly() -> None:
+def test_a_silent_server_is_a_failure_after_the_timeout() -> None:
     def silent(connection: socket.socket, _address: object) -> None:
         while connection.recv(65536):
             pass
@@ -174,8 +174,8 @@ def test_refused_connections_are_counted() -> None:
     assert "refused" in result["first_failure"]
 
 
-def test_stall_shows_in_every_message_planned_meanwhile() -> None:
-    """Latency counts from the planned instant: a server that stops for a while is late for all that was due."""
+def test_a_stall_shows_in_every_message_planned_meanwhile() -> None:
+    """Latency counts from the planned instant: a server that stops for a while is late for all messages then due."""
     stall = 5 * UNIT
 
     def stalling(connection: socket.socket, _address: object) -> None:
@@ -191,11 +191,11 @@ def test_stall_shows_in_every_message_planned_meanwhile() -> None:
     planned = 2 * stall * 1000
     assert result["latency_us"]["count"] == pytest.approx(planned, rel=0.1)
     assert 0.9 * stall * 1e6 <= result["latency_us"]["max"] <= PATIENCE * 1e6
-    # Half of all were due during the stall, and waited half of it on average.
+    # Half of all messages were due during the stall, and waited for half of it on average.
     assert result["latency_us"]["mean"] >= 0.15 * stall * 1e6
 
 
-def test_slower_driver_is_slower_by_what_was_asked_for() -> None:
+def test_a_handicap_slows_the_driver_by_its_microseconds() -> None:
     """The comparison uses it to find the program that limits the throughput."""
     with serving(echo) as port:
         mode = ("--connections", "1", "--size", "64", "--handicap", "5000")
@@ -204,7 +204,7 @@ def test_slower_driver_is_slower_by_what_was_asked_for() -> None:
     assert 0 < result["messages_per_second"] <= 1 / 0.005
 
 
-def test_burst_and_flood_leave_nobody_out() -> None:
+def test_all_connections_get_echoes_in_burst_and_flood() -> None:
     with serving(echo) as port:
         status, burst = drive(port, "--mode", "burst", "--burst", "300", "--connections", "2", "--rate", "200")
         assert (status, burst["first_failure"]) == (0, "")
@@ -227,7 +227,7 @@ def test_wrong_use_exits_2(arguments: list[str]) -> None:
     assert arguments[-1] in done.stderr
 
 
-def test_histogram_is_within_one_per_cent(tmp_path: Path) -> None:
+def test_the_histogram_is_within_one_per_cent(tmp_path: Path) -> None:
     """Every value from 1 ns to 1,000 s, in steps of 0.3 %, is reported to within 1 %."""
     source = tmp_path / "check.c"
     source.write_text("""

@@ -1,4 +1,4 @@
-"""The comparison with true times stands on a server whose record is right, and on the figures made of it."""
+"""The comparison with true times: the record of its server, and the figures made of the record."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _programs() -> None:
 
 @contextmanager
 def serving(folder: Path, *options: str) -> Iterator[socket.socket]:
-    """A connection to the server of known latency, which has written its record when the block is over."""
+    """A connection to the server of known latency, which writes its record at the end of the block."""
     command = (str(PROGRAM), "--size", str(SIZE), "--record", str(folder / "record"), *options)
     with (
         running(command, cpu=min(os.sched_getaffinity(0)), log=folder / "errors") as server,
@@ -49,7 +49,7 @@ def serving(folder: Path, *options: str) -> Iterator[socket.socket]:
 
 
 def reply(client: socket.socket) -> tuple[bytes, int]:
-    """A whole reply, and when its last byte came, in ns since 1970."""
+    """A whole reply, and the arrival of its last byte in ns since 1970."""
     data = b""
     while len(data) < SIZE:
         piece, [(_, _, stamp)], _, _ = client.recvmsg(SIZE - len(data), 64)
@@ -68,8 +68,8 @@ def reply(client: socket.socket) -> tuple[bytes, int]:
         *(pytest.param(delay, marks=pytest.mark.long) for delay in ("lognormal:500:0.5", "bimodal:100:2000:0.2")),
     ],
 )
-def test_the_record_is_what_a_client_sees_on_the_wire(tmp_path: Path, delay: str) -> None:
-    """A message comes after it was sent, and its reply comes right after it left."""
+def test_the_record_agrees_with_the_times_of_a_client(tmp_path: Path, delay: str) -> None:
+    """A message arrives after it was sent, and its reply arrives right after it left."""
     seen = []
     with serving(tmp_path, "--delay", delay) as client:
         for _ in range(100):
@@ -90,7 +90,7 @@ def test_the_record_is_what_a_client_sees_on_the_wire(tmp_path: Path, delay: str
 
 @pytest.mark.long
 def test_the_delays_have_the_distribution_asked_for(tmp_path: Path) -> None:
-    """Bounds that chance breaks once in a million runs; the seed makes each run the same."""
+    """Chance breaks the bounds once in a million runs; the seed makes each run the same."""
     with serving(tmp_path, "--delay", "bimodal:0:3000:0.3", "--seed", "7") as client:
         for _ in range(400):
             client.sendall(b"x" * SIZE)
@@ -106,7 +106,7 @@ def test_the_delays_have_the_distribution_asked_for(tmp_path: Path) -> None:
     assert 0.75 < statistics.stdev(logs) < 1.25
 
 
-def test_a_message_has_arrived_with_its_last_byte(tmp_path: Path) -> None:
+def test_the_arrival_of_a_message_is_that_of_its_last_byte(tmp_path: Path) -> None:
     with serving(tmp_path, "--delay", "constant:1000") as client:
         client.sendall(b"x" * (SIZE - 1))
         time.sleep(0.05)
@@ -138,7 +138,7 @@ def test_wrong_use_of_the_server_ends_at_once(options: tuple[str, ...]) -> None:
 # Its record -------------------------------------------------------------------------------------------------------
 
 
-def test_percentiles_are_of_the_replies_in_the_span(tmp_path: Path) -> None:
+def test_percentiles_are_those_of_the_replies_in_the_span(tmp_path: Path) -> None:
     pairs = [(at * 1000, at * 1000 + at) for at in range(1, 1001)]
     path = tmp_path / "record"
     path.write_bytes(struct.pack("2000q", *(number for pair in reversed(pairs) for number in pair)))
@@ -166,7 +166,7 @@ def test_arrivals_are_compared_with_the_plan() -> None:
 
 
 def row_of(*errors: float) -> Row:
-    """A row of runs whose service times are so far from the truth."""
+    """A row of runs whose service times have these relative errors."""
     case = Case(OURS, "poisson", "constant:1000", 1, 100.0)
     true = [1000.0, 2000.0, 3000.0, 4000.0]
     runs = [
@@ -192,7 +192,7 @@ def test_tables_have_medians() -> None:
     ]  # fmt: skip
 
 
-def test_a_goal_is_reached_by_part_or_by_microseconds() -> None:
+def test_a_goal_is_reached_by_per_cent_or_by_microseconds() -> None:
     reached = [line.split(" | ")[-1].strip(" |") for line in goals_table([row_of(0.0109)]).splitlines()[2:]]
     assert reached == ["yes", "yes", "yes", "yes"], "1.09 % of 1,000 us, 2 % and 5 % allowed at the others"
     reached = [line.split(" | ")[-1].strip(" |") for line in goals_table([row_of(0.03)]).splitlines()[2:]]
@@ -226,7 +226,7 @@ def test_a_generator_is_compared_with_the_truth(
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_the_whole_comparison_runs(tmp_path: Path) -> None:
-    """With one share of a core and short windows; it moves to a network of its own, so it is another process."""
+    """It has one share of a core and short windows. It moves to a network of its own, so it needs a process."""
     program = (
         "from bench import accuracy; accuracy.SHARES, accuracy.SHORT_RUN, accuracy.MESSAGES = (25,), 1.0, 1000; "
         f"accuracy.WINDOW['quick'] = 4.0; raise SystemExit(accuracy.main(['--quick', '--output', {str(tmp_path)!r}]))"

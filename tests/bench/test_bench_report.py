@@ -1,4 +1,4 @@
-"""What a comparison makes of its runs: ratios, tables, plots, and a part of the documentation."""
+"""The output of a comparison: ratios, tables, plots, and a part of the documentation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_results_are_put_between_the_marks(tmp_path: Path) -> None:
     stale.parent.mkdir(parents=True)
     stale.write_text("<svg/>")
     page.write_text(f"# Page\n\nbefore\n\n{BEGIN}\nold\n{END}\n\nafter\n")
-    for _ in range(2):  # the second time it replaces what the first has made
+    for _ in range(2):  # the second time replaces the output of the first
         publish(results, page)
         text = page.read_text()
         assert text.startswith(f"# Page\n\nbefore\n\n{BEGIN}\n\n- date: today\n\n### Echo\n")
@@ -43,7 +43,7 @@ def test_results_are_put_between_the_marks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lack", ["results", "marks", "plot"])
-def test_publishing_nothing_changes_nothing(tmp_path: Path, lack: str) -> None:
+def test_a_publication_that_fails_changes_no_file(tmp_path: Path, lack: str) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Page\n" if lack == "marks" else f"{BEGIN}\n{END}\n")
     text = page.read_text()
@@ -63,7 +63,7 @@ def test_publishing_nothing_changes_nothing(tmp_path: Path, lack: str) -> None:
     assert shown.is_file()
 
 
-def test_the_latest_comparison_is_the_last_that_has_all_that_the_page_shows(tmp_path: Path) -> None:
+def test_the_latest_comparison_is_the_last_with_all_plots_of_the_page(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"{BEGIN}\n![a](images/bench/a.svg) ![b](images/bench/b.svg)\n{END}\n")
     for name, plots in (("1", "ab"), ("2", "abc"), ("3", "a")):
@@ -72,7 +72,7 @@ def test_the_latest_comparison_is_the_last_that_has_all_that_the_page_shows(tmp_
     assert latest(page, tmp_path) == tmp_path / "2"
     (tmp_path / "1" / "tables.md").unlink()
     (tmp_path / "2" / "tables.md").unlink()
-    with pytest.raises(BenchError, match="has all that"):
+    with pytest.raises(BenchError, match="has all plots of"):
         latest(page, tmp_path)
 
 
@@ -90,13 +90,13 @@ def test_each_part_of_a_page_is_replaced_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", [MAIN, SECURE])
-def test_documentation_has_the_marks(part: Part) -> None:
+def test_the_documentation_has_the_marks_and_the_plots(part: Part) -> None:
     for image in re.findall(r"\]\((images/[^)]+)\)", part.of(PAGE)[1]):
         assert (PAGE.parent / image).is_file(), image
 
 
 def test_ratios_are_between_neighbours() -> None:
-    """The machine got twice as slow in between: a ratio of medians over all would hide it."""
+    """The machine got twice as slow in between: a ratio of medians over all runs would be wrong."""
     rates = [("ours", 100), ("peer", 50), ("ours", 100), ("other", 25), ("ours", 50)]
     figures = [{"rate": float(rate), "capacity": float(rate)} for _, rate in rates]
     runs = [Measured("echo", name, 0, place, figures[place], {}) for place, (name, _) in enumerate(rates)]
@@ -105,14 +105,14 @@ def test_ratios_are_between_neighbours() -> None:
     assert {other.name: other.ratios["rate"].middle for other in others} == {"peer": 2.0, "other": 3.0}
 
 
-def test_growth_table_has_last_over_first() -> None:
+def test_the_growth_table_has_the_last_figure_over_the_first() -> None:
     table = growth_table({"ours": [(10, 5.0), (10000, 7.5)], "few": [(10, 4.0)]})
     assert "| ours | 5.00 | 7.50 | 1.50 |" in table
     assert "| few | 4.00 |  |  |" in table
 
 
 def test_plots_are_well_formed_and_the_same_again(tmp_path: Path) -> None:
-    """Names are escaped; no figure is too small; waiting times that lie far apart get a logarithmic scale."""
+    """Names are escaped, all figures can be 0, and waiting times that lie far apart have a logarithmic scale."""
     if not BENCH_PYTHON.exists():
         pytest.skip("matplotlib is in the environment of the comparison: make -C bench build")
     folders = (tmp_path / "one", tmp_path / "two")

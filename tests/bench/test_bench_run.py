@@ -1,4 +1,4 @@
-"""The comparison as a program: also when a peer or scenario fails, a toolchain is missing, or somebody interrupts."""
+"""The comparison as a program, with failing peers and scenarios, missing toolchains, and interrupts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def compare(
     )
 
 
-def test_short_comparison_prints_a_table(tmp_path: Path) -> None:
+def test_a_short_comparison_prints_a_table(tmp_path: Path) -> None:
     done = compare(tmp_path, "--scenario", "echo-1024-100", "--peer", "C epoll")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^bench: about \d+ min: echo-1024-100$", done.stdout, re.MULTILINE)
@@ -67,7 +67,7 @@ def test_short_comparison_prints_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_missing_toolchain_is_a_line(tmp_path: Path) -> None:
+def test_a_missing_toolchain_is_reported_in_one_line(tmp_path: Path) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()
     for name in ("setpriv", "taskset", "git", "cc"):
@@ -81,8 +81,8 @@ def test_missing_toolchain_is_a_line(tmp_path: Path) -> None:
     assert "- left out: Node pipe (Node is not installed)\n" in (tmp_path / "out" / "tables.md").read_text()
 
 
-def test_compiler_is_needed_only_to_compile() -> None:
-    """What is built already goes on without one; else a line says what is missing, and nothing is lost."""
+def test_a_compiler_is_needed_only_to_compile() -> None:
+    """Programs that are built already need no compiler; otherwise a line names the compiler, and no program is lost."""
     make = ["make", "-C", str(ROOT / "bench"), "CC=no-such-cc", "build/driver"]
     done = subprocess.run(make, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
@@ -93,7 +93,7 @@ def test_compiler_is_needed_only_to_compile() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (("--rounds", "-1"), "--rounds: '-1': give a whole number from 1 to 100"),
         (("--rounds", "1.5"), "--rounds: '1.5': give a whole number from 1 to 100"),
@@ -108,14 +108,14 @@ def test_compiler_is_needed_only_to_compile() -> None:
     ],
 )
 def test_wrong_use_exits_2_before_anything_runs(
-    tmp_path: Path, arguments: tuple[str, str], complaint: str, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, arguments: tuple[str, str], message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["quick", "--output", str(tmp_path / "out"), "--scenario", "echo-64-10", *arguments])
     assert ended.value.code == 2
     printed = capfd.readouterr()
     assert printed.out == ""
-    assert complaint in printed.err
+    assert message in printed.err
 
 
 def test_one_core_for_both_is_refused(tmp_path: Path) -> None:
@@ -125,15 +125,15 @@ def test_one_core_for_both_is_refused(tmp_path: Path) -> None:
     assert "server and driver must have different cores" in done.stderr
 
 
-def test_peer_that_is_asked_for_takes_part_everywhere() -> None:
-    """Also where a scenario usually is not worth its time."""
+def test_a_chosen_peer_takes_part_in_every_scenario() -> None:
+    """It also takes part in scenarios that usually leave it out."""
     few = next(scenario for scenario in FULL if scenario.peers == ("uvloop Protocol", "C epoll"))
     assert [peer.name for peer in chosen(few, ["asyncio streams"])] == ["asyncio streams"]
     assert {peer.name for peer in chosen(few, [])} <= {"uvloop Protocol", "C epoll"}
 
 
 @pytest.mark.parametrize(
-    ("report", "said"),
+    ("report", "expected"),
     [
         ("60.00%  [kernel.kallsyms]\n40.00%  python3.11", "| kernel | "),
         ("100.00%  python3.11", "Not measured: perf sees nothing of the kernel"),
@@ -142,45 +142,45 @@ def test_peer_that_is_asked_for_takes_part_everywhere() -> None:
     ids=["all", "no kernel", "nothing"],
 )
 @pytest.mark.long
-def test_profile_is_of_all_or_none(tmp_path: Path, report: str, said: str) -> None:
-    """Without access to the kernel's symbols, its time would count as the interpreter's."""
+def test_a_profile_without_the_kernel_is_not_shown(tmp_path: Path, report: str, expected: str) -> None:
+    """Without access to the kernel's symbols, the kernel's time would count as the interpreter's."""
     perf = tmp_path / "perf"
     perf.write_text(f"#!/bin/sh\ncase $1 in record) echo no permission >&2;; report) echo '{report}';; esac\n")
     perf.chmod(0o755)
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     done = compare(tmp_path / "out", "--scenario", "profile", script="profile_of_two", environment=path)
     assert done.returncode == 0, done.stderr
-    assert said in done.stdout
+    assert expected in done.stdout
     assert ("| µs a message, 100 connections | geventecho | C epoll |" in done.stdout) is ("kernel" in report)
 
 
 @pytest.mark.long
-def test_failing_peer_is_left_out_and_told_of(tmp_path: Path) -> None:
+def test_a_failing_peer_is_left_out_and_reported(tmp_path: Path) -> None:
     done = compare(
         tmp_path,
         "--scenario",
         "echo-1024-100",
         "--peer",
-        "liar",
+        "zeros",
         "--peer",
         "C epoll",
-        script="with_a_liar",
+        script="with_zeros",
     )
     assert done.returncode == 0, done.stderr
-    assert "liar is left out of this scenario: connection" in done.stdout
-    assert "| liar |" not in done.stdout
+    assert "zeros is left out of this scenario: connection" in done.stdout
+    assert "| zeros |" not in done.stdout
     assert "| C epoll |" in done.stdout
 
 
-def test_scenario_that_fails_does_not_end_the_comparison(tmp_path: Path) -> None:
-    """Ours fails in the first: it is recorded, the next one follows, and the exit status says so."""
+def test_a_scenario_that_fails_does_not_end_the_comparison(tmp_path: Path) -> None:
+    """Ours fails in the first: the failure is recorded, the next scenario runs, and the exit status is 1."""
     few = ("--scenario", "echo-64-100", "--scenario", "echo-1024-100", "--peer", "C epoll")
     done = compare(tmp_path, *few, script="failing_scenario")
     assert done.returncode == 1
     assert "bench: not measured: echo-64-100\n" in done.stderr
     assert "Traceback" not in done.stderr
     tables = (tmp_path / "tables.md").read_text()
-    assert "## echo-64-100: not measured\n\nBenchError: as the test wants it\n" in tables
+    assert "## echo-64-100: not measured\n\nBenchError: as the test asks\n" in tables
     assert "| C epoll |" in tables
 
 
@@ -188,7 +188,7 @@ def test_scenario_that_fails_does_not_end_the_comparison(tmp_path: Path) -> None
     "number",
     [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.long) for number in (signal.SIGTERM, signal.SIGKILL))],
 )
-def test_interrupt_leaves_results_and_no_process(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupt_leaves_results_and_no_process(tmp_path: Path, number: signal.Signals) -> None:
     few = ["--scenario", "echo-1024-10", "--scenario", "echo-1024-100", "--peer", "C epoll", "--rounds", "1"]
     command = [
         sys.executable,
@@ -215,7 +215,7 @@ def test_interrupt_leaves_results_and_no_process(tmp_path: Path, number: signal.
         _, errors = process.communicate(timeout=6 * PATIENCE)
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
     assert "Traceback" not in errors
-    wait_until(lambda: not _session(process.pid), what="the end of all it started")
+    wait_until(lambda: not _session(process.pid), what="the end of its processes")
     assert "10 connections" in tables.read_text()
 
 
@@ -233,7 +233,7 @@ def _session(leader: int) -> list[int]:
 
 
 def test_users_with_think_times_have_a_median_for_each_quarter(tmp_path: Path) -> None:
-    """A short form of the minute that `make bench` has."""
+    """The scenario is a short form of the minute in `make bench`."""
     task = replace(LOCKSTEP, users=5, spawn_rate=5, think_time=0.05, settle=0.1, window=8 * UNIT)
     server_cpu, locust_cpu = sorted(os.sched_getaffinity(0))[:2]
     (run,) = LoadBench(server_cpu, locust_cpu, tmp_path / "errors").measure(task, 1)
@@ -245,13 +245,13 @@ def test_users_with_think_times_have_a_median_for_each_quarter(tmp_path: Path) -
     assert run.figures["growth"] == run.figures["p50_4"] / run.figures["p50_1"]
 
 
-def test_network_of_its_own_has_loopback_and_the_usual_congestion_control() -> None:
+def test_the_network_of_a_comparison_has_loopback_and_reno() -> None:
     command = [sys.executable, "-m", "tests.bench.scripts.separate_network"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
-    why, names, control, moved = json.loads(done.stdout)
-    if why is not None:
-        pytest.skip(why)
+    error, names, control, moved = json.loads(done.stdout)
+    if error is not None:
+        pytest.skip(error)
     assert moved
     assert "lo" in names
     assert not {name for name in names if name.startswith(("eth", "en", "wl"))}
@@ -266,6 +266,6 @@ def test_threads_of_one_core_are_avoided(monkeypatch: pytest.MonkeyPatch) -> Non
     assert machine.cores(3, None) == (3, 0)
     assert machine.cores(None, 0) == (1, 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {4, 5})
-    assert machine.cores(None, None) == (4, 5)  # no other there
+    assert machine.cores(None, None) == (4, 5)  # there is no other core
     with pytest.raises(BenchError, match="different"):
         machine.cores(4, 4)

@@ -1,4 +1,4 @@
-"""Every server of the comparison does what it is measured for: all bytes come back, also to a peer that reads late."""
+"""Every server of the comparison returns all bytes, also to a peer that reads late."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.contenders import CONTENDERS, Contender, running
 from tests.support import ROOT
 from tests.support.timing import PATIENCE
 
-MAX_HELD = 32 * 1024  # KiB: half of what the peer below does not read for a while
+MAX_HELD = 32 * 1024  # KiB: half of the bytes that the peer below reads late
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,16 +31,18 @@ def _programs() -> None:
         for contender in CONTENDERS
     ],
 )
-def test_server_is_honest(contender: Contender, tmp_path: Path) -> None:
-    """It survives a reset, holds little for a peer that does not read, returns every byte and then ends."""
+def test_a_server_returns_every_byte_and_holds_little_memory_for_a_slow_peer(
+    contender: Contender, tmp_path: Path
+) -> None:
+    """The server also survives a reset, and ends the connection after the last byte."""
     if reason := contender.lacks():
         pytest.skip(reason)
     payload = os.urandom(1 << 20) * 64
     cpu = min(os.sched_getaffinity(0))
     with running(contender.command, cpu=cpu, log=tmp_path / "errors") as server:
-        with _connected(server.port) as rude:
-            rude.sendall(b"x" * 100_000)
-            rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with _connected(server.port) as resetting:
+            resetting.sendall(b"x" * 100_000)
+            resetting.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         before = server.resident_kib()
         with _connected(server.port) as peer:
             sender = threading.Thread(target=_send, args=(peer, payload))

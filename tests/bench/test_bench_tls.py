@@ -1,4 +1,4 @@
-"""The driver that speaks TLS compares every byte, and the servers that it is run against return them."""
+"""The TLS driver compares every byte, and the TLS servers of the comparison return every byte."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_every_byte_comes_back_through_tls(contender: Contender, tmp_path: Path)
 
 @contextmanager
 def serving(*, secure: bool) -> Iterator[int]:
-    """A server for one connection that changes byte 100,000 of it, or that does not speak TLS."""
+    """A server for one connection: it changes byte 100,000, or it does not speak TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*PAIR)
 
@@ -90,14 +90,14 @@ def serving(*, secure: bool) -> Iterator[int]:
         thread.join(PATIENCE)
 
 
-def test_flipped_byte_is_found_through_tls() -> None:
+def test_a_flipped_byte_is_found_through_tls() -> None:
     with serving(secure=True) as port:
         result = drive(port, "--connections", "1", "--size", "1000")
     assert result["failures"]["corrupt"] == 1
     assert "message 100, byte 100000 of its stream: this byte differs" in result["first_failure"]
 
 
-def test_server_without_tls_is_a_failure() -> None:
+def test_a_server_without_tls_is_a_failure() -> None:
     with serving(secure=False) as port:
         result = drive(port, "--connections", "1", "--duration", str(UNIT))
     assert result["failures"]["reset"] == 1

@@ -12,7 +12,7 @@ from bench.run import main
 
 def failing(server: Server, arguments: tuple[str, ...], *, cpu: int, tls: bool) -> Result:
     if "64" in arguments:
-        raise BenchError("as the test wants it")
+        raise BenchError("as the test asks")
     return drive(server, arguments, cpu=cpu, tls=tls)
 
 

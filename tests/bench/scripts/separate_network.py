@@ -1,4 +1,4 @@
-"""Enters a network of its own; prints as JSON why not, its interfaces, its congestion control, and whether it moved."""
+"""Enters a network of its own; prints its error or null, interfaces, congestion control and if it moved, as JSON."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ NAMESPACE = "/proc/self/ns/net"
 
 def main() -> None:
     before = os.readlink(NAMESPACE)
-    why = separate()
+    error = separate()
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
         names = [name for _, name in socket.if_nameindex()]
-    print(json.dumps([why, names, congestion_control(), os.readlink(NAMESPACE) != before]))
+    print(json.dumps([error, names, congestion_control(), os.readlink(NAMESPACE) != before]))
 
 
 if __name__ == "__main__":
