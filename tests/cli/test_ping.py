@@ -1,4 +1,4 @@
-"""Ping: the series and its summary, and the command."""
+"""Ping: the series, its summary, and the command."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ class TestSeries:
         arrivals = []
         for _ in pings(honest.target, count=6, interval=UNIT):
             arrivals.append(time.monotonic() - began)
-            time.sleep(UNIT / 3)  # what the caller does in between is no part of the interval
+            time.sleep(UNIT / 3)  # the caller's own time is no part of the interval
         for sequence, arrival in enumerate(arrivals):
             assert sequence * UNIT <= arrival < sequence * UNIT + UNIT / 2
 
     @pytest.mark.alone
-    def test_after_an_outage_there_is_no_burst(self) -> None:
+    def test_pings_due_in_an_outage_are_left_out(self) -> None:
         with peers.never_replies() as peer:
             began = time.monotonic()
             times = []
@@ -104,7 +104,7 @@ class TestSeries:
                 assert ping.error is not None
                 assert ping.error.kind == "read timeout"
                 times.append(time.monotonic() - began)
-        # Due at 0, 3 and 6 units: those due while another was under way are left out.
+        # Due at 0, 3 and 6 units: the pings that are due while another one is under way are left out.
         assert [round(time / UNIT, 1) for time in times] == pytest.approx([2.5, 5.5, 8.5], abs=0.5)
 
     def test_a_lost_echo_costs_the_connection(self) -> None:
@@ -132,7 +132,7 @@ class TestSeries:
         assert (summary.sent, summary.lost, summary.lost_percent, summary.latency.count) == (2, 2, 100.0, 0)
         assert time.monotonic() - began < 2 * UNIT + SLACK
 
-    def test_it_comes_back_with_the_server(self) -> None:
+    def test_a_series_goes_on_when_the_server_is_back(self) -> None:
         with peers.echoes() as peer:
             series = pings(peer.target, interval=0)
             assert next(series).error is None
@@ -142,11 +142,11 @@ class TestSeries:
             assert isinstance(series, Generator)
             series.close()
 
-    def test_it_ends_at_the_deadline(self, honest: peers.Peer) -> None:
+    def test_a_series_ends_at_the_deadline(self, honest: peers.Peer) -> None:
         began = time.monotonic()
         found = list(pings(honest.target, interval=0, deadline=2 * UNIT))
         assert 2 * UNIT <= time.monotonic() - began < 2 * UNIT + SLACK
-        assert all(ping.error is None for ping in found), "the one that the deadline cut off is left out"
+        assert all(ping.error is None for ping in found), "the ping that the deadline cuts off is left out"
         assert len(found) > 2
 
     @pytest.mark.parametrize("timeout", [None, 60.0])
@@ -188,7 +188,7 @@ class TestSeries:
         assert summary.mdev == pytest.approx(0.5e-9)
 
     @pytest.mark.parametrize(("percent", "needed"), SAMPLES_NEEDED.items())
-    def test_how_many_answers_a_percentile_needs(self, percent: float, needed: int) -> None:
+    def test_a_percentile_needs_enough_answers(self, percent: float, needed: int) -> None:
         assert (percent / 100) ** needed <= 0.025 < (percent / 100) ** (needed - 1)
         summary = Summary()
         for number in range(needed):
@@ -196,7 +196,7 @@ class TestSeries:
             summary.add(Ping(number, 64, seconds=0.001))
         assert summary.percentile(percent) == pytest.approx(0.001, rel=0.01)
 
-    def test_nonsense_is_refused_before_the_first_echo(self) -> None:
+    def test_a_wrong_argument_is_refused_before_the_first_echo(self) -> None:
         with pytest.raises(ConfigError):
             pings(size=0)
         with pytest.raises(ConfigError):
@@ -206,7 +206,7 @@ class TestSeries:
 
 
 class TestCommand:
-    def test_a_line_per_echo_and_a_summary(self, honest: peers.Peer) -> None:
+    def test_each_echo_is_a_line_and_the_summary_follows(self, honest: peers.Peer) -> None:
         done = here(["ping", honest.target, "-c", "3", "-i", "0.01"])
         lines = done.stdout.decode().splitlines()
         assert (done.returncode, done.stderr) == (0, b"")
@@ -215,12 +215,12 @@ class TestCommand:
         found = times(lines[6])
         assert found["min"] <= found["p50"] <= found["max"]
         assert found["min"] <= found["avg"] <= found["max"]
-        assert found["mdev"] <= (found["max"] - found["min"]) / 2, "of no distribution in a range is it more"
+        assert found["mdev"] <= (found["max"] - found["min"]) / 2, "no distribution in this range has more"
         assert math.isnan(found["p99"])
         assert math.isnan(found["p99.9"])
-        assert lines[7:] == [], "the dash says it, and --help says how many a percentile needs"
+        assert lines[7:] == [], "no line explains a dash: --help does"
 
-    def test_percentiles_of_enough_answers(self, honest: peers.Peer) -> None:
+    def test_a_percentile_with_enough_answers_is_printed(self, honest: peers.Peer) -> None:
         done = here(["ping", honest.target, "-c", "368", "-i", "0", "-q"])
         lines = done.stdout.decode().splitlines()
         assert len(lines) == 4
@@ -251,12 +251,12 @@ class TestCommand:
         assert summary["sent"] == summary["answered"] == 1 + len(echoes)
         assert 3 <= summary["sent"] <= 6
 
-    def test_a_count_that_the_deadline_cuts_short_is_1(self, honest: peers.Peer) -> None:
+    def test_a_count_that_the_deadline_cuts_short_exits_with_1(self, honest: peers.Peer) -> None:
         done = here(["ping", honest.target, "-c", "1000", "-i", str(UNIT), "-w", str(2 * UNIT)])
         assert done.returncode == 1
         assert b" 0 lost (0%)" in done.stdout
 
-    def test_nothing_answers_until_the_deadline(self) -> None:
+    def test_a_ping_that_the_deadline_ends_is_a_loss(self) -> None:
         with peers.never_replies() as peer:
             done = here(["ping", peer.target, "-w", "0.7", "--json"])
         lost, summary = map(json.loads, done.stdout.splitlines())
@@ -265,7 +265,7 @@ class TestCommand:
         assert lost["reason"].endswith(": not answered before the deadline of 0.7 s")
         assert (summary["sent"], summary["lost"]) == (1, 1)
 
-    def test_nobody_listens(self) -> None:
+    def test_a_refused_connect_is_a_loss(self) -> None:
         with peers.refuses() as target:
             done = here(["ping", target, "-c", "2", "-i", "0"])
         lines = done.stdout.decode().splitlines()
@@ -274,7 +274,7 @@ class TestCommand:
         assert lines[:2] == [f"seq=1 {reason}", f"seq=2 {reason}"]
         assert lines[4:] == ["2 sent, 0 answered, 2 lost (100%)", "lost: refused 2"]
 
-    def test_some_lost(self) -> None:
+    def test_one_loss_among_answers_exits_with_1(self) -> None:
         with peers.corrupts(70) as peer:
             done = here(["ping", peer.target, "-c", "2", "-i", "0", "--json"])
         assert done.returncode == 1
@@ -291,7 +291,7 @@ class TestCommand:
         assert (summary["sent"], summary["answered"], summary["lost"], summary["lost_percent"]) == (2, 1, 1, 50.0)
         assert summary["losses"] == {"corrupt reply": 1}
 
-    def test_json_is_complete(self, honest: peers.Peer) -> None:
+    def test_json_has_each_echo_and_the_summary(self, honest: peers.Peer) -> None:
         done = here(["ping", honest.target, "-c", "4", "-i", "0", "-s", "2000", "--json"])
         *echoes, summary = map(json.loads, done.stdout.splitlines())
         assert (done.returncode, done.stderr) == (0, b"")
@@ -304,9 +304,9 @@ class TestCommand:
         assert summary["avg_us"] == pytest.approx(sum(times) / 4, abs=0.2)
         assert summary["p50_us"] == pytest.approx(times[1], rel=0.01, abs=0.1)
         assert summary["mdev_us"] == pytest.approx(statistics.pstdev(times), abs=0.2)
-        assert (summary["p99_us"], summary["p99.9_us"]) == (None, None), "four are too few"
+        assert (summary["p99_us"], summary["p99.9_us"]) == (None, None), "four answers are too few"
 
-    def test_times_that_are_not_there_are_null(self) -> None:
+    def test_missing_times_are_null(self) -> None:
         with peers.refuses() as target:
             done = here(["ping", target, "-c", "1", "--json"])
         summary = json.loads(done.stdout.splitlines()[-1])
@@ -327,7 +327,7 @@ class TestCommand:
         else:
             assert b" 0 lost (0%)\nmin/avg/" in out
 
-    def test_ctrl_c_while_it_waits_for_the_first_echo(self) -> None:
+    def test_ctrl_c_before_the_first_answer_is_a_loss(self) -> None:
         with peers.never_replies() as peer:
             process = started(["ping", peer.target, "--timeout", "60"])
             wait_until(lambda: peer.open)
@@ -337,7 +337,7 @@ class TestCommand:
         assert b"seq=1 lost: read timeout: " in out
         assert b"1 sent, 0 answered, 1 lost (100%)\nlost: read timeout 1\n" in out
 
-    def test_ctrl_c_while_it_connects(self) -> None:
+    def test_ctrl_c_during_the_connect_is_a_loss(self) -> None:
         with peers.never_accepts() as target:
             process = started(["ping", target, "--timeout", "60", "--json"])
             wait_until(lambda: caught(process, signal.SIGTERM))
@@ -347,7 +347,7 @@ class TestCommand:
         assert (process.returncode, err) == (1, b"")
         assert json.loads(out.splitlines()[-1])["losses"] == {"connect timeout": 1}
 
-    def test_a_signal_at_the_moment_of_the_connect_is_neither_lost_nor_leaks_a_socket(self, honest: peers.Peer) -> None:
+    def test_a_signal_at_the_connect_is_not_lost_and_leaks_no_socket(self, honest: peers.Peer) -> None:
         for number in range(3):
             process = started(["ping", honest.target, "-q", "-i", "0"])
             wait_until(lambda: honest.open)
@@ -358,7 +358,7 @@ class TestCommand:
             assert b" sent, " in out
             wait_until(lambda: not honest.open)
 
-    def test_a_reader_that_goes_away_is_one_line(self, honest: peers.Peer) -> None:
+    def test_a_closed_standard_output_is_one_line(self, honest: peers.Peer) -> None:
         process = started(["ping", honest.target, "-i", "0"])
         assert process.stdout is not None
         assert process.stderr is not None
@@ -382,15 +382,15 @@ class TestCommand:
             (["--cuont", "5"], "unrecognized arguments: --cuont"),
         ],
     )
-    def test_usage_errors(self, arguments: list[str], words: str) -> None:
+    def test_wrong_arguments_are_a_usage_error(self, arguments: list[str], words: str) -> None:
         assert words in usage_error("ping", *arguments)
 
-    def test_options_from_the_environment(self, honest: peers.Peer) -> None:
+    def test_the_environment_sets_options(self, honest: peers.Peer) -> None:
         names = {"GEVENTECHO_PING_COUNT": "2", "GEVENTECHO_PING_INTERVAL": "0", "GEVENTECHO_PING_SIZE": "10"}
         done = here(["ping", honest.target], names=names)
         assert done.stdout.count(b"10 bytes from ") == 2
 
-    def test_help_tells_what_json_looks_like(self) -> None:
+    def test_help_shows_the_json(self) -> None:
         done = here(["ping", "--help"])
         assert done.returncode == 0
         assert b"p99 needs 368 answers, p99.9 3688." in done.stdout

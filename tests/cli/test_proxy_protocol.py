@@ -1,4 +1,4 @@
-"""The commands that send a PROXY header, and the one that takes it, as processes."""
+"""The commands that send a PROXY header, and `serve`, which takes it, as processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_each_client_sends_a_header(name: str) -> None:
     assert "WARNING" not in server.errors
 
 
-def test_without_a_header_the_server_closes() -> None:
+def test_the_server_closes_a_connection_without_a_header() -> None:
     with proxied("127.0.0.1") as server:
         done = command(["ping", server.target, "--count", "1", "--size", "200"])
         assert done.returncode == 1

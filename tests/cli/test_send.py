@@ -1,4 +1,4 @@
-"""`geventecho send`: bytes in, bytes out, what its arguments mean, and framings."""
+"""`geventecho send`: messages, arguments, and framings of the reply."""
 
 from __future__ import annotations
 
@@ -42,10 +42,12 @@ class TestMessages:
             (["--encoding", "base64"], base64.b64encode(EVERY_BYTE).decode(), EVERY_BYTE),
         ],
     )
-    def test_encodings(self, honest: peers.Peer, options: list[str], message: str, sent: bytes) -> None:
+    def test_an_encoding_decodes_the_message(
+        self, honest: peers.Peer, options: list[str], message: str, sent: bytes
+    ) -> None:
         assert send(honest.target, message, *options).stdout == sent
 
-    def test_any_bytes_of_an_argument(self, honest: peers.Peer) -> None:
+    def test_any_bytes_of_an_argument_are_sent(self, honest: peers.Peer) -> None:
         given = bytes(byte for byte in EVERY_BYTE[1:] if byte != ord("\\"))
         done = subprocess.run(
             [*map(os.fsencode, COMMAND), b"send", honest.target.encode(), b"x" + given],
@@ -56,8 +58,8 @@ class TestMessages:
         )
         assert (done.stdout, done.stderr) == (b"x" + given, b"")
 
-    def test_streams_in_flat_memory_and_full_duplex(self, honest: peers.Peer) -> None:
-        # 96 MiB that are held anywhere would show; sent before anything is read, they would never arrive.
+    def test_standard_input_is_streamed_in_flat_memory_and_full_duplex(self, honest: peers.Peer) -> None:
+        # A process that keeps the 96 MiB exceeds the limit; one that sends all before it reads does not end.
         block = random.Random(5).randbytes(MIB)
         most = 0
         with started(["send", honest.target]) as process:
@@ -106,9 +108,9 @@ class TestMessages:
 
 
 class TestPositionals:
-    """What a single argument means; default_port/default_target.py has the case of no target."""
+    """A single argument is a target or a message; default_port/default_target.py has the case of no target."""
 
-    def test_one_that_can_be_read_as_a_target_is_the_target(self, honest: peers.Peer) -> None:
+    def test_a_single_argument_that_is_a_target_is_the_target(self, honest: peers.Peer) -> None:
         assert send(honest.target, given=b"from stdin").stdout == b"from stdin"
         assert send(f"127.0.0.1:{honest.port}", given=b"from stdin").stdout == b"from stdin"
 
@@ -128,10 +130,10 @@ class TestPositionals:
             "LocalHost",
         ],
     )
-    def test_what_looks_like_a_target_but_is_none_is_refused(self, argument: str) -> None:
+    def test_a_single_argument_that_resembles_a_target_is_refused(self, argument: str) -> None:
         assert "If this is the message, give the target before it" in usage_error("send", argument)
 
-    def test_with_a_target_before_it_anything_is_a_message(self, honest: peers.Peer) -> None:
+    def test_any_argument_after_a_target_is_the_message(self, honest: peers.Peer) -> None:
         assert send(honest.target, "tcp://localhost").stdout == b"tcp://localhost"
         assert send(honest.target, honest.target).stdout == honest.target.encode()
 
@@ -159,7 +161,7 @@ class TestPositionals:
             (["127.0.0.1:1", "x", "--timeout", "0"], "it must be above 0 seconds"),
         ],
     )
-    def test_usage_errors(self, arguments: list[str], words: str) -> None:
+    def test_wrong_arguments_are_a_usage_error(self, arguments: list[str], words: str) -> None:
         assert words in usage_error("send", *arguments)
 
     @pytest.mark.parametrize(
@@ -171,11 +173,11 @@ class TestPositionals:
             ["TARGET", "--", "a c"],
         ],
     )
-    def test_options_stand_anywhere(self, honest: peers.Peer, arguments: list[str]) -> None:
+    def test_options_may_stand_anywhere(self, honest: peers.Peer, arguments: list[str]) -> None:
         done = send(*(honest.target if argument == "TARGET" else argument for argument in arguments))
         assert (done.returncode, done.stdout, done.stderr) == (0, b"a c", b"")
 
-    def test_a_message_that_begins_with_a_dash(self, honest: peers.Peer) -> None:
+    def test_a_message_after_two_dashes_may_begin_with_a_dash(self, honest: peers.Peer) -> None:
         assert send(honest.target, "--reply-exactly", "2", "--", "-x").stdout == b"-x"
 
 
@@ -198,24 +200,24 @@ class TestReplies:
             (["--reply-none"], "no answer", b""),
         ],
     )
-    def test_framings(self, honest: peers.Peer, options: list[str], message: str, reply: bytes) -> None:
+    def test_a_framing_ends_the_reply(self, honest: peers.Peer, options: list[str], message: str, reply: bytes) -> None:
         done = send(honest.target, message, *options)
         assert (done.returncode, done.stdout, done.stderr) == (0, reply, b"")
 
-    def test_a_framed_reply_to_standard_input(self, honest: peers.Peer) -> None:
+    def test_standard_input_may_have_a_framed_reply(self, honest: peers.Peer) -> None:
         done = send(honest.target, "--reply-until", r"\n", given=b"abc\ndef")
         assert (done.returncode, done.stdout) == (0, b"abc\n")
 
     @pytest.mark.parametrize("options", [[], ["--reply-until", r"\r\n"]])
-    def test_expect(self, honest: peers.Peer, options: list[str]) -> None:
+    def test_a_reply_that_does_not_match_is_a_failure(self, honest: peers.Peer, options: list[str]) -> None:
         message = r"+PONG\r\n"
         assert send(honest.target, message, "--expect", r"^\+PONG", *options).returncode == 0
         done = send(honest.target, message, "--expect", r"^-ERR", *options)
         failed(done, "does not match '^-ERR'")
-        assert done.stdout == b"+PONG\r\n", "the reply is printed all the same"
+        assert done.stdout == b"+PONG\r\n", "the reply is printed too"
 
     @pytest.mark.parametrize("options", [["--expect", "x"], ["--reply-until", r"\n"], ["--reply-quiet", "0.5"]])
-    def test_the_largest_reply(self, honest: peers.Peer, options: list[str]) -> None:
+    def test_a_reply_longer_than_reply_max_is_a_failure(self, honest: peers.Peer, options: list[str]) -> None:
         given = b"x" * 99_999 + b"\n"
         done = send(honest.target, *options, "--reply-max", "100000", given=given)
         assert (done.returncode, done.stdout, done.stderr) == (0, given, b"")
@@ -223,5 +225,5 @@ class TestReplies:
             send(honest.target, *options, "--reply-max", "99999", given=given), "longer than 99999 bytes", "--reply-max"
         )
 
-    def test_nothing_is_taken_for_a_match_of_nothing(self, honest: peers.Peer) -> None:
+    def test_an_empty_reply_does_not_match_a_pattern_of_one_byte(self, honest: peers.Peer) -> None:
         failed(send(honest.target, "--expect", "."), "does not match")

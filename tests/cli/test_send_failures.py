@@ -1,4 +1,4 @@
-"""`geventecho send`: how each failure ends."""
+"""Failures of `geventecho send`: exit codes and lines."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ import pytest
 from tests.support import peers
 from tests.support.clients import MIB, SLACK
 from tests.support.commands import COMMAND, SECONDS, environment, failed, send, started
-from tests.support.timing import SCALE, UNIT, wait_until
+from tests.support.timing import UNIT, wait_until
 
 
 class TestFailures:
-    def test_nobody_listens(self) -> None:
+    def test_a_refused_connect_is_named(self) -> None:
         with peers.refuses() as target:
             failed(send(target, "hello"), f"connect {target}: refused")
 
-    def test_nobody_answers(self) -> None:
+    def test_a_connect_without_an_answer_is_named(self) -> None:
         with peers.never_accepts() as target:
             failed(send(target, "hello", "--timeout", str(UNIT)), f"connect {target}: no answer within")
 
     @pytest.mark.parametrize("options", [[], ["--reply-exactly", "5"]])
-    def test_a_peer_that_never_replies(self, options: list[str]) -> None:
+    def test_a_peer_that_never_replies_is_a_failure_after_the_timeout(self, options: list[str]) -> None:
         with peers.never_replies() as peer:
             began = time.monotonic()
             failed(send(peer.target, "hello", "--timeout", str(3 * UNIT), *options), f"read {peer.target}", "within")
-            assert 3 * UNIT <= time.monotonic() - began <= 3 * UNIT + SLACK + 4 * SCALE  # with the start of Python
+            assert 3 * UNIT <= time.monotonic() - began <= 3 * UNIT + SLACK
 
-    def test_a_peer_that_never_reads(self) -> None:
+    def test_a_peer_that_never_reads_is_named(self) -> None:
         with peers.never_reads() as peer:
             done = send(peer.target, "--timeout", str(3 * UNIT), given=bytes(32 * MIB))
             failed(done, f"write {peer.target}: the peer took nothing")
 
     @pytest.mark.parametrize("options", [[], ["--reply-exactly", "100"]])
-    def test_a_reset(self, options: list[str]) -> None:
+    def test_a_reset_is_named_with_the_target(self, options: list[str]) -> None:
         with peers.resets_after(0) as peer:
             failed(send(peer.target, "hello", *options), peer.target, "reset")
 
     @pytest.mark.parametrize("options", [["--reply-exactly", "11"], ["--reply-until", r"\n"]])
-    def test_what_had_come_of_a_short_reply_is_printed(self, options: list[str]) -> None:
+    def test_a_short_reply_is_printed(self, options: list[str]) -> None:
         with peers.replies_short(5) as peer:
             done = send(peer.target, "hello world", *options)
         failed(done, "the peer closed after 5")
         assert done.stdout == b"hello"
 
-    def test_what_had_come_before_a_timeout_is_printed(self, honest: peers.Peer) -> None:
+    def test_the_bytes_before_a_timeout_are_printed(self, honest: peers.Peer) -> None:
         done = send(honest.target, "hello", "--reply-exactly", "11", "--timeout", str(2 * UNIT))
         failed(done, "5 bytes of it came")
         assert done.stdout == b"hello"
 
-    def test_a_flood_is_printed_until_its_reader_has_enough(self) -> None:
+    def test_a_flood_is_printed_until_standard_output_is_closed(self) -> None:
         with peers.floods() as peer:
             process = started(["send", peer.target, "go"])
             assert process.stdout is not None
@@ -64,7 +64,7 @@ class TestFailures:
             assert process.stderr.read() == b"geventecho send: standard output cannot be written: Broken pipe\n"
             process.communicate()
 
-    def test_ctrl_c(self, honest: peers.Peer) -> None:
+    def test_ctrl_c_ends_send_with_130_and_no_line(self, honest: peers.Peer) -> None:
         with started(["send", honest.target]) as process:
             wait_until(lambda: honest.open)
             process.send_signal(signal.SIGINT)
@@ -76,7 +76,7 @@ class TestFailures:
         ("closed", "code", "out", "err"),
         [("<&-", 0, b"", b""), (">&-", 1, b"", b"geventecho send: standard output is closed\n")],
     )
-    def test_a_standard_stream_that_is_closed(
+    def test_a_closed_standard_input_is_empty_and_a_closed_standard_output_is_a_failure(
         self, honest: peers.Peer, closed: str, code: int, out: bytes, err: bytes
     ) -> None:
         done = subprocess.run(
@@ -89,7 +89,7 @@ class TestFailures:
         )
         assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
 
-    def test_a_peer_that_closes_before_all_is_sent(self) -> None:
+    def test_a_close_before_all_is_sent_is_a_failure(self) -> None:
         with peers.closes_after(5) as peer:
             process = started(["send", peer.target])
             assert process.stdin is not None
@@ -100,7 +100,7 @@ class TestFailures:
         assert (process.returncode, out) == (1, b"hello")
         assert b"the peer closed before all of the message was sent" in err
 
-    def test_standard_input_that_cannot_be_read(self, honest: peers.Peer) -> None:
+    def test_a_standard_input_that_cannot_be_read_is_a_failure(self, honest: peers.Peer) -> None:
         write_only = os.open(os.devnull, os.O_WRONLY)
         try:
             done = subprocess.run(
@@ -115,7 +115,7 @@ class TestFailures:
             os.close(write_only)
         failed(done, "standard input cannot be read")
 
-    def test_standard_output_that_cannot_be_written(self, honest: peers.Peer) -> None:
+    def test_a_standard_output_that_cannot_be_written_is_a_failure(self, honest: peers.Peer) -> None:
         with open("/dev/full", "wb") as full:
             done = subprocess.run(
                 [*COMMAND, "send", honest.target, "hello"],

@@ -27,7 +27,7 @@ def errors_of(done: subprocess.CompletedProcess[bytes]) -> str:
     return text.strip()
 
 
-def test_send(server: Process, pem: Files) -> None:
+def test_send_echoes_through_tls(server: Process, pem: Files) -> None:
     trusting = ("--tls-ca", str(pem.authority))
     done = here(["send", server.target, "hello", *trusting])
     assert (done.returncode, done.stdout, done.stderr) == (0, b"hello", b"")
@@ -38,13 +38,13 @@ def test_send(server: Process, pem: Files) -> None:
     assert (done.returncode, done.stdout) == (0, b"hello")
 
 
-def test_send_says_what_insecure_gives_up(server: Process) -> None:
+def test_send_warns_that_insecure_checks_no_certificate(server: Process) -> None:
     done = here(["send", server.target, "hello", "--tls-insecure"])
     assert (done.returncode, done.stdout) == (0, b"hello")
     assert "warning: --tls-insecure: the server's certificate is not checked: anybody on the path" in errors_of(done)
 
 
-def test_send_says_what_went_wrong(server: Process, pem: Files) -> None:
+def test_send_names_a_failure_of_tls(server: Process, pem: Files) -> None:
     done = here(["send", server.target, "hello"])
     assert done.returncode == 1
     assert "no trusted authority has signed its certificate" in errors_of(done)
@@ -54,7 +54,7 @@ def test_send_says_what_went_wrong(server: Process, pem: Files) -> None:
     assert "it is a plain echo server; use tcp://" in errors_of(done)
 
 
-def test_ping(server: Process, pem: Files) -> None:
+def test_ping_echoes_through_tls_and_names_its_losses(server: Process, pem: Files) -> None:
     options = ("-c", "3", "-i", "0.01", "--json", "--tls-resume")
     done = here(["ping", server.target, *options, "--tls-ca", str(pem.authority)])
     assert done.returncode == 0
@@ -64,7 +64,7 @@ def test_ping(server: Process, pem: Files) -> None:
     assert json.loads(done.stdout.splitlines()[-1])["losses"] == {"wrong host name": 3}
 
 
-def test_load_passes_the_options_on(server: Process, pem: Files) -> None:
+def test_load_passes_the_tls_options_to_the_load_test(server: Process, pem: Files) -> None:
     options = ["--users", "2", "--time", "1s", "--rate", "20", "--tls-ca", str(pem.authority), "--tls-resume"]
     done = command(["load", server.target, *options])
     assert done.returncode == 0, done.stderr.decode()
@@ -81,5 +81,5 @@ def test_load_passes_the_options_on(server: Process, pem: Files) -> None:
         ("127.0.0.1:1", ["--tls-resume"], "--tls-resume: tcp://127.0.0.1:1 has no TLS; write tls://host:port"),
     ],
 )
-def test_what_is_wrong_is_said_at_the_start(name: str, target: str, options: list[str], message: str) -> None:
+def test_a_wrong_tls_option_is_a_usage_error(name: str, target: str, options: list[str], message: str) -> None:
     assert message in usage_error(name, target, *options)
