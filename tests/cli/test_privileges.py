@@ -1,4 +1,4 @@
-"""`geventecho serve` as root: refused on addresses that others can reach, or as another user for good."""
+"""`geventecho serve` as root: refused on addresses that other machines reach, or changed to another user for good."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.timing import PATIENCE, wait_until
 NOBODY = pwd.getpwnam("nobody")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 not_root = pytest.mark.skipif(not CAN_ISOLATE, reason="no user namespace can be made here")
-with_setpriv = pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv to take a right away with")
+with_setpriv = pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv to drop a capability")
 
 
 @pytest.fixture
@@ -37,13 +37,13 @@ def folder() -> Iterator[Path]:
 
 
 def status(pid: int | str) -> dict[str, str]:
-    """What proc(5) says of a process or of a thread."""
+    """The fields of a process or a thread in proc_pid_status(5)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def refused(*arguments: str, prefix: tuple[str, ...] = (), **options: Any) -> str:
-    """It is a usage error, and announces nothing; returns the error."""
+    """Run `geventecho serve`, which has to end in a usage error and print no target; returns the error."""
     done = subprocess.run(
         [*prefix, *COMMAND, "serve", *arguments],
         capture_output=True, text=True, env=environment(), timeout=PATIENCE, check=False, **options,
@@ -54,7 +54,7 @@ def refused(*arguments: str, prefix: tuple[str, ...] = (), **options: Any) -> st
     return str(error).removeprefix("geventecho serve: error: ")
 
 
-# A wide address -------------------------------------------------------------------------------------------------------
+# Addresses that other machines reach ----------------------------------------------------------------------------------
 
 
 @as_root
@@ -68,21 +68,21 @@ def test_root_may_not_serve_other_machines(target: str, folder: Path) -> None:
 
 
 @as_root
-def test_nor_on_a_socket_that_it_inherits() -> None:
+def test_root_may_not_serve_other_machines_on_an_inherited_socket() -> None:
     with socket.create_server(("0.0.0.0", 0)) as listener:
         error = refused(f"fd:{listener.fileno()}", pass_fds=[listener.fileno()])
         assert error.startswith(f"tcp://0.0.0.0:{listener.getsockname()[1]} can be reached from other machines")
 
 
 @not_root
-def test_any_other_user_may() -> None:
+def test_another_user_may_serve_other_machines() -> None:
     with serve("0.0.0.0:0", prefix=WITHOUT_ROOT) as server:
-        assert status(server.pid)["Uid"].split()[0] == "0"  # for us; for itself it is nobody
+        assert status(server.pid)["Uid"].split()[0] == "0"  # seen from here; the server itself is user nobody
         assert server.stop() == 0
 
 
 @not_root
-def test_any_other_user_may_name_itself_only() -> None:
+def test_another_user_may_name_only_itself() -> None:
     with serve("0.0.0.0:0", "--user", "nobody", prefix=WITHOUT_ROOT) as server:
         assert server.stop() == 0
     error = refused("0.0.0.0:0", "--user", "daemon", prefix=WITHOUT_ROOT)
@@ -93,7 +93,7 @@ def test_any_other_user_may_name_itself_only() -> None:
 
 
 @as_root
-def test_it_becomes_the_user_in_all_threads_before_it_says_that_it_listens() -> None:
+def test_all_threads_have_the_user_before_the_first_line() -> None:
     with serve("0.0.0.0:0", "--user", "nobody") as server:
         for thread in os.listdir(f"/proc/{server.pid}/task"):
             found = status(thread)
@@ -108,7 +108,7 @@ def test_it_becomes_the_user_in_all_threads_before_it_says_that_it_listens() -> 
 
 
 @as_root
-def test_workers_are_the_users_also_after_a_reload() -> None:
+def test_workers_have_the_user_after_a_reload() -> None:
     pytest.importorskip("gunicorn", reason="needs gunicorn, of requirements.txt")
     with serve("0.0.0.0:0", "--user", "nobody", "--workers", "1") as server:
         server.signal(signal.SIGHUP)
@@ -124,7 +124,7 @@ def test_workers_are_the_users_also_after_a_reload() -> None:
 
 
 @as_root
-def test_the_users_environment_and_no_way_back() -> None:
+def test_the_process_has_the_users_environment_and_cannot_become_root_again() -> None:
     code = (
         "import os, pwd; from geventecho.service import Privileges\n"
         "Privileges(pwd.getpwnam('nobody')).apply([])\n"
@@ -138,7 +138,7 @@ def test_the_users_environment_and_no_way_back() -> None:
 
 
 @as_root
-def test_a_user_by_number_and_a_port_that_only_root_may_bind() -> None:
+def test_a_user_given_by_number_serves_a_port_that_only_root_may_bind() -> None:
     with socket.socket() as probe:
         port = next(port for port in range(1023, 900, -1) if probe.connect_ex(("127.0.0.1", port)) != 0)
     with serve("--port", str(port), "--user", str(NOBODY.pw_uid)) as server, server.connect() as client:
@@ -147,7 +147,7 @@ def test_a_user_by_number_and_a_port_that_only_root_may_bind() -> None:
 
 
 @as_root
-def test_the_file_of_a_unix_socket_is_the_users(folder: Path) -> None:
+def test_the_user_owns_the_file_of_a_unix_socket(folder: Path) -> None:
     os.chmod(folder, 0o1777)
     path = folder / "echo.sock"
     with serve(f"unix:{path}", "--unix-mode", "640", "--user", "nobody") as server, server.connect() as client:
@@ -162,7 +162,7 @@ def test_the_file_of_a_unix_socket_is_the_users(folder: Path) -> None:
 
 
 @as_root
-def test_a_file_that_the_user_cannot_remove_is_told_of_and_replaced_by_the_next_server(folder: Path) -> None:
+def test_a_file_that_the_user_cannot_remove_is_logged_and_the_next_server_replaces_it(folder: Path) -> None:
     path = folder / "echo.sock"
     for _ in range(2):
         with serve(f"unix:{path}", "--user", "nobody") as server, server.connect() as client:
@@ -173,7 +173,7 @@ def test_a_file_that_the_user_cannot_remove_is_told_of_and_replaced_by_the_next_
 
 
 @as_root
-def test_a_key_that_only_root_can_read_is_read_before_and_stays_at_sighup(tmp_path: Path) -> None:
+def test_a_key_that_only_root_can_read_stays_in_use_at_sighup(tmp_path: Path) -> None:
     from tests.support.tls import files, secured
 
     pem = files(tmp_path)
@@ -189,7 +189,7 @@ def test_a_key_that_only_root_can_read_is_read_before_and_stays_at_sighup(tmp_pa
 
 @as_root
 @with_setpriv
-def test_a_process_that_may_not_change_its_user() -> None:
+def test_a_process_that_may_not_change_its_user_is_refused() -> None:
     error = refused(
         "--port", "0", "--user", "nobody", prefix=("setpriv", "--bounding-set", "-setuid", "--inh-caps", "-setuid")
     )
@@ -198,7 +198,7 @@ def test_a_process_that_may_not_change_its_user() -> None:
 
 @as_root
 @with_setpriv
-def test_a_process_that_could_become_root_again() -> None:
+def test_a_process_that_could_become_root_again_is_refused() -> None:
     error = refused("--port", "0", "--user", "nobody", prefix=("setpriv", "--securebits", "+no_setuid_fixup"))
     assert error.startswith("argument --user: cannot become nobody: root can be regained")
 
@@ -217,10 +217,10 @@ def test_a_process_that_could_become_root_again() -> None:
         ("0", "argument --user: '0' is root; --allow-root stays root"),
     ],
 )
-def test_users_that_it_cannot_become(name: str, why: str) -> None:
+def test_a_user_that_serve_cannot_become_is_a_usage_error(name: str, why: str) -> None:
     assert usage_error("serve", "--port", "0", "--user", name) == why
 
 
-def test_root_or_another_user() -> None:
+def test_allow_root_and_user_exclude_each_other() -> None:
     error = usage_error("serve", "--port", "0", "--allow-root", "--user", "nobody")
     assert "not allowed with argument" in error

@@ -1,4 +1,4 @@
-"""`geventecho serve`: where it listens, what goes wrong, and what it says."""
+"""`geventecho serve`: listeners, failures, and output."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.support.commands import COMMAND, command, environment, failed, usage_
 from tests.support.servers import capacity, ping, serve
 from tests.support.timing import PATIENCE
 
-# Where ----------------------------------------------------------------------------------------------------------------
+# Listeners ------------------------------------------------------------------------------------------------------------
 
 
-def test_connects_succeed_once_it_says_so() -> None:
+def test_connects_succeed_after_the_first_line() -> None:
     for _ in range(3):
         with serve() as server:
             assert server.target.startswith("tcp://127.0.0.1:")
@@ -28,7 +28,7 @@ def test_connects_succeed_once_it_says_so() -> None:
                 assert client.recv(5) == b"hello"
 
 
-def test_host_and_port() -> None:
+def test_host_takes_a_name_or_an_address() -> None:
     with serve("--host", "localhost") as server:
         assert server.address.is_loopback
     with serve("--host", "::1") as server:
@@ -38,26 +38,26 @@ def test_host_and_port() -> None:
 
 
 @pytest.mark.parametrize("target", ["127.0.0.1:0", "tcp://[::1]:0", "tcp://localhost:0"])
-def test_listen_instead(target: str) -> None:
+def test_listen_takes_a_target(target: str) -> None:
     with serve("--listen", target) as server, server.connect() as client:
         ping(client)
 
 
 @pytest.mark.parametrize("target", ["127.0.0.1:0", "tcp://[::1]:0", "localhost:0"])
-def test_a_target_as_send_and_ping_take_it(target: str) -> None:
+def test_serve_takes_the_targets_of_send_and_ping(target: str) -> None:
     with serve(target) as server, server.connect() as client:
         assert server.address.is_loopback
         ping(client)
 
 
-def test_a_unix_target(tmp_path: Path) -> None:
+def test_serve_takes_a_unix_target(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
     with serve(f"unix:{path}", "--log-level", "info") as server, server.connect() as client:
         assert server.target == f"unix:{path}"
         ping(client)
 
 
-def test_a_unix_socket(tmp_path: Path) -> None:
+def test_the_file_of_a_unix_socket_is_removed_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
     with serve("--listen", f"unix:{path}") as server:
         assert server.target == f"unix:{path}"
@@ -67,7 +67,7 @@ def test_a_unix_socket(tmp_path: Path) -> None:
         assert not path.exists()
 
 
-def test_a_unix_name_that_is_a_file(tmp_path: Path) -> None:
+def test_a_file_that_is_no_socket_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("keep me")
     done = command(["serve", "--listen", f"unix:{path}"])
@@ -76,7 +76,7 @@ def test_a_unix_name_that_is_a_file(tmp_path: Path) -> None:
     assert path.read_text() == "keep me"
 
 
-def test_a_misspelt_key_of_a_file(tmp_path: Path) -> None:
+def test_a_misspelt_name_in_a_config_file_is_a_usage_error(tmp_path: Path) -> None:
     file = tmp_path / "serve.ini"
     file.write_text("prot = 18092\n")
     done = command(["serve", "--config", str(file)])
@@ -85,7 +85,7 @@ def test_a_misspelt_key_of_a_file(tmp_path: Path) -> None:
     assert first == f"geventecho serve: error: unrecognized arguments, here or in {file}: --prot=18092"
 
 
-def test_an_inherited_listener() -> None:
+def test_serve_takes_an_inherited_listener() -> None:
     with plain.create_server(("127.0.0.1", 0)) as listener:
         fd = listener.fileno()
         with serve("--listen", f"fd:{fd}", pass_fds=[fd]) as server, server.connect() as client:
@@ -93,7 +93,7 @@ def test_an_inherited_listener() -> None:
             ping(client)
 
 
-def test_anything_wider_than_this_machine_prints_one_warning() -> None:
+def test_an_address_that_other_machines_reach_prints_one_warning() -> None:
     with serve("--host", "0.0.0.0", "--allow-root") as server:
         assert server.stop() == 0
         (line,) = server.errors.splitlines()
@@ -101,17 +101,17 @@ def test_anything_wider_than_this_machine_prints_one_warning() -> None:
         assert f"{server.target} can be reached from other machines" in line
 
 
-# What goes wrong ------------------------------------------------------------------------------------------------------
+# Failures -------------------------------------------------------------------------------------------------------------
 
 
 def fails(*arguments: str) -> str:
-    """Its one line on standard error."""
+    """Run `geventecho serve`, which has to fail; returns its one line on standard error."""
     done = command(["serve", *arguments])
     assert done.stdout == b""
     return failed(done, "listen ")
 
 
-def test_a_port_in_use_is_one_clear_line_and_1() -> None:
+def test_a_port_in_use_is_one_line_and_exit_code_1() -> None:
     with plain.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert fails("--port", str(port)) == (
@@ -130,19 +130,19 @@ def test_a_port_in_use_is_one_clear_line_and_1() -> None:
         ("fd:0", "not a socket"),
     ],
 )
-def test_an_address_that_cannot_be_had_is_one_clear_line_and_1(target: str, why: str) -> None:
+def test_an_unavailable_address_is_one_line_and_exit_code_1(target: str, why: str) -> None:
     error = fails("--listen", target)
     assert f"listen {target}: " in error
     assert why in error
 
 
-def test_no_permission_is_one_clear_line_and_1() -> None:
+def test_a_port_without_permission_is_one_line_and_exit_code_1() -> None:
     prefix: list[str] = []
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 81:
         pytest.skip("any user may bind port 81 here")
     if os.geteuid() == 0:
         if not shutil.which("setpriv"):
-            pytest.skip("no setpriv to give the permission up with")
+            pytest.skip("no setpriv to drop the permission")
         capability = "-net_bind_service"
         prefix = ["setpriv", "--bounding-set", capability, "--inh-caps", capability]
     done = subprocess.run(
@@ -197,17 +197,17 @@ def test_no_permission_is_one_clear_line_and_1() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_usage_errors_say_why(arguments: list[str], why: str) -> None:
+def test_a_usage_error_says_why(arguments: list[str], why: str) -> None:
     assert why in usage_error("serve", *arguments)
 
 
-def test_a_usage_error_of_a_real_process() -> None:
+def test_a_usage_error_of_a_process_prints_no_traceback() -> None:
     done = command(["serve", "--port", "http"])
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"Traceback" not in done.stderr
 
 
-# What it says ---------------------------------------------------------------------------------------------------------
+# Output ---------------------------------------------------------------------------------------------------------------
 
 
 def test_the_soft_limit_is_raised_and_the_capacity_printed() -> None:
@@ -231,7 +231,7 @@ def test_more_connections_than_descriptors_are_cut_down_with_a_warning() -> None
         assert "--max-connections 1000 is more than the descriptor limit allows: 136 are used" in server.errors
 
 
-def test_by_default_it_says_nothing_on_standard_error() -> None:
+def test_serve_writes_nothing_to_standard_error_by_default() -> None:
     with serve() as server:
         for _ in range(5):
             with server.connect() as client:
@@ -241,7 +241,7 @@ def test_by_default_it_says_nothing_on_standard_error() -> None:
         assert len(server.lines) == 3
 
 
-def test_debug_has_a_line_for_each_connection_and_never_what_it_carried() -> None:
+def test_debug_logs_each_connection_and_no_payload() -> None:
     with serve("--log-level", "debug", "--log-format", "json") as server:
         with server.connect() as client:
             ping(client, b"secret payload")

@@ -1,4 +1,4 @@
-"""`geventecho serve` in several places, and on sockets that systemd passes."""
+"""`geventecho serve` on several addresses, and on sockets that systemd passes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ for name, value in names.items():
     os.environ[name] = value.replace("PID", str(os.getpid()))
 os.execv(sys.executable, [sys.executable, "-m", "geventecho", "serve", *sys.argv[2:]])
 """
-"""Does what systemd does: sockets from 3 on, and names in the environment."""
+"""Starts `geventecho serve` as systemd does: descriptors of sockets from 3 on, and LISTEN_* in the environment."""
 
 
 def activated(sockets: list[socket.socket], *options: str, pid: str = "PID", count: str | None = None) -> Process:
@@ -42,13 +42,13 @@ def echo_at(target: str) -> None:
 
 
 def targets(server: Process, count: int) -> list[str]:
-    """All that it says it listens on."""
+    """All targets that the server prints."""
     wait_until(lambda: len(server.lines) >= count)
     assert server.lines[count - 1].startswith("capacity ")
     return [server.target, *(line.removeprefix("listening on ") for line in server.lines[: count - 1])]
 
 
-def test_several_places_and_the_mode_of_a_file(tmp_path: Path) -> None:
+def test_serve_listens_on_several_addresses_and_sets_the_mode_of_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
     options = ["--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--listen", f"unix:{path}", "--unix-mode", "0640"]
     with serve(*options) as server:
@@ -61,7 +61,7 @@ def test_several_places_and_the_mode_of_a_file(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_several_places_in_a_file(tmp_path: Path) -> None:
+def test_a_config_file_may_list_several_addresses(tmp_path: Path) -> None:
     file = tmp_path / "serve.conf"
     file.write_text("listen = [127.0.0.1:0, [::1]:0]\n")
     with Process("-m", "geventecho", "serve", "--config", str(file)) as server:
@@ -69,7 +69,7 @@ def test_several_places_in_a_file(tmp_path: Path) -> None:
             echo_at(target)
 
 
-def test_one_that_fails_is_named_and_nothing_is_announced(tmp_path: Path) -> None:
+def test_an_address_that_fails_is_named_and_no_target_is_printed(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
     with socket.create_server(("127.0.0.1", 0)) as busy:
         target = f"tcp://127.0.0.1:{busy.getsockname()[1]}"
@@ -82,13 +82,13 @@ def test_one_that_fails_is_named_and_nothing_is_announced(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("mode", ["888", "1777", "rw", ""])
-def test_what_is_no_mode(mode: str) -> None:
+def test_a_wrong_mode_is_a_usage_error(mode: str) -> None:
     error = usage_error("serve", "--port", "0", "--unix-mode", mode)
     assert error.startswith(f"argument --unix-mode: {mode!r} is not a mode")
 
 
 @pytest.mark.parametrize("target", ["127.0.0.1:0", "unix:@name", "fd:3"])
-def test_a_mode_needs_a_file(target: str) -> None:
+def test_a_mode_needs_a_unix_socket_with_a_file(target: str) -> None:
     error = usage_error("serve", target, "--unix-mode", "600")
     assert error == "--unix-mode needs a Unix socket with a file: listen on unix:/path"
 
@@ -96,7 +96,7 @@ def test_a_mode_needs_a_file(target: str) -> None:
 # systemd --------------------------------------------------------------------------------------------------------------
 
 
-def test_it_takes_the_sockets_that_systemd_passes(tmp_path: Path) -> None:
+def test_serve_takes_the_sockets_that_systemd_passes(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
     with socket.create_server(("127.0.0.1", 0)) as first, socket.socket(socket.AF_UNIX) as second:
         second.bind(str(path))
@@ -107,7 +107,7 @@ def test_it_takes_the_sockets_that_systemd_passes(tmp_path: Path) -> None:
             for target in found:
                 echo_at(target)
             assert server.stop() == 0
-        assert path.exists()  # it is systemd's
+        assert path.exists()  # the file is systemd's
 
 
 def test_sockets_for_another_process_are_left_alone() -> None:
@@ -117,24 +117,25 @@ def test_sockets_for_another_process_are_left_alone() -> None:
         assert not server.errors
 
 
-def test_a_place_that_is_given_wins_and_a_warning_says_so() -> None:
+def test_a_given_address_replaces_the_sockets_of_systemd_with_a_warning() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock, activated([sock], "127.0.0.1:0") as server:
         assert server.target != f"tcp://127.0.0.1:{sock.getsockname()[1]}"
+        echo_at(server.target)
         wait_until(lambda: "unused sockets of systemd: 1;" in server.errors)
 
 
-def test_a_socket_that_is_none_is_named() -> None:
+def test_a_datagram_socket_is_refused() -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as sock, pytest.raises(AssertionError, match=r"listen fd:3: .*stream"):
         activated([sock])
 
 
-def test_a_number_of_sockets_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_number_of_sockets_is_a_usage_error() -> None:
     names = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "many"}
     assert usage_error("serve", names=names) == "LISTEN_FDS is 'many'; it must be a number of sockets"
 
 
-def test_a_restart_refuses_nobody() -> None:
-    """systemd holds the listener, and starts the next server once the last one has ended: clients wait meanwhile."""
+def test_a_restart_refuses_no_client() -> None:
+    """systemd keeps the listener, and starts the next server once the last one has ended: clients wait meanwhile."""
     echoed, is_over = 0, gevent.event.Event()
 
     def connect(target: str) -> None:

@@ -1,4 +1,4 @@
-"""`geventecho serve --tls-cert`: files, SIGHUP, and clients that are not ours."""
+"""`geventecho serve --tls-cert`: files, SIGHUP, and the clients of OpenSSL and Node."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def connected(server: Process, context: Any = None) -> Any:
     return secured(server.connect(), context)
 
 
-# Other people's clients -----------------------------------------------------------------------------------------------
+# Clients of OpenSSL and Node ------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -59,9 +59,9 @@ def s_client(server: Process, pem: Files, *options: str) -> Iterator[subprocess.
 
 @needs_openssl
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
-def test_s_client_gets_its_bytes_back_and_an_end(server: Process, pem: Files, version: str) -> None:
+def test_s_client_gets_its_bytes_back_and_ends_in_order(server: Process, pem: Files, version: str) -> None:
     assert server.target.startswith("tls://127.0.0.1:")
-    data = os.urandom(100_000).hex().encode()  # capitals at the start of what it reads are commands to it
+    data = os.urandom(100_000).hex().encode()  # s_client takes a capital at the start of a read for a command
     with s_client(server, pem, version, "-quiet", "-no_ign_eof") as client:
         assert client.stdin is not None
         assert client.stdout is not None
@@ -77,8 +77,8 @@ def test_s_client_gets_its_bytes_back_and_an_end(server: Process, pem: Files, ve
 
 
 @needs_openssl
-def test_new_keys_in_the_middle_of_a_stream(server: Process, pem: Files) -> None:
-    """KeyUpdate (RFC 8446, 4.6.3), with an answer asked for and without."""
+def test_a_key_update_does_not_disturb_the_stream(server: Process, pem: Files) -> None:
+    """KeyUpdate (RFC 8446, 4.6.3), with a request for an answer and without."""
     with s_client(server, pem, "-tls1_3") as client:
         assert client.stdin is not None
         assert client.stdout is not None
@@ -90,7 +90,7 @@ def test_new_keys_in_the_middle_of_a_stream(server: Process, pem: Files) -> None
 
 
 @needs_openssl
-def test_versions_and_certificates_of_clients(pem: Files, tmp_path: Path) -> None:
+def test_the_version_the_certificate_and_the_protocol_of_a_client_are_checked(pem: Files, tmp_path: Path) -> None:
     options = ("--tls13-only", "--tls-client-ca", str(pem.authority), "--alpn", "echo/2,echo/1")
     certificate = AUTHORITY.issue_cert("somebody")
     own = Files(tmp_path / "client.pem", tmp_path / "client-key.pem", pem.authority)
@@ -119,7 +119,7 @@ def test_ciphers_without_authentication_are_refused(server: Process) -> None:
 
 @pytest.mark.parametrize(("offered", "chosen"), [("h2,echo/1", True), ("h2,smtp", False)])
 def test_send_says_that_no_protocol_was_chosen(pem: Files, offered: str, chosen: bool) -> None:
-    """Python's server sends no alert then."""
+    """Python's ssl module sends no alert for it."""
     with serve(*pem.options, "--alpn", "echo/1,echo/2") as server:
         done = here(["send", server.target, "hello", "--tls-ca", str(pem.authority), "--tls-alpn", offered])
     warning = f"geventecho send: warning: --tls-alpn: the server chose none of {offered}\n"
@@ -153,7 +153,7 @@ def serial(client: Any) -> str:
     return str(client.getpeercert()["serialNumber"])
 
 
-def test_sighup_reads_the_files_anew_and_a_broken_one_keeps_the_old(server: Process, pem: Files) -> None:
+def test_sighup_reads_the_files_anew_and_a_broken_file_keeps_the_old_ones(server: Process, pem: Files) -> None:
     with connected(server) as old:
         first = serial(old)
         for number in range(2):
@@ -176,14 +176,14 @@ def test_sighup_reads_the_files_anew_and_a_broken_one_keeps_the_old(server: Proc
 
 
 def test_each_sighup_that_fails_is_answered(server: Process, pem: Files) -> None:
-    """The filter that lets one line of a kind pass a second holds none of them back."""
+    """The log filter, which passes one line of a kind in a second, holds none of these lines back."""
     pem.key.write_text("nonsense")
     for number in range(3):
         server.signal(signal.SIGHUP)
         wait_until(lambda number=number: server.errors.count("not reloaded") == number + 1, 0.9)  # type: ignore[misc]
 
 
-def test_after_sigterm_sighup_does_nothing(server: Process) -> None:
+def test_sighup_after_sigterm_has_no_effect(server: Process) -> None:
     with connected(server) as client:
         ping(client)
         server.signal()
@@ -197,7 +197,7 @@ def test_after_sigterm_sighup_does_nothing(server: Process) -> None:
 # Options --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_target_may_say_tls(pem: Files) -> None:
+def test_a_tls_target_is_served(pem: Files) -> None:
     with serve("tls://127.0.0.1:0", *pem.options) as server, connected(server, client_context(TLS12)) as client:
         ping(client)
 
@@ -210,7 +210,7 @@ def test_the_handshake_timeout_reaches_the_server(pem: Files) -> None:
 
 
 def replaced(pem: Files, **change: object) -> list[str]:
-    """The options, with something done to the files."""
+    """The options, after files were replaced, or removed for None."""
     pem.key.chmod(0o600)
     for name, content in change.items():
         path: Path = getattr(pem, name)
@@ -253,7 +253,7 @@ def test_a_key_that_others_may_use_is_refused(pem: Files, mode: int) -> None:
     assert error == f"--tls-key: other users may use {pem.key} (mode {mode:o}); run: chmod 600 {pem.key}"
 
 
-def test_without_its_authority_nobody_is_served(pem: Files) -> None:
+def test_a_client_authority_that_cannot_be_used_is_a_usage_error(pem: Files) -> None:
     for authority, reason in (("/nonexistent", "cannot be read"), (str(pem.key), "there is no certificate in")):
         assert reason in usage_error("serve", "--port", "0", *pem.options, "--tls-client-ca", authority)
 
@@ -270,10 +270,10 @@ def test_without_its_authority_nobody_is_served(pem: Files) -> None:
         (["--tls-handshake-timeout", "0"], "argument --tls-handshake-timeout: it must be above 0 seconds"),
     ],
 )
-def test_options_that_need_others(options: list[str], reason: str) -> None:
+def test_a_wrong_tls_option_is_a_usage_error(options: list[str], reason: str) -> None:
     assert usage_error("serve", "--port", "0", *options) == reason
 
 
-def test_the_library_is_loaded_for_tls_alone() -> None:
+def test_the_ssl_module_is_imported_only_for_tls() -> None:
     code = "import sys, geventecho.cli.commands, geventecho.server; sys.exit('ssl' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
