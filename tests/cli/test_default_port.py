@@ -1,4 +1,4 @@
-"""Tests of the default port run in a network of their own: here another program may have it, such as `make serve`."""
+"""Tests of the default port run in their own network: on this machine another program may have the port."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def is_free(port: int) -> bool:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", ["default_target", "node_tutorial"])
-def test_in_a_network_of_its_own(name: str) -> None:
+def test_the_default_port_works_in_its_own_network(name: str) -> None:
     if name == "node_tutorial" and not shutil.which("node"):
         pytest.skip("there is no node on this machine: apt-get install nodejs")
     if not CAN_ISOLATE and not is_free(PORT):

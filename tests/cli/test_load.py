@@ -1,4 +1,4 @@
-"""`geventecho load`: what it makes of its arguments, and load tests that it runs."""
+"""`geventecho load`: the arguments that it gives to Locust, and load tests that it runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from tests.support.locust_process import ECHO_USER, environment
 from tests.support.timing import SCALE, wait_until
 
 TARGET = "127.0.0.1:8090"
-FLAT_OUT = ["--tcp-think-time", "0"]
 PING = ["--send", "PING", "--reply-exactly", "4"]
 
 
@@ -42,7 +41,7 @@ def options_of(arguments: Sequence[str]) -> dict[str, str]:
 
 
 class TestArguments:
-    def test_ten_users_flat_out_for_ten_seconds(self) -> None:
+    def test_the_default_is_ten_users_without_pauses_for_ten_seconds(self) -> None:
         arguments = became(TARGET)
         given = options_of(arguments)
         assert Path(given["-f"]).name == "echo_user.py"
@@ -52,7 +51,7 @@ class TestArguments:
         assert given["--tcp-think-time"] == "0"
         assert "--headless" in arguments
 
-    def test_a_rate(self) -> None:
+    def test_a_rate_replaces_the_think_time(self) -> None:
         given = options_of(became(TARGET, "--users", "50", "--rate", "1000", "--time", "1m30s"))
         assert (given["--users"], given["--tcp-arrival-rate"], given["--run-time"]) == ("50", "1000", "90s")
         assert "--tcp-think-time" not in given
@@ -60,7 +59,7 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("rate", "seconds"), [("5:3s,9:4s", "7s"), ("5:1.5s,9:1s", "3s"), ("5:3s,9", "13s"), ("9", "10s")]
     )
-    def test_stages_say_how_long(self, rate: str, seconds: str) -> None:
+    def test_the_stages_of_a_rate_set_the_run_time(self, rate: str, seconds: str) -> None:
         assert options_of(became(TARGET, "--rate", rate))["--run-time"] == seconds
         assert options_of(became(TARGET, "--rate", rate, "--time", "2"))["--run-time"] == "2s"
 
@@ -68,7 +67,7 @@ class TestArguments:
         given = options_of(became(TARGET, "--users", "20000"))
         assert (given["--users"], given["--spawn-rate"]) == ("20000", "1000")
 
-    def test_a_web_ui(self, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_web_starts_the_web_ui_without_a_run_time(self, capfd: pytest.CaptureFixture[str]) -> None:
         arguments = became(TARGET, "--web", "--users", "7")
         assert "press Start in the web UI to begin" in capfd.readouterr().err
         assert "--headless" not in arguments
@@ -76,25 +75,25 @@ class TestArguments:
         assert options_of(arguments)["--users"] == "7"
         assert options_of(became(TARGET, "--web", "--time", "5"))["--run-time"] == "5s"
 
-    def test_a_request_of_ones_own(self) -> None:
+    def test_a_given_request_runs_the_user_of_any_protocol(self) -> None:
         arguments = became(TARGET, "--send=-x", "--reply-close", "--greeting-until", r"\n", "--expect", "^a")
         assert Path(options_of(arguments)["-f"]).name == "any_tcp_user.py"
         assert arguments[-4:] == ["--tcp-send=-x", "--tcp-reply-close", "--tcp-expect=^a", r"--tcp-greeting-until=\n"]
 
-    def test_a_locustfile_of_ones_own_keeps_its_wait_times(self) -> None:
+    def test_a_given_locustfile_keeps_its_wait_times(self) -> None:
         given = options_of(became(TARGET, "--file", str(ECHO_USER)))
         assert given["-f"] == str(ECHO_USER)
         assert "--tcp-think-time" not in given
 
     @pytest.mark.parametrize("dashes", [[], ["--"]])
-    def test_the_rest_is_for_locust_and_comes_last(self, dashes: list[str]) -> None:
+    def test_other_arguments_go_to_locust_and_come_last(self, dashes: list[str]) -> None:
         rest = ["--tcp-gate", "echo p99 < 5ms", "--processes", "2", "--tcp-think-time", "1", "EchoUser"]
         arguments = became(TARGET, "--users", "3", *dashes, *rest)
         assert arguments[-len(rest) :] == rest
         assert options_of(arguments)["--users"] == "3"
         assert became(TARGET, rest[0], rest[1], *dashes, *rest[2:]) == became(TARGET, *rest)
 
-    def test_the_target_comes_after_options_of_locusts_in_a_file(self, tmp_path: Path) -> None:
+    def test_a_target_may_follow_a_config_file_with_options_of_locust(self, tmp_path: Path) -> None:
         path = tmp_path / "load.conf"
         path.write_text("tcp-gate = [echo p50 < 1s, failures < 1%]\nusers = 3\n")
         arguments = became("--config", str(path), TARGET, "--processes", "2")
@@ -103,7 +102,7 @@ class TestArguments:
         assert [word for word in arguments if word.startswith("--tcp-gate")] == gates
         assert options_of(arguments)["--processes"] == "2"
 
-    def test_from_the_environment(self) -> None:
+    def test_the_environment_sets_options(self) -> None:
         assert options_of(became(TARGET, GEVENTECHO_LOAD_USERS="4"))["--users"] == "4"
 
     @pytest.mark.parametrize(
@@ -138,24 +137,25 @@ class TestArguments:
             ([TARGET, *PING, "--expect", "("], "--expect: it is not a regular expression"),
         ],
     )
-    def test_usage_errors(self, arguments: list[str], words: str) -> None:
+    def test_wrong_arguments_are_a_usage_error(self, arguments: list[str], words: str) -> None:
         assert words in usage_error("load", *arguments)
 
-    def test_without_locust_it_says_how_to_install_it(self, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_load_without_locust_says_how_to_install_it(self, capfd: pytest.CaptureFixture[str]) -> None:
         with in_this_process(), mock.patch("importlib.util.find_spec", return_value=None):
             assert main(["load", TARGET]) == 2
         line = "geventecho load: Locust is not installed; pip install 'geventecho[loadtest]'\n"
         assert capfd.readouterr().err == line
 
-    def test_its_help_is_there_without_locust(self) -> None:
-        done = here(["load", "--help"])
+    def test_help_needs_no_locust(self) -> None:
+        with mock.patch.dict(sys.modules, {"locust": None}):
+            done = here(["load", "--help"])
         assert done.returncode == 0
         for example in ("--rate 1000", "--greeting-until", "--tcp-gate", "--web"):
             assert example in done.stdout.decode()
 
 
 def load(directory: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-    """Run it in another directory; returns the process and the result, whose `by_name` are the rows of operations."""
+    """Run `load` in a directory; returns the process and the result, whose `by_name` has the rows of operations."""
     path = directory / "result.json"
     done = subprocess.run(
         [sys.executable, "-P", "-m", "geventecho", "load", *arguments, "--tcp-json", str(path)],
@@ -166,8 +166,8 @@ def load(directory: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[
     return done, result
 
 
-def test_an_echo_test_at_a_rate(tmp_path: Path, honest: peers.Peer) -> None:
-    (tmp_path / "socket.py").write_text("raise SystemExit('this module is of somebody else')")
+def test_a_run_at_a_rate_accounts_for_each_planned_echo(tmp_path: Path, honest: peers.Peer) -> None:
+    (tmp_path / "socket.py").write_text("raise SystemExit('this module must not be imported')")
     arguments = [honest.target, "--users", "4", "--rate", "50", "--time", "2s", "--only-summary"]
     done, result = load(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
@@ -221,7 +221,7 @@ def test_locusts_usage_errors_begin_with_the_name_of_the_command(
         pytest.param(["--userz", "3"], "unrecognized arguments: --userz\n", marks=pytest.mark.long),
     ],
 )
-def test_a_word_too_much_is_a_usage_error(words: list[str], reason: str, tmp_path: Path) -> None:
+def test_an_extra_word_is_a_usage_error(words: list[str], reason: str, tmp_path: Path) -> None:
     done, _ = load(tmp_path, TARGET, "--time", "1s", *words)
     assert done.returncode == 2
     assert done.stderr.startswith(f"geventecho load: error: {reason}")
@@ -256,7 +256,7 @@ def test_a_signal_reaches_locust(number: signal.Signals, honest: peers.Peer) -> 
 
 
 @pytest.mark.parametrize("moment", [pytest.param("at once", marks=pytest.mark.long), "while it imports Locust"])
-def test_ctrl_c_before_the_first_user_ends_it_without_a_word(moment: str, honest: peers.Peer) -> None:
+def test_ctrl_c_before_the_first_user_ends_load_without_a_line(moment: str, honest: peers.Peer) -> None:
     with subprocess.Popen(
         [*COMMAND, "load", honest.target, "--time", "1m"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment(),

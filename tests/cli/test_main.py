@@ -1,4 +1,4 @@
-"""The command line around the commands."""
+"""The command line that all commands share: help, errors, standard streams, config files, targets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.servers import Process, capacity
 from tests.support.timing import wait_until
 
 
-def test_version() -> None:
+def test_the_version_is_printed() -> None:
     done = command(["--version"])
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode() == f"geventecho {geventecho.__version__}\n"
@@ -44,7 +44,7 @@ def test_help_lists_the_commands() -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["--nonsense"], ["serve", "--nonsense"], ["serv"]])
-def test_usage_errors_are_2(arguments: list[str]) -> None:
+def test_a_usage_error_exits_with_2(arguments: list[str]) -> None:
     done = here(arguments)
     assert done.returncode == 2
     assert done.stdout == b""
@@ -55,7 +55,7 @@ def test_usage_errors_are_2(arguments: list[str]) -> None:
     assert hint.endswith(" --help'.")
 
 
-def test_it_is_installed_as_a_command() -> None:
+def test_the_package_installs_the_command() -> None:
     script = Path(sys.executable).with_name("geventecho")
     if not script.exists():
         pytest.skip("the package is not installed here")
@@ -64,7 +64,7 @@ def test_it_is_installed_as_a_command() -> None:
 
 
 class Fails:
-    """A command that ends as it is told."""
+    """A command that raises or returns `outcome`."""
 
     def __init__(self, outcome: BaseException | int) -> None:
         self.outcome = outcome
@@ -88,7 +88,7 @@ class Fails:
         (KeyboardInterrupt(), 130, ""),
     ],
 )
-def test_how_a_command_ends(
+def test_the_outcome_of_a_command_is_its_exit_code_and_line(
     outcome: BaseException | int,
     code: int,
     errors: str,
@@ -114,7 +114,7 @@ def test_a_wrong_argument_that_a_command_finds_is_a_usage_error(
 
 
 def test_the_hub_runs_when_a_command_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C ends a hub that is just beginning, and nothing can be written without one."""
+    """Ctrl-C ends a hub that is starting, and without a hub no output can be written."""
     running: list[bool] = []
 
     def run(_options: object) -> int:
@@ -159,7 +159,7 @@ def test_no_socket_takes_the_place_of_a_closed_standard_stream(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(("send", "--nonsense"), 2), (("serve", "fd:99"), 1)])
-def test_an_error_does_not_go_to_standard_output(arguments: tuple[str, ...], code: int) -> None:
+def test_an_error_without_standard_error_does_not_go_to_standard_output(arguments: tuple[str, ...], code: int) -> None:
     done = subprocess.run(closed("2>&-", *arguments), capture_output=True, check=False, env=environment())
     assert (done.returncode, done.stdout) == (code, b"")
 
@@ -189,14 +189,14 @@ def test_a_path_that_the_locale_cannot_write_is_escaped(names: dict[str, str], s
     assert shown in done.stderr.decode()
 
 
-def test_a_path_of_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_a_path_that_is_not_text_is_served(tmp_path: Path) -> None:
     target = b"unix:" + bytes(tmp_path) + b"/\xff\xfe"
     with Process("-m", "geventecho", "serve", target) as server:  # type: ignore[arg-type]
         assert server.target.endswith(r"/\udcff\udcfe")
         assert os.listdir(bytes(tmp_path)) == [b"\xff\xfe"]
 
 
-def test_a_path_of_a_file_that_the_locale_cannot_write_is_a_usage_error(tmp_path: Path) -> None:
+def test_a_path_in_a_config_file_that_the_locale_cannot_write_is_a_usage_error(tmp_path: Path) -> None:
     path = tmp_path / "serve.conf"
     path.write_text("listen = unix:/tmp/ümlaut\n", encoding="utf-8")
     done = command(["serve", "--config", str(path)], names=ASCII_LOCALE)
@@ -223,7 +223,7 @@ def test_a_config_file_that_cannot_be_read_is_named_with_its_source(
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_the_file_on_the_command_line_stands_instead_of_that_in_the_environment(name: str, tmp_path: Path) -> None:
+def test_the_config_file_of_the_command_line_replaces_that_of_the_environment(name: str, tmp_path: Path) -> None:
     missing, wrong = tmp_path / "missing.conf", tmp_path / "wrong.conf"
     wrong.write_text("nonsense = 1\n")
     error = usage_error(name, "--config", str(wrong), names={f"GEVENTECHO_{name.upper()}_CONFIG": str(missing)})
@@ -231,20 +231,20 @@ def test_the_file_on_the_command_line_stands_instead_of_that_in_the_environment(
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_a_config_file_that_is_no_text(name: str, tmp_path: Path) -> None:
+def test_a_config_file_that_is_not_text_is_a_usage_error(name: str, tmp_path: Path) -> None:
     path = tmp_path / "picture.conf"
     path.write_bytes(bytes(range(256)))
     assert "it is not UTF-8 text" in usage_error(name, "--config", str(path))
 
 
-def test_a_config_file_full_of_nonsense_is_a_short_line(tmp_path: Path) -> None:
+def test_many_unknown_names_in_a_config_file_are_a_short_error(tmp_path: Path) -> None:
     path = tmp_path / "long.conf"
     path.write_text("nonsense = 1\n" + "".join(f"nonsense{number} = 1\n" for number in range(1000)))
     assert len(usage_error("ping", "--config", str(path))) < 1000
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/stdin", "FIFO"])
-def test_a_config_file_that_may_never_end(path: str, tmp_path: Path) -> None:
+def test_a_config_file_that_is_not_a_regular_file_is_a_usage_error(path: str, tmp_path: Path) -> None:
     if path == "FIFO":
         path = str(tmp_path / "fifo.conf")
         os.mkfifo(path)
@@ -253,7 +253,7 @@ def test_a_config_file_that_may_never_end(path: str, tmp_path: Path) -> None:
     )
 
 
-def test_a_config_file_that_is_too_long(tmp_path: Path) -> None:
+def test_a_config_file_that_is_too_long_is_a_usage_error(tmp_path: Path) -> None:
     path = tmp_path / "long.conf"
     with path.open("wb") as file:
         file.truncate(10 * 2**30)
@@ -261,14 +261,14 @@ def test_a_config_file_that_is_too_long(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["count = 2\0\n", "count\n", "= 2\n", "count = 2\ncount = x\n", "count: [\n"])
-def test_a_config_file_with_nonsense_is_one_line(content: str, tmp_path: Path) -> None:
+def test_a_malformed_config_file_is_a_usage_error(content: str, tmp_path: Path) -> None:
     path = tmp_path / "nonsense.conf"
     path.write_text(content)
     assert usage_error("ping", "--config", str(path))
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_an_empty_name_of_a_config_file_is_none(name: str) -> None:
+def test_an_empty_variable_names_no_config_file(name: str) -> None:
     names = {f"GEVENTECHO_{name.upper()}_CONFIG": ""}
     assert usage_error(name, "--nonsense", names=names) == "unrecognized arguments: --nonsense"
 
@@ -295,7 +295,7 @@ def test_a_config_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", RIGHT)
 @pytest.mark.parametrize("line", ["config = other.conf", "--config=other.conf"])
-def test_a_config_file_does_not_name_another_one(name: str, line: str, tmp_path: Path) -> None:
+def test_a_config_file_cannot_name_another_one(name: str, line: str, tmp_path: Path) -> None:
     path = tmp_path / "first.conf"
     path.write_text(RIGHT[name] + line + "\n")
     error = usage_error(name, "--config", str(path))
@@ -304,7 +304,7 @@ def test_a_config_file_does_not_name_another_one(name: str, line: str, tmp_path:
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_help_says_what_the_environment_cannot_set(name: str) -> None:
+def test_help_says_that_the_environment_cannot_set_arguments_without_dashes(name: str) -> None:
     text = here([name, "--help"]).stdout.decode()
     assert "Arguments without dashes can be given on the command line only." in text
 
@@ -319,7 +319,7 @@ TAKES_A_TARGET = (["serve"], ["serve", "--listen"], ["send"], ["ping"])
 @pytest.mark.parametrize(
     "target", ["127.0.0.1:99999", "http://127.0.0.1:80", "tls://nowhere", "unix:relative", "fd:x", "::1"]
 )
-def test_what_an_error_recommends_is_not_usage_error(arguments: list[str], target: str) -> None:
+def test_the_error_of_a_wrong_target_lists_the_forms_that_the_command_takes(arguments: list[str], target: str) -> None:
     error = usage_error(*arguments, target)
     assert "host:port, tcp://host:port, tls://host:port, unix:/path or unix:@name" in error
     assert ("fd:N" in error) is ("serve" in arguments)
@@ -327,7 +327,7 @@ def test_what_an_error_recommends_is_not_usage_error(arguments: list[str], targe
 
 @pytest.mark.parametrize("arguments", TAKES_A_TARGET)
 @pytest.mark.parametrize("target", ["ssl://127.0.0.1:1", "https://a:1", "tls:127.0.0.1:1"])
-def test_how_tls_is_written(arguments: list[str], target: str) -> None:
+def test_the_error_of_another_scheme_for_tls_says_how_tls_is_written(arguments: list[str], target: str) -> None:
     assert f"{target!r} is not a target: TLS is written tls://host:port; " in usage_error(*arguments, target)
 
 
@@ -343,7 +343,7 @@ def test_a_client_does_not_connect_to_a_descriptor(name: str) -> None:
     ("name", "option"),
     [("ping", "--timeout"), ("send", "--timeout"), ("send", "--reply-quiet"), ("serve", "--write-stall")],
 )
-def test_zero_for_an_option_with_a_default(name: str, option: str) -> None:
+def test_zero_for_an_option_with_a_default_is_a_usage_error(name: str, option: str) -> None:
     error = usage_error(name, option, "0")
     assert error == f"argument {option}: it must be above 0 seconds"
 
@@ -351,11 +351,11 @@ def test_zero_for_an_option_with_a_default(name: str, option: str) -> None:
 @pytest.mark.parametrize(
     ("name", "option"), [("ping", "--deadline"), ("serve", "--idle-timeout"), ("serve", "--connect-rate")]
 )
-def test_zero_for_an_option_that_sets_no_limit_when_left_out(name: str, option: str) -> None:
+def test_the_error_of_zero_for_an_optional_limit_says_to_leave_it_out(name: str, option: str) -> None:
     assert "it must be above 0; leave the option out for no limit" in usage_error(name, option, "0")
 
 
-def test_a_message_that_begins_with_a_dash() -> None:
+def test_the_error_of_a_message_that_begins_with_a_dash_says_how_to_write_it() -> None:
     error = usage_error("send", "127.0.0.1:1", "-x")
     assert error == "unrecognized arguments: -x; if it is the MESSAGE, write -- -x"
     assert "MESSAGE" not in usage_error("send", "127.0.0.1:1", "hello", "--nonsense")

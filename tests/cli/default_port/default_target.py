@@ -1,4 +1,4 @@
-"""The default target, on both sides."""
+"""The default target of `serve` and of `send`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.servers import Process
 TARGET = "tcp://127.0.0.1:8090"
 
 
-def test_serve_listens_there() -> None:
+def test_serve_and_send_use_the_default_target() -> None:
     with Process("-m", "geventecho", "serve") as server:
         assert server.target == TARGET
         done = send("hello")
@@ -18,5 +18,5 @@ def test_serve_listens_there() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["hello"], ["time: 12"], ["say localhost:80"], []])
-def test_what_is_no_target_is_sent_there(arguments: list[str]) -> None:
+def test_a_message_without_a_target_goes_to_the_default_target(arguments: list[str]) -> None:
     failed(send(*arguments), f"connect {TARGET}", "is the server running?")

@@ -1,4 +1,4 @@
-"""Node's net tutorial both ways: its client against our server, our client and commands against its server."""
+"""Node's net tutorial: its client against our server, our client and commands against its server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def node(script: str) -> subprocess.Popen[str]:
 
 
 class Tutorial:
-    """The tutorial's server, and what it prints."""
+    """The tutorial's server and its output."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -64,19 +64,19 @@ def tutorial() -> Iterator[Tutorial]:
             process.kill()
 
 
-def test_nodes_client_against_our_server_on_the_tutorials_port() -> None:
+def test_nodes_client_gets_its_echo_on_the_tutorials_port() -> None:
     with serve("--port", str(PORT)) as server:
         assert server.target == TARGET
-        told = printed_by_nodes_client(PORT)
+        printed = printed_by_nodes_client(PORT)
         assert server.stop() == 0
-    assert told == ["msg from server : hello from node", "disconnected from server", "closed false"]
+    assert printed == ["msg from server : hello from node", "disconnected from server", "closed false"]
     assert server.errors == ""
 
 
-def test_nodes_client_against_our_server_on_another_port() -> None:
+def test_nodes_client_gets_its_echo_on_another_port() -> None:
     with serve() as server:
-        told = printed_by_nodes_client(server.address.port)
-    assert told[0] == "msg from server : hello from node"
+        printed = printed_by_nodes_client(server.address.port)
+    assert printed[0] == "msg from server : hello from node"
 
 
 def printed_by_nodes_client(port: int) -> list[str]:
@@ -88,8 +88,8 @@ def printed_by_nodes_client(port: int) -> list[str]:
     return out.splitlines()
 
 
-def test_our_client_against_nodes_server(tutorial: Tutorial) -> None:
-    with connect() as client:  # where the tutorial listens, without being told
+def test_our_client_gets_its_echo_from_nodes_server(tutorial: Tutorial) -> None:
+    with connect() as client:  # the default target is that of the tutorial
         client.send(b"hello from gevent")
         assert client.recv_exactly(17) == b"hello from gevent"
         client.end()
@@ -98,13 +98,13 @@ def test_our_client_against_nodes_server(tutorial: Tutorial) -> None:
     assert [tutorial.line(), tutorial.line()] == ["client connected", "client disconnected"]
 
 
-def test_a_large_echo_through_nodes_pipe(tutorial: Tutorial) -> None:
+def test_nodes_pipe_returns_a_large_echo(tutorial: Tutorial) -> None:
     payload = bytes(range(256)) * 65536
     with connect(TARGET) as client:
         assert client.echo(payload) is payload
 
 
-def test_our_commands_against_nodes_server(tutorial: Tutorial) -> None:
+def test_our_commands_get_their_echoes_from_nodes_server(tutorial: Tutorial) -> None:
     done = command(["send", "hello from the command line"])
     assert (done.returncode, done.stdout, done.stderr) == (0, b"hello from the command line", b"")
     assert [tutorial.line(), tutorial.line()] == ["client connected", "client disconnected"]
