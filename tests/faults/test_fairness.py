@@ -1,4 +1,4 @@
-"""Scenarios of sharing a server: room for so many, for so many of one address, and pings beside floods."""
+"""Scenarios of sharing a server: a limit of connections, a limit for each address, and pings beside floods."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.watch import MIB, Counted, ask, counted, program, witness
 pytestmark = pytest.mark.faults
 
 
-def test_max_connections() -> None:
+def test_a_full_server_refuses_at_once_and_reuses_a_freed_slot() -> None:
     with counted(max_connections=51) as server, witness(server) as sight:
         clients = [server.connect() for _ in range(80)]
         served, began = [], time.monotonic()
@@ -25,7 +25,7 @@ def test_max_connections() -> None:
             except (AssertionError, ConnectionError):
                 client.close()
         assert len(served) == 50
-        assert time.monotonic() - began < 10 * UNIT, "who is refused is told so at once"
+        assert time.monotonic() - began < 10 * UNIT, "a client was not refused at once"
         found = server.counters()
         assert (found["refused_full"], found["open"], found["peak"]) == (30, 51, 51)
         served.pop().close()
@@ -44,7 +44,7 @@ def test_max_connections() -> None:
     assert sight.gap < 1000
 
 
-def test_a_cap_for_each_address() -> None:
+def test_an_address_at_its_limit_takes_no_slot_of_other_addresses() -> None:
     with counted(max_per_address=10) as server, witness(server) as sight:
         greedy = [server.plain_connect(source_address=("127.0.0.2", 0)) for _ in range(50)]
         done = [ask_from(server, f"127.0.0.{number}") for number in (3, 4, 5, 6) for _ in range(25)]
@@ -66,8 +66,8 @@ def ask_from(server: Counted, source: str) -> bool:
 
 @pytest.mark.parametrize("floods", [pytest.param(1, marks=pytest.mark.long), 8])
 @pytest.mark.alone
-@pytest.mark.parametrize("handler", [None, "plain"], ids=["echo", "a handler of one's own"])
-def test_fairness_beside_floods(handler: str | None, floods: int) -> None:
+@pytest.mark.parametrize("handler", [None, "plain"], ids=["echo", "handler"])
+def test_pings_beside_floods_are_answered_soon(handler: str | None, floods: int) -> None:
     def once() -> float:
         with counted(handler=handler) as server:
             with program("flooding", server.address.host, str(server.address.port), str(floods)):
@@ -78,9 +78,9 @@ def test_fairness_beside_floods(handler: str | None, floods: int) -> None:
                 passed = server.counters()["bytes_received"] - before
                 rate = passed / (time.monotonic() - began) / 1e6
             server.wait_for(open=0)
-        what = f"{floods} floods, {handler or 'echo'}"
-        figure(f"witness p50/p95/p99/max beside {what}, ms", f"{sight.p50}/{sight.p95}/{sight.p99}/{sight.max}")
-        figure(f"MB a second beside {what}", round(rate))
-        return sight.p95  # the last few pings of a hundred meet time slices of the floods themselves
+        load = f"{floods} floods, {handler or 'echo'}"
+        figure(f"witness p50/p95/p99/max beside {load}, ms", f"{sight.p50}/{sight.p95}/{sight.p99}/{sight.max}")
+        figure(f"MB a second beside {load}", round(rate))
+        return sight.p95  # the slowest pings of a hundred wait for time slices of the flooding processes
 
     median_of(3, once, 15, f"witness p95 beside {floods} floods, {handler or 'echo'}, ms")

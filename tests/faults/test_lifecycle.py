@@ -1,4 +1,4 @@
-"""Scenarios of the end of one process: idle clients, transfers under way, stuck peers, stubborn handlers."""
+"""Scenarios of the end of one process: idle clients, transfers under way, handlers that refuse to end, new connects."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def last_line(server: Process) -> str:
 
 
 @pytest.mark.alone
-def test_sigterm_with_idle_clients() -> None:
+def test_sigterm_ends_idle_clients_soon_and_without_an_error() -> None:
     def once() -> float:
         with counted(drain_idle=2 * UNIT) as server:
             clients = [server.connect() for _ in range(200)]
             for client in clients:
                 ping(client)
-            gevent.sleep(3 * UNIT)
+            gevent.sleep(3 * UNIT)  # longer than drain_idle: the clients are idle
             began = time.monotonic()
             server.signal()
             for client in clients:
@@ -41,11 +41,11 @@ def test_sigterm_with_idle_clients() -> None:
     median_of(3, once, 0.5 + UNIT, "exit after SIGTERM with 200 idle clients, s; no client error")
 
 
-def test_sigterm_during_bulk_transfers() -> None:
+def test_sigterm_lets_bulk_transfers_finish() -> None:
     size = 32 * MIB
 
     def transfer(server: Counted) -> tuple[int, float]:
-        """Bytes that came back, and when the last one did."""
+        """Send and read `size` bytes; returns the bytes received and the time of the last one."""
         with server.plain_connect() as client:
 
             def send() -> None:
@@ -75,13 +75,13 @@ def test_sigterm_during_bulk_transfers() -> None:
             assert [received for received, _ in done] == [size] * 20
             found = server.last_report()
             assert found["bytes_lost"] == 0
-            figure("bytes returned of bytes owed", found["bytes_sent"] / found["bytes_received"])
+            figure("bytes returned of bytes received", found["bytes_sent"] / found["bytes_received"])
         return ended - max(last for _, last in done)
 
     median_of(3, once, 0.1 + 2 * UNIT, "exit after the last byte of 20 transfers, s")
 
 
-def test_a_handler_that_swallows_its_end() -> None:
+def test_a_handler_that_refuses_to_end_is_cut_soon_after_the_drain_timeout() -> None:
     timeout = 3 * UNIT
     with Counted(handler="stubborn", drain_timeout=timeout, drain_idle=0) as server:
         client = server.plain_connect()
@@ -96,17 +96,16 @@ def test_a_handler_that_swallows_its_end() -> None:
         assert last_line(server) == "stopped: drained 0, cut 1, bytes lost 0"
         assert "a handler refuses to end" in server.errors
         assert "Traceback" not in server.errors
-    figure(f"exit with a handler that swallows its end, drain timeout {timeout:g} s", round(took, 2))
+    figure(f"exit with a handler that refuses to end, drain timeout {timeout:g} s", round(took, 2))
     assert took <= timeout + 1 + 0.1 + 0.5 + 20 * UNIT
 
 
-def test_sigterm_beside_connects_that_keep_coming() -> None:
-    """Each accepted client is served, each other one is refused, and none hangs."""
+def test_sigterm_beside_new_connects_serves_or_refuses_each_client() -> None:
     with counted(drain_idle=2 * UNIT) as server:
         served = refused = 0
         others: list[Exception] = []
 
-        def comes() -> None:
+        def keep_connecting() -> None:
             nonlocal served, refused
             while True:
                 try:
@@ -120,13 +119,12 @@ def test_sigterm_beside_connects_that_keep_coming() -> None:
                     others.append(error)
                     return
 
-        visitors = [gevent.spawn(comes) for _ in range(20)]
-        gevent.sleep(3 * UNIT)
+        clients = [gevent.spawn(keep_connecting) for _ in range(20)]
+        wait_until(lambda: served > 20)
         server.signal()
-        gevent.joinall(visitors, timeout=PATIENCE)
+        gevent.joinall(clients, timeout=PATIENCE)
         assert server.wait() == 0
-        # A connect whose handshake the kernel finished in the instant of the close is reset: nobody can prevent that.
-        assert refused + len(others) == 20
+        assert refused + len(others) == 20, "a client hangs"
+        # The kernel resets a connect whose handshake ends at the moment of the close. The server cannot prevent that.
         assert len(others) <= 3
-        assert served > 20
-    figure("lifecycle: of 20 who kept coming at SIGTERM, reset in the instant of the close", len(others))
+    figure("lifecycle: of 20 clients that kept connecting at SIGTERM, reset at the moment of the close", len(others))

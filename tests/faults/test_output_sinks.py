@@ -1,4 +1,4 @@
-"""Standard output takes nothing: a stalled pipe, a stopped terminal, a full disk, a reader that has gone."""
+"""Standard output takes nothing: a stalled pipe, a stopped terminal, a full device, a closed reader."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SINKS = {
 def serving(
     path: Path, stdout: int, *arguments: str, stderr: int = subprocess.PIPE
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`geventecho serve` on a Unix socket: it cannot say where it listens."""
+    """`geventecho serve` on a Unix socket, because it cannot print a port."""
     command = [*COMMAND, "serve", f"unix:{path}", *arguments]
     with subprocess.Popen(command, stdout=stdout, stderr=stderr, env=buffered()) as process:
         try:
@@ -65,7 +65,7 @@ def connected(path: Path) -> socket.socket:
 
 
 def ended(process: subprocess.Popen[bytes], number: int) -> tuple[int, bytes]:
-    """Its exit code after a signal, and what it wrote to standard error; fails when that takes longer."""
+    """Send a signal; returns the exit code and standard error. Fails if the exit takes 1.5 s or longer."""
     began = time.monotonic()
     process.send_signal(number)
     wait_until(lambda: process.poll() is not None)
@@ -74,7 +74,7 @@ def ended(process: subprocess.Popen[bytes], number: int) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("name", SINKS)
-def test_serve_goes_on_and_ends_with_its_code_and_one_line(name: str, tmp_path: Path) -> None:
+def test_serve_goes_on_without_standard_output_and_logs_one_line(name: str, tmp_path: Path) -> None:
     sink, reason = SINKS[name]
     path = tmp_path / "echo.sock"
     with sink() as stdout, serving(path, stdout) as process, connected(path) as client:
@@ -88,7 +88,7 @@ def test_serve_goes_on_and_ends_with_its_code_and_one_line(name: str, tmp_path: 
     assert line.endswith(f" ERROR geventecho.serve: lines of standard output are lost: {reason}")
 
 
-def test_a_pipe_for_both_outputs_that_nobody_reads(tmp_path: Path) -> None:
+def test_serve_goes_on_when_the_pipe_of_both_its_outputs_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
     with unread_pipe() as pipe, serving(path, pipe, "--log-level", "debug", stderr=pipe) as process:
         for _ in range(100):
@@ -98,7 +98,7 @@ def test_a_pipe_for_both_outputs_that_nobody_reads(tmp_path: Path) -> None:
         assert ended(process, signal.SIGTERM) == (0, b"")
 
 
-def test_a_second_signal_while_nobody_reads(tmp_path: Path) -> None:
+def test_a_second_signal_ends_serve_although_its_output_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
     with unread_pipe() as pipe, serving(path, pipe, "--drain-idle", "60") as process, connected(path) as client:
         for _ in range(300):
@@ -109,7 +109,7 @@ def test_a_second_signal_while_nobody_reads(tmp_path: Path) -> None:
         assert ended(process, signal.SIGINT)[0] == 130
 
 
-def test_bytes_lost_are_exit_code_3_all_the_same(tmp_path: Path) -> None:
+def test_lost_bytes_are_exit_code_3_also_without_standard_output(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
     options = ("--drain-timeout", "0")
     with closed_reader() as gone, serving(path, gone, *options) as process, connected(path) as client:
@@ -122,7 +122,7 @@ def test_bytes_lost_are_exit_code_3_all_the_same(tmp_path: Path) -> None:
         assert process.returncode == 3
 
 
-def test_lines_come_in_order_and_what_was_dropped_is_told_once_somebody_reads_again(tmp_path: Path) -> None:
+def test_lines_keep_their_order_and_dropped_lines_are_counted_once_the_pipe_is_read_again(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
     path = tmp_path / "echo.sock"
@@ -146,10 +146,10 @@ def test_lines_come_in_order_and_what_was_dropped_is_told_once_somebody_reads_ag
         process.wait(SECONDS)
     lines = text.decode().splitlines()
     assert lines[0] == f"listening on unix:{path}"
-    assert re.fullmatch(r"stopped: drained [01], cut 0, bytes lost 0", lines[-1]), "the client may have ended before"
-    told = sum(int(line.split()[0]) for line in lines if line.endswith(" lines were dropped"))
-    assert told > 0
-    assert f" output_dropped={told}" in lines[-2]
+    assert re.fullmatch(r"stopped: drained [01], cut 0, bytes lost 0", lines[-1])  # 0 if the client ended before
+    dropped = sum(int(line.split()[0]) for line in lines if line.endswith(" lines were dropped"))
+    assert dropped > 0
+    assert f" output_dropped={dropped}" in lines[-2]
     sent = [int(line.partition("bytes_sent=")[2].split()[0]) for line in lines if "bytes_sent=" in line]
     assert sent == sorted(sent)
 
@@ -163,7 +163,9 @@ def test_lines_come_in_order_and_what_was_dropped_is_told_once_somebody_reads_ag
         ("full device", ["send"]),
     ],
 )
-def test_what_cannot_be_printed_is_one_line_and_1(name: str, arguments: list[str], honest: peers.Peer) -> None:
+def test_an_output_that_cannot_be_written_is_one_line_and_exit_code_1(
+    name: str, arguments: list[str], honest: peers.Peer
+) -> None:
     sink, reason = SINKS[name]
     command = [sys.executable, "-m", "geventecho", *arguments]
     if arguments[0] in ("ping", "send"):
@@ -194,7 +196,7 @@ def test_an_error_that_cannot_be_printed_keeps_its_code(name: str) -> None:
         ("stopped terminal", signal.SIGTERM, ["ping", "-i", "0"]),
     ],
 )
-def test_a_signal_ends_who_waits_for_its_reader(name: str, number: int, arguments: list[str]) -> None:
+def test_a_signal_ends_a_command_that_waits_for_its_reader(name: str, number: int, arguments: list[str]) -> None:
     with peers.floods() as flood, peers.echoes() as echo, SINKS[name][0]() as stdout:
         peer = flood if arguments == ["send"] else echo
         with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Scenarios of a process that stands still for longer than its limits: stopped and continued, or held by a handler."""
+"""Scenarios of a process that stands still for longer than its limits: by SIGSTOP, or by a handler that blocks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from gevent import socket
 
 from geventecho.server.tcp_server import TcpServer
-from tests.support.servers import LOCAL, dial, ping, read_to_end, running
+from tests.support.servers import LOCAL, dial, is_refused, ping, read_to_end, running
 from tests.support.timing import PATIENCE, UNIT, wait_until
 from tests.support.watch import Counted, counted, send_until_full
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.faults
 
 
 class Busy:
-    """Clients that each send 8 bytes every so often, then half-close and read to the end."""
+    """Clients that each send 8 bytes every `every` seconds, then half-close and read to the end."""
 
     def __init__(self, server: Counted, count: int, every: float) -> None:
         self._server, self._count, self._every = server, count, every
@@ -43,15 +43,15 @@ class Busy:
             client.shutdown(socket.SHUT_WR)
             return len(reading.get()) == sent
 
-    def cut_short(self) -> int:
-        """End them; returns how many were not served to their end."""
+    def end_and_count_failures(self) -> int:
+        """End the clients; returns how many of them did not get every byte back."""
         self._is_over = True
         gevent.joinall(self._clients)
         return sum(client.value is not True for client in self._clients)
 
 
 def pause(server: Counted, seconds: float, times: int = 1) -> None:
-    """Stop the process, and let it go on, for a moment only before the next time."""
+    """Stop the process for `seconds` and let it run for 5 ms, `times` times."""
     for _ in range(times):
         server.signal(signal.SIGSTOP)
         gevent.sleep(seconds)
@@ -71,7 +71,7 @@ LIMIT = 10 * UNIT
         ({"idle_timeout": LIMIT, "handler": "plain"}, 100, 1),
         ({"idle_timeout": LIMIT, "address": "unix:{folder}/socket"}, 100, 1),
     ],
-    ids=["idle", "two thousand", "first byte", "handler", "unix"],
+    ids=["idle", "idle, 2,000 clients", "first byte", "handler", "unix"],
 )
 def test_a_pause_longer_than_a_limit_ends_no_busy_connection(
     options: dict[str, Any], count: int, times: int, tmp_path: Path
@@ -83,7 +83,7 @@ def test_a_pause_longer_than_a_limit_ends_no_busy_connection(
         busy = Busy(server, count, 0.3 * limit)
         pause(server, 1.3 * limit, times)
         gevent.sleep(0.3 * limit)
-        assert busy.cut_short() == 0
+        assert busy.end_and_count_failures() == 0
         found = server.wait_for(open=0)
         assert found["ended_idle"] == found["ended_first_byte"] == found["bytes_discarded"] == 0
 
@@ -92,16 +92,16 @@ def test_a_pause_in_a_drain_cuts_no_active_client() -> None:
     with counted(drain_idle=LIMIT) as server:
         busy = Busy(server, 50, 0.3 * LIMIT)
         server.signal(signal.SIGTERM)
-        gevent.sleep(UNIT)
+        wait_until(lambda: is_refused(server.address))
         pause(server, 1.3 * LIMIT, times=2)
         gevent.sleep(0.3 * LIMIT)
-        assert busy.cut_short() == 0
+        assert busy.end_and_count_failures() == 0
         assert server.wait() == 0
         assert server.last_report()["bytes_discarded"] == 0
 
 
-def test_a_pause_longer_than_a_drain_leaves_clients_their_time() -> None:
-    """At first the drain goes on; then those that it ends have their second to take what they are owed."""
+def test_a_pause_longer_than_a_drain_takes_no_time_from_a_client() -> None:
+    """The first pause comes before the drain timeout, the second one in the second that a client has after it."""
     drain = 5 * UNIT
     with counted(drain_idle=LIMIT, drain_timeout=drain) as server, server.connect() as client:
         send_until_full(client)
@@ -119,7 +119,7 @@ def test_a_pause_longer_than_a_drain_leaves_clients_their_time() -> None:
         assert received == found["bytes_sent"] - 4
 
 
-def test_one_that_is_silent_is_ended_after_the_pause() -> None:
+def test_a_silent_client_is_ended_soon_after_a_pause() -> None:
     with counted(idle_timeout=4 * UNIT) as server, server.connect() as client:
         ping(client)
         pause(server, 10 * UNIT)
@@ -128,13 +128,13 @@ def test_one_that_is_silent_is_ended_after_the_pause() -> None:
         assert time.monotonic() - began <= 4 * UNIT + 0.3
 
 
-def test_a_handler_that_holds_the_hub_ends_no_other() -> None:
-    """It runs in the turn of the loop in which the others are read: they are stamped with the time before it."""
+def test_a_handler_that_blocks_the_hub_ends_no_other_connection() -> None:
+    """It blocks in the turn of the loop that reads the others, so their bytes are stamped with the time before it."""
 
     def handler(sock: socket.socket, _peer: object) -> None:
         while data := sock.recv(100):
             if data == b"hold":
-                time.sleep(8 * UNIT)  # not gevent's
+                time.sleep(8 * UNIT)  # not gevent.sleep: the hub does not run
             sock.sendall(data)
 
     with running(TcpServer(LOCAL, handler, idle_timeout=5 * UNIT)) as server:

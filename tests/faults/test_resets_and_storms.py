@@ -1,4 +1,4 @@
-"""Scenarios of peers that come and go: resets in mid-echo and before the accept, short connections by the thousand."""
+"""Scenarios of short connections: resets in mid-echo and before the accept, and connections by the thousand."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.faults
 
 
 @pytest.mark.alone
-def test_reset_in_the_middle_of_an_echo_a_thousand_times() -> None:
+def test_a_thousand_resets_in_mid_echo_delay_no_ping() -> None:
     def once() -> float:
         with counted() as server:
             with witness(server) as sight:
@@ -45,23 +45,23 @@ def test_reset_in_the_middle_of_an_echo_a_thousand_times() -> None:
 
 
 def times_asleep(server: Counted) -> int:
-    """How often it has waited for something so far, other than for a processor (proc(5))."""
+    """How often the server has slept so far; waits for a processor do not count (proc(5))."""
     status = Path(f"/proc/{server.pid}/status").read_text()
     return int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
 def milliseconds_running(server: Counted) -> float:
-    """How long it has had a processor so far; the time in which other processes had it does not count (proc(5))."""
+    """How long the server has had a processor so far; the time of other processes does not count (proc(5))."""
     return int(Path(f"/proc/{server.pid}/schedstat").read_text().split()[0]) / 1e6
 
 
 def answered_behind(leave: Callable[[socket.socket], None]) -> tuple[float, int]:
-    """Five hundred come and leave before they are accepted, one stays.
+    """Five hundred clients connect and leave before they are accepted; one more sends a ping and stays.
 
     Returns:
-        Milliseconds of processor time until the one has its answer, and how often the server was asleep before it.
+        Milliseconds of processor time until the answer to the ping, and how often the server slept before it.
 
-    The ping of the one is there already, so whatever the server sleeps while it waits is a pause of its own making.
+    The ping is there before the server goes on, so the server sleeps only where it pauses by itself.
     """
     with counted() as server:
         server.signal(signal.SIGSTOP)
@@ -83,11 +83,10 @@ def answered_behind(leave: Callable[[socket.socket], None]) -> tuple[float, int]
 
 
 @pytest.mark.alone
-def test_connect_and_reset_before_accept() -> None:
-    """It costs what a connection costs that was closed in order, and no pause.
+def test_a_reset_before_the_accept_costs_no_more_than_a_close_and_causes_no_pause() -> None:
+    """The speed of a machine drifts from second to second, so resets and closes are compared in pairs.
 
-    The speed of a machine drifts from second to second, so the two are compared in pairs. Other work only adds to one
-    side, so the least difference of three pairs counts.
+    Other work only adds to one side, so the least difference of three pairs counts.
     """
     more = []
     for _ in range(3):
@@ -96,15 +95,15 @@ def test_connect_and_reset_before_accept() -> None:
         more.append(resets - closed)
         figure("processor time behind 500 resets / behind 500 closed in order, ms", f"{resets:.1f} / {closed:.1f}")
         figure("times asleep meanwhile", asleep)
-        assert asleep <= 5, "it pauses"
+        assert asleep <= 5, "the server pauses"
         if more[-1] <= 10:
             break
     assert min(more) <= 10, f"milliseconds more: {more}"
 
 
 @pytest.mark.long
-def test_twenty_thousand_short_connections_leave_no_drift() -> None:
-    """The client closes first, from several addresses: TIME_WAIT and the ports are its own."""
+def test_twenty_thousand_short_connections_leave_memory_flat() -> None:
+    """The clients close first, so TIME_WAIT is on their side. Several addresses give them enough ports."""
 
     def storm(server: Counted, source: str, times: int) -> None:
         for _ in range(times):
@@ -128,8 +127,8 @@ def test_twenty_thousand_short_connections_leave_no_drift() -> None:
         assert server.memory - base <= MIB
 
 
-def test_pings_go_on_beside_all_of_it_at_once() -> None:
-    """One of each: never reads, trickles, resets, is silent, half-closes, and comes and goes."""
+def test_pings_go_on_beside_all_bad_peers_at_once() -> None:
+    """Peers that never read, stay silent, reset, half-close, and connect and leave."""
     with counted(write_stall=10 * UNIT, first_byte_timeout=10 * UNIT) as server, witness(server) as sight:
         never, silent = server.connect(), server.connect()
         send_until_full(never)

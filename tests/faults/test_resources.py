@@ -1,4 +1,4 @@
-"""Scenarios of what runs short: descriptors, memory, room in the kernel's queue."""
+"""Scenarios of resources that run short: descriptors, memory, room in the accept queue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import socket
 import time
 from pathlib import Path
 
-import gevent
 import pytest
 
 from tests.support.dropping import reset_handshake
@@ -25,8 +24,8 @@ def limited(descriptors: int) -> dict[str, object]:
     return {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))}
 
 
-def test_out_of_descriptors() -> None:
-    """RLIMIT_NOFILE is 64 and nothing else limits: a hundred come, one after the other, and those served stay."""
+def test_without_descriptors_new_clients_are_refused_soon_and_served_ones_go_on() -> None:
+    """RLIMIT_NOFILE is 64 and is the only limit. A hundred clients connect one after the other; served ones stay."""
 
     def once() -> float:
         with counted(limited(64), max_connections=1000, witnesses=0) as server:
@@ -47,7 +46,7 @@ def test_out_of_descriptors() -> None:
                         client.close()
                 assert 40 <= len(held) <= 64
                 assert len(held) + len(refusals) == 100
-                # The table stays full for a while, with somebody at the door every 10 ms.
+                # The table stays full for a while, and a client connects every 10 ms.
                 cpu, began = server.cpu_seconds, time.monotonic()
                 while time.monotonic() - began < 15 * UNIT:
                     assert not ask(server)[0]
@@ -71,7 +70,7 @@ def test_out_of_descriptors() -> None:
         p99 = refusals[int(0.99 * len(refusals))]
         figure("served / refused of 100 with 64 descriptors", f"{len(held) + 1} / {len(refusals)}")
         figure("log lines in all, over the time the table was full", len(lines))
-        figure("CPU share while full, somebody refused every 10 ms", f"{share:.1%}")
+        figure("CPU share while full, a client refused every 10 ms", f"{share:.1%}")
         figure("a freed slot is used after, ms", round(recovery, 1))
         figure("witness max gap, ms", sight.gap)
         assert recovery <= 500
@@ -80,8 +79,8 @@ def test_out_of_descriptors() -> None:
     median_of(3, once, 100, "time to refusal p99, ms")
 
 
-def test_descriptors_taken_away_from_a_running_server() -> None:
-    """The command line counts its descriptors at its start; this takes them away later, as a leak elsewhere would."""
+def test_a_server_that_loses_its_free_descriptors_still_serves_its_clients() -> None:
+    """The command line counts its descriptors at its start. They are taken away later here, as by a leak elsewhere."""
     with serve() as server:
         with server.connect() as held:
             ping(held)
@@ -98,8 +97,8 @@ def test_descriptors_taken_away_from_a_running_server() -> None:
         assert "Traceback" not in server.errors
 
 
-def sum_of(server: Process, why: str) -> int:
-    """What all its lines about clients that were turned away say of one reason; nothing else is in its log."""
+def turned_away(server: Process, why: str) -> int:
+    """Clients turned away for one reason, summed over all log lines. Fails if there are other lines."""
     total = 0
     for line in server.errors.splitlines():
         head, _, reasons = line.partition("clients turned away within a second: ")
@@ -114,7 +113,7 @@ def overflows() -> int:
     return int(dict(zip(lines[0], lines[1], strict=True))["ListenOverflows"])
 
 
-def test_a_full_queue_of_the_kernel() -> None:
+def test_each_connect_beyond_a_full_accept_queue_is_counted_as_a_drop() -> None:
     """A stopped process accepts no client: clients beyond the backlog wait in their connect, as documented."""
     with counted(backlog=4) as server:
         before = overflows()
@@ -125,14 +124,13 @@ def test_a_full_queue_of_the_kernel() -> None:
             client.setblocking(False)
             client.connect_ex((server.address.host, server.address.port))
             clients.append(client)
-        gevent.sleep(3 * UNIT)
+        wait_until(lambda: overflows() > before)
         connected = [
             client
             for client in clients
             if not client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) and sendable(client)
         ]
         assert 4 <= len(connected) <= 7
-        assert overflows() > before
         figure("connected of 12 with a backlog of 4 / ListenOverflows", f"{len(connected)} / {overflows() - before}")
         server.signal(signal.SIGCONT)
         for client in connected:
@@ -144,10 +142,10 @@ def test_a_full_queue_of_the_kernel() -> None:
         drops = server.wait_for(open=0)["queue_drops"]
         figure("drops of this listener's own queue", drops)
         assert len(clients) - len(connected) <= drops
-        wait_until(lambda: sum_of(server, "accept queue full"))
+        wait_until(lambda: turned_away(server, "accept queue full"))
         drops = server.wait_for(open=0)["queue_drops"]
         assert server.stop() == 0
-        assert sum_of(server, "accept queue full") == drops
+        assert turned_away(server, "accept queue full") == drops
 
 
 def test_health_checks_that_reset_the_handshake_are_no_drops() -> None:
@@ -183,6 +181,6 @@ def test_memory_of_a_connection_is_given_back() -> None:
             server.wait_for(open=0)
             grown.append((full, server.memory))
         figure("leak: memory after each of three crowds of 2,000, MiB", [round(after / MIB, 1) for _, after in grown])
-        if "COVERAGE_PROCESS_CONFIG" not in os.environ:  # coverage runs in the server too, and what it notes grows
+        if "COVERAGE_PROCESS_CONFIG" not in os.environ:  # coverage runs in the server too, and its records grow
             assert grown[2][1] <= grown[0][1] + 2 * MIB
             assert grown[2][0] <= grown[0][0] + 2 * MIB

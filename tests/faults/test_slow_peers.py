@@ -1,4 +1,4 @@
-"""Scenarios of peers that take their time: never read, read slowly, trickle, freeze, stay silent."""
+"""Scenarios of slow peers: they never read, read slowly, trickle, freeze or stay silent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def wait_open(server: Counted, count: int, seconds: float = PATIENCE) -> float:
 
 
 @pytest.mark.alone
-def test_two_hundred_who_never_read_are_ended_in_time_and_cost_little() -> None:
+def test_two_hundred_clients_that_never_read_are_ended_in_time_and_cost_little_memory() -> None:
     stall, count = 15 * UNIT, 200
     with counted(write_stall=stall) as server, witness(server) as sight:
         base = server.memory
@@ -56,7 +56,6 @@ def test_two_hundred_who_never_read_are_ended_in_time_and_cost_little() -> None:
         for client in clients:
             client.close()
         found = server.counters()
-        assert found["ended_write_stall"] + found["ended_reset"] == count
         assert found["ended_write_stall"] == count
         figure("memory of a client that never reads, KiB", round(each / KIB, 1))
         figure("the last of 200 was ended after its write stall by, s", round(late, 2))
@@ -68,14 +67,14 @@ def test_two_hundred_who_never_read_are_ended_in_time_and_cost_little() -> None:
 @pytest.mark.long
 @pytest.mark.alone
 def test_a_hundred_slow_readers_with_progress_are_never_ended() -> None:
-    """4 KiB every 20 ms each, half as long again as the limit; plain sendall() ends them at its timeout."""
-    # Two such reads at least between what its kernel tells ours, and room for a machine that does other things too.
+    """Each reads 4 KiB every 20 ms, for 1.5 times the limit. A plain sendall() would end them at its timeout."""
+    # A client's kernel announces new room after several reads only, and the machine may do other work meanwhile.
     stall = 30 * UNIT
     payload = b"x" * (16 * MIB)
     with counted(write_stall=stall) as server:
 
         def reads_slowly() -> bool:
-            """Whether it was ended."""
+            """Whether the server ended this client."""
             with server.connect() as client:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
                 sending = gevent.spawn(send_quietly, client, payload)
@@ -102,13 +101,14 @@ def read_steadily(client: cooperative.socket, rate: int, seconds: float) -> int:
     """Read so many bytes a second; returns how many were read.
 
     Raises:
-        OSError: it was reset.
+        OSError: the server reset the connection.
+        AssertionError: the server ended the connection.
     """
     received, began = 0, time.monotonic()
     while (passed := time.monotonic() - began) < seconds:
         if received < rate * passed:
             chunk = client.recv(512)
-            assert chunk, f"it was ended after {passed:.1f} s"
+            assert chunk, f"the client was ended after {passed:.1f} s"
             received += len(chunk)
         else:
             gevent.sleep(0.01)
@@ -125,8 +125,8 @@ def read_steadily(client: cooperative.socket, rate: int, seconds: float) -> int:
         pytest.param(2000, 60, marks=[pytest.mark.long, pytest.mark.timeout(400)]),
     ],
 )
-def test_a_slow_but_steady_reader_lives_until_it_stops(rate: int, stall: float, handler: str | None) -> None:
-    """A socket becomes writable once its peer has taken some 64 KiB, which this one does in no write stall."""
+def test_a_slow_but_steady_reader_is_ended_only_after_it_stops(rate: int, stall: float, handler: str | None) -> None:
+    """A socket becomes writable once its peer has taken some 64 KiB. Most of these peers take less in a write stall."""
     with counted(write_stall=stall, handler=handler) as server, cooperative.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * KIB)
         client.connect((server.address.host, server.address.port))
@@ -138,7 +138,7 @@ def test_a_slow_but_steady_reader_lives_until_it_stops(rate: int, stall: float, 
         took = time.monotonic() - stopped
         sending.kill()
         figure(f"ended after its last read, of a write stall of {stall:g} s", round(took, 2))
-        # Its window opens in steps: it may have been closed for so long, or opened by the last reads.
+        # The peer's window opens in steps: for the last time with the last read, or up to a step before it.
         step = 14 * KIB / rate
         assert stall - step - UNIT <= took <= stall + step + 0.3 + 2 * UNIT
         assert server.counters()["ended_write_stall"] == 1
@@ -150,7 +150,7 @@ def send_quietly(client: cooperative.socket, payload: bytes) -> None:
 
 
 def test_a_frozen_client_with_a_closed_window_is_ended_by_the_write_stall() -> None:
-    """Its kernel goes on acknowledging the probes of its closed window: keep-alive cannot tell."""
+    """Its kernel still acknowledges the probes of its closed window, so keep-alive does not find it."""
     stall = 15 * UNIT
     with counted(write_stall=stall) as server, witness(server) as sight:
         host, port = server.address.host, str(server.address.port)
@@ -173,6 +173,7 @@ def test_a_frozen_client_with_a_closed_window_is_ended_by_the_write_stall() -> N
 
 
 def trickle(clients: int, every: float, seconds: float) -> None:
+    """Check that clients with a byte every `every` seconds are not ended, cost little memory and delay no ping."""
     with counted(idle_timeout=3 * every) as server:
         with witness(server) as alone:
             gevent.sleep(seconds / 2)
@@ -181,7 +182,7 @@ def trickle(clients: int, every: float, seconds: float) -> None:
             held = [server.connect() for _ in range(clients)]
             end, turn = time.monotonic() + seconds, 0
             while time.monotonic() < end:
-                # Evenly over the time: each sends one byte in a round.
+                # Each client sends one byte in a round, spread evenly over the round.
                 began = time.monotonic()
                 for index, client in enumerate(held):
                     client.sendall(b"x")
@@ -203,17 +204,17 @@ def trickle(clients: int, every: float, seconds: float) -> None:
 
 
 @pytest.mark.alone
-def test_a_thousand_tricklers_in_a_hurry() -> None:
+def test_a_thousand_tricklers_are_not_ended_and_cost_little() -> None:
     trickle(1000, 7 * UNIT, 15 * UNIT)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
-def test_a_thousand_tricklers_with_a_byte_in_five_seconds() -> None:
+def test_a_thousand_tricklers_with_a_byte_in_five_seconds_are_not_ended() -> None:
     trickle(1000, 5, 60)
 
 
-def test_two_thousand_silent_connects() -> None:
+def test_two_thousand_silent_clients_are_ended_at_the_first_byte_timeout() -> None:
     limit = 10 * UNIT
     with counted(first_byte_timeout=limit) as server, witness(server) as sight:
         clients = [server.connect() for _ in range(2000)]
@@ -224,6 +225,6 @@ def test_two_thousand_silent_connects() -> None:
         took = time.monotonic() - last
         found = server.wait_for(open=1)
         assert found["ended_first_byte"] == 2000
-        figure(f"2,000 silent clients all gone after, of a limit of {limit:g} s", round(took, 2))
-        assert took <= limit + 1 + 5 * UNIT
+        figure(f"2,000 silent clients all ended after, of a limit of {limit:g} s", round(took, 2))
+        assert limit - UNIT <= took <= limit + 1 + 5 * UNIT
     assert sight.gap < 1000

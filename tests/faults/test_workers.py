@@ -38,7 +38,7 @@ def connected(server: Process, count: int) -> Iterator[list[socket.socket]]:
 
 
 def is_served(client: socket.socket) -> bool:
-    """Whether a worker keeps it; a refused one is at its end."""
+    """Whether a worker serves the client; a refused client reads FIN or a reset."""
     try:
         client.sendall(b"ping")
         return bool(client.recv(4))
@@ -46,17 +46,17 @@ def is_served(client: socket.socket) -> bool:
         return False
 
 
-def test_no_worker_has_more_than_its_share() -> None:
+def test_a_worker_has_at_most_1_3_times_its_share_of_the_connections() -> None:
     with serve("--workers", "2") as server, connected(server, 1000) as clients:
         for client in clients:
             ping(client)
         pids = workers(server)
         held = {pid: len(os.listdir(f"/proc/{pid}/fd")) for pid in pids}
-        assert max(held.values()) - min(held.values()) < 0.3 * 1000, held  # 1.3 times the share is 650 and 350
+        assert max(held.values()) - min(held.values()) < 0.3 * 1000, held  # 650 and 350
         assert count_now(server)["open"] == 1000
 
 
-def test_a_new_worker_gets_the_next_connections() -> None:
+def test_a_new_worker_gets_most_of_the_next_connections() -> None:
     with serve("--workers", "2") as server, connected(server, 200) as clients:
         for client in clients:
             ping(client)
@@ -64,14 +64,14 @@ def test_a_new_worker_gets_the_next_connections() -> None:
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: count_now(server)["restarts"] == 1 and len(workers(server)) == 2)
         (new,) = set(workers(server)) - {other}
-        wait_until(lambda: os.path.exists(f"/proc/{new}/fd") and open_sockets(new) == 1)  # it has its own descriptor
+        wait_until(lambda: os.path.exists(f"/proc/{new}/fd") and open_sockets(new) == 1)  # its listener
         with contextlib.ExitStack() as more:
             for _ in range(60):
                 ping(more.enter_context(server.connect()))
-            assert open_sockets(new) - 1 >= 45  # by chance it would be 30
+            assert open_sockets(new) - 1 >= 45  # an even split gives 30
 
 
-def test_the_maximum_is_each_workers_own() -> None:
+def test_max_connections_holds_for_each_worker() -> None:
     with serve("--workers", "2", "--max-connections", "25") as server:
         assert capacity(server).startswith("capacity 2 x 25 connections")
         with connected(server, 80) as clients:
@@ -87,7 +87,7 @@ def test_the_maximum_is_each_workers_own() -> None:
         assert server.stop() == 0
 
 
-def test_the_limit_for_an_address_is_each_workers_own() -> None:
+def test_max_per_address_holds_for_each_worker() -> None:
     with serve("--workers", "2", "--max-per-address", "3") as server, contextlib.ExitStack() as open_clients:
         sources = [f"127.0.0.{number}" for number in range(1, 6)]
         clients = {
@@ -119,16 +119,14 @@ def test_drops_of_the_accept_queue_are_counted_once() -> None:
             for client in sockets:
                 client.setblocking(False)
                 client.connect_ex(listener.getsockname())
-            gevent.sleep(2 * UNIT)
+            wait_until(lambda: sk_drops(listener) >= 20)
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
             wait_until(lambda: count_now(server).get("queue_drops", 0) > 0)
             assert workers(server) == pids
             for client in sockets:
                 client.close()
-            dropped = sk_drops(listener)
-            assert dropped >= 20
-            assert count_now(server)["queue_drops"] == dropped
+            assert count_now(server)["queue_drops"] == sk_drops(listener)
             assert server.stop() == 0
 
 
@@ -152,13 +150,13 @@ def test_bulk_transfers_finish_in_a_drain() -> None:
         transfers = [gevent.spawn(transfer, client) for client in clients]
         wait_until(lambda: count_now(server).get("bytes_sent", 0) > MIB)
         server.signal()
-        assert [each.get() for each in transfers] == [digest] * 8
+        assert [running.get() for running in transfers] == [digest] * 8
         assert server.wait() == 0
         assert server.lines[-1] == "stopped: drained 8, cut 0, bytes lost 0"
 
 
 @pytest.mark.alone
-def test_the_processes_are_gone_soon_after_the_last_client() -> None:
+def test_the_processes_exit_soon_after_the_last_client() -> None:
     def measure() -> float:
         with serve("--workers", "2", "--drain-idle", "60") as server, connected(server, 10) as clients:
             for client in clients:
@@ -168,14 +166,14 @@ def test_the_processes_are_gone_soon_after_the_last_client() -> None:
             for client in clients:
                 client.close()
             began = time.monotonic()
-            server.popen.wait(PATIENCE)
+            assert server.popen.wait(PATIENCE) == 0
             return time.monotonic() - began
 
     median_of(3, measure, 0.3, "last client to end")
 
 
 @pytest.mark.alone
-def test_the_listener_is_closed_within_50_ms() -> None:
+def test_the_listener_is_closed_within_50_ms_of_the_signal() -> None:
     def measure() -> float:
         with serve("--workers", "2") as server, connected(server, 10) as clients:
             for client in clients:
@@ -189,14 +187,14 @@ def test_the_listener_is_closed_within_50_ms() -> None:
     median_of(3, measure, 0.05, "signal to refusal")
 
 
-def test_a_stuck_peer_is_cut_at_the_drain_timeout() -> None:
+def test_open_clients_are_cut_at_the_drain_timeout_and_not_before() -> None:
     with serve("--workers", "2", "--drain-timeout", str(3 * UNIT), "--drain-idle", "60") as server:
-        with server.connect() as quiet, server.connect() as other:
-            ping(quiet)
-            ping(other)
+        with connected(server, 2) as clients:
+            for client in clients:
+                ping(client)
             server.signal()
             began = time.monotonic()
-            assert read_to_end(quiet) == b""
+            assert read_to_end(clients[0]) == b""
             assert time.monotonic() - began > 2.9 * UNIT
         assert server.wait() == 0
         assert server.lines[-1].endswith("cut 2, bytes lost 0")
@@ -211,7 +209,7 @@ def test_a_second_server_on_the_same_address_is_refused() -> None:
             ping(client)
 
 
-def test_a_client_of_a_stopped_worker_does_not_disturb_the_others() -> None:
+def test_a_stopped_worker_does_not_disturb_clients_of_the_others() -> None:
     with serve("--workers", "2") as server, connected(server, 6) as clients:
         for client in clients:
             ping(client)

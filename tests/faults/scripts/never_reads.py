@@ -1,6 +1,6 @@
-"""Sends to host and port, and never reads, until nothing has moved for half a second; then prints "ready".
+"""Sends to host and port without reading, until the socket has taken no byte for half a second; then prints "ready".
 
-Every buffer is full then, and the server has bytes for it that fit nowhere.
+Every buffer is full then, and the server has bytes that it cannot send.
 """
 
 from __future__ import annotations
