@@ -1,4 +1,4 @@
-"""The accept loop: a bad peer, a full process, a broken listener, told apart."""
+"""The accept loop distinguishes a bad peer, a process without descriptors and a broken listener."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RST = struct.pack("ii", 1, 0)
 
 
 class Flaky:
-    """A listener whose next accepts fail with the errors that are given; 0 is none."""
+    """A listener whose next accepts fail with the given errors; 0 is no error."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.listener = listener
@@ -54,7 +54,7 @@ class Flaky:
 
 @dataclass
 class Accepting:
-    """An acceptor, a registry that keeps what it is given, and what the acceptor did."""
+    """An acceptor with a registry that records its calls."""
 
     max_connections: int = 100
     refusal: Refusal | None = None
@@ -72,7 +72,7 @@ class Accepting:
         self.listener = self.acceptor.socket = Flaky(self.acceptor.socket)
         self.closed = False
 
-    # What the acceptor asks of a registry.
+    # The registry, as the acceptor calls it.
 
     def free_slots(self) -> int:
         return self.max_connections - len(self.delivered)
@@ -92,7 +92,7 @@ class Accepting:
     def dropped(self, count: int) -> None:
         self.drops.append(count)
 
-    # What the tests do.
+    # For the tests.
 
     def connect(self) -> plain.socket:
         return plain.create_connection((self.address.host, self.address.port), PATIENCE)
@@ -114,7 +114,7 @@ def accepting(max_connections: int = 100, refusal: Refusal | None = None, backlo
             sock.close()
 
 
-def test_it_delivers_what_connects() -> None:
+def test_an_accepted_connection_is_given_to_the_registry() -> None:
     with accepting() as found, found.connect() as client:
         wait_until(lambda: found.delivered)
         assert found.delivered[0].getpeername() == client.getsockname()
@@ -136,7 +136,7 @@ def test_an_error_of_a_peer_costs_no_pause(number: int, capfd: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
-def test_without_descriptors_everybody_who_waits_is_refused_at_once(number: int) -> None:
+def test_without_descriptors_all_queued_peers_are_refused_at_once(number: int) -> None:
     with accepting() as found:
         clients = [found.connect() for _ in range(5)]
         found.listener.errors = [number]
@@ -146,12 +146,13 @@ def test_without_descriptors_everybody_who_waits_is_refused_at_once(number: int)
         for client in clients:
             assert client.recv(1) == b""
             client.close()
+        assert not found.delivered
         with found.connect():
             wait_until(lambda: found.delivered)
 
 
 @pytest.mark.parametrize("number", [errno.ENOMEM, errno.ENOBUFS, errno.EINVAL])
-def test_what_only_time_can_mend_pauses_instead_of_spinning(number: int) -> None:
+def test_an_error_that_only_time_ends_causes_a_pause(number: int) -> None:
     with accepting() as found:
         found.listener.errors = [number] * 3
         with found.connect():
@@ -172,33 +173,33 @@ def test_a_listener_that_another_process_has_shut_down_is_left_alone() -> None:
         assert (found.listener.tries, found.errors, found.delivered) == (1, [], [])
 
 
-def test_nobody_is_accepted_in_a_pause_also_while_others_wait_to_be_served() -> None:
+def test_no_peer_is_accepted_in_a_pause_while_admitted_peers_wait() -> None:
     with accepting() as found:
-        found.acceptor.max_accept = 1  # a turn of the loop for each of them
+        found.acceptor.max_accept = 1  # a turn of the loop for each client
         clients = [found.connect() for _ in range(20)]
         found.listener.errors = [0] * len(clients) + [errno.ENOMEM] * 100
         began = time.monotonic()
         wait_until(lambda: len(found.delivered) == len(clients))
-        assert time.monotonic() - began < PAUSE, "they waited for the end of the pause"
+        assert time.monotonic() - began < PAUSE, "the admitted peers waited for the end of the pause"
         assert [error.errno for error in found.errors] == [errno.ENOMEM]
         assert found.listener.tries == len(clients) + 1
         for client in clients:
             client.close()
 
 
-def test_without_even_a_reserve_it_pauses_and_takes_one_later() -> None:
+def test_without_a_reserve_descriptor_the_loop_pauses_and_opens_one_later() -> None:
     with accepting() as found:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         client = found.connect()
         found.acceptor._release_reserve()
-        gc.collect()  # or a descriptor that an earlier test forgot may become free in between
+        gc.collect()  # else a descriptor that an earlier test forgot may become free meanwhile
         hogs = [os.open(os.devnull, os.O_RDONLY)]
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hogs[0] + 1, hard))
             wait_until(lambda: found.errors)
             tries = found.listener.tries
             gevent.sleep(3 * PAUSE)
-            assert found.listener.tries <= tries + 6, "it spins"
+            assert found.listener.tries <= tries + 6, "the loop spins"
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             os.close(hogs[0])
@@ -207,15 +208,16 @@ def test_without_even_a_reserve_it_pauses_and_takes_one_later() -> None:
         client.close()
 
 
-def test_stopping_during_a_pause() -> None:
+def test_shut_during_a_pause_delivers_the_queue(capfd: pytest.CaptureFixture[str]) -> None:
     with accepting() as found:
         found.listener.errors = [errno.ENOMEM]
         client = found.connect()
         wait_until(lambda: found.errors)
         found.shut()
-        assert found.delivered, "it was in the queue"
-        gevent.sleep(2 * PAUSE)
+        assert found.delivered
+        gevent.sleep(2 * PAUSE)  # the pause ends, and nothing may happen
         client.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_refused_peer_is_closed_at_once() -> None:
@@ -236,10 +238,10 @@ def test_a_peer_at_a_full_server_is_closed_at_once() -> None:
         assert found.refusals == [Refusal.FULL] * 5
 
 
-def test_what_the_kernel_drops_is_told_once() -> None:
+def test_a_connect_that_the_kernel_drops_is_counted_once() -> None:
     with accepting(backlog=2) as found:
         clients = []
-        for _ in range(9):  # with the hub held: nobody is accepted meanwhile
+        for _ in range(9):  # the hub does not run: no peer is accepted meanwhile
             clients.append(plain.socket())
             clients[-1].setblocking(False)
             clients[-1].connect_ex((found.address.host, found.address.port))
@@ -254,20 +256,20 @@ def test_what_the_kernel_drops_is_told_once() -> None:
         assert (found.errors, found.refusals) == ([], [])
 
 
-def test_shut_hands_on_the_queue_and_refuses_who_comes_later() -> None:
+def test_shut_delivers_the_queue_and_refuses_later_connects() -> None:
     with accepting() as found:
         clients = [found.connect() for _ in range(10)]
         assert not found.delivered
         began = time.monotonic()
         found.shut()
-        assert time.monotonic() - began < 3 * UNIT, "it waited for something"
+        assert time.monotonic() - began < 3 * UNIT, "shut waited"
         assert len(found.delivered) == 10
         assert is_refused(found.address)
         for client in clients:
             client.close()
 
 
-def test_shut_passes_over_peers_that_are_gone() -> None:
+def test_shut_skips_peers_that_are_gone() -> None:
     with accepting() as found:
         clients = [found.connect() for _ in range(3)]
         found.listener.errors = [errno.ECONNABORTED, errno.EPROTO]

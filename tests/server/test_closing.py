@@ -1,4 +1,4 @@
-"""How a connection ends: what is owed, FIN, then a while of reading on."""
+"""The end of a connection: the owed bytes, FIN, then a while of reading on."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ KIB, MIB = 1 << 10, 1 << 20
 
 
 def stream(count: int) -> bytes:
-    """The first so many bytes of what keep_sending() sends."""
+    """The first `count` bytes that keep_sending() sends."""
     return b"".join(b"%015d\n" % number for number in range(count // 16 + 1))[:count]
 
 
 def keep_sending(client: socket.socket, pace: float = 0.001) -> gevent.Greenlet:
-    """Sends numbered lines until the connection breaks."""
+    """Start a greenlet that sends numbered lines until the connection breaks."""
 
     def run() -> None:
         for number in itertools.count(step=64):
@@ -44,8 +44,8 @@ def keep_sending(client: socket.socket, pace: float = 0.001) -> gevent.Greenlet:
     "limit", [{"lifetime": 3 * UNIT}, {"max_bytes": 300 * KIB}, {"lifetime": 3 * UNIT, "max_rate": 200 * KIB}, {}]
 )
 @pytest.mark.parametrize("pause", [0.0, UNIT / 2], ids=["reads", "pauses"])
-def test_all_who_keep_sending_get_every_owed_byte_and_a_fin(limit: dict[str, Any], pause: float) -> None:
-    """Ended by a limit, or by stop() at the drain timeout. Plain gevent: 0 of 6."""
+def test_clients_that_keep_sending_get_every_owed_byte_and_a_fin(limit: dict[str, Any], pause: float) -> None:
+    """A limit ends them, or stop() at the drain timeout. With plain gevent 0 of 6 get all."""
     server = EchoServer(LOCAL, drain_idle=PATIENCE, **limit)
     server.start()
     clients = [dial(server) for _ in range(6)]
@@ -70,7 +70,7 @@ def test_all_who_keep_sending_get_every_owed_byte_and_a_fin(limit: dict[str, Any
     assert report.bytes_lost == 0
 
 
-def test_a_peer_that_never_ends_is_waited_for_a_second() -> None:
+def test_the_server_waits_a_second_for_the_fin_of_a_peer() -> None:
     with echo_server(lifetime=UNIT) as server, dial(server) as client:
         ping(client)
         assert read_to_end(client) == b""
@@ -79,7 +79,7 @@ def test_a_peer_that_never_ends_is_waited_for_a_second() -> None:
         assert LINGER_SECONDS - 0.1 <= time.monotonic() - began <= LINGER_SECONDS + 10 * UNIT
 
 
-def test_a_peer_that_ends_is_not_waited_for() -> None:
+def test_the_server_does_not_wait_for_a_peer_that_has_ended() -> None:
     with echo_server(lifetime=UNIT) as server:
         with dial(server) as client:
             ping(client)
@@ -89,7 +89,7 @@ def test_a_peer_that_ends_is_not_waited_for() -> None:
         assert time.monotonic() - began < LINGER_SECONDS / 2
 
 
-def test_what_is_discarded_is_bounded() -> None:
+def test_the_bytes_discarded_after_the_fin_are_bounded() -> None:
     with echo_server(max_bytes=1) as server, dial(server) as client:
         client.sendall(b"x")
         flooding = gevent.spawn(client.sendall, b"x" * (64 * MIB))
@@ -101,7 +101,7 @@ def test_what_is_discarded_is_bounded() -> None:
         flooding.kill()
 
 
-def test_what_comes_after_the_fin_is_discarded_not_lost() -> None:
+def test_bytes_after_the_fin_are_discarded_not_lost() -> None:
     with echo_server(max_bytes=10) as server:
         with dial(server) as client:
             client.sendall(b"0123456789")
@@ -113,20 +113,20 @@ def test_what_comes_after_the_fin_is_discarded_not_lost() -> None:
         assert (counters["bytes_discarded"], counters["bytes_lost"]) == (8, 0)
 
 
-def test_a_peer_that_takes_nothing_is_given_a_second_and_its_bytes_are_lost() -> None:
+def test_a_peer_that_takes_nothing_is_cut_after_a_second_and_its_bytes_are_lost() -> None:
     with echo_server(lifetime=10 * UNIT, write_stall=None) as server, dial(server) as client:
         stuff(server, client)
         wait_until(lambda: server.connections[0].phase.value == "ending")
         began = time.monotonic()
         wait_until(lambda: not server.connection_count)
-        assert time.monotonic() - began <= LINGER_SECONDS + 10 * UNIT
+        assert LINGER_SECONDS / 2 <= time.monotonic() - began <= LINGER_SECONDS + 10 * UNIT
         assert server.counters["ended_lifetime"] == 1
         assert server.counters["bytes_lost"] > 0
         assert_adds_up(server.counters)
 
 
-def test_a_peer_that_takes_it_slowly_gets_it_all() -> None:
-    """More than the kernel's buffers hold is owed at the end, and is read over several seconds' worth of pauses."""
+def test_a_peer_that_reads_slowly_gets_every_owed_byte() -> None:
+    """The server owes more bytes than the kernel's buffers hold, and the peer pauses after each read."""
     with echo_server(lifetime=5 * UNIT, write_stall=None) as server, dial(server) as client:
         stuff(server, client)
         wait_until(lambda: server.connections[0].phase.value == "ending")
@@ -142,8 +142,8 @@ def test_a_peer_that_takes_it_slowly_gets_it_all() -> None:
 
 
 @pytest.mark.parametrize("target", [LOCAL, "unix:{folder}/socket"])
-def test_a_peer_that_reads_slowly_and_sends_for_ever_gets_it_all_and_a_fin(target: str, tmp_path: Path) -> None:
-    """It needs more than LINGER_SECONDS for what it is owed, and never stops sending."""
+def test_a_peer_that_reads_slowly_and_keeps_sending_gets_every_owed_byte_and_a_fin(target: str, tmp_path: Path) -> None:
+    """The peer needs more than LINGER_SECONDS for the owed bytes."""
     with running(EchoServer(target.format(folder=tmp_path), lifetime=2 * UNIT)) as server, dial(server) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * KIB)
         sender = keep_sending(client, pace=0.0)
@@ -162,8 +162,8 @@ def test_a_peer_that_reads_slowly_and_sends_for_ever_gets_it_all_and_a_fin(targe
 
 
 @pytest.mark.alone
-def test_what_a_cut_destroys_in_the_kernel_is_counted_as_lost() -> None:
-    """A peer that goes on sending is ended by RST when its time is over: it gets no more than it has read."""
+def test_bytes_that_a_cut_destroys_in_the_kernel_are_counted_as_lost() -> None:
+    """A peer that goes on sending is ended by RST when its time is over, and gets only the bytes that it has read."""
     with running(EchoServer(LOCAL, drain_idle=PATIENCE)) as server, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
         assert server.address is not None
@@ -188,7 +188,7 @@ def test_what_a_cut_destroys_in_the_kernel_is_counted_as_lost() -> None:
         trickling.kill()
         counters = server.counters
         assert report.bytes_lost == counters["bytes_lost"] > 0
-        # The reset is sent when its next byte comes, and it may read on until then.
+        # The kernel sends the reset when the peer's next byte comes. The peer may read on until then.
         assert 0 <= len(received) - counters["bytes_sent"] <= 16 * KIB
         assert len(received) < 100 * KIB
         assert received == stream(len(received))
@@ -197,7 +197,7 @@ def test_what_a_cut_destroys_in_the_kernel_is_counted_as_lost() -> None:
 
 @pytest.mark.parametrize("is_owed", [True, False], ids=["flush", "linger"])
 def test_a_pause_of_the_process_takes_no_time_from_a_peer(is_owed: bool) -> None:
-    """It is longer than the peer may take. What the peer sent is read before its time is over, or RST would follow."""
+    """The pause is longer than the peer's time. The peer's bytes are still read; otherwise a close would send RST."""
     with echo_server(lifetime=2 * UNIT) as server, dial(server) as client:
         if is_owed:
             stuff(server, client)
@@ -207,7 +207,7 @@ def test_a_pause_of_the_process_takes_no_time_from_a_peer(is_owed: bool) -> None
         if not is_owed:
             client.sendall(b"x" * 300 * KIB)
         client.settimeout(PATIENCE)
-        time.sleep(LINGER_SECONDS + 2 * UNIT)  # not gevent's: nothing runs
+        time.sleep(LINGER_SECONDS + 2 * UNIT)  # not gevent.sleep: the hub does not run
         gevent.sleep(UNIT)
         received = len(read_to_end(client))
         client.close()
@@ -219,7 +219,7 @@ def test_a_pause_of_the_process_takes_no_time_from_a_peer(is_owed: bool) -> None
         assert_adds_up(counters)
 
 
-def test_a_reset_while_lingering_ends_it() -> None:
+def test_a_reset_ends_a_lingering_connection() -> None:
     with echo_server(lifetime=UNIT) as server:
         with dial(server) as client:
             ping(client)
@@ -229,7 +229,7 @@ def test_a_reset_while_lingering_ends_it() -> None:
         assert server.counters["ended_lifetime"] == 1
 
 
-def test_a_handler_s_stream_ends_in_order_too() -> None:
+def test_the_stream_of_a_handler_ends_in_order() -> None:
     def handler(sock: socket.socket, _peer: object) -> None:
         sock.sendall(b"goodbye" * 20_000)
 
@@ -244,7 +244,7 @@ def test_a_handler_s_stream_ends_in_order_too() -> None:
         assert server.counters["ended_handler"] == 6
 
 
-def test_over_a_unix_socket(tmp_path: Any) -> None:
+def test_a_unix_client_that_keeps_sending_gets_max_bytes_and_a_fin(tmp_path: Any) -> None:
     with running(EchoServer(f"unix:{tmp_path / 'socket'}", max_bytes=200 * KIB)) as server:
         with dial(server) as client:
             sender = keep_sending(client)

@@ -1,4 +1,4 @@
-"""ServerConfig: the table of defaults, and what is out of range."""
+"""ServerConfig: the defaults, and values out of range."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_time_that_can_be_switched_off_is_above_zero(name: str, value: Any) ->
 
 @pytest.mark.parametrize("name", ["drain_idle", "drain_timeout"])
 @pytest.mark.parametrize("value", [None, -1, math.nan, math.inf, "1", True])
-def test_a_drain_has_an_end(name: str, value: Any) -> None:
+def test_a_drain_time_is_finite_and_not_negative(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=name):
         ServerConfig(**{name: value})
 
@@ -57,7 +57,7 @@ def test_an_amount_is_a_whole_number_above_zero(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("backlog", 0), ("backlog", None), ("max_connections", -1)])
-def test_bounds_of_the_rest(name: str, value: Any) -> None:
+def test_backlog_and_max_connections_have_a_least_value(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=name):
         ServerConfig(**{name: value})
 
@@ -68,18 +68,18 @@ def test_none_switches_a_limit_off(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["drain_idle", "drain_timeout", "max_connections"])
-def test_zero_is_a_value_where_it_means_something(name: str) -> None:
+def test_drain_times_and_max_connections_may_be_zero(name: str) -> None:
     assert getattr(ServerConfig(**{name: 0}), name) == 0  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["allow", "deny"])
 @pytest.mark.parametrize("value", [("nonsense",), ("192.0.2.0/33",), ("10.0.0.1", ""), "192.0.2.0/24", 5])
-def test_networks(name: str, value: Any) -> None:
+def test_a_value_that_is_no_list_of_networks_is_refused(name: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"{name} .*192.0.2.0/24"):
         ServerConfig(**{name: value})
 
 
-def test_a_rate_that_nobody_could_keep() -> None:
+def test_a_min_rate_above_the_max_rate_is_refused() -> None:
     assert ServerConfig(min_rate=100, max_rate=100).min_rate == 100
     with pytest.raises(ConfigError, match="min_rate is 101 and max_rate 100"):
         ServerConfig(min_rate=101, max_rate=100)
@@ -111,7 +111,7 @@ def test_networks_are_read_once() -> None:
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     )
 )
-def test_any_options_are_a_table_or_a_config_error(options: dict[str, Any]) -> None:
+def test_any_options_give_a_config_or_a_config_error(options: dict[str, Any]) -> None:
     try:
         config = ServerConfig.of(None, options)
     except ConfigError:
@@ -119,7 +119,7 @@ def test_any_options_are_a_table_or_a_config_error(options: dict[str, Any]) -> N
     assert all(getattr(config, name) == value for name, value in options.items())
 
 
-def test_of_takes_a_table_or_options_but_not_both() -> None:
+def test_of_takes_a_config_or_options_but_not_both() -> None:
     config = ServerConfig(lifetime=5)
     assert ServerConfig.of(config, {}) is config
     assert ServerConfig.of(None, {"lifetime": 5}) == config
@@ -132,6 +132,6 @@ def test_an_unknown_option_is_named_beside_the_known_ones() -> None:
         ServerConfig.of(None, {"idle": 5})
 
 
-def test_a_table_is_frozen() -> None:
+def test_a_config_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         ServerConfig().backlog = 1  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""One connection: how it is told to end, and the socket that counts for a handler."""
+"""One connection: its end by `end` and `cut`, and the socket that counts for a handler."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def connection() -> Iterator[Connection]:
 
 
 def serve(connection: Connection, body: Callable[[], object]) -> list[object]:
-    """Run `body` as the connection's greenlet; returns what becomes of it."""
+    """Run `body` as the connection's greenlet; returns a list that gets its result or the type of its exception."""
     outcome: list[object] = []
 
     def run() -> None:
@@ -49,7 +49,7 @@ def test_end_throws_once_and_keeps_the_first_reason(connection: Connection) -> N
     outcome = serve(connection, lambda: gevent.sleep(PATIENCE))
     connection.end(Ending.IDLE)
     connection.end(Ending.CUT)
-    assert outcome == [], "it is thrown from the hub, not from who calls"
+    assert outcome == [], "the exception is thrown by the caller, not by the hub"
     wait_until(lambda: outcome)
     assert outcome == [Ended]
     assert connection.end_reason is Ending.IDLE
@@ -65,7 +65,7 @@ def test_end_can_be_called_by_the_connection_itself(connection: Connection) -> N
     assert outcome == [Ended]
 
 
-def test_one_that_has_not_begun_is_not_thrown_into(connection: Connection) -> None:
+def test_end_and_cut_do_not_throw_into_a_connection_that_has_not_begun(connection: Connection) -> None:
     connection.end(Ending.DRAINED)
     connection.cut()
     gevent.sleep(UNIT)
@@ -74,7 +74,9 @@ def test_one_that_has_not_begun_is_not_thrown_into(connection: Connection) -> No
 
 
 @pytest.mark.parametrize("phase", [Phase.ENDING, Phase.CLOSED])
-def test_one_that_is_ending_is_not_told_again_but_can_be_cut(connection: Connection, phase: Phase) -> None:
+def test_an_ending_connection_can_only_be_cut_and_a_closed_one_only_returns(
+    connection: Connection, phase: Phase
+) -> None:
     outcome = serve(connection, lambda: gevent.sleep(5 * UNIT))
     connection.phase = phase
     connection.end(Ending.IDLE)
@@ -189,17 +191,17 @@ def peek(sock: socket.socket) -> None:
         "makefile",
         "peek",
         "sendto",
-        "much",
-        "much that is no bytes",
+        "large",
+        "large array",
     ],
 )
-def test_whatever_way_a_handler_reads_and_writes_it_is_counted(
+def test_every_way_of_a_handler_to_read_and_write_is_counted(
     handler: Callable[[socket.socket], object], payload: bytes, reply: bytes, counted: tuple[int, int]
 ) -> None:
     assert count_with(handler, payload, reply) == counted
 
 
-def test_a_copy_of_the_socket_belongs_to_nobody() -> None:
+def test_bytes_through_a_copy_of_the_socket_are_not_counted() -> None:
     def handler(sock: socket.socket) -> None:
         with sock.dup() as copy:
             copy.sendall(b"uncounted")
@@ -207,7 +209,7 @@ def test_a_copy_of_the_socket_belongs_to_nobody() -> None:
     assert count_with(handler, b"", b"uncounted") == (0, 0)
 
 
-def test_it_is_an_ordinary_socket() -> None:
+def test_a_counted_socket_without_a_connection_is_an_ordinary_socket() -> None:
     near, far = socket.socketpair()
     with CountedSocket(fileno=near.detach()) as counted, far:
         far.sendall(b"x")
@@ -230,7 +232,7 @@ def test_reading_and_writing_count_as_progress() -> None:
 
 @pytest.fixture
 def counted() -> Iterator[tuple[CountedSocket, socket.socket]]:
-    """A handler's socket and its peer's, which has sent much."""
+    """A handler's socket, and its peer, which has sent 3 * TURN bytes."""
     near, far = socket.socketpair()
     with CountedSocket(fileno=near.detach()) as ours, far:
         for sock in (ours, far):
@@ -240,7 +242,7 @@ def counted() -> Iterator[tuple[CountedSocket, socket.socket]]:
 
 
 def turns_of_others(call: Callable[[], object]) -> int:
-    """How often another greenlet got to run meanwhile."""
+    """How often another greenlet runs during a call."""
     turns = 0
 
     def other() -> None:
@@ -258,18 +260,18 @@ def turns_of_others(call: Callable[[], object]) -> int:
     return found
 
 
-def test_a_reader_lets_others_have_their_turn(counted: tuple[CountedSocket, socket.socket]) -> None:
+def test_a_reader_lets_other_greenlets_run(counted: tuple[CountedSocket, socket.socket]) -> None:
     ours, _ = counted
-    assert turns_of_others(lambda: ours.recv(TURN)) == 0, "not for the first"
+    assert turns_of_others(lambda: ours.recv(TURN)) == 0
     assert turns_of_others(lambda: read_exactly(ours, 2 * TURN)) >= 1
 
 
-def test_a_writer_lets_others_have_their_turn(counted: tuple[CountedSocket, socket.socket]) -> None:
+def test_a_writer_lets_other_greenlets_run(counted: tuple[CountedSocket, socket.socket]) -> None:
     ours, _ = counted
     assert turns_of_others(lambda: [ours.send(b"y" * TURN) for _ in range(5)]) >= 1
 
 
-def test_an_exception_in_the_turn_of_others_loses_no_byte(
+def test_an_exception_while_other_greenlets_run_loses_no_byte(
     counted: tuple[CountedSocket, socket.socket],
 ) -> None:
     ours, _ = counted
@@ -282,7 +284,7 @@ def test_an_exception_in_the_turn_of_others_loses_no_byte(
     assert len(read_exactly(ours, 2 * TURN)) == 2 * TURN
 
 
-def test_a_socket_that_does_not_wait_does_not_wait_for_others_either(
+def test_a_non_blocking_socket_lets_no_other_greenlet_run(
     counted: tuple[CountedSocket, socket.socket],
 ) -> None:
     ours, _ = counted
@@ -293,7 +295,7 @@ def test_a_socket_that_does_not_wait_does_not_wait_for_others_either(
     assert turns_of_others(lambda: [ours.send(b"y" * 4096) for _ in range(100)]) == 0
 
 
-def test_a_read_of_nothing_or_of_urgent_data_does_not_wait(counted: tuple[CountedSocket, socket.socket]) -> None:
+def test_a_read_of_0_bytes_or_of_urgent_data_does_not_wait(counted: tuple[CountedSocket, socket.socket]) -> None:
     ours, _ = counted
     read_exactly(ours, 3 * TURN - 1)
     assert ours.recv(10) == b"x"
@@ -304,7 +306,7 @@ def test_a_read_of_nothing_or_of_urgent_data_does_not_wait(counted: tuple[Counte
             ours.recv(1, socket.MSG_OOB)
 
 
-def test_a_closed_one_fails_as_any_other(counted: tuple[CountedSocket, socket.socket]) -> None:
+def test_a_closed_counted_socket_fails_as_any_other_socket(counted: tuple[CountedSocket, socket.socket]) -> None:
     ours, _ = counted
     read_exactly(ours, TURN)
     ours.close()

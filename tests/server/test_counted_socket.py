@@ -1,4 +1,4 @@
-"""The socket that a handler gets behaves as gevent's own, whatever is done to it, and leaves nothing armed."""
+"""The socket that a handler gets behaves as gevent's own in every call, and leaves no watcher armed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ CALLS: dict[str, Callable[[Any, int], object]] = {
     "read by copy": receive_by_copy,
     "select": lambda sock, _: bool(select.select([sock], [], [], 0)[0]),
     "send": lambda sock, size: sock.send(b"s" * size),
-    "sendall": lambda sock, size: sock.sendall(bytearray(size + 1)),  # of none, gevent returns 0
+    "sendall": lambda sock, size: sock.sendall(bytearray(size + 1)),  # for 0 bytes gevent returns 0
     "sendmsg": lambda sock, size: sock.sendmsg([b"m" * size, b"n"]),
     "sendfile": send_file,
     "set timeout": lambda sock, size: sock.settimeout(None if size > 10 else size and PATIENCE),
@@ -77,7 +77,7 @@ CALLS: dict[str, Callable[[Any, int], object]] = {
     "read name": lambda sock, _: sock.getsockname(),
     "fileno": lambda sock, _: sock.fileno() >= 0,
 }
-OF_THE_PEER: dict[str, Callable[[socket.socket, int], object]] = {
+PEER_CALLS: dict[str, Callable[[socket.socket, int], object]] = {
     "peer sends": lambda far, size: far.sendall(b"0123456789abcdefghij"[:size]),
     "peer ends": lambda far, _: far.shutdown(socket.SHUT_WR),
     "peer closes": lambda far, _: far.close(),
@@ -85,7 +85,7 @@ OF_THE_PEER: dict[str, Callable[[socket.socket, int], object]] = {
 
 
 def outcome_of(call: Callable[[], object]) -> object:
-    """What a call returns or raises; "waits" if it does neither while the loop looks for events some times."""
+    """The result of a call, or the type and arguments of its error; "waits" if it has neither within 3 ms."""
 
     def guarded() -> object:
         try:
@@ -103,14 +103,14 @@ def outcome_of(call: Callable[[], object]) -> object:
 
 
 def transcript(kind: Callable[..., Any], script: list[tuple[str, int]]) -> list[object]:
-    """The outcomes of calls on a socket of that class, and all that its peer then has to read."""
+    """The outcomes of calls on a socket of that class, and the bytes that its peer can read then."""
     near, far = make_pair(kind)
     found: list[object] = []
     with near, far:
         for name, size in script:
-            of_peer = OF_THE_PEER.get(name)
-            if of_peer is not None:
-                found.append(outcome_of(lambda: of_peer(far, size)))  # noqa: B023  # called at once
+            peer_call = PEER_CALLS.get(name)
+            if peer_call is not None:
+                found.append(outcome_of(lambda: peer_call(far, size)))  # noqa: B023  # called at once
             else:
                 found.append(outcome_of(lambda: CALLS[name](near, size)))  # noqa: B023
         found.append(outcome_of(lambda: far.recv(10_000)))
@@ -121,7 +121,7 @@ def transcript(kind: Callable[..., Any], script: list[tuple[str, int]]) -> list[
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from([*CALLS, *OF_THE_PEER, *["recv", "peer sends"] * 4]), st.integers(0, 20)), max_size=10
+        st.tuples(st.sampled_from([*CALLS, *PEER_CALLS, *["recv", "peer sends"] * 4]), st.integers(0, 20)), max_size=10
     )
 )
 @settings(max_examples=40)
@@ -146,7 +146,7 @@ def waiting_reader(near: Any, far: socket.socket) -> gevent.Greenlet:
 
 
 @pytest.mark.parametrize("act", [lambda near: near.close(), lambda near: near.shutdown(socket.SHUT_RDWR)])
-def test_a_close_by_another_greenlet_wakes_a_waiting_one(act: Callable[[Any], object], pair: Pair) -> None:
+def test_a_close_by_another_greenlet_wakes_a_waiting_reader(act: Callable[[Any], object], pair: Pair) -> None:
     near, far = pair
     reader = waiting_reader(near, far)
     act(near)
@@ -161,11 +161,11 @@ def test_an_exception_in_a_wait_leaves_no_watcher_armed(error: BaseException, pa
     reader.kill(error)
     assert not near._read_event.active
     far.sendall(b"next")
-    assert near.recv(100) == b"next", "no byte was lost"
+    assert near.recv(100) == b"next", "bytes were lost"
 
 
 @pytest.mark.parametrize("timeout", [UNIT / 10, None])
-def test_a_timeout_strikes_a_socket_that_has_read_before(timeout: float | None, pair: Pair) -> None:
+def test_a_timeout_ends_a_read_of_a_socket_that_has_read_before(timeout: float | None, pair: Pair) -> None:
     near, far = pair
     far.sendall(b"first")
     assert near.recv(100) == b"first"
@@ -187,7 +187,7 @@ def test_a_second_reader_is_refused_and_a_writer_is_not(pair: Pair) -> None:
     near.sendall(b"written meanwhile")
     assert far.recv(100) == b"written meanwhile"
     far.sendall(b"second")
-    assert reader.get(timeout=PATIENCE) == b"second", "the first reader went on"
+    assert reader.get(timeout=PATIENCE) == b"second"
 
 
 def test_a_callback_of_the_loop_cannot_wait(pair: Pair) -> None:

@@ -15,7 +15,7 @@ def test_every_reason_has_a_counter() -> None:
     assert len(set(COUNTERS)) == len(COUNTERS)
 
 
-def test_they_start_at_zero() -> None:
+def test_counters_start_at_zero() -> None:
     assert set(Counters().as_dict().values()) == {0}
     assert tuple(Counters().as_dict()) == COUNTERS
 
@@ -36,7 +36,7 @@ def test_an_ending_counts_once_under_its_reason() -> None:
     assert counters["accepted"] == 0
 
 
-def test_an_ending_counts_what_was_lost() -> None:
+def test_an_ending_counts_its_lost_bytes() -> None:
     counters = Counters()
     for _ in range(2):
         counters.end(Ending.RESET, lost=1)
@@ -47,7 +47,7 @@ def test_the_bytes_of_open_connections_are_added_up_at_any_moment() -> None:
     counters = Counters()
     counters.traffic.echoed, counters.traffic.read, counters.traffic.written = 100, 10, 7
     counters.traffic.discarded = 1
-    bytes_ = {what: counters[f"bytes_{what}"] for what in ("received", "sent", "discarded", "lost")}
+    bytes_ = {name: counters[f"bytes_{name}"] for name in ("received", "sent", "discarded", "lost")}
     assert bytes_ == {"received": 111, "sent": 107, "discarded": 1, "lost": 0}
 
 
@@ -60,7 +60,7 @@ def test_add_counts_by_name() -> None:
         counters.add("nonsense")
 
 
-def test_the_block_can_be_one_that_another_process_reads() -> None:
+def test_counters_can_be_kept_in_a_given_block() -> None:
     block = array.array("Q", [0] * len(COUNTERS))
     counters = Counters(block)
     counters.end(Ending.PEER)

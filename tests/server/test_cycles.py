@@ -11,7 +11,7 @@ import pytest
 from gevent import socket
 
 from geventecho.net import abort
-from geventecho.server.connection import Connection
+from geventecho.server.connection import Connection, Phase
 from geventecho.server.counted_socket import CountedSocket
 from geventecho.server.registry import _Serving
 from geventecho.server.splice import SplicedSocket
@@ -32,12 +32,12 @@ def _no_collector() -> Iterator[None]:
 
 @pytest.fixture
 def before() -> int:
-    """What an earlier test left, as an exception does that a module keeps."""
+    """The parts that an earlier test left, for example by an exception that a module keeps."""
     return parts()
 
 
 def parts() -> int:
-    """How much there is of the server's connections, the open and the ended."""
+    """The number of objects of the server's connections, open and ended."""
     kinds = Connection | _Serving | CountedSocket | SplicedSocket
     return sum(isinstance(found, kinds) for found in gc.get_objects())
 
@@ -90,7 +90,7 @@ def be_drained(server: TcpServer, client: socket.socket) -> None:
 def be_cut(server: TcpServer, client: socket.socket) -> None:
     stuff(server, client)
     stopping = gevent.spawn(server.stop, timeout=0)
-    gevent.sleep(UNIT / 10)
+    wait_until(lambda: server.connections[0].phase is Phase.ENDING)
     client.close()
     stopping.get()
 
@@ -146,7 +146,7 @@ def times_out(sock: socket.socket, _peer: object) -> None:
         ("reset", returns, break_off),
     ],
 )
-def test_neither_does_one_of_a_handler(
+def test_an_ended_connection_of_a_handler_leaves_no_cycle(
     ending: str,
     handler: Callable[[socket.socket, object], None],
     behave: Callable[[TcpServer, socket.socket], None],

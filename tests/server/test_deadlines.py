@@ -23,7 +23,7 @@ from tests.support.ticking import LATE, Bench, Peer, Watched
         ({"lifetime": 9, "idle_timeout": 7, "first_byte_timeout": 2}, Ending.FIRST_BYTE),
     ],
 )
-def test_the_first_limit_to_pass_ends_it(
+def test_the_first_limit_to_pass_ends_a_connection(
     limits: dict[str, float], ending: Ending, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(monkeypatch, **limits)
@@ -44,7 +44,9 @@ def test_progress_extends_idle_but_not_lifetime(monkeypatch: pytest.MonkeyPatch)
     assert 5 <= bench.now - 1000 <= 5.5 + 3 * TICK
 
 
-def test_a_first_byte_frees_from_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_byte_timeout_does_not_end_a_connection_that_has_carried_a_byte(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     bench = Bench(monkeypatch, first_byte_timeout=1)
     talking, silent = bench.open(), bench.open()
     bench.carry(talking)
@@ -53,7 +55,7 @@ def test_a_first_byte_frees_from_its_limit(monkeypatch: pytest.MonkeyPatch) -> N
     assert not talking.endings
 
 
-def test_a_stall_counts_only_while_something_is_owed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_stall_counts_only_while_bytes_are_owed(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, write_stall=1)
     watched = bench.open()
     bench.run(10)
@@ -63,7 +65,7 @@ def test_a_stall_counts_only_while_something_is_owed(monkeypatch: pytest.MonkeyP
     bench.deadlines.watch(watched)
     since = bench.now
     bench.run(0.8)
-    bench.carry(watched)  # it took a byte
+    bench.carry(watched)  # progress
     bench.run(0.8)
     assert not watched.endings
     bench.until_ended(watched)
@@ -71,7 +73,7 @@ def test_a_stall_counts_only_while_something_is_owed(monkeypatch: pytest.MonkeyP
     assert 1.8 <= bench.now - since <= 1.8 + 4 * TICK
 
 
-def test_min_rate_ends_a_trickler_and_leaves_the_idle_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_min_rate_ends_a_trickler_and_no_idle_or_quick_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, min_rate=100)
     Peer(bench, monkeypatch)
     trickler, idle, quick = (bench.accept() for _ in range(3))
@@ -87,7 +89,7 @@ def test_min_rate_ends_a_trickler_and_leaves_the_idle_alone(monkeypatch: pytest.
     assert not quick.endings
 
 
-def test_a_drain_ends_the_idle_at_once_and_the_others_once_they_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_drain_ends_idle_connections_at_once_and_others_once_they_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch)
     idle, busy = bench.open(), bench.open()
     bench.run(5)
@@ -103,17 +105,17 @@ def test_a_drain_ends_the_idle_at_once_and_the_others_once_they_are_idle(monkeyp
     assert busy.endings == [Ending.DRAINED]
 
 
-def test_one_that_was_told_to_end_is_not_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_is_about_to_end_is_not_ended_again(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, idle_timeout=1)
-    told, ending, closed = bench.open(), bench.open(), bench.open()
-    told.end_reason = Ending.CUT
+    cut, ending, closed = bench.open(), bench.open(), bench.open()
+    cut.end_reason = Ending.CUT
     ending.phase = Phase.ENDING
     closed.phase = Phase.CLOSED
     bench.run(5)
-    assert told.endings == ending.endings == closed.endings == []
+    assert cut.endings == ending.endings == closed.endings == []
 
 
-def test_what_is_forgotten_is_never_judged_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forgotten_connection_is_never_ended_and_leaves_no_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, idle_timeout=1)
     several = [bench.open() for _ in range(100)]
     for watched in several:
@@ -125,9 +127,7 @@ def test_what_is_forgotten_is_never_judged_and_leaves_nothing_behind(monkeypatch
 
 
 @pytest.mark.parametrize("limit", ["idle_timeout", "first_byte_timeout", "lifetime"])
-def test_a_pause_counts_as_a_fifth_of_a_second_however_often_it_comes(
-    limit: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_pause_counts_as_a_fifth_of_a_second(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, **{limit: 1})
     watched = bench.open()
     bench.run(0.5)
@@ -140,19 +140,19 @@ def test_a_pause_counts_as_a_fifth_of_a_second_however_often_it_comes(
     assert len(watched.endings) == 1
 
 
-def test_one_whose_input_the_loop_has_yet_to_read_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_whose_input_the_loop_has_yet_to_read_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, idle_timeout=1)
     watched = bench.open()
     watched.sock._read_event.active = True
     monkeypatch.setattr(deadlines, "unread", lambda _fd: 1)
     bench.run(5)
     assert not watched.endings
-    watched.sock._read_event.active = False  # nobody wants to read it
+    watched.sock._read_event.active = False  # no greenlet waits for the input
     assert bench.until_ended(watched) - 1005 <= 2 * TICK
 
 
-def test_what_came_while_the_loop_was_held_is_stamped_with_the_time_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A callback holds the loop, and the next ones of the same turn read what came meanwhile."""
+def test_bytes_that_came_while_the_loop_was_held_have_the_time_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A callback holds the loop, and the next callbacks of the same turn read the bytes that came meanwhile."""
     bench = Bench(monkeypatch, idle_timeout=1)
     watched = bench.open()
     bench.run(0.5)
@@ -164,7 +164,7 @@ def test_what_came_while_the_loop_was_held_is_stamped_with_the_time_after_it(mon
 
 
 class Reader:
-    """A peer that is owed bytes, and whose kernel takes some of them whenever the test says so."""
+    """A peer that is owed bytes. Its kernel takes some of them when the test calls `take`."""
 
     def __init__(self, patch: pytest.MonkeyPatch, **limits: float) -> None:
         self.bench = Bench(patch, **limits)
@@ -184,10 +184,10 @@ class Reader:
 @pytest.mark.parametrize(
     ("limit", "ending"), [("write_stall", Ending.WRITE_STALL), ("idle_timeout", Ending.IDLE), ("drain", Ending.DRAINED)]
 )
-def test_what_the_kernel_of_a_peer_takes_is_progress(
+def test_bytes_that_the_kernel_of_a_peer_takes_are_progress(
     limit: str, ending: Ending, sends_again: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long before the socket is writable again."""
+    """The socket becomes writable only much later."""
     reader = Reader(monkeypatch, **({} if limit == "drain" else {limit: 10}))
     bench, watched = reader.bench, reader.watched
     if limit == "drain":
@@ -200,7 +200,7 @@ def test_what_the_kernel_of_a_peer_takes_is_progress(
     last = bench.now
     bench.until_ended(watched)
     assert watched.endings == [ending]
-    # While it sends bytes again, the kernel does not tell when the peer took some: it did since the last look.
+    # While the kernel sends bytes again, it tells only that the peer took some since the last check, and not when.
     assert 10 <= bench.now - last <= (20 if sends_again else 10) + 3 * TICK
 
 
@@ -215,8 +215,8 @@ def test_a_peer_that_takes_nothing_is_ended_in_time(
 
 
 @pytest.mark.parametrize("seconds", [4, 60])
-def test_what_the_kernel_holds_for_a_peer_is_watched_too(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a handler writes, and the end of an echo: nothing is pending here."""
+def test_a_write_stall_counts_for_bytes_in_the_kernel(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are a handler's bytes or the last ones of an echo. The server has none pending."""
     bench = Bench(monkeypatch, write_stall=seconds)
     peer = Peer(bench, monkeypatch)
     watched = bench.accept()
@@ -236,7 +236,7 @@ def test_what_the_kernel_holds_for_a_peer_is_watched_too(seconds: float, monkeyp
 def test_a_write_to_a_peer_that_has_no_room_and_was_owed_nothing_begins_a_new_stall(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The kernel has sent it nothing for long. That it takes nothing is known only from now on."""
+    """The kernel has sent the peer nothing for long, so the stall is known only from now on."""
     bench = Bench(monkeypatch, write_stall=60)
     peer = Peer(bench, monkeypatch)
     watched = bench.accept()
@@ -249,7 +249,7 @@ def test_a_write_to_a_peer_that_has_no_room_and_was_owed_nothing_begins_a_new_st
     assert 60 <= bench.now - since <= 60 + SILENCE + 3 * TICK
 
 
-def test_a_slow_trickle_of_acknowledgements_is_too_slow_for_a_least_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_min_rate_ends_a_peer_that_takes_bytes_in_a_slow_trickle(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Reader(monkeypatch, write_stall=60, min_rate=100)
     while not reader.watched.endings:
         reader.bench.run(9)
@@ -265,7 +265,7 @@ def test_a_slow_trickle_of_acknowledgements_is_too_slow_for_a_least_rate(monkeyp
 def test_any_pattern_of_progress_ends_in_time_and_never_early(
     connections: list[tuple[float, list[float]]], limit: float
 ) -> None:
-    """Each connection opens after a while, then carries a byte after each pause, if it has not been ended before."""
+    """Each connection opens after a while, then carries a byte after each pause until it is ended."""
     with pytest.MonkeyPatch.context() as patch:
         bench = Bench(patch, idle_timeout=limit)
         steps: list[tuple[float, int]] = []

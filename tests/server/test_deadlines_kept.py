@@ -15,14 +15,14 @@ from tests.support.timing import UNIT, wait_until
 
 @pytest.mark.alone
 def test_every_limit_is_kept_within_three_tenths_of_a_second_and_never_early() -> None:
-    """Connections that begin at different points of a tick. Lateness is the machine's too: the best of three."""
+    """The connections begin at different points of a tick. The machine adds lateness, so the best of three counts."""
     limit = 6 * UNIT
     for option in ("idle_timeout", "first_byte_timeout", "lifetime"):
         latest = []
         for _ in range(3):
             with echo_server(**{option: limit}) as server:
 
-                def one(delay: float, server: Any = server, option: str = option) -> float:
+                def lateness(delay: float, server: Any = server, option: str = option) -> float:
                     gevent.sleep(delay)
                     began = time.monotonic()
                     with dial(server) as client:
@@ -32,7 +32,7 @@ def test_every_limit_is_kept_within_three_tenths_of_a_second_and_never_early() -
                         assert read_to_end(client) == b""
                         return time.monotonic() - began - limit
 
-                late = [greenlet.get() for greenlet in [gevent.spawn(one, 0.013 * turn) for turn in range(12)]]
+                late = [greenlet.get() for greenlet in [gevent.spawn(lateness, 0.013 * turn) for turn in range(12)]]
                 wait_until(lambda server=server: not server.connection_count)  # type: ignore[misc]
                 assert min(late) >= 0, f"{option} was early"
                 assert server.counters[f"ended_{option.removesuffix('_timeout')}"] == 12
@@ -62,7 +62,7 @@ def test_write_stall_is_kept_within_three_tenths_of_a_second() -> None:
             assert server.counters["ended_write_stall"] == 1
             assert server.counters["bytes_lost"] > 0
             assert_adds_up(server.counters)
-        # `progress` is stamped with the last tick, so up to a tick before the byte it stands for.
+        # `last_byte_at` is the time of a tick, up to a tick before the byte.
         assert late[-1] >= 0, "early"
         if late[-1] <= LATE:
             break
@@ -80,7 +80,7 @@ def test_idle_ends_a_connection_whose_write_is_blocked() -> None:
         assert_adds_up(server.counters)
 
 
-def test_no_timer_ticks_while_nobody_is_connected() -> None:
+def test_no_timer_ticks_without_a_connection() -> None:
     with echo_server(idle_timeout=60) as server:
         with dial(server) as client:
             ping(client)

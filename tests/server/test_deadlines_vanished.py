@@ -1,4 +1,4 @@
-"""Due-time buckets: peers that have vanished, told by what their kernel acknowledges."""
+"""Due-time buckets: vanished peers, found by the acknowledgements of their kernels."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def test_a_peer_that_acknowledges_nothing_for_thirty_seconds_has_vanished(monkey
 
 
 def test_a_peer_that_answers_and_takes_nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel asks less and less often: a minute and two may pass between two answers."""
+    """The kernel probes less and less often: one or two minutes may pass between two answers."""
     bench, peer, watched = vanishing(monkeypatch)
     peer.outstanding = True
     bench.run(500)
     assert not watched.endings
 
 
-def test_what_was_sent_a_moment_ago_may_still_be_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handler that says something after a minute of silence: the silence is old, the question is new."""
+def test_bytes_sent_a_moment_ago_may_still_be_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handler sends after a minute of silence. The silence is old, but the peer has just been asked."""
     bench, peer, watched = vanishing(monkeypatch)
     bench.run(59)
     bench.carry(watched)
@@ -55,7 +55,7 @@ def test_what_was_sent_a_moment_ago_may_still_be_acknowledged(monkeypatch: pytes
 def test_an_idle_peer_that_does_not_answer_keep_alive_has_vanished(
     talks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So has one to whom a handler talks on and on."""
+    """Also while a handler goes on sending to the peer."""
     bench, peer, watched = vanishing(monkeypatch)
     peer.unanswered, peer.outstanding = True, talks
     while not watched.endings:
@@ -66,7 +66,7 @@ def test_an_idle_peer_that_does_not_answer_keep_alive_has_vanished(
     assert QUIET <= bench.now - peer.last_answer <= QUIET + 2
 
 
-def test_one_whose_handler_closed_it_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_whose_handler_closed_it_is_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     bench, _, watched = vanishing(monkeypatch)
 
     def closed(_sock: object) -> TcpLiveness:

@@ -36,7 +36,7 @@ def started(**options: float) -> EchoServer:
 
 
 def finishing(server: EchoServer, timeout: float | None = None) -> gevent.Greenlet:
-    """stop() in the background, begun."""
+    """Start stop() in a greenlet, and wait until it has begun."""
     stopping = gevent.spawn(server.stop, timeout)
     wait_until(lambda: server.state is not ServerState.LISTENING)
     return stopping
@@ -46,7 +46,7 @@ def test_an_idle_connection_gets_a_fin_at_once() -> None:
     server = started(drain_idle=2 * UNIT)
     with dial(server) as client:
         ping(client)
-        gevent.sleep(3 * UNIT)
+        gevent.sleep(3 * UNIT)  # longer than drain_idle: the client is idle
         began = time.monotonic()
         stopping = finishing(server)
         assert read_to_end(client) == b""
@@ -57,14 +57,14 @@ def test_an_idle_connection_gets_a_fin_at_once() -> None:
     assert_adds_up(server.counters)
 
 
-def test_one_that_was_just_active_has_its_idle_time_first() -> None:
+def test_a_connection_that_was_just_active_is_ended_after_its_idle_time() -> None:
     server = started(drain_idle=5 * UNIT)
     with dial(server) as client:
         ping(client)
         began = time.monotonic()
         stopping = finishing(server)
         assert read_to_end(client) == b""
-        # The byte was stamped with a tick that may be old by one.
+        # The stamp of the byte may be a tick old.
         assert 5 * UNIT - 0.1 <= time.monotonic() - began <= 5 * UNIT + 0.5
         client.close()
         stopping.get(timeout=PATIENCE)
@@ -85,7 +85,7 @@ def test_an_active_connection_goes_on_until_it_is_done() -> None:
     assert server.counters["ended_peer"] == 1
 
 
-def test_at_the_timeout_the_rest_is_cut_with_all_it_is_owed() -> None:
+def test_at_the_timeout_an_open_connection_is_cut_and_gets_every_owed_byte() -> None:
     server = started(drain_idle=PATIENCE)
     with dial(server) as client:
         ping(client)
@@ -111,7 +111,7 @@ def test_at_the_timeout_the_rest_is_cut_with_all_it_is_owed() -> None:
     assert_adds_up(server.counters)
 
 
-def test_a_stuck_peer_costs_its_bytes_and_a_second() -> None:
+def test_a_peer_that_does_not_read_loses_its_bytes_a_second_after_the_timeout() -> None:
     server = started(drain_idle=0)
     with dial(server) as client, dial(server) as neighbour:
         ping(neighbour)
@@ -127,13 +127,13 @@ def test_a_stuck_peer_costs_its_bytes_and_a_second() -> None:
                 received += len(chunk)
     assert 5 * UNIT + 1.0 <= took <= 5 * UNIT + 1.0 + 0.5 + 5 * UNIT
     assert (report.drained, report.cut) in ((0, 1), (1, 1))
-    # Lost is what the peer did not get, also where the kernel had taken it: to close with its input unread destroys it.
+    # Bytes in the kernel are lost too: a close with unread input destroys them.
     assert received == server.counters["bytes_sent"] - len(b"ping")
     assert report.bytes_lost == server.counters["bytes_lost"] > 0
     assert_adds_up(server.counters)
 
 
-def test_in_the_last_second_a_reader_still_gets_all() -> None:
+def test_a_reader_gets_every_owed_byte_in_the_second_after_the_timeout() -> None:
     server = started(drain_idle=PATIENCE)
     with dial(server) as client:
         stuff(server, client)
@@ -148,8 +148,8 @@ def test_in_the_last_second_a_reader_still_gets_all() -> None:
     assert_adds_up(server.counters)
 
 
-def test_what_is_discarded_of_a_rated_transfer_is_in_the_report() -> None:
-    """The client has sent all of it; the server, which has read some, reads the rest after its FIN."""
+def test_the_discarded_bytes_of_a_transfer_with_max_rate_are_in_the_report() -> None:
+    """The client has sent everything. The server has read a part, and reads the rest after its FIN."""
     size = 300_000
     server = started(max_rate=100_000)
     with dial(server) as client, dial(server) as earlier:
@@ -178,13 +178,13 @@ def test_twenty_transfers_under_way_all_finish() -> None:
     transfers = [gevent.spawn(once) for _ in range(20)]
     wait_until(lambda: server.connection_count == 20 and server.counters["bytes_received"] > MIB)
     stopping = finishing(server)
-    assert [one.get(timeout=PATIENCE) for one in transfers] == [size] * 20
+    assert [running.get(timeout=PATIENCE) for running in transfers] == [size] * 20
     finished = time.monotonic()
     assert stopping.get(timeout=PATIENCE) == StopReport(drained=20)
     assert time.monotonic() - finished < 5 * UNIT
 
 
-def test_what_was_queued_before_is_served_and_what_comes_later_is_refused() -> None:
+def test_connects_queued_before_a_stop_are_served_and_later_ones_are_refused() -> None:
     server = started(drain_idle=3 * UNIT)
     assert server.address is not None
     target = (server.address.host, server.address.port)
@@ -234,7 +234,7 @@ def test_an_empty_server_stops_at_once() -> None:
     assert time.monotonic() - began < 5 * UNIT
 
 
-def test_what_a_killed_peer_was_owed_is_in_the_report() -> None:
+def test_the_bytes_owed_to_a_killed_peer_are_in_the_report() -> None:
     server = started(drain_idle=PATIENCE)
     with dial(server) as client:
         stuff(server, client)
@@ -251,7 +251,7 @@ def test_the_report_reads_as_one_line() -> None:
     assert str(StopReport(cut=2, bytes_discarded=7)) == "drained 0, cut 2, bytes lost 0, bytes discarded 7"
 
 
-def test_echoes_go_on_unharmed_while_others_are_ended() -> None:
+def test_an_active_connection_goes_on_while_idle_ones_are_ended() -> None:
     server = started(drain_idle=3 * UNIT)
     idle = [dial(server) for _ in range(50)]
     for client in idle:

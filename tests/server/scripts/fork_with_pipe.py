@@ -18,9 +18,9 @@ def main() -> None:
         size, inherited = passage.recv_into(buffer), (pipe.inlet, pipe.outlet)
         child = os.fork()
         if not child:
-            there = [descriptor for descriptor in inherited if os.path.exists(f"/proc/self/fd/{descriptor}")]
+            still_open = [descriptor for descriptor in inherited if os.path.exists(f"/proc/self/fd/{descriptor}")]
             pipe.enter(server)
-            os._exit(len(there) if pipe.inlet >= 0 else 3)
+            os._exit(len(still_open) if pipe.inlet >= 0 else 3)
         assert os.waitpid(child, 0)[1] == 0
         assert passage.send(buffer[:size]) == size
         print(client.recv(64).decode())

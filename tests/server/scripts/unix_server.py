@@ -1,4 +1,4 @@
-"""Starts and stops servers on Unix sockets as its standard input says: a path starts one, an empty line stops it."""
+"""Starts and stops servers on Unix sockets by lines of standard input: a path starts one, an empty line stops it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers with TLS that echo, in each way."""
+"""Servers with TLS that echo: in the hub, in a connection's greenlet, or in a handler."""
 
 from __future__ import annotations
 

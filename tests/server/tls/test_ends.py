@@ -12,7 +12,17 @@ import pytest
 from gevent import socket, ssl
 
 from geventecho.server.tcp_server import TcpServer
-from tests.support.servers import LOCAL, assert_adds_up, dial, ping, read_to_end, running, stuff, wait_for_ending
+from tests.support.servers import (
+    LOCAL,
+    assert_adds_up,
+    dial,
+    ping,
+    read_exactly,
+    read_to_end,
+    running,
+    stuff,
+    wait_for_ending,
+)
 from tests.support.timing import UNIT, wait_until
 from tests.support.tls import (
     client_context,
@@ -26,19 +36,15 @@ from tests.support.tls import (
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-def test_a_close_notify_is_answered_after_all_that_is_owed(server: TcpServer, echoes: bool) -> None:
+def test_a_close_notify_is_answered_after_every_owed_byte(server: TcpServer, echoes: bool) -> None:
     with dial_tls(server) as client:
         client.sendall(b"x" * 300_000)
-        assert client.recv(1)
-        # unwrap() fails where data comes after its close_notify, so all is read first.
-        left = 299_999
-        while left:
-            left -= len(client.recv(left))
+        read_exactly(client, 300_000)  # unwrap() fails if data comes after its close_notify
         client.unwrap()
     wait_for_ending(server, "peer" if echoes else "handler")
 
 
-def test_a_fin_without_close_notify_costs_no_byte_and_is_counted(server: TcpServer) -> None:
+def test_a_fin_without_close_notify_loses_no_byte_and_is_counted(server: TcpServer) -> None:
     with dial_tls(server) as client:
         client.sendall(b"x" * 300_000)
         send_raw_fin(client)
@@ -46,7 +52,7 @@ def test_a_fin_without_close_notify_costs_no_byte_and_is_counted(server: TcpServ
     wait_for_ending(server, "truncated")
 
 
-def test_a_fin_in_the_middle_of_a_record_costs_no_whole_one(server: TcpServer) -> None:
+def test_a_fin_in_the_middle_of_a_record_loses_no_whole_record(server: TcpServer) -> None:
     raw = dial(server)
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
@@ -63,7 +69,7 @@ def test_a_fin_in_the_middle_of_a_record_costs_no_whole_one(server: TcpServer) -
     wait_for_ending(server, "truncated")
 
 
-def test_a_reset_is_a_reset(server: TcpServer) -> None:
+def test_a_reset_of_a_tls_client_is_counted_as_a_reset(server: TcpServer) -> None:
     client = dial_tls(server)
     ping(client)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -71,7 +77,7 @@ def test_a_reset_is_a_reset(server: TcpServer) -> None:
     wait_for_ending(server, "reset")
 
 
-def test_junk_after_the_handshake_ends_the_connection_without_a_word(
+def test_junk_after_the_handshake_ends_the_connection_without_a_log_line(
     server: TcpServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = dial_tls(server)
@@ -108,14 +114,14 @@ def test_an_active_client_is_not_idle(echoes: bool) -> None:
             gevent.sleep(UNIT)
 
 
-def test_the_byte_limit_returns_exactly_that_much_while_more_comes() -> None:
+def test_max_bytes_returns_exactly_that_many_bytes_while_more_come() -> None:
     with running(tls_server(max_bytes=20_000)) as server, dial_tls(server) as client:
         client.sendall(b"x" * 60_000)
         assert read_to_end(client) == b"x" * 20_000
     wait_for_ending(server, "bytes")
 
 
-def test_a_peer_that_takes_nothing_is_ended() -> None:
+def test_write_stall_ends_a_tls_peer_that_takes_nothing() -> None:
     with running(tls_server(write_stall=3 * UNIT)) as server, dial_tls(server) as client:
         stuff(server, client)
         wait_for_ending(server, "write_stall")
@@ -123,11 +129,11 @@ def test_a_peer_that_takes_nothing_is_ended() -> None:
         assert server.counters["bytes_lost"] > server.counters["bytes_destroyed"] > 0
 
 
-def test_no_more_is_lost_than_was_owed() -> None:
-    """A record of one byte is 23 bytes on the wire. Small buffers fill soon."""
+def test_no_more_bytes_are_lost_than_were_owed() -> None:
+    """A record of one byte is 23 bytes on the wire. Counted as lost, they would make bytes_sent negative."""
     with running(tls_server(write_stall=3 * UNIT)) as server, dial_tls(server) as client:
         ping(client)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # small buffers fill soon
         for connection in server._registry.open:
             connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
 
@@ -135,7 +141,7 @@ def test_no_more_is_lost_than_was_owed() -> None:
             with contextlib.suppress(OSError):
                 while True:
                     client.sendall(b"x")
-                    gevent.sleep(0)  # it would fill all buffers before the server reads
+                    gevent.sleep(0)  # else all buffers are full before the server reads
 
         sending = gevent.spawn(send)
         wait_for_ending(server, "write_stall")
@@ -143,7 +149,7 @@ def test_no_more_is_lost_than_was_owed() -> None:
         assert server.counters["bytes_sent"] >= 0
 
 
-def test_a_handler_whose_peer_takes_nothing_is_ended() -> None:
+def test_write_stall_ends_a_handler_whose_peer_takes_nothing() -> None:
     def flood(sock: Any, _peer: object) -> None:
         while True:
             sock.sendall(b"x" * 65536)
@@ -160,12 +166,14 @@ def test_a_slow_reader_gets_everything(echoes: bool) -> None:
         sending = gevent.spawn(client.sendall, b"x" * size)
         left = size
         while left:
-            left -= len(client.recv(min(left, 65536)))
+            chunk = client.recv(min(left, 65536))
+            assert chunk, f"close_notify {left} bytes early"
+            left -= len(chunk)
             gevent.sleep(UNIT / 20)
         sending.get()
 
 
-def test_a_drain_delivers_what_is_owed(echoes: bool) -> None:
+def test_a_drain_delivers_every_owed_byte(echoes: bool) -> None:
     size = 4 << 20
     server = tls_server(echoes=echoes, drain_idle=3 * UNIT)
     server.start()
@@ -174,9 +182,7 @@ def test_a_drain_delivers_what_is_owed(echoes: bool) -> None:
         sending = gevent.spawn(client.sendall, b"x" * size)
         assert client.recv(1)
         stopping = gevent.spawn(server.stop)
-        left = size - 1
-        while left:
-            left -= len(client.recv(left))
+        read_exactly(client, size - 1)
         sending.get()
         assert read_to_end(client) == read_to_end(idle) == b""
     report = stopping.get()
@@ -184,7 +190,7 @@ def test_a_drain_delivers_what_is_owed(echoes: bool) -> None:
     assert_adds_up(server.counters)
 
 
-def test_the_end_of_a_drain_flushes_and_says_so() -> None:
+def test_a_cut_at_the_drain_timeout_sends_every_owed_byte_and_a_close_notify() -> None:
     server = tls_server()
     server.start()
     with dial_tls(server) as client:
@@ -198,6 +204,6 @@ def test_the_end_of_a_drain_flushes_and_says_so() -> None:
         flooding = gevent.spawn(flood)
         reading = gevent.spawn(read_to_end, client)
         report = server.stop(2 * UNIT)
-        reading.get()
+        reading.get()  # no SSLEOFError: there was a close_notify
         flooding.kill()
     assert (report.cut, report.bytes_lost) == (1, 0)

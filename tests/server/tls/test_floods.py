@@ -1,4 +1,4 @@
-"""Records without payload, as fast as a client can send them, end its connection and hold up nobody else."""
+"""A flood of records without payload ends its connection and delays no other client."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def test_too_many_records_without_payload_end_the_connection(server: Process, ki
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("often", [10_000, 31], ids=["pure", "with some payload"])
-def test_a_neighbour_is_served_beside_a_flood(server: Process, often: int) -> None:
+@pytest.mark.parametrize("payload_every", [10_000, 31], ids=["pure", "with some payload"])
+def test_another_client_is_served_soon_beside_a_flood(server: Process, payload_every: int) -> None:
     """The second flood stays below the limit of records in a row, and its payload comes back."""
 
     def once() -> float:
         client = flooder(server)
         flood = b"".join(
-            client.record(*KINDS["new keys"] if at % often else (b"x", APPLICATION_DATA)) for at in range(4000)
+            client.record(*KINDS["new keys"] if at % payload_every else (b"x", APPLICATION_DATA)) for at in range(4000)
         )
         trips = []
         with secured(server.connect()) as good:
@@ -68,7 +68,7 @@ def test_a_neighbour_is_served_beside_a_flood(server: Process, often: int) -> No
         client.sock.close()
         trips.sort()
         p99 = trips[len(trips) * 99 // 100]
-        figure(f"p99 of an echo beside a flood of new keys, payload in one of {often}, ms", round(p99, 1))
+        figure(f"p99 of an echo beside a flood of new keys, payload in one of {payload_every}, ms", round(p99, 1))
         return p99
 
     median_of(3, once, 50, "p99 of an echo beside a flood of new keys, ms")

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
 def stream_through(client: Any, size: int) -> tuple[bytes, bytes]:
-    """Send so many bytes and read them meanwhile; the SHA-256 of those sent and of those that came back."""
+    """Send `size` bytes and read them meanwhile; returns the SHA-256 of the sent and of the returned bytes."""
     sent, came, left = hashlib.sha256(), hashlib.sha256(), size
 
     def send() -> None:
@@ -69,7 +69,7 @@ def test_every_byte_comes_back(server: TcpServer, version: Any) -> None:
 
 
 @pytest.mark.long
-def test_a_quarter_of_a_gib_at_once_in_both_directions_takes_no_memory(server: TcpServer) -> None:
+def test_256_mib_in_both_directions_at_once_keep_memory_flat(server: TcpServer) -> None:
     with dial_tls(server) as client:
         assert len(set(stream_through(client, 16 << 20))) == 1
         before = resident(os.getpid())
@@ -106,7 +106,7 @@ def test_a_handler_gets_an_ssl_socket() -> None:
 
 
 def test_a_handler_may_read_on_at_the_end() -> None:
-    """After the close_notify there comes a FIN, which is not one without."""
+    """The FIN comes after a close_notify, so it is an ordinary end."""
     seen: list[bytes] = []
 
     def handler(sock: Any, _peer: object) -> None:
@@ -126,7 +126,7 @@ def test_a_handler_may_read_on_at_the_end() -> None:
     assert seen == [b"one\n", b"two", b"", b""]
 
 
-def test_a_context_of_the_standard_library_does() -> None:
+def test_a_context_of_the_standard_library_is_accepted() -> None:
     import ssl as stdlib_ssl
 
     context = stdlib_ssl.SSLContext(stdlib_ssl.PROTOCOL_TLS_SERVER)
@@ -150,7 +150,7 @@ def test_a_new_context_is_for_new_connections() -> None:
         ping(old)
 
 
-def test_contexts_and_targets_that_do_not_fit() -> None:
+def test_contexts_and_targets_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ConfigError, match="must be an SSLContext"):
         EchoServer(LOCAL, ssl_context="chain.pem")
     with pytest.raises(ConfigError, match="one for clients"):
@@ -167,7 +167,7 @@ def test_contexts_and_targets_that_do_not_fit() -> None:
             ServerConfig(alpn=alpn)  # type: ignore[arg-type]
 
 
-def test_a_tls_target_and_a_second_life() -> None:
+def test_a_server_with_a_tls_target_can_be_started_again() -> None:
     server = EchoServer("tls://127.0.0.1:0", ssl_context=server_context())
     for _ in range(2):
         with running(server), dial_tls(server) as client:
@@ -184,7 +184,7 @@ def test_a_proxy_names_its_client_before_the_handshake(echoes: bool) -> None:
             assert (str(connection.peer), connection.bytes_received) == ("tcp://192.0.2.1:1000", 4)
 
 
-def test_tls_over_a_unix_socket(tmp_path: Any) -> None:
+def test_a_server_serves_tls_over_a_unix_socket(tmp_path: Any) -> None:
     server = TcpServer(f"unix:{tmp_path}/s", echo_handler, ssl_context=server_context())
     with running(server):
         with dial_tls(server) as client:
