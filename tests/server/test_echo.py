@@ -1,4 +1,4 @@
-"""Every byte comes back: the loop, over real sockets."""
+"""The echo loop returns every byte, over real sockets."""
 
 from __future__ import annotations
 
@@ -55,25 +55,25 @@ def exchange(server: EchoServer, pieces: list[bytes]) -> bytes:
 
 @given(st.lists(st.binary(min_size=1, max_size=2000), max_size=8))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_bytes_in_any_pieces(server: EchoServer, pieces: list[bytes]) -> None:
+def test_any_bytes_in_any_pieces_come_back(server: EchoServer, pieces: list[bytes]) -> None:
     assert exchange(server, pieces) == b"".join(pieces)
 
 
 @given(size=st.integers(1, 200_001), seed=st.integers(0, 2**32), pieces=st.integers(1, 5))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_size(server: EchoServer, size: int, seed: int, pieces: int) -> None:
+def test_a_payload_of_any_size_comes_back(server: EchoServer, size: int, seed: int, pieces: int) -> None:
     payload = random.Random(seed).randbytes(size)
     step = -(-size // pieces)
     assert exchange(server, [payload[start : start + step] for start in range(0, size, step)]) == payload
 
 
 @pytest.mark.parametrize("size", [RECEIVE_SIZE - 1, RECEIVE_SIZE, RECEIVE_SIZE + 1, 5 * RECEIVE_SIZE])
-def test_around_the_size_of_one_read(server: EchoServer, size: int) -> None:
+def test_payloads_around_the_size_of_one_read_come_back(server: EchoServer, size: int) -> None:
     payload = random.Random(size).randbytes(size)
     assert exchange(server, [payload]) == payload
 
 
-def test_every_byte_value_alone_and_together(server: EchoServer) -> None:
+def test_every_byte_value_comes_back(server: EchoServer) -> None:
     with dial(server) as client:
         for value in range(256):
             ping(client, bytes([value]))
@@ -82,7 +82,7 @@ def test_every_byte_value_alone_and_together(server: EchoServer) -> None:
     assert exchange(server, [special]) == special
 
 
-def test_no_greeting_and_no_line_discipline(server: EchoServer) -> None:
+def test_the_server_sends_no_greeting_and_needs_no_line_end(server: EchoServer) -> None:
     with dial(server) as client:
         client.settimeout(0.05)
         with pytest.raises(TimeoutError):
@@ -96,14 +96,14 @@ def test_order_is_kept_with_many_pings_in_flight(server: EchoServer) -> None:
     assert exchange(server, pieces) == b"".join(pieces)
 
 
-def test_one_byte_segments(server: EchoServer) -> None:
+def test_one_byte_segments_come_back(server: EchoServer) -> None:
     payload = random.Random(1).randbytes(5000)
     assert exchange(server, [payload[at : at + 1] for at in range(len(payload))]) == payload
 
 
 @pytest.mark.parametrize("size", [0, 1, 64 << 10, 64 * MIB], ids=["0", "1", "64 KiB", "64 MiB"])
 @pytest.mark.usefixtures("no_leaks")
-def test_half_close_returns_all_and_then_fin(size: int) -> None:
+def test_a_half_closed_client_gets_every_byte_and_then_a_fin(size: int) -> None:
     chunk = random.Random(size).randbytes(min(size, MIB))
     with echo_server() as server, dial(server) as client:
 
@@ -130,7 +130,7 @@ def test_half_close_returns_all_and_then_fin(size: int) -> None:
         assert_adds_up(counters)
 
 
-def test_a_reset_in_the_middle_of_an_echo_is_counted_as_one() -> None:
+def test_a_reset_in_the_middle_of_an_echo_is_counted_as_a_reset() -> None:
     with echo_server() as server:
         with dial(server) as client, dial(server) as neighbour:
             stuff(server, client)
@@ -143,8 +143,7 @@ def test_a_reset_in_the_middle_of_an_echo_is_counted_as_one() -> None:
         assert_adds_up(server.counters)
 
 
-def test_a_flooding_neighbour_gets_one_message_in_a_turn() -> None:
-    """Between two pings of a small client a flooder gets through some messages, not its whole backlog."""
+def test_a_flooding_client_gets_few_messages_between_two_pings_of_another() -> None:
     with echo_server() as server, dial(server) as flooder, dial(server) as client:
         ping(client)
 
@@ -152,11 +151,11 @@ def test_a_flooding_neighbour_gets_one_message_in_a_turn() -> None:
             while True:
                 flooder.sendall(b"x" * 65536)
 
-        def drink() -> None:
+        def read() -> None:
             while flooder.recv(65536):
                 pass
 
-        busy = [gevent.spawn(flood), gevent.spawn(drink)]
+        busy = [gevent.spawn(flood), gevent.spawn(read)]
         wait_until(lambda: server.counters["bytes_received"] > 10 * MIB)
         before = server.counters["bytes_received"]
         for _ in range(20):
@@ -169,7 +168,7 @@ def test_a_flooding_neighbour_gets_one_message_in_a_turn() -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_ten_thousand_random_sizes() -> None:
+def test_ten_thousand_messages_of_random_sizes_come_back() -> None:
     with echo_server() as server, dial(server) as client:
         generator = random.Random(7)
         for _ in range(10_000):

@@ -1,4 +1,4 @@
-"""The hub's part of the echo: what it hands to the connection's greenlet, and how the greenlet is woken."""
+"""The hub's part of the echo: the work that it hands to the connection's greenlet, and how it wakes the greenlet."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def test_closing_the_socket_from_elsewhere_wakes_the_greenlet() -> None:
         ping(far)
         near.close()
         echoing.join(PATIENCE)
-    assert isinstance(echoing.exception, OSError), "it sleeps for ever"
+    assert isinstance(echoing.exception, OSError), "the greenlet sleeps for ever"
 
 
-def test_a_server_s_buffers_belong_to_one_hub() -> None:
+def test_the_buffers_of_a_server_belong_to_one_hub() -> None:
     """recv(2) and splice(2) run without the interpreter's lock: connections of two threads would mix their bytes."""
     buffers = get_hub().threadpool.apply(SharedBuffers)
     near, far = socket.socketpair()
@@ -75,24 +75,24 @@ def test_a_server_can_be_started_again_in_another_thread() -> None:
         ping(client)
     server.stop()
 
-    def live_again() -> None:
+    def run_again() -> None:
         server.start()
         with dial(server) as client:
             ping(client)
         server.stop()
         get_hub().destroy()
 
-    get_hub().threadpool.apply(live_again)
+    get_hub().threadpool.apply(run_again)
 
 
 def greenlets(server: EchoServer) -> int:
-    """Connections that have one."""
+    """The number of connections that have a greenlet."""
     return sum(connection.greenlet is not None for connection in server._registry.open)
 
 
 @pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG], ids=logging.getLevelName)
 def test_whole_messages_need_no_greenlet(level: int, caplog: pytest.LogCaptureFixture) -> None:
-    """Nor does the peer's FIN, unless its log line may have to wait."""
+    """The peer's FIN needs none either, unless its log line may have to wait."""
     caplog.set_level(level, "geventecho.server")
     with echo_server() as server:
         clients = [dial(server) for _ in range(5)]
@@ -109,7 +109,7 @@ def test_whole_messages_need_no_greenlet(level: int, caplog: pytest.LogCaptureFi
 
 
 def test_a_greenlet_goes_on_where_the_hub_has_stopped() -> None:
-    """A peer that takes a part of large messages, then small messages, then the server's end."""
+    """The peer takes a large payload in parts, then sends a small message, and then the server stops."""
     payload = random.Random(1).randbytes(16 << 20)
     with echo_server() as server, dial(server) as client:
         ping(client)
@@ -125,7 +125,7 @@ def test_a_greenlet_goes_on_where_the_hub_has_stopped() -> None:
     assert (report.cut, report.bytes_lost) == (1, 0)
 
 
-def test_an_error_that_the_hub_meets_first_is_the_connections_end() -> None:
+def test_an_error_that_the_hub_meets_first_ends_the_connection() -> None:
     with echo_server() as server:
         client = dial(server)
         ping(client)

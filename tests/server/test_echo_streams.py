@@ -49,7 +49,7 @@ class Stream(threading.Thread):
 
 
 def stream_through(server: Process, count: int, size: int) -> int:
-    """Run streams at once; returns by how many bytes the server's memory grew at the most."""
+    """Run `count` streams of `size` bytes at once; returns the most bytes by which the server's memory grew."""
     host, port = server.address.host, server.address.port
     warm = Stream((host, port), 4 * MIB, 0)
     warm.start()
@@ -68,10 +68,10 @@ def stream_through(server: Process, count: int, size: int) -> int:
 
 
 @pytest.mark.parametrize("size", [2_500_000, pytest.param(10_000_000, marks=pytest.mark.long)])
-def test_a_hundred_streams_at_once_in_flat_memory(size: int) -> None:
+def test_a_hundred_streams_at_once_keep_memory_flat(size: int) -> None:
     with serve() as server:
         grown = stream_through(server, 100, size)
-        # A message of 64 KiB in hand for each of a hundred is 6.25 MiB; hundreds of MB have passed.
+        # A message of 64 KiB for each of a hundred streams is 6.25 MiB. Hundreds of MB have passed.
         assert grown <= 8 * MIB
         assert server.stop() == 0
         assert server.lines[-1] == "stopped: drained 0, cut 0, bytes lost 0"
@@ -79,6 +79,6 @@ def test_a_hundred_streams_at_once_in_flat_memory(size: int) -> None:
 
 
 @pytest.mark.long
-def test_a_gigabyte_on_one_connection_in_flat_memory() -> None:
+def test_a_gigabyte_on_one_connection_keeps_memory_flat() -> None:
     with serve() as server:
         assert stream_through(server, 1, 1 << 30) <= 8 * MIB

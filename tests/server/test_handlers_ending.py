@@ -1,4 +1,4 @@
-"""How the connection of a handler of one's own ends: what it sent arrives, and its close holds nobody up."""
+"""The end of a handler's connection: the bytes that it sent arrive, and its close delays no other connection."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable
 import gevent
 import pytest
 from gevent import socket
+from gevent.event import Event
 
 from geventecho.server.counters import Ending
 from geventecho.server.tcp_server import TcpServer
@@ -21,7 +22,7 @@ from tests.support.tls import dial_tls, server_context
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-def test_a_handler_that_closes_the_descriptor_under_its_socket_holds_nothing_up(
+def test_a_handler_that_closes_the_descriptor_of_its_socket_delays_no_stop(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     with running(TcpServer(LOCAL, lambda sock, _peer: os.close(sock.fileno()))) as server:
@@ -33,7 +34,7 @@ def test_a_handler_that_closes_the_descriptor_under_its_socket_holds_nothing_up(
     assert capfd.readouterr().err == ""
 
 
-def test_what_a_handler_had_sent_arrives_although_it_failed_with_input_unread() -> None:
+def test_the_bytes_of_a_handler_arrive_although_it_failed_with_unread_input() -> None:
     def handler(sock: socket.socket, _peer: object) -> None:
         sock.recv(1)
         sock.sendall(b"y" * 100_000)
@@ -82,9 +83,12 @@ def closes_a_copy(sock: socket.socket) -> None:
         (lambda _: None, True),
         (closes_itself, True),
     ],
+    ids=["open", "closed", "file closed last", "copy closed", "TLS open", "TLS closed"],
 )
-def test_a_handlers_so_linger_holds_nobody_up(close: Callable[[socket.socket], object], secure: bool) -> None:
-    """With SO_LINGER close(2) waits in the kernel until the peer has taken all; this peer takes nothing."""
+def test_so_linger_of_a_handler_delays_no_other_connection(
+    close: Callable[[socket.socket], object], secure: bool
+) -> None:
+    """With SO_LINGER close(2) waits in the kernel until the peer has taken all bytes; this peer takes none."""
 
     def handler(sock: socket.socket, _peer: object) -> None:
         if sock.recv(10) != b"linger":
@@ -113,7 +117,7 @@ def test_a_handlers_so_linger_holds_nobody_up(close: Callable[[socket.socket], o
         assert server.counters["ended_handler"] == 2
 
 
-def test_a_handlers_wish_to_reset_is_granted() -> None:
+def test_a_handler_can_reset_its_connection() -> None:
     def handler(sock: socket.socket, _peer: object) -> None:
         sock.recv(10)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -127,8 +131,9 @@ def test_a_handlers_wish_to_reset_is_granted() -> None:
         assert_adds_up(server.counters, echoes=False)
 
 
-def test_what_a_handler_sent_stays_counted_when_its_peer_has_vanished() -> None:
-    """Lost is a word of echo servers: what a handler sent is owed to nobody."""
+def test_the_bytes_that_a_handler_sent_stay_counted_when_its_peer_has_vanished() -> None:
+    """Only an echo server counts lost bytes."""
+    is_full = Event()
 
     def handler(sock: socket.socket, _peer: object) -> None:
         with contextlib.suppress(TimeoutError):
@@ -136,12 +141,13 @@ def test_what_a_handler_sent_stays_counted_when_its_peer_has_vanished() -> None:
             while True:
                 sock.send(b"x" * 65536)
         sock.settimeout(None)
+        is_full.set()
         sock.recv(1)
 
     with running(TcpServer(LOCAL, handler)) as server, dial(server):
-        wait_until(lambda: server.counters["bytes_sent"] > 65536)
-        gevent.sleep(2 * UNIT)
+        assert is_full.wait(PATIENCE)
         sent = server.counters["bytes_sent"]
+        assert sent > 65536
         next(iter(server._registry.open)).end(Ending.VANISHED)
         wait_until(lambda: not server.connection_count)
         assert server.counters["ended_vanished"] == 1

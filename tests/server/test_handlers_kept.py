@@ -1,4 +1,4 @@
-"""Limits on time and handlers whose bytes pass by the socket that the server gave them: TLS, a copy, the descriptor."""
+"""Time limits with handlers whose bytes bypass the socket that the server gave them: TLS, a copy, the descriptor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIMIT = 3 * UNIT
 
 @pytest.fixture(scope="module")
 def contexts() -> Iterator[tuple[ssl.SSLContext, ssl.SSLContext]]:
-    """A server's and a client's, with a certificate made for this run."""
+    """TLS contexts of a server and of a client, with a certificate made for this run."""
     with tempfile.TemporaryDirectory() as folder:
         key, certificate = Path(folder, "key"), Path(folder, "certificate")
         subprocess.run(
@@ -77,7 +77,7 @@ Dial = Callable[[TcpServer], Any]
 def server_and_dial(
     request: pytest.FixtureRequest, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
 ) -> tuple[TcpServer, Dial]:
-    """A server whose handlers read and write in that way, and how to connect to it."""
+    """A server whose handlers read and write in that way, and the function that connects to it."""
     at_server, at_client = contexts
     how = request.param
     held: list[ssl.SSLSocket] = []
@@ -88,7 +88,7 @@ def server_and_dial(
             return
         with at_server.wrap_socket(sock, server_side=True) as wrapped:
             if how == "tls_held":
-                held.append(wrapped)  # such as a server that keeps a list of its connections
+                held.append(wrapped)  # as a server does that keeps a list of its connections
             echo(wrapped)
 
     def dial_tls(server: TcpServer) -> ssl.SSLSocket:
@@ -110,7 +110,7 @@ def test_an_active_client_stays_and_a_silent_one_is_ended(server_and_dial: tuple
         speaking = gevent.spawn(speak, active, 8)
         assert silent.recv(10) == b""
         silent.close()
-        assert not speaking.ready(), "ended too late to say anything"
+        assert not speaking.ready(), "the silent client was ended too late"
         speaking.get()
         assert server.connection_count == 1
         counters = server.counters
@@ -135,7 +135,7 @@ def test_in_a_drain_an_active_client_stays_and_a_silent_one_is_ended(server_and_
         assert_adds_up(server.counters, echoes=False)
 
 
-def test_a_socket_that_was_given_away_is_asked_and_not_the_next_one_with_its_number() -> None:
+def test_a_detached_socket_does_not_use_a_later_socket_of_its_number() -> None:
     near, far = socket.socketpair()
     counted = CountedSocket(fileno=near.detach())
     fd = counted.detach()
@@ -152,7 +152,7 @@ def test_a_socket_that_was_given_away_is_asked_and_not_the_next_one_with_its_num
             assert other.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
 
 
-def test_a_handler_that_closed_what_it_was_given_is_ended_all_the_same() -> None:
+def test_a_handler_that_closed_its_descriptor_is_ended_by_the_idle_timeout() -> None:
     def handler(sock: socket.socket, _peer: object) -> None:
         os.close(sock.detach())
         gevent.get_hub().switch()

@@ -1,4 +1,4 @@
-"""What a log line says of an error: one line, bounded and escaped, and where in the user's code it happened."""
+"""The log line of an error: bounded and escaped, with the place in the user's code."""
 
 from __future__ import annotations
 

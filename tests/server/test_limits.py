@@ -1,4 +1,4 @@
-"""Caps and token buckets."""
+"""Limits by address, token buckets and the least rate."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_deny_wins_over_allow(allow: tuple[str, ...] | None, deny: tuple[str, ..
 
 
 @pytest.mark.parametrize("peer", ["", b"", b"\0name", "/run/peer"])
-def test_unix_peers_have_no_address(peer: SockAddr) -> None:
+def test_limits_by_address_do_not_apply_to_unix_peers_but_an_empty_allow_list_does(peer: SockAddr) -> None:
     strict = limits(allow=("192.0.2.1",), deny=("0.0.0.0/0",), max_per_address=1, connect_rate=1)
     for _ in range(5):
         assert strict.admit(peer) is None
@@ -78,7 +78,7 @@ def test_unix_peers_have_no_address(peer: SockAddr) -> None:
 
 
 @pytest.mark.parametrize(
-    ("allow", "deny", "versions", "what"),
+    ("allow", "deny", "versions", "effect"),
     [
         (None, (), {4, 6}, None),
         (None, ("::/0",), {4, 6}, "names no IPv4 network: all IPv4 clients are admitted"),
@@ -99,17 +99,17 @@ def test_unix_peers_have_no_address(peer: SockAddr) -> None:
         (None, (), set(), None),
     ],
 )
-def test_what_the_lists_do_unexpectedly(
-    allow: tuple[str, ...] | None, deny: tuple[str, ...], versions: set[int], what: str | None
+def test_an_unexpected_effect_of_the_lists_is_described(
+    allow: tuple[str, ...] | None, deny: tuple[str, ...], versions: set[int], effect: str | None
 ) -> None:
     text = admission.unexpected_effect(ServerConfig(allow=allow, deny=deny), frozenset(versions))
-    assert text is None if what is None else what in str(text)
+    assert text is None if effect is None else effect in str(text)
 
 
-# How many -------------------------------------------------------------------------------------------------------------
+# Open connections -----------------------------------------------------------------------------------------------------
 
 
-def test_an_address_has_so_many_connections_and_no_more() -> None:
+def test_an_address_has_at_most_max_per_address_connections() -> None:
     two = limits(max_per_address=2)
     assert [two.admit(v4()) for _ in range(3)] == [None, None, Refusal.ADDRESS_FULL]
     assert two.admit(v4("192.0.2.2")) is None
@@ -117,7 +117,7 @@ def test_an_address_has_so_many_connections_and_no_more() -> None:
     assert [two.admit(v4()) for _ in range(2)] == [None, Refusal.ADDRESS_FULL]
 
 
-def test_ipv6_counts_by_its_64_and_ipv4_in_ipv6_as_ipv4() -> None:
+def test_ipv6_counts_by_its_64_prefix_and_mapped_ipv4_as_ipv4() -> None:
     one = limits(max_per_address=1)
     assert one.admit(v6("2001:db8:0:1::1")) is None
     assert one.admit(v6("2001:db8:0:1:ffff::9")) is Refusal.ADDRESS_FULL
@@ -147,10 +147,10 @@ def test_open_connections_are_counted_exactly_and_then_forgotten(steps: list[tup
     assert not found._open
 
 
-# How often ------------------------------------------------------------------------------------------------------------
+# Connect rate ---------------------------------------------------------------------------------------------------------
 
 
-def test_connects_a_second_over_a_burst_of_one_second(clock: ManualTime) -> None:
+def test_connect_rate_admits_a_burst_of_one_second(clock: ManualTime) -> None:
     five = limits(connect_rate=5)
     assert [five.admit(v4()) for _ in range(6)] == [None] * 5 + [Refusal.CONNECT_RATE]
     clock.now += 0.21
@@ -160,7 +160,7 @@ def test_connects_a_second_over_a_burst_of_one_second(clock: ManualTime) -> None
     assert five.admit(v4("192.0.2.2")) is None
 
 
-def test_a_rate_below_one_a_second(clock: ManualTime) -> None:
+def test_connect_rate_may_be_below_one_a_second(clock: ManualTime) -> None:
     slow = limits(connect_rate=0.1)
     assert [slow.admit(v4()) for _ in range(2)] == [None, Refusal.CONNECT_RATE]
     clock.now += 9.9
@@ -169,7 +169,7 @@ def test_a_rate_below_one_a_second(clock: ManualTime) -> None:
     assert slow.admit(v4()) is None
 
 
-def test_the_table_forgets_who_was_not_seen_for_longest(clock: ManualTime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_forgets_the_address_not_seen_for_longest(clock: ManualTime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "TABLE_SIZE", 3)
     small = limits(connect_rate=1)
     for number in range(1000):
@@ -188,7 +188,7 @@ def test_a_refused_peer_takes_no_slot(clock: ManualTime) -> None:
     assert not both._open
 
 
-# How much -------------------------------------------------------------------------------------------------------------
+# Bytes ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_meter_counts_down_to_the_last_byte() -> None:
@@ -211,45 +211,45 @@ def test_a_meter_never_lets_more_than_its_rate_pass(rate: int, sizes: list[int])
             taken = min(size, meter.window)
             assert taken > 0
             passed += taken
-            # A tenth of a second's worth ahead of time, and the one read that goes over.
+            # A tenth of a second ahead of time is allowed, and the one read that goes over.
             assert passed <= (clock.now - 1000.0) * rate + 0.1 * rate + meter.window + 1
             clock.now += meter.spend(taken)
 
 
 # Least rate -----------------------------------------------------------------------------------------------------------
 
-SPELL = PACE_SECONDS
+PERIOD = PACE_SECONDS
 
 
-def spells(pace: Pace, *carried: int, silent: float = 0.0, owed: bool = False) -> list[bool]:
-    """What is judged at the end of each spell, in which so many bytes were carried."""
+def judged(pace: Pace, *carried: int, silent: float = 0.0, owed: bool = False) -> list[bool]:
+    """Whether each period is judged to be slow, by the bytes carried in each."""
     now, total, found = 0.0, 0, []
     for count in carried:
-        now += SPELL
+        now += PERIOD
         total += count
         found.append(pace.is_slow(total, silent, now, owed=owed))
-        assert pace.due == now + SPELL
+        assert pace.due == now + PERIOD
     return found
 
 
-def test_the_first_spell_of_use_is_not_judged_the_next_are() -> None:
-    assert spells(Pace(100, 0.0), 1, 1) == [False, True]
-    assert spells(Pace(100, 0.0), 0, 0, 1, 1) == [False, False, False, True]
-    assert spells(Pace(100, 0.0), 1, 0, 1, 1) == [False, False, False, True]
+def test_the_first_period_of_use_is_never_slow() -> None:
+    assert judged(Pace(100, 0.0), 1, 1) == [False, True]
+    assert judged(Pace(100, 0.0), 0, 0, 1, 1) == [False, False, False, True]
+    assert judged(Pace(100, 0.0), 1, 0, 1, 1) == [False, False, False, True]
 
 
 def test_a_client_within_the_rate_stays() -> None:
-    enough = int(100 * SPELL)
-    assert spells(Pace(100, 0.0), *[enough] * 5) == [False] * 5
-    assert spells(Pace(100, 0.0), enough, enough, enough - 1) == [False, False, True]
+    enough = int(100 * PERIOD)
+    assert judged(Pace(100, 0.0), *[enough] * 5) == [False] * 5
+    assert judged(Pace(100, 0.0), enough, enough, enough - 1) == [False, False, True]
 
 
 def test_a_silent_client_is_idle_and_not_slow() -> None:
-    assert spells(Pace(100, 0.0), *[1] * 5, silent=SPELL / 2) == [False] * 5
+    assert judged(Pace(100, 0.0), *[1] * 5, silent=PERIOD / 2) == [False] * 5
 
 
-def test_bytes_that_are_owed_are_use_and_come_in_lumps() -> None:
-    """A kernel tells of room in lumps: 4,000 bytes a second may show as 64 KiB every 16 seconds."""
+def test_a_period_without_progress_is_judged_with_the_next_while_bytes_are_owed() -> None:
+    """A kernel announces room in lumps: 4,000 bytes a second may show as 64 KiB every 16 seconds."""
     pace = Pace(1000, 0.0)
-    assert spells(pace, 65536, 0, 65536, 0, 65536, silent=SPELL, owed=True) == [False] * 5
-    assert spells(Pace(5000, 0.0), 65536, 0, 65536, silent=SPELL, owed=True) == [False, False, True]
+    assert judged(pace, 65536, 0, 65536, 0, 65536, silent=PERIOD, owed=True) == [False] * 5
+    assert judged(Pace(5000, 0.0), 65536, 0, 65536, silent=PERIOD, owed=True) == [False, False, True]

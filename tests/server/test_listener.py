@@ -1,4 +1,4 @@
-"""Listeners, their options, and what is left of a connection."""
+"""Listeners and their options, aborted sockets, and the table of descriptors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pair() -> Iterator[tuple[plain.socket, plain.socket]]:
 # Listening ------------------------------------------------------------------------------------------------------------
 
 
-def test_port_0_gives_the_bound_one() -> None:
+def test_port_0_gives_the_bound_port() -> None:
     listener, address, _ = listen(LOCAL, backlog=5)
     with listener:
         assert address == Address("tcp", host="127.0.0.1", port=listener.getsockname()[1])
@@ -53,10 +53,10 @@ def test_accepted_sockets_inherit_the_options(where: str) -> None:
             tcp = socket.IPPROTO_TCP
             assert accepted.getsockopt(tcp, socket.TCP_NODELAY) == 1
             assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-            # Within 95 s a host that vanished is found out: 60 s of silence and three questions, 10 s apart.
+            # A vanished host is found within 95 s: 60 s of silence and three probes, 10 s apart.
             assert accepted.getsockopt(tcp, socket.TCP_KEEPIDLE) == 60
             assert accepted.getsockopt(tcp, socket.TCP_KEEPINTVL) * accepted.getsockopt(tcp, socket.TCP_KEEPCNT) == 30
-            # It would end a peer that makes room in pieces smaller than a packet.
+            # This timeout would end a peer that makes room in pieces smaller than a packet.
             assert accepted.getsockopt(tcp, socket.TCP_USER_TIMEOUT) == 0
 
 
@@ -87,7 +87,9 @@ def test_a_restart_need_not_wait_for_time_wait() -> None:
         ("nonexistent.invalid:80", "cannot be resolved"),
     ],
 )
-def test_listen_errors_say_what_and_where(target: str, reason: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_listen_error_names_the_reason_and_the_address(
+    target: str, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     address = Address.parse(target)
     with pytest.raises(errors.ListenError, match=reason) as caught:
         listen(address, backlog=5)
@@ -97,7 +99,7 @@ def test_listen_errors_say_what_and_where(target: str, reason: str, capfd: pytes
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_port_in_use() -> None:
+def test_a_port_in_use_is_a_listen_error() -> None:
     listener, address, _ = listen(LOCAL, backlog=5)
     with listener, pytest.raises(errors.ListenError, match="another process has this address") as caught:
         listen(address, backlog=5)
@@ -117,12 +119,12 @@ def test_a_name_is_resolved() -> None:
         ("[::ffff:127.0.0.1]:0", {4}), ("unix:@geventecho-versions", set()),
     ],
 )  # fmt: skip
-def test_ip_versions_of_its_clients(target: str, versions: set[int]) -> None:
+def test_ip_versions_are_those_of_the_clients(target: str, versions: set[int]) -> None:
     with listen(Address.parse(target), backlog=5)[0] as listener:
         assert ip_versions(listener) == versions
 
 
-def test_an_inherited_listener_may_be_for_ipv6_alone() -> None:
+def test_an_inherited_listener_may_take_only_ipv6() -> None:
     with (
         plain.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=False) as owner,
         listen(Address("fd", fd=owner.fileno()), backlog=5)[0] as listener,
@@ -233,7 +235,7 @@ def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
 
 
 @pytest.mark.parametrize(("limit", "room"), [(1000, 936), (128, 64), (100, 50), (64, 32)])
-def test_there_is_room_for_some_under_a_small_limit(limit: int, room: int) -> None:
+def test_a_small_descriptor_limit_leaves_room_for_connections(limit: int, room: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
@@ -243,15 +245,15 @@ def test_there_is_room_for_some_under_a_small_limit(limit: int, room: int) -> No
 
 
 @pytest.mark.parametrize("most", [300, 3000])
-def test_the_table_of_descriptors_is_there_before_the_clients_are(most: int) -> None:
-    """Its growth in a burst would hold up everybody (proc(5), FDSize)."""
+def test_the_descriptor_table_has_its_size_before_clients_connect(most: int) -> None:
+    """Its growth in a burst would delay all connections (proc(5), FDSize)."""
     with serve("--max-connections", str(most)) as server:
         status = Path(f"/proc/{server.pid}/status").read_text()
         size = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("FDSize:"))
         assert most < size <= 4 * most
 
 
-def test_a_table_that_cannot_grow_is_left_as_it_is(pair: tuple[plain.socket, plain.socket]) -> None:
+def test_a_descriptor_table_that_cannot_grow_is_no_error(pair: tuple[plain.socket, plain.socket]) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     near = socket.socket(fileno=os.dup(pair[0].fileno()))
     with near:

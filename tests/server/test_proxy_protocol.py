@@ -1,4 +1,4 @@
-"""Connections of proxies: the client that a PROXY header names, and what comes instead of a header."""
+"""Connections of proxies: the client that a PROXY header names, and bytes that are no header."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ LOCAL_HEADERS = [make_proxy_header(version, "", "") for version in PROXY_VERSION
 
 
 @contextmanager
-def came(server: TcpServer, first: bytes) -> Iterator[socket.socket]:
-    """A peer that begins with these bytes."""
+def dial_with(server: TcpServer, first: bytes) -> Iterator[socket.socket]:
+    """A client that has sent these bytes."""
     with dial(server) as client:
         client.sendall(first)
         yield client
@@ -48,8 +48,8 @@ def peers(server: TcpServer) -> list[str]:
     return [str(connection.peer) for connection in server.connections]
 
 
-def counted(server: TcpServer, **expected: int) -> None:
-    """Wait until nothing is open and these counters stand so; all of them add up, and there are no other failures."""
+def assert_counts(server: TcpServer, **expected: int) -> None:
+    """Wait until no connection is open, then check that these counters and no other failures count, and all add up."""
     wait_until(lambda: server.connection_count == 0)
     counters = server.counters
     assert {name: counters[name] for name in expected} == expected
@@ -62,21 +62,21 @@ def counted(server: TcpServer, **expected: int) -> None:
 @pytest.mark.parametrize("in_hub", [True, False])
 @pytest.mark.parametrize("version", PROXY_VERSIONS)
 @pytest.mark.parametrize("address", ["203.0.113.7", "2001:db8::7"])
-def test_the_client_takes_the_place_of_the_peer(version: ProxyVersion, address: str, in_hub: bool) -> None:
+def test_the_client_that_a_header_names_is_the_peer(version: ProxyVersion, address: str, in_hub: bool) -> None:
     shown = str(Address.of((address, 56324)))
-    told: list[str] = []
-    server = EchoServer(LOCAL, proxy_protocol_from=PROXIES, on_connection=lambda info: told.append(str(info.peer)))
+    hooked: list[str] = []
+    server = EchoServer(LOCAL, proxy_protocol_from=PROXIES, on_connection=lambda info: hooked.append(str(info.peer)))
     server.in_hub = in_hub
-    with running(server), came(server, header(address, version) + b"with the header") as client:
+    with running(server), dial_with(server, header(address, version) + b"with the header") as client:
         assert client.recv(64) == b"with the header"
         ping(client, bytes(200_000))
-        assert peers(server) == told == [shown]
+        assert peers(server) == hooked == [shown]
         client.shutdown(socket.SHUT_WR)
         assert read_to_end(client) == b""
-        counted(server, ended_peer=1, bytes_received=200_015)
+        assert_counts(server, ended_peer=1, bytes_received=200_015)
 
 
-def test_a_header_in_single_bytes() -> None:
+def test_a_header_may_come_in_single_bytes() -> None:
     with echo_server(proxy_protocol_from=PROXIES) as server, dial(server) as client:
         for byte in header("203.0.113.7") + b"ping":
             client.sendall(bytes((byte,)))
@@ -86,24 +86,24 @@ def test_a_header_in_single_bytes() -> None:
 
 
 @pytest.mark.parametrize("first", LOCAL_HEADERS)
-def test_a_proxy_s_own_connection_keeps_its_address(first: bytes) -> None:
-    with echo_server(proxy_protocol_from=PROXIES, max_per_address=1) as server, came(server, first) as check:
+def test_a_connection_of_the_proxy_itself_keeps_its_address(first: bytes) -> None:
+    with echo_server(proxy_protocol_from=PROXIES, max_per_address=1) as server, dial_with(server, first) as check:
         ping(check)
         assert peers(server) == [str(Address.from_sockaddr(check.getsockname()))]
-        with came(server, header("203.0.113.7")) as client:
+        with dial_with(server, header("203.0.113.7")) as client:
             ping(client)
 
 
-def test_a_header_from_elsewhere_is_payload() -> None:
+def test_a_header_from_another_network_is_payload() -> None:
     first = header("203.0.113.7", "v1")
     with echo_server(proxy_protocol_from=("192.0.2.0/24", "2001:db8::/32")) as server, dial(server) as client:
         ping(client, first)
         assert peers(server) == [str(Address.from_sockaddr(client.getsockname()))]
         client.close()
-        counted(server, bytes_received=len(first))
+        assert_counts(server, bytes_received=len(first))
 
 
-def test_a_handler_gets_the_client_s_address_and_all_that_follows_the_header() -> None:
+def test_a_handler_gets_the_address_of_the_client_and_the_bytes_after_the_header() -> None:
     got: list[object] = []
 
     def handler(sock: socket.socket, peer: SockAddr) -> None:
@@ -111,19 +111,19 @@ def test_a_handler_gets_the_client_s_address_and_all_that_follows_the_header() -
         echo_handler(sock, peer)
 
     server = TcpServer(LOCAL, handler, proxy_protocol_from=PROXIES)
-    with running(server), came(server, header("2001:db8::7") + b"rest") as client:
+    with running(server), dial_with(server, header("2001:db8::7") + b"rest") as client:
         assert client.recv(64) == b"rest"
         assert got == [("2001:db8::7", 56324, 0, 0)]
 
 
-def test_the_header_is_not_the_first_byte() -> None:
-    """Of a handler's connection the kernel is asked for the bytes that came, and it counts those of the header."""
+def test_the_header_does_not_count_as_the_first_byte() -> None:
+    """The kernel counts the bytes of a handler's connection, and its count includes the header."""
 
     def handler(sock: socket.socket, _peer: object) -> None:
         sock.recv(1)
 
     server = TcpServer(LOCAL, handler, proxy_protocol_from=PROXIES, first_byte_timeout=2 * UNIT)
-    with running(server), came(server, header("203.0.113.7")) as silent:
+    with running(server), dial_with(server, header("203.0.113.7")) as silent:
         assert silent.recv(1) == b""
         wait_until(lambda: server.counters["ended_first_byte"] == 1)
 
@@ -135,10 +135,13 @@ def test_the_header_is_not_the_first_byte() -> None:
         ({"deny": ("192.0.2.0/24",)}, "the deny list names no IPv6 network"),
     ],
 )
-def test_the_lists_are_for_clients_of_both_versions(
+def test_the_lists_apply_to_clients_of_both_ip_versions(
     options: dict[str, Any], text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with echo_server(proxy_protocol_from=PROXIES, **options) as server, came(server, header("2001:db8::1")) as client:
+    with (
+        echo_server(proxy_protocol_from=PROXIES, **options) as server,
+        dial_with(server, header("2001:db8::1")) as client,
+    ):
         ping(client)
     warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warned) == bool(text)
@@ -160,43 +163,43 @@ def test_the_header_comes_before_the_handshake(echoes: bool) -> None:
         assert server.counters["ended_handshake"] == 0
 
 
-def test_limits_see_the_clients_and_not_the_proxy() -> None:
+def test_limits_apply_to_the_clients_and_not_to_the_proxy() -> None:
     refused: list[tuple[str, str]] = []
     with (
         echo_server(
             proxy_protocol_from=PROXIES, max_per_address=2, deny=("203.0.113.0/24", "127.0.0.0/8"),
             on_refuse=lambda peer, why: refused.append((peer.host, why.value)),
         ) as server,
-        came(server, header("192.0.2.1")) as one,
-        came(server, header("192.0.2.1")) as two,
-        came(server, header("192.0.2.9")) as other,
+        dial_with(server, header("192.0.2.1")) as one,
+        dial_with(server, header("192.0.2.1")) as two,
+        dial_with(server, header("192.0.2.9")) as other,
     ):  # fmt: skip
         for client in (one, two, other):
             ping(client)
         for client, times in (("192.0.2.1", 1), ("203.0.113.5", 2)):
             for _ in range(times):
-                with came(server, header(client)) as third, pytest.raises((ConnectionError, AssertionError)):
+                with dial_with(server, header(client)) as third, pytest.raises((ConnectionError, AssertionError)):
                     ping(third, SECRET)
         one.close()
         wait_until(lambda: len(peers(server)) == 2)
-        with came(server, header("192.0.2.1")) as next_one:  # the place of the first; those refused took none
+        with dial_with(server, header("192.0.2.1")) as next_one:  # the slot of the first; refused clients took none
             ping(next_one)
         ping(two)
         two.close()
         other.close()
         wait_until(lambda: server._registry._limits._open.total() == 0)
-        counted(server, refused_address_full=1, refused_denied=2, ended_proxy_header=0)
+        assert_counts(server, refused_address_full=1, refused_denied=2, ended_proxy_header=0)
     assert refused == [("192.0.2.1", "address_full"), *2 * [("203.0.113.5", "denied")]]
 
 
-def test_connect_rates_see_the_clients() -> None:
+def test_connect_rate_applies_to_the_clients() -> None:
     with echo_server(proxy_protocol_from=PROXIES, connect_rate=1) as server:
         for number in range(5):
-            with came(server, header(f"192.0.2.{number}")) as client:
+            with dial_with(server, header(f"192.0.2.{number}")) as client:
                 ping(client)
-        with came(server, header("192.0.2.4")) as client:
+        with dial_with(server, header("192.0.2.4")) as client:
             assert client.recv(1) == b""
-        counted(server, refused_connect_rate=1, accepted=6)
+        assert_counts(server, refused_connect_rate=1, accepted=6)
 
 
 def resets(client: socket.socket) -> None:
@@ -218,17 +221,17 @@ FAILURES: list[tuple[str, bytes, Callable[[Any], object]]] = [
 
 
 @pytest.mark.parametrize(("why", "first", "then"), FAILURES)
-def test_no_header_costs_the_connection_alone(
+def test_a_failed_header_ends_only_its_connection(
     why: str, first: bytes, then: Callable[[Any], object], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "geventecho")
     with (
         echo_server(proxy_protocol_from=PROXIES, proxy_header_timeout=3 * UNIT, max_per_address=1) as server,
-        came(server, header("203.0.113.7")) as neighbour,
+        dial_with(server, header("203.0.113.7")) as neighbour,
     ):
         ping(neighbour)
         for _ in range(3):
-            with came(server, first) as client:
+            with dial_with(server, first) as client:
                 try:
                     then(client)
                 except ConnectionError:
@@ -236,7 +239,7 @@ def test_no_header_costs_the_connection_alone(
         wait_until(lambda: server.counters[f"proxy_header_{why}"] == 3)
         ping(neighbour)
         neighbour.close()
-        counted(server, accepted=4, ended_proxy_header=3, bytes_received=8, **{f"proxy_header_{why}": 3})
+        assert_counts(server, accepted=4, ended_proxy_header=3, bytes_received=8, **{f"proxy_header_{why}": 3})
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert bool(lines) == (why != "probe")
     assert len(lines) <= 2 + (why == "timeout")
@@ -245,8 +248,8 @@ def test_no_header_costs_the_connection_alone(
     assert "Traceback" not in caplog.text
 
 
-def test_the_time_is_for_the_whole_header() -> None:
-    """A byte now and then does not make it longer."""
+def test_the_header_timeout_is_for_the_whole_header() -> None:
+    """Single bytes do not extend it."""
     with echo_server(proxy_protocol_from=PROXIES, proxy_header_timeout=3 * UNIT) as server, dial(server) as client:
         sent = 0
         with pytest.raises(ConnectionError):  # noqa: PT012
@@ -255,7 +258,7 @@ def test_the_time_is_for_the_whole_header() -> None:
                 sent += 1
                 gevent.sleep(UNIT / 2)
         assert sent < 20
-        counted(server, proxy_header_timeout=1, bytes_received=0)
+        assert_counts(server, proxy_header_timeout=1, bytes_received=0)
 
 
 def test_a_stop_does_not_wait_for_headers() -> None:
@@ -264,11 +267,11 @@ def test_a_stop_does_not_wait_for_headers() -> None:
         report = server.stop(5)
         assert (report.drained, report.cut, report.bytes_lost) == (1, 0, 0)
         assert waiting.recv(1) == b""
-        counted(server, ended_drained=1, ended_proxy_header=0)
+        assert_counts(server, ended_drained=1, ended_proxy_header=0)
 
 
 @pytest.mark.parametrize("version", PROXY_VERSIONS)
-def test_the_client_sends_its_own_address(version: ProxyVersion) -> None:
+def test_a_client_sends_a_header_with_its_own_address(version: ProxyVersion) -> None:
     with (
         echo_server(proxy_protocol_from=PROXIES) as server,
         connect(server.address or "", source="127.0.0.9:0", proxy_protocol=version) as client,
@@ -280,21 +283,21 @@ def test_the_client_sends_its_own_address(version: ProxyVersion) -> None:
 
 
 @pytest.mark.parametrize("version", PROXY_VERSIONS)
-def test_proxies_on_a_unix_socket(version: ProxyVersion, tmp_path: Path) -> None:
+def test_a_proxy_may_connect_to_a_unix_socket(version: ProxyVersion, tmp_path: Path) -> None:
     with running(
         EchoServer(f"unix:{tmp_path}/echo", proxy_protocol_from=("unix",), deny=("203.0.113.0/24",))
     ) as server:
         with connect(server.address or "", proxy_protocol=version) as client:
             client.echo(b"ping")
-        with came(server, header("192.0.2.1", version)) as other:
+        with dial_with(server, header("192.0.2.1", version)) as other:
             ping(other)
             assert "tcp://192.0.2.1:56324" in peers(server)
-        with came(server, header("203.0.113.1", version)) as denied:
+        with dial_with(server, header("203.0.113.1", version)) as denied:
             assert denied.recv(1) == b""
-        counted(server, refused_denied=1, ended_peer=2)
+        assert_counts(server, refused_denied=1, ended_peer=2)
 
 
 @pytest.mark.parametrize("networks", ["127.0.0.1", ("localhost",), ("unix:/run",)])
-def test_what_is_no_network_is_refused(networks: Any) -> None:
+def test_a_proxy_that_is_no_network_is_refused(networks: Any) -> None:
     with pytest.raises(ConfigError, match="proxy_protocol_from"):
         EchoServer(LOCAL, proxy_protocol_from=networks)

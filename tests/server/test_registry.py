@@ -1,4 +1,4 @@
-"""The open connections: whatever a handler does, its stream is ended, its socket closed and the counters settled."""
+"""The registry ends the stream, closes the socket and settles the counters, however a handler ends."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_connection_is_open_before_its_greenlet_runs() -> None:
     assert connection.sock.closed
 
 
-def test_emptied_is_told_once_each_time() -> None:
+def test_emptied_is_called_once_each_time_the_last_connection_ends() -> None:
     served = Served(read_all)
     for turn in (1, 2):
         first, second = served.connect(), served.connect()
@@ -94,7 +94,7 @@ def test_emptied_is_told_once_each_time() -> None:
 
 
 @pytest.mark.parametrize("ending", [Ending.IDLE, Ending.CUT])
-def test_one_that_is_told_to_end_ends_for_that_reason(ending: Ending) -> None:
+def test_a_connection_ends_for_the_given_reason(ending: Ending) -> None:
     served = Served(wait_for_ever)
     with served.connect() as client:
         gevent.sleep(0)
@@ -105,7 +105,7 @@ def test_one_that_is_told_to_end_ends_for_that_reason(ending: Ending) -> None:
     assert served.counts() == {"accepted": 1, f"ended_{ending.value}": 1, "peak": 1}
 
 
-def test_one_that_is_told_to_end_before_it_began_never_runs_its_handler() -> None:
+def test_a_connection_that_is_ended_before_it_began_never_runs_its_handler() -> None:
     ran: list[Connection] = []
 
     def handle(connection: Connection) -> Ending:
@@ -121,7 +121,7 @@ def test_one_that_is_told_to_end_before_it_began_never_runs_its_handler() -> Non
     assert served.counts() == {"accepted": 1, "ended_cut": 1, "peak": 1}
 
 
-def test_a_cut_ends_the_lingering_too() -> None:
+def test_a_cut_ends_a_lingering_connection() -> None:
     served = Served(lambda _: Ending.HANDLER)
     with served.connect():
         wait_until(lambda: {connection.phase for connection in served.registry.open} == {Phase.ENDING})
@@ -131,7 +131,7 @@ def test_a_cut_ends_the_lingering_too() -> None:
 
 
 def test_ctrl_c_while_a_connection_lingers_reaches_the_process() -> None:
-    """Python raises it in whatever runs; here that is the end of a connection."""
+    """Python raises it in the code that runs, here in the end of a connection."""
     served = Served(lambda _: Ending.HANDLER)
     with served.connect():
         wait_until(lambda: {connection.phase for connection in served.registry.open} == {Phase.ENDING})
@@ -144,7 +144,7 @@ def test_ctrl_c_while_a_connection_lingers_reaches_the_process() -> None:
     assert served.counts() == {"accepted": 1, "ended_handler": 1, "peak": 1}
 
 
-def test_what_refuses_to_end_is_abandoned(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_handler_that_refuses_to_end_is_abandoned(caplog: pytest.LogCaptureFixture) -> None:
     stop = gevent.event.Event()
 
     def stubborn(_connection: Connection) -> Ending:
@@ -167,11 +167,11 @@ def test_what_refuses_to_end_is_abandoned(caplog: pytest.LogCaptureFixture) -> N
         assert served.counts() == {"accepted": 1, "ended_cut": 1, "peak": 1}
         stop.set()
         gevent.sleep(UNIT)
-    assert served.emptied == 1, "settled twice"
+    assert served.emptied == 1, "the connection was settled twice"
     assert "refuses to end" in caplog.text
 
 
-def test_what_an_echo_could_not_return_is_lost() -> None:
+def test_bytes_that_an_echo_could_not_return_are_lost() -> None:
     def reads_only(connection: Connection) -> Ending:
         connection.count_read(len(connection.sock.recv(100)))
         raise ConnectionResetError(104, "Connection reset by peer")
@@ -185,7 +185,7 @@ def test_what_an_echo_could_not_return_is_lost() -> None:
     }  # fmt: skip
 
 
-def test_the_counters_have_the_bytes_of_open_connections_and_ask_none_of_them() -> None:
+def test_the_counters_include_the_bytes_of_open_connections_without_asking_each() -> None:
     """They are exact at any moment, and cost the same with 500 connections as with one."""
     served = Served(read_all, echoes=True)
 
@@ -213,14 +213,9 @@ def test_the_counters_have_the_bytes_of_open_connections_and_ask_none_of_them() 
     }  # fmt: skip
 
 
-def test_owed_is_what_open_echoes_have_not_returned() -> None:
-    def reads(connection: Connection) -> Ending:
-        while data := connection.sock.recv(100):
-            connection.count_read(len(data))
-        return Ending.PEER
-
+def test_owed_counts_the_bytes_that_open_echoes_have_not_returned() -> None:
     for echoes, owed in ((True, 5), (False, 0)):
-        served = Served(reads, echoes=echoes)
+        served = Served(read_all, echoes=echoes)
         with served.connect() as client:
             client.sendall(b"12345")
             wait_until(lambda served=served: served.counts().get("bytes_received") == 5)  # type: ignore[misc]
@@ -248,7 +243,7 @@ def test_a_failure_goes_to_the_log_in_one_escaped_line_and_to_the_hook(caplog: p
     failure.__traceback__ = None
 
 
-def test_refused_counts_and_tells_the_hook() -> None:
+def test_refused_counts_the_peer_and_calls_the_hook() -> None:
     served = Served(read_all)
     served.registry.refused(PEER, Refusal.DENIED)
     assert served.counts() == {"accepted": 1, "refused_denied": 1}
@@ -258,7 +253,7 @@ def test_refused_counts_and_tells_the_hook() -> None:
     served.registry.refusals.write()
 
 
-def test_it_says_how_many_slots_are_free_and_whom_it_admits() -> None:
+def test_the_registry_counts_its_free_slots_and_denies_by_address() -> None:
     served = Served(read_all, deny=("192.0.2.0/24",))
     registry = served.registry
     assert registry.admit(PEER) is Refusal.DENIED
@@ -270,8 +265,8 @@ def test_it_says_how_many_slots_are_free_and_whom_it_admits() -> None:
     assert registry.free_slots() == 1000
 
 
-def test_errors_of_accept_refusals_and_drops_are_told_in_one_line_a_second(caplog: pytest.LogCaptureFixture) -> None:
-    """Without the command line's filter, too: one line, whatever the clients were turned away for."""
+def test_errors_of_accept_refusals_and_drops_share_one_line_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    """Also without the command line's filter."""
     served = Served(read_all)
     no_descriptor = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     served.registry.accept_failed(no_descriptor)
@@ -292,7 +287,7 @@ def test_errors_of_accept_refusals_and_drops_are_told_in_one_line_a_second(caplo
     served.hooked.clear()
 
 
-def test_a_connection_gives_its_address_back() -> None:
+def test_an_ended_connection_frees_the_slot_of_its_address() -> None:
     served = Served(read_all, max_per_address=1)
     for _ in range(3):
         assert served.registry.admit(PEER) is None
@@ -301,7 +296,7 @@ def test_a_connection_gives_its_address_back() -> None:
         wait_until(lambda: not served.registry.open)
 
 
-def test_a_handler_that_leaves_a_timeout_running_ends_all_the_same() -> None:
+def test_a_connection_ends_although_its_handler_left_a_timeout_running() -> None:
     def sloppy(_connection: Connection) -> Ending:
         gevent.Timeout.start_new(UNIT)
         return Ending.HANDLER
@@ -312,7 +307,7 @@ def test_a_handler_that_leaves_a_timeout_running_ends_all_the_same() -> None:
     assert served.counts() == {"accepted": 1, "ended_handler": 1, "peak": 1}
 
 
-def test_a_handler_that_leaves_a_reader_behind_ends_all_the_same() -> None:
+def test_a_connection_ends_although_its_handler_left_a_reader_behind() -> None:
     readers: list[gevent.Greenlet] = []
 
     def sloppy(connection: Connection) -> Ending:
@@ -330,7 +325,7 @@ def test_a_handler_that_leaves_a_reader_behind_ends_all_the_same() -> None:
     readers.clear()
 
 
-def test_deadlines_are_part_of_what_a_handler_gets() -> None:
+def test_a_handler_gets_the_deadlines() -> None:
     seen: list[object] = []
     served = Served(read_all)
     served.registry._handle = lambda connection, deadlines: seen.append(deadlines) or Ending.PEER  # type: ignore[func-returns-value]

@@ -1,4 +1,4 @@
-"""TcpServer and EchoServer: their life, their options and what they tell, in this process."""
+"""TcpServer and EchoServer: states, options, connections and counters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.timing import PATIENCE, wait_until
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 
-def test_it_listens_once_started_and_refuses_once_stopped() -> None:
+def test_a_server_listens_once_started_and_refuses_once_stopped() -> None:
     server = EchoServer(LOCAL)
     states = [server.state]
     assert not server.address
@@ -32,7 +32,7 @@ def test_it_listens_once_started_and_refuses_once_stopped() -> None:
     assert is_refused(server.address)
 
 
-def test_as_a_context_manager_it_starts_and_stops() -> None:
+def test_the_context_manager_starts_and_stops_a_server() -> None:
     with EchoServer(LOCAL) as server:
         states = [server.state]
         with dial(server) as client:
@@ -41,13 +41,13 @@ def test_as_a_context_manager_it_starts_and_stops() -> None:
     assert states == [ServerState.LISTENING, ServerState.CLOSED]
 
 
-def test_the_context_manager_stops_it_after_an_error_too() -> None:
+def test_the_context_manager_stops_a_server_after_an_error() -> None:
     with pytest.raises(RuntimeError, match="mine"), EchoServer(LOCAL) as server:
         raise RuntimeError("mine")
     assert server.state is ServerState.CLOSED
 
 
-def test_it_can_be_started_again_and_keeps_its_counters() -> None:
+def test_a_stopped_server_can_be_started_again_and_keeps_its_counters() -> None:
     server = EchoServer(LOCAL)
     for turn in (1, 2, 3):
         server.start()
@@ -71,7 +71,7 @@ def test_a_draining_server_cannot_be_started() -> None:
             server.start()
 
 
-def test_options_are_a_table_or_keywords() -> None:
+def test_options_are_a_config_or_keywords() -> None:
     assert EchoServer(LOCAL, idle_timeout=5).config == ServerConfig(idle_timeout=5)
     config = ServerConfig(lifetime=7)
     assert EchoServer(LOCAL, config=config).config is config
@@ -81,7 +81,7 @@ def test_options_are_a_table_or_keywords() -> None:
         EchoServer(LOCAL, idle=5)
 
 
-def test_repr_tells_where_and_how() -> None:
+def test_repr_has_the_address_the_state_and_the_open_connections() -> None:
     server = EchoServer("127.0.0.1:0")
     assert repr(server) == "<EchoServer tcp://127.0.0.1:0 new 0 open>"
     with running(server):
@@ -98,7 +98,7 @@ def test_connections_is_a_snapshot_of_peer_age_and_bytes() -> None:
         assert info.phase is Phase.OPEN
         assert 0 <= info.age < PATIENCE
         ping(client)
-        assert info.bytes_received == 1000, "a snapshot does not move"
+        assert info.bytes_received == 1000, "the snapshot has changed"
         assert server.connections[0].age > info.age
         assert server.connection_count == 1
 

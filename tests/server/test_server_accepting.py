@@ -17,14 +17,13 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 RST = struct.pack("ii", 1, 0)
 
 
-def test_connect_and_reset_before_the_accept(capfd: pytest.CaptureFixture[str]) -> None:
-    """Five hundred of them, then one who stays: it is served at once, and none of them leaves a line."""
+def test_resets_before_the_accept_delay_no_later_client_and_log_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     with echo_server() as server:
         assert server.address is not None
         for _ in range(500):
             with plain.create_connection((server.address.host, server.address.port), PATIENCE) as client:
                 client.setsockopt(plain.SOL_SOCKET, plain.SO_LINGER, RST)
-        assert server.counters["accepted"] == 0, "none is accepted before it was reset"
+        assert server.counters["accepted"] == 0, "a client was accepted before its reset"
         with dial(server) as client:
             began = time.monotonic()
             ping(client)
@@ -36,8 +35,8 @@ def test_connect_and_reset_before_the_accept(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr().err == ""
 
 
-def test_out_of_descriptors_for_real(capfd: pytest.CaptureFixture[str]) -> None:
-    """A client at a full server is refused at once, served ones are not affected, and a free slot is used."""
+def test_a_server_without_descriptors_refuses_at_once_and_serves_again_later(capfd: pytest.CaptureFixture[str]) -> None:
+    """Connections that are served already are not affected."""
     with echo_server(max_connections=1000) as server, dial(server) as served:
         assert server.address is not None
         target = server.address.host, server.address.port
@@ -73,7 +72,7 @@ def test_out_of_descriptors_for_real(capfd: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_refused_client_that_has_sent_something() -> None:
+def test_a_refused_client_that_has_sent_bytes_reads_a_fin_or_a_reset() -> None:
     with echo_server(max_connections=0) as server, dial(server) as client:
         client.sendall(b"hello")
         try:

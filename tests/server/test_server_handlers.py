@@ -1,4 +1,4 @@
-"""Handlers of one's own: what they are given, and what their failures cost others."""
+"""Handlers: their arguments, and their failures, which end only their own connection."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def upper(sock: socket.socket, _peer: object) -> None:
         sock.sendall(data.upper())
 
 
-def test_a_handler_of_ones_own_gets_a_gevent_socket_and_the_peer() -> None:
+def test_a_handler_gets_a_gevent_socket_and_the_peer() -> None:
     seen: list[Any] = []
 
     def handler(sock: socket.socket, peer: object) -> None:
@@ -81,7 +81,7 @@ def takes_the_socket_alone(function: Callable[[object], object]) -> Callable[[ob
     [lambda: None, lambda _sock: None, lambda _sock, _peer, _more: None, lambda _sock, _peer, *, more: more,
      Handlers().one, Handlers.two, functools.partial(upper, None)],
 )  # fmt: skip
-def test_a_handler_of_other_parameters_is_refused(handler: Any) -> None:
+def test_a_handler_with_other_parameters_is_refused(handler: Any) -> None:
     with pytest.raises(ConfigError, match=r"handler .* cannot be called with a socket and an address: "):
         TcpServer(LOCAL, handler)
 
@@ -96,7 +96,7 @@ def test_a_handler_that_can_take_both_is_accepted(handler: Any) -> None:
 
 
 class NoNumber(OSError):
-    """An error that fails when it is looked at."""
+    """An error whose `errno` raises."""
 
     @property
     def errno(self) -> int:  # type: ignore[override]
@@ -130,7 +130,7 @@ def test_limits_of_the_echo_loop_are_refused_with_a_handler(options: dict[str, A
     ],
     ids=str,
 )
-def test_what_a_handler_raises_ends_its_connection_alone(
+def test_an_exception_of_a_handler_ends_only_its_connection(
     failure: BaseException, reason: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def handler(sock: socket.socket, _peer: object) -> None:
@@ -154,7 +154,7 @@ def test_what_a_handler_raises_ends_its_connection_alone(
 
 
 @pytest.mark.parametrize("silent", [False, None], ids=["silent", "raising"])
-def test_a_timeout_that_a_handler_forgot_is_heard_by_nobody(
+def test_a_timeout_that_a_handler_left_running_has_no_effect(
     silent: bool | None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     timers: list[gevent.Timeout] = []
@@ -170,7 +170,7 @@ def test_a_timeout_that_a_handler_forgot_is_heard_by_nobody(
     assert capfd.readouterr().err == ""
 
 
-def test_what_a_handler_raises_reaches_the_error_hook() -> None:
+def test_an_exception_of_a_handler_reaches_the_error_hook() -> None:
     errors: list[BaseException] = []
     failure = ValueError("a bug")
 
@@ -186,13 +186,13 @@ def test_what_a_handler_raises_reaches_the_error_hook() -> None:
 
 
 @pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG], ids=logging.getLevelName)
-def test_the_log_says_at_which_line_a_handler_failed(level: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_names_the_line_at_which_a_handler_failed(level: int, caplog: pytest.LogCaptureFixture) -> None:
     """One line with the user's own file, also when a library raised; the traceback comes with the level debug."""
     caplog.set_level(level, "geventecho.server")
     with running(TcpServer(LOCAL, lambda *_: json.loads("{"))) as server, dial(server) as client:
         assert read_to_end(client) == b""
     (line,) = (record for record in caplog.records if record.levelno == logging.ERROR)
-    number = test_the_log_says_at_which_line_a_handler_failed.__code__.co_firstlineno + 4
+    number = test_the_log_names_the_line_at_which_a_handler_failed.__code__.co_firstlineno + 4
     assert f" at {__file__}:{number}, its connection is closed: JSONDecodeError: Expecting" in line.getMessage()
     assert line.exc_info is None
     traces = [record.exc_info for record in caplog.records if record.exc_info]
@@ -200,8 +200,8 @@ def test_the_log_says_at_which_line_a_handler_failed(level: int, caplog: pytest.
 
 
 @pytest.mark.parametrize("where", ["handler", "on_connection", "on_refuse"])
-def test_a_keyboard_interrupt_is_for_the_process(where: str) -> None:
-    """Python raises it in whatever code runs, here in a handler or a hook; gevent gives it to the main greenlet."""
+def test_a_keyboard_interrupt_in_a_handler_or_a_hook_reaches_the_main_greenlet(where: str) -> None:
+    """Python raises it in the code that runs; gevent gives it to the main greenlet."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -216,7 +216,7 @@ def test_a_keyboard_interrupt_is_for_the_process(where: str) -> None:
         assert_adds_up(server.counters, echoes=False)
 
 
-def test_a_handler_that_times_out_on_its_socket() -> None:
+def test_a_socket_timeout_in_a_handler_is_counted_as_a_timeout() -> None:
     def handler(sock: socket.socket, _peer: object) -> None:
         sock.settimeout(UNIT)
         sock.recv(100)
@@ -228,7 +228,7 @@ def test_a_handler_that_times_out_on_its_socket() -> None:
         assert server.counters["ended_timeout"] == 1
 
 
-def test_a_thousand_failures_leave_nothing_behind() -> None:
+def test_a_thousand_failures_leave_no_descriptor_and_no_greenlet() -> None:
     def handler(_sock: object, _peer: object) -> None:
         raise SystemExit(1)
 
@@ -240,15 +240,14 @@ def test_a_thousand_failures_leave_nothing_behind() -> None:
         assert server.counters["ended_failure"] == 1000
 
 
-def test_memory_error_of_a_neighbour_leaves_an_echo_alone() -> None:
-    """A hook that fails for want of memory is a hook that fails."""
+def test_a_memory_error_in_a_hook_does_not_end_the_connection() -> None:
     with echo_server(on_connection=lambda _: (_ for _ in ()).throw(MemoryError())) as server, dial(server) as client:
         ping(client)
 
 
 @pytest.mark.parametrize("server", ["handler", "echo"])
-def test_ctrl_c_is_for_the_process_whatever_it_hits(server: str) -> None:
-    """A handler, or the hub's part of an echo: no connection may swallow it."""
+def test_ctrl_c_ends_the_process_in_a_handler_and_in_the_hub(server: str) -> None:
+    """No connection may catch it."""
     with subprocess.Popen(
         [sys.executable, "-m", "tests.server.scripts.interrupted", server],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""Where a server listens: ports in use, IPv6, Unix sockets, listeners of others."""
+"""The listeners of a server: ports in use, IPv6, Unix sockets, inherited listeners, several at once."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def test_a_port_in_use_is_a_listen_error_and_leaves_the_server_new() -> None:
         ping(client)
 
 
-def test_ipv6() -> None:
+def test_a_server_listens_on_ipv6() -> None:
     with running(EchoServer("[::1]:0")) as server, dial(server) as client:
         ping(client)
         assert str(server.address).startswith("tcp://[::1]:")
         assert server.connections[0].peer.host == "::1"
 
 
-def test_every_ipv6_interface_takes_ipv4_too_and_names_it_so() -> None:
+def test_the_ipv6_wildcard_also_takes_ipv4_and_names_its_peers_as_ipv4() -> None:
     with running(EchoServer("[::]:0")) as server:
         assert server.address is not None
         with socket.create_connection(("127.0.0.1", server.address.port)) as client:
@@ -70,15 +70,15 @@ def test_unix_socket_is_removed_after_the_stop(tmp_path: Path) -> None:
     assert_adds_up(server.counters)
 
 
-def test_all_listeners_together_have_the_time_of_one_to_close(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_listeners_share_the_time_to_close(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[float] = []
     shut = Acceptor.shut
 
-    def noting(acceptor: Acceptor, seconds: float) -> None:
+    def record(acceptor: Acceptor, seconds: float) -> None:
         given.append(seconds)
         shut(acceptor, seconds)
 
-    monkeypatch.setattr(Acceptor, "shut", noting)
+    monkeypatch.setattr(Acceptor, "shut", record)
     with running(EchoServer(["127.0.0.1:0"] * 3)):
         pass
     assert given == [SWEEP_SECONDS / 3] * 3
@@ -103,13 +103,13 @@ def test_unix_socket_of_a_live_server_is_refused(tmp_path: Path) -> None:
             ping(client)
 
 
-def test_abstract_unix_socket() -> None:
+def test_a_server_listens_on_an_abstract_unix_socket() -> None:
     with running(EchoServer(f"unix:@geventecho-test-{os.getpid()}")) as server, dial(server) as client:
         assert str(server.address) == f"unix:@geventecho-test-{os.getpid()}"
         ping(client)
 
 
-def test_an_inherited_listener_stays_its_owner_s() -> None:
+def test_an_inherited_listener_stays_open_for_its_owner() -> None:
     with socket.socket() as owner:
         owner.bind(("127.0.0.1", 0))
         owner.listen()
@@ -123,7 +123,7 @@ def test_an_inherited_listener_stays_its_owner_s() -> None:
             accepted.close()
 
 
-def test_the_so_linger_of_an_inherited_listener_holds_nobody_up() -> None:
+def test_connections_do_not_keep_the_so_linger_of_an_inherited_listener() -> None:
     with socket.socket() as owner:
         owner.bind(("127.0.0.1", 0))
         owner.listen()
@@ -134,10 +134,10 @@ def test_the_so_linger_of_an_inherited_listener_holds_nobody_up() -> None:
             assert not linger_time(connection.sock)
 
 
-# Several --------------------------------------------------------------------------------------------------------------
+# Several listeners ----------------------------------------------------------------------------------------------------
 
 
-def test_one_server_listens_in_several_places(tmp_path: Path) -> None:
+def test_one_server_listens_on_several_addresses(tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
     server = EchoServer(["127.0.0.1:0", "[::1]:0", f"unix:{path}", f"unix:@geventecho-several-{os.getpid()}"])
     for _ in range(2):
@@ -158,7 +158,7 @@ def test_one_server_listens_in_several_places(tmp_path: Path) -> None:
     assert_adds_up(server.counters)
 
 
-def test_they_share_the_limit_on_connections() -> None:
+def test_all_listeners_share_max_connections() -> None:
     with running(EchoServer(["127.0.0.1:0", "127.0.0.1:0"], max_connections=5)) as server:
         clients = [connect_to(address) for _ in range(20) for address in server.addresses]
         wait_until(lambda: server.counters["accepted"] == 40)
@@ -170,7 +170,7 @@ def test_they_share_the_limit_on_connections() -> None:
         assert_adds_up(server.counters)
 
 
-def test_clients_queued_at_any_listener_are_served_at_the_end() -> None:
+def test_a_stop_serves_the_clients_queued_at_each_listener() -> None:
     server = EchoServer(["127.0.0.1:0", "[::1]:0"])
     server.start()
     clients = [connect_to(address) for _ in range(5) for address in server.addresses]
@@ -181,7 +181,7 @@ def test_clients_queued_at_any_listener_are_served_at_the_end() -> None:
     assert stopping.get().drained == 10
 
 
-def test_one_that_fails_is_named_and_none_of_the_others_stays(tmp_path: Path) -> None:
+def test_a_listener_that_fails_is_named_and_the_others_are_closed(tmp_path: Path) -> None:
     errors: list[BaseException] = []
     path = tmp_path / "echo.sock"
     with echo_server() as busy, socket.socket() as free:
@@ -203,7 +203,7 @@ def test_one_that_fails_is_named_and_none_of_the_others_stays(tmp_path: Path) ->
         assert path.exists()
 
 
-def test_two_of_its_own_that_exclude_each_other() -> None:
+def test_two_addresses_that_exclude_each_other_are_a_listen_error() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -211,13 +211,13 @@ def test_two_of_its_own_that_exclude_each_other() -> None:
         EchoServer([f"[::]:{port}", f"0.0.0.0:{port}"]).start()
 
 
-def test_a_list_without_addresses() -> None:
+def test_an_empty_list_of_addresses_is_refused() -> None:
     with pytest.raises(ConfigError, match="the list of addresses is empty"):
         EchoServer([])
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o666, 0o770])
-def test_the_mode_of_a_unix_socket(mode: int, tmp_path: Path) -> None:
+def test_unix_mode_is_the_mode_of_the_socket_file(mode: int, tmp_path: Path) -> None:
     path = tmp_path / "echo.sock"
     with running(EchoServer(f"unix:{path}", unix_mode=mode)) as server, dial(server) as client:
         assert stat.S_IMODE(path.stat().st_mode) == mode
@@ -225,6 +225,6 @@ def test_the_mode_of_a_unix_socket(mode: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [-1, 0o1000, 1.5, "660", True])
-def test_what_is_no_mode(mode: object) -> None:
+def test_a_unix_mode_out_of_range_is_refused(mode: object) -> None:
     with pytest.raises(ConfigError, match="unix_mode"):
         EchoServer(unix_mode=mode)

@@ -1,4 +1,4 @@
-"""Refusals in bulk, while each turn of the event loop is long: a refused peer waits for nobody and takes no slot."""
+"""Refusals in bulk, while each turn of the event loop is long: a refused peer is closed at once and takes no slot."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.support.timing import PATIENCE, SCALE, UNIT, wait_until
 
 pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("no_leaks")]
 TURN = 0.005
-"""Seconds that a turn of the loop takes: what some 500 busy connections cost."""
+"""Seconds that a turn of the loop takes, as with some 500 busy connections."""
 PEERS = 200
 
 
 @contextmanager
 def long_turns(seconds: float = TURN) -> Iterator[None]:
-    """Hold the loop for so long in each of its turns."""
+    """Block the loop for `seconds` in each of its turns."""
     timer = get_hub().loop.timer(0, 0.0001)
     timer.start(time.sleep, seconds)
     try:
@@ -50,7 +50,7 @@ def queued(server: EchoServer, count: int, source: str = "127.0.0.1") -> Iterato
 
 
 def seconds_until_closed(clients: list[plain.socket]) -> float:
-    """How long it takes until all of them have read FIN; measured in a thread, while the loop runs."""
+    """Seconds until all clients have read FIN, measured in a thread while the loop runs."""
 
     def measure() -> float:
         began = time.monotonic()
@@ -85,8 +85,8 @@ def test_two_hundred_peers_are_refused_at_once(options: dict[str, Any], counter:
         assert_adds_up(server.counters)
 
 
-def test_a_denied_flood_takes_no_slot_from_those_who_are_allowed() -> None:
-    """They wait in the queue behind the flood, and there is a slot for each of them."""
+def test_a_denied_flood_takes_no_slot_from_allowed_clients() -> None:
+    """The allowed clients wait in the queue behind the flood, and there is a slot for each of them."""
     slots = 10
     with echo_server(max_connections=slots, deny=("127.0.0.2",)) as server, long_turns():
         with queued(server, PEERS, "127.0.0.2") as flood, queued(server, slots) as allowed:
@@ -104,8 +104,8 @@ def test_a_denied_flood_takes_no_slot_from_those_who_are_allowed() -> None:
         assert (counters["refused_denied"], counters["refused_full"]) == (PEERS, 0)
 
 
-def test_a_flood_of_refusals_holds_up_no_neighbour() -> None:
-    """What is refused in one turn is bounded: beside 2,000 refusals an echo takes as long as a few milliseconds."""
+def test_a_flood_of_refusals_delays_no_served_client() -> None:
+    """The refusals of one turn are bounded: beside 2,000 refusals an echo takes a few milliseconds."""
     slowest = 0.0
     with echo_server(deny=("127.0.0.2",)) as server, dial(server) as neighbour:
         ping(neighbour)
@@ -118,7 +118,7 @@ def test_a_flood_of_refusals_holds_up_no_neighbour() -> None:
     assert slowest < 0.5 * UNIT
 
 
-def test_one_after_another_at_a_full_server() -> None:
+def test_a_full_server_refuses_each_of_several_clients_in_turn_at_once() -> None:
     with echo_server(max_connections=0) as server, long_turns():
         began = time.monotonic()
         for turn in range(1, 6):

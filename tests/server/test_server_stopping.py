@@ -1,4 +1,4 @@
-"""TcpServer's end: close, join, stop, from outside and from within, once and more often."""
+"""The end of a TcpServer: close, join and stop, from outside and from inside, once and several times."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_serve_forever_inside_the_context_manager_ends_with_stop() -> None:
         assert serving.get(timeout=PATIENCE) == StopReport()
 
 
-def test_serve_forever_can_follow_a_stop_that_ended_one() -> None:
+def test_serve_forever_can_be_called_again_after_a_stop() -> None:
     server = EchoServer(LOCAL)
     for _ in range(2):
         serving = gevent.spawn(server.serve_forever)
@@ -49,7 +49,7 @@ def test_serve_forever_can_follow_a_stop_that_ended_one() -> None:
     assert server.state is ServerState.CLOSED
 
 
-def test_a_stop_that_comes_before_serve_is_not_lost() -> None:
+def test_a_stop_before_serve_forever_is_not_lost() -> None:
     server = EchoServer(LOCAL)
     assert server.stop() == StopReport()
     assert gevent.spawn(server.serve_forever).get(timeout=PATIENCE) == StopReport()
@@ -57,7 +57,7 @@ def test_a_stop_that_comes_before_serve_is_not_lost() -> None:
     assert server.address is None
 
 
-def test_a_stop_between_start_and_serve_is_not_lost() -> None:
+def test_a_stop_between_start_and_serve_forever_is_not_lost() -> None:
     server = EchoServer(LOCAL)
     server.start()
     server.stop()
@@ -70,7 +70,7 @@ def test_a_stop_by_the_listening_hook_is_not_lost() -> None:
     assert server.state is ServerState.CLOSED
 
 
-def test_serve_forever_killed_stops_accepting() -> None:
+def test_a_killed_serve_forever_closes_the_listener() -> None:
     server = EchoServer(LOCAL)
     serving = gevent.spawn(server.serve_forever)
     wait_until(lambda: server.state is ServerState.LISTENING)
@@ -112,7 +112,7 @@ def test_close_before_start_does_nothing() -> None:
     server.stop()
 
 
-def test_close_serves_what_the_kernel_has_queued() -> None:
+def test_close_serves_the_clients_in_the_accept_queue() -> None:
     server = EchoServer(LOCAL)
     server.start()
     assert server.address is not None
@@ -142,7 +142,7 @@ def test_stop_is_idempotent() -> None:
     assert server.stop() == got[0]
 
 
-def test_a_second_stop_with_less_patience_wins() -> None:
+def test_a_second_stop_with_a_shorter_timeout_wins() -> None:
     server = EchoServer(LOCAL, drain_idle=PATIENCE)
     server.start()
     with dial(server) as client:
@@ -166,14 +166,14 @@ def test_stop_from_inside_a_handler_keeps_its_timeout_for_a_busy_neighbour() -> 
     with dial(server) as busy, dial(server) as client:
         client.sendall(b"stop")
 
-        def pings() -> None:
+        def keep_pinging() -> None:
             while True:
                 ping(busy)
                 gevent.sleep(UNIT / 10)
 
-        pinging = gevent.spawn(pings)
+        pinging = gevent.spawn(keep_pinging)
         pinging.link_exception(lambda _: None)
-        assert server.join(PATIENCE), "the drain died with the handler that began it"
+        assert server.join(PATIENCE), "the drain ended with the handler that began it"
         pinging.kill()
     report = server.stop()
     assert (report.drained, report.cut) == (1, 1)
@@ -193,7 +193,7 @@ def test_the_close_hook_may_start_the_server_again() -> None:
     server.stop()
     wait_until(lambda: starts == 1)
     assert server.state is ServerState.LISTENING
-    assert not server.join(UNIT), "join() of the second life returned for the end of the first"
+    assert not server.join(UNIT), "join() after the second start returned for the first end"
     with dial(server) as client:
         ping(client)
     server.stop()
@@ -201,17 +201,17 @@ def test_the_close_hook_may_start_the_server_again() -> None:
     assert starts == 2
 
 
-def test_a_handler_that_swallows_its_end_does_not_hold_up_the_stop() -> None:
-    swallowed = 0
+def test_a_handler_that_refuses_to_end_does_not_delay_the_stop() -> None:
+    caught = 0
 
     def stubborn(sock: socket.socket, _peer: object) -> None:
-        nonlocal swallowed
+        nonlocal caught
         while True:
             try:
                 if not sock.recv(100):
                     return
             except gevent.GreenletExit:
-                swallowed += 1
+                caught += 1
 
     server = TcpServer(LOCAL, stubborn, drain_idle=0)
     server.start()
@@ -220,7 +220,7 @@ def test_a_handler_that_swallows_its_end_does_not_hold_up_the_stop() -> None:
         began = time.monotonic()
         report = server.stop(timeout=UNIT)
         assert time.monotonic() - began < UNIT + 1.0 + 1.0 + 5 * UNIT
-        assert swallowed >= 1
+        assert caught >= 1
         assert report.cut == 1
         assert read_to_end(client) == b""
     assert server.state is ServerState.CLOSED
@@ -228,7 +228,7 @@ def test_a_handler_that_swallows_its_end_does_not_hold_up_the_stop() -> None:
 
 
 @pytest.mark.parametrize("method", ["start", "serve_forever", "close", "join", "stop"])
-def test_another_thread_cannot_run_its_life(method: str) -> None:
+def test_another_thread_cannot_start_or_stop_a_running_server(method: str) -> None:
     with EchoServer(LOCAL) as server, dial(server) as client:
         ping(client)
         with pytest.raises(ServerStateError, match="another thread runs this server"):
@@ -238,14 +238,14 @@ def test_another_thread_cannot_run_its_life(method: str) -> None:
         ping(client)
         with dial(server) as second:
             ping(second)
-        assert not serving.ready(), "what was refused is not remembered as a stop"
+        assert not serving.ready(), "the refused call was taken for a stop"
         report = server.stop(timeout=0)
         assert report.cut >= 1
         assert serving.get(timeout=PATIENCE) == report
-    assert in_thread(server.stop) == report, "a stopped server belongs to no thread"
+    assert in_thread(server.stop) == report  # a stopped server belongs to no thread
 
 
-def test_another_thread_can_have_it_stopped() -> None:
+def test_another_thread_can_stop_a_server_through_its_hub() -> None:
     with EchoServer(LOCAL) as server:
         with dial(server) as client:
             ping(client)
@@ -260,25 +260,25 @@ def in_thread(function: Callable[[], Result]) -> Result:
     return cast(Result, gevent.get_hub().threadpool.apply(function))
 
 
-def to_a_file(folder: Path) -> None:
+def replace_folder_by_file(folder: Path) -> None:
     shutil.rmtree(folder)
     folder.write_text("not a folder any more")
 
 
-def to_a_folder(folder: Path) -> None:
+def replace_file_by_folder(folder: Path) -> None:
     (folder / "echo").unlink()
     (folder / "echo").mkdir()
 
 
-def to_nothing(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
-    [(to_a_file, "NotADirectoryError"), (to_a_folder, None), (to_nothing, None)],
+    [(replace_folder_by_file, "NotADirectoryError"), (replace_file_by_folder, None), (remove_folder, None)],
 )
-def test_a_file_that_cannot_be_removed_does_not_keep_a_server_from_stopping(
+def test_a_server_stops_although_its_socket_file_cannot_be_removed(
     change: Callable[[Path], None], reason: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "sockets"
@@ -297,10 +297,10 @@ def test_a_file_that_cannot_be_removed_does_not_keep_a_server_from_stopping(
     assert all(f"unix:{folder}/echo" in line and str(reason) in line for line in lines)
 
 
-def test_without_permission_to_remove_its_file_a_server_stops(
+def test_a_server_stops_without_permission_to_remove_its_socket_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As after a process has given up its privileges. The tests may run as root, with every permission."""
+    """A process that has given up its privileges has none. The tests may run as root, which has every permission."""
 
     def forbidden(_path: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")

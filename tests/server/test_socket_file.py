@@ -1,4 +1,4 @@
-"""The files of Unix listeners: of servers that died, of two that start at once, of a successor."""
+"""The files of Unix listeners: of a killed server, of two that start at once, of a successor."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROUNDS = 100
 
 
 class Twin:
-    """A process that starts a server when it is told to."""
+    """A process that starts and stops a server on command."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.popen = stack.enter_context(
@@ -55,14 +55,14 @@ def twins() -> Iterator[list[Twin]]:
 
 
 def leave_stale(path: Path) -> None:
-    """What a server that was killed leaves."""
+    """Leave a socket file, as a killed server does."""
     with plain.socket(plain.AF_UNIX) as dead:
         dead.bind(str(path))
         dead.listen()
 
 
 def listens_at(path: Path) -> int:
-    """The process that listens there."""
+    """The pid of the process that listens there."""
     with plain.socket(plain.AF_UNIX) as client:
         client.settimeout(PATIENCE)
         client.connect(str(path))
@@ -71,7 +71,7 @@ def listens_at(path: Path) -> int:
 
 
 @pytest.mark.parametrize("stale", [True, False], ids=["stale", "free"])
-def test_of_two_that_start_at_once_one_listens(stale: bool, twins: list[Twin], tmp_path: Path) -> None:
+def test_one_of_two_servers_that_start_at_once_listens(stale: bool, twins: list[Twin], tmp_path: Path) -> None:
     path = tmp_path / "echo"
     for _ in range(ROUNDS):
         if stale:
@@ -88,7 +88,7 @@ def test_of_two_that_start_at_once_one_listens(stale: bool, twins: list[Twin], t
         assert os.listdir(tmp_path) == []
 
 
-def test_a_stop_leaves_the_successor_s_file(tmp_path: Path) -> None:
+def test_a_stop_leaves_the_file_of_a_successor(tmp_path: Path) -> None:
     path = tmp_path / "echo"
     first = EchoServer(f"unix:{path}")
     first.start()
@@ -100,7 +100,7 @@ def test_a_stop_leaves_the_successor_s_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_a_directory_that_somebody_keeps_locked_delays_the_start_only(
+def test_a_directory_that_another_process_keeps_locked_only_delays_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket_file, "LOCK_SECONDS", 2 * UNIT)

@@ -1,4 +1,4 @@
-"""Large messages go through a pipe that all connections share: every byte to whom it belongs, and none left behind."""
+"""Large messages go through a pipe that all connections share. No byte reaches another client, and none is left."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def payload(seed: int, size: int = LARGE) -> bytes:
 
 
 def large_ping(client: socket.socket, data: bytes) -> None:
-    """As ping, but reads while it sends."""
+    """Like ping, but reads while it sends."""
     sending = gevent.spawn(client.sendall, data)
     assert read_exactly(client, len(data)) == data
     sending.get()
@@ -67,7 +67,7 @@ def pair() -> Iterator[Pair]:
 
 
 @pytest.mark.usefixtures("no_leaks")
-def test_messages_of_all_sizes_in_turn(address: str) -> None:
+def test_messages_of_all_sizes_come_back(address: str) -> None:
     with running(EchoServer(address)) as server, dial(server) as client:
         for seed in range(60):
             large_ping(
@@ -79,7 +79,7 @@ def test_messages_of_all_sizes_in_turn(address: str) -> None:
         assert server.counters["bytes_lost"] == 0
 
 
-def test_a_pipe_is_there_while_somebody_needs_it(address: str) -> None:
+def test_a_pipe_is_open_while_a_connection_uses_it(address: str) -> None:
     with running(EchoServer(address)) as server, dial(server) as small, dial(server) as one, dial(server) as two:
         for client in (small, one, two):
             ping(client)
@@ -97,7 +97,7 @@ def test_a_pipe_is_there_while_somebody_needs_it(address: str) -> None:
 
 
 @pytest.mark.usefixtures("no_leaks")
-def test_nobody_gets_a_byte_of_those_who_stop_reading_or_break_off_in_the_middle(address: str) -> None:
+def test_no_client_gets_a_byte_of_clients_that_stop_reading_and_reset(address: str) -> None:
     with running(EchoServer(address)) as server:
         witnesses = [dial(server) for _ in range(5)]
 
@@ -132,29 +132,29 @@ def test_a_client_that_does_not_read_holds_64_kib_and_gets_them_later() -> None:
         sending.get()
 
 
-def test_what_a_turn_that_was_cut_off_has_left_reaches_nobody(pair: Pair) -> None:
+def test_bytes_that_an_interrupted_turn_left_in_the_pipe_reach_no_client(pair: Pair) -> None:
     client, server = pair
     pipe, buffer = Pipe(), memoryview(bytearray(64))
-    cut_off, spliced = pipe.enter(server), pipe.enter(server)
-    client.sendall(b"for nobody")
+    interrupted, spliced = pipe.enter(server), pipe.enter(server)
+    client.sendall(b"left behind")
     wait_until(lambda: _arrived(server))
-    assert cut_off.recv_into(buffer) == len(b"for nobody")
+    assert interrupted.recv_into(buffer) == len(b"left behind")
     client.sendall(b"mine")
     wait_until(lambda: _arrived(server))
     assert spliced.recv_into(buffer) == len(b"mine")
     assert spliced.send(buffer[:4]) == len(b"mine")
     assert client.recv(64) == b"mine"
-    cut_off.leave()
+    interrupted.leave()
     spliced.leave()
 
 
-def test_an_error_while_sending_leaves_nothing_in_the_pipe(pair: Pair) -> None:
+def test_an_error_while_sending_leaves_the_pipe_empty(pair: Pair) -> None:
     client, server = pair
     pipe, buffer = Pipe(), memoryview(bytearray(64))
     spliced = pipe.enter(server)
-    client.sendall(b"who closed")
+    client.sendall(b"never sent")
     wait_until(lambda: _arrived(server))
-    assert spliced.recv_into(buffer) == len(b"who closed")
+    assert spliced.recv_into(buffer) == len(b"never sent")
     server.shutdown(socket.SHUT_WR)
     with pytest.raises(BrokenPipeError):
         spliced.send(buffer[:10])
@@ -165,7 +165,7 @@ def test_an_error_while_sending_leaves_nothing_in_the_pipe(pair: Pair) -> None:
     assert pipe.inlet == -1
 
 
-def test_nothing_to_read_and_the_end_are_told_as_recv_tells_them(pair: Pair) -> None:
+def test_an_empty_socket_and_a_fin_are_reported_as_by_recv(pair: Pair) -> None:
     client, server = pair
     spliced, buffer = Pipe().enter(server), memoryview(bytearray(64))
     with pytest.raises(BlockingIOError):
@@ -193,7 +193,7 @@ def test_an_urgent_byte_does_not_stop_the_stream(pair: Pair, half_closes: bool) 
             returned.extend(client.recv(64))
         except (BlockingIOError, TimeoutError):
             pass
-        return returned == b"beforeafter"  # recv(2) leaves it out, too
+        return returned == b"beforeafter"  # recv(2) leaves the urgent byte out, too
 
     wait_until(turn)
     spliced.leave()
@@ -201,7 +201,7 @@ def test_an_urgent_byte_does_not_stop_the_stream(pair: Pair, half_closes: bool) 
 
 @pytest.mark.parametrize("urgent_at", [[0], [100_000], [199_990], [200_000], [70_000, 70_000, 140_000]], ids=str)
 @pytest.mark.parametrize("half_closes", [True, False], ids=["FIN", "open"])
-def test_urgent_bytes_cost_no_byte_of_the_stream(urgent_at: list[int], half_closes: bool) -> None:
+def test_urgent_bytes_lose_no_byte_of_the_stream(urgent_at: list[int], half_closes: bool) -> None:
     """An urgent byte itself is not part of the stream. An earlier one becomes part of it when another follows soon."""
     data = bytes(200_000)
     with running(EchoServer(LOCAL)) as server, dial(server) as client:
@@ -229,7 +229,7 @@ def test_urgent_bytes_cost_no_byte_of_the_stream(urgent_at: list[int], half_clos
         assert server.counters["bytes_sent"] == len(returned)
 
 
-def test_without_descriptors_for_a_pipe_it_copies_and_tries_again(pair: Pair) -> None:
+def test_without_descriptors_messages_are_copied_and_a_pipe_is_opened_later(pair: Pair) -> None:
     client, server = pair
     pipe = Pipe()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -237,7 +237,7 @@ def test_without_descriptors_for_a_pipe_it_copies_and_tries_again(pair: Pair) ->
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
     hogs: list[int] = []
     try:
-        while len(hogs) < highest:  # the gaps below it
+        while len(hogs) < highest:  # fill the gaps below the limit
             try:
                 hogs.append(os.dup(0))
             except OSError:
@@ -257,9 +257,9 @@ def test_without_descriptors_for_a_pipe_it_copies_and_tries_again(pair: Pair) ->
     second.leave()
 
 
-def test_without_pages_for_a_large_pipe_it_copies(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pages_for_a_large_pipe_messages_are_copied(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     client, server = pair
-    monkeypatch.setattr(splice, "PIPE_SIZE", (1 << 31) + 1)  # which nobody may have
+    monkeypatch.setattr(splice, "PIPE_SIZE", (1 << 31) + 1)  # more than any process may have
     before, pipe = open_descriptors(), Pipe()
     spliced = pipe.enter(server)
     assert pipe.inlet == -1
@@ -268,7 +268,7 @@ def test_without_pages_for_a_large_pipe_it_copies(pair: Pair, monkeypatch: pytes
     spliced.leave()
 
 
-def test_a_forked_process_lets_go_of_the_pipe() -> None:
+def test_a_forked_process_closes_the_pipe_of_its_parent() -> None:
     assert run("tests.server.scripts.fork_with_pipe") == "in the middle of a turn\n"
 
 
