@@ -25,7 +25,7 @@ def test_a_peer_that_acknowledges_nothing_for_thirty_seconds_has_vanished(monkey
     assert not watched.endings
     since = peer.last_answer = bench.now
     bench.carry(watched)
-    peer.outstanding = peer.unanswered = True
+    peer.outstanding = peer.unanswered = peer.sends_again = True
     bench.until_ended(watched)
     assert watched.endings == [Ending.VANISHED]
     assert SILENCE <= bench.now - since <= SILENCE + 1 + 4 * TICK
@@ -44,7 +44,8 @@ def test_bytes_sent_a_moment_ago_may_still_be_acknowledged(monkeypatch: pytest.M
     bench, peer, watched = vanishing(monkeypatch)
     bench.run(59)
     bench.carry(watched)
-    since, peer.outstanding, peer.unanswered = bench.now, True, True
+    since = bench.now
+    peer.outstanding = peer.unanswered = peer.sends_again = True
     bench.run(25)
     assert not watched.endings
     bench.until_ended(watched)
