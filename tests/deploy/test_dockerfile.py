@@ -1,4 +1,4 @@
-"""deploy/Dockerfile, as far as that can be checked without Docker: its files exist and its commands run."""
+"""deploy/Dockerfile, checked without Docker: its files exist and its commands run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def argument(name: str) -> str:
-    """What the last instruction of that name has: the last stage is the image."""
+    """The arguments of the last instruction of that name: the last stage is the image."""
     return [rest for found, rest in instructions() if found == name][-1]
 
 
@@ -34,7 +34,7 @@ def words(name: str) -> list[str]:
     return found
 
 
-def test_what_it_copies_is_there_and_not_ignored() -> None:
+def test_the_copied_files_exist_and_are_not_ignored() -> None:
     allowed = [line.removeprefix("!") for line in Path(f"{DOCKERFILE}.dockerignore").read_text().splitlines()]
     copied = [shlex.split(rest)[:-1] for name, rest in instructions() if name == "COPY" and "--from" not in rest]
     assert copied
@@ -43,13 +43,13 @@ def test_what_it_copies_is_there_and_not_ignored() -> None:
         assert path.removeprefix("./") in allowed
 
 
-def test_it_is_no_root_and_stops_in_order() -> None:
+def test_the_image_does_not_run_as_root_and_stops_by_sigterm() -> None:
     assert int(argument("USER").partition(":")[0]) > 0
     assert argument("STOPSIGNAL") == "SIGTERM"
 
 
 @pytest.mark.skipif(not CAN_ISOLATE, reason="no user namespace can be made here")
-def test_its_command_serves_and_its_health_check_tells_of_that() -> None:
+def test_the_command_serves_and_the_health_check_fails_once_it_has_ended() -> None:
     program, *beginning = words("ENTRYPOINT")
     serve, target = words("CMD")
     assert program == "geventecho"

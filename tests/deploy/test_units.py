@@ -1,4 +1,4 @@
-"""The systemd units in deploy/: systemd's own checks of them, and real socket activation."""
+"""The systemd units in deploy/: the checks of systemd itself, and real socket activation."""
 
 from __future__ import annotations
 
@@ -47,25 +47,25 @@ def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @with_systemd
-def test_systemd_finds_nothing_wrong_with_them(tmp_path: Path) -> None:
+def test_systemd_verifies_the_units_without_a_finding(tmp_path: Path) -> None:
     for unit in UNITS:
-        text = unit.read_text().replace("/opt/geventecho/bin/geventecho", "/bin/true")  # it has to exist
+        text = unit.read_text().replace("/opt/geventecho/bin/geventecho", "/bin/true")  # a program has to exist
         (tmp_path / unit.name).write_text(text)
     done = analyze("verify", *(tmp_path / unit.name for unit in UNITS))
     assert done.stdout + done.stderr == ""
 
 
 @with_systemd
-def test_the_exposure_is_that_of_the_documentation() -> None:
+def test_the_documentation_has_the_exposure_level() -> None:
     report = analyze("security", "--offline=true", "--no-pager", UNITS[0]).stdout
     found = re.search(r"exposure level for geventecho.service: (\S+) ", report)
     assert found
     assert float(found[1]) <= 1.5
-    assert f"exposure level is {found[1]} of 10" in (ROOT / "docs" / "how-to" / "operate.md").read_text()
+    assert f"exposure level {found[1]} of 10" in (ROOT / "docs" / "how-to" / "operate.md").read_text()
 
 
 def system_calls() -> set[str]:
-    """The names of those that the service may make (systemd.exec(5), SystemCallFilter=)."""
+    """The names of the system calls that the unit allows (systemd.exec(5), SystemCallFilter=)."""
     groups: dict[str, set[str]] = {}
     for line in analyze("syscall-filter", "--no-pager").stdout.splitlines():
         if line.startswith("@"):
@@ -85,7 +85,7 @@ def system_calls() -> set[str]:
 
 @with_systemd
 @pytest.mark.skipif(find_library("seccomp") is None, reason="no libseccomp")
-def test_it_needs_no_system_call_that_the_unit_forbids(tmp_path: Path) -> None:
+def test_serve_needs_no_system_call_that_the_unit_forbids(tmp_path: Path) -> None:
     from tests.support.tls import files, secured
 
     calls = system_calls()
@@ -103,7 +103,7 @@ def test_it_needs_no_system_call_that_the_unit_forbids(tmp_path: Path) -> None:
         assert server.errors == ""
 
 
-def test_a_drain_has_the_time_that_it_may_take() -> None:
+def test_the_timeouts_of_a_stop_are_longer_than_a_drain() -> None:
     (seconds,) = settings(UNITS[0])["TimeoutStopSec"]
     longest, page = ServerConfig().drain_timeout + 1, (ROOT / "docs" / "how-to" / "operate.md").read_text()
     assert float(seconds) > longest
@@ -113,7 +113,7 @@ def test_a_drain_has_the_time_that_it_may_take() -> None:
 
 
 def connected(address: Address) -> socket.socket:
-    """A client, once somebody listens."""
+    """A client, once a connect succeeds."""
     found: list[socket.socket] = []
 
     def connects() -> bool:

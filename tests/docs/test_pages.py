@@ -1,4 +1,4 @@
-"""The links of the documentation lead somewhere, and its options exist."""
+"""The links of the documentation lead to files and headings that exist, and its options exist."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLAGS_OF_OTHERS = frozenset({  # systemctl, systemd-analyze and docker
 
 
 @pytest.mark.parametrize("page", [*PAGES, *ABOUT], ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_the_targets_of_links_exist(page: Path) -> None:
     for link in LINK.findall(page.read_text()):
         if "://" in link:
             continue
@@ -33,7 +33,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """What GitHub makes of the headings."""
+    """The anchors that GitHub makes of the headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -45,7 +45,7 @@ def known_flags() -> frozenset[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_options_exist(page: Path) -> None:
+def test_the_options_of_a_page_exist(page: Path) -> None:
     assert set(FLAG.findall(page.read_text())) - known_flags() - FLAGS_OF_OTHERS == set()
 
 
@@ -57,7 +57,7 @@ def test_the_reference_names_every_option_of_the_server_and_every_counter() -> N
 
 
 @pytest.mark.parametrize("command", shell_commands("geventecho ", "locust "))
-def test_a_command_has_the_options_it_is_given(command: list[str]) -> None:
+def test_a_command_has_the_options_that_it_is_given(command: list[str]) -> None:
     program = command[1] if command[0] == "geventecho" else "locust"
     known = flags(program) | (flags("launcher") if program == "load" else frozenset())  # load passes others on
     assert {word.partition("=")[0] for word in command if FLAG.match(word)} <= known

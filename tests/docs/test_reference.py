@@ -1,4 +1,4 @@
-"""The reference leaves nothing out: versions, public names, options of load tests, failures and their words."""
+"""The reference is complete: versions, public names, options of load tests, failures and their messages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_api_reference_has_every_public_name_of_load_tests() -> None:
     assert listed("loadtest.md") == names | {"loadtest"}
 
 
-def test_every_option_of_load_tests_has_a_place() -> None:
+def test_the_reference_has_every_option_of_load_tests() -> None:
     text = (REFERENCE / "load-test-options.md").read_text()
     assert {name for name in flags("launcher") if name.startswith("--tcp-")} - set(FLAG.findall(text)) == set()
 
@@ -51,7 +51,7 @@ def failures(error: type[errors.GeventechoError]) -> set[tuple[str, str]]:
     return {(error.kind.partition(",")[0], error.__name__)}.union(*map(failures, error.__subclasses__()))
 
 
-def test_every_kind_of_failure_has_its_words_on_the_page() -> None:
+def test_the_page_of_failures_has_every_kind() -> None:
     page = (REFERENCE / "failures.md").read_text()
     explained = set(re.findall(r"^\| ([^|]+?) \| `(\w+)` \|", page, re.MULTILINE))
     server = {("listen failed", "ListenError"), ("network error", "NetworkError")}

@@ -1,4 +1,4 @@
-"""The Python of the documentation runs, and so do the examples."""
+"""The Python of the documentation and the examples of load tests run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def is_file_of_its_own(code: str) -> bool:
 
 
 @pytest.mark.parametrize("code", [code for code in once(blocks("python")) if is_file_of_its_own(str(code.values[0]))])
-def test_python_runs(code: str, tmp_path: Path) -> None:
+def test_a_block_of_python_runs(code: str, tmp_path: Path) -> None:
     path = tmp_path / "snippet.py"
     if "serve_forever" in code:
         for number in (signal.SIGTERM, signal.SIGINT) if "signal_handler" in code else (signal.SIGTERM,):
@@ -42,9 +42,9 @@ def test_python_runs(code: str, tmp_path: Path) -> None:
 
 
 def serves(code: str, path: Path, number: signal.Signals) -> None:
-    """A snippet that serves for ever, on a port or a Unix socket: somebody connects, then a signal ends it.
+    """Run a snippet that serves for ever, on a port or a Unix socket: connect to it, then end it by a signal.
 
-    One that handles signals exits with 0.
+    A snippet that handles signals exits with 0.
     """
     port, unix = free_port(), path.with_name("socket")
     path.write_text(code.replace(":8090", f":{port}").replace("/run/greet.sock", str(unix)))
@@ -66,7 +66,7 @@ def serves(code: str, path: Path, number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("code", [block for block in blocks("python") if not is_file_of_its_own(str(block.values[0]))])
 def test_a_fragment_is_part_of_an_example(code: str) -> None:
-    """Which the next test runs."""
+    """`test_the_examples_run` runs the example."""
     assert any(textwrap.indent(code, " " * indent) in path.read_text() for path in EXAMPLES for indent in (0, 4, 8))
 
 

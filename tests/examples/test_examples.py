@@ -1,4 +1,4 @@
-"""The examples run as they are, each as a process of its own."""
+"""The examples run unchanged, each in its own process."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_an_example_is_short_and_uses_public_names_only(path: Path) -> None:
             assert {alias.name for alias in node.names} <= set(geventecho.__all__)
 
 
-def test_echo_returns_what_it_gets() -> None:
+def test_echo_returns_every_byte() -> None:
     with run("echo") as server:
         with server.connect() as client:
             client.sendall(b"x" * 100_000)
@@ -77,7 +77,7 @@ def test_line_protocol_keeps_values_and_refuses_bad_lines() -> None:
         check_stop(server, signal.SIGINT)
 
 
-def test_chat_sends_a_line_to_the_others_and_waits_for_nobody() -> None:
+def test_chat_sends_a_line_to_the_other_members_and_waits_for_none() -> None:
     burst = (b"x" * 1000 + b"\n") * 50
     with run("chat") as server, server.connect() as ann, server.connect() as ben:
         ben.sendall(b"ben\n")
@@ -135,7 +135,7 @@ def test_proxy_says_in_one_line_that_the_upstream_refuses() -> None:
         assert len(server.errors.splitlines()) == 1
 
 
-def test_connection_pool_runs() -> None:
+def test_connection_pool_sends_100_requests_over_3_connections() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", str(ROOT / "examples" / "connection_pool.py")],
         capture_output=True,
