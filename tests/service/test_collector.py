@@ -1,4 +1,4 @@
-"""The cycle collector: `serve` keeps its passes short, a server in somebody's program leaves it alone."""
+"""The cycle collector: `serve` keeps its passes short, a server in another program does not change it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.support.servers import LOCAL, Process, dial, echo_server, ping
 from tests.support.timing import wait_until
 
 
-def test_serve_looks_at_new_objects_only() -> None:
-    """The objects of 16,000 connections: by default all are looked at, several times."""
+def test_serve_collects_new_objects_only() -> None:
+    """As many objects as 16,000 connections have: by default the collector traverses all of them several times."""
     with Process("-m", "tests.service.scripts.collector", LOCAL) as server:
         with server.connect() as client:
             ping(client)
@@ -23,7 +23,7 @@ def test_serve_looks_at_new_objects_only() -> None:
     assert young > middle > 20, "cycles of new objects are still freed"
 
 
-def test_a_server_in_a_program_of_ones_own_leaves_the_collector_alone() -> None:
+def test_a_server_in_another_program_does_not_change_the_collector() -> None:
     before = gc.isenabled(), gc.get_threshold(), gc.get_freeze_count(), list(gc.callbacks)
     with echo_server() as server, dial(server) as client:
         ping(client)

@@ -1,4 +1,4 @@
-"""`geventecho serve --metrics`: what a scraper is told, and where."""
+"""`geventecho serve --metrics`: its paths, and the metrics of a scrape."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ COUNTS = (*COUNTERS, "log_dropped", "output_dropped", "open")
 
 
 def as_counters(samples: dict[str, float]) -> dict[str, float]:
-    """A scrape in the words of SIGUSR1; what is 0 is left out."""
+    """A scrape with the names that SIGUSR1 prints; counters of 0 are left out."""
     found = {}
     for sample, value in samples.items():
         name, _, label = sample.removeprefix("geventecho_").rstrip("}").partition("{")
@@ -64,7 +64,7 @@ def counters_by_signal(server: Process) -> dict[str, int]:
     return {name: int(value) for name, _, value in (word.partition("=") for word in words) if name != "peak"}
 
 
-def test_connections_by_state(pem: Files) -> None:
+def test_connections_are_counted_by_state(pem: Files) -> None:
     with serve("--metrics", "0", *pem.options) as server, server.connect() as silent, server.connect() as sock:
         metrics = metrics_of(server)
         with secured(sock) as client:
@@ -76,7 +76,7 @@ def test_connections_by_state(pem: Files) -> None:
         wait_until(lambda: scrape(metrics)["geventecho_connections_opening"] == 0)
 
 
-def test_a_scrape_has_what_was_counted_until_now() -> None:
+def test_a_scrape_has_the_present_counters() -> None:
     with serve("--metrics", "0", "--max-connections", "1") as server, server.connect() as client:
         metrics = metrics_of(server)
         ping(client, b"x" * 1000)
@@ -84,7 +84,7 @@ def test_a_scrape_has_what_was_counted_until_now() -> None:
             assert read_to_end(other) == b""
         found = scrape(metrics)
         assert found["geventecho_connections_open"] == found["geventecho_connections_limit"] == 1
-        assert found["geventecho_connections_accepted_total"] == 2, "and scrapers are not among them"
+        assert found["geventecho_connections_accepted_total"] == 2, "scrapers are not counted"
         assert found["geventecho_connections_refused_total{full}"] == 1
         assert found["geventecho_bytes_received_total"] == found["geventecho_bytes_sent_total"] == 1000
         assert found["geventecho_workers{listening}"] == 1
@@ -101,7 +101,7 @@ def test_a_scrape_has_what_was_counted_until_now() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_exposition_equals_the_counters(seed: int) -> None:
-    """Of all workers together, whatever they are."""
+    """The counters of one to four workers, with random values."""
     choose = random.Random(seed)
     shared = SharedCounters(choose.randint(1, 4))
     for slot in shared.slots:
@@ -110,12 +110,10 @@ def test_the_exposition_equals_the_counters(seed: int) -> None:
             slot[name] = choose.choice((0, 1, choose.randrange(1 << 20), choose.randrange(1 << 47)))
     found = as_counters(Answer(200, {}, Exposition(shared).render("")[1]).samples)
     totals = shared.totals() | {"open": shared.gauge("open")}
-    assert found == {
-        name: totals[name] for name in (*COUNTERS, "log_dropped", "output_dropped", "open") if totals[name]
-    }
+    assert found == {name: totals[name] for name in COUNTS if totals[name]}
 
 
-def test_both_formats_have_the_same_samples_and_none_of_creation() -> None:
+def test_both_formats_have_the_same_samples_and_no_times_of_creation() -> None:
     with serve("--metrics", "0") as server:
         metrics = metrics_of(server)
         text = get(metrics, headers="Accept: text/plain, */*\r\n")
@@ -140,7 +138,7 @@ def test_both_formats_have_the_same_samples_and_none_of_creation() -> None:
 
 
 def documented() -> tuple[dict[str, tuple[str, list[str]]], dict[str, set[str]]]:
-    """Kind and labels of each metric, and the values of each label, as the reference has them."""
+    """The type and the labels of each metric, and the values of its labels, in the reference."""
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in PAGE.read_text().splitlines() if line[:3] == "| `"
     ]
@@ -149,7 +147,7 @@ def documented() -> tuple[dict[str, tuple[str, list[str]]], dict[str, set[str]]]
     return metrics, values
 
 
-def test_the_reference_lists_what_a_scrape_has_and_nothing_else() -> None:
+def test_the_reference_lists_exactly_the_metrics_of_a_scrape() -> None:
     shared = SharedCounters()
     families = list(openmetrics_families(Exposition(shared).render("application/openmetrics-text")[1].decode()))
     suffix = {"counter": "_total", "info": "_info"}
@@ -186,8 +184,10 @@ def test_the_reference_lists_what_a_scrape_has_and_nothing_else() -> None:
         ("OPTIONS", "/readyz", 405, None),
     ],
 )
-def test_answers(alone: Address, method: str, path: str, status: int, body: bytes | None) -> None:
-    answer = get(alone, path, method=method)
+def test_each_method_and_path_has_its_answer(
+    shared: Address, method: str, path: str, status: int, body: bytes | None
+) -> None:
+    answer = get(shared, path, method=method)
     assert answer.status == status
     assert answer.headers["connection"] == "close"
     assert answer.body == body or body is None
@@ -196,7 +196,7 @@ def test_answers(alone: Address, method: str, path: str, status: int, body: byte
 
 
 @pytest.fixture(scope="module")
-def alone() -> object:
+def shared() -> object:
     """The metrics of a server that the tests of this module share."""
     with serve("--metrics", "0") as server:
         yield metrics_of(server)
@@ -204,17 +204,17 @@ def alone() -> object:
         assert server.errors == "", "there is no access log"
 
 
-def test_a_body_is_not_read(alone: Address) -> None:
-    answer = request(alone, "POST /metrics HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nabc")
+def test_a_body_is_not_read(shared: Address) -> None:
+    answer = request(shared, "POST /metrics HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nabc")
     assert answer.status == 405
-    assert request(alone, "GET /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").status == 200
+    assert request(shared, "GET /metrics HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").status == 200
 
 
-def test_the_old_version_of_http_works(alone: Address) -> None:
-    assert request(alone, "GET /healthz HTTP/1.0\r\n\r\n").body == b"ok\n"
+def test_a_request_of_http_1_0_is_answered(shared: Address) -> None:
+    assert request(shared, "GET /healthz HTTP/1.0\r\n\r\n").body == b"ok\n"
 
 
-def test_it_answers_to_the_end_of_a_drain_and_is_not_ready_then() -> None:
+def test_a_draining_server_answers_to_its_end_and_is_not_ready() -> None:
     with serve("--metrics", "0", "--drain-idle", "20") as server, server.connect() as client:
         metrics = metrics_of(server)
         ping(client)
@@ -229,8 +229,8 @@ def test_it_answers_to_the_end_of_a_drain_and_is_not_ready_then() -> None:
         assert server.errors == ""
 
 
-def test_sent_bytes_never_become_fewer() -> None:
-    """Also where the server finds out later that the kernel could not deliver them."""
+def test_the_counter_of_sent_bytes_never_decreases() -> None:
+    """The server learns only at the end of a connection that the kernel could not deliver some of them."""
     with serve("--metrics", "0", "--write-stall", "0.2") as server:
         metrics = metrics_of(server)
         with server.connect() as client:

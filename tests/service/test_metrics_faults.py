@@ -1,4 +1,4 @@
-"""Scrapers that are slow, stuck, many or hostile: the next one is answered, and the echo service does not notice."""
+"""Scrapers that are slow, stuck, many or hostile: the next one is answered, and the echo does not become slower."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def short() -> Iterator[InProcess]:
 
 
 def closed_after(sock: socket.socket, seconds: float) -> float:
-    """When the server closed the connection, in seconds from now."""
+    """Wait until the server closes the connection; returns the seconds that it took."""
     began = time.monotonic()
     sock.settimeout(seconds)
     try:
@@ -82,7 +82,7 @@ def test_a_scraper_that_sends_a_byte_at_a_time_gets_no_more_time(short: InProces
 
 
 def test_a_scraper_that_never_reads_is_reset(short: InProcess) -> None:
-    """Its answer does not fit into the buffers here."""
+    """The answer does not fit into the socket buffers."""
     long_answer = mock.patch.object(short.server._exposition, "render", return_value=("text/plain", b"x" * (16 << 20)))
     with long_answer, connect_to(short.address) as stuck:
         stuck.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
@@ -92,7 +92,7 @@ def test_a_scraper_that_never_reads_is_reset(short: InProcess) -> None:
             read_to_end(stuck)
 
 
-def test_the_next_scrape_need_not_wait_for_those_that_are_silent(short: InProcess) -> None:
+def test_a_scrape_does_not_wait_for_silent_scrapers(short: InProcess) -> None:
     silent = [connect_to(short.address) for _ in range(3 * CONNECTIONS)]
     began = time.monotonic()
     scrape(short.address)
@@ -101,7 +101,7 @@ def test_the_next_scrape_need_not_wait_for_those_that_are_silent(short: InProces
         sock.close()
 
 
-def test_a_scraper_that_is_young_is_never_closed_for_another_one(short: InProcess) -> None:
+def test_a_new_scraper_is_not_closed_for_another_one(short: InProcess) -> None:
     waiting = [connect_to(short.address) for _ in range(3 * CONNECTIONS)]
     for sock in waiting:
         sock.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
@@ -111,7 +111,7 @@ def test_a_scraper_that_is_young_is_never_closed_for_another_one(short: InProces
 
 
 @pytest.mark.parametrize("text", ["GET /" + "x" * HEAD_BYTES, "GET / HTTP/1.1\r\n" + "X: y\r\n" * (HEAD_BYTES // 6)])
-def test_a_request_that_is_too_long(short: InProcess, text: str) -> None:
+def test_a_request_that_is_too_long_is_answered_with_431(short: InProcess, text: str) -> None:
     with connect_to(short.address) as sock:
         sock.sendall(text.encode()[:HEAD_BYTES])
         assert parsed(read_to_end(sock)).status == 431
@@ -125,7 +125,7 @@ def service() -> Iterator[tuple[Process, Address]]:
         yield server, metrics
         wait_until(lambda: server.descriptors == before, what="all descriptors are closed")
         assert server.stop() == 0
-        assert server.errors == "", "no scraper can make the server print anything"
+        assert server.errors == "", "no scraper makes the server print a line"
 
 
 HEADERS = "".join(f"X{number}: y\r\n" for number in range(200))
@@ -140,7 +140,7 @@ ODD = (
 
 
 @pytest.mark.parametrize("text", ODD)
-def test_an_odd_request_is_answered_and_makes_no_line(service: tuple[Process, Address], text: bytes) -> None:
+def test_an_unusual_request_is_answered_without_a_line(service: tuple[Process, Address], text: bytes) -> None:
     with connect_to(service[1]) as sock:
         sock.sendall(text)
         answer = read_to_end(sock)
@@ -149,7 +149,7 @@ def test_an_odd_request_is_answered_and_makes_no_line(service: tuple[Process, Ad
 
 @given(st.binary(max_size=200), st.sampled_from((b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nA: ")))
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_bytes_are_survived(service: tuple[Process, Address], noise: bytes, first: bytes) -> None:
+def test_any_bytes_leave_the_server_running(service: tuple[Process, Address], noise: bytes, first: bytes) -> None:
     with connect_to(service[1]) as sock:
         sock.sendall(first + noise + b"\r\n\r\n")
         sock.shutdown(socket.SHUT_WR)
@@ -161,7 +161,7 @@ def test_any_bytes_are_survived(service: tuple[Process, Address], noise: bytes, 
 
 @pytest.mark.alone
 def test_scrapers_do_not_slow_the_echo(service: tuple[Process, Address]) -> None:
-    """50 at once, again and again, and as many that send nothing or never read."""
+    """50 scrapers at the same time, three times each, beside 25 that never read and 25 that send nothing."""
     server, metrics = service
     idle = [connect_to(metrics) for _ in range(50)]
     for sock in idle[:25]:

@@ -1,4 +1,4 @@
-"""`geventecho serve --metrics TARGET`: where it answers, and what happens where it cannot."""
+"""`geventecho serve --metrics TARGET`: its targets, and the failures of a target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.servers import ping, serve
 from tests.support.timing import wait_until
 
 
-def test_a_unix_socket(tmp_path: Path) -> None:
+def test_metrics_are_served_on_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "metrics"
     with serve("--metrics", f"unix:{path}") as server:
         found = scrape(metrics_of(server))
@@ -28,7 +28,7 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_an_inherited_socket() -> None:
+def test_metrics_are_served_on_an_inherited_socket() -> None:
     with plain.create_server(("127.0.0.1", 0)) as listener:
         fd = listener.fileno()
         with serve("--metrics", f"fd:{fd}", pass_fds=(fd,)) as server:
@@ -45,7 +45,7 @@ def test_connections_of_unix_sockets_have_no_round_trip(tmp_path: Path) -> None:
         assert scrape(metrics_of(server))["geventecho_tcp_rtt_seconds_count"] == 0
 
 
-def test_an_address_that_others_reach_is_told() -> None:
+def test_an_address_that_other_machines_reach_is_a_warning() -> None:
     with serve("--metrics", "0.0.0.0:0", "--allow-root") as server:
         address = metrics_of(server)
         assert get(Address.of(("127.0.0.1", address.port)), "/healthz").status == 200
@@ -55,22 +55,22 @@ def test_an_address_that_others_reach_is_told() -> None:
 
 
 @pytest.mark.parametrize("target", ["9090x", "70000", "tls://127.0.0.1:0", ":9090", "", "http://127.0.0.1:9090"])
-def test_targets_that_are_wrong(target: str) -> None:
+def test_a_wrong_target_is_a_usage_error(target: str) -> None:
     usage_error("serve", "--port", "0", "--metrics", target)
 
 
-def test_an_address_in_use_starts_nothing(tmp_path: Path) -> None:
+def test_an_address_in_use_is_named_and_starts_no_server(tmp_path: Path) -> None:
     path = tmp_path / "echo"
     with plain.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = command_of(f"unix:{path}", "--metrics", str(port))
+        done = failure_of(f"unix:{path}", "--metrics", str(port))
     assert done.startswith(
         f"geventecho serve: listen tcp://127.0.0.1:{port}: metrics: another process has this address"
     )
     assert not path.exists()
 
 
-def command_of(*arguments: str) -> str:
+def failure_of(*arguments: str) -> str:
     """Run `geventecho serve`, which has to end with 1 and one line; returns the line."""
     done = command(["serve", *arguments])
     assert (done.returncode, done.stdout) == (1, b"")
@@ -78,14 +78,14 @@ def command_of(*arguments: str) -> str:
     return line
 
 
-def test_the_server_that_cannot_listen_leaves_no_metrics(tmp_path: Path) -> None:
+def test_a_server_that_cannot_listen_leaves_no_socket_of_its_metrics(tmp_path: Path) -> None:
     path = tmp_path / "metrics"
     with plain.create_server(("127.0.0.1", 0)) as taken:
-        command_of("--port", str(taken.getsockname()[1]), "--metrics", f"unix:{path}")
+        failure_of("--port", str(taken.getsockname()[1]), "--metrics", f"unix:{path}")
     assert not path.exists()
 
 
-def test_without_prometheus_client_the_error_says_what_to_install() -> None:
+def test_metrics_without_prometheus_client_say_how_to_install_it() -> None:
     ours = {name: module for name, module in sys.modules.items() if not name.startswith("geventecho.service.")}
     with mock.patch.dict(sys.modules, ours | {"prometheus_client": None}, clear=True):
         assert usage_error("serve", "--port", "0", "--metrics", "0") == (
@@ -93,7 +93,7 @@ def test_without_prometheus_client_the_error_says_what_to_install() -> None:
         )
 
 
-def test_it_answers_when_the_service_has_no_descriptor_left() -> None:
+def test_metrics_are_served_when_the_service_has_no_free_descriptor() -> None:
     limit = 64
 
     def starve() -> None:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.faults
 
 @contextlib.contextmanager
 def watched(metrics: Address) -> Iterator[list[dict[str, float]]]:
-    """Scrapes again and again meanwhile; no counter may become smaller. A killed worker may leave one unanswered."""
+    """Scrapes during the block; no counter may become smaller. A killed worker may leave a scrape unanswered."""
     found: list[dict[str, float]] = []
 
     def run() -> None:
@@ -43,22 +43,24 @@ def watched(metrics: Address) -> Iterator[list[dict[str, float]]]:
 
 @contextlib.contextmanager
 def echoing(server: Process) -> Iterator[None]:
-    """Clients that come, echo and go meanwhile. Those of a killed worker are reset."""
+    """Clients that connect, echo and close during the block. The clients of a killed worker are reset."""
 
     def run() -> None:
         while True:
-            with contextlib.suppress(OSError, AssertionError), server.connect() as client:
+            with contextlib.suppress(OSError), server.connect() as client:
                 for _ in range(10):
-                    ping(client, b"x" * 100)
+                    client.sendall(b"x" * 100)
+                    assert not client.recv(100).strip(b"x")  # empty at the FIN of a killed worker
                     gevent.sleep(0.001)
 
     clients = [gevent.spawn(run) for _ in range(8)]
     yield
     gevent.killall(clients)
+    assert [client.exception for client in clients] == [None] * 8
 
 
 def reload_and_kill(server: Process, found: list[dict[str, float]], restarts: int) -> None:
-    """All workers are replaced, and then one of the new ones is killed."""
+    """Replace all workers by a reload, and kill a new one."""
     old = set(workers(server))
     server.signal(signal.SIGHUP)
     wait_until(lambda: len(workers(server)) == 2 and not old & set(workers(server)))
@@ -90,7 +92,7 @@ def test_the_last_worker_answers_to_its_end_and_is_not_ready() -> None:
         assert get(metrics, "/readyz").status == 200
         server.signal()
         wait_until(lambda: get(metrics, "/readyz").status == 503)
-        wait_until(lambda: scrape(metrics)["geventecho_workers{draining}"] == 1, what="one worker is idle, and gone")
+        wait_until(lambda: scrape(metrics)["geventecho_workers{draining}"] == 1, what="the end of the idle worker")
         assert scrape(metrics)["geventecho_connections_open"] == 1
         client.close()
         assert server.wait() == 0

@@ -1,4 +1,4 @@
-"""Counters in shared memory: they only grow, whatever happens to the processes that count."""
+"""Counters in shared memory: they only grow, also when a process that counts is killed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def count(slot: Slot, *, ended: int, opened: int, received: int, sent: int) -> N
     counters.update()
 
 
-def test_another_process_counts_here() -> None:
+def test_a_forked_process_counts_in_the_shared_memory() -> None:
     shared = SharedCounters(2)
     slot = shared.take()
     assert slot is not None
@@ -34,7 +34,7 @@ def test_another_process_counts_here() -> None:
     assert (shared.totals()["accepted"], shared.totals()["ended_peer"], shared.totals()["bytes_sent"]) == (3, 3, 100)
 
 
-def test_the_next_worker_goes_on_from_the_numbers_of_the_dead_one() -> None:
+def test_the_next_worker_goes_on_from_the_counters_of_the_dead_one() -> None:
     shared = SharedCounters(1)
     for number in (1, 2, 3):
         slot = shared.take()
