@@ -1,4 +1,4 @@
-"""Which ends of workers are a crash loop, by the clock."""
+"""Ends of workers that are a crash loop, and ends that are not, by the clock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_ends_in_a_row_are_delayed_and_counted(clock: ManualTime) -> None:
     assert delays[-1] == pytest.approx(LONGEST_DELAY)
 
 
-def test_ends_with_quiet_between_them_are_no_row(clock: ManualTime) -> None:
+def test_ends_with_quiet_between_them_are_no_crash_loop(clock: ManualTime) -> None:
     loop = CrashLoop()
     for _ in range(3 * MAX_ENDS):
         assert not loop.count(age=0.5)
@@ -34,7 +34,7 @@ def test_ends_with_quiet_between_them_are_no_row(clock: ManualTime) -> None:
         clock.now += QUIET + 1
 
 
-def test_an_old_worker_that_ends_begins_anew(clock: ManualTime) -> None:
+def test_the_end_of_an_old_worker_resets_the_count(clock: ManualTime) -> None:
     loop = CrashLoop()
     for _ in range(MAX_ENDS - 1):
         loop.count(age=0.5)

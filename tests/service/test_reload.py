@@ -26,11 +26,11 @@ def reloads(server: Process) -> int:
 
 
 def reload(server: Process) -> None:
-    """SIGHUP, and wait until the old workers without connections have gone."""
+    """Send SIGHUP, and wait until the old workers have ended."""
     old, before = set(workers(server)), reloads(server)
     server.signal(signal.SIGHUP)
     wait_until(lambda: reloads(server) == before + 1, what=f"a reload: {server.errors}")
-    wait_until(lambda: not old & set(workers(server)), what="the old workers' ends")
+    wait_until(lambda: not old & set(workers(server)), what="the end of the old workers")
 
 
 def connect_at(server: Process, rate: int, seconds: float, failures: list[str]) -> int:
@@ -141,23 +141,27 @@ def test_a_configuration_that_cannot_be_used_keeps_the_old_workers(tmp_path: Pat
         assert server.stop() == 0
 
 
-def test_where_it_listens_stays(tmp_path: Path) -> None:
+def test_a_reload_cannot_change_the_address(tmp_path: Path) -> None:
     config = tmp_path / "serve.conf"
     config.write_text("listen = 127.0.0.1:0\nworkers = 1\n")
     with Process("-m", "geventecho", "serve", "--config", str(config)) as server:
         config.write_text("listen = [::1]:0\nworkers = 1\n")
         server.signal(signal.SIGHUP)
         wait_until(lambda: "only a restart can change the addresses" in server.errors)
+        with server.connect() as client:
+            ping(client)
         assert server.stop() == 0
 
 
-def test_workers_stay_workers(tmp_path: Path) -> None:
+def test_a_reload_cannot_do_without_workers(tmp_path: Path) -> None:
     config = tmp_path / "serve.conf"
     config.write_text("workers = 2\n")
     with serve("--config", str(config)) as server:
+        before = workers(server)
         config.write_text("backlog = 65535\n")
         server.signal(signal.SIGHUP)
         wait_until(lambda: "only a restart can change --workers" in server.errors)
+        assert workers(server) == before
         assert server.stop() == 0
 
 
@@ -181,8 +185,8 @@ def test_certificates_are_read_anew(pem: Files) -> None:
         assert server.stop() == 0
 
 
-def test_workers_that_cannot_start_keep_the_old_ones(tmp_path: Path) -> None:
-    """The new ones fail in themselves, as with a limit on processes."""
+def test_new_workers_that_cannot_start_leave_the_old_ones_in_place(tmp_path: Path) -> None:
+    """Each new worker fails at its own start, as with a limit on processes."""
     with Process("-m", "tests.service.scripts.stuck_workers", "broken-later", cwd=ROOT) as server:
         before = workers(server)
         server.signal(signal.SIGHUP)
@@ -193,14 +197,17 @@ def test_workers_that_cannot_start_keep_the_old_ones(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-def test_a_reload_during_a_reload() -> None:
+def test_reloads_during_a_reload_leave_two_workers() -> None:
     with serve("--workers", "2") as server:
+        seen = set(workers(server))
         for _ in range(5):
             server.signal(signal.SIGHUP)
             gevent.sleep(UNIT / 5)
+            seen.update(workers(server))
         wait_until(lambda: len(workers(server)) == 2 and reloads(server) >= 1)
+        seen.update(workers(server))
         with server.connect() as client:
             ping(client)
         assert server.stop() == 0
         assert server.errors == ""
-    assert not os.path.exists(f"/proc/{server.pid}")
+    assert not [pid for pid in seen if os.path.exists(f"/proc/{pid}")]

@@ -18,11 +18,9 @@ from tests.support.commands import COMMAND, caught, environment
 from tests.support.servers import Process, is_refused, ping, read_to_end, serve, time_until_refused
 from tests.support.timing import PATIENCE, UNIT, median_of, wait_until
 
-MIB = 1 << 20
-
 
 def last_line(server: Process) -> tuple[int, ...]:
-    """Drained, cut and bytes lost; a probe of is_refused() that still got in counts as drained."""
+    """Drained, cut and bytes lost; a probe of is_refused() that the server accepted counts as drained."""
     pattern = r"stopped: drained (\d+), cut (\d+), bytes lost (\d+)(?:, bytes discarded \d+)?"
     found = re.fullmatch(pattern, server.lines[-1])
     assert found, server.lines
@@ -30,7 +28,7 @@ def last_line(server: Process) -> tuple[int, ...]:
 
 
 def flood(server: Process) -> tuple[socket.socket, list[gevent.Greenlet]]:
-    """A connection that sends and reads as fast as it can; the greenlets' values are the byte counts."""
+    """A connection that sends and reads without pauses; the values of the greenlets are the numbers of bytes."""
     client = server.connect()
 
     def send() -> int:
@@ -53,7 +51,7 @@ def flood(server: Process) -> tuple[socket.socket, list[gevent.Greenlet]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_with_0_and_a_last_line(number: int) -> None:
+def test_a_signal_ends_the_server_with_0_and_a_last_line(number: int) -> None:
     with serve() as server:
         with server.connect() as client:
             ping(client)
@@ -69,13 +67,13 @@ def counters_in(line: str) -> dict[str, int]:
     return {name: int(count) for name, _, count in (pair.partition("=") for pair in (found[1] or "").split())}
 
 
-def test_counters_that_are_all_0() -> None:
+def test_counters_that_are_all_0_are_printed_as_none() -> None:
     with serve() as server:
         assert server.stop() == 0
         assert server.lines[-2] == "counters: none"
 
 
-def test_the_counters_are_told_at_the_end_and_when_asked() -> None:
+def test_the_counters_are_printed_at_sigusr1_and_at_the_end() -> None:
     with serve("--max-connections", "1") as server, server.connect() as client:
         ping(client)
         for _ in range(3):
@@ -94,7 +92,7 @@ def test_the_counters_are_told_at_the_end_and_when_asked() -> None:
         assert re.fullmatch(r"\S+ WARNING geventecho.server: clients turned away.*: full 3\n", server.errors)
 
 
-def test_a_second_signal_while_an_idle_client_is_waited_for_tells_them_too() -> None:
+def test_a_second_signal_while_the_server_waits_for_an_idle_client_prints_the_counters() -> None:
     with serve("--drain-idle", "30") as server, server.connect() as client:
         ping(client)
         server.signal()
@@ -106,9 +104,9 @@ def test_a_second_signal_while_an_idle_client_is_waited_for_tells_them_too() -> 
         assert last_line(server)[1:] == (1, 0)
 
 
-def test_dropped_log_lines_are_among_them() -> None:
+def test_dropped_log_lines_are_counted() -> None:
     with open("/dev/full", "w") as full, serve("--log-level", "debug", stderr=full) as server:
-        for _ in range(10):  # the last lines may still be on their way when it is counted
+        for _ in range(10):  # the last lines may still be in the queue at the count
             with server.connect() as client:
                 ping(client)
         assert server.stop() == 0
@@ -170,7 +168,7 @@ def test_the_listener_is_closed_within_50_ms_beside_four_floods() -> None:
 
 
 def blocking_time_until_refused(host: str, port: int, began: float) -> float:
-    """In a thread, so that the floods of this process go on meanwhile. Probes that still connect are closed at once."""
+    """For a thread: the floods of this process go on meanwhile. A probe that still connects is closed at once."""
     while time.monotonic() - began < PATIENCE:
         try:
             plain.create_connection((host, port), 1).close()
@@ -181,8 +179,8 @@ def blocking_time_until_refused(host: str, port: int, began: float) -> float:
     return PATIENCE
 
 
-def test_queued_clients_are_served() -> None:
-    """Connected and sent while the process was stopped; the signal waits for it beside them."""
+def test_clients_in_the_accept_queue_are_served() -> None:
+    """The clients connect and send while the process is stopped; SIGTERM is pending when it continues."""
     with serve() as server:
         address = server.address
         server.signal(signal.SIGSTOP)
@@ -200,9 +198,9 @@ def test_queued_clients_are_served() -> None:
         assert server.lines[-1] == "stopped: drained 50, cut 0, bytes lost 0"
 
 
-def test_bytes_lost_are_exit_code_3() -> None:
+def test_lost_bytes_are_exit_code_3() -> None:
     with serve("--drain-timeout", str(3 * UNIT), "--drain-idle", "0") as server, server.connect() as client:
-        stuff_blindly(client)
+        fill(client)
         began = time.monotonic()
         server.signal()
         assert server.wait() == 3
@@ -220,9 +218,9 @@ def test_bytes_lost_are_exit_code_3() -> None:
     ("first", "second", "code"),
     [(signal.SIGTERM, signal.SIGTERM, 143), (signal.SIGINT, signal.SIGINT, 130), (signal.SIGTERM, signal.SIGINT, 130)],
 )
-def test_a_second_signal_ends_it_at_once(first: int, second: int, code: int) -> None:
+def test_a_second_signal_ends_the_server_at_once(first: int, second: int, code: int) -> None:
     with serve("--drain-idle", "30") as server, server.connect() as client:
-        stuff_blindly(client)
+        fill(client)
         server.signal(first)
         wait_until(lambda: is_refused(server.address))
         began = time.monotonic()
@@ -239,7 +237,7 @@ def test_a_second_signal_ends_it_at_once(first: int, second: int, code: int) -> 
     "further", [signal.SIGHUP, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
 )
 def test_sighup_drains_and_a_further_signal_does_not_cut_the_drain_short(further: int) -> None:
-    """A terminal that closes sends several, and systemd sends SIGTERM with SIGHUP (SendSIGHUP=)."""
+    """A terminal that closes sends several signals, and systemd sends SIGTERM with SIGHUP (SendSIGHUP=)."""
     with serve("--drain-idle", str(5 * UNIT)) as server, server.connect() as client:
         ping(client)
         server.signal(signal.SIGHUP)
@@ -260,7 +258,7 @@ def test_nohup_keeps_sighup_ignored() -> None:
         assert not is_refused(server.address)
 
 
-def test_sighup_and_sigusr1_are_harmless_from_before_gevent_is_imported_until_the_process_has_ended() -> None:
+def test_sighup_and_sigusr1_are_harmless_from_the_start_of_the_process_to_its_end() -> None:
     arguments = [*COMMAND, "serve", "--port", "0"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
         wait_until(lambda: caught(process, signal.SIGHUP) and caught(process, signal.SIGUSR1))
@@ -269,7 +267,7 @@ def test_sighup_and_sigusr1_are_harmless_from_before_gevent_is_imported_until_th
             process.send_signal(signal.SIGUSR1)
             gevent.sleep(UNIT / 100)
         assert process.stdout is not None
-        assert process.stdout.readline().startswith(b"listening on "), "and nothing is printed before"
+        assert process.stdout.readline().startswith(b"listening on "), "no line comes before it"
         process.terminate()
         while process.poll() is None:
             process.send_signal(signal.SIGUSR1)
@@ -279,7 +277,7 @@ def test_sighup_and_sigusr1_are_harmless_from_before_gevent_is_imported_until_th
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_only_these_end_it_while_it_looks_its_name_up(number: int) -> None:
+def test_only_sigterm_and_sigint_end_a_server_that_looks_up_its_address(number: int) -> None:
     arguments = [sys.executable, "-m", "tests.service.scripts.slow_listen"]
     with subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), cwd=ROOT
@@ -295,8 +293,8 @@ def test_only_these_end_it_while_it_looks_its_name_up(number: int) -> None:
     assert process.returncode == 128 + number
 
 
-def stuff_blindly(client: socket.socket) -> None:
-    """Send without reading until the server's process takes no more: it owes bytes then."""
+def fill(client: socket.socket) -> None:
+    """Send without reading until the server stops reading: it has undelivered bytes then."""
     client.setblocking(False)
     quiet_since = time.monotonic()
     while time.monotonic() - quiet_since < 3 * UNIT:

@@ -20,7 +20,7 @@ from tests.support.watch import send_until_full
 from tests.support.workers import count_now, worker_of, workers
 
 
-def test_no_signal_writes_a_line_before_the_first_one() -> None:
+def test_no_signal_at_the_start_writes_a_line_before_the_first_one() -> None:
     arguments = [sys.executable, "-m", "geventecho", "serve", "--port", "0", "--workers", "3"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment()) as server:
         try:
@@ -35,7 +35,7 @@ def test_no_signal_writes_a_line_before_the_first_one() -> None:
             server.kill()
 
 
-def test_a_stop_in_a_reload_says_nothing_of_the_new_workers() -> None:
+def test_a_stop_in_a_reload_prints_no_line_of_the_new_workers() -> None:
     with serve("--workers", "3") as server:
         with server.connect() as client:
             ping(client)
@@ -54,7 +54,7 @@ def test_a_second_signal_at_once_is_not_lost() -> None:
         assert server.wait() in (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
 
-def test_a_second_signal_reports_the_bytes_that_are_owed() -> None:
+def test_a_second_signal_reports_the_undelivered_bytes() -> None:
     with serve("--workers", "2", "--drain-idle", "60") as server, server.connect() as client:
         send_until_full(client)
         server.signal()
@@ -68,7 +68,7 @@ def test_a_second_signal_reports_the_bytes_that_are_owed() -> None:
         assert int(counts["bytes_received"]) == int(counts["bytes_sent"]) + int(found[1])
 
 
-def test_a_worker_that_somebody_else_drains_is_replaced_at_once() -> None:
+def test_a_worker_that_another_process_drains_is_replaced_at_once() -> None:
     with serve("--workers", "1", "--drain-idle", "60") as server, server.connect() as client:
         ping(client)
         (drained,) = workers(server)
@@ -86,8 +86,8 @@ def test_a_worker_that_somebody_else_drains_is_replaced_at_once() -> None:
 
 
 @pytest.mark.long
-def test_counters_asked_for_in_a_row_do_not_hold_up_a_stop() -> None:
-    """A stopped worker does not answer; nobody waits for it again and again."""
+def test_a_series_of_sigusr1_does_not_delay_a_stop() -> None:
+    """A stopped worker does not answer, and the arbiter does not wait for it at each signal."""
     with serve("--workers", "2", "--drain-timeout", "0") as server:
         os.kill(workers(server)[0], signal.SIGSTOP)
         for _ in range(40):
@@ -116,7 +116,7 @@ def test_a_worker_that_cannot_be_forked_ends_the_first_start() -> None:
     assert re.fullmatch(r"\S+ ERROR geventecho.workers: no worker is started: Resource .*\n", done.stderr), done.stderr
 
 
-def test_no_descriptor_for_a_new_worker_keeps_the_old_ones() -> None:
+def test_a_reload_without_a_free_descriptor_keeps_the_old_workers() -> None:
     with serve("--workers", "2") as server:
         before = workers(server)
         highest = max(int(name) for name in os.listdir(f"/proc/{server.pid}/fd"))
@@ -149,7 +149,9 @@ def test_kills_of_workers_that_start_are_no_crash_loop_while_another_one_serves(
         for _ in range(12):
             (victim,) = victims
             os.kill(victim, signal.SIGKILL)
-            while not (victims := set(workers(server)) - {kept, victim}):  # no pause: the next one must not listen yet
+            while not (
+                victims := set(workers(server)) - {kept, victim}
+            ):  # no pause: the next worker must not listen yet
                 assert server.popen.poll() is None
         ping(client)
         assert count_now(server)["restarts"] == 12
@@ -158,7 +160,7 @@ def test_kills_of_workers_that_start_are_no_crash_loop_while_another_one_serves(
 
 
 def test_a_line_that_was_held_back_is_written_by_one_process() -> None:
-    """The log holds the second line of a kind back for a second; a worker that is forked meanwhile has its copy."""
+    """The log holds the second line of a kind back for a second; a worker that is forked meanwhile has a copy of it."""
     with serve("--workers", "1") as server:
         for _ in range(3):
             (victim,) = workers(server)
@@ -168,4 +170,5 @@ def test_a_line_that_was_held_back_is_written_by_one_process() -> None:
         wait_until(lambda: any("reloaded" in line for line in server.lines))
         assert server.stop() == 0
         lines = [line.partition("geventecho.workers: ")[2] for line in server.errors.splitlines()]
+        assert any("SIGKILL" in line for line in lines), lines
         assert len(set(lines)) == len(lines), lines

@@ -24,14 +24,14 @@ def stuck_workers() -> Process:
 
 
 @pytest.mark.parametrize("order", [pytest.param("spin", marks=pytest.mark.alone), "compute"])
-def test_a_worker_whose_loop_is_held_is_replaced_and_its_stack_logged(order: str) -> None:
+def test_a_worker_whose_loop_is_held_is_replaced_and_its_stack_is_logged(order: str) -> None:
     with stuck_workers() as server, server.connect() as waiting, server.connect() as client:
         victim = worker_of(server, client)
         (other,) = set(workers(server)) - {victim}
         client.sendall(order.encode())
         began = time.monotonic()
         wait_until(lambda: victim not in workers(server) and len(workers(server)) == 2)
-        assert order != "spin" or time.monotonic() - began < 5, "judged where nothing else runs"
+        assert order != "spin" or time.monotonic() - began < 5, "the limit holds where no other test runs"
         with server.connect() as fresh:
             ping(fresh)
         if order == "spin":
@@ -43,32 +43,31 @@ def test_a_worker_whose_loop_is_held_is_replaced_and_its_stack_logged(order: str
             assert "in handle" in server.errors
         assert other in workers(server)
         counts = count_now(server)
-        assert counts["ended_killed"] in (1, 2)  # `waiting` may have had the same worker
+        assert counts["ended_killed"] in (1, 2)  # `waiting` may be a client of the same worker
         assert counts["restarts"] == 1
         waiting.close()
         server.signal()
         assert server.wait() == 0
 
 
-def test_a_worker_that_cannot_start_ends_the_whole() -> None:
+def test_a_worker_that_cannot_start_ends_the_service() -> None:
     done = subprocess.run(
         [sys.executable, "-m", SCRIPT, "broken"],
         capture_output=True, text=True, check=False, cwd=ROOT, env=environment(), timeout=PATIENCE,
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "RuntimeError: this worker cannot start" in done.stderr  # a fault of its author's keeps its traceback
+    assert "RuntimeError: this worker cannot start" in done.stderr  # an error in the program keeps its traceback
 
 
 def test_replacements_of_crashing_workers_are_delayed() -> None:
     with stuck_workers() as server:
-        began, crashes = time.monotonic(), 0
-        while crashes < 4:
+        began = time.monotonic()
+        for _ in range(4):
             with server.connect() as client:
                 client.sendall(b"crash")
                 assert client.recv(9) == b""
-            crashes += 1
-        wait_until(lambda: count_now(server)["restarts"] == 4)  # a dead worker is a child until its end is noticed
+        wait_until(lambda: count_now(server)["restarts"] == 4)  # a dead worker is a child until the arbiter reaps it
         wait_until(lambda: len(workers(server)) == 2)
         assert time.monotonic() - began > 0.1 + 0.2 + 0.4
         assert "SIGSEGV ended it" in server.errors
@@ -76,7 +75,7 @@ def test_replacements_of_crashing_workers_are_delayed() -> None:
 
 
 @pytest.mark.long
-def test_a_crash_loop_ends_the_whole() -> None:
+def test_a_crash_loop_ends_the_service() -> None:
     with stuck_workers() as server:
         ends = time.monotonic() + 60
         while server.popen.poll() is None:

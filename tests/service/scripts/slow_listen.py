@@ -1,4 +1,4 @@
-"""`geventecho serve` where the name to listen on takes a minute to look up; "looking up" on standard output first."""
+"""`geventecho serve` that needs a minute to look up its address; it prints "looking up" first."""
 
 from __future__ import annotations
 

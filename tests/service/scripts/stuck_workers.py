@@ -1,4 +1,4 @@
-"""Two workers whose handler does what a client asks for: hold the event loop, or end the process."""
+"""Two workers whose handler holds the event loop or ends the process when a client asks for it."""
 
 from __future__ import annotations
 
