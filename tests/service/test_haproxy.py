@@ -24,7 +24,7 @@ CLIENT = "127.0.0.5"
 
 
 class Load:
-    """Clients that connect, echo a few times, and connect anew, until they are stopped; a failure ends one."""
+    """Clients that connect, echo five times, and connect anew, until they are stopped or fail."""
 
     def __init__(self, port: int) -> None:
         self.echoes = self.connects = 0
@@ -42,7 +42,7 @@ class Load:
                     gevent.sleep(0.01)
 
     def stop(self) -> None:
-        """Raises what a client has failed with."""
+        """Stop the clients; raises the failure of a client."""
         self._stopped = True
         gevent.joinall(self._clients, raise_error=True)
 
@@ -54,9 +54,9 @@ def start(port: int) -> Process:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("told", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.parametrize("told", [True, pytest.param(False, marks=pytest.mark.long)], ids=["told", "not told"])
 def test_servers_restarted_in_turn_lose_no_request(told: bool, tmp_path: Path) -> None:
-    """Once HAProxy is told to drain first, once it finds the listener closed, and connects elsewhere."""
+    """HAProxy is told to drain a server first; or it finds its listener closed, and connects to the other one."""
     ports = {"one": free_port(), "two": free_port()}
     haproxy = HAProxy(
         tmp_path,
@@ -88,7 +88,7 @@ def test_servers_restarted_in_turn_lose_no_request(told: bool, tmp_path: Path) -
 
 
 def check_stopped(server: Process) -> dict[str, int]:
-    """SIGTERM: nothing is lost, the clients were seen and not the proxy, and no health check is logged."""
+    """SIGTERM: no byte is lost, the log has the address of the clients, and no health check is a warning."""
     counts = server.stop_and_count()
     assert ", cut 0, bytes lost 0" in server.lines[-1]
     assert counts["bytes_received"] == counts["bytes_sent"]
@@ -98,7 +98,7 @@ def check_stopped(server: Process) -> dict[str, int]:
     return counts
 
 
-def test_health_checks_cost_no_log_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_health_checks_log_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     servers: list[TcpServer] = [EchoServer(LOCAL, proxy_protocol_from=PROXIES) for _ in range(3)]
     servers.append(tls_server(proxy_protocol_from=PROXIES))
     ways = ("send-proxy port {port}", "send-proxy", "send-proxy-v2", "send-proxy-v2 check-ssl verify none")
@@ -112,7 +112,7 @@ def test_health_checks_cost_no_log_line(tmp_path: Path, caplog: pytest.LogCaptur
             wait_until(lambda: all(server.counters["accepted"] > 5 for server in servers[1:]))
             assert all(haproxy.figures(f"s{port}")["status"] == "UP" for port in ports)
         wait_until(lambda: not any(server.connection_count for server in servers))
-        # Without a header to send, HAProxy resets a connect before it is complete. One is the test's, through HAProxy.
+        # Without a header to send, HAProxy resets a connect before it is complete. One connect is the test's.
         assert servers[0].counters["accepted"] <= 1
         for server in servers:
             counters = server.counters

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import select
-import time
 
 from geventecho.service.lines import LineWriter
-from tests.support.timing import PATIENCE, UNIT, wait_until
+from tests.support.timing import PATIENCE, wait_until
 
 
-def test_a_full_descriptor_that_does_not_block_is_waited_for() -> None:
-    """A parent such as Node or ssh may have made the pipe so."""
+def test_the_writer_waits_for_a_full_descriptor_that_does_not_block() -> None:
+    """A parent such as Node or ssh may have made the pipe non-blocking."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     lines = LineWriter(writer)
     for number in range(500):
         lines.write(f"{number:05d} {'x' * 5000}")  # more than PIPE_BUF: the pipe may take a part of it (pipe(7))
-    time.sleep(UNIT)  # nothing shows that the pipe is full
+    wait_until(lambda: not select.select([], [writer], [], 0)[1], what="the pipe is full")
     text = b""
     while text.count(b"\n") < 500 and select.select([reader], [], [], PATIENCE)[0]:
         text += os.read(reader, 65536)
@@ -28,7 +27,7 @@ def test_a_full_descriptor_that_does_not_block_is_waited_for() -> None:
     os.close(writer)
 
 
-def test_the_first_loss_is_told_once_with_its_reason() -> None:
+def test_the_first_loss_is_reported_once_with_its_reason() -> None:
     reasons: list[str] = []
     full = os.open("/dev/full", os.O_WRONLY)
     lines = LineWriter(full, on_loss=reasons.append)

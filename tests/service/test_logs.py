@@ -1,4 +1,4 @@
-"""Log lines through a bounded queue to a real thread: one line each, whatever they hold, and nobody waits for them."""
+"""Log lines through a bounded queue to a real thread: each record is one printable line, and no caller waits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 @pytest.fixture(autouse=True)
 def root_logger(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """configure() is for a process of its own: undo it."""
+    """Undo configure(), which changes the whole process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     monkeypatch.setattr(os, "register_at_fork", lambda **_: None)  # it cannot be undone
@@ -89,7 +89,7 @@ def test_json_lines_are_objects(pipe: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("formatter", [logs.TextFormatter(), logs.JsonFormatter()], ids=["text", "json"])
 @given(text=st.text(max_size=300) | st.text("\n\r\x1b\u202e\u2028\x85\0\ud800", max_size=50))
-def test_whatever_a_message_holds_is_one_printable_line(formatter: logging.Formatter, text: str) -> None:
+def test_any_message_is_one_printable_line(formatter: logging.Formatter, text: str) -> None:
     line = formatter.format(record("%s", text))
     assert line.isprintable()
     assert line.encode()
@@ -100,7 +100,7 @@ def test_a_message_is_bounded() -> None:
     assert len(logs.TextFormatter().format(record("%s", "\x1b" * 1_000_000))) < 8200
 
 
-def test_an_unread_pipe_holds_up_nobody_and_what_is_dropped_is_counted(pipe: tuple[int, int]) -> None:
+def test_an_unread_pipe_blocks_no_caller_and_dropped_lines_are_counted(pipe: tuple[int, int]) -> None:
     log = logs.LogHandler(pipe[1])
     log.setFormatter(logs.TextFormatter())
     began = time.monotonic()
@@ -121,9 +121,9 @@ def test_an_unread_pipe_holds_up_nobody_and_what_is_dropped_is_counted(pipe: tup
     log.close()
     text += read(pipe[0])
     lines = text.splitlines()
-    told = sum(int(line.split()[0]) for line in lines if line.endswith("lines were dropped"))
-    assert told == log.dropped
-    assert sum("line" in line and "WARNING" in line for line in lines) == 20_000 - told
+    reported = sum(int(line.split()[0]) for line in lines if line.endswith("lines were dropped"))
+    assert reported == log.dropped
+    assert sum("line" in line and "WARNING" in line for line in lines) == 20_000 - reported
     assert lines[-1].endswith("the last")
 
 
@@ -137,12 +137,12 @@ def test_closing_does_not_wait_for_a_reader_that_has_stopped(pipe: tuple[int, in
     log.close()
     assert time.monotonic() - began < FLUSH_SECONDS + 5 * UNIT
     log.close()
-    assert time.monotonic() - began < FLUSH_SECONDS + 5 * UNIT, "the second close() waits for nothing"
-    wait_until(lambda: read(pipe[0]) == "" and not thread.is_alive(), what="the thread ends once it can write")
+    assert time.monotonic() - began < FLUSH_SECONDS + 5 * UNIT, "the second close() does not wait"
+    wait_until(lambda: read(pipe[0]) == "" and not thread.is_alive(), what="the end of the thread")
 
 
 @pytest.mark.parametrize("fault", ["/dev/full", "closed reader"])
-def test_a_descriptor_that_takes_nothing_costs_lines_only(fault: str) -> None:
+def test_a_descriptor_that_takes_no_byte_loses_only_lines(fault: str) -> None:
     if fault == "/dev/full":
         fd = os.open("/dev/full", os.O_WRONLY)
     else:
@@ -217,7 +217,7 @@ def test_a_traceback_is_bounded_and_keeps_its_end(formatter: logging.Formatter) 
     assert "the end" in line
 
 
-def test_a_line_that_cannot_be_made_is_lost_not_raised(pipe: tuple[int, int]) -> None:
+def test_a_line_that_cannot_be_formatted_is_dropped_and_raises_no_error(pipe: tuple[int, int]) -> None:
     class Awkward:
         def __str__(self) -> str:
             raise RuntimeError("a bug")
@@ -230,7 +230,7 @@ def test_a_line_that_cannot_be_made_is_lost_not_raised(pipe: tuple[int, int]) ->
     log.close()
 
 
-def test_a_flood_of_one_warning_is_a_line_a_second_that_tells_how_many(pipe: tuple[int, int]) -> None:
+def test_a_repeated_warning_is_one_line_a_second_with_a_count(pipe: tuple[int, int]) -> None:
     log = logs.configure("debug", "text", pipe[1])
     logger = logging.getLogger("geventecho.server")
     began = time.monotonic()
@@ -252,7 +252,7 @@ def test_a_flood_of_one_warning_is_a_line_a_second_that_tells_how_many(pipe: tup
     ]
 
 
-def test_what_was_held_back_is_told_at_the_end(pipe: tuple[int, int]) -> None:
+def test_lines_that_were_held_back_are_written_at_the_end(pipe: tuple[int, int]) -> None:
     log = logs.configure("info", "text", pipe[1])
     for number in range(100):
         logging.getLogger("geventecho.server").warning("accept on %s failed", number)
@@ -263,7 +263,7 @@ def test_what_was_held_back_is_told_at_the_end(pipe: tuple[int, int]) -> None:
     assert lines == ["accept on 0 failed", "once", "twice", "accept on 99 failed (and 98 more like it)", "twice"]
 
 
-def test_any_number_of_kinds_of_any_type_is_told_apart_in_bounded_memory(pipe: tuple[int, int]) -> None:
+def test_any_number_of_kinds_of_messages_takes_bounded_memory(pipe: tuple[int, int]) -> None:
     log = logs.LogHandler(pipe[1])
     log.setFormatter(logs.TextFormatter())
     once = logs.OncePerSecond()
@@ -277,7 +277,7 @@ def test_any_number_of_kinds_of_any_type_is_told_apart_in_bounded_memory(pipe: t
     log.close()
 
 
-def test_what_the_hub_would_print_becomes_a_line(
+def test_an_error_that_the_hub_would_print_becomes_a_line(
     pipe: tuple[int, int], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = gevent.get_hub()
@@ -289,7 +289,7 @@ def test_what_the_hub_would_print_becomes_a_line(
         raise ValueError("first\nsecond" + "x" * 5000)
 
     gevent.spawn_raw(fails)
-    gevent.sleep(UNIT)
+    gevent.sleep(0)  # it runs, and fails
     (line,) = lines_after(log, pipe[0])
     assert "unexpected ValueError in " in line
     assert "test_logs.py:" in line

@@ -1,4 +1,4 @@
-"""What a supervisor is told by sd_notify(3): a datagram socket stands for systemd's."""
+"""Notifications to a supervisor, as sd_notify(3) sends them; a datagram socket stands for systemd's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.timing import PATIENCE, wait_until
 
 
 class Supervisor:
-    """A socket that takes notifications."""
+    """A socket that receives notifications."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -63,7 +63,7 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
 
 @pytest.fixture
 def notify_socket(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """The variable is read anew in this test, and after it."""
+    """NOTIFY_SOCKET is unset, and is read anew in this test and after it."""
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     systemd._address.cache_clear()
     yield monkeypatch
@@ -74,7 +74,7 @@ def notify_socket(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("is_abstract", [False, True])
-def test_states_are_one_datagram_and_the_variable_is_gone(
+def test_states_are_one_datagram_and_the_variable_is_removed(
     is_abstract: bool, tmp_path: Path, notify_socket: pytest.MonkeyPatch
 ) -> None:
     supervisor = Supervisor(f"@geventecho-{os.getpid()}" if is_abstract else str(tmp_path / "notify"))
@@ -87,7 +87,7 @@ def test_states_are_one_datagram_and_the_variable_is_gone(
     supervisor.close()
 
 
-def test_a_reload_has_its_time(supervisor: Supervisor, notify_socket: pytest.MonkeyPatch) -> None:
+def test_a_reload_is_sent_with_its_time(supervisor: Supervisor, notify_socket: pytest.MonkeyPatch) -> None:
     notify_socket.setenv("NOTIFY_SOCKET", supervisor.name)
     before = time.monotonic_ns() // 1000
     systemd.notify("RELOADING=1")
@@ -96,7 +96,7 @@ def test_a_reload_has_its_time(supervisor: Supervisor, notify_socket: pytest.Mon
     assert before <= int(found["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
 
 
-def test_a_process_that_is_forked_later_knows_the_socket(
+def test_a_process_that_is_forked_later_uses_the_same_socket(
     supervisor: Supervisor, notify_socket: pytest.MonkeyPatch
 ) -> None:
     code = (
@@ -129,7 +129,7 @@ def test_without_the_variable_nothing_is_sent_or_logged(
         ("vsock:2:1234", "only a Unix socket"),
     ],
 )
-def test_a_socket_that_takes_nothing_is_logged(
+def test_a_socket_that_cannot_be_used_is_logged(
     value: str, why: str, notify_socket: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     notify_socket.setenv("NOTIFY_SOCKET", value)
@@ -138,7 +138,7 @@ def test_a_socket_that_takes_nothing_is_logged(
     assert why in record.getMessage()
 
 
-def test_a_supervisor_that_reads_nothing_blocks_nobody(
+def test_a_supervisor_that_never_reads_does_not_block_the_caller(
     supervisor: Supervisor, notify_socket: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     notify_socket.setenv("NOTIFY_SOCKET", supervisor.name)
@@ -150,7 +150,7 @@ def test_a_supervisor_that_reads_nothing_blocks_nobody(
 # The service ----------------------------------------------------------------------------------------------------------
 
 
-def test_it_is_ready_once_it_accepts_and_stops_at_a_signal(supervisor: Supervisor) -> None:
+def test_a_server_is_ready_once_it_accepts_and_stopping_at_a_signal(supervisor: Supervisor) -> None:
     with serve(env=environment(NOTIFY_SOCKET=supervisor.name)) as server:
         assert supervisor.next() == {"READY": "1", "STATUS": f"listening on {server.target}"}
         with server.connect() as client:
@@ -162,7 +162,7 @@ def test_it_is_ready_once_it_accepts_and_stops_at_a_signal(supervisor: Superviso
         assert server.errors == ""
 
 
-def test_it_tells_of_a_reload(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_a_reload_is_reloading_and_then_ready(supervisor: Supervisor, tmp_path: Path) -> None:
     from tests.support.tls import files
 
     pem = files(tmp_path)
@@ -174,17 +174,17 @@ def test_it_tells_of_a_reload(supervisor: Supervisor, tmp_path: Path) -> None:
         pem.certificate.unlink()
         server.signal(signal.SIGHUP)
         assert supervisor.next()["RELOADING"] == "1"
-        assert supervisor.next() == {"READY": "1"}  # with the files that it had
+        assert supervisor.next() == {"READY": "1"}  # with the files that were in use
         assert server.stop() == 0
 
 
-def test_one_that_cannot_listen_is_never_ready(supervisor: Supervisor) -> None:
+def test_a_server_that_cannot_listen_is_never_ready(supervisor: Supervisor) -> None:
     with pytest.raises(AssertionError, match="no such address"):
         serve("tcp://192.0.2.1:0", env=environment(NOTIFY_SOCKET=supervisor.name))
     assert supervisor.is_silent()
 
 
-def test_a_supervisor_that_is_gone_costs_a_warning(supervisor: Supervisor) -> None:
+def test_a_supervisor_that_is_gone_is_one_warning(supervisor: Supervisor) -> None:
     supervisor.close()
     with serve(env=environment(NOTIFY_SOCKET=supervisor.name)) as server:
         with server.connect() as client:
@@ -193,7 +193,7 @@ def test_a_supervisor_that_is_gone_costs_a_warning(supervisor: Supervisor) -> No
         assert server.errors.count("NOTIFY_SOCKET did not take READY=1") == 1
 
 
-def test_workers_are_told_of_as_one_service(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_workers_notify_as_one_service(supervisor: Supervisor, tmp_path: Path) -> None:
     pytest.importorskip("gunicorn", reason="needs gunicorn, of requirements.txt")
     file = tmp_path / "serve.conf"
     file.write_text("workers = 2\n")
