@@ -129,7 +129,7 @@ def test_the_process_has_the_users_environment_and_cannot_become_root_again() ->
         "import os, pwd; from geventecho.service import Privileges\n"
         "Privileges(pwd.getpwnam('nobody')).apply([])\n"
         "print(*(os.environ[name] for name in ('HOME', 'USER', 'LOGNAME')))\n"
-        "print(open('/proc/net/netstat').readline()[:7])\n"  # the queue's drops are counted from it
+        "print(open('/proc/net/netstat').readline()[:7])\n"  # the drops of the accept queue are read there
         "os.setuid(0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE)
@@ -203,7 +203,7 @@ def test_a_process_that_could_become_root_again_is_refused() -> None:
     assert error.startswith("argument --user: cannot become nobody: root can be regained")
 
 
-# Refused -------------------------------------------------------------------------------------------------------------
+# Usage errors ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

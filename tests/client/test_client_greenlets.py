@@ -83,7 +83,7 @@ READS: dict[str, Callable[[Client], object]] = {
 def test_a_second_reader_is_refused_before_it_reads(client: Client, first: str, second: str, data_waits: bool) -> None:
     """The reply of the first call may have arrived while its greenlet is not yet awake."""
     reader = gevent.spawn(READS[first], client)
-    gevent.sleep(0)  # it runs until it waits
+    gevent.sleep(0)  # the reader runs until it waits
     if first in ("recv", "receive"):
         client.send(b"0123456789")
     if data_waits:

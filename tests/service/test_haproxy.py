@@ -56,7 +56,7 @@ def start(port: int) -> Process:
 
 @pytest.mark.parametrize("told", [True, pytest.param(False, marks=pytest.mark.long)], ids=["told", "not told"])
 def test_servers_restarted_in_turn_lose_no_request(told: bool, tmp_path: Path) -> None:
-    """HAProxy is told to drain a server first; or it finds its listener closed, and connects to the other one."""
+    """HAProxy is told to drain a server first; or it finds the listener closed, and connects to the other server."""
     ports = {"one": free_port(), "two": free_port()}
     haproxy = HAProxy(
         tmp_path,
