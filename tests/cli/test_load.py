@@ -17,7 +17,7 @@ import pytest
 from geventecho.cli.commands import main
 from geventecho.cli.load import START
 from tests.support import peers
-from tests.support.commands import COMMAND, SECONDS, caught, here, in_this_process, usage_error
+from tests.support.commands import COMMAND, SECONDS, handles_signal, in_this_process, run_here, usage_error
 from tests.support.locust_process import ECHO_USER, environment
 from tests.support.timing import SCALE, wait_until
 
@@ -148,7 +148,7 @@ class TestArguments:
 
     def test_help_needs_no_locust(self) -> None:
         with mock.patch.dict(sys.modules, {"locust": None}):
-            done = here(["load", "--help"])
+            done = run_here(["load", "--help"])
         assert done.returncode == 0
         for example in ("--rate 1000", "--greeting-until", "--tcp-gate", "--web"):
             assert example in done.stdout.decode()
@@ -246,7 +246,9 @@ def test_a_signal_reaches_locust(number: signal.Signals, honest: peers.Peer) -> 
     ) as process:  # fmt: skip
         try:
             wait_until(lambda: honest.open == 1, 30 * SCALE, "a user")
-            wait_until(lambda: caught(process, number), 30 * SCALE, "the handler: Locust starts users before it")
+            wait_until(
+                lambda: handles_signal(process, number), 30 * SCALE, "the handler: Locust starts users before it"
+            )
         finally:
             process.send_signal(number)
         printed = process.communicate(timeout=SECONDS)[1]

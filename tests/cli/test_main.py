@@ -15,7 +15,7 @@ import geventecho
 from geventecho.cli.commands import main
 from geventecho.errors import AddressError, ConfigError, GeventechoError
 from tests.support import peers
-from tests.support.commands import COMMAND, SECONDS, command, environment, here, usage_error
+from tests.support.commands import COMMAND, SECONDS, command, environment, run_here, usage_error
 from tests.support.servers import Process, capacity
 from tests.support.timing import wait_until
 
@@ -28,7 +28,7 @@ def test_the_version_is_printed() -> None:
 
 @pytest.mark.parametrize("name", ["serve", "send", "ping"])
 def test_each_command_has_help_with_examples_and_names_of_the_environment(name: str) -> None:
-    done = here([name, "--help"])
+    done = run_here([name, "--help"])
     text = done.stdout.decode()
     assert done.returncode == 0
     assert f"usage: geventecho {name}" in text
@@ -38,14 +38,14 @@ def test_each_command_has_help_with_examples_and_names_of_the_environment(name: 
 
 
 def test_help_lists_the_commands() -> None:
-    text = here(["--help"]).stdout.decode()
+    text = run_here(["--help"]).stdout.decode()
     for name in ("serve", "send", "ping"):
         assert name in text
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["--nonsense"], ["serve", "--nonsense"], ["serv"]])
 def test_a_usage_error_exits_with_2(arguments: list[str]) -> None:
-    done = here(arguments)
+    done = run_here(arguments)
     assert done.returncode == 2
     assert done.stdout == b""
     error, hint = done.stderr.decode().splitlines()
@@ -281,7 +281,7 @@ def test_the_config_file_named_in_the_environment_is_read(honest: peers.Peer, tm
     with Process("-m", "geventecho", "serve", env=environment(**names)) as server:
         assert server.address.port not in (0, 8090)
         assert capacity(server).startswith("capacity 7 connections")
-    assert here(["send", honest.target, "hello"], names=names).stdout == b"hel"
+    assert run_here(["send", honest.target, "hello"], names=names).stdout == b"hel"
     assert b"2 sent, 2 answered" in command(["ping", honest.target, "-i", "0"], names=names).stdout
     done = command(["ping", honest.target, "-i", "0", "-c", "3"], names=names)
     assert b"3 sent, 3 answered" in done.stdout, "the command line wins over the file"
@@ -305,7 +305,7 @@ def test_a_config_file_cannot_name_another_one(name: str, line: str, tmp_path: P
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_help_says_that_the_environment_cannot_set_arguments_without_dashes(name: str) -> None:
-    text = here([name, "--help"]).stdout.decode()
+    text = run_here([name, "--help"]).stdout.decode()
     assert "Arguments without dashes can be given on the command line only." in text
 
 

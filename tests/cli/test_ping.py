@@ -22,7 +22,7 @@ from geventecho.client.ping import SAMPLES_NEEDED, SURELY_LOST, Ping, Summary, p
 from geventecho.errors import AddressError, ConfigError, ConnectRefused
 from tests.support import peers
 from tests.support.clients import SLACK
-from tests.support.commands import SECONDS, caught, here, started, usage_error
+from tests.support.commands import SECONDS, handles_signal, run_here, started, usage_error
 from tests.support.timing import UNIT, wait_until
 
 ANSWER = re.compile(r"64 bytes from tcp://127\.0\.0\.1:\d+: seq=(\d+) time=(\d+\.\d) us")
@@ -207,7 +207,7 @@ class TestSeries:
 
 class TestCommand:
     def test_each_echo_is_a_line_and_the_summary_follows(self, honest: peers.Peer) -> None:
-        done = here(["ping", honest.target, "-c", "3", "-i", "0.01"])
+        done = run_here(["ping", honest.target, "-c", "3", "-i", "0.01"])
         lines = done.stdout.decode().splitlines()
         assert (done.returncode, done.stderr) == (0, b"")
         assert [match[1] for line in lines[:3] if (match := ANSWER.fullmatch(line))] == ["1", "2", "3"]
@@ -221,12 +221,12 @@ class TestCommand:
         assert lines[7:] == [], "no line explains a dash: --help does"
 
     def test_a_percentile_with_enough_answers_is_printed(self, honest: peers.Peer) -> None:
-        done = here(["ping", honest.target, "-c", "368", "-i", "0", "-q"])
+        done = run_here(["ping", honest.target, "-c", "368", "-i", "0", "-q"])
         lines = done.stdout.decode().splitlines()
         assert len(lines) == 4
         assert times(lines[3])["p99"] > 0
         assert math.isnan(times(lines[3])["p99.9"])
-        done = here(["ping", honest.target, "-c", "3688", "-i", "0", "--json", "-q"])
+        done = run_here(["ping", honest.target, "-c", "3688", "-i", "0", "--json", "-q"])
         (line,) = done.stdout.splitlines()
         found = json.loads(line)
         assert found["min_us"] <= found["p50_us"] <= found["p99_us"] <= found["p99.9_us"] <= found["max_us"]
@@ -234,7 +234,7 @@ class TestCommand:
     @pytest.mark.parametrize("options", [[], ["--json"]])
     def test_quiet_prints_only_the_summary(self, options: list[str]) -> None:
         with peers.refuses() as target:
-            done = here(["ping", target, "-c", "2", "-i", "0", "--quiet", *options])
+            done = run_here(["ping", target, "-c", "2", "-i", "0", "--quiet", *options])
         assert (done.returncode, done.stderr) == (1, b"")
         assert b"seq" not in done.stdout
         assert b"2 sent, 0 answered, 2 lost" in done.stdout or json.loads(done.stdout)["losses"] == {"refused": 2}
@@ -252,13 +252,13 @@ class TestCommand:
         assert 3 <= summary["sent"] <= 6
 
     def test_a_count_that_the_deadline_cuts_short_exits_with_1(self, honest: peers.Peer) -> None:
-        done = here(["ping", honest.target, "-c", "1000", "-i", str(UNIT), "-w", str(2 * UNIT)])
+        done = run_here(["ping", honest.target, "-c", "1000", "-i", str(UNIT), "-w", str(2 * UNIT)])
         assert done.returncode == 1
         assert b" 0 lost (0%)" in done.stdout
 
     def test_a_ping_that_the_deadline_ends_is_a_loss(self) -> None:
         with peers.never_replies() as peer:
-            done = here(["ping", peer.target, "-w", "0.7", "--json"])
+            done = run_here(["ping", peer.target, "-w", "0.7", "--json"])
         lost, summary = map(json.loads, done.stdout.splitlines())
         assert (done.returncode, done.stderr) == (1, b"")
         assert (lost["type"], lost["kind"]) == ("lost", "read timeout")
@@ -267,7 +267,7 @@ class TestCommand:
 
     def test_a_refused_connect_is_a_loss(self) -> None:
         with peers.refuses() as target:
-            done = here(["ping", target, "-c", "2", "-i", "0"])
+            done = run_here(["ping", target, "-c", "2", "-i", "0"])
         lines = done.stdout.decode().splitlines()
         assert (done.returncode, done.stderr) == (1, b"")
         reason = f"lost: refused: connect {target}: refused: nobody listens there; is the server running?"
@@ -276,7 +276,7 @@ class TestCommand:
 
     def test_one_loss_among_answers_exits_with_1(self) -> None:
         with peers.corrupts(70) as peer:
-            done = here(["ping", peer.target, "-c", "2", "-i", "0", "--json"])
+            done = run_here(["ping", peer.target, "-c", "2", "-i", "0", "--json"])
         assert done.returncode == 1
         first, second, summary = map(json.loads, done.stdout.splitlines())
         assert first["type"] == "echo"
@@ -292,7 +292,7 @@ class TestCommand:
         assert summary["losses"] == {"corrupt reply": 1}
 
     def test_json_has_each_echo_and_the_summary(self, honest: peers.Peer) -> None:
-        done = here(["ping", honest.target, "-c", "4", "-i", "0", "-s", "2000", "--json"])
+        done = run_here(["ping", honest.target, "-c", "4", "-i", "0", "-s", "2000", "--json"])
         *echoes, summary = map(json.loads, done.stdout.splitlines())
         assert (done.returncode, done.stderr) == (0, b"")
         assert [echo["seq"] for echo in echoes] == [1, 2, 3, 4]
@@ -308,7 +308,7 @@ class TestCommand:
 
     def test_missing_times_are_null(self) -> None:
         with peers.refuses() as target:
-            done = here(["ping", target, "-c", "1", "--json"])
+            done = run_here(["ping", target, "-c", "1", "--json"])
         summary = json.loads(done.stdout.splitlines()[-1])
         assert [summary[f"{name}_us"] for name in NAMES] == [None] * len(NAMES)
 
@@ -340,7 +340,7 @@ class TestCommand:
     def test_ctrl_c_during_the_connect_is_a_loss(self) -> None:
         with peers.never_accepts() as target:
             process = started(["ping", target, "--timeout", "60", "--json"])
-            wait_until(lambda: caught(process, signal.SIGTERM))
+            wait_until(lambda: handles_signal(process, signal.SIGTERM))
             time.sleep(UNIT)  # nothing shows that the connect has begun
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=SECONDS)
@@ -387,11 +387,11 @@ class TestCommand:
 
     def test_the_environment_sets_options(self, honest: peers.Peer) -> None:
         names = {"GEVENTECHO_PING_COUNT": "2", "GEVENTECHO_PING_INTERVAL": "0", "GEVENTECHO_PING_SIZE": "10"}
-        done = here(["ping", honest.target], names=names)
+        done = run_here(["ping", honest.target], names=names)
         assert done.stdout.count(b"10 bytes from ") == 2
 
     def test_help_shows_the_json(self) -> None:
-        done = here(["ping", "--help"])
+        done = run_here(["ping", "--help"])
         assert done.returncode == 0
         assert b"p99 needs 368 answers, p99.9 3688." in done.stdout
         assert b'{"type": "echo", "seq": 1, "bytes": 64, "time_us": 84.1}' in done.stdout

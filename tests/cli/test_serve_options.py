@@ -12,7 +12,7 @@ from gevent import socket
 
 from geventecho.cli.serve import DESCRIPTION
 from geventecho.server.config import ServerConfig
-from tests.support.commands import environment, here, usage_error
+from tests.support.commands import environment, run_here, usage_error
 from tests.support.servers import Process, capacity, ping, read_to_end, serve
 from tests.support.timing import PATIENCE, UNIT, wait_until
 
@@ -98,7 +98,7 @@ def test_an_unknown_name_in_a_file_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_every_option_of_the_server_has_a_flag() -> None:
-    text = here(["serve", "--help"]).stdout.decode()
+    text = run_here(["serve", "--help"]).stdout.decode()
     for name in ServerConfig.names():
         assert f"--{name.replace('_', '-')} " in text
     assert " ".join(DESCRIPTION.split()[:8]) in " ".join(text.split())

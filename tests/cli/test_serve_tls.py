@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.commands import here, usage_error
+from tests.support.commands import run_here, usage_error
 from tests.support.servers import Process, ping, read_to_end, serve, time_until_refused
 from tests.support.timing import PATIENCE, wait_until
 from tests.support.tls import AUTHORITY, STRANGER, TLS12, Files, client_context, files, secured
@@ -121,7 +121,7 @@ def test_ciphers_without_authentication_are_refused(server: Process) -> None:
 def test_send_says_that_no_protocol_was_chosen(pem: Files, offered: str, chosen: bool) -> None:
     """Python's ssl module sends no alert for it."""
     with serve(*pem.options, "--alpn", "echo/1,echo/2") as server:
-        done = here(["send", server.target, "hello", "--tls-ca", str(pem.authority), "--tls-alpn", offered])
+        done = run_here(["send", server.target, "hello", "--tls-ca", str(pem.authority), "--tls-alpn", offered])
     warning = f"geventecho send: warning: --tls-alpn: the server chose none of {offered}\n"
     assert done.stderr.decode().startswith("" if chosen else warning)
     assert (done.stderr == b"") is chosen

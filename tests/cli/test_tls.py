@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support import peers
-from tests.support.commands import command, here, usage_error
+from tests.support.commands import command, run_here, usage_error
 from tests.support.servers import Process, serve
 from tests.support.tls import Files
 
@@ -29,37 +29,37 @@ def errors_of(done: subprocess.CompletedProcess[bytes]) -> str:
 
 def test_send_echoes_through_tls(server: Process, pem: Files) -> None:
     trusting = ("--tls-ca", str(pem.authority))
-    done = here(["send", server.target, "hello", *trusting])
+    done = run_here(["send", server.target, "hello", *trusting])
     assert (done.returncode, done.stdout, done.stderr) == (0, b"hello", b"")
     payload = bytes(range(256)) * 8192
-    done = here(["send", server.target, "--tls-server-name", "localhost", *trusting], given=payload)
+    done = run_here(["send", server.target, "--tls-server-name", "localhost", *trusting], given=payload)
     assert (done.returncode, done.stdout, done.stderr) == (0, payload, b"")
-    done = here(["send", server.target, "hello"], names={"GEVENTECHO_SEND_TLS_CA": str(pem.authority)})
+    done = run_here(["send", server.target, "hello"], names={"GEVENTECHO_SEND_TLS_CA": str(pem.authority)})
     assert (done.returncode, done.stdout) == (0, b"hello")
 
 
 def test_send_warns_that_insecure_checks_no_certificate(server: Process) -> None:
-    done = here(["send", server.target, "hello", "--tls-insecure"])
+    done = run_here(["send", server.target, "hello", "--tls-insecure"])
     assert (done.returncode, done.stdout) == (0, b"hello")
     assert "warning: --tls-insecure: the server's certificate is not checked: anybody on the path" in errors_of(done)
 
 
 def test_send_names_a_failure_of_tls(server: Process, pem: Files) -> None:
-    done = here(["send", server.target, "hello"])
+    done = run_here(["send", server.target, "hello"])
     assert done.returncode == 1
     assert "no trusted authority has signed its certificate" in errors_of(done)
     with peers.echoes() as plain:
-        done = here(["send", f"tls://127.0.0.1:{plain.port}", "hello", "--tls-ca", str(pem.authority)])
+        done = run_here(["send", f"tls://127.0.0.1:{plain.port}", "hello", "--tls-ca", str(pem.authority)])
     assert done.returncode == 1
     assert "it is a plain echo server; use tcp://" in errors_of(done)
 
 
 def test_ping_echoes_through_tls_and_names_its_losses(server: Process, pem: Files) -> None:
     options = ("-c", "3", "-i", "0.01", "--json", "--tls-resume")
-    done = here(["ping", server.target, *options, "--tls-ca", str(pem.authority)])
+    done = run_here(["ping", server.target, *options, "--tls-ca", str(pem.authority)])
     assert done.returncode == 0
     assert [json.loads(line)["type"] for line in done.stdout.splitlines()] == ["echo", "echo", "echo", "summary"]
-    done = here(["ping", server.target, *options, "--tls-ca", str(pem.authority), "--tls-server-name", "other"])
+    done = run_here(["ping", server.target, *options, "--tls-ca", str(pem.authority), "--tls-server-name", "other"])
     assert done.returncode == 1
     assert json.loads(done.stdout.splitlines()[-1])["losses"] == {"wrong host name": 3}
 

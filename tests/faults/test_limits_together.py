@@ -16,7 +16,7 @@ from gevent import socket
 from geventecho.server import rates
 from geventecho.server.tcp_server import EchoServer
 from tests.support.isolation import isolate, isolated
-from tests.support.servers import assert_adds_up, dial, echo_server, ping, read_to_end, serve, stuff
+from tests.support.servers import assert_adds_up, dial, echo_server, fill_output, ping, read_to_end, serve
 from tests.support.timing import PATIENCE, UNIT, figure, wait_until
 from tests.support.watch import RST
 
@@ -45,7 +45,7 @@ def connect_and_fill(server: EchoServer) -> socket.socket:
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.connect(server.address.sockaddr)
-    stuff(server, client)
+    fill_output(server, client)
     client.settimeout(PATIENCE)
     return client
 
@@ -88,7 +88,7 @@ def test_min_rate_ends_only_a_trickler_and_a_slow_reader() -> None:
 @pytest.mark.parametrize("limit", ["write_stall", "idle_timeout", "lifetime"])
 def test_a_half_closed_peer_that_reads_nothing_is_ended_by_every_limit(limit: str) -> None:
     with echo_server(**{"write_stall": None, limit: 5 * UNIT}) as server, dial(server) as client:
-        stuff(server, client)
+        fill_output(server, client)
         client.shutdown(socket.SHUT_WR)
         wait_until(lambda: not server.connection_count)
         counters = server.counters

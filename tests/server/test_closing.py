@@ -14,7 +14,7 @@ from gevent import socket
 
 from geventecho.server.closing import LINGER_BYTES, LINGER_SECONDS
 from geventecho.server.tcp_server import EchoServer, TcpServer
-from tests.support.servers import LOCAL, assert_adds_up, dial, echo_server, ping, read_to_end, running, stuff
+from tests.support.servers import LOCAL, assert_adds_up, dial, echo_server, fill_output, ping, read_to_end, running
 from tests.support.timing import PATIENCE, UNIT, wait_until
 
 pytestmark = pytest.mark.usefixtures("both_loops", "no_leaks")
@@ -115,7 +115,7 @@ def test_bytes_after_the_fin_are_discarded_not_lost() -> None:
 
 def test_a_peer_that_takes_nothing_is_cut_after_a_second_and_its_bytes_are_lost() -> None:
     with echo_server(lifetime=10 * UNIT, write_stall=None) as server, dial(server) as client:
-        stuff(server, client)
+        fill_output(server, client)
         wait_until(lambda: server.connections[0].phase.value == "ending")
         began = time.monotonic()
         wait_until(lambda: not server.connection_count)
@@ -128,7 +128,7 @@ def test_a_peer_that_takes_nothing_is_cut_after_a_second_and_its_bytes_are_lost(
 def test_a_peer_that_reads_slowly_gets_every_owed_byte() -> None:
     """The server owes more bytes than the kernel's buffers hold, and the peer pauses after each read."""
     with echo_server(lifetime=5 * UNIT, write_stall=None) as server, dial(server) as client:
-        stuff(server, client)
+        fill_output(server, client)
         wait_until(lambda: server.connections[0].phase.value == "ending")
         client.settimeout(PATIENCE)
         received = 0
@@ -200,7 +200,7 @@ def test_a_pause_of_the_process_takes_no_time_from_a_peer(is_owed: bool) -> None
     """The pause is longer than the peer's time. The peer's bytes are still read; otherwise a close would send RST."""
     with echo_server(lifetime=2 * UNIT) as server, dial(server) as client:
         if is_owed:
-            stuff(server, client)
+            fill_output(server, client)
         else:
             ping(client)
         wait_until(lambda: server.connections[0].phase.value == "ending")

@@ -16,7 +16,7 @@ from geventecho.server.counted_socket import CountedSocket
 from geventecho.server.registry import _Serving
 from geventecho.server.splice import SplicedSocket
 from geventecho.server.tcp_server import TcpServer
-from tests.support.servers import LOCAL, dial, echo_server, ping, read_to_end, running, stuff, transfer
+from tests.support.servers import LOCAL, dial, echo_server, fill_output, ping, read_to_end, running, transfer
 from tests.support.timing import UNIT, wait_until
 
 LARGE = 256 * 1024
@@ -61,7 +61,7 @@ def break_off(_: TcpServer, client: socket.socket) -> None:
 
 
 def break_off_unread(server: TcpServer, client: socket.socket) -> None:
-    stuff(server, client)
+    fill_output(server, client)
     abort(client)
 
 
@@ -75,7 +75,7 @@ def stay_silent(_: TcpServer, client: socket.socket) -> None:
 
 
 def stay_unread(server: TcpServer, client: socket.socket) -> None:
-    stuff(server, client)
+    fill_output(server, client)
     wait_until(lambda: not server.connection_count)
 
 
@@ -88,7 +88,7 @@ def be_drained(server: TcpServer, client: socket.socket) -> None:
 
 
 def be_cut(server: TcpServer, client: socket.socket) -> None:
-    stuff(server, client)
+    fill_output(server, client)
     stopping = gevent.spawn(server.stop, timeout=0)
     wait_until(lambda: server.connections[0].phase is Phase.ENDING)
     client.close()

@@ -16,11 +16,11 @@ from tests.support.servers import (
     LOCAL,
     assert_adds_up,
     dial,
+    fill_output,
     is_refused,
     ping,
     read_exactly,
     read_to_end,
-    stuff,
     transfer,
 )
 from tests.support.timing import PATIENCE, UNIT, wait_until
@@ -116,7 +116,7 @@ def test_a_peer_that_does_not_read_loses_its_bytes_a_second_after_the_timeout() 
     with dial(server) as client, dial(server) as neighbour:
         ping(neighbour)
         neighbour.close()
-        stuff(server, client)
+        fill_output(server, client)
         began = time.monotonic()
         report = server.stop(5 * UNIT)
         took = time.monotonic() - began
@@ -136,7 +136,7 @@ def test_a_peer_that_does_not_read_loses_its_bytes_a_second_after_the_timeout() 
 def test_a_reader_gets_every_owed_byte_in_the_second_after_the_timeout() -> None:
     server = started(drain_idle=PATIENCE)
     with dial(server) as client:
-        stuff(server, client)
+        fill_output(server, client)
         stopping = finishing(server, UNIT)
         wait_until(lambda: server.connections[0].phase.value == "ending")
         client.settimeout(PATIENCE)
@@ -237,7 +237,7 @@ def test_an_empty_server_stops_at_once() -> None:
 def test_the_bytes_owed_to_a_killed_peer_are_in_the_report() -> None:
     server = started(drain_idle=PATIENCE)
     with dial(server) as client:
-        stuff(server, client)
+        fill_output(server, client)
         stopping = finishing(server)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()

@@ -17,10 +17,10 @@ from tests.support.servers import (
     assert_adds_up,
     dial,
     echo_server,
+    fill_output,
     ping,
     read_exactly,
     read_to_end,
-    stuff,
 )
 from tests.support.timing import PATIENCE, figure, wait_until
 
@@ -133,7 +133,7 @@ def test_a_half_closed_client_gets_every_byte_and_then_a_fin(size: int) -> None:
 def test_a_reset_in_the_middle_of_an_echo_is_counted_as_a_reset() -> None:
     with echo_server() as server:
         with dial(server) as client, dial(server) as neighbour:
-            stuff(server, client)
+            fill_output(server, client)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             client.close()
             wait_until(lambda: server.counters["ended_reset"] == 1)

@@ -26,11 +26,11 @@ from tests.support.servers import (
     assert_adds_up,
     dial,
     echo_server,
+    fill_output,
     ping,
     read_exactly,
     running,
     serve,
-    stuff,
 )
 from tests.support.timing import PATIENCE, wait_until
 
@@ -108,7 +108,7 @@ def test_no_client_gets_a_byte_of_clients_that_stop_reading_and_reset(address: s
         watching = [gevent.spawn(witness, number) for number in range(len(witnesses))]
         for _ in range(10):
             with dial(server) as stuck:
-                stuff(server, stuck)
+                fill_output(server, stuck)
                 stuck.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         gevent.joinall(watching, raise_error=True)
         for client in witnesses:

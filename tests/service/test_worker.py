@@ -14,7 +14,7 @@ import pytest
 from gevent import socket
 
 from tests.support import ROOT
-from tests.support.commands import COMMAND, caught, environment
+from tests.support.commands import COMMAND, environment, handles_signal
 from tests.support.servers import Process, is_refused, ping, read_to_end, serve, time_until_refused
 from tests.support.timing import PATIENCE, UNIT, median_of, wait_until
 
@@ -261,8 +261,8 @@ def test_nohup_keeps_sighup_ignored() -> None:
 def test_sighup_and_sigusr1_are_harmless_from_the_start_of_the_process_to_its_end() -> None:
     arguments = [*COMMAND, "serve", "--port", "0"]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as process:
-        wait_until(lambda: caught(process, signal.SIGHUP) and caught(process, signal.SIGUSR1))
-        while not caught(process, signal.SIGTERM):
+        wait_until(lambda: handles_signal(process, signal.SIGHUP) and handles_signal(process, signal.SIGUSR1))
+        while not handles_signal(process, signal.SIGTERM):
             process.send_signal(signal.SIGHUP)
             process.send_signal(signal.SIGUSR1)
             gevent.sleep(UNIT / 100)

@@ -64,7 +64,7 @@ def in_this_process(**names: str) -> Iterator[None]:
             resource.setrlimit(resource.RLIMIT_NOFILE, limit)
 
 
-def here(
+def run_here(
     arguments: Sequence[str], *, given: bytes = b"", names: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     """As `command`, in this process: a new one takes a third of a second. Meanwhile the standard streams are files."""
@@ -120,7 +120,7 @@ def started(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     )
 
 
-def caught(process: subprocess.Popen[Any], number: int) -> bool:
+def handles_signal(process: subprocess.Popen[Any], number: int) -> bool:
     """Whether the process has a handler for a signal now (proc(5), SigCgt)."""
     with open(f"/proc/{process.pid}/status") as status:
         (mask,) = [int(line.split()[1], 16) for line in status if line.startswith("SigCgt:")]
@@ -129,7 +129,7 @@ def caught(process: subprocess.Popen[Any], number: int) -> bool:
 
 def send(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """Run `geventecho send ARGUMENTS` to its end, in this process."""
-    return here(["send", *arguments], given=given)
+    return run_here(["send", *arguments], given=given)
 
 
 def failed(done: subprocess.CompletedProcess[bytes], *words: str) -> str:

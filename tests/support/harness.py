@@ -112,7 +112,7 @@ class Run:
         """Wait until the condition holds.
 
         Raises:
-            AssertionError: it did not hold in time.
+            AssertionError: it did not hold within `seconds`.
         """
         end = time.monotonic() + seconds
         while not condition():

@@ -149,7 +149,7 @@ class LocustRun:
 
         def printed() -> bool:
             found = re.search(pattern, self.log)
-            assert found or self.process.poll() is None, "it ended"
+            assert found or self.process.poll() is None, "Locust ended"
             return found is not None
 
         try:
@@ -164,7 +164,7 @@ class LocustRun:
         while self.process.poll() is None:
             self.family()
             if time.monotonic() > end:
-                raise AssertionError(f"it did not end:\n{self.log}")
+                raise AssertionError(f"Locust did not end:\n{self.log}")
             time.sleep(0.05)
         code: int = self.process.returncode
         return code

@@ -98,6 +98,6 @@ def _running(name: str, port: int, arguments: list[str]) -> Iterator[None]:
 
 
 def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
-    assert process.poll() is None, "it ended"
+    assert process.poll() is None, "the server ended"
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -98,7 +98,7 @@ def transfer(client: socket.socket, size: int, chunk: int, pause: float) -> int:
     return received
 
 
-def stuff(server: TcpServer, client: socket.socket) -> int:
+def fill_output(server: TcpServer, client: socket.socket) -> int:
     """Send without reading until the server has output that the client does not take; returns the bytes sent."""
     client.setblocking(False)
     sent, end = 0, time.monotonic() + PATIENCE

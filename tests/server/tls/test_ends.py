@@ -16,11 +16,11 @@ from tests.support.servers import (
     LOCAL,
     assert_adds_up,
     dial,
+    fill_output,
     ping,
     read_exactly,
     read_to_end,
     running,
-    stuff,
     wait_for_ending,
 )
 from tests.support.timing import UNIT, wait_until
@@ -123,7 +123,7 @@ def test_max_bytes_returns_exactly_that_many_bytes_while_more_come() -> None:
 
 def test_write_stall_ends_a_tls_peer_that_takes_nothing() -> None:
     with running(tls_server(write_stall=3 * UNIT)) as server, dial_tls(server) as client:
-        stuff(server, client)
+        fill_output(server, client)
         wait_for_ending(server, "write_stall")
         # The kernel had room for some records after the last one that the client took.
         assert server.counters["bytes_lost"] > server.counters["bytes_destroyed"] > 0
