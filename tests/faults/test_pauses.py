@@ -101,7 +101,7 @@ def test_a_pause_in_a_drain_cuts_no_active_client() -> None:
 
 
 def test_a_pause_longer_than_a_drain_takes_no_time_from_a_client() -> None:
-    """The first pause comes before the drain timeout, the second one in the second that a client has after it."""
+    """One pause comes before the drain timeout, the other one while a client takes its last bytes after it."""
     drain = 5 * UNIT
     with counted(drain_idle=LIMIT, drain_timeout=drain) as server, server.connect() as client:
         send_until_full(client)

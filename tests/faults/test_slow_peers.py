@@ -22,7 +22,7 @@ pytestmark = pytest.mark.faults
 
 
 def wait_open(server: Counted, count: int, seconds: float = PATIENCE) -> float:
-    """Seconds until so many connections are open."""
+    """Wait until `count` connections are open; returns the seconds that this took."""
     began = time.monotonic()
     while server.counters()["open"] != count:
         assert time.monotonic() - began < seconds, server.counters()
@@ -98,7 +98,7 @@ def test_a_hundred_slow_readers_with_progress_are_never_ended() -> None:
 
 
 def read_steadily(client: cooperative.socket, rate: int, seconds: float) -> int:
-    """Read so many bytes a second; returns how many were read.
+    """Read `rate` bytes a second; returns how many were read.
 
     Raises:
         OSError: the server reset the connection.

@@ -81,7 +81,7 @@ def test_max_connections_holds_for_each_worker() -> None:
             assert (counts["open"], counts["refused_full"], counts["accepted"]) == (50, 30, 80)
             served[0].close()
             wait_until(lambda: count_now(server)["open"] == 49)
-            with connected(server, 6) as more:  # one slot is free, in one of the two
+            with connected(server, 6) as more:  # one slot is free, in one of the two workers
                 wait_until(lambda: count_now(server)["accepted"] == 86)
                 assert sum(map(is_served, more)) <= 1
         assert server.stop() == 0

@@ -45,7 +45,7 @@ def keep_sending(client: socket.socket, pace: float = 0.001) -> gevent.Greenlet:
 )
 @pytest.mark.parametrize("pause", [0.0, UNIT / 2], ids=["reads", "pauses"])
 def test_clients_that_keep_sending_get_every_owed_byte_and_a_fin(limit: dict[str, Any], pause: float) -> None:
-    """A limit ends them, or stop() at the drain timeout. With plain gevent 0 of 6 get all."""
+    """A limit ends them, or stop() at the drain timeout. With plain gevent, 0 of 6 clients get every byte."""
     server = EchoServer(LOCAL, drain_idle=PATIENCE, **limit)
     server.start()
     clients = [dial(server) for _ in range(6)]

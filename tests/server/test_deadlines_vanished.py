@@ -40,7 +40,7 @@ def test_a_peer_that_answers_and_takes_nothing_stays(monkeypatch: pytest.MonkeyP
 
 
 def test_bytes_sent_a_moment_ago_may_still_be_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handler sends after a minute of silence. The silence is old, but the peer has just been asked."""
+    """A handler sends after a minute of silence. The silence is old, but the bytes are new."""
     bench, peer, watched = vanishing(monkeypatch)
     bench.run(59)
     bench.carry(watched)

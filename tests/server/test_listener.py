@@ -205,7 +205,7 @@ def test_a_unix_listener_can_be_inherited(tmp_path: Path) -> None:
 # Sockets --------------------------------------------------------------------------------------------------------------
 
 
-def test_abort_resets() -> None:
+def test_abort_resets_the_connection() -> None:
     listener, _, _ = listen(LOCAL, backlog=5)
     with listener:
         near = socket.create_connection(listener.getsockname())

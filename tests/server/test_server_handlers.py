@@ -60,14 +60,14 @@ class Handlers:
     """Methods as handlers."""
 
     def one(self, _sock: object) -> None:
-        """Take the socket alone."""
+        """Take only the socket."""
 
     def two(self, _sock: object, _peer: object) -> None:
-        """Take both."""
+        """Take the socket and the peer."""
 
 
-def takes_the_socket_alone(function: Callable[[object], object]) -> Callable[[object, object], object]:
-    """A decorator; inspect.signature() would say that its result takes what `function` takes."""
+def takes_only_the_socket(function: Callable[[object], object]) -> Callable[[object, object], object]:
+    """A decorator. For inspect.signature() its result has the parameters of `function`."""
 
     @functools.wraps(function)
     def wrapper(sock: object, _peer: object) -> object:
@@ -89,9 +89,9 @@ def test_a_handler_with_other_parameters_is_refused(handler: Any) -> None:
 @pytest.mark.parametrize(
     "handler",
     [lambda *_: None, lambda _sock, _peer, _more=None: None, print, max, dict, Handlers().two,
-     takes_the_socket_alone(Handlers().one), functools.partial(lambda _more, _sock, _peer: None, None)],
+     takes_only_the_socket(Handlers().one), functools.partial(lambda _more, _sock, _peer: None, None)],
 )  # fmt: skip
-def test_a_handler_that_can_take_both_is_accepted(handler: Any) -> None:
+def test_a_handler_that_can_take_a_socket_and_an_address_is_accepted(handler: Any) -> None:
     TcpServer(LOCAL, handler)
 
 
@@ -187,7 +187,7 @@ def test_an_exception_of_a_handler_reaches_the_error_hook() -> None:
 
 @pytest.mark.parametrize("level", [logging.INFO, logging.DEBUG], ids=logging.getLevelName)
 def test_the_log_names_the_line_at_which_a_handler_failed(level: int, caplog: pytest.LogCaptureFixture) -> None:
-    """One line with the user's own file, also when a library raised; the traceback comes with the level debug."""
+    """The line has the user's own file, also when a library raised. The traceback comes at the level debug."""
     caplog.set_level(level, "geventecho.server")
     with running(TcpServer(LOCAL, lambda *_: json.loads("{"))) as server, dial(server) as client:
         assert read_to_end(client) == b""

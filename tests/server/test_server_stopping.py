@@ -256,7 +256,7 @@ def test_another_thread_can_stop_a_server_through_its_hub() -> None:
 
 
 def in_thread(function: Callable[[], Result]) -> Result:
-    """Call it in another thread while this one's hub runs."""
+    """Call a function in another thread while this thread's hub runs."""
     return cast(Result, gevent.get_hub().threadpool.apply(function))
 
 
@@ -300,7 +300,7 @@ def test_a_server_stops_although_its_socket_file_cannot_be_removed(
 def test_a_server_stops_without_permission_to_remove_its_socket_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A process that has given up its privileges has none. The tests may run as root, which has every permission."""
+    """A process may have given up its privileges. The tests may run as root, which has every permission."""
 
     def forbidden(_path: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
