@@ -71,14 +71,14 @@ def no_leaks() -> Iterator[None]:
 
 
 @pytest.fixture
-def honest() -> Iterator[peers.Peer]:
+def echo_peer() -> Iterator[peers.Peer]:
     """A peer that echoes."""
     with peers.echoes() as peer:
         yield peer
 
 
 @pytest.fixture
-def client(honest: peers.Peer) -> Iterator[Client]:
+def client(echo_peer: peers.Peer) -> Iterator[Client]:
     """A client of that peer."""
-    with connect(honest.target) as client:
+    with connect(echo_peer.target) as client:
         yield client

@@ -127,4 +127,4 @@ def test_plots_are_well_formed_and_the_same_again(tmp_path: Path) -> None:
         texts = [element.text for element in ElementTree.fromstring(svg).iter()]
         assert "a < b" in texts
         assert "<ours> & co" in texts
-        assert ("logarithmic" in svg) is (name == "burst-something.svg"), name
+        assert ("logarithmic" in svg) is (name == "burst-one.svg"), name

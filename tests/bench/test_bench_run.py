@@ -139,7 +139,7 @@ def test_a_chosen_peer_takes_part_in_every_scenario() -> None:
         ("100.00%  python3.11", "Not measured: perf sees nothing of the kernel"),
         ("", "Not measured: perf took no samples: no permission"),
     ],
-    ids=["all", "no kernel", "nothing"],
+    ids=["kernel and interpreter", "no kernel", "no samples"],
 )
 @pytest.mark.long
 def test_a_profile_without_the_kernel_is_not_shown(tmp_path: Path, report: str, expected: str) -> None:

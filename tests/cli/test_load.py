@@ -166,9 +166,9 @@ def load(directory: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[
     return done, result
 
 
-def test_a_run_at_a_rate_accounts_for_each_planned_echo(tmp_path: Path, honest: peers.Peer) -> None:
+def test_a_run_at_a_rate_accounts_for_each_planned_echo(tmp_path: Path, echo_peer: peers.Peer) -> None:
     (tmp_path / "socket.py").write_text("raise SystemExit('this module must not be imported')")
-    arguments = [honest.target, "--users", "4", "--rate", "50", "--time", "2s", "--only-summary"]
+    arguments = [echo_peer.target, "--users", "4", "--rate", "50", "--time", "2s", "--only-summary"]
     done, result = load(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -238,14 +238,14 @@ def test_a_class_of_users_may_have_another_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM])
-def test_a_signal_reaches_locust(number: signal.Signals, honest: peers.Peer) -> None:
+def test_a_signal_reaches_locust(number: signal.Signals, echo_peer: peers.Peer) -> None:
     with subprocess.Popen(
-        [*COMMAND, "load", honest.target, "--users", "1", "--time", "1m"],
+        [*COMMAND, "load", echo_peer.target, "--users", "1", "--time", "1m"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment(),
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,  # noqa: PLW1509
     ) as process:  # fmt: skip
         try:
-            wait_until(lambda: honest.open == 1, 30 * SCALE, "a user")
+            wait_until(lambda: echo_peer.open == 1, 30 * SCALE, "a user")
             wait_until(
                 lambda: handles_signal(process, number), 30 * SCALE, "the handler: Locust starts users before it"
             )
@@ -258,9 +258,9 @@ def test_a_signal_reaches_locust(number: signal.Signals, honest: peers.Peer) -> 
 
 
 @pytest.mark.parametrize("moment", [pytest.param("at once", marks=pytest.mark.long), "while it imports Locust"])
-def test_ctrl_c_before_the_first_user_ends_load_without_a_line(moment: str, honest: peers.Peer) -> None:
+def test_ctrl_c_before_the_first_user_ends_load_without_a_line(moment: str, echo_peer: peers.Peer) -> None:
     with subprocess.Popen(
-        [*COMMAND, "load", honest.target, "--time", "1m"],
+        [*COMMAND, "load", echo_peer.target, "--time", "1m"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment(),
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,  # noqa: PLW1509
     ) as process:  # fmt: skip

@@ -273,7 +273,7 @@ def test_an_empty_variable_names_no_config_file(name: str) -> None:
     assert usage_error(name, "--nonsense", names=names) == "unrecognized arguments: --nonsense"
 
 
-def test_the_config_file_named_in_the_environment_is_read(honest: peers.Peer, tmp_path: Path) -> None:
+def test_the_config_file_named_in_the_environment_is_read(echo_peer: peers.Peer, tmp_path: Path) -> None:
     paths = {name: tmp_path / f"{name}.conf" for name in RIGHT}
     for name, path in paths.items():
         path.write_text(RIGHT[name])
@@ -281,9 +281,9 @@ def test_the_config_file_named_in_the_environment_is_read(honest: peers.Peer, tm
     with Process("-m", "geventecho", "serve", env=environment(**names)) as server:
         assert server.address.port not in (0, 8090)
         assert capacity(server).startswith("capacity 7 connections")
-    assert run_here(["send", honest.target, "hello"], names=names).stdout == b"hel"
-    assert b"2 sent, 2 answered" in command(["ping", honest.target, "-i", "0"], names=names).stdout
-    done = command(["ping", honest.target, "-i", "0", "-c", "3"], names=names)
+    assert run_here(["send", echo_peer.target, "hello"], names=names).stdout == b"hel"
+    assert b"2 sent, 2 answered" in command(["ping", echo_peer.target, "-i", "0"], names=names).stdout
+    done = command(["ping", echo_peer.target, "-i", "0", "-c", "3"], names=names)
     assert b"3 sent, 3 answered" in done.stdout, "the command line wins over the file"
 
 

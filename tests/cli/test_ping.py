@@ -46,19 +46,19 @@ def never_replies() -> Iterator[str]:
 
 @pytest.mark.usefixtures("no_leaks")
 class TestSeries:
-    def test_every_echo_is_answered(self, honest: peers.Peer) -> None:
+    def test_every_echo_is_answered(self, echo_peer: peers.Peer) -> None:
         summary = Summary()
-        for ping in pings(honest.target, count=5, interval=0, size=100):
+        for ping in pings(echo_peer.target, count=5, interval=0, size=100):
             summary.add(ping)
             assert ping.error is None
             assert ping.size == 100
             assert ping.seconds is not None
             assert 0 < ping.seconds < 5
         assert (summary.sent, summary.lost, summary.lost_percent, summary.latency.count) == (5, 0, 0.0, 5)
-        assert honest.accepted == 1, "one connection for all of them"
+        assert echo_peer.accepted == 1, "one connection for all of them"
 
     def test_a_time_ends_with_the_arrival_and_not_with_the_read(
-        self, honest: peers.Peer, monkeypatch: pytest.MonkeyPatch
+        self, echo_peer: peers.Peer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         echo, held = Client.echo, UNIT / 3
 
@@ -67,7 +67,7 @@ class TestSeries:
             return echo(client, payload, timeout=timeout)
 
         monkeypatch.setattr(Client, "echo", read_late)
-        seconds = [ping.seconds or math.inf for ping in pings(honest.target, count=5, interval=0)]
+        seconds = [ping.seconds or math.inf for ping in pings(echo_peer.target, count=5, interval=0)]
         assert statistics.median(seconds) < held / 2
 
     def test_the_payloads_differ(self) -> None:
@@ -86,10 +86,10 @@ class TestSeries:
             assert len(set(seen)) == 20
 
     @pytest.mark.alone
-    def test_the_interval_does_not_drift(self, honest: peers.Peer) -> None:
+    def test_the_interval_does_not_drift(self, echo_peer: peers.Peer) -> None:
         began = time.monotonic()
         arrivals = []
-        for _ in pings(honest.target, count=6, interval=UNIT):
+        for _ in pings(echo_peer.target, count=6, interval=UNIT):
             arrivals.append(time.monotonic() - began)
             time.sleep(UNIT / 3)  # the caller's own time is no part of the interval
         for sequence, arrival in enumerate(arrivals):
@@ -142,9 +142,9 @@ class TestSeries:
             assert isinstance(series, Generator)
             series.close()
 
-    def test_a_series_ends_at_the_deadline(self, honest: peers.Peer) -> None:
+    def test_a_series_ends_at_the_deadline(self, echo_peer: peers.Peer) -> None:
         began = time.monotonic()
-        found = list(pings(honest.target, interval=0, deadline=2 * UNIT))
+        found = list(pings(echo_peer.target, interval=0, deadline=2 * UNIT))
         assert 2 * UNIT <= time.monotonic() - began < 2 * UNIT + SLACK
         assert all(ping.error is None for ping in found), "the ping that the deadline cuts off is left out"
         assert len(found) > 2
@@ -206,12 +206,12 @@ class TestSeries:
 
 
 class TestCommand:
-    def test_each_echo_is_a_line_and_the_summary_follows(self, honest: peers.Peer) -> None:
-        done = run_here(["ping", honest.target, "-c", "3", "-i", "0.01"])
+    def test_each_echo_is_a_line_and_the_summary_follows(self, echo_peer: peers.Peer) -> None:
+        done = run_here(["ping", echo_peer.target, "-c", "3", "-i", "0.01"])
         lines = done.stdout.decode().splitlines()
         assert (done.returncode, done.stderr) == (0, b"")
         assert [match[1] for line in lines[:3] if (match := ANSWER.fullmatch(line))] == ["1", "2", "3"]
-        assert lines[3:6] == ["", f"--- {honest.target} echo statistics ---", "3 sent, 3 answered, 0 lost (0%)"]
+        assert lines[3:6] == ["", f"--- {echo_peer.target} echo statistics ---", "3 sent, 3 answered, 0 lost (0%)"]
         found = times(lines[6])
         assert found["min"] <= found["p50"] <= found["max"]
         assert found["min"] <= found["avg"] <= found["max"]
@@ -220,13 +220,13 @@ class TestCommand:
         assert math.isnan(found["p99.9"])
         assert lines[7:] == [], "no line explains a dash: --help does"
 
-    def test_a_percentile_with_enough_answers_is_printed(self, honest: peers.Peer) -> None:
-        done = run_here(["ping", honest.target, "-c", "368", "-i", "0", "-q"])
+    def test_a_percentile_with_enough_answers_is_printed(self, echo_peer: peers.Peer) -> None:
+        done = run_here(["ping", echo_peer.target, "-c", "368", "-i", "0", "-q"])
         lines = done.stdout.decode().splitlines()
         assert len(lines) == 4
         assert times(lines[3])["p99"] > 0
         assert math.isnan(times(lines[3])["p99.9"])
-        done = run_here(["ping", honest.target, "-c", "3688", "-i", "0", "--json", "-q"])
+        done = run_here(["ping", echo_peer.target, "-c", "3688", "-i", "0", "--json", "-q"])
         (line,) = done.stdout.splitlines()
         found = json.loads(line)
         assert found["min_us"] <= found["p50_us"] <= found["p99_us"] <= found["p99.9_us"] <= found["max_us"]
@@ -239,8 +239,8 @@ class TestCommand:
         assert b"seq" not in done.stdout
         assert b"2 sent, 0 answered, 2 lost" in done.stdout or json.loads(done.stdout)["losses"] == {"refused": 2}
 
-    def test_the_deadline_ends_the_run(self, honest: peers.Peer) -> None:
-        process = started(["ping", honest.target, "-i", str(UNIT), "-w", str(5.5 * UNIT), "--json"])
+    def test_the_deadline_ends_the_run(self, echo_peer: peers.Peer) -> None:
+        process = started(["ping", echo_peer.target, "-i", str(UNIT), "-w", str(5.5 * UNIT), "--json"])
         assert process.stdout is not None
         first = json.loads(process.stdout.readline())
         began = time.monotonic()
@@ -251,8 +251,8 @@ class TestCommand:
         assert summary["sent"] == summary["answered"] == 1 + len(echoes)
         assert 3 <= summary["sent"] <= 6
 
-    def test_a_count_that_the_deadline_cuts_short_exits_with_1(self, honest: peers.Peer) -> None:
-        done = run_here(["ping", honest.target, "-c", "1000", "-i", str(UNIT), "-w", str(2 * UNIT)])
+    def test_a_count_that_the_deadline_cuts_short_exits_with_1(self, echo_peer: peers.Peer) -> None:
+        done = run_here(["ping", echo_peer.target, "-c", "1000", "-i", str(UNIT), "-w", str(2 * UNIT)])
         assert done.returncode == 1
         assert b" 0 lost (0%)" in done.stdout
 
@@ -291,14 +291,14 @@ class TestCommand:
         assert (summary["sent"], summary["answered"], summary["lost"], summary["lost_percent"]) == (2, 1, 1, 50.0)
         assert summary["losses"] == {"corrupt reply": 1}
 
-    def test_json_has_each_echo_and_the_summary(self, honest: peers.Peer) -> None:
-        done = run_here(["ping", honest.target, "-c", "4", "-i", "0", "-s", "2000", "--json"])
+    def test_json_has_each_echo_and_the_summary(self, echo_peer: peers.Peer) -> None:
+        done = run_here(["ping", echo_peer.target, "-c", "4", "-i", "0", "-s", "2000", "--json"])
         *echoes, summary = map(json.loads, done.stdout.splitlines())
         assert (done.returncode, done.stderr) == (0, b"")
         assert [echo["seq"] for echo in echoes] == [1, 2, 3, 4]
         times = sorted(echo["time_us"] for echo in echoes)
         assert summary["type"] == "summary"
-        assert (summary["target"], summary["bytes"]) == (honest.target, 2000)
+        assert (summary["target"], summary["bytes"]) == (echo_peer.target, 2000)
         assert summary["min_us"] == pytest.approx(times[0], abs=0.1)
         assert summary["max_us"] == pytest.approx(times[-1], abs=0.1)
         assert summary["avg_us"] == pytest.approx(sum(times) / 4, abs=0.2)
@@ -314,8 +314,10 @@ class TestCommand:
 
     @pytest.mark.parametrize("options", [[], ["--json"]])
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_a_signal_prints_the_summary(self, honest: peers.Peer, options: list[str], number: signal.Signals) -> None:
-        process = started(["ping", honest.target, "-i", "0.01", *options])
+    def test_a_signal_prints_the_summary(
+        self, echo_peer: peers.Peer, options: list[str], number: signal.Signals
+    ) -> None:
+        process = started(["ping", echo_peer.target, "-i", "0.01", *options])
         assert process.stdout is not None
         for _ in range(3):
             process.stdout.readline()
@@ -347,19 +349,19 @@ class TestCommand:
         assert (process.returncode, err) == (1, b"")
         assert json.loads(out.splitlines()[-1])["losses"] == {"connect timeout": 1}
 
-    def test_a_signal_at_the_connect_is_not_lost_and_leaks_no_socket(self, honest: peers.Peer) -> None:
+    def test_a_signal_at_the_connect_is_not_lost_and_leaks_no_socket(self, echo_peer: peers.Peer) -> None:
         for number in range(3):
-            process = started(["ping", honest.target, "-q", "-i", "0"])
-            wait_until(lambda: honest.open)
+            process = started(["ping", echo_peer.target, "-q", "-i", "0"])
+            wait_until(lambda: echo_peer.open)
             time.sleep(number / 1000)
             process.send_signal(signal.SIGTERM)
             out, err = process.communicate(timeout=SECONDS)
             assert (process.returncode, err) in ((0, b""), (1, b""))
             assert b" sent, " in out
-            wait_until(lambda: not honest.open)
+            wait_until(lambda: not echo_peer.open)
 
-    def test_a_closed_standard_output_is_one_line(self, honest: peers.Peer) -> None:
-        process = started(["ping", honest.target, "-i", "0"])
+    def test_a_closed_standard_output_is_one_line(self, echo_peer: peers.Peer) -> None:
+        process = started(["ping", echo_peer.target, "-i", "0"])
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()
@@ -385,9 +387,9 @@ class TestCommand:
     def test_wrong_arguments_are_a_usage_error(self, arguments: list[str], words: str) -> None:
         assert words in usage_error("ping", *arguments)
 
-    def test_the_environment_sets_options(self, honest: peers.Peer) -> None:
+    def test_the_environment_sets_options(self, echo_peer: peers.Peer) -> None:
         names = {"GEVENTECHO_PING_COUNT": "2", "GEVENTECHO_PING_INTERVAL": "0", "GEVENTECHO_PING_SIZE": "10"}
-        done = run_here(["ping", honest.target], names=names)
+        done = run_here(["ping", echo_peer.target], names=names)
         assert done.stdout.count(b"10 bytes from ") == 2
 
     def test_help_shows_the_json(self) -> None:

@@ -21,14 +21,14 @@ EVERY_BYTE = bytes(range(256))
 
 
 class TestMessages:
-    def test_a_message_comes_back(self, honest: peers.Peer) -> None:
-        done = send(honest.target, "hello")
+    def test_a_message_comes_back(self, echo_peer: peers.Peer) -> None:
+        done = send(echo_peer.target, "hello")
         assert (done.returncode, done.stdout, done.stderr) == (0, b"hello", b"")
 
     @pytest.mark.parametrize("size", [0, 1, 65536, 3 * MIB])
-    def test_standard_input_comes_back(self, honest: peers.Peer, size: int) -> None:
+    def test_standard_input_comes_back(self, echo_peer: peers.Peer, size: int) -> None:
         given = random.Random(size).randbytes(size)
-        done = send(honest.target, given=given)
+        done = send(echo_peer.target, given=given)
         assert (done.returncode, done.stdout == given, done.stderr) == (0, True, b"")
 
     @pytest.mark.parametrize(
@@ -43,14 +43,14 @@ class TestMessages:
         ],
     )
     def test_an_encoding_decodes_the_message(
-        self, honest: peers.Peer, options: list[str], message: str, sent: bytes
+        self, echo_peer: peers.Peer, options: list[str], message: str, sent: bytes
     ) -> None:
-        assert send(honest.target, message, *options).stdout == sent
+        assert send(echo_peer.target, message, *options).stdout == sent
 
-    def test_any_bytes_of_an_argument_are_sent(self, honest: peers.Peer) -> None:
+    def test_any_bytes_of_an_argument_are_sent(self, echo_peer: peers.Peer) -> None:
         given = bytes(byte for byte in EVERY_BYTE[1:] if byte != ord("\\"))
         done = subprocess.run(
-            [*map(os.fsencode, COMMAND), b"send", honest.target.encode(), b"x" + given],
+            [*map(os.fsencode, COMMAND), b"send", echo_peer.target.encode(), b"x" + given],
             capture_output=True,
             timeout=SECONDS,
             check=False,
@@ -58,11 +58,11 @@ class TestMessages:
         )
         assert (done.stdout, done.stderr) == (b"x" + given, b"")
 
-    def test_standard_input_is_streamed_in_flat_memory_and_full_duplex(self, honest: peers.Peer) -> None:
+    def test_standard_input_is_streamed_in_flat_memory_and_full_duplex(self, echo_peer: peers.Peer) -> None:
         # A process that keeps the 96 MiB exceeds the limit; one that sends all before it reads does not end.
         block = random.Random(5).randbytes(MIB)
         most = 0
-        with started(["send", honest.target]) as process:
+        with started(["send", echo_peer.target]) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             for _ in range(96):
@@ -75,8 +75,8 @@ class TestMessages:
             assert process.wait(SECONDS) == 0
         assert most < 60 * MIB
 
-    def test_a_slow_standard_input_is_no_timeout(self, honest: peers.Peer) -> None:
-        process = started(["send", honest.target, "--timeout", str(UNIT)])
+    def test_a_slow_standard_input_is_no_timeout(self, echo_peer: peers.Peer) -> None:
+        process = started(["send", echo_peer.target, "--timeout", str(UNIT)])
         assert process.stdin is not None
         assert process.stdout is not None
         for line in (b"one\n", b"two\n"):
@@ -87,13 +87,13 @@ class TestMessages:
         assert process.communicate(timeout=SECONDS) == (b"", b"")
         assert process.returncode == 0
 
-    def test_a_slow_reader_of_the_output_is_no_timeout(self, honest: peers.Peer) -> None:
+    def test_a_slow_reader_of_the_output_is_no_timeout(self, echo_peer: peers.Peer) -> None:
         given = random.Random(6).randbytes(24 * MIB)
         with tempfile.TemporaryFile() as source:
             source.write(given)
             source.seek(0)
             process = subprocess.Popen(
-                [*COMMAND, "send", honest.target, "--timeout", str(2 * UNIT)],
+                [*COMMAND, "send", echo_peer.target, "--timeout", str(2 * UNIT)],
                 stdin=source,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -110,9 +110,9 @@ class TestMessages:
 class TestPositionals:
     """A single argument is a target or a message; default_port/default_target.py has the case of no target."""
 
-    def test_a_single_argument_that_is_a_target_is_the_target(self, honest: peers.Peer) -> None:
-        assert send(honest.target, given=b"from stdin").stdout == b"from stdin"
-        assert send(f"127.0.0.1:{honest.port}", given=b"from stdin").stdout == b"from stdin"
+    def test_a_single_argument_that_is_a_target_is_the_target(self, echo_peer: peers.Peer) -> None:
+        assert send(echo_peer.target, given=b"from stdin").stdout == b"from stdin"
+        assert send(f"127.0.0.1:{echo_peer.port}", given=b"from stdin").stdout == b"from stdin"
 
     @pytest.mark.parametrize(
         "argument",
@@ -133,9 +133,9 @@ class TestPositionals:
     def test_a_single_argument_that_resembles_a_target_is_refused(self, argument: str) -> None:
         assert "If this is the message, give the target before it" in usage_error("send", argument)
 
-    def test_any_argument_after_a_target_is_the_message(self, honest: peers.Peer) -> None:
-        assert send(honest.target, "tcp://localhost").stdout == b"tcp://localhost"
-        assert send(honest.target, honest.target).stdout == honest.target.encode()
+    def test_any_argument_after_a_target_is_the_message(self, echo_peer: peers.Peer) -> None:
+        assert send(echo_peer.target, "tcp://localhost").stdout == b"tcp://localhost"
+        assert send(echo_peer.target, echo_peer.target).stdout == echo_peer.target.encode()
 
     @pytest.mark.parametrize(
         ("arguments", "words"),
@@ -173,12 +173,12 @@ class TestPositionals:
             ["TARGET", "--", "a c"],
         ],
     )
-    def test_options_may_stand_anywhere(self, honest: peers.Peer, arguments: list[str]) -> None:
-        done = send(*(honest.target if argument == "TARGET" else argument for argument in arguments))
+    def test_options_may_stand_anywhere(self, echo_peer: peers.Peer, arguments: list[str]) -> None:
+        done = send(*(echo_peer.target if argument == "TARGET" else argument for argument in arguments))
         assert (done.returncode, done.stdout, done.stderr) == (0, b"a c", b"")
 
-    def test_a_message_after_two_dashes_may_begin_with_a_dash(self, honest: peers.Peer) -> None:
-        assert send(honest.target, "--reply-exactly", "2", "--", "-x").stdout == b"-x"
+    def test_a_message_after_two_dashes_may_begin_with_a_dash(self, echo_peer: peers.Peer) -> None:
+        assert send(echo_peer.target, "--reply-exactly", "2", "--", "-x").stdout == b"-x"
 
 
 class TestReplies:
@@ -200,30 +200,34 @@ class TestReplies:
             (["--reply-none"], "no answer", b""),
         ],
     )
-    def test_a_framing_ends_the_reply(self, honest: peers.Peer, options: list[str], message: str, reply: bytes) -> None:
-        done = send(honest.target, message, *options)
+    def test_a_framing_ends_the_reply(
+        self, echo_peer: peers.Peer, options: list[str], message: str, reply: bytes
+    ) -> None:
+        done = send(echo_peer.target, message, *options)
         assert (done.returncode, done.stdout, done.stderr) == (0, reply, b"")
 
-    def test_standard_input_may_have_a_framed_reply(self, honest: peers.Peer) -> None:
-        done = send(honest.target, "--reply-until", r"\n", given=b"abc\ndef")
+    def test_standard_input_may_have_a_framed_reply(self, echo_peer: peers.Peer) -> None:
+        done = send(echo_peer.target, "--reply-until", r"\n", given=b"abc\ndef")
         assert (done.returncode, done.stdout) == (0, b"abc\n")
 
     @pytest.mark.parametrize("options", [[], ["--reply-until", r"\r\n"]])
-    def test_a_reply_that_does_not_match_is_a_failure(self, honest: peers.Peer, options: list[str]) -> None:
+    def test_a_reply_that_does_not_match_is_a_failure(self, echo_peer: peers.Peer, options: list[str]) -> None:
         message = r"+PONG\r\n"
-        assert send(honest.target, message, "--expect", r"^\+PONG", *options).returncode == 0
-        done = send(honest.target, message, "--expect", r"^-ERR", *options)
+        assert send(echo_peer.target, message, "--expect", r"^\+PONG", *options).returncode == 0
+        done = send(echo_peer.target, message, "--expect", r"^-ERR", *options)
         failed(done, "does not match '^-ERR'")
         assert done.stdout == b"+PONG\r\n", "the reply is printed too"
 
     @pytest.mark.parametrize("options", [["--expect", "x"], ["--reply-until", r"\n"], ["--reply-quiet", "0.5"]])
-    def test_a_reply_longer_than_reply_max_is_a_failure(self, honest: peers.Peer, options: list[str]) -> None:
+    def test_a_reply_longer_than_reply_max_is_a_failure(self, echo_peer: peers.Peer, options: list[str]) -> None:
         given = b"x" * 99_999 + b"\n"
-        done = send(honest.target, *options, "--reply-max", "100000", given=given)
+        done = send(echo_peer.target, *options, "--reply-max", "100000", given=given)
         assert (done.returncode, done.stdout, done.stderr) == (0, given, b"")
         failed(
-            send(honest.target, *options, "--reply-max", "99999", given=given), "longer than 99999 bytes", "--reply-max"
+            send(echo_peer.target, *options, "--reply-max", "99999", given=given),
+            "longer than 99999 bytes",
+            "--reply-max",
         )
 
-    def test_an_empty_reply_does_not_match_a_pattern_of_one_byte(self, honest: peers.Peer) -> None:
-        failed(send(honest.target, "--expect", "."), "does not match")
+    def test_an_empty_reply_does_not_match_a_pattern_of_one_byte(self, echo_peer: peers.Peer) -> None:
+        failed(send(echo_peer.target, "--expect", "."), "does not match")

@@ -48,8 +48,8 @@ class TestFailures:
         failed(done, "the peer closed after 5")
         assert done.stdout == b"hello"
 
-    def test_the_bytes_before_a_timeout_are_printed(self, honest: peers.Peer) -> None:
-        done = send(honest.target, "hello", "--reply-exactly", "11", "--timeout", str(2 * UNIT))
+    def test_the_bytes_before_a_timeout_are_printed(self, echo_peer: peers.Peer) -> None:
+        done = send(echo_peer.target, "hello", "--reply-exactly", "11", "--timeout", str(2 * UNIT))
         failed(done, "5 bytes of it came")
         assert done.stdout == b"hello"
 
@@ -64,9 +64,9 @@ class TestFailures:
             assert process.stderr.read() == b"geventecho send: standard output cannot be written: Broken pipe\n"
             process.communicate()
 
-    def test_ctrl_c_ends_send_with_130_and_no_line(self, honest: peers.Peer) -> None:
-        with started(["send", honest.target]) as process:
-            wait_until(lambda: honest.open)
+    def test_ctrl_c_ends_send_with_130_and_no_line(self, echo_peer: peers.Peer) -> None:
+        with started(["send", echo_peer.target]) as process:
+            wait_until(lambda: echo_peer.open)
             process.send_signal(signal.SIGINT)
             assert process.wait(SECONDS) == 130
             assert process.stderr is not None
@@ -77,10 +77,10 @@ class TestFailures:
         [("<&-", 0, b"", b""), (">&-", 1, b"", b"geventecho send: standard output is closed\n")],
     )
     def test_a_closed_standard_input_is_empty_and_a_closed_standard_output_is_a_failure(
-        self, honest: peers.Peer, closed: str, code: int, out: bytes, err: bytes
+        self, echo_peer: peers.Peer, closed: str, code: int, out: bytes, err: bytes
     ) -> None:
         done = subprocess.run(
-            ["/bin/sh", "-c", f'"$@" {closed}', "sh", *COMMAND, "send", honest.target],
+            ["/bin/sh", "-c", f'"$@" {closed}', "sh", *COMMAND, "send", echo_peer.target],
             input=b"unread",
             capture_output=True,
             timeout=SECONDS,
@@ -100,11 +100,11 @@ class TestFailures:
         assert (process.returncode, out) == (1, b"hello")
         assert b"the peer closed before all of the message was sent" in err
 
-    def test_a_standard_input_that_cannot_be_read_is_a_failure(self, honest: peers.Peer) -> None:
+    def test_a_standard_input_that_cannot_be_read_is_a_failure(self, echo_peer: peers.Peer) -> None:
         write_only = os.open(os.devnull, os.O_WRONLY)
         try:
             done = subprocess.run(
-                [*COMMAND, "send", honest.target],
+                [*COMMAND, "send", echo_peer.target],
                 stdin=write_only,
                 capture_output=True,
                 timeout=SECONDS,
@@ -115,10 +115,10 @@ class TestFailures:
             os.close(write_only)
         failed(done, "standard input cannot be read")
 
-    def test_a_standard_output_that_cannot_be_written_is_a_failure(self, honest: peers.Peer) -> None:
+    def test_a_standard_output_that_cannot_be_written_is_a_failure(self, echo_peer: peers.Peer) -> None:
         with open("/dev/full", "wb") as full:
             done = subprocess.run(
-                [*COMMAND, "send", honest.target, "hello"],
+                [*COMMAND, "send", echo_peer.target, "hello"],
                 stdout=full,
                 stderr=subprocess.PIPE,
                 timeout=SECONDS,
@@ -128,8 +128,8 @@ class TestFailures:
         failed(done, "standard output cannot be written: No space left on device")
 
     @pytest.mark.parametrize("message", ["hello", "hello\n"])
-    def test_the_error_has_a_line_of_its_own_on_a_terminal(self, honest: peers.Peer, message: str) -> None:
-        arguments = [*COMMAND, "send", honest.target, message, "--expect", "nothing like it"]
+    def test_the_error_has_a_line_of_its_own_on_a_terminal(self, echo_peer: peers.Peer, message: str) -> None:
+        arguments = [*COMMAND, "send", echo_peer.target, message, "--expect", "nothing like it"]
         terminal, inner = os.openpty()
         with subprocess.Popen(arguments, stdin=inner, stdout=inner, stderr=inner, env=environment()) as process:
             os.close(inner)

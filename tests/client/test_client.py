@@ -1,4 +1,4 @@
-"""The client against honest peers: streams, echoes, requests."""
+"""The client against peers that echo: streams, echoes, requests."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ def test_echo_returns_any_bytes(payloads: list[bytes]) -> None:
             assert client.echo(payload) == payload
 
 
-def test_one_call_echoes_256_mib_in_flat_memory(honest: peers.Peer) -> None:
-    grown, received = run("tests.client.scripts.large_echo", honest.target).split()
+def test_one_call_echoes_256_mib_in_flat_memory(echo_peer: peers.Peer) -> None:
+    grown, received = run("tests.client.scripts.large_echo", echo_peer.target).split()
     assert int(received) == 257 * MIB
     assert int(grown) < 8 * 1024, "KiB"
 
 
-def test_the_default_limit_grows_with_the_payload(honest: peers.Peer) -> None:
-    with connect(honest.target, timeout=0.02) as client:
+def test_the_default_limit_grows_with_the_payload(echo_peer: peers.Peer) -> None:
+    with connect(echo_peer.target, timeout=0.02) as client:
         client.echo(bytes(64 * MIB))  # 8 s more
-    assert honest.accepted == 1
+    assert echo_peer.accepted == 1
 
 
 # Requests and framings.
@@ -163,8 +163,8 @@ def test_recv_returns_at_most_the_given_number_of_bytes(client: Client) -> None:
     assert client.recv() == b"cdef"
 
 
-def test_a_closed_client_keeps_its_addresses_and_counters_and_refuses_calls(honest: peers.Peer) -> None:
-    with connect(honest.target) as client:
+def test_a_closed_client_keeps_its_addresses_and_counters_and_refuses_calls(echo_peer: peers.Peer) -> None:
+    with connect(echo_peer.target) as client:
         assert client.fileno() >= 0
         local = client.local_address
         client.echo(b"x")
@@ -175,7 +175,7 @@ def test_a_closed_client_keeps_its_addresses_and_counters_and_refuses_calls(hone
     assert client.closed
     assert "closed" in repr(client)
     assert client.fileno() == -1
-    assert (client.local_address, client.peer_address) == (local, Address.parse(honest.target))
+    assert (client.local_address, client.peer_address) == (local, Address.parse(echo_peer.target))
     assert str(local).startswith("tcp://127.0.0.1:")
     assert (client.bytes_sent, client.bytes_received) == (1, 1)
     calls: list[tuple[str, Callable[[], object]]] = [

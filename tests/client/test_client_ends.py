@@ -79,9 +79,9 @@ def test_a_unix_path_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     assert caught.value.kind == "no such socket"
 
 
-def test_an_output_that_ping_cannot_write_is_one_line(honest: peers.Peer) -> None:
+def test_an_output_that_ping_cannot_write_is_one_line(echo_peer: peers.Peer) -> None:
     with open("/dev/full", "wb") as full:
-        ping = [*COMMAND, "ping", honest.target, "-c", "2", "-i", "0"]
+        ping = [*COMMAND, "ping", echo_peer.target, "-c", "2", "-i", "0"]
         done = subprocess.run(ping, stdout=full, stderr=subprocess.PIPE, timeout=SECONDS, check=False)
     assert done.returncode == 1
     assert done.stderr == b"geventecho ping: standard output cannot be written: No space left on device\n"

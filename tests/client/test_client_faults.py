@@ -102,21 +102,21 @@ def test_the_time_limit_is_for_the_whole_exchange_and_not_for_each_read() -> Non
         fails(errors.ReadTimeout, lambda: client.request(b"x", Exactly(10), timeout=2 * UNIT), after=2 * UNIT)
 
 
-def test_each_call_has_the_whole_time_limit(honest: peers.Peer) -> None:
+def test_each_call_has_the_whole_time_limit(echo_peer: peers.Peer) -> None:
     # libev's start() after stop() goes on with the time that was left: quick calls would use up the limit.
-    with connect(honest.target, timeout=4 * UNIT) as client:
+    with connect(echo_peer.target, timeout=4 * UNIT) as client:
         end = time.monotonic() + 6 * UNIT
         while time.monotonic() < end:
             client.echo(b"x")
         fails(errors.ReadTimeout, client.recv, after=4 * UNIT)
 
 
-def test_a_timeout_of_none_does_not_expire(honest: peers.Peer) -> None:
-    with connect(honest.target, timeout=None) as client:
+def test_a_timeout_of_none_does_not_expire(echo_peer: peers.Peer) -> None:
+    with connect(echo_peer.target, timeout=None) as client:
         assert client.echo(b"x") == b"x"
         gevent.spawn_later(2 * UNIT, client.send, b"late")
         assert client.recv() == b"late"
-    with connect(honest.target, timeout=UNIT) as client:
+    with connect(echo_peer.target, timeout=UNIT) as client:
         gevent.spawn_later(2 * UNIT, client.send, b"late")
         assert client.recv(timeout=None) == b"late"
 

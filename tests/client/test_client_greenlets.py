@@ -226,32 +226,32 @@ def test_other_greenlets_run_during_a_long_echo(client: Client) -> None:
     assert turns > 16
 
 
-def test_100_clients_echo_at_the_same_time(honest: peers.Peer) -> None:
+def test_100_clients_echo_at_the_same_time(echo_peer: peers.Peer) -> None:
     def work(number: int) -> int:
-        with connect(honest.target) as client:
+        with connect(echo_peer.target) as client:
             for turn in range(20):
                 client.echo(b"%d:%d" % (number, turn) * 50)
             return client.bytes_received
 
     jobs = [gevent.spawn(work, number) for number in range(100)]
     assert all(job.get() for job in jobs)
-    assert honest.accepted == 100
-    wait_until(lambda: honest.open == 0)
+    assert echo_peer.accepted == 100
+    wait_until(lambda: echo_peer.open == 0)
 
 
 # Patched and unpatched processes.
 
 
 @pytest.mark.parametrize("process", ["unpatched", "patched", "patched late"])
-def test_the_client_works_in_patched_and_unpatched_processes(honest: peers.Peer, process: str) -> None:
-    assert run("tests.client.scripts.patched", honest.target, process) == "done\n"
+def test_the_client_works_in_patched_and_unpatched_processes(echo_peer: peers.Peer, process: str) -> None:
+    assert run("tests.client.scripts.patched", echo_peer.target, process) == "done\n"
 
 
-def test_a_client_without_references_closes_its_connection(honest: peers.Peer) -> None:
-    client = connect(honest.target)
+def test_a_client_without_references_closes_its_connection(echo_peer: peers.Peer) -> None:
+    client = connect(echo_peer.target)
     client.echo(b"x")
     clients = [client]
     del client
     with pytest.warns(ResourceWarning, match="unclosed"):
         clients.clear()
-    wait_until(lambda: honest.open == 0)
+    wait_until(lambda: echo_peer.open == 0)

@@ -62,7 +62,7 @@ def test_a_name_without_an_address_is_a_resolve_error(host: str, capfd: pytest.C
     assert capfd.readouterr().err == "", "no resolver thread prints a traceback"
 
 
-def test_a_connect_without_a_free_descriptor_is_out_of_resources(honest: peers.Peer) -> None:
+def test_a_connect_without_a_free_descriptor_is_out_of_resources(echo_peer: peers.Peer) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(name) for name in os.listdir("/proc/self/fd"))
     fillers = [os.dup(0) for _ in range(3)]
@@ -73,12 +73,12 @@ def test_a_connect_without_a_free_descriptor_is_out_of_resources(honest: peers.P
                 fillers.append(os.dup(0))
         except OSError:
             pass
-        fails(errors.OutOfResources, lambda: connect(honest.target))
+        fails(errors.OutOfResources, lambda: connect(echo_peer.target))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         for descriptor in fillers:
             os.close(descriptor)
-    with connect(honest.target) as client:
+    with connect(echo_peer.target) as client:
         assert client.echo(b"again") == b"again"
 
 
@@ -120,8 +120,8 @@ def test_a_socket_that_would_connect_to_itself_is_refused() -> None:
 # Source addresses.
 
 
-def test_a_source_address_is_used(honest: peers.Peer) -> None:
-    with connect(honest.target, source="127.0.0.2:0") as client:
+def test_a_source_address_is_used(echo_peer: peers.Peer) -> None:
+    with connect(echo_peer.target, source="127.0.0.2:0") as client:
         assert client.local_address.host == "127.0.0.2"
         assert client.echo(b"x") == b"x"
 
@@ -145,8 +145,8 @@ def test_a_source_address_of_the_other_family_is_named() -> None:
 
 
 @pytest.mark.parametrize("nodelay", [True, False])
-def test_nodelay_sets_the_socket_option(honest: peers.Peer, nodelay: bool) -> None:
-    with connect(honest.target, nodelay=nodelay) as client:
+def test_nodelay_sets_the_socket_option(echo_peer: peers.Peer, nodelay: bool) -> None:
+    with connect(echo_peer.target, nodelay=nodelay) as client:
         assert client._wire.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == int(nodelay)
 
 

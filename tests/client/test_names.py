@@ -53,26 +53,28 @@ def address_of(peer: peers.Peer) -> tuple[str, int]:
     return ("127.0.0.1", peer.port)
 
 
-def test_a_name_is_resolved_once(resolver: FakeResolver, honest: peers.Peer) -> None:
-    resolver.addresses = [address_of(honest)]
+def test_a_name_is_resolved_once(resolver: FakeResolver, echo_peer: peers.Peer) -> None:
+    resolver.addresses = [address_of(echo_peer)]
     for _ in range(5):
         with connect("echo.example:7") as client:
             assert client.echo(b"x") == b"x"
             assert str(client.target) == "tcp://echo.example:7"
-            assert str(client.peer_address) == honest.target
+            assert str(client.peer_address) == echo_peer.target
     assert resolver.asked == 1
 
 
-def test_connects_at_the_same_time_share_one_answer(resolver: FakeResolver, honest: peers.Peer) -> None:
-    resolver.addresses, resolver.delay = [address_of(honest)], UNIT
+def test_connects_at_the_same_time_share_one_answer(resolver: FakeResolver, echo_peer: peers.Peer) -> None:
+    resolver.addresses, resolver.delay = [address_of(echo_peer)], UNIT
     jobs = [gevent.spawn(connect, "echo.example:7") for _ in range(20)]
     for job in jobs:
         job.get().close()
     assert resolver.asked == 1
 
 
-def test_a_killed_greenlet_does_not_take_the_answer_from_the_others(resolver: FakeResolver, honest: peers.Peer) -> None:
-    resolver.addresses, resolver.delay = [address_of(honest)], 2 * UNIT
+def test_a_killed_greenlet_does_not_take_the_answer_from_the_others(
+    resolver: FakeResolver, echo_peer: peers.Peer
+) -> None:
+    resolver.addresses, resolver.delay = [address_of(echo_peer)], 2 * UNIT
     first, second = gevent.spawn(connect, "echo.example:7"), gevent.spawn(connect, "echo.example:7")
     wait_until(lambda: resolver.asked)
     first.kill()
@@ -87,24 +89,24 @@ def test_a_slow_resolver_uses_up_the_connect_timeout(resolver: FakeResolver) -> 
     wait_until(lambda: not names.NAMES._lookups)
 
 
-def test_a_failure_to_resolve_is_not_remembered(resolver: FakeResolver, honest: peers.Peer) -> None:
+def test_a_failure_to_resolve_is_not_remembered(resolver: FakeResolver, echo_peer: peers.Peer) -> None:
     resolver.addresses = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     for _ in range(2):
         fails(errors.ResolveError, lambda: connect("echo.example:7"))
-    resolver.addresses = [address_of(honest)]
+    resolver.addresses = [address_of(echo_peer)]
     connect("echo.example:7").close()
     assert resolver.asked == 3
 
 
 def test_a_failed_connect_resolves_again_after_a_minute(
-    resolver: FakeResolver, honest: peers.Peer, monkeypatch: pytest.MonkeyPatch
+    resolver: FakeResolver, echo_peer: peers.Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolver.addresses = [REFUSED]
     for _ in range(3):
         fails(errors.ConnectRefused, lambda: connect("echo.example:7"))
     assert resolver.asked == 1
     monkeypatch.setattr(names, "REFRESH_AFTER", 0.0)
-    resolver.addresses = [address_of(honest)]
+    resolver.addresses = [address_of(echo_peer)]
     fails(errors.ConnectRefused, lambda: connect("echo.example:7"))
     for _ in range(2):
         connect("echo.example:7").close()
@@ -114,15 +116,15 @@ def test_a_failed_connect_resolves_again_after_a_minute(
 # Several addresses.
 
 
-def test_the_next_address_is_tried_when_one_refuses(resolver: FakeResolver, honest: peers.Peer) -> None:
-    resolver.addresses = [REFUSED, address_of(honest), ("127.0.0.1", 2)]
+def test_the_next_address_is_tried_when_one_refuses(resolver: FakeResolver, echo_peer: peers.Peer) -> None:
+    resolver.addresses = [REFUSED, address_of(echo_peer), ("127.0.0.1", 2)]
     with connect("echo.example:7") as client:
-        assert str(client.peer_address) == honest.target
+        assert str(client.peer_address) == echo_peer.target
 
 
-def test_an_address_that_never_answers_leaves_time_for_the_next(resolver: FakeResolver, honest: peers.Peer) -> None:
+def test_an_address_that_never_answers_leaves_time_for_the_next(resolver: FakeResolver, echo_peer: peers.Peer) -> None:
     with peers.never_accepts() as dead:
-        resolver.addresses = [("127.0.0.1", Address.parse(dead).port), address_of(honest)]
+        resolver.addresses = [("127.0.0.1", Address.parse(dead).port), address_of(echo_peer)]
         began = time.monotonic()
         connect("echo.example:7", timeout=4 * UNIT).close()
         assert 2 * UNIT <= time.monotonic() - began <= 2 * UNIT + SLACK
@@ -143,7 +145,7 @@ def test_the_failures_of_the_other_addresses_are_in_the_notes(resolver: FakeReso
     ]
 
 
-def test_localhost_connects_although_its_first_address_refuses(honest: peers.Peer) -> None:
+def test_localhost_connects_although_its_first_address_refuses(echo_peer: peers.Peer) -> None:
     # On most machines its first address is ::1, where no server listens.
-    with connect(("localhost", honest.port)) as client:
+    with connect(("localhost", echo_peer.port)) as client:
         assert client.echo(b"x") == b"x"

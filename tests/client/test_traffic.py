@@ -33,9 +33,9 @@ HELD = 0.3 * UNIT
 
 
 @pytest.fixture
-def timed(honest: peers.Peer) -> Iterator[Client]:
+def timed(echo_peer: peers.Peer) -> Iterator[Client]:
     """A timed client of a peer that echoes; the kernel stamps its arrivals already."""
-    with connect(honest.target, timed=True) as client:
+    with connect(echo_peer.target, timed=True) as client:
         while not client.traffic.read_at:
             client.echo(b"stamp this")
         yield client
@@ -110,9 +110,9 @@ def test_a_request_without_a_reply_ends_when_it_is_sent(timed: Client) -> None:
 
 
 @pytest.mark.parametrize("step", [-10 * SECOND, SECOND // 1000, 10 * SECOND])
-def test_a_step_of_the_clock_costs_each_connection_one_arrival(honest: peers.Peer, step: int) -> None:
+def test_a_step_of_the_clock_costs_each_connection_one_arrival(echo_peer: peers.Peer, step: int) -> None:
     clocks = SteppedClock()
-    with clocks.client(honest.target) as one, clocks.client(honest.target) as other:
+    with clocks.client(echo_peer.target) as one, clocks.client(echo_peer.target) as other:
         while not (one.traffic.read_at and other.traffic.read_at):
             one.echo(b"stamp this")
             other.echo(b"stamp this")

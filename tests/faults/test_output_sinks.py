@@ -164,12 +164,12 @@ def test_lines_keep_their_order_and_dropped_lines_are_counted_once_the_pipe_is_r
     ],
 )
 def test_an_output_that_cannot_be_written_is_one_line_and_exit_code_1(
-    name: str, arguments: list[str], honest: peers.Peer
+    name: str, arguments: list[str], echo_peer: peers.Peer
 ) -> None:
     sink, reason = SINKS[name]
     command = [sys.executable, "-m", "geventecho", *arguments]
     if arguments[0] in ("ping", "send"):
-        command.append(honest.target)
+        command.append(echo_peer.target)
     with sink() as stdout:
         done = subprocess.run(
             command, input=b"hello", stdout=stdout, stderr=subprocess.PIPE, env=buffered(), check=False

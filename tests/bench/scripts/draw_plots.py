@@ -9,7 +9,7 @@ from bench.plots import growth_plot, scenario_plot
 KEYS = ("connect", "neighbours", "rate", "user", "system")
 
 folder = Path(sys.argv[1])
-for name, figure in (("nothing", 0.0), ("something", 1.0)):
+for name, figure in (("zero", 0.0), ("one", 1.0)):
     summaries = [
         Summary(contender, {key: Spread.of([value]) for key in KEYS})
         for contender, value in (("<ours> & co", figure), ("peer", 1000.0))
