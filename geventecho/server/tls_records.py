@@ -116,6 +116,9 @@ class TlsRecords:
         except ssl.SSLEOFError:
             self.ended = self.truncated = True
             return 0 if into else b""
+        except ssl.SSLZeroReturnError:  # OpenSSL's name for the peer's close_notify after our own
+            self.ended = True
+            return 0 if into else b""
         except ssl.SSLError:
             self.try_flush()
             raise

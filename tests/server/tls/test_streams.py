@@ -10,7 +10,7 @@ from typing import Any
 
 import gevent
 import pytest
-from gevent import ssl
+from gevent import socket, ssl
 
 from geventecho.errors import ConfigError
 from geventecho.server.config import ServerConfig
@@ -24,6 +24,7 @@ from tests.support.tls import (
     client_context,
     dial_tls,
     echo_handler,
+    handshake_in_memory,
     secured,
     send_raw_fin,
     server_context,
@@ -124,6 +125,28 @@ def test_a_handler_may_read_on_at_the_end() -> None:
             send_raw_fin(client)
         wait_until(lambda: server.counters["ended_handler"] == 1, what=f"{server.counters}")
     assert seen == [b"one\n", b"two", b"", b""]
+
+
+def test_a_handler_that_half_closes_reads_on_to_the_end() -> None:
+    seen: list[bytes] = []
+
+    def handler(sock: Any, _peer: object) -> None:
+        sock.sendall(b"bye")
+        sock.shutdown(socket.SHUT_WR)
+        seen.extend(iter(lambda: sock.recv(100), b""))
+        seen.append(sock.recv(1))
+
+    with running(TcpServer(LOCAL, handler, ssl_context=server_context())) as server, dial(server) as raw:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+        handshake_in_memory(tls, incoming, outgoing, raw)
+        incoming.write(read_to_end(raw))
+        assert (tls.read(100), tls.read(100)) == (b"bye", b"")
+        tls.write(b"end")
+        tls.unwrap()
+        raw.sendall(outgoing.read())
+        wait_for_ending(server, "handler")
+    assert seen == [b"end", b""]
 
 
 def test_a_context_of_the_standard_library_is_accepted() -> None:
