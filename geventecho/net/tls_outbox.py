@@ -1,7 +1,7 @@
 """The encrypted bytes of a connection that the kernel has not taken yet.
 
-OpenSSL encrypts into memory (`ssl.MemoryBIO`); this hands the records to the socket, whole and in order. It does not
-import `ssl`: a program without TLS does not load that.
+OpenSSL encrypts into memory (`ssl.MemoryBIO`). This module hands the records to the socket, complete and in order. It
+does not import `ssl`: a program without TLS does not load it.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from typing import Any, Final
 __all__ = ["TLS_RECORD", "TlsOutbox"]
 
 TLS_RECORD: Final = 16384
-"""Bytes of payload that a record has at most (RFC 8446, 5.1): one call of OpenSSL reads or writes so many."""
+"""Bytes of payload that a record has at most (RFC 8446, 5.1). One call of OpenSSL reads or writes no more."""
 
 
 class TlsOutbox:
     """The outgoing records of one TLS connection. Nothing here waits.
 
     Args:
-        layer: OpenSSL's connection: an `ssl.SSLObject`, or what that has inside.
-        made: the `ssl.MemoryBIO` that it writes its records to.
+        layer: OpenSSL's connection: an `ssl.SSLObject`, or the `_ssl` object inside.
+        outgoing: the `ssl.MemoryBIO` that `layer` writes records to.
         plain: the non-blocking socket.
 
     Attributes:
-        is_midway: whether a part of a message is encrypted and the kernel has not taken it: no other one may follow.
+        is_midway: whether a part of a message is encrypted and not sent yet: then no other message may follow.
     """
 
-    __slots__ = ("_encrypted", "_layer", "_made", "_plain", "_unsent")
+    __slots__ = ("_encrypted", "_layer", "_outgoing", "_plain", "_unsent")
 
-    def __init__(self, layer: Any, made: Any, plain: Any) -> None:
-        self._layer, self._made, self._plain = layer, made, plain
+    def __init__(self, layer: Any, outgoing: Any, plain: Any) -> None:
+        self._layer, self._outgoing, self._plain = layer, outgoing, plain
         self._unsent = b""
         self._encrypted = 0  # bytes of a message that are in `_unsent`
 
@@ -41,10 +41,10 @@ class TlsOutbox:
     @property
     def size(self) -> int:
         """Encrypted bytes that wait for the kernel."""
-        return len(self._unsent) + int(self._made.pending)
+        return len(self._unsent) + int(self._outgoing.pending)
 
     def send(self, data: bytes | memoryview) -> int:
-        """Encrypt and send a first part of `data`; returns how many bytes of it are sent.
+        """Encrypt and send the beginning of `data`; returns the number of its bytes that are sent.
 
         After BlockingIOError call it again with the same bytes: they may be encrypted already.
 
@@ -63,7 +63,7 @@ class TlsOutbox:
         return sent
 
     def flush(self) -> bool:
-        """Send the encrypted bytes; returns whether the kernel took all of it.
+        """Send the encrypted bytes; returns whether the kernel took all of them.
 
         Raises:
             OSError: the connection broke.
@@ -75,8 +75,8 @@ class TlsOutbox:
         return True
 
     def _send_rest(self) -> None:
-        made = self._made.read()
-        rest = self._unsent + made if self._unsent else made
+        records = self._outgoing.read()
+        rest = self._unsent + records if self._unsent else records
         if not rest:
             return
         self._unsent = b""

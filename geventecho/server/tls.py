@@ -1,4 +1,4 @@
-"""TLS of accepted connections: the settings that they share, the handshake, the echo's reads and writes."""
+"""TLS of accepted connections: the shared settings, the handshake, the echo's reads and writes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REASONS: Final = (
     (("NO_SHARED", "NO_SUITABLE", "NO_CIPHERS"), Failure.CIPHER),
     (("HTTP", "WRONG_VERSION_NUMBER", "RECORD", "UNEXPECTED", "LENGTH", "DECODE", "BAD_"), Failure.NOT_TLS),
 )
-"""Parts of OpenSSL's reason codes, in the order in which they are looked for."""
+"""Parts of OpenSSL's reason codes, in the order of the search."""
 
 
 class Tls:
@@ -42,20 +42,20 @@ class Tls:
         alpn: protocols of which a client has to offer one, or None.
 
     Attributes:
-        context: of the next handshakes; connections keep the one that they began with.
+        context: the context of the next handshakes. A connection keeps the context that it began with.
     """
 
     def __init__(self, context: object, alpn: tuple[str, ...] | None) -> None:
         self.alpn = alpn
         self.use(context)
-        # A step of a handshake takes up to a millisecond. One after the other leaves the loop, in between, to others.
-        self.turn = Semaphore()
+        # A step of a handshake takes up to a millisecond. Steps run one by one, and other greenlets run in between.
+        self.handshake_turn = Semaphore()
 
     def use(self, context: object) -> None:
         """Take another context for the next handshakes.
 
         Raises:
-            ConfigError: it is no context, or one for clients.
+            ConfigError: it is not a context, or it is a context for clients.
         """
         self.context = _checked(context)
         if self.alpn is not None:
@@ -67,9 +67,9 @@ class Tls:
 
 
 class TlsConnection(Connection):
-    """The state of a TLS connection. `pending` and the counts are of bytes that are not encrypted."""
+    """The state of a TLS connection. `pending` and the counts are of unencrypted bytes."""
 
-    # The records, the outbox and the read event are the socket's: there each look-up takes long.
+    # The records, the outbox and the read event are copied from the socket, where each look-up is slow.
     __slots__ = ("_outbox", "_read_event", "_records", "_secured", "_tls")
     closed_alone = (Ending.RESET, Ending.VANISHED)
     can_splice = False
@@ -105,12 +105,12 @@ class TlsConnection(Connection):
                 self._records.take()
             except BlockingIOError:
                 continue
-            with self._tls.turn:
+            with self._tls.handshake_turn:
                 try:
                     is_done = self._records.shake_hands()
                 finally:
                     gevent.sleep(0)
-            # A client may be gone once it has shaken hands; it has no use for the tickets that come last.
+            # A client may close after its handshake; it does not need the tickets that the server sends last.
             while not self._records.try_flush():
                 socket.wait(self.sock._write_event)
 
@@ -152,7 +152,7 @@ class TlsConnection(Connection):
         super().end_stream()
 
     def discard(self, size: int) -> bytes:
-        """Read the bytes that come after our FIN, without decrypting or counting it: OpenSSL refuses to."""
+        """Read bytes that come after our FIN. They are not decrypted, which OpenSSL refuses, and not counted."""
         data: bytes = self.sock._sock.recv(size)
         self.discarded_at = self.clock.now
         return data
@@ -161,7 +161,7 @@ class TlsConnection(Connection):
         return isinstance(error, ssl.SSLError) or super().is_broken_by(error)
 
     def count_destroyed(self, size: int) -> None:
-        """Count bytes that the kernel will not deliver: as bytes on the wire, so that they are no more than those."""
+        """Count bytes that the kernel will not deliver. They are encrypted: no more than the sent bytes are counted."""
         super().count_destroyed(min(size, self.sent))
 
     def check_flood(self) -> None:
@@ -191,7 +191,7 @@ def _checked(context: object) -> stdlib_ssl.SSLContext:
 
 
 def _failure(error: OSError) -> HandshakeFailure:
-    """Name the reason for which a handshake failed."""
+    """Return the reason for a failed handshake."""
     if isinstance(error, ssl.SSLEOFError | ssl.SSLSyscallError) or is_broken(error):
         return Failure.GONE
     reason = getattr(error, "reason", None) or ""

@@ -1,11 +1,11 @@
 """The records of an accepted TLS connection: from the socket to OpenSSL, which works in memory, and back.
 
-Read from the descriptor, OpenSSL would handle all that has come in one call, until it finds payload. A peer that sends
-records without any, such as KeyUpdate messages (RFC 8446, 4.6.3), would hold the whole process. So OpenSSL gets one
-record at a time, and the server counts those without payload.
+If OpenSSL read from the descriptor, one call would process records until it finds payload. A peer that sends records
+without payload, such as KeyUpdate messages (RFC 8446, 4.6.3), would block the whole process. So OpenSSL gets one record
+at a time, and the server counts records without payload.
 
-No byte is read past the end of a record. So the kernel's queue is empty only when all that came has been decrypted, the
-descriptor is readable as long as more is there, and a FIN that shows in the queue came without a close_notify before.
+No byte is read past the end of a record. So the kernel's queue is empty only when all received records are decrypted,
+the descriptor is readable as long as more bytes are there, and a FIN in the queue came without a close_notify before.
 """
 
 from __future__ import annotations
@@ -18,70 +18,70 @@ from geventecho.net import TlsOutbox
 
 __all__ = ["TlsRecords"]
 
-HEADER: Final = 5
-LONGEST: Final = 16384 + 2048
+HEADER_SIZE: Final = 5
+MAX_RECORD: Final = 16384 + 2048
 """Bytes of a record after its header, at most (RFC 5246, 6.2.3)."""
-MOST_BLANK: Final = 32
-"""Records without payload in a row that end a connection. OpenSSL and BoringSSL allow so many empty ones, and BoringSSL
-so many KeyUpdate messages."""
-MOST_ANSWERS: Final = 65536
-"""Bytes that wait for a peer that takes none, as answers to its records and as a record that it is owed."""
+MAX_BLANK: Final = 32
+"""Records without payload in a row that end a connection. OpenSSL and BoringSSL allow as many empty records, and
+BoringSSL as many KeyUpdate messages."""
+MAX_WAITING: Final = 65536
+"""Encrypted bytes that may wait for a peer that takes none: answers to its records, and a record that it is owed."""
 KINDS: Final = range(20, 24)
 """change_cipher_spec, alert, handshake, application_data."""
 
 
 class TlsRecords:
-    """One connection's state. Nothing here waits: what would have to raises BlockingIOError.
+    """The records of one connection. No method waits: it raises BlockingIOError instead.
 
     Args:
         plain: the non-blocking socket.
-        wrap: makes OpenSSL's connection of what comes in and what goes out, two of `ssl.MemoryBIO`.
+        wrap: makes OpenSSL's connection of an incoming and an outgoing `ssl.MemoryBIO`.
 
     Attributes:
         layer: OpenSSL's connection.
-        outbox: the way out.
-        send: the outbox's own.
+        outbox: sends the encrypted bytes.
+        send: the outbox's `send`.
         ended: whether the end of the peer's stream has been read.
-        truncated: whether that was a FIN without close_notify.
+        truncated: whether the stream ended by a FIN without close_notify.
         has_more: whether the record that was read last may have more payload.
         blank: how many records without payload came since the last one with payload.
     """
 
     __slots__ = (
-        "_head", "_incoming", "_left", "_plain", "blank", "ended", "has_more", "layer", "outbox", "send", "truncated",
+        "_header", "_incoming", "_left", "_plain", "blank", "ended", "has_more", "layer", "outbox", "send", "truncated",
     )  # fmt: skip
 
     def __init__(self, plain: Any, wrap: Callable[[Any, Any], Any]) -> None:
         self._plain = plain
-        self._incoming, made = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.layer = wrap(self._incoming, made)
-        self.outbox = TlsOutbox(self.layer, made, plain)
+        self._incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.layer = wrap(self._incoming, outgoing)
+        self.outbox = TlsOutbox(self.layer, outgoing, plain)
         self.send = self.outbox.send
         self.ended = self.truncated = False
         self.has_more = False
         self.blank = 0
-        self._head = b""  # the header of the record that is coming, as far as it came
-        self._left = 0  # bytes that are still to come after it
+        self._header = b""  # of the next record, as far as it has come
+        self._left = 0  # bytes of the record that have not come yet
 
     def take(self) -> None:
-        """Give OpenSSL the bytes up to the end of a record; returns when it is whole, or is none.
+        """Give OpenSSL the bytes up to the end of a record; returns when the record is complete or invalid.
 
         Raises:
-            BlockingIOError: it is not whole, and nothing more is there.
+            BlockingIOError: the record is not complete, and no more bytes are there.
             SSLEOFError: the peer's FIN came instead.
             OSError: the connection broke.
         """
         left = self._left
         while not left:
-            data = self._receive(HEADER - len(self._head))
-            head = self._head + data
-            if len(head) < HEADER:
-                self._head = head
+            data = self._receive(HEADER_SIZE - len(self._header))
+            header = self._header + data
+            if len(header) < HEADER_SIZE:
+                self._header = header
                 continue
-            self._head = b""
-            left = head[3] << 8 | head[4]
-            if head[0] not in KINDS or head[1] != 3 or left > LONGEST:
-                return  # no record, which OpenSSL then says: "GET /" would announce 8,239 bytes
+            self._header = b""
+            left = header[3] << 8 | header[4]
+            if header[0] not in KINDS or header[1] != 3 or left > MAX_RECORD:
+                return  # OpenSSL then reports that this is no record: "GET /" would announce 8,239 bytes
         while left:
             self._left = left
             left -= len(self._receive(left))
@@ -95,13 +95,13 @@ class TlsRecords:
         return data
 
     def read(self, size: int, into: tuple[Any, ...] = ()) -> Any:
-        """Read once, of one record at most: bytes, or their number when there is a buffer to read into.
+        """Read payload of one record at most; returns the bytes, or their number if there is a buffer to read into.
 
-        At the end of the stream that is none, and `ended` says so.
+        At the end of the stream it returns none, and `ended` is set.
 
         Raises:
             BlockingIOError: there is no payload now.
-            OSError: the connection broke, or what came is not TLS.
+            OSError: the connection broke, or the bytes are not TLS.
         """
         if self.ended:
             return 0 if into else b""
@@ -111,7 +111,7 @@ class TlsRecords:
             result = self.layer.read(size, *into)
         except ssl.SSLWantReadError:
             self.blank += 1
-            self.outbox.flush()  # an answer of TLS itself, such as that to a new key
+            self.outbox.flush()  # an answer of TLS itself, such as one to KeyUpdate
             raise BlockingIOError from None
         except ssl.SSLEOFError:
             self.ended = self.truncated = True
@@ -129,7 +129,7 @@ class TlsRecords:
         return result
 
     def recv_into(self, memory: memoryview) -> int:
-        """Do what `read` does, as a socket has it."""
+        """Do what `read` does, in the form of a socket's method."""
         size: int = self.read(len(memory), (memory,))
         return size
 
@@ -150,14 +150,14 @@ class TlsRecords:
 
     @property
     def is_flood(self) -> bool:
-        """Whether the peer sends too much that has no payload, or does not take the answers to it."""
-        return self.blank >= MOST_BLANK or self.outbox.size > MOST_ANSWERS
+        """Whether the peer sends too many records without payload, or does not take the answers to them."""
+        return self.blank >= MAX_BLANK or self.outbox.size > MAX_WAITING
 
     def shut(self) -> bool:
-        """Take the end of both directions one step further; returns whether it is over. The outbox is to be flushed.
+        """Take the shutdown of both directions one step further; returns whether it is done. Then flush the outbox.
 
         Raises:
-            OSError: the connection broke, or the peer sends data yet.
+            OSError: the connection broke, or the peer still sends data.
         """
         while True:
             try:
@@ -172,16 +172,16 @@ class TlsRecords:
                     return True
 
     def notify_close(self) -> bool:
-        """Send the close_notify, unless that is done or impossible; False when there is no room for it now."""
+        """Send the close_notify, unless it is sent or impossible; False if the kernel has no room for it now."""
         try:
             self.layer.shutdown()
         except OSError:
-            pass  # the peer's own has not come, or data came instead; or the stream is broken
+            pass  # the peer's close_notify has not come, or data came instead, or the stream is broken
         return self.try_flush()
 
     def try_flush(self) -> bool:
-        """Send the encrypted bytes, if the peer is there; False when there is no room for it now."""
+        """Send the encrypted bytes, unless the connection is broken; False if the kernel has no room for them now."""
         try:
             return self.outbox.flush()
         except OSError:
-            return True  # the connection is broken, which reading will find
+            return True  # the next read finds that the connection is broken

@@ -16,14 +16,14 @@ __all__ = ["TlsSocket"]
 
 
 class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
-    """It counts bytes and shares the event loop, as `CountedSocket` does.
+    """An SSL socket that counts bytes and shares the event loop, as `CountedSocket` does.
 
-    A FIN without a close_notify is the end of the stream for it; the server counts the connection as truncated. To
-    shut down the direction of writing, or both, and to close, sends the close_notify first.
+    A FIN without a close_notify ends the stream; the server counts the connection as truncated. `close`, and `shutdown`
+    of the direction of writing or of both, send the close_notify first.
 
     Attributes:
         account: the bytes that it has carried.
-        records: what its connection has sent and received; None when the peer was gone at once.
+        records: the records of its connection; None if the peer was gone at once.
     """
 
     records: TlsRecords | None = None
@@ -39,7 +39,7 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
             self._sslobj = self.records.layer
 
     def _wrap(self, incoming: stdlib_ssl.MemoryBIO, outgoing: stdlib_ssl.MemoryBIO) -> Any:
-        # Not wrap_bio(): callbacks of the context, such as that for SNI, are to get this socket, as from wrap_socket().
+        # Not wrap_bio(): callbacks of the context, such as the SNI callback, get this socket, as with wrap_socket().
         return self._context._wrap_bio(incoming, outgoing, server_side=True, owner=self._sock)
 
     def read(self, nbytes: int = 1024, buffer: Any = None) -> Any:
@@ -102,7 +102,7 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
     def shutdown(self, how: int) -> None:
         if how != socket.SHUT_RD:
             self.notify_close()
-        self._sock.shutdown(how)  # gevent's own would read the rest without decrypting it
+        self._sock.shutdown(how)  # gevent's shutdown() would read the rest without decrypting it
 
     def close(self) -> None:
         if not self.closed:
@@ -111,7 +111,7 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
         super().close()
 
     def notify_close(self) -> bool:
-        """Send the close_notify, unless that is done or impossible; False when there is no room for it now."""
+        """Send the close_notify, unless it is sent or impossible; False if the kernel has no room for it now."""
         return self._sslobj is None or self._secured().notify_close()
 
     def _secured(self) -> TlsRecords:
