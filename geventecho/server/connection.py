@@ -1,6 +1,6 @@
-"""One accepted connection: its socket, what it has carried, and how it is told to end.
+"""One accepted connection: its socket, its byte counts, and how it is told to end.
 
-Rules for this file: it knows one socket; never the server, never another connection, never a message's content.
+This file knows one socket. It knows neither the server, nor other connections, nor the content of messages.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ __all__ = [
 ]
 
 RECEIVE_SIZE: Final = 65536
-"""Bytes that one read takes at most, and so the most of a connection that this process holds."""
+"""Bytes that one read takes at most. The process never holds more bytes of a connection."""
 LONGEST_STEP: Final = 0.2
-"""Seconds by which the clock moves at most. More between two ticks is a pause: something held the loop, or stopped the
-process."""
+"""The longest step of the clock, in seconds. A longer time between two ticks is a pause: something blocked the loop, or
+stopped the process."""
 
 
 Raised = BaseException | type[BaseException]
-"""What can be raised."""
+"""An exception, or its class."""
 
 
 class Ended(gevent.GreenletExit):  # type: ignore[misc]
-    """Thrown into a connection's greenlet: stop reading, deliver what is owed, then go."""
+    """Thrown into a connection's greenlet: stop reading, deliver the owed bytes, then return."""
 
 
 class Cut(Ended):
-    """Thrown when the time for that is over, too: go now."""
+    """Thrown when the time for the delivery is over: return at once."""
 
 
 class HandshakeFailed(Exception):
@@ -74,11 +74,11 @@ class Phase(enum.Enum):
 
 
 class Clock:
-    """Seconds for which the loop has run, as of the last tick. Limits on time are measured by it.
+    """Seconds for which the loop has run, as of the last tick. Time limits use this clock.
 
-    A pause counts as LONGEST_STEP, however long it is: nobody can see what a peer does in it, and a peer in the same
-    process, or on the same stopped machine, does nothing. Reading the clock costs an attribute where time.monotonic()
-    costs a call: every message stamps its connection with it.
+    A pause counts as LONGEST_STEP, however long it is: the server sees no peer during a pause, and a peer in the same
+    process, or on the same stopped machine, does nothing. Every message stamps its connection: for this, `now` costs an
+    attribute and time.monotonic() a call.
 
     Attributes:
         now: the time.
@@ -108,7 +108,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionInfo:
-    """What a connection looked like at one moment.
+    """The state of a connection at one moment.
 
     Attributes:
         peer: the other end.
@@ -136,28 +136,28 @@ class Connection:
         is_truncated: whether the peer ended a TLS stream without a close_notify.
         sock: its gevent socket; only the connection's own greenlet reads, writes or closes it.
         sockaddr: the peer, as accept(2) named it; or the client that a PROXY header named.
-        is_local: whether its peer is a Unix socket. The address says so faster than the socket, which makes an enum.
-        header_size: bytes of the PROXY header that it began with; None until that has come and its client is admitted.
-        greenlet: the greenlet that serves it, once that runs.
+        is_local: whether its peer is a Unix socket. The address tells this faster than the socket, which makes an enum.
+        header_size: bytes of its PROXY header, or 0; None until the header is read and its client is admitted.
+        greenlet: the greenlet that serves it, or None before the greenlet runs.
         wake: begins that greenlet for a connection that the hub serves alone until then; else None. It is called in the
             hub, with the exception to raise in the greenlet, or None, and with `at_end` at the peer's FIN.
         accepted_at, last_byte_at: when it was accepted, and when it last carried a byte or its peer's kernel was last
             seen to take one; times are the clock's.
         clock, traffic: the server's; `traffic` adds up the bytes of all its connections.
-        echoed: bytes that were read and at once sent; `read`, `written`: those that were read or sent otherwise.
+        echoed: bytes that were read and at once sent; `read`, `written`: bytes that were read or sent otherwise.
         discarded: bytes that were read after our FIN; `discarded_at`: when the last of them came, 0 is never.
         meter: how much it may still receive and how fast, or None.
         pace: how fast it has to be, or None.
         check_peer_at: when to ask the kernel whether its peer is still there.
-        passed: bytes that came in and bytes that the peer acknowledged, as the kernel last said. A handler may read and
-            write past its socket object. None for an echo connection: all its bytes are counted.
-        taken: what its peer's kernel had taken when ours was last asked, or None: nothing was on its way then.
-        took_at: when the peer's kernel was last seen to take something.
-        deliver_by: until when it may take what it is owed at its end.
+        passed: bytes that came in and bytes that the peer acknowledged, as the kernel last reported. A handler may
+            bypass its socket object. None for an echo connection: all its bytes are counted.
+        taken: `TcpLiveness.taken` of the last check, or None: no bytes were on their way then.
+        took_at: when the peer's kernel was last seen to take bytes.
+        deliver_by: the time until which its peer may take the owed bytes at its end.
         is_read_out: whether its handler has read its peer's FIN.
-        pending: what was read and is not sent yet, while the peer takes nothing; else None.
+        pending: the bytes that were read and are not sent yet, while the peer takes none; else None.
         end_reason: why it was told to end, or None.
-        due: the tick it is filed under in the deadlines, or None.
+        due: the tick of its next check, or None.
     """
 
     __slots__ = (
@@ -199,7 +199,7 @@ class Connection:
             self.sock.hub.loop.run_callback(self._throw, Ended)
 
     def cut(self) -> None:
-        """Tell it to go now, whatever it is still doing for its end."""
+        """Tell it to return at once, also while it ends."""
         self.sock.hub.loop.run_callback(self._throw, Cut)
 
     def begin(self) -> None:
@@ -211,7 +211,7 @@ class Connection:
         """
 
     def receive(self, size: int) -> bytes:
-        """Read up to so many bytes, b"" at the peer's FIN.
+        """Read up to `size` bytes; b"" at the peer's FIN.
 
         Raises:
             OSError: the connection broke.
@@ -224,7 +224,7 @@ class Connection:
         return data
 
     def send(self, data: memoryview) -> None:
-        """Hand bytes to the kernel. Those that it does not take at once are pending.
+        """Hand bytes to the kernel. The bytes that it does not take at once are pending.
 
         Raises:
             OSError: the connection broke; `pending` is as it was.
@@ -238,7 +238,7 @@ class Connection:
         self.pending = data[sent:] if sent < len(data) else None
 
     def flush(self) -> None:
-        """Send what is pending, as the peer takes it. On an error the rest stays pending.
+        """Send the pending bytes as the peer takes them. After an error the rest stays pending.
 
         Raises:
             OSError: the connection broke.
@@ -264,7 +264,7 @@ class Connection:
         self.sock._sock.shutdown(socket.SHUT_WR)
 
     def discard(self, size: int) -> bytes:
-        """Read up to so many bytes that came after our FIN, without waiting; b"" at the peer's FIN.
+        """Read up to `size` bytes that came after our FIN, without waiting; b"" at the peer's FIN.
 
         Raises:
             BlockingIOError: there is nothing now.
@@ -290,9 +290,9 @@ class Connection:
             self.wake(self, kind if error is None else error)
 
     def _throw(self, kind: type[Ended]) -> None:
-        # In the hub, so that its greenlet is surely suspended: throwing from another greenlet would make that one
-        # wait for the hub instead of coming back (a raw greenlet's parent is the hub). One that has not begun reads
-        # its end reason when it does; thrown into, it would die without closing its socket.
+        # This runs in the hub, so the connection's greenlet is suspended. If another greenlet threw, it would then wait
+        # for the hub, because a raw greenlet's parent is the hub. A greenlet that has not begun reads the end reason
+        # when it begins; an exception would end it without closing its socket.
         wanted = (Phase.OPENING, Phase.OPEN) if kind is Ended else (Phase.OPENING, Phase.OPEN, Phase.ENDING)
         if self.phase in wanted:
             self.throw(kind)
@@ -321,7 +321,7 @@ class Connection:
 
     @property
     def carried(self) -> int:
-        """Bytes in both directions. Those that the kernel is known to hold for the peer are not carried yet."""
+        """Bytes in both directions. Bytes that the kernel is known to hold for the peer do not count yet."""
         if self.passed is not None and any(self.passed):
             return sum(self.passed)
         return self.received + (self.sent if self.taken is None or self.is_local else self.taken[0])

@@ -14,14 +14,14 @@ __all__ = ["echo"]
 def echo(connection: Connection, deadlines: Deadlines) -> Ending:
     """Echo in the connection's own greenlet.
 
-    `echo_in_hub` does the same in less CPU time, without a meter: it leaves whole messages to the hub.
+    For a connection without a meter, `echo_in_hub` does the same in less CPU time: it leaves whole messages to the hub.
 
     Args:
         connection: an open connection, with its limits.
         deadlines: told when the connection begins to owe bytes that the peer does not take.
 
     Returns:
-        Why it ended: the peer sent its FIN, or the connection had received `max_bytes`.
+        The reason of the end: the peer sent its FIN, or the connection had received `max_bytes`.
 
     Raises:
         OSError: the connection broke.

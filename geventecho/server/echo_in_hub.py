@@ -31,7 +31,8 @@ from geventecho.server.splice import Pipe
 __all__ = ["SharedBuffers", "attend", "echo_in_hub"]
 
 LARGE: Final = 16384
-"""Bytes from which a message goes through the pipe. The next messages do, too, until one has less than half of that."""
+"""Bytes from which a message goes through the pipe. The next messages go through it, too, until a message has less than
+half as many."""
 
 
 class Buffer:
@@ -39,9 +40,9 @@ class Buffer:
 
     Attributes:
         memory: all of it.
-        message: its first `size` bytes, kept because most messages are as long as the last one: a new slice for each
-            costs a tenth of the instructions.
-        size: of the last message, in bytes.
+        message: its first `size` bytes, kept because most messages are as long as the message before: a new slice for
+            each costs a tenth of the instructions.
+        size: the size of the last message, in bytes.
     """
 
     __slots__ = ("memory", "message", "size")
@@ -52,9 +53,9 @@ class Buffer:
 
 
 Route = tuple[Any, int, int, Buffer]
-"""The connection's channel or its spliced socket; the sizes of message that the hub returns alone, from the one to
-below the other; the buffer. With the connection these are five arguments: a bound method with more allocates memory for
-each call."""
+"""The connection's channel or its spliced socket; the smallest size of message that the hub returns alone, and the size
+above the largest; the buffer. With the connection these are five arguments: a bound method with more allocates memory
+for each call."""
 
 
 class SharedBuffers:
@@ -80,10 +81,10 @@ class SharedBuffers:
 def attend(connection: Connection, buffers: SharedBuffers) -> bool:
     """Return whole messages in the hub alone, without a greenlet, until `connection.wake` begins one.
 
-    A greenlet takes most of a connection's memory. `echo_in_hub` goes on in it.
+    A greenlet takes most of a connection's memory. It then goes on with `echo_in_hub`.
 
     Returns:
-        True: it is served.
+        True: the connection is served.
     """
     sock = connection.sock
     assert sock.hub is buffers.hub, "another hub's connections use these buffers"  # noqa: S101
@@ -94,9 +95,9 @@ def attend(connection: Connection, buffers: SharedBuffers) -> bool:
 def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuffers) -> Ending:
     """Do what `echo` does. A connection with a meter is for `echo`: the meter needs the greenlet for each message.
 
-    One message in a turn, also when more is there to read: a flooding peer gets as much as everybody else.
+    It returns one message in a turn, even when more is there to read: a flooding peer gets no more than others.
     """
-    # The gevent socket's own watcher, not a second one: it saves memory, and close() knows of it.
+    # This is the gevent socket's own watcher: a second one would take memory, and close() would not know it.
     sock, watcher = connection.sock, connection.sock._read_event
     hub = get_hub()
     assert hub is buffers.hub, "another hub's connections use these buffers"  # noqa: S101
@@ -131,8 +132,8 @@ def _deliver(connection: Connection, deadlines: Deadlines) -> None:
         connection.flush()
 
 
-def _return_message(connection: Connection, channel: Any, least: int, below: int, buffer: Buffer) -> None:
-    """Return one message, in the hub. Wake the greenlet with its size when that is not all there is to do."""
+def _return_message(connection: Connection, channel: Any, min_size: int, end_size: int, buffer: Buffer) -> None:
+    """Return one message, in the hub. Wake the greenlet with its size if more is to be done."""
     try:
         size = channel.recv_into(buffer.memory)
         if size:
@@ -149,7 +150,7 @@ def _return_message(connection: Connection, channel: Any, least: int, below: int
             if sent == size:
                 connection.echoed += size
                 connection.traffic.echoed += size
-                if least <= size < below:
+                if min_size <= size < end_size:
                     return
             else:
                 connection.count_read(size)
@@ -158,7 +159,7 @@ def _return_message(connection: Connection, channel: Any, least: int, below: int
     except BlockingIOError:
         connection.check_flood()  # TLS may have taken a record without payload
         return
-    except BaseException as error:  # whatever it is, it is this connection's: the hub would only print it
+    except BaseException as error:  # any error is this connection's: the hub would only print it
         connection.throw(type(error), error, error.__traceback__)
         return
     if connection.greenlet is not None:

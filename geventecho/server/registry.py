@@ -1,6 +1,6 @@
 """The open connections: each is served, in a greenlet of its own or first in the hub, ended, and counted.
 
-For every handler, also a failed one, this file ends the stream, closes the socket and settles the counters.
+For every handler, even a failed one, this file ends the stream, closes the socket and settles the counters.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ class Registry:
         hooks: the server's.
         counters: where to count.
         max_connections: how many may be open at once.
-        handle: serves one connection in its greenlet, and says how that ended.
-        echoes: whether what is received is owed back; then what cannot be returned counts as lost.
+        handle: serves one connection in its greenlet, and returns how it ended.
+        echoes: whether received bytes are owed to the peer. Owed bytes that cannot be returned count as lost.
         emptied: called when the last connection has ended; must not block.
-        attend: has the hub serve one open connection alone until its `wake` is called, or returns False.
+        attend: makes the hub serve one open connection alone until its `wake` is called, or returns False.
         connect: makes the state of an accepted connection.
 
     Attributes:
         open: the connections.
-        peak: the most there were at once.
+        peak: the largest number of them so far.
         max_connections: as given.
         refusals: the log of peers that were turned away.
         draining: whether a drain goes on. The drain, and not the end of each connection, then limits the time for owed
@@ -131,10 +131,10 @@ class Registry:
             connection.phase, connection.wake = Phase.OPEN, self._woken
 
     def _wake(self, connection: Connection, error: Raised | None = None, *, at_end: bool = False) -> None:
-        """Go on in a greenlet with a connection that the hub has served alone. At its peer's FIN or RST, end it here.
+        """Serve a connection in a greenlet from now on, not in the hub alone. At its peer's FIN or RST, end it here.
 
-        Where that may log, it needs a greenlet: a log may wait for a lock. The last connection's end may be the
-        server's, and that is logged.
+        An end that may be logged needs a greenlet, because logging may wait for a lock. The end of the last connection
+        may be the end of the server, which is logged.
         """
         watcher = connection.sock._read_event
         if watcher is not None:  # else the socket was closed from elsewhere
@@ -150,8 +150,8 @@ class Registry:
             # A bound method would be an object more for each connection, in memory and for the cycle collector.
             _Serving(Registry._serve, get_hub()).switch(self, connection, error)
         except MemoryError:
-            # There was no memory for its greenlet: nothing else would end the connection.
-            logger.warning("a connection was lost for want of memory")
+            # Without its greenlet, nothing else would end the connection.
+            logger.warning("a connection was lost: there is no memory for its greenlet")
             self._settle(connection, Ending.FAILURE)
 
     def refused(self, sockaddr: SockAddr, refusal: Refusal) -> None:
@@ -178,9 +178,9 @@ class Registry:
     # What there is ----------------------------------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
-        """All counters by name, with the bytes of open connections, and how many are open and were at the most.
+        """All counters by name, the bytes of open connections included, with `open` and `peak` connections.
 
-        For metrics (`tcp_info`) also how many of the open ones begin and end: that looks at each of them.
+        With `tcp_info` also `opening` and `ending` connections: to count these, it checks each open connection.
         """
         counts = self._counters.as_dict() | {"open": len(self.open), "peak": self.peak}
         if self._counters.tcp_info:
@@ -213,9 +213,9 @@ class Registry:
             connection.cut()
 
     def abandon(self) -> None:
-        """Close the sockets of handlers that refuse to end."""
+        """Close the sockets of handlers that do not end."""
         for connection in list(self.open):
-            logger.warning("a handler refuses to end; its socket is closed under it")
+            logger.warning("a handler does not end; its socket is closed now")
             self._settle(connection, Ending.CUT)
 
     # Each runs in its connection's greenlet ---------------------------------------------------------------------------
@@ -241,11 +241,11 @@ class Registry:
                 if connection.is_truncated and ending in (Ending.PEER, Ending.HANDLER):
                     ending = Ending.TRUNCATED
         except Ended:
-            pass  # for its end reason
-        except KeyboardInterrupt:  # Python raises it in whatever runs; it is for the process, and the hub passes it on
+            pass  # its end reason tells why
+        except KeyboardInterrupt:  # Python raises it in the code that runs; the hub passes it on to the process
             self._settle(connection, Ending.FAILURE)
             raise
-        except BaseException as failure:  # SystemExit included: it is this connection's end, not the process's
+        except BaseException as failure:  # SystemExit included: it ends this connection, not the process
             ending = self._failed(connection, failure)
         finally:
             try:
@@ -254,7 +254,7 @@ class Registry:
                 self._settle(connection, ending or connection.end_reason or Ending.CUT)
 
     def _refusal_of_client(self, connection: Connection) -> Refusal | None:
-        """Read the PROXY header, and judge the client that it names."""
+        """Read the PROXY header, and admit or refuse the client that it names."""
         header = read_header(connection)
         connection.sockaddr = header.source or connection.sockaddr
         refusal = self._limits.admit(connection.sockaddr)
@@ -265,7 +265,7 @@ class Registry:
         return refusal
 
     def _failed(self, connection: Connection, error: BaseException) -> Ending:
-        """Tell a broken connection from a handler's timeout and from its failure."""
+        """Return the ending: a broken connection, a timeout of the handler, or its failure."""
         if isinstance(error, HeaderFailed):
             self._counters.add(f"proxy_header_{error.why.value}")
             if error.why is not HeaderFailure.PROBE:
@@ -323,7 +323,7 @@ class Registry:
         try:
             connection.sock.close()
         except OSError:
-            pass  # a handler may have closed the descriptor under it
+            pass  # a handler may have closed the descriptor
         self._deadlines.forget(connection)
         self.open.discard(connection)
         if connection.header_size is not None:
@@ -341,7 +341,7 @@ class Registry:
             try:
                 self._counters.add_path(*path_quality(connection.sock))
             except OSError:
-                pass  # a handler has closed the descriptor under it
+                pass  # a handler has closed the descriptor
 
 
 def _broken_by(connection: Connection, error: Raised | None) -> Ending | None:

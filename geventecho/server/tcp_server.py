@@ -41,7 +41,7 @@ __all__ = ["EchoServer", "ServerState", "StopReport", "TcpServer"]
 logger = logging.getLogger("geventecho.server")
 
 get_ident: Callable[[], int] = get_original("_thread", "get_ident")
-"""The thread that runs; patched by gevent, the function would tell greenlets apart."""
+"""Identifies the running thread. gevent's patched function identifies the greenlet."""
 
 
 class ServerState(enum.Enum):
@@ -57,25 +57,25 @@ class TcpServer:
     """A TCP (or Unix) server with a greenlet per connection around `gevent.server.StreamServer`.
 
     Until it is stopped, only the thread that started it may call `start`, `serve_forever`, `close`, `join` and `stop`.
-    From others, ``hub.loop.run_callback_threadsafe(gevent.spawn, server.stop)`` has it stopped there; `hub` is what
-    `gevent.get_hub()` returned in the server's thread.
+    From another thread, ``hub.loop.run_callback_threadsafe(gevent.spawn, server.stop)`` stops it; `hub` is the result
+    of `gevent.get_hub()` in the server's thread.
 
     Args:
-        address: a target, or a list of them; port 0 lets the kernel choose, and `address` tells. Limits and counters
-            are those of all together.
+        address: a target, or a list of them; port 0 lets the kernel choose, and `address` has the port. Limits and
+            counters are common to all addresses.
         handler: takes a gevent socket and the peer's sockaddr, as StreamServer's does. When it returns, the stream is
-            ended in order and the socket closed; the socket must not outlive it. What it raises ends this connection
-            alone. It is ended by `geventecho.Ended`, a GreenletExit.
+            ended in order and the socket closed; the socket must not outlive it. An exception that it raises ends this
+            connection alone. The server ends it by `geventecho.Ended`, a GreenletExit.
         config: limits; or give its options by keyword.
-        ssl_context: serve TLS with it; best one of `gevent.ssl`. A handler then gets a `gevent.ssl.SSLSocket`, once the
-            handshake has ended well. It may be replaced at any time, for the connections accepted later.
+        ssl_context: serve TLS with it; best a context of `gevent.ssl`. A handler then gets a `gevent.ssl.SSLSocket`,
+            after a successful handshake. It may be replaced at any time, for the connections accepted later.
         counters: where to count; in shared memory, another process can read the numbers.
         on_listening, on_connection, on_refuse, on_close, on_error: see `geventecho.ServerHooks`.
         options: options of `ServerConfig`, in place of `config`.
 
     Attributes:
-        accept_later: None, or says for a number of open connections whether other processes with the same listeners
-            have fewer, and should accept first. May be set before the server starts.
+        accept_later: None, or a function that takes the number of open connections, and returns whether other processes
+            with the same listeners have fewer and should accept first. May be set before the server starts.
 
     Raises:
         AddressError: the target cannot be parsed.
@@ -155,7 +155,7 @@ class TcpServer:
     def serve_forever(self) -> StopReport:
         """Start unless started, and return once the server was closed and its last connection has ended.
 
-        A stop() that came first is not lost: it returns at once then.
+        After an earlier stop() it returns at once.
 
         Raises:
             ListenError, ServerStateError: as start() does.
@@ -197,7 +197,7 @@ class TcpServer:
             timeout: how long, in seconds; None waits for ever.
 
         Returns:
-            Whether that came true in time.
+            Whether it ended in time.
 
         Raises:
             ServerStateError: another thread started the server.
@@ -245,12 +245,12 @@ class TcpServer:
 
     @property
     def address(self) -> Address | None:
-        """Where it listens, or last did; the first of several; None before the first start()."""
+        """The first address where it listens or last listened; None before the first start()."""
         return self._addresses[0] if self._addresses else None
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """All addresses where it listens, or last did."""
+        """All addresses where it listens or last listened."""
         return self._addresses
 
     @property
@@ -301,7 +301,7 @@ class TcpServer:
         return self._report if self._drain is None else self._drain.report()
 
     def _check_thread(self) -> None:
-        """A hub's watchers and events are of its own thread: used from another one, they break both or do nothing."""
+        """A hub's watchers and events belong to its thread: used from another thread, they break both or do nothing."""
         if not self._closed.is_set() and self._thread != get_ident():
             raise ServerStateError(
                 "another thread runs this server, and has to make the call itself: "
@@ -315,13 +315,13 @@ class TcpServer:
         self._state = ServerState.CLOSED
         self._report, self._drain = self.report_now(), None
         logger.info("stopped: %s", self._report)
-        closed = self._closed  # of this life: the hook may begin the next one
+        closed = self._closed  # of this run: the hook may start the server again
         if self._hooks.close is None:
             closed.set()
         else:
             spawn(self._hooks.call, "close", self._report).rawlink(lambda _: closed.set())
 
-    # What an EchoServer does otherwise --------------------------------------------------------------------------------
+    # Overridden by EchoServer -----------------------------------------------------------------------------------------
 
     _socket_class: type[socket.socket] = CountedSocket
     _echoes = False
@@ -337,7 +337,7 @@ class TcpServer:
         return Ending.HANDLER
 
     def _attend(self, _connection: Connection) -> bool:
-        """Whether the hub serves a new connection alone, until that calls its `wake`."""
+        """Whether the hub serves a new connection alone, until it calls the connection's `wake`."""
         return False
 
     def _make_tls(self, context: ssl.SSLContext | None) -> Tls | None:
@@ -366,8 +366,8 @@ class EchoServer(TcpServer):
     """A server that returns every byte it is sent: no greeting, no lines, no limit on length (RFC 862).
 
     Args:
-        address: a target, or a list of them; port 0 lets the kernel choose, and `address` tells.
-        arguments: as for `TcpServer`, but for the handler.
+        address: a target, or a list of them; port 0 lets the kernel choose, and `address` has the port.
+        arguments: those of `TcpServer`, without the handler.
 
     Attributes:
         in_hub: True, the default: the event loop's hub returns whole messages, and wakes a connection's greenlet for

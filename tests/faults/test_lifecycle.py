@@ -94,9 +94,9 @@ def test_a_handler_that_refuses_to_end_is_cut_soon_after_the_drain_timeout() -> 
         assert client.recv(1) == b""
         client.close()
         assert last_line(server) == "stopped: drained 0, cut 1, bytes lost 0"
-        assert "a handler refuses to end" in server.errors
+        assert "a handler does not end" in server.errors
         assert "Traceback" not in server.errors
-    figure(f"exit with a handler that refuses to end, drain timeout {timeout:g} s", round(took, 2))
+    figure(f"exit with a handler that does not end, drain timeout {timeout:g} s", round(took, 2))
     assert took <= timeout + 1 + 0.1 + 0.5 + 20 * UNIT
 
 
