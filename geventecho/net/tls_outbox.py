@@ -16,7 +16,7 @@ TLS_RECORD: Final = 16384
 
 
 class TlsOutbox:
-    """The outgoing records of one TLS connection. Nothing here waits.
+    """The outgoing records of one TLS connection. No method waits.
 
     Args:
         layer: OpenSSL's connection: an `ssl.SSLObject`, or the `_ssl` object inside.

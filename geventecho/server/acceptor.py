@@ -77,7 +77,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
     ) -> None:
         super().__init__(listener, handle=registry.add, spawn=spawn_raw)
         self._listener = listener
-        self._kind = listener.family, listener.type, listener.proto  # kept, because reading one makes an enum
+        self._kind = listener.family, listener.type, listener.proto  # kept, because each read makes an enum
         self._registry = registry
         self._socket_class = socket_class
         self._drops = QueueDrops(listener) if accept_later is None else None  # all processes would see the same drops
@@ -147,7 +147,7 @@ class Acceptor(StreamServer):  # type: ignore[misc]
     def _accept(self) -> int:
         """Empty the kernel's queue: admit peers while there are slots, and refuse the others.
 
-        A full server does not look at a peer's address.
+        A full server does not check a peer's address.
 
         Returns:
             The largest number of peers that may have left the queue.

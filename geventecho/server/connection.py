@@ -102,7 +102,7 @@ class Clock:
             self.resumed_at = self.now
 
     def read(self) -> float:
-        """The time at this moment; `now` is that of the last tick."""
+        """The time at this moment; `now` is the time of the last tick."""
         return self.now + min(time.monotonic() - self._read_at, LONGEST_STEP)
 
 

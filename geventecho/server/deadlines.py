@@ -1,6 +1,6 @@
 """Due-time buckets: first byte, idle, stalled write, minimal rate, lifetime, vanished host, idle limit of the drain.
 
-A connection is filed under the time of its next check. A tick checks only due connections, and files those again that
+A connection is filed under the time of its next check. A tick checks only due connections, and files them again if they
 have made progress. So a message costs a timestamp and no timer. A scan of all connections would take 9 ms at once with
 20,000 of them.
 """

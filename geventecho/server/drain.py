@@ -64,7 +64,7 @@ class Drain:
         """Let the connections finish, and end the rest.
 
         1. A connection without a byte for `idle` seconds is ended in order, an active one goes on.
-        2. After `timeout` seconds the others are ended in order too, and have a second to take what they are owed.
+        2. After `timeout` seconds the others are ended in order too, and have a second to take their owed bytes.
         3. Open connections are closed, finished or not.
 
         The close hook has until then, too: after that, `run` does not wait for it.
@@ -102,7 +102,7 @@ class Drain:
         )
 
     def _sums(self) -> tuple[int, int, int, int]:
-        """Connections ended so far, those cut among them, and bytes lost and discarded so far."""
+        """Connections ended so far, the number of cut ones, and bytes lost and discarded so far."""
         counts = self._counters.as_dict()
         ended = sum(counts[f"ended_{ending.value}"] for ending in Ending)
         return ended, counts["ended_cut"], counts["bytes_lost"], counts["bytes_discarded"]

@@ -50,8 +50,8 @@ class Meter:
 class Pace:
     """Whether a connection keeps a minimal rate of bytes a second, checked every PACE_SECONDS.
 
-    Both directions count together. Only a connection in use can be slow: one that is owed bytes, or that carried some
-    and was not silent for half of the time since the last check. Any other connection is idle, and `idle_timeout` ends
+    Both directions count together. Only a connection in use can be slow: it is owed bytes, or it carried some and
+    was not silent for half of the time since the last check. Any other connection is idle, and `idle_timeout` ends
     it. The first check of a use says nothing, because the use may have begun a moment ago. When bytes were owed and the
     peer took none, the next check covers both periods, because kernels take bytes in lumps.
 

@@ -346,8 +346,8 @@ class Registry:
 
 def _broken_by(connection: Connection, error: Raised | None) -> Ending | None:
     """How an error of reading or writing ended the connection; None for any other error."""
-    with contextlib.suppress(Exception):  # a class of the handler's own may fail when it is asked for its number
+    with contextlib.suppress(Exception):  # an error class of the handler may fail when its `errno` is read
         if isinstance(error, BaseException) and connection.is_broken_by(error):
-            # ETIMEDOUT: the peer answered neither what it was sent nor keep-alive (tcp(7)).
+            # ETIMEDOUT: the peer answered neither sent bytes nor keep-alive probes (tcp(7)).
             return Ending.VANISHED if getattr(error, "errno", 0) == errno.ETIMEDOUT else Ending.RESET
     return None

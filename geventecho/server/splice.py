@@ -55,7 +55,7 @@ class Pipe:
         return SplicedSocket(self, sock)
 
     def leave(self) -> None:
-        """Count a connection that needs the pipe no longer; the last one closes it."""
+        """Count a connection that needs the pipe no longer; the last connection closes it."""
         self._users -= 1
         if not self._users:
             self.close()

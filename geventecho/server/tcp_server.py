@@ -209,7 +209,7 @@ class TcpServer:
         """Stop accepting, let connections finish, end the rest.
 
         A connection without a byte for `drain_idle` is ended; an active one goes on until `timeout`, is then ended
-        too, and gets one more second for what it is owed. Idempotent, and safe to call from several greenlets.
+        too, and gets one more second for its owed bytes. Idempotent, and safe to call from several greenlets.
 
         Args:
             timeout: in seconds; None is `drain_timeout`.
@@ -279,10 +279,10 @@ class TcpServer:
 
     @property
     def ssl_context(self) -> ssl.SSLContext | None:
-        """The context of the next handshakes; connections keep the one that they began with.
+        """The context of the next handshakes. A connection keeps the context that it began with.
 
         Raises:
-            ConfigError: when set: it is not for a server, or the server was made without one.
+            ConfigError: when set: it is not for a server, or the server was made without TLS.
         """
         return None if self._tls is None else self._tls.context
 

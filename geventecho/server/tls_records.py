@@ -44,7 +44,7 @@ class TlsRecords:
         ended: whether the end of the peer's stream has been read.
         truncated: whether the stream ended by a FIN without close_notify.
         has_more: whether the record that was read last may have more payload.
-        blank: how many records without payload came since the last one with payload.
+        blank: how many records without payload came since the last record with payload.
     """
 
     __slots__ = (
