@@ -21,7 +21,7 @@ __all__ = ["TlsRecords"]
 HEADER_SIZE: Final = 5
 MAX_RECORD: Final = 16384 + 2048
 """Bytes of a record after its header, at most (RFC 5246, 6.2.3)."""
-MAX_BLANK: Final = 32
+MAX_WITHOUT_PAYLOAD: Final = 32
 """Records without payload in a row that end a connection. OpenSSL and BoringSSL allow as many empty records, and
 BoringSSL as many KeyUpdate messages."""
 MAX_WAITING: Final = 65536
@@ -44,11 +44,12 @@ class TlsRecords:
         ended: whether the end of the peer's stream has been read.
         truncated: whether the stream ended by a FIN without close_notify.
         has_more: whether the record that was read last may have more payload.
-        blank: how many records without payload came since the last record with payload.
+        without_payload: how many records without payload came since the last record with payload.
     """
 
     __slots__ = (
-        "_header", "_incoming", "_left", "_plain", "blank", "ended", "has_more", "layer", "outbox", "send", "truncated",
+        "_header", "_incoming", "_left", "_plain", "ended", "has_more", "layer", "outbox", "send", "truncated",
+        "without_payload",
     )  # fmt: skip
 
     def __init__(self, plain: Any, wrap: Callable[[Any, Any], Any]) -> None:
@@ -59,7 +60,7 @@ class TlsRecords:
         self.send = self.outbox.send
         self.ended = self.truncated = False
         self.has_more = False
-        self.blank = 0
+        self.without_payload = 0
         self._header = b""  # of the next record, as far as it has come
         self._left = 0  # bytes of the record that have not come yet
 
@@ -110,7 +111,7 @@ class TlsRecords:
                 self.take()
             result = self.layer.read(size, *into)
         except ssl.SSLWantReadError:
-            self.blank += 1
+            self.without_payload += 1
             self.outbox.flush()  # an answer of TLS itself, such as one to KeyUpdate
             raise BlockingIOError from None
         except ssl.SSLEOFError:
@@ -125,7 +126,7 @@ class TlsRecords:
         if not result:
             self.ended = True
         self.has_more = (result if into else len(result)) == size
-        self.blank = 0
+        self.without_payload = 0
         return result
 
     def recv_into(self, memory: memoryview) -> int:
@@ -151,7 +152,7 @@ class TlsRecords:
     @property
     def is_flood(self) -> bool:
         """Whether the peer sends too many records without payload, or does not take the answers to them."""
-        return self.blank >= MAX_BLANK or self.outbox.size > MAX_WAITING
+        return self.without_payload >= MAX_WITHOUT_PAYLOAD or self.outbox.size > MAX_WAITING
 
     def shut(self) -> bool:
         """Take the shutdown of both directions one step further; returns whether it is done. Then flush the outbox.
