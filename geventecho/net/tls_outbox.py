@@ -62,6 +62,15 @@ class TlsOutbox:
         sent, self._encrypted = self._encrypted, 0
         return sent
 
+    def give_up(self) -> int:
+        """Give up the rest of a message. Its encrypted part stays in the stream, before the next message.
+
+        Returns:
+            The size of that part, in bytes.
+        """
+        size, self._encrypted = self._encrypted, 0
+        return size
+
     def flush(self) -> bool:
         """Send the encrypted bytes; returns whether the kernel took all of them.
 

@@ -72,6 +72,8 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
         if self._sslobj is None or flags:
             return self.account.written(super().send(data, flags, **options))
         outbox = self._secured().outbox
+        if self._write_event is not None and self._write_event.callback is not None:
+            socket.wait(self._write_event)  # raises gevent's own error: another greenlet's record has to be sent first
         if type(data) is not bytes:
             data = memoryview(data).cast("B")
         timeout = options.get("timeout", self.timeout)
@@ -81,7 +83,11 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
             except BlockingIOError:
                 if timeout == 0:
                     return 0
-                socket.wait(self._write_event, timeout, TimeoutError("The write operation timed out"))
+                try:
+                    socket.wait(self._write_event, timeout, TimeoutError("The write operation timed out"))
+                except BaseException:
+                    self.account.written(outbox.give_up())
+                    raise
 
     def unwrap(self) -> TlsSocket:
         records = self._secured()

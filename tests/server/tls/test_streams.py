@@ -11,12 +11,15 @@ from typing import Any
 import gevent
 import pytest
 from gevent import socket, ssl
+from gevent.event import Event
+from gevent.exceptions import ConcurrentObjectUseError
 
 from geventecho.errors import ConfigError
+from geventecho.net import TLS_RECORD
 from geventecho.server.config import ServerConfig
 from geventecho.server.tcp_server import EchoServer, TcpServer
 from tests.support.servers import LOCAL, assert_adds_up, dial, ping, read_to_end, resident, running, wait_for_ending
-from tests.support.timing import UNIT, wait_until
+from tests.support.timing import PATIENCE, UNIT, wait_until
 from tests.support.tls import (
     CERTIFICATE,
     TLS12,
@@ -125,6 +128,45 @@ def test_a_handler_may_read_on_at_the_end() -> None:
             send_raw_fin(client)
         wait_until(lambda: server.counters["ended_handler"] == 1, what=f"{server.counters}")
     assert seen == [b"one\n", b"two", b"", b""]
+
+
+@pytest.mark.parametrize("kind", ["after a timeout", "from two greenlets"])
+def test_a_message_is_never_taken_for_the_rest_of_another(kind: str) -> None:
+    """A record that the kernel has not taken is encrypted already. It stays in the stream once, and whole."""
+    outcomes: list[BaseException] = []
+
+    def stuff(sock: Any) -> None:
+        try:
+            while True:
+                sock.sendall(b"x" * TLS_RECORD)
+        except TimeoutError as error:
+            outcomes.append(error)
+
+    def handler(sock: Any, _peer: object) -> None:
+        sock.settimeout(2 * UNIT)
+        stuffing = gevent.spawn(stuff, sock)
+        if kind == "after a timeout":
+            stuffing.get()
+        else:
+            wait_until(lambda: sock.records.outbox.is_midway)
+            try:
+                sock.sendall(b"other")
+            except ConcurrentObjectUseError as error:
+                outcomes.append(error)
+            stuffing.get()
+        ready.set()
+        sock.settimeout(PATIENCE)
+        sock.sendall(b"last")
+
+    ready = Event()
+    with running(TcpServer(LOCAL, handler, ssl_context=server_context())) as server, dial_tls(server) as client:
+        assert ready.wait(PATIENCE)
+        data = read_to_end(client)
+    assert data.endswith(b"last")
+    assert data[:-4] == b"x" * (len(data) // TLS_RECORD * TLS_RECORD)
+    assert [type(outcome) for outcome in outcomes] == (
+        [TimeoutError] if kind == "after a timeout" else [ConcurrentObjectUseError, TimeoutError]
+    )
 
 
 def test_a_handler_that_half_closes_reads_on_to_the_end() -> None:
