@@ -100,7 +100,7 @@ def test_the_page_says_that_there_are_no_live_figures(page: Page, run: LocustRun
 def test_a_locust_that_is_started_again_is_picked_up(page: Page, run: LocustRun) -> None:
     run.process.kill()
     run.wait()
-    wait_for(page, "#notice", "Connection to the load test lost, retrying.")
+    wait_for(page, "#notice", "The connection to the load test is lost. Retrying.")
     folder = run.directory / "again"
     folder.mkdir()
     with LocustRun(folder, *OPTIONS, web_port=run.port, locustfile=MARKED_UP) as again:

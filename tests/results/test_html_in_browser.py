@@ -205,9 +205,8 @@ def test_the_page_shows_the_state_of_the_test(browser: Browser) -> None:
     site.wait_for("#notice", "The test is starting.")
     assert not site.page.locator("#verdict").is_visible()
     site.answer({"schema": 1, "state": "starting", "elapsed_s": 60.0, "left_s": None})
-    site.wait_for(
-        "#notice", "There are no figures of the running test. The load test\u2019s log says why. They come at its end."
-    )
+    why = "The load test\u2019s log says why"
+    site.wait_for("#notice", f"There are no live figures. {why}. The result comes at the end of the test.")
     site.answer(live(sample()))
     site.wait_for("#state", "running")
     site.wait_for("#announcement", "Verdict so far: trusted (up to p99)")
@@ -229,7 +228,7 @@ def test_the_page_keeps_the_last_figures_while_its_server_is_away(browser: Brows
     site.answer(live(sample(target="tcp://one:1")))
     site.wait_for("#target", "tcp://one:1")
     site.answer(status=0)
-    site.wait_for("#notice", "Connection to the load test lost, retrying.")
+    site.wait_for("#notice", "The connection to the load test is lost. Retrying.")
     assert site.page.locator("#verdict").is_visible(), "the last figures stay"
     site.answer(status=401)
     site.wait_for("#notice", "You are logged out. Log in again")

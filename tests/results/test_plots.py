@@ -195,7 +195,8 @@ def test_the_percentile_plot_has_a_note_of_its_floor(page: Page, value: dict[str
     found = plot(page, "Latency by percentile")
     highest = 100 * 0.025 ** (1 / echo["ok"])
     note = found.locator(".plot-note").inner_text()
-    assert note.startswith(f"Faint beyond {math.floor(highest * 10**4) / 10**4} %: {echo['ok']:,} operations")
+    limit = math.floor(highest * 10**4) / 10**4
+    assert note.startswith(f"The lines are faint beyond {limit} %: {echo['ok']:,} operations")
     label = found.get_by_role("img").get_attribute("aria-label") or ""
     assert "99.99 %: response " in label
     show(page, sample_result(seconds=60, rows=2, rate=60), ROW)
@@ -218,7 +219,8 @@ def test_gaps_are_explained(page: Page) -> None:
     assert not plot(page, "Latency over time").locator(".plot-note").is_visible()
     show(page, sample_result(seconds=60, rows=2, rate=60), ROW)
     note = plot(page, "Latency over time").locator(".plot-note")
-    assert note.inner_text() == "Gaps are where a point has too few operations for a percentile (fewest: p99 368)."
+    reason = "a point has too few operations for the percentile (minimum: p99 368)"
+    assert note.inner_text() == f"A line has a gap where {reason}."
     assert legend(page, "Latency over time")[3].endswith("\u2013")
 
 

@@ -125,7 +125,7 @@ def _figures(result: Json) -> Iterator[tuple[str, str, str]]:
     share = _share(account["failed"] / account["started"])
     yield "Failed", f"{account['failed']:,}", f"{share} of {account['started']:,} operations{dropped}"
     most = max(users for users in result["series"]["run"]["users"] if users is not None)
-    yield "Users", f"{most:,.0f}", "at most, in the whole test"
+    yield "Users", f"{most:,.0f}", "maximum in the whole test"
     lost = f"{connections['opening']:,} opening, {connections['lost']:,} lost"
     yield "Connections open", f"{connections['open']:,}", lost
     reconnects = f"{connections['reconnects']:,} reconnects; at most {connections['peak']:,}/s"
@@ -180,7 +180,7 @@ def _part(result: Json, row: Json) -> list[str]:
 
 
 def _stage(stage: Json) -> str:
-    facts = [f"{_span(stage['duration_s'])} from {_span(stage['start_s'])}"]
+    facts = [f"{_span(stage['duration_s'])}, starting at {_span(stage['start_s'])}"]
     if stage["users"] is not None:
         facts.append(f"{stage['users']:,} users ({_rate(stage['spawn_rate'])}/s)")
     if stage["rate"]:
@@ -191,12 +191,13 @@ def _stage(stage: Json) -> str:
 
 def _account(account: Json) -> Lines:
     ended = " + ".join(f"{account[key]:,} {key}" for key in ("ok", "failed", "aborted"))
-    connects = f"{account['connects']:,} of those started were connects, {account['reconnects']:,} of them reconnects"
+    reconnects = f"{account['reconnects']:,} of the connects were reconnects"
+    connects = f"{account['connects']:,} of the started operations were connects, {reconnects}"
     operations = [_noted(f"Operations: {account['started']:,} started = {ended}", connects)]
     if not account["planned"]:
         return [["Tasks: no arrival rate: users waited between tasks"], operations]
     parts = f"{account['sent']:,} sent + {account['dropped']:,} dropped"
-    late = f"{account['late']:,} of those sent began more than 1 ms late"
+    late = f"{account['late']:,} of the sent tasks began more than 1 ms late"
     return [[_noted(f"Tasks: {account['planned']:,} planned = {parts}", late)], operations]
 
 

@@ -1,7 +1,7 @@
-"""The page that shows a `Result`: served for a running test, or as a report in one file.
+"""The page that shows a `Result`: live for a running test, or as a report in one file.
 
-Both are page.html and the same scripts, which take the JSON value of docs/reference/result-schema.md. Nothing here
-computes a figure.
+Live page and report are page.html with the same scripts. The scripts read the JSON of docs/reference/result-schema.md.
+They compute no figure.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ ASSETS: Final = {
     name: f"{TYPES[PurePath(name).suffix]}; charset=utf-8"
     for name in re.findall(r'(?:src|href)="tcp/assets/([^"]+)"', _text("page.html"))
 }
-"""The content type of each file that the page asks for, by its path below `tcp/assets/`."""
+"""The content type of each file that the page loads, by its path below `tcp/assets/`."""
 
 
 def page() -> str:
-    """Return the live page. Its links are relative to its address, which ends in `tcp`."""
+    """Return the live page. Its links are relative to an address that ends in `tcp`."""
     return _text("page.html")
 
 
@@ -48,7 +48,7 @@ def asset(name: str) -> bytes:
     """Return the content of a file of `ASSETS`.
 
     Raises:
-        KeyError: there is no such asset.
+        KeyError: there is no such file.
     """
     if name not in ASSETS:
         raise KeyError(name)
@@ -56,7 +56,7 @@ def asset(name: str) -> bytes:
 
 
 def report(result: Result) -> str:
-    """Return a `Result` as one HTML file that needs no other, and no network."""
+    """Return a `Result` as one HTML file that needs no other file and no network."""
     policy: list[str] = []
     text = _inlined(STYLE, "style", _text("page.html"), policy)
     text = _inlined(SCRIPT, "script", text, policy)
@@ -72,12 +72,12 @@ def report(result: Result) -> str:
 
 
 def _embedded(result: Result) -> str:
-    """JSON for a script element, which no text in it can end: it has no `<`."""
+    """JSON for a script element. It contains no `<`, so no text can end the element."""
     return json.dumps(as_json(result), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _inlined(reference: re.Pattern[str], tag: str, text: str, policy: list[str]) -> str:
-    """Replace references by the files, and add to a policy that they, and nothing else, are allowed."""
+    """Replace references by the content of their files, and add a rule to a policy that allows only these contents."""
     hashes: list[str] = []
 
     def element(match: re.Match[str]) -> str:

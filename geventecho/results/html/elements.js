@@ -1,5 +1,5 @@
-// Elements that are updated in place: only a changed text is written. So selection, focus, scroll positions and screen
-// readers stay where they are. All text is set as text, never as HTML.
+// Elements are updated in place, and only changed texts are written. So selection, focus, scroll positions and the
+// position of a screen reader are kept. All text is set as text, never as HTML.
 window.TcpElements = (() => {
   "use strict";
 
@@ -22,7 +22,7 @@ window.TcpElements = (() => {
     if (target.hidden !== isHidden) target.hidden = isHidden;
   }
 
-  // A cell is a text, or {text, note, tone}: the note stands below it, the tone is a class.
+  // A cell is a text or {text, note, tone}. The note is below the text; the tone is a class.
   function fill(target, cell) {
     const { text, note = "", tone = "" } = typeof cell === "string" ? { text: cell } : cell;
     if (!target.firstChild) target.append(element("span", { dir: "auto" }));
@@ -32,8 +32,8 @@ window.TcpElements = (() => {
     setClass(target, tone);
   }
 
-  // A table of lines, each an array of cells whose first is its head. A line of one cell heads those after it.
-  // A head of a column is a text, or [text, tone].
+  // A table of lines. A line is an array of cells; its first cell is its header. A line of one cell is the header of the
+  // lines after it. The header of a column is a text or [text, tone].
   function table(section, caption, heads) {
     const made = element("table", {}, element("caption", {}, caption));
     const top = element("tr", {}, ...heads.map((head) => {
@@ -73,7 +73,7 @@ window.TcpElements = (() => {
     };
   }
 
-  // Elements of one tag, one for each cell.
+  // A list of elements with one tag, one element for each cell.
   function list(parent, tag) {
     return {
       update(cells) {

@@ -1,4 +1,4 @@
-// The heat map: time against latency, coloured by the share of a point's operations with that latency.
+// The heat map: latency over time. The colour is the share of a point's operations with that latency.
 window.TcpHeatMap = (() => {
   "use strict";
 
@@ -10,7 +10,7 @@ window.TcpHeatMap = (() => {
   const MARGIN_BINS = 2;
   const FEWEST_BINS = 20; // a decade
 
-  // The cells of one point, and of all: {points: [{total, cells: Map(bin, count)}], low, high}, bins from low to high.
+  // The cells of all points: {points: [{total, cells: Map(bin, count)}], low, high}. The bins go from low to high.
   function cellsOf(heat) {
     let [low, high] = [Infinity, -Infinity];
     const points = heat.map((flat) => {
@@ -29,7 +29,7 @@ window.TcpHeatMap = (() => {
     return { points, low: low - MARGIN_BINS - Math.floor(missing / 2), high: high + MARGIN_BINS + Math.ceil(missing / 2) };
   }
 
-  // A pixel for each point and bin; uPlot's canvas stretches it.
+  // Paints one pixel for each point and bin. The image is stretched when it is drawn on uPlot's canvas.
   function paint(canvas, { points, low, high }, palette) {
     canvas.width = Math.max(points.length, 1);
     canvas.height = high - low + 1;
@@ -111,7 +111,7 @@ window.TcpHeatMap = (() => {
       ctx.restore();
     }
 
-    // The bin with the most operations of a point.
+    // The bin of a point with the most operations.
     usual({ cells }) {
       let [best, most] = [null, 0];
       for (const [bin, number] of cells) if (number > most) [best, most] = [bin, number];
@@ -141,10 +141,10 @@ window.TcpHeatMap = (() => {
       if (at < 0) return "No operations yet";
       const bin = index === null ? this.usual(this.cells.points[at]) : (this.bin ?? this.usual(this.cells.points[at]));
       if (bin === null) return `${this.shared.momentOf(at)}: no operations`;
-      return index === null ? `Most often at ${this.cell(at, bin)}` : this.cell(at, bin);
+      return index === null ? `Most frequent latency: ${this.cell(at, bin)}` : this.cell(at, bin);
     }
 
-    // Up and down move by a bin.
+    // The keys up and down move the cursor by one bin.
     key(event) {
       const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
       const index = this.uplot.cursor.idx ?? this.data[0].length - 1;

@@ -1,11 +1,11 @@
-// Numbers as text: the same as in the console's table, which geventecho/results/summary.py prints.
+// Numbers as text. The text is the same as in the console's table (geventecho/results/summary.py).
 window.TcpNumbers = (() => {
   "use strict";
 
   const NONE = "\u2013";
   const counts = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 
-  // Rounds a half to the even digit, as Python does; toFixed rounds it up.
+  // Rounds a half to the even digit, as Python does. toFixed rounds a half up.
   function fixed(number, digits) {
     const text = number.toFixed(digits);
     const halves = number * 2 ** (digits + 1);
@@ -20,7 +20,7 @@ window.TcpNumbers = (() => {
     return digits && Number(text) >= 10 ** (3 - digits) ? text.slice(0, -1).replace(/\.$/, "") : text;
   }
 
-  // A time in milliseconds without the unit; from 10 s on in seconds, with it.
+  // A time in milliseconds without the unit; from 10 s on in seconds with the unit.
   function time(microseconds) {
     if (microseconds === null) return NONE;
     if (microseconds === "lost") return "lost";

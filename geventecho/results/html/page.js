@@ -1,4 +1,4 @@
-// The page: it shows the value in the document (a report), or asks for one every two seconds (a running test).
+// The page shows the value in the document (a report), or polls for a value every two seconds (a running test).
 (() => {
   "use strict";
 
@@ -9,7 +9,7 @@
   const PERIOD_MS = 2000;
   const HIDDEN_PERIOD_MS = 20_000;
   const LONGEST_PERIOD_MS = 30_000;
-  const PATIENCE_MS = 10_000;
+  const TIMEOUT_MS = 10_000;
   const script = document.currentScript;
   const byId = (id) => document.getElementById(id);
   const tables = create(document);
@@ -21,7 +21,7 @@
   try {
     chosen = localStorage.getItem("geventecho-theme");
   } catch {
-    // Without storage the choice lasts as long as the page.
+    // Without storage the choice lasts until the page is closed.
   }
 
   function theme() {
@@ -38,7 +38,7 @@
     try {
       localStorage.setItem("geventecho-theme", chosen);
     } catch {
-      // As above.
+      // Without storage, see above.
     }
     applyTheme();
   });
@@ -67,7 +67,7 @@
     plots.update(shown, row);
   }
 
-  // The row with the most good operations, of those that are not connects or log-ins.
+  // The row with the most good operations, connects and log-ins left out.
   function busiest(rows) {
     const candidates = rows.filter((one) => !one.setup);
     const most = (candidates.length ? candidates : rows).reduce((best, one) => (best && best.ok >= one.ok ? best : one), null);
@@ -77,7 +77,7 @@
   function showChoice(rows) {
     const names = rows.map(nameOf);
     const current = rows.find((one) => nameOf(one) === row);
-    // At first there are only connects.
+    // The first rows of a test have only connects.
     if (!current || (!isChosen && current.setup)) row = busiest(rows);
     const select = byId("row");
     const old = Array.from(select.options, (option) => option.value);
@@ -125,9 +125,9 @@
     starting: { text: "The test is starting." },
     stopping: { text: "The test is stopping." },
   };
-  const NO_FIGURES = { text: "There are no figures of the running test. The load test\u2019s log says why. They come at its end.", tone: "bad" };
+  const NO_FIGURES = { text: "There are no live figures. The load test\u2019s log says why. The result comes at the end of the test.", tone: "bad" };
   const LONGEST_START_S = 20;
-  const LOST = { text: "Connection to the load test lost, retrying.", tone: "bad" };
+  const LOST = { text: "The connection to the load test is lost. Retrying.", tone: "bad" };
   const LOGGED_OUT = { text: "You are logged out.", link: ["Log in again", "tcp"], tone: "bad" };
   let noticed = NOTHING;
 
@@ -161,18 +161,18 @@
     document.title = [value.state, value.target, "TCP load test"].filter(Boolean).join(" \u2013 ");
   }
 
-  // Asking --------------------------------------------------------------------------------------------------------
+  // Polling -------------------------------------------------------------------------------------------------------
 
   let isAsking = false;
-  let isWanted = false;
+  let mustPollAgain = false;
   let errors = 0;
   let timer = null;
 
   async function ask(asked) {
     const url = new URL("../live.json", script.src);
     url.searchParams.set("row", asked);
-    // Locust asks for a log-in by a redirect.
-    const answer = await fetch(url, { cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(PATIENCE_MS) });
+    // Locust redirects a request without a log-in to the log-in page.
+    const answer = await fetch(url, { cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(TIMEOUT_MS) });
     if (answer.type === "opaqueredirect" || answer.status === 401) return { trouble: LOGGED_OUT };
     if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     return answer.json();
@@ -185,14 +185,14 @@
 
   async function poll() {
     clearTimeout(timer);
-    isWanted = isAsking;
+    mustPollAgain = isAsking;
     if (isAsking) return;
     isAsking = true;
-    const asked = row ?? "";  // with "" the answer has the series of no row
+    const asked = row ?? "";  // with "" the answer has no row's series
     const value = await ask(asked).catch(() => ({ trouble: LOST }));
     isAsking = false;
     errors = value.trouble ? errors + 1 : 0;
-    if (isWanted) poll();
+    if (mustPollAgain) poll();
     else timer = setTimeout(poll, period());
     if (value.trouble) {
       showNotice(value.trouble);

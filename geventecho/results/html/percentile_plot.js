@@ -5,25 +5,25 @@ window.TcpPercentilePlot = (() => {
   const { count, timeWithUnit } = window.TcpNumbers;
   const { Frame, legend, xAxis, yAxis, yScale } = window.TcpPlotFrame;
   const { TIME, highest, nines, percentAt, percentText } = window.TcpPlotScales;
-  const FAINT = "73"; // alpha of the line beyond the floor, hexadecimal
+  const FAINT = "73"; // the alpha of the line beyond the floor, hexadecimal
   const LINES = [
     { key: "response_us", label: "response", colour: "blue" },
     { key: "service_us", label: "service", colour: "orange", dash: [6, 3] },
   ];
   const LABEL_PX = 44;
-  const APART_PX = 3; // of two whiskers, from their percentile
+  const APART_PX = 3; // the distance of each of two whiskers from their percentile
   const HALF = nines(50, 0);
 
   function countOf(distribution) {
     return distribution?.counts.at(-1) ?? 0;
   }
 
-  // Places and values of one distribution, in two tables: up to the floor, and from there on.
+  // The places and values of one distribution in two tables: up to the floor, and beyond the floor.
   function split(distribution, floor) {
     const samples = countOf(distribution);
     const places = distribution.percentiles.map((percent) => nines(percent, samples));
     const values = distribution.values;
-    // All percentiles beyond the place of the largest value have that value: one is enough.
+    // All percentiles beyond the place of the largest value have that value. One of them is enough.
     const last = places.length - 1;
     const kept = places.map((_, index) => index).filter((index) => index === last || places[index] < places[last]);
     const cut = kept.findLastIndex((index) => places[index] <= floor) + 1;
@@ -31,7 +31,7 @@ window.TcpPercentilePlot = (() => {
     return [table(kept.slice(0, cut)), table(kept.slice(Math.max(cut - 1, 0)))];
   }
 
-  // The value at a percentile: that of the first listed percentile which is not below it.
+  // The value at a percentile: the value of the first listed percentile that is not below it.
   function valueAt(distribution, percent) {
     if (!countOf(distribution)) return null;
     const index = distribution.percentiles.findIndex((one) => one >= percent - 1e-9);
@@ -61,7 +61,7 @@ window.TcpPercentilePlot = (() => {
     floorNote(share) {
       const percent = percentText(share * 100);
       const reason = `${count(this.samples)} operations are too few for a 95 % interval there`;
-      return `Faint beyond ${percent}: ${reason}. Whiskers are 95 % intervals.`;
+      return `The lines are faint beyond ${percent}: ${reason}. Whiskers are 95 % intervals.`;
     }
 
     options() {
@@ -121,7 +121,7 @@ window.TcpPercentilePlot = (() => {
       ctx.restore();
     }
 
-    // The intervals of the row's percentiles.
+    // Draws the intervals of the row's percentiles.
     drawWhiskers(uplot) {
       LINES.forEach(({ key, colour }, index) => {
         if (this.hidden.has(index) || !this.row?.[key]) return;

@@ -1,4 +1,4 @@
-// A plot's frame: heading, legend, canvas by uPlot and note. Keys, colours, size and words are common to all plots.
+// The frame of a plot: heading, legend, uPlot's canvas and note. All plots share the code for keys, colours and size.
 window.TcpPlotFrame = (() => {
   "use strict";
 
@@ -7,10 +7,10 @@ window.TcpPlotFrame = (() => {
   const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
   const Y_AXIS_PX = 66;
   const TICK_PX = 32;
-  const JUMP = 10; // points that an arrow key moves with Shift
+  const JUMP = 10; // points by which an arrow key with Shift moves the cursor
   const SVG = "http://www.w3.org/2000/svg";
 
-  // The colours that the page's style gives, by name; read anew when the theme changes.
+  // Returns a function that gives the colours of the page's style by name. Call it again when the theme changes.
   function coloursOf(target) {
     const style = getComputedStyle(target);
     return (name) => style.getPropertyValue(`--plot-${name}`).trim();
@@ -34,7 +34,7 @@ window.TcpPlotFrame = (() => {
     };
   }
 
-  // A linear scale begins at zero, so that heights compare. A logarithmic scale has no zero.
+  // A linear scale begins at zero, so that heights can be compared. A logarithmic scale has no zero.
   function yScale(isLogarithmic, least = 0) {
     const logarithmic = (_, low, high) => (low > 0 ? logarithmicRange(low, high) : [100, 1e5]);
     return isLogarithmic ? { distr: 3, range: logarithmic } : { range: (_, low, high) => (high > 0 ? [0, Math.max(high * 1.05, least)] : [0, least || 1]) };
@@ -44,7 +44,7 @@ window.TcpPlotFrame = (() => {
     for (const [name, value] of Object.entries(attributes)) target.setAttribute(name, value);
   }
 
-  // A line of a legend, drawn as in the plot: colour and dash are those of the style and of the series.
+  // The marker of a line in a legend, with the line's colour and dash.
   function marker({ colour, dash = [], isPoints = false, width = 2 }) {
     const made = document.createElementNS(SVG, "svg");
     const line = document.createElementNS(SVG, isPoints ? "circle" : "line");
@@ -56,7 +56,7 @@ window.TcpPlotFrame = (() => {
     return made;
   }
 
-  // A legend of buttons, one for each line; each says the line's value at the cursor, or the latest.
+  // A legend with a button for each line. A button shows the line's value at the cursor, or the latest value.
   function legend(parent, lines, toggle) {
     const where = element("span", { class: "plot-where" });
     parent.append(where);
@@ -77,8 +77,9 @@ window.TcpPlotFrame = (() => {
     };
   }
 
-  // A subclass has options() of uPlot; showLegend(index), and words(index) for the same in words, of a point or, with
-  // null, of the latest. `shared` is that of plots.js; isOfRow says that all is of the chosen row.
+  // A subclass has options(), the options of uPlot; showLegend(index), which shows the values of a point; and
+  // words(index), the same values as text. With null, both take the latest point. `shared` is the Shared of plots.js.
+  // With isOfRow all lines are of the chosen row.
   class Frame {
     constructor(parent, { title, height, isWide = false, isOfRow = false, shared }) {
       this.shared = shared;
@@ -112,7 +113,7 @@ window.TcpPlotFrame = (() => {
       this.tools.append(button);
     }
 
-    // Makes the uPlot anew: the first time, and when a scale or the theme has changed.
+    // Makes a new uPlot: at first, and when a scale or the theme has changed.
     build() {
       this.uplot?.destroy();
       this.uplot = new window.uPlot({
@@ -135,7 +136,7 @@ window.TcpPlotFrame = (() => {
       this.showValues();
     }
 
-    // The legend's values, and the same in words for screen readers.
+    // Shows the values in the legend, and as text for screen readers.
     showValues() {
       this.showLegend(this.uplot.cursor.idx ?? null);
       const title = this.isOfRow ? `${this.title} of ${this.shared.rowKey}` : this.title;

@@ -1,5 +1,5 @@
-// The plots of a Result. `create(container)` returns {update(value, rowKey), destroy()}: the value is the JSON of
-// docs/reference/result-schema.md, the key "TYPE name" the row that is shown.
+// The plots of a Result. `create(container)` returns {update(value, rowKey), destroy()}. The value is the JSON of
+// docs/reference/result-schema.md, and the key is "TYPE name" of the row to show.
 window.TcpPlots = (() => {
   "use strict";
 
@@ -23,19 +23,19 @@ window.TcpPlots = (() => {
     of: (row) => [row[`${key}_us`], row[`${key}_low_us`], row[`${key}_high_us`]],
   });
 
-  // The reason for the gaps of lines; empty without gaps.
+  // The reason for the gaps in lines; empty without gaps.
   function gapNote([, ...columns], _, row) {
     if (!row) return "This row has no figures over time.";
     const has = (column) => row.ok.some((ok, index) => ok > 0 && columns[column][index] === null);
     const short = [["p50", 0.5, 0], ["p90", 0.9, 3], ["p99", 0.99, 6]].filter(([, , column]) => has(column));
     if (!short.length) return "";
     const needs = short.map(([name, part]) => `${name} ${fewest(part)}`).join(", ");
-    return `Gaps are where a point has too few operations for a percentile (fewest: ${needs}).`;
+    return `A line has a gap where a point has too few operations for the percentile (minimum: ${needs}).`;
   }
 
   function generatorNote([, ...columns], run) {
     const isShort = run.achieved.some((rate, index) => rate > 0 && columns.some((column) => column[index] === null));
-    return isShort ? `Gaps are where a point has too few operations for a p99 (fewest: ${fewest(0.99)}).` : "";
+    return isShort ? `A line has a gap where a point has too few operations for a p99 (minimum: ${fewest(0.99)}).` : "";
   }
 
   const LATENCY = {
@@ -88,17 +88,17 @@ window.TcpPlots = (() => {
     },
   ];
 
-  // The common state of the plots: theme, row, x axis, zoom and marks.
+  // The state that all plots share: theme, row, x axis, zoom and marks.
   class Shared {
     constructor(root, announcement) {
       this.root = root;
       this.announcement = announcement;
       this.frames = [];
       this.rowKey = "";
-      this.middles = []; // of the points, in seconds
-      this.whole = [0, 1]; // of the test, in seconds
+      this.middles = []; // the middles of the points, in seconds
+      this.whole = [0, 1]; // the start and the end of the test, in seconds
       this.zoomed = null;
-      this.pinned = null; // the moment that a key chose
+      this.pinned = null; // the moment that a key selected
       this.reset = element("button", { type: "button", class: "plot-reset" }, "Show the whole test");
       this.reset.hidden = true;
       this.reset.addEventListener("click", () => this.zoom(null));
@@ -146,7 +146,7 @@ window.TcpPlots = (() => {
       setText(this.announcement, words);
     }
 
-    // The span of a point in words.
+    // The span of a point as text.
     momentOf(index) {
       const [start, end] = [this.middles[index] - this.width / 2, this.middles[index] + this.width / 2];
       const begin = moment(start, this.whole[1]);
@@ -184,7 +184,7 @@ window.TcpPlots = (() => {
       shared.read(value, rowKey);
       for (const frame of this.onTime) frame.update(value.series, row);
       this.percentiles.update(value.rows.find(isChosen));
-      // After uPlot, which draws in a microtask: the moment has another place on a longer axis.
+      // A longer axis moves the place of the moment. uPlot draws in a microtask, so point to the moment after that.
       if (shared.pinned !== null) queueMicrotask(() => this.onTime.forEach((frame) => frame.pointTo(shared.pinned)));
     }
 

@@ -1,4 +1,4 @@
-// The JSON value of a Result (docs/reference/result-schema.md) as text and tables.
+// Text and tables from the JSON of a Result (docs/reference/result-schema.md).
 window.TcpTables = (() => {
   "use strict";
 
@@ -12,8 +12,8 @@ window.TcpTables = (() => {
     return `${row.type} ${row.name}`;
   }
 
-  function sum(items, of) {
-    return items.reduce((total, item) => total + of(item), 0);
+  function sum(items, valueOf) {
+    return items.reduce((total, item) => total + valueOf(item), 0);
   }
 
   // Verdict and gates ---------------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ window.TcpTables = (() => {
   }
 
   function gatesSection(section) {
-    const shown = table(section, "Gates", ["Gate", ["Outcome", "words"], ["Found", "words"], ["Why not", "wide"]]);
+    const shown = table(section, "Gates", ["Gate", ["Outcome", "words"], ["Value", "words"], ["Reason", "wide"]]);
     return ({ gates }) => {
       setText(section.querySelector("h2"), `Gates: ${count(gates.filter(({ met }) => met).length)} of ${count(gates.length)} met`);
       shown.update(gates.map(({ expression, met, value, reason }) => [
@@ -63,7 +63,7 @@ window.TcpTables = (() => {
 
   // Key figures ---------------------------------------------------------------------------------------------------
 
-  // [label, number, note, tone] of each.
+  // [label, number, note, tone] of each key figure.
   function figures(value) {
     const { account, connections, series } = value;
     const isLive = value.state && value.state !== "stopped";
@@ -83,7 +83,7 @@ window.TcpTables = (() => {
         `${account.started ? share(account.failed / account.started) : NONE} of ${count(account.started)} operations${whole}` +
         (account.dropped ? `; ${count(account.dropped)} dropped` : ""), account.failed ? "bad" : ""],
       ["Users", isLive ? count(now("users")) : count(users.length ? Math.max(...users) : null),
-        isLive ? `${count(now("in_flight"))} operations under way` : "at most, in the whole test"],
+        isLive ? `${count(now("in_flight"))} operations under way` : "maximum in the whole test"],
       ["Connections open", count(connections.open), `${count(connections.opening)} opening, ${count(connections.lost)} lost${whole}`],
       ["Connects", count(connections.connects),
         `${count(connections.reconnects)} reconnects${whole}; ${isLive ? `now ${perSecond(now("connects"), rate)}, ` : ""}at most ${count(connections.peak)}/s`],
@@ -138,8 +138,9 @@ window.TcpTables = (() => {
 
   function rowsSection(section) {
     section.append(element("p", { class: "note" },
-      "Times are in ms, with their 95 % intervals. Response and service are of good operations; among those offered, " +
-      "failed and dropped ones are lost, which is infinitely long. A dash has too few samples, with the seconds that are missing."));
+      "Times are in ms, with 95 % intervals. Response and service times are those of good operations. Offered times are those of " +
+      "all operations; a failed or dropped operation counts as lost, which is infinitely long. A dash means too few samples, " +
+      "and is followed by the number of seconds that are missing."));
     const others = element("p", { class: "note", dir: "auto" });
     const shown = table(section, "Times of each row, in ms", ["", ...Object.values(PERCENTILES).map((head) => [head, "interval"]), "mean", "max"]);
     section.append(others);
@@ -160,7 +161,7 @@ window.TcpTables = (() => {
   const PART_HEADS = ["", "ok", "failed", "dropped", "good/s", ...PART_PERCENTILES.map((key) => [PERCENTILES[key], "interval"])];
 
   function stageLines(stage) {
-    const facts = [`${span(stage.duration_s)} from ${span(stage.start_s)}`];
+    const facts = [`${span(stage.duration_s)}, starting at ${span(stage.start_s)}`];
     if (stage.users !== null) facts.push(`${count(stage.users)} users (${rate(stage.spawn_rate)}/s)`);
     if (stage.rate) facts.push(`planned ${rate(stage.rate.planned)}/s, achieved ${rate(stage.rate.achieved)}/s`);
     return [[facts.join("; ")], ...partLines(stage.rows)];
@@ -198,7 +199,7 @@ window.TcpTables = (() => {
     };
   }
 
-  // A total and its parts. While a test runs, they differ by the rest.
+  // A total and its parts. While a test runs, the parts may lack a rest.
   function equation(account, total, parts, rest) {
     const left = account[total] - sum(parts, (part) => account[part]);
     const terms = parts.map((part) => `${count(account[part])} ${part}`);
@@ -208,14 +209,14 @@ window.TcpTables = (() => {
 
   function accountSection(section) {
     const lines = element("ul", { class: "sums" });
-    section.append(element("p", { class: "note" }, "Of the whole test, in all processes."), lines);
+    section.append(element("p", { class: "note" }, "The counts are of the whole test and all processes."), lines);
     const shown = list(lines, "li");
     return ({ account, server_account: ends }) => {
       const tasks = account.planned ? equation(account, "planned", ["sent", "dropped"], "waiting") : "no arrival rate: users waited between tasks";
       shown.update([
-        { text: `Tasks: ${tasks}`, note: account.planned ? `${count(account.late)} of those sent began more than 1 ms late` : "" },
+        { text: `Tasks: ${tasks}`, note: account.planned ? `${count(account.late)} of the sent tasks began more than 1 ms late` : "" },
         { text: `Operations: ${equation(account, "started", ["ok", "failed", "aborted"], "under way")}`,
-          note: `${count(account.connects)} of those started were connects, ${count(account.reconnects)} of them reconnects` },
+          note: `${count(account.connects)} of the started operations were connects, ${count(account.reconnects)} of the connects were reconnects` },
         ...ends ? [{ text: `Both ends: ${ends.statements.join("; ") || `unknown: ${ends.unknown}`}`, note: ends.url }] : [],
       ]);
       return true;
@@ -224,10 +225,10 @@ window.TcpTables = (() => {
 
   const WORKER_HEADS = [
     "", ["Verdict", "words"], "ok", "failed", "good/s", "CPU", "CPU, busiest second", "cores busy", "waits for a core", "throttled", "steal",
-    "loop lag, largest", "loop lag, usual", "generator delay p99", "read delay p99", "users, most", "in flight, most",
+    "loop lag, maximum", "loop lag, median", "generator delay p99", "read delay p99", "users, maximum", "in flight, maximum",
   ];
 
-  // The reasons of a single worker are those of the run: the verdict shows them.
+  // The reasons of a single worker are the reasons of the run. The verdict shows them.
   function statusCell(verdict, isOnly) {
     const tone = statusTone(verdict.status);
     const note = isOnly ? "" : verdict.reasons.map((reason) => `\u2022 ${reason}`).join("\n");
@@ -247,7 +248,7 @@ window.TcpTables = (() => {
     };
   }
 
-  // How it was made -----------------------------------------------------------------------------------------------
+  // Command and environment ---------------------------------------------------------------------------------------
 
   function shellLine(argv) {
     return argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`)).join(" ");
@@ -257,7 +258,7 @@ window.TcpTables = (() => {
     try {
       await navigator.clipboard.writeText(text);
     } catch {
-      // A page of http has no clipboard, except on localhost.
+      // A page loaded by http has no clipboard, except from localhost.
       getSelection().selectAllChildren(source);
       document.execCommand("copy");
     }
@@ -294,7 +295,7 @@ window.TcpTables = (() => {
     account: accountSection, stages: stagesSection, "warm-up": warmUpSection, workers: workersSection, origin: originSection,
   };
 
-  // Makes the sections of a document. A section without figures is hidden.
+  // Creates the sections of a document. A section without figures is hidden.
   function create(root) {
     const sections = Object.entries(SECTIONS).map(([id, make]) => {
       const section = root.getElementById(id);

@@ -5,11 +5,11 @@ window.TcpTimePlot = (() => {
   const { Frame, legend, xAxis, yAxis, yScale } = window.TcpPlotFrame;
   const { SECONDS, moment } = window.TcpPlotScales;
   const SYNC = "tcp-plots";
-  const BAND_ALPHA = "38"; // of the line's colour, hexadecimal
-  const LABEL_PX = 58; // that a label of a stage needs
+  const BAND_ALPHA = "38"; // the alpha of a band, hexadecimal; its colour is that of the line
+  const LABEL_PX = 58; // the width of a stage's label
 
-  // Points without neighbours: a line does not show them.
-  function lonely(values) {
+  // Isolated points: a line cannot show a point without a neighbour.
+  function isolated(values) {
     const found = [];
     for (let index = 0; index < values.length; index += 1) {
       if (values[index] != null && values[index - 1] == null && values[index + 1] == null) found.push(index);
@@ -17,7 +17,7 @@ window.TcpTimePlot = (() => {
     return found.length ? found : null;
   }
 
-  // Where a moment is in the plotting area, in pixels of the canvas; its edge for one outside.
+  // The place of a moment in the plotting area, in pixels of the canvas. A moment outside of it is at the edge.
   function place(uplot, seconds) {
     const { left, width } = uplot.bbox;
     return Math.round(Math.min(Math.max(uplot.valToPos(seconds, "x", true), left), left + width));
@@ -33,7 +33,7 @@ window.TcpTimePlot = (() => {
     ctx.fillText(text, x + 4 * ratio, bbox.top + (4 + 15 * line) * ratio);
   }
 
-  // The warm-up, below the lines.
+  // Draws the warm-up behind the lines.
   function drawWarmUp(uplot, shared, hasLabels) {
     const { ctx, bbox } = uplot;
     const width = place(uplot, shared.measuredFrom) - bbox.left;
@@ -45,7 +45,7 @@ window.TcpTimePlot = (() => {
     ctx.restore();
   }
 
-  // Where stages begin, above the lines.
+  // Draws the starts of stages in front of the lines.
   function drawStages(uplot, shared, hasLabels) {
     const { ctx, bbox } = uplot;
     const ratio = window.uPlot.pxRatio;
@@ -80,7 +80,7 @@ window.TcpTimePlot = (() => {
     return { time: false, range: () => shared.range() };
   }
 
-  // One cursor for all plots over time. A drag zooms all of them, by `shared`.
+  // All plots over time share one cursor. A drag zooms all of them, by `shared`.
   function timeCursor(shared) {
     return {
       y: false,
@@ -107,9 +107,9 @@ window.TcpTimePlot = (() => {
     }
   }
 
-  // Options of a Frame, and: units of y; least, the height that a linear y has at least; format of a value; hasLabels of
-  // stages; note(columns, run, row); lines, each {label, colour, dash, width, isPoints, isBanded, isOfRow, of(row, run)}.
-  // `of` gives the values; with bands, [values, low, high].
+  // Options besides those of Frame: units of y; least, the smallest upper end of a linear y; format of a value;
+  // hasLabels of stages; note(columns, run, row); lines, each {label, colour, dash, width, isPoints, isBanded, isOfRow,
+  // of(row, run)}. `of` returns the values, or [values, low, high] with isBanded.
   class TimePlot extends TimeFrame {
     constructor(parent, options) {
       super(parent, options);
@@ -120,7 +120,7 @@ window.TcpTimePlot = (() => {
       if (options.hasScaleButton) this.addScaleButton(true);
     }
 
-    // The index of a line's first column: with a band it has three.
+    // The index of a line's first column. A line with a band has three columns.
     column(line) {
       const before = this.plot.lines.slice(0, line);
       return 1 + before.reduce((sum, { isBanded }) => sum + (isBanded ? 3 : 1), 0);
@@ -160,7 +160,7 @@ window.TcpTimePlot = (() => {
       const stroke = this.shared.colour(colour);
       const points = isPoints
         ? { show: true, size: 3.5, width: 0, fill: stroke }
-        : { show: false, filter: (uplot, index) => lonely(uplot.data[index]), size: 4, width: 0, fill: stroke };
+        : { show: false, filter: (uplot, index) => isolated(uplot.data[index]), size: 4, width: 0, fill: stroke };
       const line = { show, stroke, dash, width, points, ...(isPoints ? { paths: () => null } : {}) };
       const edge = { show, width: 0, stroke: null, points: { show: false } };
       return isBanded ? [line, edge, edge] : [line];
@@ -179,7 +179,7 @@ window.TcpTimePlot = (() => {
       for (let column = first; column < first + columns; column += 1) this.uplot.setSeries(column, { show: isShown });
     }
 
-    // The values of a point, or of the latest that has any.
+    // The values of a point; with null, of the latest point that has values.
     valuesAt(index) {
       const columns = this.plot.lines.map((_, line) => this.data[this.column(line)]);
       let at = index ?? this.data[0].length - 1;
