@@ -1,6 +1,6 @@
-"""The record of a load test, its figures, their intervals and the verdict on them, as pure values.
+"""The record of a load test, its figures, their intervals and the verdict, as pure values.
 
-Nothing here knows Locust, sockets or processes, so each rule is tested with values made by hand.
+This package does not use Locust, sockets or processes, so each rule is tested with values made by hand.
 """
 
 from __future__ import annotations

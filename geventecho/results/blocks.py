@@ -1,8 +1,7 @@
 """The record of a load test: a block of counts for each row and second.
 
-Adding and merging are exact, and the result depends neither on their order nor on how many workers measured. So the
-rules here depend on the counts, not on the order in which they came: where blocks begin, how wide they are, and which
-rows are kept.
+Adding and merging are exact. The result depends neither on their order nor on the number of workers. So the start and
+the width of blocks, and the choice of rows, depend on the counts alone and not on their order.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from geventecho.histogram import Histogram
 
 __all__ = ["OTHER", "TIMES", "Block", "Blocks", "Cell", "Record", "RowKey"]
 
-# Of an operation: planned instant (or call) to arrival; send to arrival; planned instant (or call) to send; arrival to
-# read; send to the arrival of the first byte.
+# The times of an operation: planned instant (or call) to arrival; send to arrival; planned instant (or call) to send;
+# arrival to read; send to the arrival of the first byte.
 TIMES: Final = ("response", "service", "generator_delay", "read_delay", "first_byte")
 
 RowKey: TypeAlias = tuple[str, str]  # type and name, as in Locust's table
 OTHER: Final = "other"
 MAX_ROWS: Final = 200
 MAX_BLOCKS: Final = 1024
-# Seconds that a boundary may come late: a stage of a load shape is known only after 10 s.
+# Seconds by which a boundary may become known late: a stage of a load shape is known only after 10 s.
 UNMERGED_SECONDS: Final = 32
-# Blocks are never wider than this, 18 hours, also if there are more boundaries than blocks are allowed.
+# No block is wider than this, 18 hours, even if there are more boundaries than `MAX_BLOCKS`.
 MAX_BLOCK_SECONDS: Final = 1 << 16
 
-# Packed: the integers of a block, and the length of each histogram.
+# The header of a packed block: its integers, and the length of each histogram.
 HEADER: Final = struct.Struct(f"<8Q{2 * len(TIMES)}I")
 
 
@@ -45,15 +44,15 @@ class Block:
 
     Attributes:
         start: the first second of the span, in whole seconds since the epoch by a steady clock.
-        seconds: how long the span is.
-        ok: good operations.
-        failed: failed operations.
-        dropped: planned instants that no user took; rows of type TASK only.
-        bytes_sent: of all operations.
-        bytes_received: of all operations.
+        seconds: the length of the span.
+        ok: the number of good operations.
+        failed: the number of failed operations.
+        dropped: planned instants that no user took; 0 in rows of other types than TASK.
+        bytes_sent: bytes of all operations.
+        bytes_received: bytes of all operations.
         clock_steps: operations without a time of arrival, because the wall clock was stepped.
-        times: those of good operations, by the names in `TIMES`.
-        failed_times: those of failed operations.
+        times: the times of good operations, by the names in `TIMES`.
+        failed_times: the times of failed operations, by the same names.
     """
 
     start: int
@@ -68,7 +67,7 @@ class Block:
     failed_times: dict[str, Histogram] = field(default_factory=_histograms)
 
     def merge(self, other: Block) -> None:
-        """Add the counts of `other`, in the same span or beside it; the span covers both."""
+        """Add the counts of `other`, whose span is the same or adjacent; the new span covers both."""
         end = max(self.start + self.seconds, other.start + other.seconds)
         self.start = min(self.start, other.start)
         self.seconds = end - self.start
@@ -83,13 +82,13 @@ class Block:
             self.failed_times[name].merge(other.failed_times[name])
 
     def compact(self) -> None:
-        """Keep its histograms as bytes until they change."""
+        """Keep the histograms as bytes until they change."""
         for name in TIMES:
             self.times[name].compact()
             self.failed_times[name].compact()
 
     def pack(self) -> bytes:
-        """All of it, in about one byte for each bucket of its histograms."""
+        """The block as bytes: about one byte for each bucket of its histograms."""
         parts = [times[name].to_bytes() for times in (self.times, self.failed_times) for name in TIMES]
         header = HEADER.pack(
             self.start, self.seconds, self.ok, self.failed, self.dropped,
@@ -99,7 +98,7 @@ class Block:
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
-        """Restore a block from the bytes that `pack` gave."""
+        """Restore a block from the bytes of `pack`."""
         start, seconds, ok, failed, dropped, sent, received, steps, *lengths = HEADER.unpack_from(packed)
         data = zlib.decompress(packed[HEADER.size :])
         places = pairwise(accumulate(lengths, initial=0))
@@ -113,8 +112,8 @@ class Cell(NamedTuple):
     """A block that is still packed.
 
     Attributes:
-        start, seconds: its span.
-        parts: of it; none where nothing happened.
+        start, seconds: the span of the block.
+        parts: the packed parts of the block; empty if nothing was counted.
     """
 
     start: int
@@ -122,7 +121,7 @@ class Cell(NamedTuple):
     parts: tuple[bytes, ...]
 
     def block(self) -> Block:
-        """Unpack it."""
+        """Unpack the block."""
         block = _merged(self.parts) if self.parts else Block(self.start)
         block.start, block.seconds = self.start, self.seconds
         return block
@@ -131,8 +130,9 @@ class Cell(NamedTuple):
 class Blocks:
     """The blocks of one row, the earliest first: at most `MAX_BLOCKS`, packed until they are read.
 
-    A block begins at a boundary, or a multiple of its width after one, and ends at the next boundary or earlier. When
-    there are too many, neighbours merge: all of the row are twice as wide then. Seconds without anything have no block.
+    A block begins at a boundary, or a multiple of its width after a boundary. It ends at the next boundary or earlier.
+    When there are too many blocks, adjacent blocks merge, so that all blocks of the row are twice as wide. Seconds
+    without counts have no block.
     """
 
     def __init__(self, boundaries: set[int]) -> None:
@@ -144,7 +144,7 @@ class Blocks:
         self._newest = 0
 
     def add(self, packed: bytes) -> None:
-        """Add the counts of a second, or a block of another record, as `Block.pack` gave it."""
+        """Add the counts of a second, or a block of another record, as packed by `Block.pack`."""
         start, seconds, *_ = HEADER.unpack_from(packed)
         width = 1 << (seconds - 1).bit_length()
         if width > 1:
@@ -158,11 +158,11 @@ class Blocks:
             self._settle(second, self._recent.pop(second))
         while len(self._settled) > MAX_BLOCKS and self.width < MAX_BLOCK_SECONDS:
             self._widen(2 * self.width)
-        # One at a time: packing all of them when the blocks widen would stop the master for seconds.
-        whole = next((start for start in self._unmerged if start + self.width <= settled), None)
-        if whole is not None:
-            self._unmerged.remove(whole)
-            self._settled[whole] = [_merged(self._settled[whole]).pack()]
+        # Merge one block at a time: to merge all when the blocks widen would stop the master for seconds.
+        complete = next((start for start in self._unmerged if start + self.width <= settled), None)
+        if complete is not None:
+            self._unmerged.remove(complete)
+            self._settled[complete] = [_merged(self._settled[complete]).pack()]
 
     def __iter__(self) -> Iterator[Block]:
         cells = self._cells()
@@ -173,7 +173,7 @@ class Blocks:
         return len(self._cells())
 
     def between(self, begin: int, end: int) -> Iterator[Cell]:
-        """The blocks that start from second `begin` to before `end`, with an empty one where nothing happened."""
+        """The blocks that start in [begin, end), with empty blocks for spans without counts."""
         cells = self._cells()
         starts = {start for start in cells if begin <= start < end}
         start = self._start(begin)
@@ -187,7 +187,7 @@ class Blocks:
         return Cell(start, self._end(start) - start, tuple(parts))
 
     def _cells(self) -> dict[int, list[bytes]]:
-        """The parts of all blocks by their starts, after as many merges as the limit asks for."""
+        """The parts of all blocks by their starts, merged until there are at most `MAX_BLOCKS`."""
         while True:
             cells = {start: parts[:] for start, parts in self._settled.items()}
             for second, parts in self._recent.items():
@@ -217,7 +217,7 @@ class Blocks:
         return second - (second - origin) % self.width
 
     def _end(self, start: int) -> int:
-        """The first second after the block that starts there."""
+        """The first second after the block that starts at `start`."""
         return min([start + self.width, *(boundary for boundary in self._boundaries if boundary > start)])
 
 
@@ -232,10 +232,10 @@ class Record:
     """All rows of a load test.
 
     Attributes:
-        rows: the blocks of each row, by its type and name: the first `MAX_ROWS` in alphabetical order. The rest is
-            added up in one row for each type, whose name is `other`.
-        boundaries: seconds where a stage or the measured part begins; no block holds one, except as its start. Add one
-            before it is `UNMERGED_SECONDS` old.
+        rows: the blocks by type and name of the row: the first `MAX_ROWS` rows in alphabetical order. The other rows
+            are added up in one row for each type, whose name is `other`.
+        boundaries: the seconds in which a stage or the measured part begins. A block may start at a boundary; it
+            contains no other. Add a boundary before it is `UNMERGED_SECONDS` old.
     """
 
     def __init__(self) -> None:
@@ -256,7 +256,7 @@ class Record:
                 self.add(row, block)
 
     def _place(self, row: RowKey) -> RowKey:
-        """Make room for a new row: returns it, or the row that stands for it and others."""
+        """Make a place for a new row: return the row itself, or the row `other` that counts it."""
         named = [known for known in self.rows if known[1] != OTHER]
         if row[1] == OTHER or len(named) < MAX_ROWS:
             self.rows.setdefault(row, Blocks(self.boundaries))

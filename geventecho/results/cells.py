@@ -10,23 +10,23 @@ from typing import Final
 __all__ = ["WITHHELD", "byte_count", "cells", "fitted", "lines_of", "milliseconds", "per_second", "printable"]
 
 WITHHELD: Final = "\N{EN DASH}"
-"""Where there is no figure."""
+"""Stands in place of a missing figure."""
 UNITS: Final = ("B", "kB", "MB", "GB", "TB")
 CUT: Final = "\N{HORIZONTAL ELLIPSIS}"
 
 
 def printable(text: str) -> str:
-    """Return a text that a peer may have made, with escapes for characters that could command a terminal."""
+    """Return a text with escapes for characters that could control a terminal. The text may come from a peer."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def cells(text: str) -> int:
-    """Return how many columns of a terminal a printable text takes: two for a wide character (Unicode, Annex 11)."""
+    """Return the number of terminal columns of a printable text: two for a wide character (Unicode, Annex 11)."""
     return len(text) if text.isascii() else sum(map(_width, text))
 
 
 def fitted(text: str, width: int) -> str:
-    """Return a printable text, with an ellipsis for its end where it takes more than `width` columns."""
+    """Return a printable text, cut to `width` columns with an ellipsis at the end if it is wider."""
     if cells(text) <= width:
         return text
     kept, taken = "", cells(CUT)
@@ -44,10 +44,10 @@ def lines_of(text: str, width: int, first: str = "", later: str = "  ") -> Itera
     A word that is longer than a line is cut.
 
     Args:
-        text: without line breaks.
-        width: of each line.
-        first: begins the first line.
-        later: begins the others.
+        text: a text without line breaks.
+        width: the columns of each line.
+        first: the beginning of the first line.
+        later: the beginning of the other lines.
     """
     line, is_empty = first, True
     for word in text.split(" "):
@@ -60,12 +60,12 @@ def lines_of(text: str, width: int, first: str = "", later: str = "  ") -> Itera
 
 
 def per_second(rate: float) -> str:
-    """Three or four significant digits, and all of a whole number."""
+    """A rate with four significant digits, or with all digits before the point from 1,000 on."""
     return f"{rate:.0f}" if rate >= 1000 else f"{rate:.4g}"
 
 
 def milliseconds(microseconds: float) -> str:
-    """Three significant digits, and none below a microsecond; from 10 s on in seconds."""
+    """A time in milliseconds with three significant digits, to the microsecond at most; from 10 s on in seconds."""
     if microseconds == math.inf:
         return "lost"
     if microseconds >= 1e7:
@@ -75,7 +75,7 @@ def milliseconds(microseconds: float) -> str:
 
 
 def byte_count(number: float) -> str:
-    """Three significant digits, with a decimal unit; whole bytes."""
+    """A number of bytes with three significant digits and a decimal unit, or a whole number of bytes."""
     power = 0
     while number >= 999.5 and power < len(UNITS) - 1:
         number /= 1000
@@ -84,7 +84,7 @@ def byte_count(number: float) -> str:
 
 
 def _three(number: float) -> str:
-    return f"{number:.0f}" if number >= 99.95 else f"{number:#.3g}"  # which has "100." for 99.96
+    return f"{number:.0f}" if number >= 99.95 else f"{number:#.3g}"  # "#.3g" would give "100." for 99.96
 
 
 def _width(character: str) -> int:

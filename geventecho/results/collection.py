@@ -1,6 +1,6 @@
 """The reports of all processes of one test, added up by the master or by the only process.
 
-It joins the record, the parts of the test and the verdict. It does not know how reports arrive.
+A collection joins the record, the parts of the test and the verdict. It does not know how reports arrive.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from geventecho.results.verdict import Verdict, judge, judge_worker
 __all__ = ["Collection"]
 
 TLS_ROW: Final = ("TCP", "tls")
-"""The handshakes, of a tls:// target or by STARTTLS."""
-TLS_NOTE: Final = "Arrival times of TLS replies are times of reading: a reply through TLS has no stamp of the kernel."
+"""The row of TLS handshakes: those with a tls:// target, and those by STARTTLS."""
+TLS_NOTE: Final = "The arrival time of a TLS reply is the time of its reading: TLS replies have no kernel timestamps."
 TIMER_TOLERANCE: Final = 0.1
-"""Seconds by which the timer that ends a test may be early."""
+"""Seconds by which the timer of the test's end may fire early."""
 MAX_STAGES: Final = 100
 LATE: Final = 10
-"""The figures of a running test wait this many seconds for a silent worker."""
+"""Seconds for which the figures of a running test wait for a silent worker."""
 MAX_STAGE_ROWS: Final = 2_000
-"""A row takes some milliseconds and, in the JSON file, some kilobytes."""
+"""The most rows of all stages. A row takes some milliseconds, and some kilobytes in the JSON file."""
 
 
 @dataclass(slots=True)
@@ -40,8 +40,8 @@ class FromWorker:
     """The reports of one worker, added up.
 
     Attributes:
-        rows: of the measured part, each as one block.
-        health: of the whole test.
+        rows: the rows of the measured part, each as one block.
+        health: the health in the whole test.
     """
 
     rows: dict[RowKey, Block] = field(default_factory=dict)
@@ -53,8 +53,8 @@ class Collection:
 
     Args:
         now: the start of the test.
-        warm_up: seconds.
-        memory: of the results before; none by default.
+        warm_up: the length of the warm-up in seconds.
+        memory: the memory of earlier results; none by default.
 
     Attributes:
         timeline: the parts of the test.
@@ -78,10 +78,10 @@ class Collection:
         """Add a report of a worker: its counts since its last report.
 
         Args:
-            worker: its id.
-            blocks: by row; packed or not.
-            health: its samples, as they were sent.
-            ahead: seconds that its clock is ahead.
+            worker: the worker's id.
+            blocks: the blocks with their rows; packed or not.
+            health: the worker's samples, as it sent them.
+            ahead: seconds by which the worker's clock is ahead.
         """
         part = self._workers.setdefault(worker, FromWorker())
         for given_sample in health:
@@ -93,7 +93,7 @@ class Collection:
             block = Block.unpack(given) if isinstance(given, bytes) else given
             block.start -= ahead
             self.timeline.see(block.start)
-            self._points.see(block.start)
+            self._points.invalidate(block.start)
             self._record.add(row, block if ahead else given)
             if block.start >= self.timeline.measured_from:
                 known = row if row in self._record.rows else (row[0], OTHER)
@@ -130,8 +130,8 @@ class Collection:
 
         Args:
             now: the time.
-            facts: of the run.
-            pause: is called now and then, because many rows take seconds.
+            facts: the facts of the run.
+            pause: called now and then, because many rows take seconds.
         """
         self._memory.forget_unused()
         if self.timeline.ended is None:
@@ -180,7 +180,7 @@ class Collection:
         )
 
     def measured(self, now: float, pause: Callable[[], None]) -> tuple[list[Row], list[RowEvidence]]:
-        """The rows of the measured part, and the evidence in them."""
+        """The rows of the measured part, and their evidence."""
         rows, evidence = [], []
         for row, found in rows_of(self._record, self.timeline.measured(now), pause, self._memory):
             rows.append(row)
@@ -189,12 +189,12 @@ class Collection:
         return rows, evidence
 
     def warm_up(self, now: float, pause: Callable[[], None]) -> Part | None:
-        """The part before it; None where there is none."""
+        """The part before the measured part; None without a warm-up."""
         span = self.timeline.warm_up(now)
         return Part(round(span.duration, 3), self._rows(span, pause)) if span else None
 
     def stages(self, now: float, pause: Callable[[], None]) -> tuple[list[Stage], int]:
-        """The first stages, and the number of stages that were left out because of the limits."""
+        """The first stages, and the number of stages that the limits leave out."""
         spans = self.timeline.stages(now)
         found: list[Stage] = []
         for span in spans[:MAX_STAGES]:
@@ -227,8 +227,8 @@ class Collection:
         Args:
             now: the time.
             rows: the evidence of the rows of the measured part.
-            names: returns a worker's name by its id.
-            lacking: by a worker's id, why its numbers are not complete.
+            names: returns the name of a worker by its id.
+            lacking: why a worker's numbers are incomplete, by its id.
             unbalanced: the differences between both ends.
         """
         span = self.timeline.measured(now)
@@ -262,7 +262,7 @@ class Collection:
     def series(self, now: float, pause: Callable[[], None]) -> Series:
         """The figures over time, up to the end or up to now.
 
-        The second in which a test ends is left out, unless it was almost over: its rates are not those of the load.
+        The second in which the test ends is left out unless it was almost over: its rates are not those of the load.
         """
         timeline = self.timeline
         if timeline.ended is None:
@@ -275,11 +275,11 @@ class Collection:
         return self._points.series(timeline.seen[0], end, timeline.measured_from, pause)
 
     def reported(self, now: float, lacking: Container[str] = ()) -> float:
-        """The end of the last second that all workers have reported; `now` where all of them are silent.
+        """The end of the last second that all workers have reported; `now` if all workers are silent.
 
         Args:
             now: the time.
-            lacking: ids of lost workers. The figures wait neither for them nor for workers that are silent for long.
+            lacking: ids of lost workers. Lost workers and workers that are silent for `LATE` seconds are ignored.
         """
         if not any(part.health for part in self._workers.values()):
             return now
@@ -296,12 +296,12 @@ class Collection:
         return any(part.health for part in self._workers.values()) and self.reported(now) > self.timeline.begun
 
     def _sums(self, now: float, rows: Iterable[Row], facts: Facts) -> Mapping[str, int]:
-        """The account of the whole test. While it runs, it ends with the same second as the rows.
+        """The account of the whole test. While the test runs, the account ends with the same second as the rows.
 
         Args:
             now: the time.
-            rows: of the whole test.
-            facts: of the run.
+            rows: the rows of the whole test.
+            facts: the facts of the run.
         """
         before = {
             worker: [second for second in part.health if second.second < now] for worker, part in self._workers.items()
@@ -318,7 +318,7 @@ class Collection:
         sums["ok"] = sum(row.ok for row in rows if row.type != TASK)
         sums["failed"] = sum(row.failed for row in rows if row.type != TASK)
         sums["dropped"] = sum(row.dropped for row in rows)
-        # A lost worker may have sent the blocks of its last second and not the health.
+        # A lost worker may have sent the blocks of its last second but not the health.
         sums["started"] = max(sums["started"], sums["ok"] + sums["failed"])
         sums["sent"] = max(sums["sent"], sum(row.ok + row.failed for row in rows if row.type == TASK))
         sums["planned"] = max(sums["planned"], sums["sent"] + sums["dropped"])
@@ -326,7 +326,7 @@ class Collection:
         return sums
 
     def _failures(self, facts: Facts) -> list[Failures]:
-        """The failures of the recorded rows, without those of other users."""
+        """The failures in recorded rows. Other users have no recorded rows."""
         known = self._record.rows
         return [found for found in facts.failures if (found.type, found.name) in known or (found.type, OTHER) in known]
 

@@ -1,7 +1,7 @@
 """A result as CSV: its rows, its figures over time and its failures, each as the text of a file.
 
-The columns have the names of the JSON file, see docs/reference/result-schema.md; `p99.low` and `p99.high` are the
-ends of an interval. Lines end with CRLF, and text with commas, quotes or line breaks is quoted (RFC 4180).
+The columns have the names of the keys in the JSON file, see docs/reference/result-schema.md; `p99.low` and `p99.high`
+are the ends of an interval. Lines end with CRLF, and text with commas, quotes or line breaks is quoted (RFC 4180).
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ TIMES: Final = ("response_us", "service_us", "generator_delay_us", "read_delay_u
 ROW_COLUMNS: Final = [field.name for field in fields(RowSeries) if field.name not in ("type", "name", "heat")]
 FAILURES: Final = ("type", "name", "kind", "count", "sample")
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""A cell that begins with one of these is a formula for a spreadsheet."""
+"""A spreadsheet takes a cell that begins with one of these characters for a formula."""
 
 
 def rows_csv(result: Mapping[str, Any]) -> str:
-    """The rows of the measured part, a line for each: counts, and all times with the intervals of percentiles.
+    """The rows of the measured part, one line each: counts, and all times with the intervals of percentiles.
 
     Args:
-        result: as `as_json` gives it, here and below.
+        result: the result as `as_json` returns it, here and below.
     """
     head = [*COUNTS, *(f"{kind}.{column}" for kind in TIMES for column in _time_columns())]
     return _text(head, ([*_cells(row, COUNTS), *_times(row)] for row in result["rows"]))
 
 
 def series_csv(result: Mapping[str, Any]) -> str:
-    """The figures over time. For each point a line of the run, with empty type and name, and one of each row."""
+    """The figures over time. Each point has a line of the run, with empty type and name, and a line of each row."""
     series = result["series"]
     run = [f"run.{column}" for column in RUN_COLUMNS]
     head = ["at_s", "type", "name", *run, *(f"row.{column}" for column in ROW_COLUMNS)]
@@ -44,12 +44,12 @@ def series_csv(result: Mapping[str, Any]) -> str:
 
 
 def failures_csv(result: Mapping[str, Any]) -> str:
-    """The failures of the whole run, a line for each kind in each row."""
+    """The failures of the whole run, one line for each kind in each row."""
     return _text(FAILURES, (_cells(failures, FAILURES) for failures in result["failures"]))
 
 
 CSV_FILES: Final = {"rows": rows_csv, "series": series_csv, "failures": failures_csv}
-"""By the ends of the files' names."""
+"""The functions that make the files, by the end of a file's name."""
 
 
 def _text(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
@@ -61,7 +61,7 @@ def _text(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
 
 
 def _harmless(line: Sequence[Any]) -> list[Any]:
-    """The line without formulas for a spreadsheet: names and samples may come from a peer."""
+    """The line with its formulas disarmed: names and samples may come from a peer."""
     return [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in line]
 
 
@@ -86,8 +86,8 @@ def _times(row: Mapping[str, Any]) -> Iterator[Any]:
 
 def _points(series: Mapping[str, Any]) -> Iterator[list[Any]]:
     for point, at in enumerate(series["at_s"]):
-        of_run = [series["run"][column][point] for column in RUN_COLUMNS]
-        yield [at, "", "", *of_run, *("" for _ in ROW_COLUMNS)]
+        run_values = [series["run"][column][point] for column in RUN_COLUMNS]
+        yield [at, "", "", *run_values, *("" for _ in ROW_COLUMNS)]
         for row in series["rows"]:
-            of_row = [row[column][point] for column in ROW_COLUMNS]
-            yield [at, row["type"], row["name"], *("" for _ in RUN_COLUMNS), *of_row]
+            row_values = [row[column][point] for column in ROW_COLUMNS]
+            yield [at, row["type"], row["name"], *("" for _ in RUN_COLUMNS), *row_values]

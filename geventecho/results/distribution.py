@@ -11,15 +11,15 @@ from geventecho.results.result import Distribution
 __all__ = ["distribution"]
 
 TICKS: Final = 5
-"""Percentiles in each half of the distance to 100: HdrHistogram's own choice."""
+"""Percentiles in each half of the distance to 100: HdrHistogram's default."""
 MICROSECOND: Final = 1000
-"""In nanoseconds."""
+"""A microsecond in nanoseconds."""
 
 
 def distribution(histogram: Histogram) -> Distribution:
-    """Return the percentiles of a histogram that is not empty, as HdrHistogram's `PercentileIterator` goes over them.
+    """Return the percentiles that HdrHistogram's `PercentileIterator` visits in a histogram that is not empty.
 
-    Each percentile has the first bucket at which it is reached. The last one is 100.
+    The time of a percentile is that of the first bucket at which the count reaches it. The last percentile is 100.
     """
     buckets, total = histogram.buckets(), histogram.count
     shortest, longest = (histogram.min or 0.0) * NANOSECONDS, (histogram.max or 0.0) * NANOSECONDS
@@ -55,6 +55,6 @@ def distribution(histogram: Histogram) -> Distribution:
 
 
 def _after(level: float) -> float:
-    """The percentile after one that is below 100."""
+    """The percentile after `level`, which is below 100."""
     halves: int = math.floor(math.log2(100 / (100 - level))) + 1
     return level + 100 / (TICKS << halves)

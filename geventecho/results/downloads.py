@@ -25,11 +25,11 @@ DOWNLOADS: Final[Mapping[str, Callable[[Result], str]]] = {
     "result.json": json_text,
     **{f"{name}.csv": partial(_csv, text) for name, text in CSV_FILES.items()},
 }
-"""By their names: makes the text of the file."""
+"""The functions that make the texts of the files, by the files' names."""
 
 
 def download(result: Result, name: str) -> bytes:
-    """Return a file of `DOWNLOADS`. Bytes of a peer that are no text are written as escapes."""
+    """Return a file of `DOWNLOADS`. Bytes of a peer that are not text are written as escapes."""
     return DOWNLOADS[name](result).encode(errors="backslashreplace")
 
 

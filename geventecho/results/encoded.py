@@ -1,4 +1,4 @@
-"""A `Result` as JSON in parts, so that a reader parses and sends only those that it needs."""
+"""A `Result` as JSON in parts, so that a reader parses and sends only the parts that it needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geventecho.results.verdict import INCOMPLETE
 __all__ = ["Encoded"]
 
 LONG: Final = ("rows", "warm_up", "stages")
-"""The keys that have rows."""
+"""The keys whose values have rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class Encoded:
     """A `Result` in parts. Each part is a JSON object.
 
     Attributes:
-        brief: all keys but those of the other parts; and `now`, the last point of each column of the run's series.
-        short_rows: the rows as `{"rows": [...]}`, without their distributions: these are most of a result.
+        brief: the keys that no other part has, and `now`: the last point of each column of the run's series.
+        short_rows: the rows as `{"rows": [...]}`, without their distributions, which are the largest part of a result.
         long: rows, warm-up and stages.
         series: the series without their rows.
-        rows: of the series, by "TYPE name".
+        rows: the rows of the series, by "TYPE name".
     """
 
     brief: bytes
@@ -47,7 +47,7 @@ class Encoded:
         return cls(_json(plain), _json({"rows": short_rows}), _json(long), _json(series), rows)
 
     def incomplete(self, reasons: Sequence[str]) -> Self:
-        """Return it with further reasons why the run is incomplete."""
+        """Return the result with further reasons why the run is incomplete."""
         plain = json.loads(self.brief)
         plain["verdict"] = {"status": INCOMPLETE, "reasons": [*reasons, *plain["verdict"]["reasons"]]}
         return replace(self, brief=_json(plain))
@@ -57,18 +57,18 @@ class Encoded:
 
         Args:
             extra: further keys.
-            row: the only row that the series shall have, as "TYPE name"; all of them by default.
+            row: the only row of the series to return, as "TYPE name"; all rows by default.
         """
         rows = self.rows.values() if row is None else [self.rows[row]] if row in self.rows else []
         series = b'%b, "rows": [%b]}' % (self.series[:-1], b", ".join(rows))
         return b'{%b, %b, %b, "series": %b}' % (_json(extra)[1:-1], self.brief[1:-1], self.long[1:-1], series)
 
     def short(self) -> dict[str, Any]:
-        """Return all keys but warm-up, stages and series, parsed, and without distributions: enough for a table."""
+        """Return the parsed result without warm-up, stages, series and distributions: enough for a table."""
         return {**json.loads(self.brief), **json.loads(self.short_rows)}
 
     def write(self, sink: BinaryIO) -> None:
-        """Write it to a pipe: the lengths of the parts in a line of JSON, then the parts."""
+        """Write the result to a pipe: a line of JSON with the lengths of the parts, then the parts."""
         parts = [self.brief, self.short_rows, self.long, self.series, *self.rows.values()]
         sink.write(_json([list(self.rows), list(map(len, parts))]) + b"\n")
         sink.writelines(parts)

@@ -1,6 +1,6 @@
 """The evidence for the verdict on a run: its rows, and the health of each worker by second.
 
-The rules in generator.py and verdict.py read nothing else. All values are of the measured part of the run.
+The rules in generator.py and verdict.py read only this evidence. All values are of the measured part of the run.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ COUNTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class HealthSecond:
-    """The health of one process in one second. A share is of the second, 0 to 1; None where it is unknown.
+    """The health of one process in one second. A share is a part of the second, 0 to 1; None where it is unknown.
 
-    `HealthSecond(*sample)` restores the tuple of `dataclasses.astuple`, or the list that msgpack makes of it.
+    `HealthSecond(*sample)` restores a sample from the tuple of `dataclasses.astuple`, or from msgpack's list of it.
 
     Attributes:
-        second: the whole second, counted as the blocks' `start` is.
-        span: seconds since the sample before it. It is more than 1 where the process was stopped.
-        lag: the largest lateness of a tick of the event loop, in seconds. A suspended machine counts, too.
+        second: the whole second, on the same clock as `Block.start`.
+        span: seconds since the previous sample. It is more than 1 where the process was stopped.
+        lag: the largest lateness of a tick of the event loop, in seconds. It includes the time of a suspended machine.
         cpu: share in which the process ran, all threads added.
-        core: busy share of the cores on which it may run, by any process.
-        wait: share in which its main thread was ready to run and had no core.
-        throttled: share in which its cgroup was stopped because it had used up its CPU quota.
-        steal: share that the hypervisor took from the cores on which it may run.
+        core: busy share of the cores on which the process may run, by any process.
+        wait: share in which the main thread was ready to run and had no core.
+        throttled: share in which the cgroup was stopped because it had used up its CPU quota.
+        steal: share that the hypervisor took from the cores on which the process may run.
         in_flight: operations under way at the end of the second.
-        users: users that have started, less those that have ended, at the end of the second.
-        pausing: users that wait before they connect again, because they failed, at the end of the second.
+        users: running users at the end of the second.
+        pausing: users that wait after a failure before they connect again, at the end of the second.
         started: operations that began in the second.
-        ended: operations that were answered or failed in it.
-        planned: instants that fell due in it.
-        sent: planned tasks that began in it.
-        late: those of them that began more than 1 ms after their instant.
-        dropped: the increase of instants without a task in this second; may be below 0.
-        waited: instants that fell due in it while every user was busy.
+        ended: operations that succeeded or failed in the second.
+        planned: planned instants that fell due in the second.
+        sent: planned tasks that began in the second.
+        late: tasks of `sent` that began more than 1 ms after their instant.
+        dropped: the increase of instants without a task in the second; may be below 0.
+        waited: instants that fell due in the second while every user was busy.
         open: open connections at the end of the second; a loss counts once it is noticed.
         opening: connects under way at the end of the second.
-        lost: open connections that ended in it, and not by their user's own close.
-        connects: connects that began in it.
+        lost: open connections that ended in the second without a close by their user.
+        connects: connects that began in the second.
     """
 
     second: int
@@ -96,10 +96,10 @@ class RowSpan:
     """One block of a row.
 
     Attributes:
-        start: its first whole second.
-        seconds: how long it is.
-        count: good operations in it.
-        p50: the median of their response times, in seconds; None where there are none.
+        start: the first whole second.
+        seconds: the length of the block.
+        count: good operations in the block.
+        p50: the median of their response times, in seconds; None without a good operation.
     """
 
     start: int
@@ -109,13 +109,13 @@ class RowSpan:
 
     @classmethod
     def of(cls, block: Block) -> Self:
-        """Make it of a block."""
+        """Make the span of a block."""
         response = block.times["response"]
         return cls(block.start, block.seconds, response.count, response.percentile(50))
 
     @property
     def end(self) -> int:
-        """The second after it."""
+        """The first second after the span."""
         return self.start + self.seconds
 
 
@@ -124,12 +124,12 @@ class RowEvidence:
     """A row of the run.
 
     Attributes:
-        kind: its type, such as "TCP".
-        name: its name.
-        times: of its good operations, by the names of `TIMES`; those that are not measured are missing.
-        spans: its blocks in order.
-        failed: operations.
-        is_unsteady: `Estimate.is_unsteady` of its response times: the correlation of its seconds lasts so long that
+        kind: the row's type, such as "TCP".
+        name: the row's name.
+        times: the times of good operations, by the names of `TIMES`; a kind of time that is not measured is missing.
+        spans: the blocks in order.
+        failed: the number of failed operations.
+        is_unsteady: `Estimate.is_unsteady` of the response times: the correlation between seconds lasts so long that
             the run is too short for an interval.
     """
 
@@ -146,10 +146,10 @@ class WorkerEvidence:
     """A process with users.
 
     Attributes:
-        name: its name.
-        health: its seconds in order.
-        times: of the good operations of each of its rows (type, name), by the names of `TIMES`.
-        lacking: why its numbers are not complete, as a sentence without full stop; "" where they are.
+        name: the worker's name.
+        health: the health by second, in order.
+        times: the times of good operations by row (type, name) and by the names of `TIMES`.
+        lacking: why the worker's numbers are incomplete, as a sentence without full stop; "" where they are complete.
     """
 
     name: str
@@ -163,14 +163,14 @@ class Evidence:
     """A run.
 
     Attributes:
-        duration: of the measured part, in seconds.
-        rows: all rows but those of type TASK.
+        duration: the length of the measured part, in seconds.
+        rows: all rows except those of type TASK.
         workers: all processes with users; one in a run of one process.
-        steady: spans in which neither the number of users nor the rate was changed, as [first second, end). Trends are
-            looked for within each.
-        asked: tasks that the arrival rate asks for; 0 without one.
-        lacking: further reasons why the numbers are not complete, each a sentence without full stop.
-        unbalanced: the differences between the account of the test and that of the server, as such sentences.
+        steady: spans in which neither the number of users nor the rate changed, as [first second, end). The rules look
+            for trends within each span.
+        asked: tasks that the arrival rate asks for; 0 without an arrival rate.
+        lacking: further reasons why the numbers are incomplete, each a sentence without full stop.
+        unbalanced: the differences between the counts of the test and those of the server, as such sentences.
     """
 
     duration: float
@@ -183,11 +183,11 @@ class Evidence:
 
 
 def is_setup(row: RowKey) -> bool:
-    """Whether a row has connects, TLS handshakes, greetings or log-ins, by its name, such as `connect` or `login`."""
+    """Whether a row's name is that of connects, TLS handshakes, greetings or log-ins, such as `connect` or `login`."""
     return row[1].lower().replace(" ", "").replace("-", "") in SETUP
 
 
-def mean_over_time(health: Sequence[HealthSecond], of: Callable[[HealthSecond], float | None]) -> float | None:
-    """The mean over the time for which it is known."""
-    known = [(value, second.span) for second in health if (value := of(second)) is not None]
+def mean_over_time(health: Sequence[HealthSecond], share: Callable[[HealthSecond], float | None]) -> float | None:
+    """The mean of a share over the seconds in which it is known; None if it is never known."""
+    known = [(value, second.span) for second in health if (value := share(second)) is not None]
     return sum(value * span for value, span in known) / sum(span for _, span in known) if known else None

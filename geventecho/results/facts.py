@@ -1,4 +1,4 @@
-"""Facts: the parts of a `Result` that are not in the record."""
+"""Facts: the parts of a `Result` that do not come from the record."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Facts:
     Attributes:
         target, argv, started_at, command, environment, other_users, server_account: see `Result`.
         sums: the account of all processes, by the names of `Account` and `Connections`.
-        failures: of all rows, those of other users too.
-        names: of workers, by their ids; a worker that is missing here is named by its id.
-        lacking: by a worker's id, why its numbers are not complete.
-        gates: each judges the result.
+        failures: the failures of all rows, rows of other users included.
+        names: the names of workers by their ids; a worker without a name here is named by its id.
+        lacking: why a worker's numbers are incomplete, by its id.
+        gates: functions that judge the result.
     """
 
     target: str

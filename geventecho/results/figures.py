@@ -1,6 +1,6 @@
 """The rows and workers of a `Result`, computed from blocks and health.
 
-This is where nanoseconds become microseconds, and where times without enough samples are left out.
+This module converts nanoseconds to microseconds, and leaves out percentiles without enough samples.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from geventecho.results.verdict import Verdict
 __all__ = ["TASK", "TRANSACTION", "good_rate", "is_operation", "missing_where_time_helps", "rows_of", "worker_of"]
 
 TASK: Final = "TASK"
-"""The type of the rows of tasks that follow a plan."""
+"""The type of a row that counts tasks of a plan."""
 TRANSACTION: Final = "TRANSACTION"
-"""The type of the rows of blocks of operations, which have rows of their own, too."""
+"""The type of a row that counts groups of operations. The operations have their own rows, too."""
 MAX_BLOCKS: Final = 240
-"""More blocks add little to the knowledge of how a row varies."""
-ADDED_TOGETHER: Final = 16
-"""Groups of blocks whose sum is remembered: about the root of their number."""
+"""The most blocks of an estimate. More blocks add little to the knowledge of how a row varies."""
+GROUPS_PER_SUM: Final = 16
+"""Groups of blocks that have a remembered sum: about the square root of the number of groups."""
 COUNTS: Final = ("ok", "failed", "dropped", "bytes_sent", "bytes_received", "clock_steps")
 Cells: TypeAlias = tuple[Cell, ...]
 T = TypeVar("T")
 Whole: TypeAlias = Mapping[str, Histogram]
 """All times of a row, by the names of `TIMES`."""
 OPTIONAL: Final = ("read_delay", "first_byte")
-"""Times that a row may lack."""
+"""Kinds of time that a row may not have."""
 DISTRIBUTED: Final = ("response", "service")
 
 
@@ -50,19 +50,19 @@ def good_rate(rows: Iterable[Row], seconds: float) -> float:
     """Good operations a second without connects, TLS handshakes and log-ins; 0 if no time was measured.
 
     Args:
-        rows: of the measured part.
-        seconds: its length.
+        rows: the rows of the measured part.
+        seconds: the length of the measured part.
     """
     good = sum(row.ok for row in rows if is_operation((row.type, row.name)) and not row.setup)
     return round(good / seconds, 3) if seconds else 0.0
 
 
 def missing_where_time_helps(rows: Iterable[Row], first: int) -> list[Row]:
-    """Return the rows, without `missing` where each user makes one operation: more time does not add operations.
+    """Return the rows, with `missing` emptied where each user makes one operation: more time adds no operations.
 
     Args:
-        rows: of a part of the run.
-        first: connects of the whole run that were the first of their user.
+        rows: the rows of a part of the run.
+        first: the number of connects in the whole run that were the first of their user.
     """
     return [replace(row, missing={}) if row.setup and row.ok + row.failed <= first else row for row in rows]
 
@@ -70,13 +70,13 @@ def missing_where_time_helps(rows: Iterable[Row], first: int) -> list[Row]:
 def rows_of(
     record: Record, span: Span, pause: Callable[[], None], memory: Memory | None = None
 ) -> Iterator[tuple[Row, RowEvidence]]:
-    """Yield each row of a part of the run and its evidence, by type and name, tasks last.
+    """Yield each row of a part of the run with its evidence, sorted by type and name, with tasks last.
 
     Args:
-        record: of the run.
-        span: the part.
-        pause: is called now and then, because many rows take seconds.
-        memory: of the rows before.
+        record: the record of the run.
+        span: the part of the run.
+        pause: called now and then, because many rows take seconds.
+        memory: the memory of earlier rows.
     """
     memory = memory or Memory()
     for row, recorded in sorted(record.rows.items(), key=lambda row: (row[0][0] == TASK, row[0])):
@@ -90,11 +90,11 @@ def rows_of(
 def _row(
     row: RowKey, cells: Cells, duration: float, pause: Callable[[], None], memory: Memory
 ) -> tuple[Row, RowEvidence] | None:
-    """A row and its evidence; None where nothing happened."""
-    groups = _split(cells, -(-len(cells) // MAX_BLOCKS))  # an estimate takes as long as there are blocks
+    """A row and its evidence; None if nothing was counted."""
+    groups = _split(cells, -(-len(cells) // MAX_BLOCKS))  # the time of an estimate grows with the number of blocks
     joined = [memory.call(_joined, group) for group in groups]
     whole = Block(0)
-    for some in _split(groups, ADDED_TOGETHER):
+    for some in _split(groups, GROUPS_PER_SUM):
         whole.merge(memory.call(_whole, some, memory))
     pause()
     if not whole.ok and not whole.failed and not whole.dropped:
@@ -109,7 +109,7 @@ def _split(items: tuple[T, ...], size: int) -> tuple[tuple[T, ...], ...]:
 
 
 def _joined(cells: Cells) -> tuple[Block, list[RowSpan]]:
-    """Neighbours as one block, and each of them."""
+    """Adjacent blocks merged into one block, and the span of each."""
     joined = cells[0].block()
     spans = [RowSpan.of(joined)]
     for cell in cells[1:]:
@@ -121,7 +121,7 @@ def _joined(cells: Cells) -> tuple[Block, list[RowSpan]]:
 
 
 def _whole(groups: tuple[Cells, ...], memory: Memory) -> Block:
-    """The sum of groups of neighbours."""
+    """The sum of groups of adjacent blocks."""
     whole = Block(groups[0][0].start)
     for group in groups:
         whole.merge(memory.call(_joined, group)[0])
@@ -135,7 +135,7 @@ def _figures(row: RowKey, joined: list[Block], whole: Block, duration: float, pa
         type=row[0],
         name=row[1],
         setup=is_setup(row),
-        **{of: getattr(whole, of) for of in COUNTS},
+        **{count: getattr(whole, count) for count in COUNTS},
         rate=round(whole.ok / duration, 3) if duration else 0.0,
         response_us=times["response_us"],
         service_us=times["service_us"],
@@ -152,29 +152,31 @@ def _figures(row: RowKey, joined: list[Block], whole: Block, duration: float, pa
             block_length=response.block_length,
             unsteady=response.is_unsteady,
         ),
-        distributions={f"{of}_us": distribution(whole.times[of]) for of in DISTRIBUTED if whole.times[of].count},
+        distributions={
+            f"{kind}_us": distribution(whole.times[kind]) for kind in DISTRIBUTED if whole.times[kind].count
+        },
     )
 
 
 def _all_times(
     blocks: list[Block], whole: Whole, duration: float, pause: Callable[[], None]
 ) -> tuple[dict[str, Times], dict[str, dict[str, float]], Estimate]:
-    """The times of all kinds, the seconds that they miss, and how those of the responses were estimated."""
+    """The times of all kinds, the missing seconds by kind, and the estimate of the response times."""
     times: dict[str, Times] = {}
     missing: dict[str, dict[str, float]] = {}
 
-    def add(label: str, of: str, lost: Sequence[int] | None = None) -> Estimate:
-        found = estimate([block.times[of] for block in blocks], lost, whole=whole[of])
-        times[label] = _times(found, whole[of])
-        if lacking := _missing(found, whole[of].count + sum(lost or ()), duration):
-            missing[label] = lacking
+    def add(label: str, kind: str, lost: Sequence[int] | None = None) -> Estimate:
+        found = estimate([block.times[kind] for block in blocks], lost, whole=whole[kind])
+        times[label] = _times(found, whole[kind])
+        if seconds := _missing(found, whole[kind].count + sum(lost or ()), duration):
+            missing[label] = seconds
         pause()
         return found
 
     response = add("response_us", "response")
-    for of in TIMES[1:]:
-        if of not in OPTIONAL or whole[of].count:
-            add(f"{of}_us", of)
+    for kind in TIMES[1:]:
+        if kind not in OPTIONAL or whole[kind].count:
+            add(f"{kind}_us", kind)
     lost = [block.failed + block.dropped for block in blocks]
     if any(lost):
         add("offered_us", "response", lost)
@@ -187,9 +189,9 @@ def _all_times(
 
 def _failed_times(blocks: Sequence[Block], whole: Whole) -> dict[str, Times]:
     return {
-        f"{of}_us": _times(estimate([block.failed_times[of] for block in blocks], whole=whole[of]), whole[of])
-        for of in TIMES
-        if whole[of].count
+        f"{kind}_us": _times(estimate([block.failed_times[kind] for block in blocks], whole=whole[kind]), whole[kind])
+        for kind in TIMES
+        if whole[kind].count
     }
 
 
@@ -209,7 +211,7 @@ def _percentile(percentile: Percentile | None) -> Percentile | None:
 
 
 def _missing(found: Estimate, samples: int, duration: float) -> dict[str, float]:
-    """The seconds until there are enough samples; nothing if there are no samples, and so no rate."""
+    """The seconds until there are enough samples, by percentile; empty without samples, because the rate is unknown."""
     if not samples:
         return {}
     return {
@@ -229,11 +231,11 @@ def worker_of(
     """Return a worker.
 
     Args:
-        name: Locust's.
-        verdict: its own.
-        rows: each of its rows in the measured part, as one block.
-        health: its seconds in the measured part.
-        duration: of the measured part, in seconds.
+        name: Locust's name of the worker.
+        verdict: the worker's verdict.
+        rows: each row of the worker in the measured part, as one block.
+        health: the worker's health in the measured part, by second.
+        duration: the length of the measured part, in seconds.
     """
     operations = [block for (kind, _), block in rows.items() if kind != TASK]
     ok = sum(block.ok for block in operations)
@@ -258,13 +260,13 @@ def worker_of(
     )
 
 
-def _p99(blocks: Iterable[Block], of: str) -> float | None:
+def _p99(blocks: Iterable[Block], kind: str) -> float | None:
     whole = Histogram()
     for block in blocks:
-        whole.merge(block.times[of])
+        whole.merge(block.times[kind])
     return _in_microseconds(whole.percentile(99)) if whole.count >= P99_FLOOR else None
 
 
-def _share(health: Sequence[HealthSecond], of: Callable[[HealthSecond], float | None]) -> float | None:
-    mean = mean_over_time(health, of)
+def _share(health: Sequence[HealthSecond], share: Callable[[HealthSecond], float | None]) -> float | None:
+    mean = mean_over_time(health, share)
     return None if mean is None else round(mean, 4)

@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole: a reader sees the old content or all of the new one."""
+"""Atomic writes of files: a reader sees either the old content or the complete new content."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["check_path", "write_text"]
 
 
 def write_text(path: str, text: str) -> None:
-    """Write a text to a file, as UTF-8. Bytes of a peer that are no text are written as escapes.
+    """Write a text to a file, as UTF-8. Bytes of a peer that are not text are written as escapes.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path = os.path.realpath(path)  # a link stays a link
     beside = _beside(path)
@@ -28,10 +28,10 @@ def write_text(path: str, text: str) -> None:
 
 
 def check_path(path: str) -> None:
-    """Check that a file can be written there, without writing it.
+    """Check that a file can be written at a path, without writing it.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the file cannot be written.
     """
     path = os.path.realpath(path)
     beside = _beside(path)
@@ -46,7 +46,7 @@ def check_path(path: str) -> None:
 
 
 def _is_file_or_free(path: str) -> bool:
-    """Whether there is a file or nothing; a device or a pipe would be replaced by a file."""
+    """Whether the path is a file or free. A file would replace a device or a pipe."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:

@@ -2,7 +2,7 @@
 
     [[type] row] [response | service | offered] metric comparison number[unit]
 
-A percentile is judged by the far end of its 95 % interval: a gate is met only if the whole interval meets it.
+A gate on a percentile is met only if the whole 95 % interval of the percentile meets it.
 """
 
 from __future__ import annotations
@@ -60,13 +60,13 @@ class Gate:
     """A condition on a result.
 
     Attributes:
-        text: as it was given.
-        type: of the row; "" for a row of any type.
-        row: its name; "" for the whole run.
-        kind: of the times, such as "response_us".
+        text: the text of the gate.
+        type: the row's type; "" for any type.
+        row: the row's name; "" for the whole run.
+        kind: the kind of time, such as "response_us".
         metric: one of `METRICS`.
         comparison: one of `COMPARISONS`.
-        limit: microseconds, operations a second, or a share.
+        limit: the limit in microseconds, in operations a second, or as a share.
     """
 
     text: str = field(compare=False)
@@ -79,10 +79,10 @@ class Gate:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a gate.
+        """Parse a gate.
 
         Raises:
-            ConfigError: it is empty, or malformed; then the message has the text and a caret under the place.
+            ConfigError: the text is empty or malformed. If it is malformed, the message has a caret under the place.
         """
         text = text.strip()
         if not text:
@@ -107,19 +107,19 @@ class Gate:
         return self.text
 
     def judge(self, result: Result) -> GateOutcome:
-        """Judge a result by it."""
+        """Judge a result by the gate."""
         try:
-            found, of_what, value = self._found(result)
+            figure, name, value = self._figure(result)
         except _Unknown as unknown:
             return GateOutcome(self.text, False, "", str(unknown))
         compare, word = COMPARISONS[self.comparison]
-        if compare(found, self.limit):
+        if compare(figure, self.limit):
             return GateOutcome(self.text, True, value, "")
         limit = self.text.rpartition(self.comparison)[2].strip()
-        return GateOutcome(self.text, False, value, f"{of_what} is not {word} {limit}")
+        return GateOutcome(self.text, False, value, f"{name} is not {word} {limit}")
 
-    def _found(self, result: Result) -> tuple[float, str, str]:
-        """The figure that is compared, its name in a reason, and the value to show."""
+    def _figure(self, result: Result) -> tuple[float, str, str]:
+        """The figure to compare, its name in a reason, and its text."""
         if not result.rows or not result.duration_s:
             raise _Unknown("nothing was measured")
         if self.metric == "failures":
@@ -134,11 +134,11 @@ class Gate:
         rows = [self._row(result)] if self.row else _tasks_or_operations(result)
         if not rows:
             raise _Unknown("no operation was measured")
-        of = "tasks" if rows[0].type == TASK else "operations"
+        unit = "tasks" if rows[0].type == TASK else "operations"
         bad = sum(row.failed + row.dropped for row in rows)
-        every = bad + sum(row.ok for row in rows)
-        share = f"{100 * bad / every:.3g}%"
-        return bad / every, "it", f"failures {share} ({bad} of {every} {of})"
+        total = bad + sum(row.ok for row in rows)
+        share = f"{100 * bad / total:.3g}%"
+        return bad / total, "it", f"failures {share} ({bad} of {total} {unit})"
 
     def _time(self, row: Row) -> tuple[float, str, str]:
         times = getattr(row, self.kind)
@@ -159,7 +159,7 @@ class Gate:
 
     def _why_withheld(self, row: Row) -> str:
         if getattr(row, self.kind).mean is None:
-            why = "has no times of this kind" if row.ok else "has no operation that ended well"
+            why = "has no times of this kind" if row.ok else "has no good operation"
             return f"{row.type} {row.name} {why}"
         key = PERCENTILE_KEYS[self.metric]
         needed = f"{self.metric} needs {FLOORS[PERCENTILES[key]]:,} operations"
@@ -169,31 +169,32 @@ class Gate:
         return f"{needed}: measure {ceil(missing):,} s longer, or with more load"
 
     def _row(self, result: Result) -> Row:
-        """The row that is meant; without a name the only row of operations."""
+        """The gate's row; without a name the only row of operations."""
         if not self.row:
             found = [row for row in _operations(result) if not row.setup]
             if len(found) != 1:
-                raise _Unknown(f"write the row before {self.metric}: there were {_listed(found or result.rows)}")
+                raise _Unknown(f"write the row before {self.metric}: the rows are {_listed(found or result.rows)}")
             return found[0]
         found = [row for row in result.rows if row.name == self.row and self.type in ("", row.type)]
         if len(found) > 1:
-            raise _Unknown(f"{_listed(found)} have the same name: write the type before it")
+            raise _Unknown(f"{_listed(found)} have the same name: write the type before the name")
         if not found:
-            folded = f"; further rows are together in {OTHER}" if any(row.name == OTHER for row in result.rows) else ""
+            has_other = any(row.name == OTHER for row in result.rows)
+            more = f"; further rows are added up in the row {OTHER}" if has_other else ""
             name = f"{self.type} {self.row}".strip()
-            raise _Unknown(f"there was no row {name}; there were {_listed(result.rows)}{folded}")
+            raise _Unknown(f"there was no row {name}; the rows are {_listed(result.rows)}{more}")
         return found[0]
 
 
 class _Unknown(Exception):
-    """A figure is not known; the text says why."""
+    """The figure of a gate is not known; the text says why."""
 
 
 def parse_gates(text: str) -> tuple[Gate, ...]:
-    """Read gates, one on each line; empty lines do not count.
+    """Parse gates, one on each line; empty lines do not count.
 
     Raises:
-        ConfigError: one is malformed, or there is none.
+        ConfigError: a gate is malformed, or there is no gate.
     """
     return tuple(Gate.parse(line) for line in text.split("\n") if line.strip()) or (Gate.parse(""),)
 
@@ -201,12 +202,13 @@ def parse_gates(text: str) -> tuple[Gate, ...]:
 def uncounted_failures(gates: Iterable[Gate], result: Result, failed: Mapping[RowKey, int]) -> list[RowKey]:
     """The rows with failures that a gate on `failures` may not have counted.
 
-    Failures in the warm-up are not counted. With a rate, failures that failed no task are not counted: the task caught
-    them, or a connect failed between two tasks. A gate on tasks counts a row only if at least as many tasks failed.
+    A gate does not count failures in the warm-up. With an arrival rate it counts failed tasks. It then misses a failure
+    that the task caught, and a failed connect between two tasks. A gate on tasks covers a row only if at least as many
+    tasks failed.
 
     Args:
-        gates: of the run.
-        result: of it.
+        gates: the gates of the run.
+        result: the result of the run.
         failed: the failures of the whole run, by row.
     """
     on_failures = [gate for gate in gates if gate.metric == "failures"]
@@ -226,35 +228,35 @@ def uncounted_failures(gates: Iterable[Gate], result: Result, failed: Mapping[Ro
 
 
 def _operations(result: Result) -> list[Row]:
-    """The rows that have each operation once."""
+    """The rows that together count each operation once."""
     return [row for row in result.rows if is_operation((row.type, row.name))]
 
 
 def _tasks_or_operations(result: Result) -> list[Row]:
-    """The rows of tasks; those of operations where there are none."""
+    """The rows of tasks, or the rows of operations if there are no tasks."""
     return [row for row in result.rows if row.type == TASK] or _operations(result)
 
 
 def _left_side(text: str, tokens: Sequence[re.Match[str]], end: int) -> tuple[str, tuple[str, str], str]:
-    """Kind, type and name of the row, and metric, of the words before the comparison."""
+    """The kind of time, the row's type and name, and the metric in the words before the comparison."""
     if not tokens:
         _fail(f"a metric is missing: {_metrics()}", text, end)
     *rest, last = tokens
     metric = last[0]
     if metric not in METRICS:
         if metric.lower() in METRICS:
-            _fail("metrics are in small letters", text, last.start())
-        _fail(f"this is no metric; a metric is {_metrics()}", text, last.start())
+            _fail("write the metric in lower case", text, last.start())
+        _fail(f"this is not a metric; a metric is {_metrics()}", text, last.start())
     kind = "response"
     if rest and rest[-1][0] in KINDS:
         if metric not in TIMES:
-            _fail(f"{metric} is of no kind of time", text, rest[-1].start())
+            _fail(f"{metric} has no kind of time: leave this word out", text, rest[-1].start())
         kind = rest.pop()[0]
     if len(rest) > 1 and rest[0][0] not in TYPES:
-        why = f"a row's name with spaces is quoted, and before it may be its type: {', '.join(TYPES)}"
+        why = f"quote a row's name that has spaces; before the name may be its type: {', '.join(TYPES)}"
         _fail(why, text, rest[0].start())
     if len(rest) > 2:
-        _fail("a row's name with spaces is quoted", text, rest[1].start())
+        _fail("quote a row's name that has spaces", text, rest[1].start())
     name = rest[-1] if rest else None
     row = "" if name is None else name[0][1:-1] if name.lastgroup == "quoted" else name[0]
     if name is not None and not row:
@@ -269,15 +271,15 @@ def _limit(text: str, metric: str, start: int) -> float:
     of_times = (MICROSECONDS, "a time has a unit: us, ms, s or min, as in 5ms")
     units, help_text = OTHER_UNITS.get(metric, of_times)
     if not found:
-        _fail(f"a number of 0 or more belongs here; {help_text}", text, start)
+        _fail(f"write a number of 0 or more here; {help_text}", text, start)
     if found[2] not in units:
         unit, _, _ = found[2].partition(" ")
         if unit in units:
-            _fail("the gate ends with its limit", text, found.end(2) - len(found[2][len(unit) :].lstrip()))
+            _fail("nothing may follow the limit", text, found.end(2) - len(found[2][len(unit) :].lstrip()))
         if EXPONENT.match(unit):
-            _fail("a number is in plain digits, as in 0.001", text, found.start(2))
+            _fail("write the number in plain digits, as in 0.001", text, found.start(2))
         _fail(help_text, text, found.start(2))
-    limit = float(Fraction(found[1]) * units[found[2]])  # as exact as the figures that it is compared with
+    limit = float(Fraction(found[1]) * units[found[2]])  # rounded once, as the compared figures are
     if metric == "failures" and limit > 1:
         _fail("a share is at most 100%", text, start)
     return limit

@@ -1,7 +1,7 @@
 """The rules of the verdict that check whether the load generator distorted its own numbers.
 
-A request that is sent late, or a worker without a core, measures the generator. Each rule checks one sign of that;
-docs/why/verdict.md has the measurements behind the thresholds.
+If a request is sent late, or a worker has no core, the times are those of the generator. Each rule checks one sign of
+that; docs/why/verdict.md has the measurements behind the thresholds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from geventecho.results.evidence import P99_FLOOR, Evidence, HealthSecond, Worke
 
 __all__ = ["could_not_keep_up", "delay_reasons", "generator_reasons", "in_words"]
 
-# Seconds, and shares of the time. Those of delays, of the lag and of a worker are shares of a p99.
+# Seconds, and shares of the time. The shares of delays, of the lag and of a worker are shares of a p99.
 ALLOWED_DELAY: Final = 0.002
 GENERATOR_DELAY_SHARE: Final = 0.1
 ALLOWED_READ_DELAY: Final = 0.005
@@ -46,7 +46,7 @@ def generator_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[st
 
 
 def _pause_reasons(health: Sequence[HealthSecond]) -> Iterator[str]:
-    """Its event loop stood still."""
+    """The event loop stood still."""
     longest = max(second.lag for second in health)
     paused = sum(second.lag for second in health if second.lag >= SHORTEST_PAUSE)
     share = paused / sum(second.span for second in health)
@@ -58,10 +58,10 @@ def _pause_reasons(health: Sequence[HealthSecond]) -> Iterator[str]:
 
 
 def _processor_reasons(health: Sequence[HealthSecond]) -> Iterator[str]:
-    """It had too little of the processor."""
+    """The process had too little CPU time."""
     if full := _full_seconds(health):
         yield (
-            f"in {len(full)} of {len(health)} seconds the process had nothing left of its core: it ran for "
+            f"in {len(full)} of {len(health)} seconds the process was saturated: it ran for "
             f"{fmean(second.cpu for second in full):.0%} of the time, and waited for a core for "
             f"{fmean(second.wait or 0.0 for second in full):.0%}; add workers (--processes), or lower the load"
         )
@@ -78,11 +78,11 @@ def _processor_reasons(health: Sequence[HealthSecond]) -> Iterator[str]:
         yield f"the process was throttled for {throttled:.1%} of the time: its container needs more CPU"
     steal = mean_over_time(health, lambda second: second.steal)
     if steal is not None and steal >= STOLEN:
-        yield f"the hypervisor took {steal:.1%} of its cores' time: use a machine that has its cores to itself"
+        yield f"the hypervisor took {steal:.1%} of the time of its cores: use a machine with dedicated cores"
 
 
 def _full_seconds(health: Sequence[HealthSecond]) -> list[HealthSecond]:
-    """The seconds in which nothing was left of its core; empty if they are too few for a verdict."""
+    """The seconds in which the process was saturated; empty if they are too few for a reason."""
     full = [second for second in health if second.cpu + (second.wait or 0.0) >= FULL_SECOND]
     return full if len(full) >= max(2, FULL_SECONDS * len(health)) else []
 
@@ -90,35 +90,35 @@ def _full_seconds(health: Sequence[HealthSecond]) -> list[HealthSecond]:
 def could_not_keep_up(worker: WorkerEvidence) -> bool:
     """Whether the worker, and not the server, kept its users busy.
 
-    The worker then has nothing left of its core, or replies wait unread for longer than the server needs for them.
+    Such a worker is saturated, or its replies wait unread for longer than the server takes to send them.
     """
 
-    def whole(of: str) -> float:
-        histograms = [times[of] for times in worker.times.values() if of in times]
+    def total(kind: str) -> float:
+        histograms = [times[kind] for times in worker.times.values() if kind in times]
         return sum((histogram.mean or 0.0) * histogram.count for histogram in histograms)
 
-    return bool(_full_seconds(worker.health)) or whole("read_delay") > whole("service")
+    return bool(_full_seconds(worker.health)) or total("read_delay") > total("service")
 
 
 def _lag_reasons(worker: WorkerEvidence) -> Iterator[str]:
-    """Its event loop was late again and again."""
+    """The event loop was often late."""
     lag = median(second.lag for second in worker.health)
     tails = [_p99(times, "response") for row, times in worker.times.items() if not is_setup(row)]
     shortest = min((tail for tail in tails if tail is not None), default=0.0)
     if lag > max(ALLOWED_DELAY, LAG_SHARE * shortest):
         yield (
-            f"in half of the seconds the event loop was {in_words(lag)} late or more: add workers (--processes), "
+            f"in half of the seconds the event loop was at least {in_words(lag)} late: add workers (--processes), "
             "lower the load, or leave the process a core of its own"
         )
 
 
 def delay_reasons(times_of: Mapping[RowKey, Mapping[str, Histogram]], health: Sequence[HealthSecond]) -> Iterator[str]:
-    """Yield the rows in which a good part of the times is the generator's own."""
+    """Yield a reason for each row in which the generator's delay is a large part of the times."""
     planned = sum(second.planned for second in health)
     found_no_user = sum(second.waited for second in health) > FOUND_NO_USER * planned
     for (_, name), times in times_of.items():
         delay, response = _p99(times, "generator_delay"), _p99(times, "response")
-        # A task that waits for a user waits for the server: this delay is not the generator's.
+        # A task waits for a user because the users wait for the server. The generator does not cause this delay.
         if delay and response and not found_no_user and delay > max(ALLOWED_DELAY, GENERATOR_DELAY_SHARE * response):
             yield (
                 f"{name}: the generator sent late (p99 {in_words(delay)}; the p99 of the response time is "
@@ -133,12 +133,12 @@ def delay_reasons(times_of: Mapping[RowKey, Mapping[str, Histogram]], health: Se
 
 
 def _outlier_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str]:
-    """This worker alone makes the p99 of a row: the p99 of the others is much lower."""
+    """The p99 of a row is much higher with this worker than without it."""
     for row, times in worker.times.items():
         own, others = times.get("response"), Histogram()
         for other in evidence.workers:
-            if other is not worker and (theirs := other.times.get(row, {}).get("response")) is not None:
-                others.merge(theirs)
+            if other is not worker and (response := other.times.get(row, {}).get("response")) is not None:
+                others.merge(response)
         if own is None or min(own.count, others.count) < P99_FLOOR:
             continue
         without, high = others.percentile(99) or 0.0, own.percentile(WORKER_PERCENTILE) or 0.0
@@ -151,7 +151,7 @@ def _outlier_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str
 
 
 def _p99(times: Mapping[str, Histogram], name: str) -> float | None:
-    """The percentile; None below its sample floor."""
+    """The p99 of a kind of time; None with fewer samples than it needs."""
     histogram = times.get(name)
     return histogram.percentile(99) if histogram is not None and histogram.count >= P99_FLOOR else None
 

@@ -15,17 +15,18 @@ from geventecho.results.result import Distribution, Result
 __all__ = ["hgrm_files"]
 
 MILLISECOND: Final = 1000
-"""In microseconds."""
+"""A millisecond in microseconds."""
 SUB_BUCKETS: Final = 256
-"""Buckets of `geventecho.histogram`, counted as HdrHistogram counts its own: the upper half of them is one octave."""
+"""The sub-buckets of `geventecho.histogram` as HdrHistogram counts them: the upper half of them is one octave."""
 LONGEST_NAME: Final = 200
 
 
 def hgrm_files(result: Result) -> dict[str, str]:
-    """Return the texts of the files by their names: for each row one of its response and one of its service times.
+    """Return the texts of the files by their names: for each row a file of response times and one of service times.
 
-    A name is the row's type and name, and `_response` or `_service`. Bytes other than ASCII letters, digits and `._-~`
-    are written as `%` and two hexadecimal digits. A long name is cut, and has a hash of all of it.
+    A file's name has the row's type and name, and `_response` or `_service`. A byte other than an ASCII letter, a digit
+    or one of `._-~` is written as `%` and two hexadecimal digits. A long name is cut, and a hash of the whole name is
+    added.
     """
     return {
         _file_name(f"{row.type}_{row.name}", kind.removesuffix("_us")): "".join(_lines(distribution))

@@ -1,24 +1,24 @@
-"""Percentiles with 95 % confidence intervals that hold when neighbouring seconds resemble each other.
+"""Percentiles with 95 % confidence intervals that hold when adjacent seconds are correlated.
 
-Order statistics. Of independent samples, how many lie below a percentile is binomial; so two of the sorted samples
-enclose it with 95 % confidence (David & Nagaraja, Order Statistics, 2003, section 7.1). Where there are too few samples
-for such a pair, there is no percentile. No interval is narrower than this one.
+Order statistics. If samples are independent, the number of samples below a percentile is binomial. So two of the sorted
+samples enclose the percentile with 95 % confidence (David & Nagaraja, Order Statistics, 2003, section 7.1). With too
+few samples for such a pair there is no percentile. No interval is narrower than this one.
 
-Samples of one second are not independent: a slow second slows all of them. A slow second also makes the next one slow.
-So the estimate needs the variance of a share, that of the samples above the percentile. From it follows how many
-independent samples would have the same. Wilson's score interval for that many (Wilson 1927) says between which shares
-the true one lies, and the samples at these shares are the interval's ends (Woodruff 1952). The variance is the larger
-of two:
+The samples of one second are not independent: a slow second slows all of them, and often the next second is slow too.
+So the estimate needs the variance of a share: the share of samples above the percentile. The variance gives the number
+of independent samples with the same variance. Wilson's score interval for that number (Wilson 1927) gives the range of
+the true share. The samples at the ends of this range are the ends of the percentile's interval (Woodruff 1952). The
+variance is the larger of two estimates:
 
 - The circular block bootstrap over seconds (Künsch 1989; Politis & Romano 1992). Its variance of a share has a closed
-  form, the mean square of all sums of `block_length` neighbouring seconds, so nothing is drawn, and the result is exact
-  and the same each time. The length follows the autocorrelation (Politis & White 2004).
-- Only the few slowest seconds decide p99 and above. A minute has too few of them to show how they vary, but every
-  second shows how the levels of seconds vary. The second estimate brings the times of all seconds to one level, and
-  moves them up and down by the variation of the levels.
+  form: the mean square of all sums of `block_length` adjacent seconds. So nothing is drawn at random, and the result is
+  exact and reproducible. The length follows the autocorrelation (Politis & White 2004).
+- Only the few slowest seconds determine p99 and above. A minute has too few of them to show how they vary, but all
+  seconds show how the level of a second varies. The second estimate shifts the times of all seconds to one level, then
+  shifts them up and down by the variation of the levels.
 
-In synthetic runs of 60 s with correlated levels (0.5), the bootstrap alone holds the true p99 in about 88 of 100; both
-together hold it in about 95.
+In synthetic runs of 60 s with correlated levels (0.5), the interval of the bootstrap alone contains the true p99 in
+about 88 of 100 runs. With both estimates it contains the true p99 in about 95.
 """
 
 from __future__ import annotations
@@ -40,35 +40,41 @@ from geventecho.histogram import NANOSECONDS, Histogram, middle
 __all__ = ["FLOORS", "Estimate", "Percentile", "enclosing_rank", "estimate"]
 
 QUANTILES: Final = (50, 90, 95, 99, 99.9, 99.99)
-TAIL: Final = 0.025  # on each side of an interval of 95 %
+TAIL: Final = 0.025  # the probability on each side of a 95 % interval
 DEVIATIONS: Final = -NormalDist().inv_cdf(TAIL)
 
 MIN_BLOCKS: Final = 20
-# A run with fewer independent seconds is unsteady: at 60 s, if the correlation of neighbours is above 0.79. Below that,
-# intervals hold the true value in 9 of 10 runs. In a short run a correlation up to three standard errors (one is the
-# inverse root of the number of seconds) counts as chance. Levels that differ by less than a tenth do not count.
+# A run with fewer independent seconds is unsteady. At 60 s this means a correlation of adjacent seconds above 0.79;
+# below that, intervals contain the true value in 9 of 10 runs. In a short run a correlation of up to three standard
+# errors counts as chance (the standard error is the inverse square root of the number of seconds). Differences below a
+# tenth between levels do not count.
 MIN_INDEPENDENT_SECONDS: Final = 7
 SURE_ERRORS: Final = 3
 STEADY_RATIO: Final = 1.1
 MAX_CORRELATION: Final = 0.95
-# The estimated variance scatters like that of a seventh as many independent seconds (at 60: 0.5 in its logarithm).
+# The estimated variance scatters like the variance of a seventh as many independent seconds (at 60: 0.5 in its
+# logarithm).
 BLOCKS_PER_DEGREE: Final = 7
 
-# Lost operations, as a bucket after all others.
+# The bucket of lost operations, after all other buckets.
 LOST: Final = 1 << 16
-# The number of a bucket grows like the logarithm of its time, so the mean number is the level of a second. Times below
-# 1 µs count as 1 µs there.
+# The number of a bucket grows with the logarithm of its time. So the level of a second is the mean number of the
+# buckets of its samples. Levels count times below 1 µs as 1 µs.
 PER_OCTAVE: Final = 128
 SHORTEST_BUCKET: Final = 0x447A
-# The levels of seconds, in standard deviations from the middle one, and how often they occur.
+# Levels of seconds, in standard deviations from the median level, and their probabilities.
 LEVELS: Final = [half / 2 for half in range(-6, 7)]
 WEIGHTS: Final = [NormalDist().pdf(level) / sum(map(NormalDist().pdf, LEVELS)) for level in LEVELS]
-TENTH_TO_NINTH: Final = 2 * NormalDist().inv_cdf(0.9)  # of a normal distribution, in standard deviations
+# From the first to the ninth decile of a normal distribution, in standard deviations.
+TENTH_TO_NINTH: Final = 2 * NormalDist().inv_cdf(0.9)
 
 
 @dataclass(frozen=True, slots=True)
 class Percentile:
-    """A percentile and the interval that holds the true one with 95 % confidence, in nanoseconds; infinite if lost."""
+    """A percentile and the interval that contains the true one with 95 % confidence, in nanoseconds; infinite if lost.
+
+    A percentile of a `Result` is in microseconds.
+    """
 
     value: float
     low: float
@@ -80,11 +86,11 @@ class Estimate:
     """The percentiles of one row.
 
     Attributes:
-        percentiles: by percent; None where there are too few samples.
-        missing: how many more samples those need.
-        method: "bootstrap", or "order statistics" where there are fewer than 20 blocks.
-        block_length: blocks that the bootstrap takes together; 1 where there is none.
-        is_unsteady: neighbouring blocks are so alike that the run is too short for its intervals.
+        percentiles: by percent; None with too few samples.
+        missing: by percent, the number of samples that are missing.
+        method: "bootstrap", or "order statistics" if there are fewer than 20 blocks.
+        block_length: blocks that the bootstrap takes together; 1 without a bootstrap.
+        is_unsteady: whether the correlation of adjacent blocks lasts so long that the run is too short for intervals.
     """
 
     percentiles: dict[float, Percentile | None]
@@ -103,10 +109,10 @@ def estimate(
     """Estimate percentiles of all samples of a row.
 
     Args:
-        blocks: the times of blocks of equal width, one after the other; those without any too.
-        lost: for each block, how many operations count as infinitely long; none by default.
-        quantiles: which percentiles, in percent, each above 0 and below 100.
-        whole: the sum of the blocks, where it is known.
+        blocks: the times of consecutive blocks of equal width, empty blocks included.
+        lost: for each block, the number of operations that count as infinitely long; 0 by default.
+        quantiles: the percentiles in percent, each above 0 and below 100.
+        whole: the sum of the blocks, if the caller knows it.
     """
     rows = [_Counts(block.buckets(), more) for block, more in zip(blocks, lost or [0] * len(blocks), strict=True)]
     pooled = _Pooled(rows, sum(lost or ()), blocks, whole)
@@ -123,7 +129,7 @@ def estimate(
 
 
 def _floor(percent: float) -> int:
-    """The fewest samples of which a sorted pair encloses a percentile with 95 % confidence."""
+    """The smallest number of samples in which a pair encloses a percentile with 95 % confidence."""
     return math.ceil(math.log(TAIL) / math.log(max(percent, 100 - percent) / 100))
 
 
@@ -136,21 +142,21 @@ def _percentile(percent: float, pooled: _Pooled, seconds: _Seconds | None) -> Pe
     low: float = enclosing_rank(pooled.total, float(part))
     high: float = pooled.total + 1 - enclosing_rank(pooled.total, float(1 - part))
     if seconds:
-        fewest, most = seconds.shares_above(pooled, pooled.bucket_of(rank), float(1 - part))
-        # The sample of a rank stands for the middle of its part of all: half a rank is below it.
-        low = max(1, min(low, (1 - most) * pooled.total + 0.5))
-        high = min(pooled.total, max(high, (1 - fewest) * pooled.total + 0.5))
+        least, greatest = seconds.shares_above(pooled, pooled.bucket_of(rank), float(1 - part))
+        # A sample stands for one part of all samples, and its rank for the middle of this part: so half a rank more.
+        low = max(1, min(low, (1 - greatest) * pooled.total + 0.5))
+        high = min(pooled.total, max(high, (1 - least) * pooled.total + 0.5))
     value = pooled.value_of(rank)
     return Percentile(value, min(value, pooled.time_of(low)), max(value, pooled.time_of(high)))
 
 
 def _in_order(percentiles: Sequence[Percentile]) -> list[Percentile]:
-    """Cut from each interval the times that the others exclude.
+    """Cut from each interval the times that the other intervals exclude.
 
-    A percentile is at least as long as any below it, so a time that is too short for the lower one is too short for it.
+    A percentile is never shorter than a lower one. So neither the lower nor the upper ends of the intervals may fall.
 
     Args:
-        percentiles: of one row, the lowest first.
+        percentiles: the percentiles of one row, the lowest first.
     """
     lows = accumulate((percentile.low for percentile in percentiles), max)
     highs = [*accumulate((percentile.high for percentile in reversed(percentiles)), min)]
@@ -161,7 +167,7 @@ def _in_order(percentiles: Sequence[Percentile]) -> list[Percentile]:
 
 
 def enclosing_rank(samples: int, part: float) -> int:
-    """The highest rank whose sample is above the true quantile in at most 2.5 % of all runs; 0 if there is none."""
+    """The highest rank whose sample is above the true quantile in at most 2.5 % of all runs; 0 if no rank is."""
     below = max(0, math.floor(samples * part - DEVIATIONS * math.sqrt(samples * part * (1 - part))))
     chance = math.exp(
         math.lgamma(samples + 1) - math.lgamma(below + 1) - math.lgamma(samples - below + 1)
@@ -190,11 +196,11 @@ class _Counts:
     """Samples by bucket.
 
     Attributes:
-        buckets: those with a sample, the shortest times first.
-        counts: of each, as many; one more for lost samples.
-        below: how many samples lie before each bucket, before the lost ones, and in all.
-        finite: how many samples are not lost.
-        total: how many there are.
+        buckets: the buckets with samples, the shortest times first.
+        counts: the number of samples in each bucket.
+        below: the number of samples below each bucket; then the number of finite samples, and of all samples.
+        finite: the number of samples that are not lost.
+        total: the number of samples.
     """
 
     __slots__ = ("below", "buckets", "counts", "finite", "total")
@@ -206,7 +212,7 @@ class _Counts:
         self.finite, self.total = self.below[-2:]
 
     def around(self, bucket: int) -> tuple[int, int]:
-        """How many samples lie below a bucket, and in or below it."""
+        """The number of samples below a bucket, and the number in or below it."""
         if bucket == LOST:
             return self.finite, self.total
         return self.below[bisect_left(self.buckets, bucket)], self.below[bisect_right(self.buckets, bucket)]
@@ -228,12 +234,12 @@ class _Pooled(_Counts):
         return self.buckets[place] if place < len(self.buckets) else LOST
 
     def value_of(self, rank: int) -> float:
-        """The time that stands for the sample of a rank, in nanoseconds, as `Histogram.percentile` has it."""
+        """The time that stands for the sample of a rank, in nanoseconds, as `Histogram.percentile` computes it."""
         bucket = self.bucket_of(rank)
-        return self.time_of(rank) if bucket == LOST or rank in (1, self.finite) else self._known(middle(bucket))
+        return self.time_of(rank) if bucket == LOST or rank in (1, self.finite) else self._clamped(middle(bucket))
 
     def time_of(self, rank: float) -> float:
-        """The time at a rank, in nanoseconds, as if those in a bucket were spread evenly in it."""
+        """The time at a rank, in nanoseconds, as if the samples of a bucket were spread evenly in it."""
         if rank <= 1 and self.finite:
             return self.shortest
         if rank == self.finite:
@@ -244,18 +250,18 @@ class _Pooled(_Counts):
         first, last = self.around(bucket)
         lower = (middle(bucket - 1) + middle(bucket)) / 2 if bucket else 0.0
         upper = (middle(bucket) + middle(bucket + 1)) / 2
-        return self._known(lower + (upper - lower) * (rank - 0.5 - first) / (last - first))
+        return self._clamped(lower + (upper - lower) * (rank - 0.5 - first) / (last - first))
 
-    def _known(self, time: float) -> float:
+    def _clamped(self, time: float) -> float:
         return min(max(time, self.shortest), self.longest)
 
 
 class _Seconds:
-    """How the seconds of a run vary, and how alike neighbours are.
+    """The variation of the seconds of a run, and the correlation of adjacent seconds.
 
     Attributes:
-        per_independent: this many seconds have as much information as one independent second.
-        block_length: of the bootstrap, in seconds.
+        per_independent: the number of seconds that have as much information as one independent second.
+        block_length: the block length of the bootstrap, in seconds.
     """
 
     def __init__(self, rows: Sequence[_Counts]) -> None:
@@ -263,7 +269,7 @@ class _Seconds:
         self._squares = sum(row.total**2 for row in rows)
         self._one_level = _Counts([])
         self._deviation = self._correlation = 0.0
-        self._noise_ratio = 1.0  # the variance of the measured levels, by that of the true ones
+        self._noise_ratio = 1.0  # the variance of the measured levels, divided by the variance of the true levels
         if sum(row.finite > 0 for row in rows) > 1:
             self._correlation = self._find_levels()
         count = len(rows)
@@ -272,7 +278,7 @@ class _Seconds:
         self.block_length = min(max(1, round(length)), count // 2)
 
     def are_unsteady(self) -> bool:
-        """Whether neighbours are so alike, and others so different, that the run is too short."""
+        """Whether levels vary and are correlated for so long that the run is too short."""
         count = len(self._rows)
         correlation = min(self._correlation * self._noise_ratio, MAX_CORRELATION)
         return (
@@ -282,7 +288,7 @@ class _Seconds:
         )
 
     def _find_levels(self) -> float:
-        """Find the levels of all seconds; returns the correlation of neighbours."""
+        """Find the levels of all seconds; return the correlation of adjacent seconds."""
         busy = [row for row in self._rows if row.finite]
         buckets = [row.buckets for row in busy]
         if min(map(min, buckets)) < SHORTEST_BUCKET:
@@ -292,7 +298,7 @@ class _Seconds:
         centre = statistics.median(levels)
         tenths = statistics.quantiles(levels, n=10)
         deviation = (tenths[-1] - tenths[0]) / TENTH_TO_NINTH
-        # The variance within seconds, and its part in the variance of their means.
+        # The variance within seconds, and its contribution to the variance of their means.
         squares = sum(sum(map(mul, *pair)) for pair in zip(buckets, sums, strict=True))
         spread = squares - sum(level**2 * row.finite for level, row in zip(levels, busy, strict=True))
         spread /= max(1, sum(row.finite for row in busy) - len(busy))
@@ -307,17 +313,17 @@ class _Seconds:
                     for shift, numbers, row in zip(shifts, buckets, busy, strict=True)
                 )
             )
-        # A stall is far from all other levels, and would hide their correlation.
-        known = iter(min(max(level - centre, -2.5 * deviation), 2.5 * deviation) for level in levels)
-        return _correlation([next(known) if row.finite else 0.0 for row in self._rows])
+        # The level of a stall is far from all other levels, and would hide their correlation.
+        clamped = iter(min(max(level - centre, -2.5 * deviation), 2.5 * deviation) for level in levels)
+        return _correlation([next(clamped) if row.finite else 0.0 for row in self._rows])
 
     def shares_above(self, pooled: _Counts, bucket: int, share: float) -> tuple[float, float]:
-        """The least and the greatest share of samples that may truly lie where `share` of them lie in this run.
+        """The interval of the true share of samples above the point that has `share` of them above it in this run.
 
         Args:
             pooled: the samples of all seconds.
-            bucket: the one where the samples divide.
-            share: so many lie above.
+            bucket: the bucket that contains the point.
+            share: the share of samples above the point.
         """
         first, last = pooled.around(bucket)
         upper_part = (share * pooled.total - (pooled.total - last)) / (last - first)
@@ -326,14 +332,14 @@ class _Seconds:
             below, up_to = row.around(bucket)
             above.append(row.total * (1 - share) - up_to + upper_part * (up_to - below))
         independent = pooled.total * share * (1 - share)
-        variance = max(self._resampled(above), independent + self._moved(bucket, share), independent)
+        variance = max(self._bootstrapped(above), independent + self._of_levels(bucket, share), independent)
         excess = variance / independent - 1
-        # Student's t for the estimated part of the variance (its first terms by degrees of freedom)
+        # Student's t for the estimated part of the variance (the first terms of its expansion by degrees of freedom)
         degrees = len(self._rows) / BLOCKS_PER_DEGREE
         student = 1 + (DEVIATIONS**2 + 1) / (4 * degrees)
         return _wilson(share, pooled.total / (1 + excess * student**2))
 
-    def _resampled(self, above: Sequence[float]) -> float:
+    def _bootstrapped(self, above: Sequence[float]) -> float:
         """The variance of a sum, by the circular block bootstrap."""
         count, length = len(above), self.block_length
         mean = sum(above) / count
@@ -341,25 +347,26 @@ class _Seconds:
         squares = sum((after - before) ** 2 for before, after in zip(sums, sums[length:], strict=False))
         return float(squares / length * count / (count - length))
 
-    def _moved(self, bucket: int, share: float) -> float:
-        """The part of the variance of the number of samples above that comes from the levels."""
+    def _of_levels(self, bucket: int, share: float) -> float:
+        """The variance that the levels add to the number of samples above."""
         if bucket == LOST or not self._deviation:
             return 0.0
-        one = self._one_level
+        counts = self._one_level
         shares = [
-            1 - one.below[bisect_left(one.buckets, bucket - level * self._deviation)] / one.total for level in LEVELS
+            1 - counts.below[bisect_left(counts.buckets, bucket - level * self._deviation)] / counts.total
+            for level in LEVELS
         ]
         mean = sum(map(mul, WEIGHTS, shares))
         if not mean:
             return 0.0
         variance = sum(weight * (above - mean) ** 2 for weight, above in zip(WEIGHTS, shares, strict=True))
-        # The part that is linear in the level is as correlated as the levels, the rest as their squares.
+        # The part that is linear in the level has the correlation of the levels, the rest that of their squares.
         slope = sum(map(mul, map(mul, WEIGHTS, LEVELS), shares))
-        straight = min(variance, slope**2 / sum(map(mul, map(mul, WEIGHTS, LEVELS), LEVELS)))
-        lasting = straight * self.per_independent + (variance - straight) * _per_independent(self._correlation**2)
+        linear = min(variance, slope**2 / sum(map(mul, map(mul, WEIGHTS, LEVELS), LEVELS)))
+        correlated = linear * self.per_independent + (variance - linear) * _per_independent(self._correlation**2)
         count = len(self._rows)
         missed = count / (count - min(self.per_independent, count / 2))
-        return float(lasting * (share / mean) ** 2 * self._squares * missed)
+        return float(correlated * (share / mean) ** 2 * self._squares * missed)
 
 
 def _per_independent(correlation: float) -> float:
@@ -376,14 +383,14 @@ def _added(rows: Iterable[tuple[Sequence[int], Sequence[int]]]) -> list[tuple[in
 
 
 def _correlation(levels: Sequence[float]) -> float:
-    """How alike neighbours are: 0 to 0.95; as measured, but without the bias of short series (Kendall 1954)."""
+    """The correlation of adjacent levels, 0 to 0.95, corrected for the bias of short series (Kendall 1954)."""
     mean = sum(levels) / len(levels)
-    rest = [level - mean for level in levels]
-    variance: float = sum(map(mul, rest, rest))
+    residuals = [level - mean for level in levels]
+    variance: float = sum(map(mul, residuals, residuals))
     if not variance:
         return 0.0
-    measured: float = sum(map(mul, rest, rest[1:])) / variance
-    return min(max(0.0, (measured * len(rest) + 1) / (len(rest) - 4)), MAX_CORRELATION)
+    measured: float = sum(map(mul, residuals, residuals[1:])) / variance
+    return min(max(0.0, (measured * len(residuals) + 1) / (len(residuals) - 4)), MAX_CORRELATION)
 
 
 def _wilson(share: float, samples: float) -> tuple[float, float]:

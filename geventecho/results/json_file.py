@@ -14,10 +14,10 @@ from geventecho.results.result import Result
 __all__ = ["as_json", "json_text"]
 
 LOST: Final = "lost"
-"""An infinite time: that of an operation that was dropped or failed. JSON has no number for it."""
+"""The infinite time of a dropped or failed operation. JSON has no number for it."""
 
 NUMBERS: Final = re.compile(r'\[\n[^\[\]{}"]+\]')
-"""A list without text, lists and dicts in it. There is a line break in JSON only between values."""
+"""A list that contains no text, list or dict. JSON has line breaks only between values."""
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def as_json(result: Result) -> dict[str, Any]:
 
 
 def json_text(result: Result) -> str:
-    """Return the text of the file. It is ASCII; all other characters are escapes."""
+    """Return the text of the file. The text is ASCII; other characters are escaped."""
     return f"{NUMBERS.sub(_on_one_line, json.dumps(as_json(result), indent=1, allow_nan=False))}\n"
 
 

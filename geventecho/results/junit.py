@@ -1,6 +1,7 @@
 """The gates and the verdict of a result as JUnit XML, which CI systems show as tests.
 
-It is valid by the schema of Apache Ant's JUnit task (https://github.com/windyroad/JUnit-Schema), the strictest of them.
+The file is valid in the schema of Apache Ant's JUnit task (https://github.com/windyroad/JUnit-Schema), the strictest
+JUnit schema.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ SUITE: Final = "geventecho"
 
 
 def junit_xml(result: Result, fail_on_verdict: bool = False) -> str:
-    """Return the text of the file: a test for each gate and one for the verdict.
+    """Return the text of the file: one test for each gate and one for the verdict.
 
     Args:
-        result: its gates and its verdict count.
-        fail_on_verdict: whether a verdict other than "trusted" is a failure. Otherwise only "incomplete" is one: such
-            a run has an exit code of its own; the others are skipped tests, with the reasons.
+        result: the result with its gates and its verdict.
+        fail_on_verdict: whether each verdict other than "trusted" is a failure. Otherwise only "incomplete" is a
+            failure, because it has its own exit code; with another verdict the test is skipped, with the reasons.
     """
     root = Element("testsuites")
     suite = SubElement(root, "testsuite", name="load test", package=SUITE, id="0", hostname="localhost", errors="0")

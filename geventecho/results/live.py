@@ -1,10 +1,11 @@
-"""Makes the results of a running test, in a process of its own: `python -m geventecho.results.live`.
+"""Makes the results of a running test in a separate process: `python -m geventecho.results.live`.
 
 Each row takes 3 to 25 ms. In the measuring process, all users would wait for that time.
 
-It reads pickles from standard input: first the arguments of the `Collection`, then calls, each a function that takes
-the collection, and its arguments. A result that a call returns goes to standard output as `Encoded.write` writes it.
-Bytes go there behind a line with their number. The process ends with its input.
+The process reads pickles from standard input: first the arguments of the `Collection`, then calls. A call is a function
+that takes the collection, with its other arguments. If a call returns a result, `Encoded.write` writes it to standard
+output. If a call returns bytes, they go to standard output after a line with their number. The process ends when its
+input ends.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from geventecho.results.result import Result
 __all__ = ["main"]
 
 NICENESS: Final = 10
-"""The processes with users come first."""
+"""The processes with users take precedence."""
 
 
 def main() -> None:
-    """Read changes, and answer, until the input ends."""
+    """Execute the calls until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the load test, which ends this process
     os.nice(NICENESS)
     try:
@@ -37,7 +38,7 @@ def main() -> None:
 
 
 def follow(source: BinaryIO, sink: BinaryIO) -> None:
-    """Read changes, and answer.
+    """Execute the calls, and write their results.
 
     Raises:
         EOFError: the input has ended.

@@ -1,6 +1,6 @@
-"""Memory of the results of functions.
+"""A cache of function results.
 
-The figures of a running test are computed every few seconds, and most blocks have not changed in between.
+The figures of a running test are computed every few seconds. Most blocks have not changed in between.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ T = TypeVar("T")
 
 
 class Memory:
-    """Calls functions, and remembers their results.
+    """Calls functions, and caches their results.
 
-    No change has to be reported: blocks are passed as packed bytes, so a changed block is another argument.
+    It needs no notice of a change: blocks are passed as packed bytes, so a changed block is a different argument.
 
     Args:
-        is_kept: whether results are remembered; otherwise each call calls the function.
+        is_kept: whether results are cached; otherwise each call calls the function.
     """
 
     def __init__(self, is_kept: bool = False) -> None:
@@ -29,7 +29,7 @@ class Memory:
         self._used: dict[Hashable, Any] = {}
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return the result of a function. It may depend on the arguments only, and these can be hashed."""
+        """Return the result of a function that depends only on its arguments. The arguments must be hashable."""
         if not self._is_kept:
             return function(*args, **kwargs)
         key = (function, args, *kwargs.items())
@@ -38,5 +38,5 @@ class Memory:
         return cast("T", self._used[key])
 
     def forget_unused(self) -> None:
-        """Forget the results that no call has asked for since this method was called before."""
+        """Forget the results that no call has used since the last call of this method."""
         self._before, self._used = self._used, {}

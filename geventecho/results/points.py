@@ -1,6 +1,6 @@
-"""The points of a `Series`, each computed once, and again only when something is added to it.
+"""The points of a `Series`. A point is computed once, and again only when something is added to it.
 
-The figures of a running test are computed every second or two, and only the last points change in between.
+The figures of a running test are computed every second or two. Only the last points change in between.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SHOWN: Final = (50, 90, 99)
 BINS_PER_DECADE: Final = 20
 
 RowValues = tuple[Any, ...]
-"""The values of a row at a point, in the order of the fields of `RowSeries`, from `ok` on."""
+"""The values of a row at a point, in the order of the fields of `RowSeries` that begins with `ok`."""
 NOTHING: Final[RowValues] = (0.0, 0.0, *[None] * (len(fields(RowSeries)) - 5), ())
 
 
@@ -36,9 +36,9 @@ class Point:
     """A point.
 
     Attributes:
-        end: the second after its last one.
-        run: its values, by the names of `RUN_COLUMNS`.
-        rows: those of the rows that have any.
+        end: the first second after the point.
+        run: the values of the run, by the names of `RUN_COLUMNS`.
+        rows: the values of each row that has any.
     """
 
     end: int
@@ -58,7 +58,7 @@ class Sums:
     read_delay: Histogram = field(default_factory=Histogram)
 
     def add(self, row: RowKey, block: Block) -> None:
-        """Add those of a row."""
+        """Add the operations of a row."""
         if is_operation(row):
             self.achieved += 0 if is_setup(row) else block.ok
             self.failed += block.failed
@@ -72,8 +72,8 @@ class Points:
     """The points of a test.
 
     Args:
-        record: of the test.
-        begun: its first second.
+        record: the record of the test.
+        begun: the first second of the test.
     """
 
     def __init__(self, record: Record, begun: int) -> None:
@@ -85,8 +85,8 @@ class Points:
         self._widths: dict[RowKey, int] = {}  # of the blocks of each row
         self._boundaries: set[int] = set()
 
-    def see(self, second: int) -> None:
-        """Forget the points that may change when something is added in this second: its block may begin earlier."""
+    def invalidate(self, second: int) -> None:
+        """Forget the points that an addition in this second may change. The block of the second may begin earlier."""
         earliest = second - max(self._widths.values(), default=1) + 1
         for start in range(self._start(earliest), second + 1, self._width):
             self._points.pop(start, None)
@@ -94,16 +94,16 @@ class Points:
     def add(self, sample: HealthSecond) -> None:
         """Add the health of a process in a second."""
         self._health.setdefault(sample.second, []).append(sample)
-        self.see(sample.second)
+        self.invalidate(sample.second)
 
     def series(self, first: int, end: int, measured_from: int, pause: Callable[[], None]) -> Series:
         """Return the figures over time.
 
         Args:
             first: the first second that may have a block.
-            end: the second after the last one.
+            end: the first second after the series.
             measured_from: the first second of the measured part.
-            pause: is called now and then.
+            pause: called now and then.
         """
         self._fit(end)
         starts = range(self._begun, end, self._width)
@@ -126,16 +126,16 @@ class Points:
         )
 
     def _start(self, second: int) -> int:
-        """The first second of the point that a second belongs to."""
+        """The first second of the point that contains a second."""
         return max(self._begun, second - (second - self._begun) % self._width)
 
     def _fit(self, end: int) -> None:
-        """Join neighbours until there are few enough points, and forget the points that have changed."""
+        """Widen the points until there are at most `MAX_POINTS`, and forget the points that have changed."""
         widths = {row: blocks.width for row, blocks in self._record.rows.items()}
-        if not self._widths.items() <= widths.items():  # the record has joined rows, or blocks
+        if not self._widths.items() <= widths.items():  # the record has merged rows or blocks
             self._points.clear()
         boundaries = set(self._record.boundaries)
-        if new := boundaries - self._boundaries:  # blocks from there on begin elsewhere
+        if new := boundaries - self._boundaries:  # a boundary moves the starts of later blocks
             changed = min(new) - max(widths.values(), default=1)
             self._points = {start: point for start, point in self._points.items() if point.end <= changed}
         self._widths, self._boundaries = widths, boundaries
@@ -177,7 +177,7 @@ class Points:
             self._points[start] = Point(until, run, rows[start])
 
     def _seconds(self, start: int, end: int) -> float:
-        """How long a point is. The last second of a test may be a part of one."""
+        """The length of a point. The last second of a test may be incomplete."""
         samples = (self._health.get(second, ()) for second in range(start, min(start + self._width, end)))
         return sum(min(1.0, max((sample.span for sample in found), default=1.0)) for found in samples)
 
@@ -208,7 +208,7 @@ def _heat(times: Histogram) -> tuple[int, ...]:
     return tuple(number for pair in sorted(bins.items()) for number in pair)
 
 
-@cache  # there are some thousand buckets
+@cache  # there are a few thousand buckets
 def _bin(bucket: int) -> int:
     return math.floor(BINS_PER_DECADE * math.log10(max(1.0, middle(bucket) / 1000)))
 

@@ -1,6 +1,6 @@
 """A running test in the terminal: a display of some lines, or one plain line for a log.
 
-Both print the JSON of the result up to now, with the keys that it has only while the test runs: `state`, `elapsed_s`,
+Both print the JSON of the result up to now. This JSON has four keys that only a live result has: `state`, `elapsed_s`,
 `left_s` and `now`.
 """
 
@@ -24,7 +24,7 @@ MAX_ROWS: Final = 8
 NAME_WIDTH: Final = 40
 NARROWEST_NAME: Final = 10
 COLUMNS: Final = {"p50 ms": 9, "p99 ms": 9, "good/s": 9, "failed": 9}
-"""The columns after the name, with their widths. A narrow terminal has only the first ones."""
+"""The columns after the name, with their widths. A narrow terminal shows only the first columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Users:
     """The users of a test.
 
     Attributes:
-        now: that run.
-        asked: that are to run.
+        now: the number of running users.
+        asked: the number of users that are to run.
     """
 
     now: int
@@ -49,7 +49,7 @@ def plain_line(live: Json, users: Users) -> str:
 
     Args:
         live: the result up to now.
-        users: of now.
+        users: the users now.
     """
     if "verdict" not in live:
         return f"{_time(live)}: {users}, {live['state']}"
@@ -60,11 +60,11 @@ def plain_line(live: Json, users: Users) -> str:
 
 
 def display(live: Json, users: Users, width: int, height: int) -> list[str]:
-    """Return the lines of the display: no line takes more columns than `width`, and there are at most `height`.
+    """Return the lines of the display: at most `height` lines of at most `width` columns.
 
     Args:
         live: the result up to now.
-        users: of now.
+        users: the users now.
         width: columns, 1 or more.
         height: lines, 1 or more.
     """
@@ -101,7 +101,7 @@ def _operations(live: Json) -> list[Json]:
 
 
 def _rates(live: Json) -> Iterator[str]:
-    """Good operations a second, and tasks of a plan, of the last second."""
+    """Good operations a second, and planned tasks a second, in the last second."""
     for key, unit in (("achieved", "good/s"), ("planned", "tasks/s planned")):
         rate = live["now"][key]
         if rate is not None:
@@ -166,7 +166,7 @@ def _short(count: int) -> str:
 
 
 def _flow(items: Sequence[str], width: int) -> Iterator[str]:
-    """Put as many items on each line as it has room for."""
+    """Put as many items on each line as fit into its width."""
     line = ""
     for item in items:
         longer = f"{line}{GAP}{item}" if line else item

@@ -1,6 +1,6 @@
 """Result: the figures of a run, as one value for programs and for the JSON file.
 
-Times are in microseconds, with one decimal; spans in seconds. Names and structure are those of the JSON file, see
+Times are in microseconds with one decimal, and spans in seconds. The JSON file has the same names and structure, see
 docs/reference/result-schema.md.
 """
 
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 SCHEMA: Final = 1
-"""The schema's version. It grows when a key is renamed, removed or changes its meaning, not when one is added."""
+"""The schema's version. It grows when a key is renamed or removed or changes its meaning, not when a key is added."""
 
 PERCENTILES: Final[dict[str, float]] = {"p50": 50, "p90": 90, "p95": 95, "p99": 99, "p99_9": 99.9, "p99_99": 99.99}
 """The percentiles of a row, by key."""
@@ -46,8 +46,8 @@ class Times:
     """Figures of one kind of time, in microseconds.
 
     Attributes:
-        p50, p90, p95, p99, p99_9, p99_99: percentiles with their 95 % intervals; None below their sample floor.
-        mean, max: of the finite ones; None where there are none.
+        p50, p90, p95, p99, p99_9, p99_99: percentiles with their 95 % intervals; None with too few samples.
+        mean, max: of the finite times; None without a finite time.
     """
 
     p50: Percentile | None
@@ -62,15 +62,15 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """All times of one kind in a row, in microseconds, as HdrHistogram iterates over percentiles.
+    """All times of one kind in a row, in microseconds, at the percentiles that HdrHistogram iterates over.
 
-    There are five percentiles in each half of the distance to 100, and the last one is 100.
+    Each half of the distance to 100 has five percentiles. The last percentile is 100.
 
     Attributes:
-        percentiles: rising, from 0 to 100.
-        values: the time of each.
-        counts: how many times are that long or shorter.
-        mean, deviation, max: of all.
+        percentiles: from 0 to 100, ascending.
+        values: the time at each percentile.
+        counts: the number of times that are at most as long as the time at each percentile.
+        mean, deviation, max: mean, standard deviation and maximum of all times.
     """
 
     percentiles: tuple[float, ...]
@@ -83,14 +83,14 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """How the intervals of a row's response times were found.
+    """How the intervals of a row's response times were computed.
 
     Attributes:
-        method: "bootstrap" over blocks; "order statistics" where there are too few blocks for it.
-        blocks: how many there are.
+        method: "bootstrap" over blocks, or "order statistics" if there are too few blocks.
+        blocks: the number of blocks.
         block_s: seconds of each block.
-        block_length: blocks that are drawn together, because neighbours depend on each other.
-        unsteady: whether they depend on each other for too long, so that the run is too short for an interval.
+        block_length: blocks that the bootstrap draws together, because adjacent blocks are correlated.
+        unsteady: whether the correlation lasts so long that the run is too short for an interval.
     """
 
     method: str
@@ -105,26 +105,25 @@ class Row:
     """The operations of one type and name in a part of the run.
 
     Attributes:
-        type: "TCP", "TRANSACTION", or "TASK": the tasks of a user class that followed a plan.
-        name: of the operations, or of the user class.
-        setup: whether they are connects, TLS handshakes, greetings or log-ins.
-        ok, failed: operations. An aborted operation is in no row.
-        dropped: planned instants without a task; only rows of type TASK have any.
+        type: "TCP", "TRANSACTION", or "TASK" for the tasks of a user class that followed a plan.
+        name: the name of the operations, or of the user class.
+        setup: whether the row has connects, TLS handshakes, greetings or log-ins.
+        ok, failed: numbers of good and of failed operations. No row counts an aborted operation.
+        dropped: planned instants without a task; 0 in rows of other types than TASK.
         rate: good operations a second.
-        bytes_sent, bytes_received: of all operations.
+        bytes_sent, bytes_received: bytes of all operations.
         clock_steps: operations without a time of arrival, because the machine's clock was stepped.
-        response_us: of good operations, from the call or the planned instant to the arrival of the reply.
-        service_us: from the send to the arrival.
-        generator_delay_us: from the call or the planned instant to the send.
-        read_delay_us: from the arrival to the read; None where no arrival was stamped.
-        first_byte_us: from the send to the arrival of the first byte, where replies came in pieces.
-        offered_us: response times of all operations; failed and dropped ones are infinite.
-        failed_times: the same times of failed operations, up to the failure, by the same keys; only those that they
-            have.
-        missing: by kind of time, such as "response_us", and percentile: seconds until there are enough samples for it,
-            at the row's rate. Empty where more time would not help: nothing ended well, or each user makes one.
-        intervals: how they were found.
-        distributions: of "response_us" and "service_us"; only those that the row has.
+        response_us: times of good operations from the call or the planned instant to the arrival of the reply.
+        service_us: times from the send to the arrival.
+        generator_delay_us: times from the call or the planned instant to the send.
+        read_delay_us: times from the arrival to the read; None if no arrival was stamped.
+        first_byte_us: times from the send to the arrival of the first byte; None if no reply came in pieces.
+        offered_us: response times of all operations; the time of a failed or dropped operation is infinite.
+        failed_times: the times of failed operations up to the failure, by the same keys; without empty kinds.
+        missing: by kind of time, such as "response_us", and by percentile: the seconds until there are enough samples
+            at the row's rate. Empty if more time would not help: no operation succeeded, or each user makes only one.
+        intervals: how the intervals were computed.
+        distributions: the distributions of "response_us" and "service_us"; without empty ones.
     """
 
     type: str
@@ -157,7 +156,7 @@ class Account:
         planned, sent, late, dropped: tasks with a planned instant; planned = sent + dropped.
         started, ok, failed, aborted: operations.
         connects: connects among `started`.
-        reconnects: those of them that were not their user's first.
+        reconnects: connects that were not the first of their user.
     """
 
     planned: int
@@ -177,11 +176,11 @@ class Connections:
     """The connections of the whole run, over all processes.
 
     Attributes:
-        open, opening: now; 0 after the end. Those of a worker that was lost are left out.
-        lost: open ones that ended, and not by their user's own close.
-        connects: that began.
-        reconnects: those of them that were not their user's first.
-        peak: the most that began within one second, of all processes together.
+        open, opening: connections now, without those of lost workers; 0 after the end.
+        lost: open connections that ended without a close by their user.
+        connects: connects that began.
+        reconnects: connects that were not the first of their user.
+        peak: the most connects that began within one second, over all processes.
     """
 
     open: int
@@ -194,23 +193,23 @@ class Connections:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A process with users, in the measured part. A share is of the time, 0 to 1; None where it is not known.
+    """A process with users, in the measured part. A share is a part of the time, 0 to 1; None where it is unknown.
 
     Attributes:
-        id: Locust's name of it; "local" in a run of one process.
-        verdict: its own.
-        ok, failed: operations.
+        id: Locust's name of the worker; "local" in a run of one process.
+        verdict: the verdict on this worker.
+        ok, failed: numbers of good and of failed operations.
         rate: good operations a second.
         cpu: share in which the process ran, all threads added.
-        cpu_max: the same of its busiest second.
-        core: busy share of the cores on which it may run, by any process.
-        run_queue_wait: share in which it was ready to run and had no core.
-        throttled: share in which its cgroup was stopped because it had used up its CPU quota.
-        steal: share that the hypervisor took from its cores.
+        cpu_max: the largest `cpu` of a second.
+        core: busy share of the cores on which the process may run, by any process.
+        run_queue_wait: share in which the process was ready to run and had no core.
+        throttled: share in which the cgroup was stopped because it had used up its CPU quota.
+        steal: share that the hypervisor took from the cores of the process.
         loop_lag_us: the largest lateness of a tick of the event loop.
-        usual_loop_lag_us: the same of the median second.
-        generator_delay_p99_us, read_delay_p99_us: over all its rows; None below the sample floor.
-        users, in_flight: the most users, and operations under way, at the end of a second.
+        usual_loop_lag_us: the median over the seconds of the largest lateness in each second.
+        generator_delay_p99_us, read_delay_p99_us: p99 over all rows of the worker; None with too few samples.
+        users, in_flight: the most users, and the most operations under way, at the end of a second.
     """
 
     id: str
@@ -234,11 +233,11 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the run with rows of its own.
+    """A part of the run with its own rows.
 
     Attributes:
-        duration_s: of it.
-        rows: of it.
+        duration_s: the length of the part.
+        rows: the rows of the part.
     """
 
     duration_s: float
@@ -251,7 +250,7 @@ class Rate:
 
     Attributes:
         planned: the arrival rate.
-        achieved: tasks that ended.
+        achieved: the rate of tasks that ended.
     """
 
     planned: float
@@ -264,11 +263,11 @@ class Stage:
 
     Attributes:
         start_s: seconds from the start of the test.
-        duration_s: of it.
-        users: that the `LoadTestShape` asked for; None without one.
-        spawn_rate: of the `LoadTestShape`; None without one.
-        rate: None without an arrival rate.
-        rows: of it.
+        duration_s: the length of the stage.
+        users: the users that the `LoadTestShape` asked for; None without a shape.
+        spawn_rate: the spawn rate of the `LoadTestShape`; None without a shape.
+        rate: the rate of tasks; None without an arrival rate.
+        rows: the rows of the stage.
     """
 
     start_s: float
@@ -285,9 +284,9 @@ class Failures:
 
     Attributes:
         type, name: the row.
-        kind: of the failure, such as "refused".
-        count: how many.
-        sample: the text of one of them, which may have text of the peer in it; "" where none is known.
+        kind: the kind of failure, such as "refused".
+        count: the number of failures.
+        sample: the text of one failure, which may contain text of the peer; "" if no text is known.
     """
 
     type: str
@@ -299,13 +298,13 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class GateOutcome:
-    """A condition of the tester's, judged.
+    """The outcome of a gate.
 
     Attributes:
-        expression: the condition as it was given.
-        met: whether it is.
-        value: the figure that it was judged by, such as "p99 3.21 ms [3.02, 3.60]".
-        reason: why it is not met; "" where it is.
+        expression: the text of the gate.
+        met: whether the gate is met.
+        value: the judged figure, such as "p99 3.21 ms [3.02, 3.60]".
+        reason: why the gate is not met; "" if it is met.
     """
 
     expression: str
@@ -324,29 +323,29 @@ class Result:
     Attributes:
         schema: `SCHEMA`.
         target: the server under test.
-        argv: the command that made it, by its arguments; empty where a program used Locust as a library.
-        started_at: when the test began, as ISO 8601 in UTC.
-        duration_s: of the measured part, which `rows` and percentiles are of.
-        command: the options that matter, by name; None where one does not apply.
+        argv: the arguments of the command that ran the test; empty if a program used Locust as a library.
+        started_at: the start of the test, as ISO 8601 in UTC.
+        duration_s: the length of the measured part. `rows` and percentiles are of this part.
+        command: the options that matter, by name; None if an option does not apply.
         environment: versions and machine, by name.
-        verdict: on the whole run.
-        gates: the conditions that were given, each judged.
-        account: of the whole run.
-        connections: of the whole run.
-        rate: good operations a second of the measured part, without connects, TLS handshakes and log-ins.
-        planned_rate: tasks a second that the arrival rate asked for in the measured part; None without one.
-        bytes_sent, bytes_received: of all operations of the measured part.
-        bytes_sent_rate, bytes_received_rate: the same a second.
-        rows: of the measured part.
-        warm_up: the part before it; None where there is none.
-        stages: in their order, at most 100.
+        verdict: the verdict on the whole run.
+        gates: the outcome of each gate.
+        account: the account of the whole run.
+        connections: the connections of the whole run.
+        rate: good operations a second in the measured part, without connects, TLS handshakes and log-ins.
+        planned_rate: tasks a second that the arrival rate asked for in the measured part; None without an arrival rate.
+        bytes_sent, bytes_received: bytes of all operations in the measured part.
+        bytes_sent_rate, bytes_received_rate: the same bytes a second.
+        rows: the rows of the measured part.
+        warm_up: the part before the measured part; None without a warm-up.
+        stages: the stages in order, at most 100.
         stages_left_out: the number of further stages.
         workers: the processes with users.
-        failures: of the whole run, or since the last reset of the statistics.
-        other_users: a sentence that names the classes of users other than `TcpUser`s; their operations are left out.
+        failures: the failures of the whole run, or since the last reset of the statistics.
+        other_users: a sentence that names the user classes that are not `TcpUser`s; their operations are left out.
         series: the figures of the whole run over time.
-        notes: sentences on how figures are to be read.
-        server_account: the account of both ends, of the whole run; None where none was asked for.
+        notes: sentences that say how to read the figures.
+        server_account: the account of both ends for the whole run; None without --tcp-account.
     """
 
     schema: int

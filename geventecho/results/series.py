@@ -1,6 +1,6 @@
 """Series: the figures of a run over time, by columns, for plots.
 
-All columns have one value for each point of one grid. A point is a whole number of seconds.
+All columns have one value for each point, and share the same points. A point is a whole number of seconds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 __all__ = ["RUN_COLUMNS", "Column", "RowSeries", "Series"]
 
 Column: TypeAlias = tuple[float | None, ...]
-"""A value for each point; None where there is none."""
+"""One value for each point; None for a point without a value."""
 
 RUN_COLUMNS: Final = (
     "users", "open", "opening", "lost", "connects", "planned", "achieved", "failed", "bytes_sent", "bytes_received",
@@ -27,13 +27,13 @@ class RowSeries:
     Attributes:
         type, name: the row.
         ok, failed: operations a second.
-        p50_us, p90_us, p99_us: percentiles of the response times; None below their sample floor.
-        p50_low_us, p50_high_us: ends of the 95 % interval, which holds if the samples of a point are independent; of
-            the others, too.
+        p50_us, p90_us, p99_us: percentiles of the response times; None with too few samples.
+        p50_low_us, p50_high_us, and so on: the ends of the 95 % intervals, which hold if the samples of a point are
+            independent.
         max_us: the longest response time.
         service_p50_us, service_p99_us: percentiles of the service times.
-        heat: for each point the response times as `bin, count, bin, count` and so on, with
-            bin = floor(20 * log10(microseconds)), 0 for less than one.
+        heat: the response times of each point as `bin, count, bin, count` and so on, with
+            bin = floor(20 * log10(microseconds)); the bin is 0 below one microsecond.
     """
 
     type: str
@@ -60,14 +60,14 @@ class Series:
     """A run over time, with its warm-up.
 
     Attributes:
-        width_s: of each point.
-        measured_from_s: where the measured part begins, from the start of the test.
-        at_s: the start of each point, from the start of the test; at most 300.
-        run: by the names of `RUN_COLUMNS`. `users`, `open`, `opening` and `in_flight` are those at the end of a point;
-            `lost`, `connects`, `planned` (tasks), `achieved` (good operations, without connects and log-ins), `failed`,
-            `bytes_sent` and `bytes_received` are per second; `loop_lag_us` and `cpu` are the highest of any process;
-            the percentiles are over all rows.
-        rows: each row but those of type TASK.
+        width_s: the width of a point.
+        measured_from_s: the start of the measured part, from the start of the test.
+        at_s: the start of each point, from the start of the test; at most 300 points.
+        run: columns by the names of `RUN_COLUMNS`. `users`, `open`, `opening` and `in_flight` are the numbers at the
+            end of a point. `lost`, `connects`, `planned` (tasks), `achieved` (good operations without connects and
+            log-ins), `failed`, `bytes_sent` and `bytes_received` are per second. `loop_lag_us` and `cpu` are the
+            highest value of any process. The percentiles are over all rows.
+        rows: all rows except those of type TASK.
     """
 
     width_s: int

@@ -1,6 +1,6 @@
-"""Whether a value rose or fell while the load stayed the same.
+"""Trends: whether a value rose or fell while the load stayed the same.
 
-A server with too much load builds a queue. Its response times grow as long as the run lasts, so their percentiles
+A server with too much load builds a queue. Its response times then grow as long as the run lasts, so the percentiles
 depend on the length of the run and not on the server.
 """
 
@@ -17,11 +17,11 @@ __all__ = ["Trend", "trend"]
 MIN_POINTS: Final = 10
 """With fewer points there is no trend."""
 MAX_POINTS: Final = 60
-"""Points that are compared in pairs. More points are averaged in groups."""
+"""The most points to compare in pairs. More points are averaged in groups."""
 ORDER: Final = 0.5
-"""Kendall's tau: from here on values are in order. Without a trend, 1 of 1,000 sequences of 20 values reaches it."""
+"""The least Kendall's tau of ordered values. Without a trend, 1 of 1,000 sequences of 20 values reaches it."""
 CERTAINTY: Final = 3.3
-"""Standard deviations of tau: the same for fewer points."""
+"""The same limit for fewer points, in standard deviations of tau."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ class Trend:
     """A trend over a span.
 
     Attributes:
-        level: median of the values.
-        change: from the first point to the last, along the line.
-        minutes: between these.
-        is_ordered: whether the values rise, or fall, more than by chance.
+        level: the median of the values.
+        change: the change from the first point to the last, along the line.
+        minutes: the time from the first point to the last.
+        is_ordered: whether the values rise or fall by more than chance.
     """
 
     level: float
@@ -47,16 +47,16 @@ class Trend:
 
 
 def trend(points: Sequence[tuple[float, float]]) -> Trend | None:
-    """Find the trend of points: the median of the slopes between any two (Sen 1968), and Kendall's tau.
+    """Find the trend of points: the median of the slopes between any two points (Sen 1968), and Kendall's tau.
 
-    A line by least squares would follow a short stall near an end of the span. This line does not, as long as less
-    than 29 % of the points are off it.
+    A least-squares line would follow a short stall near an end of the span. The median slope does not, as long as less
+    than 29 % of the points are off the line.
 
     Args:
-        points: seconds and value, in order of time.
+        points: second and value, in order of time.
 
     Returns:
-        The trend; None when there are too few points.
+        The trend; None with too few points.
     """
     if len(points) < MIN_POINTS:
         return None

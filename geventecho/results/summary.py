@@ -16,19 +16,19 @@ __all__ = ["account_lines", "table"]
 
 WIDTH: Final = 80
 SHOWN: Final = {"p50": "p50", "p99": "p99", "p99_9": "p99.9"}
-"""The percentiles that are shown, with their headings."""
+"""The percentiles of the summary, with their headings."""
 LABEL_WIDTH: Final = 11
 COLUMN_WIDTH: Final = 23
 NAME_WIDTH: Final = 40
 INDENT: Final = "  "
 MAX_KINDS: Final = 5
-"""Kinds of failures that have lines of their own."""
+"""The most kinds of failures that have their own lines."""
 
 
 def table(result: Result) -> str:
     """Return the summary that is printed at the end of a test, as lines of at most 80 columns.
 
-    For each row of the measured part there are the counts, and some percentiles in milliseconds with their intervals. A
+    Each row of the measured part has its counts, and some percentiles in milliseconds with their intervals. A
     percentile without enough samples is a dash, with the seconds that are missing at the row's rate. If more time
     would not help, only the dash is printed.
     """
@@ -49,7 +49,7 @@ def account_lines(account: Account, peak: int) -> Iterator[str]:
     """Yield the lines that account for every operation and every planned task.
 
     Args:
-        account: of the whole run.
+        account: the account of the whole run.
         peak: the most connects in one second.
     """
     counts = f"ok {account.ok}, failed {account.failed}, aborted {account.aborted}"
@@ -61,7 +61,7 @@ def account_lines(account: Account, peak: int) -> Iterator[str]:
 
 
 def _both_ends(account: ServerAccount | None) -> Iterator[str]:
-    """The equations between both ends. What differs is among the reasons of the verdict."""
+    """The equations between both ends. The verdict's reasons name the differences."""
     if account is not None:
         yield from _lines(f"both ends, by {account.url}:")
         for line in account.statements or [f"unknown: {account.unknown}"]:
@@ -112,7 +112,7 @@ def _failures(failures: Sequence[Failures]) -> Iterator[str]:
         if one.sample:
             yield fitted(printable(f"{INDENT}{INDENT}{one.sample}"), WIDTH)
     if others := failures[MAX_KINDS:]:
-        yield f"{INDENT}{sum(one.count for one in others)} of {len(others)} other kinds"
+        yield f"{INDENT}{sum(one.count for one in others)} more, of {len(others)} other kinds"
 
 
 def _gates(gates: Sequence[GateOutcome]) -> Iterator[str]:
@@ -124,7 +124,7 @@ def _gates(gates: Sequence[GateOutcome]) -> Iterator[str]:
 
 
 def _verdict(verdict: Verdict) -> Iterator[str]:
-    """The rules look at no percentile above p99."""
+    """The verdict's lines. No rule judges a percentile above p99."""
     yield f"verdict: {verdict.status} (up to p99)" if verdict.status == TRUSTED else f"verdict: {verdict.status}"
     for reason in verdict.reasons:
         yield from _lines(printable(reason), INDENT)

@@ -1,7 +1,7 @@
-"""The parts of a test: its warm-up, its measured part, its stages, and the spans in which nothing was changed.
+"""The parts of a test: its warm-up, its measured part, its stages, and the spans of unchanged load.
 
-Instants are seconds of the clock that the blocks are counted by. A block is a whole second. A second in which one stage
-ends and the next begins has the load of both, so it belongs to none. One in which the warm-up ends belongs to it.
+Instants are seconds on the clock of the blocks. A block is a whole second. A second in which one stage ends and the
+next begins has the load of both, so it belongs to neither. The second in which the warm-up ends belongs to the warm-up.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Final, TypeVar
 __all__ = ["Span", "Timeline"]
 
 SHORTEST: Final = 10.0
-"""Seconds that a shape's users and spawn rate must be unchanged for, to be a stage."""
+"""Seconds for which a shape's users and spawn rate must not change, to be a stage."""
 TICK: Final = 1.0
-"""Seconds after which Locust asks the shape again. So a stage may look shorter than it is."""
+"""Seconds between two questions of Locust to the shape. So a stage may look shorter than it is."""
 
 Stages = Sequence[tuple[float, float]]
-"""Rates of arrivals, each with the seconds it lasts; none where a plan ends."""
+"""Arrival rates with their lengths in seconds; empty if a plan ends."""
 T = TypeVar("T")
 
 
@@ -29,10 +29,10 @@ class Span:
     """A part of a test.
 
     Attributes:
-        first: its first whole second.
-        end: the whole second after its last one.
-        duration: seconds; less than `end - first` at the start and the end of the test.
-        users, spawn_rate: that a shape asked for; None without one.
+        first: the first whole second.
+        end: the first whole second after the span.
+        duration: the length in seconds; less than `end - first` at the start and the end of the test.
+        users, spawn_rate: the users and the spawn rate of a shape; None without a shape.
         rate: planned tasks a second; None without a plan.
     """
 
@@ -45,17 +45,17 @@ class Span:
 
 
 class Timeline:
-    """The changes of a test, each with its instant.
+    """The changes of load in a test, each with its instant.
 
     Args:
         now: the start of the test.
-        warm_up: seconds.
-        boundaries: the seconds that begin a part are added to it.
+        warm_up: the length of the warm-up in seconds.
+        boundaries: the set to which the timeline adds the first seconds of parts.
 
     Attributes:
         begun: the start of the test.
-        ended: its end; None while it runs.
-        seen: the first second that has a block, and the one after the last.
+        ended: the end of the test; None while it runs.
+        seen: the first second that has a block, and the second after the last block.
     """
 
     def __init__(self, now: float, warm_up: float, boundaries: set[int]) -> None:
@@ -77,7 +77,7 @@ class Timeline:
     def follow_plan(self, now: float, stages: Stages) -> None:
         """A plan begins."""
         if not self._plans:
-            now = self.begun  # a plan cannot begin during a test
+            now = self.begun  # the first plan of a test begins with the test
         self._plans.append((now, stages))
         for at, _ in _rates([(now, stages)]):
             self._change(at)
@@ -91,7 +91,7 @@ class Timeline:
             self._change(now)
 
     def see(self, second: int) -> None:
-        """There is a block of this second. Users may end an operation after the end; clocks of workers may differ."""
+        """Note that a second has a block. It may be outside of the test: users may end late, and clocks may differ."""
         first, end = self.seen
         self.seen = (min(first, second), max(end, second + 1))
 
@@ -106,21 +106,21 @@ class Timeline:
         return max(self.seen[0], int(self._restarted)) if self._has_warm_up else self.seen[0]
 
     def measured(self, now: float) -> Span:
-        """The measured part up to the end, or up to now; its duration is 0 where the warm-up is not over."""
+        """The measured part up to the end, or up to now; its duration is 0 while the warm-up lasts."""
         end = self._end(now)
         return self._span(self.measured_from, end, end)
 
     def warm_up(self, now: float) -> Span | None:
-        """The part before it; None where there is none."""
+        """The part before the measured part; None without a warm-up."""
         if not self._has_warm_up:
             return None
         end = self._end(now)
         return self._span(self.seen[0], min(self.measured_from, end), end)
 
     def stages(self, now: float) -> list[Span]:
-        """The stages in the measured part: those of the rate of arrivals, and spans in which a shape was unchanged.
+        """The stages of the measured part: spans with one arrival rate and with unchanged values of a shape.
 
-        A stage has the whole seconds in which nothing else was asked for. One without such a second is left out.
+        A stage has only whole seconds of its own load. A stage without such a second is left out.
         """
         end, rates = self._end(now), list(_rates(self._plans))
         cuts = sorted({at for at, _ in (*rates, *self._shapes) if at < end})
@@ -136,7 +136,7 @@ class Timeline:
         return found
 
     def asked(self, now: float) -> float:
-        """How many tasks the rates of arrivals ask for in the measured part; 0 without a rate."""
+        """The number of tasks that the arrival rates ask for in the measured part; 0 without an arrival rate."""
         measured, rates = self.measured(now), list(_rates(self._plans))
         begun, end = max(measured.first, self.begun), self._end(now)
         stops = [*(at for at, _ in rates[1:]), math.inf]
@@ -160,7 +160,7 @@ class Timeline:
         return second
 
     def _change(self, at: float) -> None:
-        """The load changes."""
+        """Note that the load changes at an instant."""
         self._boundaries.add(math.floor(at))
         self._begin(at)
 
@@ -183,7 +183,7 @@ class Timeline:
         shape: tuple[int, float] | None = None,
         rate: float | None = None,
     ) -> Span:
-        """A part from a whole second to an instant. The test ends at that instant or later."""
+        """A part from a whole second to an instant `stop`, at most the end of the test."""
         after = max(first, math.ceil(stop))
         duration = max(0.0, min(after, end) - max(first, self.begun))
         if stop >= end and self.ended is not None:
@@ -193,7 +193,7 @@ class Timeline:
 
 
 def _rates(plans: Sequence[tuple[float, Stages]]) -> Iterator[tuple[float, float | None]]:
-    """(start, rate) of all stages of plans, each plan up to the next one; (end, None) where it ends before."""
+    """Yield (start, rate) of all stages of the plans, and (end, None) if a plan ends before the next plan begins."""
     nexts = [*(at for at, _ in plans[1:]), math.inf]
     for (begun, stages), next_plan in zip(plans, nexts, strict=False):
         starts = accumulate((seconds for _, seconds in stages), initial=begun)
@@ -202,9 +202,9 @@ def _rates(plans: Sequence[tuple[float, Stages]]) -> Iterator[tuple[float, float
 
 
 def _last(changes: Iterable[tuple[float, T]], at: float) -> T | None:
-    """The value of the last change up to an instant; None before the first."""
+    """The value of the last change up to an instant; None before the first change."""
     value = None
-    for when, value_then in changes:
+    for when, changed in changes:
         if when <= at:
-            value = value_then
+            value = changed
     return value

@@ -1,6 +1,6 @@
-"""Whether the numbers of a run can be believed, and if not, why.
+"""The verdict: whether the numbers of a run can be trusted, and if not, why.
 
-docs/why/verdict.md has the reason of each threshold. The rules about the generator are in generator.py.
+docs/why/verdict.md gives the reason for each threshold. The rules about the generator are in generator.py.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GENERATOR_BOUND: Final = "generator-bound"
 UNSTEADY: Final = "unsteady"
 TOO_FEW_SAMPLES: Final = "too-few-samples"
 ORDER: Final = (INCOMPLETE, UNBALANCED, GENERATOR_BOUND, UNSTEADY, TOO_FEW_SAMPLES)
-"""If several hold, the first counts."""
+"""If several statuses apply, the first of them is the run's status."""
 
 # The load and the server.
 DROPPED: Final = 0.01
@@ -56,8 +56,9 @@ class Verdict:
 
     Attributes:
         status: "trusted", or the first of "incomplete", "unbalanced", "generator-bound", "unsteady" and
-            "too-few-samples" that holds.
-        reasons: all that hold, in that order, each with figures and a remedy; empty when trusted.
+            "too-few-samples" that applies.
+        reasons: the reasons of all statuses that apply, in that order, each with figures and a remedy; empty when the
+            run is trusted.
     """
 
     status: str
@@ -68,7 +69,7 @@ def judge(evidence: Evidence) -> Verdict:
     """Judge a run."""
     lacking = [*evidence.lacking]
     generator: list[str] = []
-    # A worker that did nothing has spoiled no figure.
+    # A worker that started no operation has distorted no figure.
     busy = [worker for worker in evidence.workers if any(second.started for second in worker.health)]
     for worker in evidence.workers:
         name = f"worker {worker.name}: " if len(evidence.workers) > 1 else ""
@@ -82,7 +83,7 @@ def judge(evidence: Evidence) -> Verdict:
     unsteady = [
         *(reason for row in evidence.rows for reason in _row_reasons(row, evidence.steady)),
         *_queue_reasons(evidence.steady, health),
-        *_asked_reasons(evidence, health),
+        *_planned_reasons(evidence, health),
     ]
     _add_rate_reason(evidence.rows, busy, health, generator, unsteady)
     few = list(_sample_reasons(evidence.duration, times_of))
@@ -99,7 +100,7 @@ def judge_worker(evidence: Evidence, worker: WorkerEvidence) -> Verdict:
 
 
 def _verdict(*reasons: list[str]) -> Verdict:
-    """The verdict for these reasons, a list for each status of `ORDER`."""
+    """The verdict for the reasons: one list for each status of `ORDER`."""
     found = dict(zip(ORDER, reasons, strict=True))
     status = next((status for status in ORDER if found[status]), TRUSTED)
     return Verdict(status, tuple(reason for status in ORDER for reason in found[status]))
@@ -109,16 +110,16 @@ def _lacking_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str
     if worker.lacking:
         yield worker.lacking
     if not worker.health and evidence.duration >= SHORTEST_RUN:
-        yield "it sent no figures of its own health: is the same geventecho installed there?"
+        yield "it sent no health figures: is the same version of geventecho installed there?"
 
 
-def _asked_reasons(evidence: Evidence, health: Sequence[HealthSecond]) -> Iterator[str]:
+def _planned_reasons(evidence: Evidence, health: Sequence[HealthSecond]) -> Iterator[str]:
     """Fewer tasks fell due than the rate asks for."""
     asked, planned = evidence.asked, sum(second.planned for second in health)
     if health and planned < (1 - NOT_DUE) * asked - NOT_DUE_ERRORS * math.sqrt(asked):
         yield (
-            f"of {asked:,.0f} tasks that the rate asks for {planned:,} fell due: a worker had no user, or ended early; "
-            "each needs a user at least"
+            f"only {planned:,} of the {asked:,.0f} tasks of the arrival rate fell due: a worker had no user, or ended "
+            "early; give each worker at least one user"
         )
 
 
@@ -129,9 +130,9 @@ def _add_rate_reason(
     generator: list[str],
     unsteady: list[str],
 ) -> None:
-    """Add that planned tasks were dropped, to the reasons of the side that caused it.
+    """Add a reason if planned tasks were dropped, to the list of the side that caused the drops.
 
-    A dropped instant found no free user. That alone does not tell whether the generator or the server was too slow.
+    A task is dropped when no user is free. That alone does not show whether the generator or the server was too slow.
     """
     planned = sum(second.planned for second in health)
     dropped = sum(second.dropped for second in health)
@@ -150,7 +151,7 @@ def _add_rate_reason(
 
 
 def _failing(rows: Sequence[RowEvidence], health: Sequence[HealthSecond]) -> str:
-    """How failures kept the users from their tasks; "" if they did not."""
+    """How failures kept the users busy; "" if they did not."""
     connects = [row for row in rows if is_setup((row.kind, row.name))]
     failed = sum(row.failed for row in connects)
     tried = failed + sum(row.times["response"].count for row in connects if "response" in row.times)
@@ -159,7 +160,7 @@ def _failing(rows: Sequence[RowEvidence], health: Sequence[HealthSecond]) -> str
     users = sum(second.users for second in health)
     pausing = sum(second.pausing for second in health)
     if pausing > users / 2:
-        return f"after failures users waited to connect again for {pausing / users:.0%} of the time; see the failures"
+        return f"users spent {pausing / users:.0%} of the time in pauses after failures; see the failures"
     return ""
 
 
@@ -170,27 +171,27 @@ def _row_reasons(row: RowEvidence, steady: Sequence[tuple[int, int]]) -> Iterato
         if found and found.is_ordered and abs(found.change) > _allowed(found.level):
             yield (
                 f"{row.name}: p50 {'rose' if found.change > 0 else 'fell'} {in_words(abs(found.per_minute))}/min for "
-                f"{end - start} s of the same load: its percentiles say more of the run's length than of the server; "
-                f"{'lower the load' if found.change > 0 else 'measure later (--tcp-warm-up)'}"
+                f"{end - start} s of the same load: its percentiles depend more on the run's length than on the "
+                f"server; {'lower the load' if found.change > 0 else 'measure later (--tcp-warm-up)'}"
             )
     medians = [p50 for _, p50 in _points(row.spans)]
     if row.is_unsteady and len(medians) > 1:
         tenths = quantiles(medians, n=10)
-        # An idle server drifts as well, by a few per cent.
+        # The median of an idle server drifts too, by a few per cent.
         if tenths[-1] - tenths[0] > _allowed(median(medians)):
             yield (
-                f"{row.name}: its p50 wanders between {in_words(tenths[0])} and {in_words(tenths[-1])} so slowly that "
+                f"{row.name}: its p50 varies between {in_words(tenths[0])} and {in_words(tenths[-1])} so slowly that "
                 "the run is too short for an interval: measure longer"
             )
 
 
 def _allowed(level: float) -> float:
-    """How far medians of the same load may be apart, in seconds."""
+    """The allowed difference between medians of the same load, in seconds."""
     return max(P50_CHANGE * level, ALLOWED_P50_CHANGE)
 
 
 def _points(spans: Sequence[RowSpan]) -> list[tuple[float, float]]:
-    """The medians over time, each of at least `POINT_SAMPLES` operations: those of a few scatter."""
+    """The medians over time, each of at least `POINT_SAMPLES` operations: medians of fewer operations scatter."""
     points: list[tuple[float, float]] = []
     count = moment = level = 0.0
     for span in spans:
@@ -205,23 +206,23 @@ def _points(spans: Sequence[RowSpan]) -> list[tuple[float, float]]:
 
 
 def _queue_reasons(steady: Sequence[tuple[int, int]], health: Sequence[HealthSecond]) -> Iterator[str]:
-    """Ever more operations were under way while the load stayed the same."""
+    """The number of operations under way rose while the load stayed the same."""
     for start, end in steady:
         within = [second for second in health if start <= second.second < end]
         found = trend([(float(second.second), float(second.in_flight)) for second in within])
         if found and found.is_ordered and found.change > max(QUEUE_GROWTH * found.level, ALLOWED_QUEUE_GROWTH):
-            begun = sum(second.started for second in within) / (end - start)
+            started = sum(second.started for second in within) / (end - start)
             ended = sum(second.ended for second in within) / (end - start)
             yield (
-                f"operations under way rose by {found.per_minute:,.0f}/min for {end - start} s of the same load (begun "
-                f"{begun:,.0f}/s, ended {ended:,.0f}/s): lower the load"
+                f"the operations under way rose by {found.per_minute:,.0f}/min for {end - start} s of the same load "
+                f"(started {started:,.0f}/s, ended {ended:,.0f}/s): lower the load"
             )
 
 
 def _sample_reasons(duration: float, times_of: Mapping[RowKey, Mapping[str, Histogram]]) -> Iterator[str]:
-    # Locust's timer of a run time starts before the test does: with 10 s some hundredths are missing on a busy machine.
+    # Locust's timer for --run-time starts before the test: on a busy machine a run of 10 s is some hundredths short.
     if round(duration, 1) < SHORTEST_RUN:
-        yield f"measured for {duration:.3g} s: measure for {SHORTEST_RUN:g} s or more"
+        yield f"the measured part lasted {duration:.3g} s: measure for {SHORTEST_RUN:g} s or more"
     if not duration:
         return
     counted = [
@@ -230,13 +231,13 @@ def _sample_reasons(duration: float, times_of: Mapping[RowKey, Mapping[str, Hist
     most, name = max(counted, default=(0, ""))
     needed = f"no row has the {P99_FLOOR} good operations that a p99 needs"
     if not most:
-        yield f"{needed}: none but connects, tls and log-ins ended well"
+        yield f"{needed}: only connects, TLS handshakes, greetings and log-ins succeeded"
     elif most < P99_FLOOR:
         yield f"{needed} ({name} has {most}): measure longer, or with more load"
 
 
 def _summed(workers: Sequence[WorkerEvidence]) -> list[HealthSecond]:
-    """The counts of all workers by second. The shares in them are those of one worker, and mean nothing."""
+    """The counts of all workers by second. Do not use the shares in the sums: they are those of one worker."""
     sums: dict[int, HealthSecond] = {}
     for worker in workers:
         for second in worker.health:

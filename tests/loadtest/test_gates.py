@@ -142,7 +142,7 @@ def test_two_workers_are_judged_as_one_and_every_file_tells_the_same(tmp_path: P
     ends = [result["series"]["run"][name][-1] for name in ("users", "open")]
     assert ends == [8, 8], "they do not fall before the test ends"
     assert len(re.findall(r" gate met: ", printed)) == 3
-    assert printed.count("gate NOT met: 'no row' p99 < 5s: there was no row no row; there were TCP connect, ") == 1
+    assert printed.count("gate NOT met: 'no row' p99 < 5s: there was no row no row; the rows are TCP connect, ") == 1
 
 
 def test_each_test_of_the_web_ui_writes_its_files_and_the_last_one_sets_the_exit_code(tmp_path: Path) -> None:

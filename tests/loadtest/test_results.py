@@ -158,7 +158,8 @@ def test_a_warm_up_that_is_not_over_fails_on_the_verdict_though_the_file_cannot_
     assert "Traceback" not in run.log
     assert run.log.count(f"cannot write the result {gone / 'r.json'}: No such file or directory\n") == 1
     assert re.search(
-        r"verdict: too-few-samples\n  measured for 0 s: .*\n  the warm-up of 60 s was not over: measure longer\n",
+        r"verdict: too-few-samples\n  the measured part lasted 0 s: .*\n"
+        r"  the warm-up of 60 s was not over: measure longer\n",
         run.log,
     )
     assert "p99.9" not in run.log, "no table without rows"

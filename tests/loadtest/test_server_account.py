@@ -74,7 +74,7 @@ def test_another_client_makes_a_difference_and_is_named() -> None:
     assert {
         f"the test sent {sent} bytes, and the server received {sent + 77}: 77 more",
         f"the test made {connections} connections, and the server accepted {connections + 1}: 1 more",
-        "connections open at the server: 1 more than at the start",
+        "the server has 1 more open connections than at the start",
     } <= set(account["findings"])
     assert verdict["status"] == "unbalanced"
     assert verdict["reasons"][: len(account["findings"])] == account["findings"]

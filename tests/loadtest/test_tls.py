@@ -18,7 +18,7 @@ from tests.support.starttls import smtp
 from tests.support.timing import figure
 from tests.support.tls import CERTIFICATE, Files
 
-NOTE = "Arrival times of TLS replies are times of reading"
+NOTE = "The arrival time of a TLS reply is the time of its reading"
 
 
 @pytest.fixture(scope="module")

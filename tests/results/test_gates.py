@@ -63,22 +63,22 @@ def test_a_gate_is_read(text: str, read: tuple[object, ...]) -> None:
         ("echo p99 < 5ms §> 3ms", "a gate has one comparison"),
         ("§'echo p99 < 5ms", "this quote is not closed"),
         ("§< 5ms", "a metric is missing: p50, p90, "),
-        ("echo §p98 < 5ms", "this is no metric; a metric is p50, "),
-        ("§echo < 5ms", "this is no metric"),
-        ("§get item p99 < 5ms", "a row's name with spaces is quoted, and before it may be its type: TCP, "),
-        ("TCP §get item p99 < 5ms", "a row's name with spaces is quoted"),
+        ("echo §p98 < 5ms", "this is not a metric; a metric is p50, "),
+        ("§echo < 5ms", "this is not a metric"),
+        ("§get item p99 < 5ms", "quote a row's name that has spaces; before the name may be its type: TCP, "),
+        ("TCP §get item p99 < 5ms", "quote a row's name that has spaces"),
         ("§'' p99 < 5ms", "this name is empty"),
-        ("echo §service rate > 1/s", "rate is of no kind of time"),
-        ("echo p99 <§", "a number of 0 or more belongs here; a time has a unit: us, ms, s or min, as in 5ms"),
-        ("echo p99 < §-5ms", "a number of 0 or more belongs here"),
-        ("echo p99 < §٣ms", "a number of 0 or more belongs here"),
+        ("echo §service rate > 1/s", "rate has no kind of time: leave this word out"),
+        ("echo p99 <§", "write a number of 0 or more here; a time has a unit: us, ms, s or min, as in 5ms"),
+        ("echo p99 < §-5ms", "write a number of 0 or more here"),
+        ("echo p99 < §٣ms", "write a number of 0 or more here"),
         ("echo p99 < 5§", "a time has a unit"),
         ("echo p99 < 5§%", "a time has a unit"),
         ("echo p99 < 5§m", "a time has a unit"),
-        ("echo §P99 < 5ms", "metrics are in small letters"),
+        ("echo §P99 < 5ms", "write the metric in lower case"),
         ("echo p99 < 5§MS", "a time has a unit"),
-        ("echo p99 < 5 ms  §or so", "the gate ends with its limit"),
-        ("echo p99 < 1§e-3s", "a number is in plain digits, as in 0.001"),
+        ("echo p99 < 5 ms  §or so", "nothing may follow the limit"),
+        ("echo p99 < 1§e-3s", "write the number in plain digits, as in 0.001"),
         ("rate > 900§", "a rate has the unit /s or /min, as in 900/s"),
         ("failures < 3§/s", "a share of failures is in %, or a ratio without a unit, as in 0.1% or 0.001"),
         ("failures < §1.5", "a share is at most 100%"),
@@ -177,7 +177,7 @@ def test_lost_operations_are_infinitely_long_in_the_offered_times() -> None:
 def test_a_gate_on_times_that_a_row_lacks_is_not_met() -> None:
     silent = steady(failed=3)
     for text in ("echo p50 < 1s", "echo p50 > 1s", "echo mean < 1s"):
-        assert judge(text, silent) == GateOutcome(text, False, "", "TCP echo has no operation that ended well")
+        assert judge(text, silent) == GateOutcome(text, False, "", "TCP echo has no good operation")
     plain = row([block(START, [100.0] * 100, kinds=["response"])], 1)
     assert judge("echo service p50 < 1s", plain).reason == "TCP echo has no times of this kind"
 
@@ -219,10 +219,10 @@ def test_a_gate_on_a_row_that_never_appears_is_not_met_and_says_so() -> None:
     for metric in ("p99 < 5s", "failures < 1%", "rate > 0/s"):
         outcome = judge(f"get {metric}", *rows)
         assert (outcome.met, outcome.value) == (False, "")
-        assert outcome.reason == "there was no row get; there were TCP connect, TCP echo"
+        assert outcome.reason == "there was no row get; the rows are TCP connect, TCP echo"
     assert judge("TASK echo rate > 0/s", *rows).reason.startswith("there was no row TASK echo; ")
     other = steady(100.0, key=("TCP", "other"), seconds=1)
-    assert judge("get p99 < 5s", other).reason.endswith("TCP other; further rows are together in other")
+    assert judge("get p99 < 5s", other).reason.endswith("TCP other; further rows are added up in the row other")
     many = [steady(100.0, key=("TCP", f"row {n}"), seconds=1) for n in range(12)]
     assert judge("get p99 < 5s", *many).reason.endswith("TCP row 9 and 2 more")
     assert judge("get p99 < 5s").reason == "nothing was measured"
@@ -235,14 +235,14 @@ def test_a_time_without_a_row_belongs_to_the_only_row_of_operations() -> None:
     task = steady(2e6, key=("TASK", "EchoUser"))
     assert judge("p99 < 1ms", connect, echo, task).met
     get = steady(*[100.0] * 10, key=("TCP", "get"))
-    assert judge("p99 < 1ms", connect, echo, get).reason == "write the row before p99: there were TCP echo, TCP get"
-    assert judge("p99 < 1ms", connect).reason == "write the row before p99: there were TCP connect"
+    assert judge("p99 < 1ms", connect, echo, get).reason == "write the row before p99: the rows are TCP echo, TCP get"
+    assert judge("p99 < 1ms", connect).reason == "write the row before p99: the rows are TCP connect"
 
 
 def test_the_type_selects_between_rows_of_the_same_name() -> None:
     rows = [steady(100.0), steady(2e6, key=("TRANSACTION", "echo"))]
     assert judge("echo max < 1s", *rows).reason == (
-        "TCP echo, TRANSACTION echo have the same name: write the type before it"
+        "TCP echo, TRANSACTION echo have the same name: write the type before the name"
     )
     assert judge("TCP echo max < 1s", *rows).met
     assert not judge("TRANSACTION 'echo' max < 1s", *rows).met

@@ -117,7 +117,7 @@ def test_bytes_and_connects_that_the_test_cut_off_are_no_difference(
         ({}, {"accepted": 11}, "the test made 10 connections, and the server accepted 11: 1 more"),
         ({"given_up": 2}, {"accepted": 13}, "the test made 10 connections, and the server accepted 13: 3 more"),
         ({"given_up": 2}, {"accepted": 9}, "the test made 10 connections, and the server accepted 9: 1 fewer"),
-        ({}, {"open": 1}, "connections open at the server: 1 more than at the start"),
+        ({}, {"open": 1}, "the server has 1 more open connections than at the start"),
     ],
 )  # fmt: skip
 def test_a_difference_is_a_finding_with_both_numbers_and_causes(
@@ -133,7 +133,7 @@ def test_a_difference_is_a_finding_with_both_numbers_and_causes(
 def test_counters_that_went_backwards_are_a_finding(name: str) -> None:
     account = compare_ends(URL, TEST, BEFORE, replace(BEFORE, **{name: 3}))
     (finding,) = account.findings
-    assert "went backwards" in finding
+    assert "decreased or were reset" in finding
     assert "restarted" in finding
     assert "7 connections and 500 bytes at the start" in finding
     assert f"{3 if name == 'accepted' else 7} connections and {500 if name == 'accepted' else 3} bytes" in finding

@@ -95,7 +95,7 @@ def test_the_most_frequent_failures_are_shown_with_a_sample() -> None:
     start = printed.index("failures:")
     assert printed[start + 1 : start + 8] == [
         "  9 TCP echo: kind 0", "  8 TCP echo: kind 1", r"    b'-ERR'\x1b", "  7 TCP echo: kind 2",
-        "  6 TCP echo: kind 3", "  5 TCP echo: kind 4", "  7 of 2 other kinds",
+        "  6 TCP echo: kind 3", "  5 TCP echo: kind 4", "  7 more, of 2 other kinds",
     ]  # fmt: skip
 
 

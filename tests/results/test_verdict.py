@@ -43,7 +43,7 @@ def test_a_rate_that_was_not_offered_is_a_reason() -> None:
     assert judge(run(asked=4_000.0)).status == judge(run(asked=4_600.0)).status == "trusted"
     verdict = judge(run(asked=4_700.0))
     assert verdict.status == "unsteady"
-    assert verdict.reasons[0].startswith("of 4,700 tasks that the rate asks for 4,000 fell due: a worker had no user")
+    assert verdict.reasons[0].startswith("only 4,000 of the 4,700 tasks of the arrival rate fell due: a worker had no")
 
 
 def test_an_idle_worker_leaves_a_run_trusted() -> None:
@@ -91,7 +91,7 @@ def test_a_server_that_is_down_is_named(health: Sequence[HealthSecond]) -> None:
 def test_pauses_after_failures_are_named() -> None:
     """The server accepts connections and sends no reply."""
     reasons = judge(run(seconds(dropped=150, waited=200, pausing=40, in_flight=1))).reasons
-    assert reasons[0].endswith(": after failures users waited to connect again for 80% of the time; see the failures")
+    assert reasons[0].endswith(": users spent 80% of the time in pauses after failures; see the failures")
     assert ": all users were busy" in judge(run(seconds(dropped=150, waited=200, pausing=20))).reasons[0]
 
 
@@ -150,7 +150,7 @@ def test_a_p50_that_wanders_slowly_and_far_is_unsteady() -> None:
     assert judge(run(rows=[row_of(waves)])).status == "trusted"
     verdict = judge(run(rows=[row_of(waves, is_unsteady=True)]))
     assert verdict.status == "unsteady"
-    assert verdict.reasons[0].startswith("echo: its p50 wanders between 2 ms and 2.6 ms so slowly")
+    assert verdict.reasons[0].startswith("echo: its p50 varies between 2 ms and 2.6 ms so slowly")
     ripples = blocks(lambda number: 2.4 if number % 10 >= 5 else 2.0)
     assert judge(run(rows=[row_of(ripples, is_unsteady=True)])).status == "trusted"
     one = row_of(blocks(lambda _: 2.0, count=1, each=400), is_unsteady=True)
@@ -193,7 +193,7 @@ def test_a_run_without_enough_samples_for_a_p99_has_too_few_samples() -> None:
     setup = {("TCP", name): times() for name in ("connect", "tls", "log-in", "Login")}
     verdict = judge(run(measured=setup))
     assert verdict.status == "too-few-samples"
-    assert verdict.reasons[0].endswith("that a p99 needs: none but connects, tls and log-ins ended well")
+    assert verdict.reasons[0].endswith("a p99 needs: only connects, TLS handshakes, greetings and log-ins succeeded")
     assert judge(run(measured={**setup, ("TRANSACTION", "order"): times()})).status == "trusted"
     named_alike = {("TCP", "order"): times(), ("TRANSACTION", "order"): times(10)}
     assert judge(run(measured=named_alike)).status == "trusted"
@@ -205,7 +205,7 @@ def test_a_run_of_less_than_10_seconds_has_too_few_samples() -> None:
     assert judge(run(duration=9.97)).status == "trusted"
     verdict = judge(run(duration=9.9))
     assert verdict.status == "too-few-samples"
-    assert verdict.reasons == ("measured for 9.9 s: measure for 10 s or more",)
+    assert verdict.reasons == ("the measured part lasted 9.9 s: measure for 10 s or more",)
 
 
 def test_a_run_without_data_has_too_few_samples() -> None:

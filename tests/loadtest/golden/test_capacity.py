@@ -23,7 +23,7 @@ def test_more_than_the_server_can_do_is_unsteady(tmp_path: Path) -> None:
     ):
         found = run.measured()
     assert "echo: p50 rose" in found.reasons
-    assert "operations under way rose by" in found.reasons
+    assert "the operations under way rose by" in found.reasons
     assert found.status == "unsteady"
     account = found.account
     assert account["planned"] == RATE * LENGTH
