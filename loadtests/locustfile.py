@@ -1,4 +1,4 @@
-"""Load-tests a TCP echo server. `make loadtest` runs it; so does `locust -f loadtests/locustfile.py`.
+"""Load-tests a TCP echo server. Run it with `make loadtest` or `locust -f loadtests/locustfile.py`.
 
 `EchoUser` is a `TcpUser` with one task, `self.client.echo(self.next_payload())`.
 """

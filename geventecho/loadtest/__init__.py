@@ -1,8 +1,8 @@
 """TCP load tests in Locust: subclass `TcpUser`, write tasks, run `locust -f`.
 
-Importing it imports Locust, which monkey-patches the process, and listens to Locust's events; it changes nothing else.
-The other changes are made at Locust's `init` event, and only if a `TcpUser` is among the user classes of the run. For a
-program that uses Locust as a library `install` makes them.
+An import of this package imports Locust, which monkey-patches the process, and adds listeners to Locust's events. It
+changes nothing else. The other changes are made at Locust's `init` event, and only if a `TcpUser` is among the user
+classes of the run. A program that uses Locust as a library calls `install` for them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Our options in Locust's parser: on the command line, in the environment and as fields of the web UI."""
+"""The options that we add to Locust's parser: on the command line, in the environment and as fields of the web UI."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ __all__ = ["DEFAULTS", "HELP", "add_arguments"]
 
 HELP: Final = {
     "payload_size": "Bytes that each echo sends",
-    "think_time": "Mean of the seconds that a user waits between two tasks; 0 is no pause",
+    "think_time": "Mean time that a user waits between two tasks, in seconds; 0 is no pause",
     "connect_timeout": "Seconds to resolve the target's name and connect",
     "request_timeout": "Seconds for a request and its whole reply",
-    "proxy_protocol": "Begin each connection with a PROXY header of this version, v1 or v2, as a proxy does. It names "
-    "the user's own address",
-    "arrival_rate": "Tasks a second of the whole test, begun at planned instants, whether or not earlier replies have "
-    "come; users then use no wait time. RATE, or stages such as 100:30s,500:1m",
-    "arrivals": "Distances between the planned instants: even or poisson. Without it even",
-    "max_lateness": "Seconds after its instant for which a task waits for a free user; then it is dropped. Without it "
-    "the request timeout applies",
-    "seed": "Makes Poisson arrivals the same in each test",
-    "warm_up": "Leave the first seconds of each test, such as 60 or 1m, out of the figures; the result has them "
-    "separately",
-    "account": "Read the counters of the server at the start and the end of each test from this page, such as "
-    "http://127.0.0.1:9100/metrics, and compare them with the test's own: `geventecho serve --metrics` has it",
+    "proxy_protocol": "Begin each connection with a PROXY header of this version, v1 or v2, as a proxy does. The "
+    "header names the user's own address",
+    "arrival_rate": "Tasks a second in the whole test. Each task begins at a planned instant, whether or not earlier "
+    "replies have come, and users do not use their wait time. RATE, or stages such as 100:30s,500:1m",
+    "arrivals": "Distances between the planned instants: even or poisson. The default is even",
+    "max_lateness": "Seconds for which a task waits for a free user after its planned instant. After this time the "
+    "task is dropped. The default is the request timeout",
+    "seed": "A number that makes Poisson arrivals the same in each test",
+    "warm_up": "Time at the start of each test, such as 60 or 1m, that the figures leave out. The result has the "
+    "figures of this time separately",
+    "account": "Read the server's counters at the start and the end of each test from this page, such as "
+    "http://127.0.0.1:9100/metrics, and compare them with the test's own counts. `geventecho serve --metrics` serves "
+    "the page",
 }
 METAVAR: Final = {
     "account": "URL",
@@ -52,18 +53,18 @@ DEFAULTS: Final = {
 
 
 def add_arguments(parser: LocustArgumentParser) -> None:
-    """Add our options to Locust's parser. Options in a group of their own would not show in the web UI."""
+    """Add our options to Locust's parser. The web UI would not show the options of a separate argument group."""
     for name, parse in TYPES.items():
-        without = f" Without it the `{name}` of the user class applies, by default {DEFAULTS.get(name)}."
+        default = f" Without this option the `{name}` of the user class applies, by default {DEFAULTS.get(name)}."
         parser.add_argument(
             option(name),
             type=_checked(parse),
             default="",
             metavar=METAVAR.get(name, "SECONDS"),
-            help=f"{HELP[name]}.{without if name in CLASS_TYPES else ''}",
+            help=f"{HELP[name]}.{default if name in CLASS_TYPES else ''}",
             env_var=f"GEVENTECHO_LOADTEST_{name.upper()}",
         )
-    # Not in the form: a visitor of the page must not choose the files that this machine reads.
+    # These options are not in the form: a visitor of the page must not choose files that this machine reads.
     add_tls_arguments(
         parser,
         TLS_OPTION,
@@ -73,7 +74,7 @@ def add_arguments(parser: LocustArgumentParser) -> None:
 
 
 def _add_switches(parser: LocustArgumentParser) -> None:
-    """Add the options that are not in the form: they are about the exit code and the log of this process."""
+    """Add the options for the exit code and the log of this process. They are not in the form."""
     parser.add_argument(
         "--tcp-gate",
         metavar="GATE",
@@ -82,7 +83,7 @@ def _add_switches(parser: LocustArgumentParser) -> None:
         default=[],
         include_in_web_ui=False,
         help="Exit with 4 when the last test does not meet this condition, such as 'echo p99 < 5ms', "
-        "'failures < 0.1%%' or 'rate > 900/s'. May be repeated; the environment variable has one on each line.",
+        "'failures < 0.1%%' or 'rate > 900/s'. May be repeated; the environment variable has one gate on each line.",
         env_var="GEVENTECHO_LOADTEST_GATES",
     )
     parser.add_argument(
@@ -110,10 +111,10 @@ def _gates(text: str) -> str:
 
 
 def _checked(parse: Callable[[str], Any]) -> Callable[[str], str]:
-    """Return a type that checks a value and keeps its text; "" is an option that was not given.
+    """Return an argument type that checks a value and returns its text; "" stands for an option that is not given.
 
-    The web form gives a field the type of the option's current value. A field that holds a number could not be emptied
-    again: Locust answers with an internal error.
+    The web form gives a field the type of the option's current value. If that were a number, nobody could empty the
+    field: Locust answers an empty number with an internal error.
     """
 
     def check(text: str) -> str:

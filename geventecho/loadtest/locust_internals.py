@@ -1,32 +1,33 @@
-"""The private parts of Locust that the load test uses. No other file names one.
+"""The private parts of Locust that the load test uses. No other file names a private part.
 
-A part is private when Locust's documentation does not describe it: a new release may rename or remove it without
-notice. So each is read with a fallback. With the fallback the load test is slower or its output is plainer; its numbers
-stay right. `tests/loadtest/test_locust_internals.py` reads each name of this file in the installed Locust, and takes
-each one away.
+A part is private if Locust's documentation does not describe it. A new release may rename or remove it without notice.
+So each part has a fallback. With a fallback the load test is slower or its output is plainer; its numbers stay right.
+`tests/loadtest/test_locust_internals.py` looks up each name of this file in the installed Locust, and tests the load
+test without it.
 
 ======================================================  ==============================================================
-missing                                                 then
+missing part                                            effect
 ======================================================  ==============================================================
 `DefaultTaskSet`, `LOCUST_STATE_*`, `User._state`,      users run Locust's own task loop, and a stopped user ends its
 `User._taskset_instance`, `TaskSet._task_queue`         pauses only with the stop timeout
 `EventHook._handlers`, `_cache_response_times`          every operation fires Locust's event
 `bucket_response_time`                                  response times are rounded as Locust rounds them
-`to_dict`, `_percentile_fields`                         that output shows whole milliseconds
+`to_dict`, `_percentile_fields`                         web UI, HTML report and CSV files show whole milliseconds
 `stats_writer`                                          Locust may log at the end that it wrote to a closed CSV file
-`stats_printer`                                         Locust makes tables that nobody sees, every two seconds
-`last_received_spawn_timestamp`, `spawning_greenlet`    users that a ramp-up starts after the last report are not in it
-`MasterRunner.clients`                                  a lost worker is waited for as long as a slow one; no worker
-                                                        follows `--tcp-arrival-rate`, and an error says so
+`stats_printer`                                         Locust makes tables every two seconds that it does not print
+`last_received_spawn_timestamp`, `spawning_greenlet`    the last report lacks users that a ramp-up starts after it
+`MasterRunner.clients`                                  the master waits for a lost worker as long as for a slow one; no
+                                                        worker follows `--tcp-arrival-rate`, and an error says so
 `get_worker_index`                                      a lost worker is named by its id alone
-`default_args_dict`                                     each order to spawn users holds a worker for 0.2 seconds
-`master_host`, `master_port`                            a master that is busy for 7 seconds is taken for a dead one
+`default_args_dict`                                     each order to spawn users blocks a worker for 0.2 seconds
+`master_host`, `master_port`                            a worker takes a master that is busy for 7 seconds for dead
 `unhandled_greenlet_exception`                          with a gate on failures, a run with failed operations may exit
                                                         with 0 though a greenlet of the locustfile raised an exception
-`get_html_report`, `process_html_filename`              the HTML report lacks what came after Locust wrote it
+`get_html_report`, `process_html_filename`              the HTML report lacks the events after Locust wrote it
 `locust.main.main`                                      the launcher runs `python -m locust` in its own process
-`user_classes` of the parser                            a wrong name of a class of users exits with 1
-`get_empty_argument_parser`, `setup_parser_arguments`   the launcher reads its command line, no environment and no file
+`user_classes` of the parser                            a wrong name of a user class exits with 1
+`get_empty_argument_parser`, `setup_parser_arguments`   the launcher reads only its command line, not the environment
+                                                        and not the configuration files
 ======================================================  ==============================================================
 """
 
@@ -57,7 +58,7 @@ logger = logging.getLogger(__name__)
 
 # --- the task loop -----------------------------------------------------------------------------------------------
 
-# The name `locust.user.task` is that of a function, too.
+# `from locust.user import task` would import the function of that name, not the module.
 _task: Final = importlib.import_module("locust.user.task")
 _RUNNING: Final = getattr(_task, "LOCUST_STATE_RUNNING", None)
 _WAITING: Final = getattr(_task, "LOCUST_STATE_WAITING", None)
@@ -66,15 +67,15 @@ _STOPPING: Final = getattr(_task, "LOCUST_STATE_STOPPING", None)
 DefaultTaskSet: Final[Any] = getattr(_task, "DefaultTaskSet", TaskSet)
 """The base of our task loop."""
 
-# The steps that our task loop does itself. A plugin may have replaced one, to limit iterations say.
+# The steps that our task loop does itself. A plugin may have replaced a step, for example to limit iterations.
 _STEPS: Final = ("run", "wait", "wait_time", "execute_task", "execute_next_task", "get_next_task", "schedule_task")
 
 
 def run_user(user: User, loop: Callable[[User], Any]) -> bool:
-    """Run a user as `User.run` does, with a task loop of ours.
+    """Run a user as `User.run` does, but with our task loop.
 
     Returns:
-        False when this Locust has no place for one, or when a plugin has replaced a step of the loop. Nothing was done.
+        False if this Locust does not allow another loop, or if a plugin has replaced a step. Then nothing was done.
     """
     if not has_task_loop():
         return False
@@ -100,7 +101,7 @@ def run_user(user: User, loop: Callable[[User], Any]) -> bool:
 
 
 def has_task_loop() -> bool:
-    """Whether users can run a task loop of ours: this Locust has a place for it, and no plugin has replaced a step."""
+    """Whether users can run our task loop: this Locust allows another loop, and no plugin has replaced a step."""
     return (
         DefaultTaskSet is not TaskSet
         and None not in (_RUNNING, _WAITING, _STOPPING)
@@ -109,18 +110,19 @@ def has_task_loop() -> bool:
 
 
 def queue_of(taskset: TaskSet) -> Any:
-    """The tasks that were scheduled and not yet begun, a deque."""
+    """The deque of scheduled tasks that have not begun."""
     return taskset._task_queue
 
 
 def repeat_task(taskset: Any, user: Any, task: Callable[[User], None]) -> None:
-    """Execute a user's only task again and again, until there is something else to do.
+    """Execute a user's only task repeatedly, until the user's tasks change or another task is scheduled.
 
-    It does the same as `execute_task` and `TaskLoop.wait`, without their calls: those were a tenth of a flat-out user.
+    This does the same as `execute_task` and `TaskLoop.wait` without their calls. The calls were a tenth of the cost of
+    a user without pauses.
 
     Args:
         taskset: a `TaskLoop`.
-        user: its user, which has a `wait_time`.
+        user: the user of the loop. It has a `wait_time`.
         task: the only element of `user.tasks`, a function.
     """
     tasks, queue, loop = user.tasks, taskset._task_queue, get_hub().loop
@@ -130,9 +132,9 @@ def repeat_task(taskset: Any, user: Any, task: Callable[[User], None]) -> None:
             raise StopUser
         user._state = _WAITING  # before wait_time, which may itself wait
         seconds = user.wait_time()
-        if seconds > 0 or taskset.turn == loop.iteration:
+        if seconds > 0 or taskset.last_iteration == loop.iteration:
             gevent.sleep(seconds)
-        taskset.turn = loop.iteration
+        taskset.last_iteration = loop.iteration
         if user._state == _STOPPING:
             raise StopUser
         user._state = _RUNNING
@@ -141,7 +143,7 @@ def repeat_task(taskset: Any, user: Any, task: Callable[[User], None]) -> None:
 
 
 def forget_tasks(user: User) -> None:
-    """Call it after a user's end: user and task loop hold each other, and only the cycle collector would free them."""
+    """Release the task loop of an ended user. They reference each other: only the cycle collector would free them."""
     if hasattr(user, "_taskset_instance"):
         user._taskset_instance = None
 
@@ -150,10 +152,10 @@ def _enter(state: Any, user: User) -> None:
     """Set a user's state. A user that is stopped while it waits ends at once, whatever the stop timeout.
 
     Raises:
-        StopUser: it was stopped.
+        StopUser: the user was stopped.
     """
     now = getattr(user, "_state", None)
-    if now is None or state is None:  # not running yet, or another Locust
+    if now is None or state is None:  # the user does not run yet, or this Locust has no such state
         return
     if now == _STOPPING:
         raise StopUser
@@ -161,9 +163,9 @@ def _enter(state: Any, user: User) -> None:
 
 
 begin_wait: Final[Callable[[User], None]] = partial(_enter, _WAITING)
-"""Call it before a pause."""
+"""To call before a pause."""
 end_wait: Final[Callable[[User], None]] = partial(_enter, _RUNNING)
-"""Call it after a pause."""
+"""To call after a pause."""
 
 
 # --- the count of requests ---------------------------------------------------------------------------------------
@@ -171,42 +173,42 @@ end_wait: Final[Callable[[User], None]] = partial(_enter, _RUNNING)
 cache_response_times: Final[Callable[[StatsEntry, int], None] | None] = getattr(
     StatsEntry, "_cache_response_times", None
 )
-"""Keeps a row's response times as they were at that second; None where Locust has none."""
+"""Keeps a copy of a row's response times at a second; None if Locust has no such function."""
 
 
 def listeners_of(event: EventHook) -> list[Any]:
-    """The event's listeners: the list itself, which changes with them. An empty one when it cannot be read."""
+    """The event's own list of listeners, which changes when one is added. A new empty list if it cannot be read."""
     listeners = getattr(event, "_handlers", None)
-    fires_as_ever = getattr(event.fire, "__module__", None) == EventHook.__module__
-    return listeners if isinstance(listeners, list) and fires_as_ever else []
+    has_stock_fire = getattr(event.fire, "__module__", None) == EventHook.__module__
+    return listeners if isinstance(listeners, list) and has_stock_fire else []
 
 
-# --- the precision of its numbers --------------------------------------------------------------------------------
+# --- the precision of Locust's numbers ---------------------------------------------------------------------------
 
 
 class Part(Enum):
     """An attribute of Locust that `replace` replaces: its owner and its name."""
 
     BUCKET = (stats, "bucket_response_time")
-    """Rounds a response time, in milliseconds. Locust documents that it may be replaced."""
+    """Rounds a response time, in milliseconds. Locust's documentation allows its replacement."""
     ROW = (StatsEntry, "to_dict")
-    """A row for the web UI and the HTML report."""
+    """Makes a row for the web UI and the HTML report."""
     CSV_PERCENTILES = (StatsCSV, "_percentile_fields")
-    """The percentiles of a CSV row."""
+    """Makes the percentiles of a CSV row."""
     CSV_WRITER = (StatsCSVFileWriter, "stats_writer")
-    """Writes the CSV files every second, in a greenlet of its own."""
+    """Writes the CSV files every second, in a separate greenlet."""
     CONSOLE_WRITER = (stats, "stats_printer")
-    """Makes the function that prints the tables every two seconds, in a greenlet of its own."""
+    """Makes the function that prints the tables every two seconds, in a separate greenlet."""
     DEFAULT_OPTIONS = (argument_parser, "default_args_dict")
-    """Makes a parser to list Locust's options. A worker calls it for each option that comes with an order to spawn."""
+    """Makes a parser to list Locust's options. A worker calls it for each option in an order to spawn users."""
 
 
 def replace(part: Part, make: Callable[[Any], Callable[..., Any]]) -> None:
-    """Put a function of ours in the place of one of Locust's, once, unless this Locust has no such part.
+    """Replace a function of Locust by ours, once. Does nothing if this Locust has no such part.
 
     Args:
-        part: which.
-        make: is given Locust's function and returns ours.
+        part: the part to replace.
+        make: a function that takes Locust's function and returns ours.
     """
     owner, name = part.value
     stock = getattr(owner, name, None)
@@ -218,24 +220,24 @@ def replace(part: Part, make: Callable[[Any], Callable[..., Any]]) -> None:
 
 
 def ignore_spawn_orders(runner: WorkerRunner) -> None:
-    """Ignore orders to spawn users: a worker ignores those that are older than the last one it obeyed."""
+    """Ignore orders to spawn users: a worker ignores an order that is older than the last order it obeyed."""
     runner.last_received_spawn_timestamp = sys.maxsize
 
 
 def forget_spawn_orders(runner: WorkerRunner) -> None:
-    """Obey orders again."""
+    """Obey orders to spawn users again."""
     runner.last_received_spawn_timestamp = 0
 
 
 def kill_spawning(runner: WorkerRunner) -> None:
-    """End the greenlet that makes users. It may not have run yet, and would make them after the stop."""
+    """End the greenlet that makes users. If it has not run yet, it would make users after the stop."""
     spawning = getattr(runner, "spawning_greenlet", None)
     if spawning is not None:
         spawning.kill()
 
 
 def participants(runner: MasterRunner) -> set[str]:
-    """The ids of the workers that a test started now would use."""
+    """The ids of the workers that a test would use if it started now."""
     clients = getattr(runner, "clients", None)
     if clients is None:
         return set()
@@ -243,13 +245,13 @@ def participants(runner: MasterRunner) -> set[str]:
 
 
 def is_missing(runner: MasterRunner, worker: str) -> bool:
-    """Whether a worker sends no heartbeats, as far as Locust knows."""
+    """Whether Locust receives no heartbeats from a worker."""
     clients = getattr(runner, "clients", None)
     return clients is not None and (worker not in clients or clients[worker].state == "missing")
 
 
 def master_address(runner: WorkerRunner) -> tuple[str, int] | None:
-    """Where a worker's master listens; None where the runner does not say so."""
+    """The address at which a worker's master listens; None if the runner does not have it."""
     try:
         return runner.master_host, runner.master_port
     except AttributeError:
@@ -257,7 +259,7 @@ def master_address(runner: WorkerRunner) -> tuple[str, int] | None:
 
 
 def worker_name(runner: MasterRunner, worker: str) -> str:
-    """A worker's index and id, as Locust's log has them."""
+    """A worker's index and id, as in Locust's log."""
     index = getattr(runner, "get_worker_index", None)
     return worker if index is None else f"{index(worker)} ({worker})"
 
@@ -271,7 +273,7 @@ def greenlet_failed() -> bool:
 
 
 def html_report(environment: Environment) -> tuple[str, str] | None:
-    """The path that --html asked for and the report of now; None where Locust has no such function."""
+    """The path of --html and the current report; None if Locust has no such function."""
     html = importlib.import_module("locust.html")
     try:
         html.process_html_filename(environment.parsed_options)
@@ -293,7 +295,7 @@ def locust_main() -> None:
 
 
 def locust_parser() -> LocustArgumentParser:
-    """A parser of Locust's own options, from command line, environment and files, without --help."""
+    """A parser of Locust's own options from command line, environment and files, without --help."""
     try:
         parser = argument_parser.get_empty_argument_parser(add_help=False)
         argument_parser.setup_parser_arguments(parser)
@@ -303,16 +305,16 @@ def locust_parser() -> LocustArgumentParser:
 
 
 def secret_options(parser: LocustArgumentParser) -> list[str]:
-    """The options that a locustfile added with `is_secret`, those outside the form included.
+    """The options that a locustfile added with `is_secret`, options outside of the form included.
 
-    Locust's own list has those of the form alone. argparse has had `_actions` since its first release.
+    Locust's own list has only the options of the form. argparse has had `_actions` since its first release.
     """
     secret = (action for action in parser._actions if getattr(action, "is_secret", False))
     return [name for action in secret for name in action.option_strings]
 
 
 def check_words(parser: LocustArgumentParser, check: Callable[[str], str]) -> None:
-    """Pass each word of the command line that is to name a class of users to `check`, once it is parsed."""
+    """Make the parser pass each word of the command line that should name a user class to `check`."""
     for action in parser._actions:
         if action.dest == "user_classes":
             action.type = check
@@ -324,7 +326,7 @@ def is_known(parser: LocustArgumentParser, option: str) -> bool:
 
 
 def _plain_parser() -> LocustArgumentParser:
-    """A parser of the options that the launcher reads, from the command line alone."""
+    """A parser of the options that the launcher reads, from the command line only."""
     parser = LocustArgumentParser(add_help=False)
     parser.add_argument("-H", "--host")
     parser.add_argument("--web-host", default="")

@@ -1,4 +1,4 @@
-"""The values of our options of Locust, and the settings of a user."""
+"""The values of the options that we add to Locust, and the settings of a user."""
 
 from __future__ import annotations
 
@@ -51,20 +51,21 @@ __all__ = [
 LARGEST_PAYLOAD: Final = 1 << 30
 TLS_OPTION: Final = "--tcp-tls-"
 PREFIX: Final = "tcp_"
-"""Begins the names of our options, so that no option of Locust's or of a locustfile's has the same name."""
+"""The beginning of our options' names, so that no option of Locust or of a locustfile has the same name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a user: an option that was given, otherwise the attribute of the user's class.
+    """The settings of a user. An option that is given overrides the attribute of the user's class.
 
     Attributes:
         payload_size: bytes of each payload of `TcpUser.next_payload`.
-        think_time: mean of the seconds between two tasks; 0 is no pause.
+        think_time: mean time between two tasks in seconds; 0 is no pause.
         connect_timeout: seconds to resolve the name and connect; None is no limit.
         request_timeout: seconds for one request and its reply; None is no limit.
-        proxy_protocol: version of the PROXY header, "v1" or "v2", that each connection begins with; None is no header.
-        tls: how to use TLS: the attribute of the class, with the fields for which an option was given.
+        proxy_protocol: the version of the PROXY header at the start of each connection, "v1" or "v2"; None is no
+            header.
+        tls: the TLS settings: the attribute of the class, with the fields that options override.
     """
 
     payload_size: int
@@ -79,8 +80,8 @@ class Settings:
         """Return the settings of a user class, or of one user.
 
         Args:
-            options: Locust's options as they are now, by name. The web UI changes them between two tests.
-            defaults: the class, or the user. It has an attribute for each setting.
+            options: Locust's current options by name. The web UI changes them between two tests.
+            defaults: the class or the user, with an attribute for each setting.
 
         Raises:
             ConfigError: a value is wrong.
@@ -91,7 +92,7 @@ class Settings:
             values[name] = given(options, name)
             if values[name] is None:
                 values[name] = _default(name, getattr(defaults, name), f"{owner.__name__}.{name}")
-        for name in ("backoff_base", "backoff_cap"):  # they have no options
+        for name in ("backoff_base", "backoff_cap"):  # no options exist for these two
             value = getattr(defaults, name, 0.0)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 label = f"{owner.__name__}.{name}"
@@ -100,7 +101,7 @@ class Settings:
 
 
 def options_of(environment: Environment) -> dict[str, Any]:
-    """Return Locust's options as they are now, by name; empty without a command line."""
+    """Return Locust's current options by name; empty without a command line."""
     return vars(environment.parsed_options or argparse.Namespace())
 
 
@@ -110,11 +111,11 @@ def is_unattended(options: Mapping[str, Any]) -> bool:
 
 
 def given(options: Mapping[str, Any], name: str) -> Any:
-    """Return the value of one of our options, or None when it was not given.
+    """Return the value of one of our options, or None if it is not given.
 
     Args:
-        options: by name; the values are text, as the command line, the environment and the web form give them.
-        name: of the option, such as "think_time".
+        options: the options by name. Their values are text from the command line, the environment or the web form.
+        name: the name of the option, such as "think_time".
 
     Raises:
         ConfigError: the value is wrong.
@@ -124,19 +125,19 @@ def given(options: Mapping[str, Any], name: str) -> Any:
 
 
 def gates_of(options: Mapping[str, Any]) -> tuple[Gate, ...]:
-    """Return the gates that were given.
+    """Return the gates of the options.
 
     Args:
-        options: by name.
+        options: the options by name.
 
     Raises:
-        ConfigError: one is malformed.
+        ConfigError: a gate is malformed.
     """
     return tuple(gate for text in options.get("tcp_gate") or () for gate in parse_gates(text))
 
 
 def is_insecure_run(options: Mapping[str, Any], user_classes: Iterable[Any]) -> bool:
-    """Whether users do not check the server's certificate, by the options or by their classes."""
+    """Whether the options or a user class turn off the check of the server's certificate."""
     return bool(options.get("tcp_tls_insecure")) or any(is_insecure(user_class.tls) for user_class in user_classes)
 
 
@@ -145,11 +146,11 @@ def _tls(options: Mapping[str, Any], default: TlsLike, label: str) -> TlsLike:
     if not isinstance(default, Tls):
         if values:
             named = ", ".join(option(f"tls_{name}") for name in values)
-            raise ConfigError(f"{named}: {label} is an SSLContext, which has settings of its own; leave this out")
+            raise ConfigError(f"{named}: {label} is an SSLContext, which has its own settings; leave this out")
         context_of(default)
         return default
     if not values and default == DEFAULT_TLS:
-        return default  # unread: the authorities of the system take a while, and most tests use no TLS
+        return default  # without a context: reading the system's authorities is slow, and most tests use no TLS
     with naming_tls(TLS_OPTION):
         tls = replace(default, **values)
         context_of(tls)
@@ -168,7 +169,7 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def option(name: str) -> str:
-    """Return how a setting's option is written on the command line."""
+    """Return the option of a setting as on the command line, such as "--tcp-think-time"."""
     return f"--{PREFIX}{name}".replace("_", "-")
 
 
@@ -203,20 +204,20 @@ PLAN_TYPES: Final[dict[str, Callable[[str], Any]]] = {
     "max_lateness": seconds,
     "seed": whole_number(0, (1 << 63) - 1),
 }
-"""Options of the plan of arrivals."""
+"""The types of the options for the plan of arrivals."""
 RUN_TYPES: Final = PLAN_TYPES | {"warm_up": duration, "account": metrics_url}
-"""Options that hold for the whole test; no user class has them."""
+"""The types of the options for the whole test. User classes have no such attributes."""
 TYPES: Final = CLASS_TYPES | RUN_TYPES
 NONE: Final = {"connect_timeout": "no limit", "request_timeout": "no limit", "proxy_protocol": "no header"}
-"""The settings that may be None, and the words for None."""
+"""The settings that may be None, with the text for None."""
 Check = Callable[[Mapping[str, Any]], object]
 CHECKS: Final[list[Check]] = [check_options]
 FIXED: Final = {PREFIX + name for name in CLASS_TYPES}
-"""Names of the options that a user reads only when it starts."""
+"""The names of the options that a user reads only at its start."""
 
 
 def class_values(user_classes: Iterable[type]) -> dict[str, str]:
-    """Return, for each setting, the value that user classes have for it; with their names where they differ."""
+    """Return the value of each setting in the user classes, with the names of the classes if their values differ."""
     values: dict[str, str] = {}
     for name in CLASS_TYPES:
         classes: dict[str, list[str]] = {}
@@ -232,10 +233,10 @@ def class_values(user_classes: Iterable[type]) -> dict[str, str]:
 
 @lru_cache(maxsize=16)
 def target_of(text: str | None) -> Address:
-    """The target in Locust's host field.
+    """The target in the text of Locust's host field.
 
     Raises:
-        AddressError: it is missing, no target, or none that a client can connect to.
+        AddressError: the text is empty or malformed, or a client cannot connect to such a target.
     """
     if not text:
         raise AddressError("no target was given; write tcp://host:port or unix:/path, or give the user class a host")
@@ -246,13 +247,13 @@ def target_of(text: str | None) -> Address:
 
 
 def option_check(check: Check, fixed: Iterable[str] = ()) -> Check:
-    """Have a function check the options before they are used; a decorator for locustfiles with options of their own.
+    """Register a function that checks the options before use; a decorator for locustfiles with their own options.
 
     Args:
-        check: gets the options by name, as parsed or as text from the web form, and raises ConfigError for a wrong one.
-            The form shows the message; the command line ends with it.
-        fixed: names of the options that a user reads only when it starts, such as "send". The web UI's form says that a
-            change does not reach users that run.
+        check: a function that takes the options by name, as parsed or as text from the web form. It raises ConfigError
+            for a wrong value. The web form shows the message; a command line with a wrong value ends with it.
+        fixed: the names of the options that a user reads only at its start, such as "send". The web form says that a
+            change does not affect running users.
     """
     CHECKS.append(check)
     FIXED.update(fixed)

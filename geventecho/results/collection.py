@@ -135,7 +135,7 @@ class Collection:
         """
         self._memory.forget_unused()
         if self.timeline.ended is None:
-            now = min(now, self.reported(now, facts.lacking))
+            now = min(now, self.reported(now, facts.incomplete))
         result = self._without_gates(now, facts, pause)
         return replace(result, gates=tuple(judged(result) for judged in facts.gates))
 
@@ -143,7 +143,7 @@ class Collection:
         rows, evidence = self.measured(now, pause)
         stages, left_out = self.stages(now, pause)
         findings = facts.server_account.findings if facts.server_account else ()
-        verdict, workers = self.judge(now, evidence, facts.name, facts.lacking, findings)
+        verdict, workers = self.judge(now, evidence, facts.name, facts.incomplete, findings)
         warm_up = self.warm_up(now, pause)
         sums = self._sums(now, [*rows, *(warm_up.rows if warm_up else ())], facts)
         connections = self._connections(sums)
@@ -219,7 +219,7 @@ class Collection:
         now: float,
         rows: Sequence[RowEvidence],
         names: Callable[[str], str],
-        lacking: Mapping[str, str],
+        incomplete: Mapping[str, str],
         unbalanced: Sequence[str] = (),
     ) -> tuple[Verdict, list[Worker]]:
         """Judge the run and each worker.
@@ -228,7 +228,7 @@ class Collection:
             now: the time.
             rows: the evidence of the rows of the measured part.
             names: returns the name of a worker by its id.
-            lacking: why a worker's numbers are incomplete, by its id.
+            incomplete: why a worker's numbers are incomplete, by its id.
             unbalanced: the differences between both ends.
         """
         span = self.timeline.measured(now)
@@ -237,7 +237,7 @@ class Collection:
                 name=names(worker),
                 health=[second for second in part.health if span.first <= second.second < span.end],
                 times={row: block.times for row, block in part.rows.items() if row[0] != TASK},
-                lacking=lacking.get(worker, ""),
+                incomplete=incomplete.get(worker, ""),
             )
             for worker, part in self._workers.items()
         }
@@ -247,7 +247,7 @@ class Collection:
             workers=list(workers.values()),
             steady=self.timeline.steady(now),
             asked=self.timeline.asked(now),
-            lacking=[f"worker {names(worker)} {why}" for worker, why in lacking.items() if worker not in workers],
+            incomplete=[f"worker {names(worker)} {why}" for worker, why in incomplete.items() if worker not in workers],
             unbalanced=unbalanced,
         )
         verdict = judge(evidence)
@@ -274,12 +274,12 @@ class Collection:
             )
         return self._points.series(timeline.seen[0], end, timeline.measured_from, pause)
 
-    def reported(self, now: float, lacking: Container[str] = ()) -> float:
+    def reported(self, now: float, incomplete: Container[str] = ()) -> float:
         """The end of the last second that all workers have reported; `now` if all workers are silent.
 
         Args:
             now: the time.
-            lacking: ids of lost workers. Lost workers and workers that are silent for `LATE` seconds are ignored.
+            incomplete: ids of lost workers. Lost workers and workers that are silent for `LATE` seconds are ignored.
         """
         if not any(part.health for part in self._workers.values()):
             return now
@@ -287,7 +287,7 @@ class Collection:
         ends = (
             part.health[-1].second + 1 if part.health else begun
             for worker, part in self._workers.items()
-            if worker not in lacking
+            if worker not in incomplete
         )
         return min((end for end in ends if end > now - LATE), default=now)
 
@@ -312,7 +312,7 @@ class Collection:
         sums = dict(facts.sums)
         for name in ("planned", "sent", "late", "started", "lost", "connects"):
             sums[name] = sum(getattr(second, name) for second in health)
-        last = [seconds[-1] for worker, seconds in before.items() if seconds and worker not in facts.lacking]
+        last = [seconds[-1] for worker, seconds in before.items() if seconds and worker not in facts.incomplete]
         for name in ("open", "opening"):
             sums[name] = sum(getattr(second, name) for second in last)
         sums["ok"] = sum(row.ok for row in rows if row.type != TASK)

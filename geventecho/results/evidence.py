@@ -149,13 +149,14 @@ class WorkerEvidence:
         name: the worker's name.
         health: the health by second, in order.
         times: the times of good operations by row (type, name) and by the names of `TIMES`.
-        lacking: why the worker's numbers are incomplete, as a sentence without full stop; "" where they are complete.
+        incomplete: why the worker's numbers are incomplete, as a sentence without full stop; "" where they are
+            complete.
     """
 
     name: str
     health: Sequence[HealthSecond]
     times: Mapping[RowKey, Mapping[str, Histogram]] = field(default_factory=dict)
-    lacking: str = ""
+    incomplete: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ class Evidence:
         steady: spans in which neither the number of users nor the rate changed, as [first second, end). The rules look
             for trends within each span.
         asked: tasks that the arrival rate asks for; 0 without an arrival rate.
-        lacking: further reasons why the numbers are incomplete, each a sentence without full stop.
+        incomplete: further reasons why the numbers are incomplete, each a sentence without full stop.
         unbalanced: the differences between the counts of the test and those of the server, as such sentences.
     """
 
@@ -178,7 +179,7 @@ class Evidence:
     workers: Sequence[WorkerEvidence]
     steady: Sequence[tuple[int, int]] = ()
     asked: float = 0.0
-    lacking: Sequence[str] = ()
+    incomplete: Sequence[str] = ()
     unbalanced: Sequence[str] = ()
 
 

@@ -20,7 +20,7 @@ class Facts:
         sums: the account of all processes, by the names of `Account` and `Connections`.
         failures: the failures of all rows, rows of other users included.
         names: the names of workers by their ids; a worker without a name here is named by its id.
-        lacking: why a worker's numbers are incomplete, by its id.
+        incomplete: why a worker's numbers are incomplete, by its id.
         gates: functions that judge the result.
     """
 
@@ -32,7 +32,7 @@ class Facts:
     sums: Mapping[str, int]
     failures: tuple[Failures, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
-    lacking: Mapping[str, str] = field(default_factory=dict)
+    incomplete: Mapping[str, str] = field(default_factory=dict)
     gates: tuple[Callable[[Result], GateOutcome], ...] = ()
     other_users: str = ""
     server_account: ServerAccount | None = None

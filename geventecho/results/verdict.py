@@ -67,13 +67,13 @@ class Verdict:
 
 def judge(evidence: Evidence) -> Verdict:
     """Judge a run."""
-    lacking = [*evidence.lacking]
+    incomplete = [*evidence.incomplete]
     generator: list[str] = []
     # A worker that started no operation has distorted no figure.
     busy = [worker for worker in evidence.workers if any(second.started for second in worker.health)]
     for worker in evidence.workers:
         name = f"worker {worker.name}: " if len(evidence.workers) > 1 else ""
-        lacking += [name + reason for reason in _lacking_reasons(evidence, worker)]
+        incomplete += [name + reason for reason in _incomplete_reasons(evidence, worker)]
         if worker in busy:
             generator += [name + reason for reason in generator_reasons(evidence, worker)]
     health = _summed(evidence.workers)
@@ -87,7 +87,7 @@ def judge(evidence: Evidence) -> Verdict:
     ]
     _add_rate_reason(evidence.rows, busy, health, generator, unsteady)
     few = list(_sample_reasons(evidence.duration, times_of))
-    return _verdict(lacking, list(evidence.unbalanced), generator, unsteady, few)
+    return _verdict(incomplete, list(evidence.unbalanced), generator, unsteady, few)
 
 
 def judge_worker(evidence: Evidence, worker: WorkerEvidence) -> Verdict:
@@ -95,8 +95,8 @@ def judge_worker(evidence: Evidence, worker: WorkerEvidence) -> Verdict:
     generator = list(generator_reasons(evidence, worker))
     unsteady = list(_queue_reasons(evidence.steady, worker.health))
     _add_rate_reason(evidence.rows, [worker], worker.health, generator, unsteady)
-    lacking = list(_lacking_reasons(evidence, worker))
-    return _verdict(lacking, [], generator, unsteady, list(_sample_reasons(evidence.duration, worker.times)))
+    incomplete = list(_incomplete_reasons(evidence, worker))
+    return _verdict(incomplete, [], generator, unsteady, list(_sample_reasons(evidence.duration, worker.times)))
 
 
 def _verdict(*reasons: list[str]) -> Verdict:
@@ -106,9 +106,9 @@ def _verdict(*reasons: list[str]) -> Verdict:
     return Verdict(status, tuple(reason for status in ORDER for reason in found[status]))
 
 
-def _lacking_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str]:
-    if worker.lacking:
-        yield worker.lacking
+def _incomplete_reasons(evidence: Evidence, worker: WorkerEvidence) -> Iterator[str]:
+    if worker.incomplete:
+        yield worker.incomplete
     if not worker.health and evidence.duration >= SHORTEST_RUN:
         yield "it sent no health figures: is the same version of geventecho installed there?"
 

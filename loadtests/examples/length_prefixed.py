@@ -1,4 +1,4 @@
-"""Messages with their length in front, here against an echo server, which answers with the message itself.
+"""Messages that begin with their length. The target here is an echo server, which returns each message.
 
 locust -f loadtests/examples/length_prefixed.py --web-host 127.0.0.1 --host tcp://127.0.0.1:8090
 """

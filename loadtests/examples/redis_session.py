@@ -1,8 +1,8 @@
-"""A Redis session: a login, requests, a pipeline, a transaction, a framing of its own.
+"""A Redis session with a login, requests, a pipeline, a transaction and a custom framing.
 
     locust -f loadtests/examples/redis_session.py --web-host 127.0.0.1 --host tcp://127.0.0.1:6379
 
-It writes the key `geventecho:counter` and one key for each user, which expire after a minute.
+It writes the key `geventecho:counter` and one key for each user. The keys expire after a minute.
 """
 
 from locust import between, task
@@ -15,7 +15,7 @@ LINE = Until(b"\r\n")
 
 
 class BulkString(Framing):
-    r"""``$5\r\nhello\r\n``, or ``$-1\r\n`` when there is no such key."""
+    r"""Replies such as ``$5\r\nhello\r\n``, or ``$-1\r\n`` if there is no such key."""
 
     def parser(self) -> Parser:
         head = b""

@@ -213,10 +213,10 @@ def test_locusts_usage_errors_begin_with_the_name_of_the_command(
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        pytest.param(["EchoUser", "w"], "w: there is no class of users of this name\n", marks=pytest.mark.long),
+        pytest.param(["EchoUser", "w"], "w: there is no user class of this name\n", marks=pytest.mark.long),
         (
             ["--json", "r.json"],
-            "r.json: there is no class of users of this name, and --json takes no value; --tcp-json",
+            "r.json: there is no user class of this name, and --json takes no value; --tcp-json",
         ),
         pytest.param(["--userz", "3"], "unrecognized arguments: --userz\n", marks=pytest.mark.long),
     ],

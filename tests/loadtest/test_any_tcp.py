@@ -168,7 +168,7 @@ def test_the_same_as_fields_of_the_web_ui(tmp_path: Path) -> None:
             reply = run.swarm(**form, **wrong)
             assert reply["success"] is False
             assert message in reply["message"]
-        assert run.request("/")[1].count("Users that run keep the value they started with.") == 5 + 15
+        assert run.request("/")[1].count("Running users keep the value that they started with.") == 5 + 15
         good = {
             "tcp_send": r"LOGIN\r\n",
             "tcp_reply_until": r"\r\n",

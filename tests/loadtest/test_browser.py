@@ -93,7 +93,7 @@ def test_a_load_test_in_the_browser(page: Page, run: LocustRun) -> None:
     page.get_by_role("button", name="Edit").click()
     page.get_by_text("Custom parameters").click()
     assert page.get_by_label("Tcp Payload Size").input_value() == "100"
-    page.get_by_text("Users that run keep the value they started with").first.wait_for()
+    page.get_by_text("Running users keep the value that they started with").first.wait_for()
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("STOPPED").wait_for()

@@ -98,8 +98,8 @@ def assert_shown(found: Found, lost: str) -> None:
         assert any(re.match(f"verdict reason {named}", line) for line in found["tab"])
     else:
         assert status != "incomplete"
-    lacking = [worker for worker in result["workers"] if worker["verdict"]["status"] == "incomplete"]
-    assert [worker["id"].startswith(f"{lost}_") for worker in lacking] == ([True] if lost else [])
+    incomplete = [worker for worker in result["workers"] if worker["verdict"]["status"] == "incomplete"]
+    assert [worker["id"].startswith(f"{lost}_") for worker in incomplete] == ([True] if lost else [])
 
 
 @pytest.mark.long

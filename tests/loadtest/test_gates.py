@@ -98,7 +98,7 @@ def test_gates_without_a_tcp_user_are_a_usage_error(tmp_path: Path) -> None:
     options = ("--headless", "-t", "1", "--tcp-gate", "failures < 1%")
     with LocustRun(tmp_path, *options, locustfile=LOCUSTFILES / "plain_user.py") as run:
         assert run.wait() == 2, run.log
-    assert "error: --tcp-gate: there is no result to judge, because no class of users is a TcpUser\n" in run.log
+    assert "error: --tcp-gate: there is no result to judge, because no user class is a TcpUser\n" in run.log
 
 
 # Files and lines --------------------------------------------------------------------------------------------------

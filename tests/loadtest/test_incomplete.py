@@ -35,7 +35,7 @@ def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, 
     # Both kinds look the same from here: no heartbeat, no answer.
     assert re.search(
         r"incomplete: worker [01] \(\S+\) was lost: no heartbeat\. "
-        r"Operations since the last report are not counted \(exit code 6\)$",
+        r"Operations after the last report are not counted \(exit code 6\)$",
         last_lines(run, 1),
     ), run.log
     assert run.log.count("loadtest: incomplete: ") == 1
@@ -73,7 +73,7 @@ def test_nothing_is_said_about_what_lost_workers_did(tmp_path: Path) -> None:
     assert "operations: started 0, ok 0, failed 0, aborted 0\n" in run.log
     assert run.log.count("loadtest: incomplete: worker ") == 2
     assert "no operation was started" not in run.log
-    assert "nothing was answered" not in run.log
+    assert "no answer came from" not in run.log
 
 
 @pytest.mark.long
@@ -102,7 +102,7 @@ def test_nothing_answered_names_the_target_and_the_most_frequent_failure(tmp_pat
     failed = re.findall(r"operations: started \d+, ok 0, failed (\d+), aborted \d+\n", run.log)
     assert failed
     assert re.search(
-        rf"nothing was answered by {re.escape(target)}: {failed[0]} operations failed; "
+        rf"no answer came from {re.escape(target)}: {failed[0]} operations failed; "
         rf"(\d+ operations were under way at the end; )?most frequent failure: connect: refused, {failed[0]} times$",
         last_lines(run, 1),
     ), run.log
@@ -119,6 +119,6 @@ def test_nothing_answered_repeats_no_sample_and_leaves_out_what_did_not_happen(t
     failed, aborted = map(int, re.findall(r"ok 1, failed (\d+), aborted ([01])\n", run.log)[0])
     under_way = "1 operations were under way at the end; " if aborted else ""  # the run may end in a request
     assert last_lines(run, 1).endswith(
-        f"nothing was answered by {peer.target}: {failed} operations failed; {under_way}"
+        f"no answer came from {peer.target}: {failed} operations failed; {under_way}"
         f"most frequent failure: request: unexpected reply, {failed} times"
     ), run.log

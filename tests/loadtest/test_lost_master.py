@@ -64,7 +64,7 @@ def test_a_worker_ends_when_its_master_is_gone(number: signal.Signals, patience:
     assert "Traceback" not in worker.log
     assert re.search(
         r"incomplete: the master is gone: no heartbeat for \d+ seconds\. "
-        r"Operations since the last report are not counted \(exit code 6\)$",
+        r"Operations after the last report are not counted \(exit code 6\)$",
         worker.log.rstrip(),
     ), worker.log
     (fired,) = worker.fired()

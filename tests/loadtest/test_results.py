@@ -215,7 +215,7 @@ def test_two_files_of_the_same_path_are_a_usage_error(tmp_path: Path) -> None:
     path = tmp_path / "same"
     (link := tmp_path / "link").symlink_to(path)
     message = run_script("results.files_error", {"tcp_json": str(path), "tcp_csv": str(path), "tcp_report": str(link)})
-    assert message == f"--tcp-json and --tcp-report: both would write {str(link)!r}; give each a path of its own"
+    assert message == f"--tcp-json and --tcp-report: both would write {str(link)!r}; give each its own path"
 
 
 @pytest.mark.long

@@ -107,7 +107,7 @@ def test_metrics_that_end_before_the_test_leave_the_account_unknown() -> None:
 
 def test_without_a_worker_that_was_lost_the_account_is_unknown() -> None:
     unknown, read = run_script("server_account.without_a_worker")
-    assert (unknown, read) == ("a worker was lost, and with it a part of the test's own numbers", 1)
+    assert (unknown, read) == ("a worker was lost with a part of the test's own counts", 1)
 
 
 def test_metrics_that_cannot_be_read_are_one_warning_and_the_test_runs() -> None:

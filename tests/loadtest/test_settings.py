@@ -96,7 +96,7 @@ def test_the_form_on_two_workers(tmp_path: Path) -> None:
             wait_until(lambda wanted=wanted: sizes() == wanted, 20 * SCALE, f"{wanted}")  # type: ignore[misc]
             run.stop()
         page = run.request("/")[1]
-        assert "Bytes that each echo sends. Empty: 1024 (Plain), 64 (Own)" in page
-        assert "Seconds for a request and its whole reply. Empty: 5.0 (Plain), no limit (Own)" in page
+        assert "Bytes that each echo sends. If empty: 1024 (Plain), 64 (Own)" in page
+        assert "Seconds for a request and its whole reply. If empty: 5.0 (Plain), no limit (Own)" in page
         run.signal_group(signal.SIGINT)
         assert run.wait() == 0, run.log

@@ -72,7 +72,7 @@ def test_a_failed_handshake_is_a_failure_of_its_row(server: Process, tmp_path: P
     found = {(failure["name"], failure["kind"]): failure["sample"] for failure in result["failures"]}
     assert list(found) == [("tls", "unknown authority")]
     assert "see ca (--tls-ca)" in found["tls", "unknown authority"]
-    assert "nothing was answered" in log
+    assert "no answer came from" in log
 
 
 def test_users_that_start_tls_later(pem: Files, tmp_path: Path) -> None:

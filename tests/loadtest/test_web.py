@@ -46,10 +46,10 @@ def test_the_form_is_filled_in(ui: LocustRun) -> None:
     assert '"num_users": 1000' in found
     assert '"spawn_rate": 100.0' in found
     assert f'"host": "{ui.server_target()}"' in found
-    assert f"testing an echo server of its own, {ui.server_target()}" in ui.log
+    assert f"started an echo server to test, {ui.server_target()}" in ui.log
     for name in ("tcp_payload_size", "tcp_think_time", "tcp_connect_timeout", "tcp_request_timeout"):
         assert f'"{name}"' in found
-    assert "Mean of the seconds that a user waits between two tasks; 0 is no pause. Empty: 1.0" in found
+    assert "Mean time that a user waits between two tasks, in seconds; 0 is no pause. If empty: 1.0" in found
 
 
 PATHS = ("/", "/swarm", "/stop", "/stats/requests", "/stats/reset", "/assets/nothing", "/logs")
@@ -160,7 +160,7 @@ def test_the_fields_are_those_that_this_locust_reads() -> None:
 def test_a_locust_without_the_route_of_the_form_is_named() -> None:
     """The options are then checked when users start."""
     (record,) = run_script("web.warnings_without_the_route_of_the_form")
-    assert record == "this Locust has no route locust.swarm: wrong values in the form are found when users start"
+    assert record == "this Locust has no route locust.swarm: wrong values in the form show only when users start"
 
 
 def test_a_get_that_changes_something_is_ours_alone() -> None:
@@ -244,7 +244,7 @@ def test_a_value_changed_in_the_form_counts_on_the_workers(ui: LocustRun) -> Non
     shown = json.loads(re.findall(r"window.templateArgs = (.*)", page)[0])["extra_options"]
     assert shown["tcp_payload_size"]["default_value"] == "333", "the value that applies, not that of the command line"
     for name in ("tcp_payload_size", "tcp_think_time", "tcp_connect_timeout", "tcp_request_timeout"):
-        assert shown[name]["help_text"].endswith("Users that run keep the value they started with.")
+        assert shown[name]["help_text"].endswith("Running users keep the value that they started with.")
     edit = {name: field["default_value"] for name, field in shown.items()}
     assert ui.swarm(**edit, user_count="6", spawn_rate="6")["success"] is True
     wait_until(lambda: ui.stats()["user_count"] == 6, 20 * SCALE, "six users")
@@ -307,7 +307,8 @@ def test_a_port_that_is_taken_is_named_before_anything_starts(
             assert run.wait() == 2
         assert not other.accepted
     where = f"127.0.0.1:{other.port}"
-    assert run.log == f"geventecho.loadtest: {name} cannot listen on {where}: another program has it; see {see}\n"
+    why = "another program uses this port"
+    assert run.log == f"geventecho.loadtest: {name} cannot listen on {where}: {why}; see {see}\n"
 
 
 def test_the_host_of_a_class_is_not_replaced_by_a_server_of_our_own(tmp_path: Path) -> None:

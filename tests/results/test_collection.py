@@ -21,10 +21,10 @@ TASK = ("TASK", "User")
 END = START + 100.0
 
 
-def judged(collection: Collection, lacking: dict[str, str] | None = None) -> tuple[Any, Any]:
+def judged(collection: Collection, incomplete: dict[str, str] | None = None) -> tuple[Any, Any]:
     """The verdict and the workers."""
     _, evidence = collection.measured(END, no_pause)
-    return collection.judge(END, evidence, lambda worker: worker, lacking or {})
+    return collection.judge(END, evidence, lambda worker: worker, incomplete or {})
 
 
 def test_the_warm_up_is_in_no_row_of_the_measured_part() -> None:
@@ -219,10 +219,10 @@ def test_the_account_of_a_running_test_ends_with_the_same_second_as_its_rows() -
     assert (found.account.planned, found.account.sent, found.account.dropped) == (88, 80, 8)
     assert (found.account.started, found.account.ok, found.account.failed) == (80, 64, 16)
     assert (found.connections.connects, found.connections.open) == (8, 10)
-    lost = collection.result(START + 6.2, replace(facts, lacking={"b": "was lost"}))
+    lost = collection.result(START + 6.2, replace(facts, incomplete={"b": "was lost"}))
     assert (lost.account.started, lost.connections.open) == (100, 5)
     collection.add("b", [(ECHO, block(START + 4, [100.0] * 3)), (TASK, block(START + 4, [100.0] * 3))])
-    lost = collection.result(START + 6.2, replace(facts, lacking={"b": "was lost"}))
+    lost = collection.result(START + 6.2, replace(facts, incomplete={"b": "was lost"}))
     assert (lost.account.started, lost.account.ok, lost.account.sent, lost.account.planned) == (103, 83, 103, 113)
     collection.end(START + 6.5)
     assert collection.result(START + 7.0, facts).account.started == 200, "the processes' own count after the end"

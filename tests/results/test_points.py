@@ -168,7 +168,7 @@ def test_a_running_test_has_no_second_that_a_worker_has_not_reported() -> None:
         health(START + second) for second in range(5)
     ])  # fmt: skip
     assert collection.result(START + 6.5, FACTS).series.at_s == (0, 1, 2)
-    lost = replace(FACTS, lacking={"slow": "was lost"})
+    lost = replace(FACTS, incomplete={"slow": "was lost"})
     assert len(collection.result(START + 6.5, lost).series.at_s) == 5, "a lost worker delays no point"
     collection.add("fast", [], [health(START + second) for second in range(5, 30)])
     assert len(collection.result(START + 31.5, FACTS).series.at_s) == 30, "a silent worker delays no point for ever"

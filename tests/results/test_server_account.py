@@ -164,7 +164,7 @@ def test_a_difference_decides_the_verdict_unless_a_worker_was_lost() -> None:
     assert unbalanced.verdict.status == "unbalanced"
     assert unbalanced.verdict.reasons == account.findings
     assert [worker.verdict.status for worker in unbalanced.workers] == ["trusted"]
-    lost = run_with(account, lacking={"local": "was lost"})
+    lost = run_with(account, incomplete={"local": "was lost"})
     assert lost.verdict.status == "incomplete"
 
 

@@ -215,8 +215,8 @@ def test_a_run_without_data_has_too_few_samples() -> None:
 
 def test_a_lost_worker_makes_the_run_incomplete() -> None:
     """The run knows the loss, or the worker's evidence has it."""
-    assert judge(run(lacking=["worker w2 was lost"])).reasons == ("worker w2 was lost",)
-    assert judge(run(lacking=["worker w2 was lost"])).status == "incomplete"
+    assert judge(run(incomplete=["worker w2 was lost"])).reasons == ("worker w2 was lost",)
+    assert judge(run(incomplete=["worker w2 was lost"])).status == "incomplete"
     lost = WorkerEvidence("w1", seconds(), {ECHO: times()}, "was lost")
     evidence = run(workers=[lost])
     assert judge(evidence).status == judge_worker(evidence, lost).status == "incomplete"
@@ -232,7 +232,7 @@ def test_the_first_status_that_holds_counts_and_all_reasons_are_listed() -> None
     """The order is incomplete, generator-bound, unsteady, too-few-samples."""
     health = seconds(lag=0.3, in_flight=lambda number: 100 + 10 * number)
     rows = {ECHO: times(10)}
-    verdict = judge(run(health, rows, lacking=["a worker was lost"]))
+    verdict = judge(run(health, rows, incomplete=["a worker was lost"]))
     assert verdict.status == "incomplete"
     signs = ("was lost", "stood still", "in half of the seconds", "under way", "a p99 needs (echo has 10)")
     assert [sign in reason for sign, reason in zip(signs, verdict.reasons, strict=True)] == [True] * 5

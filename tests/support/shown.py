@@ -75,9 +75,9 @@ def page_lines(result: Json) -> dict[str, Lines]:
 def tab_lines(result: Json, address: str) -> Lines:
     """The lines that `read_tab` finds after the test."""
     connections, account, verdict = result["connections"], result["account"], result["verdict"]
-    why = f"; reasons, below: {len(verdict['reasons'])}" if verdict["reasons"] else ""
+    why = f"; reasons below: {len(verdict['reasons'])}" if verdict["reasons"] else ""
     found = [["live page", "stopped", address], ["verdict", "", verdict["status"] + why]]
-    part = f"{result['duration_s']:.1f} s: rows, bytes, worker; connections and account are of the whole test"
+    part = f"{result['duration_s']:.1f} s (rows, bytes, workers); connections and account are of the whole test"
     found.append(["measured part", "", part])
     for gate in result["gates"]:
         outcome = ["met" if gate["met"] else "not met", gate["value"], gate["reason"]]

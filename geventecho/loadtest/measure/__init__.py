@@ -1,4 +1,4 @@
-"""Measures each operation, and counts it once."""
+"""Measurement: the times of each operation, and one count of it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The three ends of an operation, and their count.
+"""The three ends of an operation, and their counts.
 
 An operation ends in one of three ways. If it is *ok* or *failed*, it fires one `request` event. If the test or the user
-is stopped during it, it is *aborted* and fires none: otherwise every stopped run would have failures. In the `Account`
-of the process, started = ok + failed + aborted.
+is stopped during the operation, the operation is *aborted* and fires no event: otherwise every stopped run would have
+failures. In the `Account` of the process, started = ok + failed + aborted.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from geventecho.errors import ClosedByPeer, ConnectTimeout, GeventechoError, Pee
 __all__ = ["ABORTS", "Account", "Failed", "account_of", "leaves_task", "without_traceback"]
 
 ABORTS: Final = (GreenletExit, StopUser, StopTest, KeyboardInterrupt, SystemExit)
-"""Exceptions that abort an operation and are no failure; Locust ends users with the first three."""
+"""Exceptions that abort an operation. They are not failures. Locust ends users with the first three."""
 ENDED_BY_PEER: Final = (ClosedByPeer, PeerReset, ShortReply, Truncated)
 LEAVES: Final = (RescheduleTask, RescheduleTaskImmediately, InterruptTaskSet)
 
 
 class Failed(RescheduleTask):
-    """Raised when an operation failed and was reported. Unless the task catches it, the task ends silently.
+    """Raised after an operation failed and was reported. Unless the task catches it, the task ends silently.
 
-    Its text is the kind of the failure, without addresses and offsets. Locust groups failures by their text: a thousand
-    refused users are one line.
+    Its text is the kind of the failure, without addresses and offsets. Locust groups failures by their text, so a
+    thousand refused users are one line.
 
     Args:
         error: the error.
-        kind: its name, if the error has none.
+        kind: the kind of the failure; by default the error's own kind, or its type and text.
 
     Attributes:
-        kind: such as "refused" or "read timeout".
+        kind: the kind of the failure, such as "refused" or "read timeout".
         error: the full error, with address, phase and offset.
     """
 
@@ -53,22 +53,22 @@ class Failed(RescheduleTask):
 
 
 def leaves_task(error: BaseException) -> bool:
-    """Whether a task raised it to leave a task set, as Locust's `interrupt` does; that is not a failure."""
+    """Whether a task raised an exception to leave a task set, as Locust's `interrupt` does. This is not a failure."""
     return isinstance(error, LEAVES) and not isinstance(error, Failed)
 
 
 def without_traceback(error: BaseException) -> BaseException:
-    """A copy of an error without traceback, cause and context: it keeps no frame alive."""
+    """A copy of an error without traceback, cause and context, so that it keeps no frame alive."""
     kind = type(error)
     try:
-        copied = kind.__new__(kind, *error.args)  # not __init__, whose arguments are not known
+        copied = kind.__new__(kind, *error.args)  # the arguments of __init__ are not known
         copied.args = error.args
         vars(copied).update(vars(error))
         if isinstance(error, OSError) and isinstance(copied, OSError):
-            for name in ("errno", "strerror", "filename", "filename2"):  # kept outside of vars()
+            for name in ("errno", "strerror", "filename", "filename2"):  # vars() does not have these
                 if (value := getattr(error, name)) is not None:
                     setattr(copied, name, value)
-    except Exception:  # a class of the tester's may forbid any of this
+    except Exception:  # an exception class of the tester may forbid any of these steps
         return GeventechoError(str(error))
     return copied
 
@@ -77,26 +77,26 @@ class Account:
     """The operations of one process's users in the test so far. Between operations, started = ok + failed + aborted.
 
     Attributes:
-        started, ok, failed, aborted: operations.
+        started, ok, failed, aborted: numbers of operations.
         connects: connects among `started`.
         connected: connects, greetings and TLS handshakes among `ok`.
-        reconnects: connects that were not their user's first.
+        reconnects: connects that were not the first of their user.
         open: open connections; a loss counts once it is noticed.
         opening: connects under way.
-        lost: open connections that ended, and not by their user's own close.
+        lost: open connections that ended without a close by their user.
         connections: established connections.
-        given_up: connects that were aborted or timed out: the server may have accepted some of them.
-        bytes_sent, bytes_received: of the connections that have ended.
+        given_up: connects that were aborted or timed out. The server may have accepted some of them.
+        bytes_sent, bytes_received: bytes of the connections that have ended.
         bytes_under_way: bytes of `bytes_sent` that were unanswered when this side closed the connection, or when the
             server closed it without any answer.
         peak: the most connects that started within one second of the clock.
-        users: the number of users so far.
+        users: the number of users that were made so far.
         planned, sent, late, dropped: tasks with a planned instant, see `Planner`; planned = sent + dropped, and `sent`
             includes `late`.
         waited: instants that fell due while every user was busy.
-        waiting: those of them that wait now; `dropped` includes them until a user takes them.
-        pausing: users that pause now before they connect again.
-        samples: the wrong replies that were shown, see samples.py.
+        waiting: instants of `waited` that still wait for a user; `dropped` includes them until a user takes them.
+        pausing: users that wait now before they connect again.
+        samples: the samples of wrong replies that were shown, see samples.py.
     """
 
     NUMBERS = (
@@ -113,7 +113,7 @@ class Account:
         return f"Account(started={self.started}, ok={self.ok}, failed={self.failed}, aborted={self.aborted})"
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Set all counts to 0."""
         self.started = self.ok = self.failed = self.aborted = self.users = 0
         self.connects = self.connected = self.reconnects = self.peak = 0
         self.open = self.opening = self.lost = self.connections = self.given_up = 0
@@ -123,10 +123,10 @@ class Account:
         self.samples: dict[tuple[str, str, str], str] = {}
 
     def begin_connect(self, *, is_first: bool) -> None:
-        """A connect starts.
+        """Count a connect that starts.
 
         Args:
-            is_first: whether it is its user's first.
+            is_first: whether it is the first connect of its user.
         """
         second = int(time())
         if second != self._second:
@@ -138,7 +138,7 @@ class Account:
 
     @contextmanager
     def connecting(self) -> Iterator[None]:
-        """A connect is under way in the block, and the connection is open behind it."""
+        """Count a connect as under way during the block, and the connection as open after the block."""
         self.opening += 1
         try:
             yield
@@ -151,11 +151,11 @@ class Account:
         self.connections += 1
 
     def end_connection(self, sent: int, received: int, error: BaseException | None) -> None:
-        """A connection ends.
+        """Count a connection that ends.
 
         Args:
-            sent, received: its bytes.
-            error: the reason, if there is one.
+            sent, received: the bytes of the connection.
+            error: the error that ended the connection, if any.
         """
         self.open -= 1
         self.bytes_sent += sent
@@ -165,7 +165,7 @@ class Account:
             self.bytes_under_way += max(0, sent - received)
 
     def numbers(self) -> dict[str, int]:
-        """All of them, by name."""
+        """All counts by name."""
         return {name: getattr(self, name) for name in self.NUMBERS}
 
 

@@ -1,7 +1,7 @@
-"""The arrivals of tasks in the open mode. They are planned before the test and do not follow the server's pace.
+"""The arrivals of tasks in open mode. They are planned before the test and do not depend on the server's speed.
 
-A user that waits for each reply sends less while the server is slow. So it measures the slow time with few requests
-(coordinated omission). Here each task has a planned instant.
+A user that waits for each reply sends less while the server is slow. So only few requests measure the slow time
+(coordinated omission). In open mode each task has a planned instant.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Arrivals:
     """The arrivals of a whole test.
 
     Attributes:
-        stages: tasks a second and for how many seconds, one after the other; math.inf for a stage without end.
-        kind: "even", the same distance between all; or "poisson", exponential distances.
-        seed: of the random distances.
+        stages: consecutive pairs of tasks a second and length in seconds; math.inf for a stage without end.
+        kind: "even" for equal distances, or "poisson" for exponential distances.
+        seed: the seed of the random distances.
     """
 
     stages: Sequence[tuple[float, float]]
@@ -32,17 +32,18 @@ class Arrivals:
     def instants(self, worker: int, workers: int) -> Iterator[float]:
         """Yield the instants of one worker's tasks, in seconds from the start of the test.
 
-        Workers take even arrivals in turn: the first worker the first instant, the second worker the second, and so
-        on. All workers together are as even as one. Poisson arrivals of several workers add up to Poisson arrivals.
+        Workers take even arrivals in turn: the first worker takes the first instant, the second worker the second, and
+        so on. So the arrivals of all workers together are even. Poisson arrivals of several workers add up to Poisson
+        arrivals.
 
         Args:
-            worker: from 0.
-            workers: how many there are.
+            worker: the number of the worker, from 0.
+            workers: the number of workers.
         """
         return self._poisson(worker, workers) if self.kind == "poisson" else self._even(worker, workers)
 
     def _even(self, worker: int, workers: int) -> Iterator[float]:
-        begun, number = 0.0, 0  # of the stage, and of its first instant
+        begun, number = 0.0, 0  # the start of the stage, and the number of its first instant
         for rate, seconds in self.stages:
             first = (worker - number) % workers
             if math.isinf(seconds):
@@ -55,7 +56,7 @@ class Arrivals:
         draw = random.Random(f"{self.seed}/{worker}").expovariate  # noqa: S311
         begun = 0.0
         for rate, seconds in self.stages:
-            # A new draw at the start of a stage changes nothing: exponential distances have no memory.
+            # A new draw at the start of a stage is correct: the exponential distribution is memoryless.
             at, end = begun + draw(rate / workers), begun + seconds
             while at < end:
                 yield at
@@ -64,7 +65,7 @@ class Arrivals:
 
 
 def stages_after(stages: Sequence[tuple[float, float]], seconds: float) -> list[tuple[float, float]]:
-    """Return the stages that are left after a number of seconds, each with its rate and its seconds."""
+    """Return the stages that remain after a number of seconds, each with its rate and its remaining seconds."""
     left = []
     for rate, lasts in stages:
         if lasts > seconds:

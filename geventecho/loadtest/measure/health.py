@@ -1,8 +1,8 @@
-"""Samples of how well this process can measure: once a second, from the event loop and the operating system.
+"""Samples of this process's health once a second, from the event loop and the operating system.
 
-A timer ticks on the event loop. A late tick means that the loop did something else: it served other users, collected
-garbage, waited for a core, or the whole process was stopped. The same delay makes a request late. A tick takes 3 us and
-a sample 65 us: 0.1 % of a core, or 0.6 % if the process sleeps between ticks and must wake for each.
+A timer ticks on the event loop. A tick is late if the loop served other users, collected garbage or waited for a core,
+or if the whole process was stopped. The same delay makes requests late. A tick takes 3 us and a sample 65 us: 0.1 % of
+a core, or 0.6 % if the process sleeps between ticks and must wake for each tick.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from geventecho.results import HealthSecond
 __all__ = ["Health", "health_of"]
 
 TICK: Final = 0.017
-"""Seconds between two ticks. No even rate of requests has the same rhythm. Shorter pauses may not be seen."""
+"""Seconds between two ticks. No even rate of requests has the same period. A shorter pause may go unnoticed."""
 COUNTED: Final = ("planned", "sent", "late", "dropped", "waited", "lost", "connects")
-"""Numbers of the account; a sample has their increase."""
+"""Counts of the account whose increase is in a sample."""
 
 
 class Health:
-    """Samples of this process.
+    """The health samples of this process.
 
     Args:
-        account: of its users.
-        users: returns the number of users.
+        account: the account of the users.
+        users: a function that returns the number of users.
     """
 
     def __init__(self, account: Account, users: Callable[[], int]) -> None:
@@ -56,7 +56,7 @@ class Health:
         self._begin()
 
     def hold(self) -> None:
-        """The users are about to end. Later samples have the users and connections of this moment."""
+        """Keep the present users and connections for later samples: the users are about to end."""
         self._held = self._gauges()
 
     def _begin(self) -> None:
@@ -64,7 +64,7 @@ class Health:
         self._held = {}
         self._processor = Processor()
         self._begun = self._next = perf_counter()
-        self._asleep = _asleep()
+        self._suspended = _suspended_seconds()
         self._second = second_of(time.perf_counter_ns())
         self._lag = 0.0
         self._timer = InstantTimer(self._tick)
@@ -79,9 +79,9 @@ class Health:
             self._processor.close()
 
     def take(self) -> list[list[Any]]:
-        """Return the samples since the last call and forget them: lists of numbers, see `HealthSecond`."""
+        """Return and forget the samples since the last call: lists of numbers, see `HealthSecond`."""
         if self._is_new and self._users():
-            # The master gives users to a late worker at once: the worker may not have got the start of the test.
+            # The master gives users to a late worker at once. The worker may not have got the start of the test.
             self._begin()
         taken = [list(astuple(sample)) for sample in self._samples]
         self._samples.clear()
@@ -102,16 +102,15 @@ class Health:
         timer.set(self._next)
 
     def _sample(self, now: float) -> None:
-        """Close the sample of the second that has begun with the last one."""
+        """Make the sample of the second that began with the last sample."""
         span = max(now - self._begun, 1e-6)
-        used, counts, asleep = self._processor.used(), self._counters(), _asleep()
-        suspended = asleep - self._asleep
+        used, counts, suspended = self._processor.used(), self._counters(), _suspended_seconds()
         started, ended, *planned = (new - old for new, old in zip(counts, self._counts, strict=True))
         self._samples.append(
             HealthSecond(
                 second=self._second,
                 span=span,
-                lag=max(self._lag, suspended),
+                lag=max(self._lag, suspended - self._suspended),
                 cpu=used.cpu / span,
                 core=used.core,
                 wait=None if used.wait is None else used.wait / span,
@@ -123,7 +122,7 @@ class Health:
                 **dict(zip(COUNTED, planned, strict=True)),
             )
         )
-        self._begun, self._counts, self._asleep, self._lag = now, counts, asleep, 0.0
+        self._begun, self._counts, self._suspended, self._lag = now, counts, suspended, 0.0
 
     def _gauges(self) -> dict[str, int]:
         account = self._account
@@ -140,8 +139,8 @@ class Health:
         return account.started, account.ok + account.failed, *(getattr(account, name) for name in COUNTED)
 
 
-def _asleep() -> float:
-    """Seconds that the machine was suspended: CLOCK_BOOTTIME counts them and CLOCK_MONOTONIC does not."""
+def _suspended_seconds() -> float:
+    """Seconds for which the machine was suspended: CLOCK_BOOTTIME counts them, CLOCK_MONOTONIC does not."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
@@ -149,10 +148,10 @@ _healths: Final[WeakKeyDictionary[Environment, Health]] = WeakKeyDictionary()
 
 
 def health_of(environment: Environment) -> Health:
-    """The samples of this process while users of this environment run; each test resets them."""
+    """The health samples of this process for an environment; each test resets them."""
     health = _healths.get(environment)
     if health is None:
-        known = ref(environment)  # a strong reference in the dictionary would keep it for ever
+        known = ref(environment)  # a strong reference in the dictionary would keep the environment alive for ever
 
         def users() -> int:
             environment = known()

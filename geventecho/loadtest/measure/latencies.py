@@ -1,8 +1,7 @@
-"""The times of each operation, counted in bulk, in blocks by row and second.
+"""The times of operations, counted in bulk, in blocks by row and second.
 
-Counting one time in a histogram takes longer than an operation may spend on all its times. So the hot path only appends
-an operation's instants to a list. Every few hundred operations the times are computed from the instants and counted, in
-C.
+To count one time in a histogram takes longer than an operation may spend on all its times. So the hot path only appends
+the instants of an operation to a list. Later the times of many operations are computed and counted at once, in C.
 """
 
 from __future__ import annotations
@@ -31,36 +30,36 @@ Sample: TypeAlias = tuple[int, int, int, int, int, int, int]
 
 The instants, in this order:
 
-- its beginning, or the instant at which it should have begun by a plan;
-- its first send; 0 if it sends nothing;
-- the arrival of the first piece of its reply;
+- the beginning of the operation, or its planned instant;
+- the first send; 0 if the operation sends nothing;
+- the arrival of the first piece of the reply;
 - the arrival of the last piece; 0 if the clock of the arrivals was stepped;
-- the reading of the last piece; 0 if the kernel did not stamp the arrivals: these are then instants of reading.
+- the reading of the last piece; 0 if the kernel did not stamp the arrivals. The arrivals are then instants of reading.
 """
 FIELDS: Final = 8
-"""The numbers of an operation: its sample and a mark. The mark is the length of its reply if Locust's statistics will
-still count it; otherwise it is `GOOD` or `FAILED`."""
+"""The numbers of an operation: its sample and a mark. The mark is the length of the reply if Locust's statistics will
+count the operation later; otherwise it is `GOOD` or `FAILED`."""
 GOOD: Final = -1
 FAILED: Final = -2
 ARRIVED: Final = 3
 Columns: TypeAlias = list[list[int]]
 """The numbers of many operations, by field."""
 COUNTED_AT_ONCE: Final = 128
-"""Operations that are counted at once: the hub waits a quarter of a millisecond for them."""
+"""Operations that are counted at once. This blocks the hub for a quarter of a millisecond."""
 MAX_WAITING: Final = 64
-"""Blocks of a row that wait to be taken. If nobody takes them, the earliest go to a record, which is bounded."""
+"""The most blocks of a row that wait for `take`. Beyond that the earliest block goes to a record, which is bounded."""
 
 
 class Row:
     """The operations of one row of Locust's table.
 
     Args:
-        key: its type and name.
-        latencies: those of the process.
+        key: type and name of the row.
+        latencies: the `Latencies` of the process.
 
     Attributes:
-        blocks: by their second.
-        key: its type and name.
+        blocks: the blocks by second.
+        key: type and name of the row.
     """
 
     __slots__ = ("_latencies", "_stored", "_successes", "blocks", "key")
@@ -76,8 +75,8 @@ class Row:
         """Count an operation whose arrival is known.
 
         Args:
-            sample: its times and bytes.
-            mark: `GOOD` or `FAILED`; or the bytes of its reply if Locust's statistics will count it later.
+            sample: the instants and bytes of the operation.
+            mark: `GOOD` or `FAILED`, or the bytes of the reply if Locust's statistics will count the operation later.
         """
         stored = self._stored
         stored.extend(sample)
@@ -86,14 +85,14 @@ class Row:
             self.count()
 
     def add_failed(self, sample: Sample) -> None:
-        """Count an operation that failed when its reply arrived, or later."""
+        """Count an operation that failed."""
         begun, sent, _, arrived, read, bytes_sent, bytes_received = sample
         if not arrived:
             sample = (begun, sent, read, read, 0, bytes_sent, bytes_received)
         self.add(sample, FAILED)
 
     def add_without_arrival(self, sample: Sample) -> None:
-        """Count a good operation without an arrival: the clock was stepped."""
+        """Count a good operation without an arrival, because the clock was stepped."""
         begun, sent, _, _, read, bytes_sent, bytes_received = sample
         block = self.block(second_of(read))
         block.ok += 1
@@ -104,7 +103,7 @@ class Row:
             block.times["generator_delay"].count_all((sent - begun,))
 
     def add_aborted(self, sample: Sample) -> None:
-        """Count the bytes of an operation that was aborted, so that the bytes of all rows are those of the server."""
+        """Count the bytes of an aborted operation, so that the bytes of all rows are equal to the server's bytes."""
         block = self.block(second_of(sample[3]))
         block.bytes_sent += sample[5]
         block.bytes_received += sample[6]
@@ -119,9 +118,9 @@ class Row:
         return block
 
     def count(self) -> None:
-        """Count all operations in blocks, and keep those for `log` that Locust's statistics will count."""
+        """Count all operations in blocks, and keep for `log` the operations that Locust's statistics will count."""
         if not self._stored:
-            return  # quickly: Locust's tables ask all rows for each of their fields
+            return  # must be fast: Locust's tables read all rows for each of their fields
         stored, self._stored = self._stored, []
         columns = [stored[field::FIELDS] for field in range(FIELDS)]
         marks = columns[-1]
@@ -149,7 +148,7 @@ class Row:
             self._successes = Successes()
 
     def _by_second(self, columns: Columns) -> Iterator[tuple[Block, Columns]]:
-        """Split operations by the second in which they ended. They are nearly in that order."""
+        """Split operations by the second in which they ended. They are almost in this order."""
         arrived = columns[ARRIVED]
         start = 0
         while start < len(arrived):
@@ -167,7 +166,7 @@ def where(columns: Columns, is_wanted: Callable[[int], bool]) -> Columns:
 
 
 def count_times(block: Block, times: dict[str, Histogram], columns: Columns) -> list[int]:
-    """Count the times and the bytes of operations that ended in the second of a block; returns the response times."""
+    """Count the times and the bytes of operations that ended in the second of a block; return the response times."""
     begun, sent, first, arrived, read, bytes_sent, bytes_received, _ = columns
     block.bytes_sent += sum(bytes_sent)
     block.bytes_received += sum(bytes_received)
@@ -176,14 +175,14 @@ def count_times(block: Block, times: dict[str, Histogram], columns: Columns) -> 
     times["service"].count_all(differences(arrived, sent, sent))
     times["generator_delay"].count_all(differences(sent, begun, sent))
     times["read_delay"].count_all(differences(read, arrived, read))
-    if first != arrived:  # some came in pieces
-        in_pieces = (at - of for at, of, end in zip(first, sent, arrived, strict=True) if at != end and of)
+    if first != arrived:  # some replies came in pieces
+        in_pieces = (at - start for at, start, end in zip(first, sent, arrived, strict=True) if at != end and start)
         times["first_byte"].count_all([time for time in in_pieces if time > 0])
     return responses
 
 
 def differences(later: list[int], earlier: list[int], known: list[int]) -> list[int]:
-    """The times between two instants of each operation, without the operations whose `known` instant is 0."""
+    """The times between two instants of each operation; operations whose `known` instant is 0 are left out."""
     if 0 not in known:
         return [*map(sub, later, earlier)]
     return [end - begin for end, begin, is_known in zip(later, earlier, known, strict=True) if is_known]
@@ -199,7 +198,7 @@ class Rows(dict[RowKey, Row]):
     def __missing__(self, key: RowKey) -> Row:
         kind, name = key
         if (encodable := name.encode(errors="backslashreplace").decode()) != name:
-            return self[kind, encodable]  # reports, files and tables need a name that UTF-8 can encode
+            return self[kind, encodable]  # UTF-8 must be able to encode names in reports, files and tables
         row = self[key] = Row(key, self._latencies)
         return row
 
@@ -208,27 +207,27 @@ class Latencies:
     """The operations of this process's users in the test so far.
 
     Args:
-        environment: Locust's, whose statistics count the operations that are kept for them.
+        environment: Locust's environment. Its statistics count the operations that are kept for them.
 
     Attributes:
-        rows: by type and name.
-        overflow: old blocks that nobody took.
+        rows: the rows by type and name.
+        overflow: old blocks that were not taken in time.
     """
 
     def __init__(self, environment: Environment) -> None:
         self._environment = weakref.ref(environment)
         self.rows = Rows(self)
         self.overflow = Record()
-        self._taken: list[Row] = []  # Locust's statistics may not have counted all of them
+        self._taken: list[Row] = []  # Locust's statistics may not have counted all their operations
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Forget all operations."""
         self.rows.clear()
         self._taken.clear()
         self.overflow = Record()
 
     def count(self) -> None:
-        """Count all operations, also in Locust's statistics."""
+        """Count all operations, in Locust's statistics too."""
         for row in (*self._taken, *self.rows.values()):
             row.count()
             row.log()
@@ -241,7 +240,7 @@ class Latencies:
             successes.count(environment.stats, *key, (successes.over_at + CLOCK.offset) / NANOSECONDS)
 
     def record(self, key: RowKey, response: int, *, ok: bool) -> None:
-        """Count a task, or another span that is no operation of a client, with its nanoseconds until now."""
+        """Count a task, or another span that is not a client's operation, which has taken `response` nanoseconds."""
         now = perf_counter_ns()
         self.rows[key].add((now - response, 0, now, now, 0, 0, 0), GOOD if ok else FAILED)
 
@@ -249,8 +248,8 @@ class Latencies:
         """Return the operations up to now, and forget them at once.
 
         Returns:
-            Keys and blocks, as an iterator that counts some of them only now. Many rows take long: let other greenlets
-            run between two of them. One second may have two blocks of a row.
+            An iterator of keys and blocks. It counts some operations only while it runs. Many rows take long, so let
+            other greenlets run between two blocks. A row may have two blocks of the same second.
         """
         rows, overflow = [*self.rows.items()], self.overflow
         self.rows.clear()

@@ -1,14 +1,14 @@
-"""Response times in microseconds through Locust's own statistics.
+"""Response times in microseconds in Locust's own statistics.
 
-Locust keeps a count per rounded response time. Below 100 ms it rounds to whole milliseconds, and an echo on a LAN
-takes less than one. Ours rounds to three significant digits (0.5 % at worst), in at most 900 buckets a decade. They
-travel from worker to master and merge there as they are.
+Locust keeps a count for each rounded response time. Below 100 ms it rounds to whole milliseconds, but an echo on a LAN
+takes less than one millisecond. Our function rounds to three significant digits (error 0.5 % at most), in at most 900
+buckets a decade. Workers send these buckets to the master, which merges them unchanged.
 
-The percentiles in CSV files, and minimum and maximum in the web UI and the HTML report, cut off the fraction again.
-Their formatting is replaced as well. The rest stays as it is: the script of the web UI shows the median with two
+Locust's code for the percentiles in CSV files, and for minimum and maximum in the web UI and the HTML report, cuts off
+the fraction. It is replaced too. Other output is unchanged: the script of the web UI shows the median with two
 decimals, and the printed tables show whole milliseconds.
 
-This applies to the whole process: a run with a `TcpUser` shows the times of its other users in the same way.
+The replacement is for the whole process: a run with a `TcpUser` shows the times of its other users in the same way.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["bucket", "keep_microseconds"]
 
 
 def bucket(milliseconds: float) -> float:
-    """Round to three significant digits, from 10 µs upwards; below that to 0.1 µs.
+    """Round to three significant digits from 10 µs on, and to 0.1 µs below.
 
-    Whole numbers divided by a power of ten are the same floats as their decimal notation, so the buckets of all
-    processes are equal, and print short. A chain of comparisons costs a fifth of `round` or "%.3g".
+    A whole number divided by a power of ten is the same float as its decimal notation. So all processes have equal
+    buckets, and they print short. A chain of comparisons costs a fifth of `round` or "%.3g".
     """
     if milliseconds < 1:
         if milliseconds < 0.1:
@@ -51,7 +51,7 @@ def keep_microseconds() -> None:
 
 
 def with_fractions(to_dict: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """A row for the web UI and the HTML report."""
+    """Return a function that makes a row for the web UI and the HTML report, with fractions of milliseconds."""
 
     def row(self: StatsEntry, escape_string_values: bool = False) -> dict[str, Any]:
         shown = to_dict(self, escape_string_values)

@@ -1,8 +1,8 @@
-"""The share of the processor that this process gets, as Linux counts it.
+"""The share of the processor that this process gets, by the counters of Linux.
 
 Sources: proc(5) for /proc/stat; Documentation/scheduler/sched-stats.rst for schedstat, whose second number is the time
-that a thread was ready and waited for a core; Documentation/admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst for
-cpu.stat.
+for which a thread was ready and waited for a core; Documentation/admin-guide/cgroup-v2.rst and scheduler/sched-bwc.rst
+for cpu.stat.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ __all__ = ["Processor", "Used", "cgroup_files"]
 
 NANOSECONDS: Final = 1e9
 SIZE: Final = 1 << 16
-"""Bytes to read from a file: the lines of the cores come first in /proc/stat."""
+"""Bytes to read from a file. The lines of the cores come first in /proc/stat."""
 IDLE, IOWAIT, STEAL, ALL_TIMES = 3, 4, 7, 8
 
 
 class Used(NamedTuple):
-    """The use of the processor in a span. A number is None if it is not known: a container may lack these files.
+    """The use of the processor in a span. A number is None if it is unknown: a container may not have these files.
 
     Attributes:
         cpu: seconds for which the process ran, all threads added.
-        core: busy share of the cores on which it may run.
+        core: busy share of the cores on which the process may run.
         wait: seconds for which the thread was ready and had no core.
-        throttled: seconds for which its cgroup had used up its quota.
+        throttled: seconds for which the cgroup had used up its quota.
         steal: share that the hypervisor took from these cores.
     """
 
@@ -40,7 +40,7 @@ class Used(NamedTuple):
 
 
 class Processor:
-    """Counts from one call of `used` to the next, for this process and the thread that made it."""
+    """Measures the use of the processor between two calls of `used`, for this process and the creating thread."""
 
     def __init__(self) -> None:
         thread = threading.get_native_id()
@@ -54,7 +54,7 @@ class Processor:
         self._last = self._counters()
 
     def used(self) -> Used:
-        """Return the use since the last call. It takes 30 to 60 µs on two cores."""
+        """Return the use since the last call. A call takes 30 to 60 µs on two cores."""
         now, last = self._counters(), self._last
         self._last = now
         cpu, wait, throttled, cores = now
@@ -73,7 +73,7 @@ class Processor:
         )
 
     def close(self) -> None:
-        """Close the files. Does nothing the second time."""
+        """Close the files. A second call does nothing."""
         for number in (self._schedstat, self._stat, self._cgroup):
             if number >= 0:
                 os.close(number)
@@ -122,13 +122,13 @@ def _text(path: Path) -> str:
 
 
 def cgroup_files(membership: str) -> list[tuple[Path, float]]:
-    """The files that may be cpu.stat of a cgroup, each with its units of time in a second.
+    """The possible paths of a cgroup's cpu.stat, each with the number of its time units in a second.
 
-    The first file that exists counts. Within a container the path may be that of the host; the cgroup is then mounted
-    as the root.
+    Use the first file that exists. In a container the path may be the path on the host; the cgroup is then mounted as
+    the root.
 
     Args:
-        membership: /proc/self/cgroup.
+        membership: the text of /proc/self/cgroup.
     """
     files = []
     for line in membership.splitlines():

@@ -1,4 +1,4 @@
-"""Reporter: one operation, one event."""
+"""Reporter: measures a user's operations, and reports each operation once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TRANSACTION: Final = "TRANSACTION"
 
 
 class Direction(Enum):
-    """How an operation uses its connection. This decides which of the connection's times are its own."""
+    """How an operation uses its connection. This determines which times of the connection belong to the operation."""
 
     EXCHANGE = "sends, and receives the reply"
     SEND = "sends only, or connects"
@@ -37,20 +37,20 @@ EXCHANGE, SEND, RECEIVE = Direction
 
 
 class Reporter:
-    """Counts a user's operations, and fires Locust's `request` event for each that was not aborted.
+    """Counts a user's operations, and fires Locust's `request` event for each operation that was not aborted.
 
-    If only Locust's own count listens to the event, a success fires nothing and is kept for that count.
+    If Locust's own counter is the only listener of the event, a success fires no event and is kept for that counter.
 
     Args:
-        user: does the operations.
-        succeeded: is called after each success.
-        lose: a weak reference to a method. It is called with the error that ended an operation of `perform`, before
-            the operation is reported, because a listener may raise.
+        user: the user of the operations.
+        succeeded: called after each success.
+        on_error: a weak reference to a method that takes the error that ended an operation of `perform`. The reporter
+            calls it before it reports the operation, because a listener may raise.
 
     Attributes:
-        account: the process's. The caller adds an operation to `started` and ends it by `ok` or `ended`.
-        planned: the instant at which the task should have begun, as time.perf_counter_ns() has it. It is None without a
-            plan, and once the task's first operation has begun.
+        account: the account of the process. The caller adds an operation to `started`, and ends it by `ok` or `ended`.
+        planned: the planned instant of the task, as time.perf_counter_ns() counts. None without a plan, and after the
+            first operation of the task has begun.
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class Reporter:
         "_fire",
         "_has_context",
         "_listeners",
-        "_lose",
+        "_on_error",
         "_rows",
         "_succeeded",
         "_traffic",
@@ -72,12 +72,12 @@ class Reporter:
     )
 
     def __init__(
-        self, user: User, succeeded: Callable[[], None], lose: WeakMethod[Callable[[BaseException], None]]
+        self, user: User, succeeded: Callable[[], None], on_error: WeakMethod[Callable[[BaseException], None]]
     ) -> None:
         self._user = user
         self._succeeded = succeeded
-        self._lose = lose
-        self._has_context = user.__class__.context is not User.context  # its class also if it is a proxy
+        self._on_error = on_error
+        self._has_context = user.__class__.context is not User.context  # also right for a weak proxy of a user
         environment = self._environment = user.environment
         self._fire: Callable[..., None] = environment.events.request.fire
         self._listeners: list[Any] = listeners_of(environment.events.request)
@@ -89,16 +89,16 @@ class Reporter:
         self.planned: int | None = None
 
     def connected(self, client: Client) -> None:
-        """The following operations are those of this client, which has just connected."""
+        """Measure the following operations on this client, which has just connected."""
         self._follow(client.traffic)
 
     def _follow(self, traffic: Traffic) -> None:
         self._traffic = traffic
-        self._bytes_sent = self._bytes_received = 0  # those that operations have counted
+        self._bytes_sent = self._bytes_received = 0  # bytes that are already counted for an operation
         self._connected_at = perf_counter_ns()
 
     def begin(self) -> int:
-        """Count an operation as started, and return its beginning, which may be the planned instant of the task."""
+        """Count an operation as started, and return its beginning. It may be the planned instant of the task."""
         self.account.started += 1
         self._traffic.sent_at = 0
         planned = self.planned
@@ -118,15 +118,15 @@ class Reporter:
         """Do one operation and return its result. It takes one argument: `*args` would double the cost of the call.
 
         Raises:
-            Failed: it failed by a `NetworkError`. Any other error is raised as it is.
+            Failed: the operation failed by a `NetworkError`. Any other error is raised unchanged.
         """
         begun = self.begin()
         try:
             reply = operation(argument)
         except BaseException as error:
-            if lose := self._lose():
-                lose(error)
-            self.ended(name, context, self.cut(begun, self._traffic.sent_at), error)
+            if on_error := self._on_error():
+                on_error(error)
+            self.ended(name, context, self.sample_until_now(begun, self._traffic.sent_at), error)
             if isinstance(error, NetworkError):
                 raise Failed(error) from error
             raise
@@ -134,11 +134,11 @@ class Reporter:
         return reply
 
     def sample(self, begun: int, direction: Direction = EXCHANGE) -> Sample:
-        """The times of the operation that has just succeeded, and its bytes.
+        """The instants and bytes of the operation that has just succeeded.
 
         Args:
-            begun: when it began.
-            direction: its use of the connection.
+            begun: the beginning of the operation.
+            direction: the operation's use of the connection.
         """
         traffic = self._traffic
         bytes_sent, bytes_received = traffic.bytes_sent, traffic.bytes_received
@@ -152,18 +152,18 @@ class Reporter:
             arrived, read = perf_counter_ns(), 0
         elif direction is RECEIVE:
             sent = 0
-            if arrived < begun and (arrived or not read):  # the reply was there already
+            if arrived < begun and (arrived or not read):  # the reply had arrived before the operation began
                 arrived, read = begun, 0
         else:
             arrived, read = 0, read or perf_counter_ns()
         return begun, sent, arrived, arrived, read, sent_now, received_now
 
-    def cut(self, begun: int, sent: int = 0) -> Sample:
-        """The times of an operation that ends now, by an error or because it is a whole block, and its bytes.
+    def sample_until_now(self, begun: int, sent: int = 0) -> Sample:
+        """The instants and bytes of an operation that ends now: by an error, or at the end of a block of operations.
 
         Args:
-            begun: when it began.
-            sent: when it was sent; 0 if it was not.
+            begun: the beginning of the operation.
+            sent: the instant of its send; 0 if nothing was sent.
         """
         traffic, now = self._traffic, perf_counter_ns()
         bytes_sent, bytes_received = traffic.bytes_sent, traffic.bytes_received
@@ -171,8 +171,8 @@ class Reporter:
         self._bytes_sent, self._bytes_received = bytes_sent, bytes_received
         return begun, sent, now, now, 0, sent_now, received_now
 
-    def settle(self, bytes_sent: int, bytes_received: int) -> None:
-        """Do not count these bytes again: a sample that was made elsewhere has them."""
+    def exclude_bytes(self, bytes_sent: int, bytes_received: int) -> None:
+        """Exclude bytes from the next sample, because a sample that was made elsewhere has them."""
         self._bytes_sent += bytes_sent
         self._bytes_received += bytes_received
 
@@ -180,11 +180,11 @@ class Reporter:
         """Report a success.
 
         Args:
-            name: its row.
+            name: the name of the row.
             context: the call's addition to the user's context.
-            sample: its times and bytes.
-            reply: the bytes that came back.
-            kind: the row's type.
+            sample: the instants and bytes of the operation.
+            reply: the bytes of the reply.
+            kind: the type of the row.
         """
         self.account.ok += 1
         self._succeeded()
@@ -212,7 +212,7 @@ class Reporter:
     def ended(
         self, name: str, context: dict[str, Any] | None, sample: Sample, error: BaseException, kind: str = TCP
     ) -> None:
-        """Report an operation that an error ended: it failed, or one of `ABORTS` aborted it."""
+        """Report an operation that an error ended: one of `ABORTS` aborts it, any other error fails it."""
         if isinstance(error, ABORTS):
             self.account.aborted += 1
             if sample[5] or sample[6]:
@@ -222,13 +222,13 @@ class Reporter:
         row = self._rows[kind, name]
         row.add_failed(sample)
         failed = error if isinstance(error, Failed) else Failed(error)
-        # A copy, because Locust keeps the first of each kind for the whole test. The error itself goes on to the task,
-        # and its traceback shows the tester where it was raised.
+        # Locust keeps the first failure of each kind for the whole test, so it gets a copy. The task gets the error
+        # itself, and the traceback shows the tester where it was raised.
         failure = Failed(without_traceback(failed.error), failed.kind)
         self._fire(
             request_type=kind,
             name=row.key[1],
-            # None keeps failures out of average and percentiles: a timeout is not a response time.
+            # With None, average and percentiles leave failures out: a timeout is not a response time.
             response_time=None,
             response_length=0,
             response=None,

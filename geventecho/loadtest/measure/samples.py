@@ -1,8 +1,8 @@
-"""One sample of each kind of wrong reply: in the log, and in the text of its failures.
+"""One sample of each kind of wrong reply, in the log and in the text of the failure's row.
 
-Locust groups failures by their text, so the text of a failure is only its kind: a thousand wrong replies are one row.
-The text of a new row is replaced, and its key stays the kind. So the rows of all workers merge, and the master keeps
-the first text.
+Locust groups failures by their text. So the text of a failure is only its kind, and a thousand wrong replies are one
+row. In a new row the text is replaced by a text with the sample, but the key of the row stays the kind. So the rows of
+all workers merge, and the master keeps the first text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["kind_and_sample", "show_sample"]
 
 logger = logging.getLogger("geventecho.loadtest")
 
-# Between the kind of a failure and its sample.
+# The text between the kind of a failure and its sample.
 BEFORE_SAMPLE: Final = ", first seen: "
 
 
@@ -29,9 +29,9 @@ def show_sample(
     Args:
         samples: the samples that this process has shown in this test, by row and kind of failure. A new one is added.
         errors: Locust's table of failures. The failure is already in it.
-        row: type and name of the row that the operation is reported in.
-        failure: the failure that was reported.
-        age: of the connection, in seconds.
+        row: type and name of the operation's row.
+        failure: the reported failure.
+        age: the age of the connection, in seconds.
     """
     sample: bytes = getattr(failure.error, "sample", b"")
     if not sample:
@@ -43,12 +43,12 @@ def show_sample(
         text = f"{failure.kind}{BEFORE_SAMPLE}{sample!r} from {address}, {age:.3g} s after its connect"
         samples[key] = text
         logger.warning("%s", printable(f"{' '.join(row)}: {text}"))
-    # A row that this failure made is the last one, and holds it.
+    # If this failure made a row, the row is the last one and contains the failure.
     if errors and (made := next(reversed(errors.values()))).error is failure:
         made.error = text
 
 
 def kind_and_sample(error: object) -> tuple[str, str]:
-    """The kind of a failure in Locust's table, and its sample, "" where it has none."""
+    """The kind of a failure in Locust's table, and its sample; "" without a sample."""
     kind, _, sample = str(error).partition(BEFORE_SAMPLE)
     return kind, sample

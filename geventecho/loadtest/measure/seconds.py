@@ -1,6 +1,6 @@
 """The whole seconds of a test. They begin with the test, at the same instant in all its processes.
 
-So a stage does not begin in the second in which the last one ends, if both last whole seconds.
+So if all stages last whole seconds, no second has parts of two stages.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ NANOSECONDS: Final = 1_000_000_000
 
 
 class Seconds:
-    """Counts seconds since the epoch, minus the fraction of a second at the test's start. They are never stepped.
+    """Counts seconds since the epoch, minus the fraction of a second at the test's start. The count is never stepped.
 
     Attributes:
-        offset: their distance from time.perf_counter_ns(), in nanoseconds; above 0 if they are ahead.
+        offset: the nanoseconds to add to time.perf_counter_ns().
     """
 
     __slots__ = ("offset",)
@@ -35,7 +35,7 @@ class Seconds:
 
 
 SECONDS: Final = Seconds()
-"""Those of this process."""
+"""The seconds of this process."""
 
 
 def second_of(instant: int) -> int:
@@ -44,5 +44,5 @@ def second_of(instant: int) -> int:
 
 
 def seconds_now() -> float:
-    """The seconds now, with their fraction."""
+    """The current time in these seconds, with a fraction."""
     return (perf_counter_ns() + SECONDS.offset) / NANOSECONDS

@@ -1,9 +1,9 @@
 """Locust's count of requests, in bulk.
 
 Locust counts each request in its row and in the total. Each count reads the clock, rounds the response time and calls
-half a dozen functions: a seventh of the cost of a user without pauses. Here `Successes` keeps successes and counts them
-together, at the latest when the statistics are read. It counts only a `TcpUser`'s successes, and only if this Locust
-counts exactly like it and rounds as `bucket` does.
+half a dozen functions: a seventh of the cost of a user without pauses. `Successes` instead keeps the successes of
+`TcpUser`s and counts them together, at the latest when the statistics are read. It is used only if this Locust counts
+exactly in the same way and rounds as `bucket` does.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from locust.stats import RequestStats, StatsEntry
 from geventecho.loadtest.locust_internals import cache_response_times, listeners_of
 from geventecho.loadtest.measure.precision import bucket
 
-__all__ = ["MILLISECOND", "LateStats", "Successes", "counter_of"]
+__all__ = ["MILLISECOND", "DeferredStats", "Successes", "counter_of"]
 
-# The functions that count a request: a plugin may have replaced one.
+# The functions that count a request. A plugin may have replaced one of them.
 STEPS = ((RequestStats, "log_request"), (StatsEntry, "log"))
-MILLISECOND: Final = 1_000_000  # nanoseconds
-# Units of times of three digits, in nanoseconds: each unit with its range of times.
+MILLISECOND: Final = 1_000_000  # in nanoseconds
+# Units for times of three digits: the unit, then the range of its times, in nanoseconds.
 UNITS: Final = ((100, 0, 100_000), *((10**power, 10 ** (power + 2), 10 ** (power + 3)) for power in range(3, 15)))
-# Attributes that are not compared: the link to the whole, and the times of the clock, which differ by microseconds.
+# Attributes that are not compared: the reference to all statistics, and clock times, which differ by microseconds.
 NOT_COMPARED = frozenset({"stats", "start_time", "last_request_timestamp"})
 
 
-class LateStats(RequestStats):
-    """Locust's statistics. They count the operations that are kept for them before anybody reads them.
+class DeferredStats(RequestStats):
+    """Locust's statistics with deferred counts: each read first counts the operations that are kept for it.
 
-    An instance of Locust's class becomes one of this class.
+    The load test changes the class of Locust's instance to this class.
 
     Attributes:
-        count_kept: counts it.
+        count_deferred: counts the kept operations.
     """
 
-    count_kept: Callable[[], None]
+    count_deferred: Callable[[], None]
     _logs = False
 
     @property
@@ -69,10 +69,10 @@ class LateStats(RequestStats):
 
     def _read(self, name: str) -> Any:
         if not self._logs:
-            self.count_kept()
+            self.count_deferred()
         return vars(self)[name]
 
-    # To count one request or error the others are not needed.
+    # A count of one request or one error does not need the kept operations.
 
     def log_request(self, *arguments: Any, **named: Any) -> None:
         """Count a request, as Locust does."""
@@ -91,22 +91,22 @@ class LateStats(RequestStats):
 
     def clear_all(self) -> None:
         """Remove all rows."""
-        self.count_kept()
+        self.count_deferred()
         super().clear_all()
 
 
-def counter_of(environment: Environment, count_kept: Callable[[], None]) -> Any:
-    """Locust's own listener to the environment's `request` event, which does nothing but count.
+def counter_of(environment: Environment, count_deferred: Callable[[], None]) -> Any:
+    """Find Locust's own listener of the environment's `request` event, which only counts.
 
     Args:
-        environment: Locust's. Its statistics become `LateStats`, if there is such a listener.
-        count_kept: counts the kept operations by `Successes`.
+        environment: Locust's environment. Its statistics become `DeferredStats` if there is such a listener.
+        count_deferred: counts the kept operations by `Successes`.
 
     Returns:
-        The listener; None when `Successes` may not count in its place.
+        The listener; None if `Successes` must not count in its place.
     """
     event, counted = environment.events.request, environment.stats
-    if environment.runner is None or type(event) is not EventHook or type(counted) not in (RequestStats, LateStats):
+    if environment.runner is None or type(event) is not EventHook or type(counted) not in (RequestStats, DeferredStats):
         return None
     if vars(stats).get("bucket_response_time") is not bucket:  # `install` was not called
         return None
@@ -114,38 +114,38 @@ def counter_of(environment: Environment, count_kept: Callable[[], None]) -> Any:
         return None
     for listener in listeners_of(event):
         if getattr(listener, "__module__", None) == "locust.runners":
-            late: Any = counted
-            late.__class__ = LateStats
-            late.count_kept = count_kept
+            deferred: Any = counted
+            deferred.__class__ = DeferredStats
+            deferred.count_deferred = count_deferred
             return listener
     return None
 
 
 class Successes:
-    """Successes of one row within one second. Locust's statistics will count them.
+    """Successes of one row within one second, which Locust's statistics will count later.
 
-    Their times are rounded as by `bucket`, but many at once, in C.
+    Their times are rounded as by `bucket`, but many at once in C.
 
     Attributes:
-        over_at: when the last one was over, in nanoseconds.
+        over_at: the end of the last success, in nanoseconds.
     """
 
     __slots__ = ("_content_length", "_longest", "_number", "_rounded", "_shortest", "_total", "over_at")
 
     def __init__(self) -> None:
-        self._rounded: dict[int, Counter[int]] = {}  # by the unit in nanoseconds: times in units
+        self._rounded: dict[int, Counter[int]] = {}  # times in units, by the unit in nanoseconds
         self._number = self._total = self._shortest = self._longest = self._content_length = self.over_at = 0
 
     def __bool__(self) -> bool:
         return self._number > 0
 
     def add(self, times: Sequence[int], content_length: int, over_at: int) -> None:
-        """Add some.
+        """Add successes.
 
         Args:
             times: the response times, in nanoseconds.
-            content_length: bytes of all replies.
-            over_at: when the last one was over, in nanoseconds.
+            content_length: the bytes of all replies.
+            over_at: the end of the last success, in nanoseconds.
         """
         shortest, longest = min(times), max(times)
         for unit, low, high in UNITS:
@@ -162,13 +162,13 @@ class Successes:
         self.over_at = over_at
 
     def count(self, counted: RequestStats, method: str, name: str, now: float) -> None:
-        """Count them as `RequestStats.log_request` does one.
+        """Count all successes as `RequestStats.log_request` counts one.
 
         Args:
-            counted: where.
-            method: the type of their row.
-            name: the name of their row.
-            now: when the last one was over, in seconds since the epoch.
+            counted: the statistics that count.
+            method: the type of the row.
+            name: the name of the row.
+            now: the end of the last success, in seconds since the epoch.
         """
         second = int(now)
         rounded = [
@@ -196,9 +196,9 @@ class Successes:
 
 @cache
 def counts_as_locust_does() -> bool:
-    """Count the same requests both ways and compare the counts: another Locust may count in another way.
+    """Whether `Successes` and this Locust count the same requests in the same way.
 
-    A comparison may meet the end of a second of the clock, so three may be needed.
+    A second of the clock may end during a comparison, so there are up to three comparisons.
     """
     return any(_compare() for _ in range(3))
 
@@ -213,12 +213,12 @@ def _compare() -> bool:
             successes.count(ours, "TCP", name, seconds_of_the_clock())
             for nanoseconds in times:
                 locusts.log_request("TCP", name, nanoseconds / MILLISECOND, 10)  # type: ignore[arg-type]
-            for counted in (ours, locusts):  # the next requests meet another second
+            for counted in (ours, locusts):  # shift the counts, so that the next requests are in another second
                 for entry in (counted.total, *counted.entries.values()):
                     if entry.last_request_timestamp is not None:
                         entry.last_request_timestamp -= 1
         return _counts(ours) == _counts(locusts)
-    except Exception:  # this Locust has other parts
+    except Exception:  # this Locust has different parts
         return False
 
 

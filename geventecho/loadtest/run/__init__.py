@@ -1,4 +1,4 @@
-"""A run from its start to its exit code: the plugin, the launcher, the final reports."""
+"""A run from its start to its exit code: the plugin, the launcher and the final reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The accounts of all processes of a run, added up. A worker sends its own with each report."""
+"""The sum of the accounts of all processes of a run. A worker sends its account with each report."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from geventecho.loadtest.measure import account_of
 
 __all__ = ["Accounts"]
 
-# A worker's numbers, in each of its reports.
+# The key of a worker's account in its reports.
 FIELD: Final = "geventecho_operations"
 
 
 class Accounts:
-    """Adds up the accounts of all processes. On a worker it sends the worker's own.
+    """Adds up the accounts of all processes. On a worker it sends the worker's account.
 
     Args:
-        environment: the run's.
-        runner: its runner.
+        environment: Locust's environment of the run.
+        runner: the runner of the environment.
 
     Attributes:
-        reports: the numbers of each worker since the test's start, by its id, as of its last report.
+        reports: the counts of each worker since the start of the test, by the worker's id, as of its last report.
     """
 
     def __init__(self, environment: Environment, runner: Runner) -> None:
@@ -40,19 +40,19 @@ class Accounts:
                 events.worker_report.add_listener(self.on_worker_report)
 
     def on_report_to_master(self, data: dict[str, Any], **_: Any) -> None:
-        """A worker reports."""
+        """Add this worker's counts to its report."""
         data[FIELD] = self._account.numbers()
 
     def on_worker_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
-        """A worker has reported; its numbers are those since the test's start."""
+        """Keep the counts of a worker's report. They are the counts since the start of the test."""
         self.reports[client_id] = data.get(FIELD, {})
 
     def sums(self, lost: Iterable[str] = ()) -> Counter[str]:
         """The sums over all processes, by name.
 
         Args:
-            lost: ids of workers that are lost. Their open connections do not count, and their waiting instants are
-                dropped. Those of the others may still be sent, so they are neither: planned = sent + dropped + waiting.
+            lost: ids of lost workers. Their open connections do not count, and their waiting instants are dropped.
+                Other workers may still send their waiting instants: for them planned = sent + dropped + waiting.
         """
         sums = Counter(self._account.numbers())
         for report in self.reports.values():

@@ -1,4 +1,4 @@
-"""Starts and ends the plan of arrivals, and gives each process its part of it."""
+"""Starts and ends the plan of arrivals, and gives each process its part of the plan."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["ArrivalPlan"]
 logger = logging.getLogger("geventecho.loadtest")
 
 PLAN: Final = "geventecho_plan"
-"""The master's message to a worker: its part of the plan, or None where there is none."""
+"""The master's message to a worker: the worker's part of the plan, or None without a plan."""
 
 
 @option_check
@@ -34,7 +34,7 @@ def check_task_loop(options: Mapping[str, Any]) -> None:
     """Check that users can follow a plan, if the options ask for one.
 
     Raises:
-        ConfigError: they cannot.
+        ConfigError: users cannot follow a plan.
     """
     if given(options, "arrival_rate") and not has_task_loop():
         raise ConfigError("--tcp-arrival-rate: users cannot follow a plan: a plugin has replaced Locust's loop")
@@ -43,13 +43,13 @@ def check_task_loop(options: Mapping[str, Any]) -> None:
 class ArrivalPlan:
     """Starts and ends the plan in this process, and sends each worker its part.
 
-    The master sends one start to all, so that all workers have the same phase. The part of a lost worker is lost. When
-    a worker comes later, all workers share the rest of the plan again.
+    The master sends the same start to all workers, so that they have the same phase. The part of a lost worker is lost.
+    If a worker connects later, the rest of the plan is shared among all workers again.
 
     Args:
-        environment: Locust's.
-        runner: its runner.
-        begun: is called when a plan begins, with its stages and its seed; not on a worker.
+        environment: Locust's environment.
+        runner: the runner of the environment.
+        begun: called with stages and seed when a plan begins; not on a worker.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ArrivalPlan:
         self._runner = runner
         self._begun = begun
         self._planner = planner_of(environment)
-        self._announced: dict[str, Any] = {}  # the options of the plan
+        self._announced: dict[str, Any] = {}  # the plan's options
         self._plan: Mapping[str, Any] | None = None
         self._end: Greenlet | None = None
         environment.events.test_stopping.add_listener(self.on_test_stopping)
@@ -78,18 +78,18 @@ class ArrivalPlan:
         """Check options that the web UI's form would set.
 
         Raises:
-            ConfigError: a test runs, and the options would have it begin or end to follow a plan.
+            ConfigError: a test runs, and its users would have to begin or end a plan.
         """
         if self._is_running() and (given(options, "arrival_rate") is None) != (self._plan is None):
-            raise ConfigError("--tcp-arrival-rate: stop the test first; its users cannot begin or end to follow a plan")
+            raise ConfigError("--tcp-arrival-rate: stop the test first; running users cannot begin or end a plan")
 
     def update(self) -> None:
-        """Follow the options as they are now, if a test runs and they were changed."""
+        """Follow the current options if a test runs and the options have changed."""
         if self._is_running() and self._announced != self._options():
             self.announce()
 
     def announce(self) -> None:
-        """Begin the plan that the options ask for, in all processes."""
+        """Begin the plan of the options in all processes."""
         self._announced = options = self._options()
         plan: dict[str, Any] | None = None
         self._forget_end()
@@ -119,20 +119,20 @@ class ArrivalPlan:
             runner.send_message(PLAN, part, worker)
 
     def on_worker(self, **_: Any) -> None:
-        """A worker has connected. If a test runs, the worker has users already, and they wait for its part."""
+        """A worker has connected. If a test runs, the worker already has users, which wait for its part of the plan."""
         if self._plan is not None and self._is_running() and isinstance(self._runner, MasterRunner):
             now = seconds_now()
             passed = now - self._plan["start"]
             rest = {"stages": stages_after(self._plan["stages"], passed), "start": now}
-            # The same seed would repeat the first distances.
+            # With the same seed the first distances would repeat.
             self._share(self._runner, {**self._plan, **rest, "seed": f"{self._plan['seed']}/{passed}"})
 
     def on_plan(self, msg: Any, **_: Any) -> None:
-        """The master sends this worker's part."""
+        """Follow this worker's part of the plan, which the master has sent."""
         self._follow(msg.data)
 
     def on_test_stopping(self, **_: Any) -> None:
-        """The test ends, whether by its run time, its last stage, the web UI or a signal."""
+        """End the plan. The test ends by its run time, its last stage, the web UI or a signal."""
         self._forget_end()
         self._planner.stop()
 
@@ -143,7 +143,7 @@ class ArrivalPlan:
         arrivals = Arrivals(plan["stages"], plan["kind"], plan["seed"])
         ahead = plan["start"] - seconds_now()
         if abs(ahead) > CLOCKS_APART:
-            ahead = 0.0  # the plan was sent when it began
+            ahead = 0.0  # the clocks differ; the master sends the plan when it begins
         start = time.perf_counter() + ahead
         instants = arrivals.instants(plan["worker"], plan["workers"])
         self._planner.follow(start, instants, self._max_lateness())
@@ -157,7 +157,7 @@ class ArrivalPlan:
         return max((math.inf if limit is None else limit for limit in limits), default=math.inf)
 
     def _on_end(self) -> None:
-        """End the test after its last stage, as Locust does after the last step of a `LoadTestShape`."""
+        """End the test after the last stage, as Locust does after the last step of a `LoadTestShape`."""
         logger.info("the last stage of the arrival rate is over")
         if getattr(self._environment.parsed_options, "headless", False):
             self._runner.quit()

@@ -1,6 +1,6 @@
-"""Parts of an environment, kept by the environment itself.
+"""Parts that are attached to an environment as its attribute.
 
-They hold the environment. As the values of a WeakKeyDictionary they would keep it, and so themselves, for ever.
+The parts reference the environment. As values of a WeakKeyDictionary they would keep its key alive for ever.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 def attach(environment: Environment, part: object) -> None:
-    """Have an environment keep a part, of which it has one of each class."""
+    """Attach a part to an environment. It replaces a part of the same class."""
     vars(environment).setdefault(NAME, {})[type(part)] = part
 
 
 def attached(environment: Environment, kind: type[T]) -> T | None:
-    """The part of a class that an environment keeps; None where it has none."""
+    """The attached part of a class; None if there is none."""
     part: T | None = vars(environment).get(NAME, {}).get(kind)
     return part

@@ -33,18 +33,18 @@ __all__ = [
     "target_of",
 ]
 
-STARS: Final = "***"
+MASK: Final = "***"
 _parsers: Final[list[LocustArgumentParser]] = []
-"""The last one that Locust made. The locustfile may add options to it until it reads the command line."""
+"""The last parser that Locust made. The locustfile may add options until this parser reads the command line."""
 
 LONGEST_TEXT: Final = 200
-"""Characters of the text of a failure."""
-# Options of Locust's that matter for the figures.
+"""The most characters in the text of a failure."""
+# Locust's own options that affect the figures.
 OPTIONS = ("spawn_rate", "run_time", "stop_timeout")
 
 
 def _take_typed() -> list[str]:
-    """Remove the typed command from the environment: it is not the command of processes that the test starts."""
+    """Remove the typed command from the environment: processes that the test starts have other commands."""
     try:
         return shlex.split(os.environ.pop(TYPED, ""))
     except ValueError:
@@ -52,7 +52,7 @@ def _take_typed() -> list[str]:
 
 
 TYPED_WORDS: Final = _take_typed()
-"""The words of the command that became this one; empty where none did."""
+"""The words of the command that started this one; empty without such a command."""
 
 
 def target_of(environment: Environment) -> str:
@@ -62,7 +62,7 @@ def target_of(environment: Environment) -> str:
 
 
 def argv_of(environment: Environment) -> tuple[str, ...]:
-    """The command that made this run, as it was typed; empty where a program uses Locust as a library."""
+    """The command of this run as it was typed; empty if a program uses Locust as a library."""
     if environment.events is not locust.events:
         return ()
     if TYPED_WORDS:
@@ -74,27 +74,27 @@ def argv_of(environment: Environment) -> tuple[str, ...]:
 
 
 def remember_secrets(parser: LocustArgumentParser) -> None:
-    """Remember which options are secret: those that a locustfile added with `is_secret`, as Locust documents it."""
+    """Remember the parser, to know the secret options: the options that a locustfile adds with `is_secret`."""
     _parsers[:] = [parser]
 
 
 def _without_secrets(words: list[str]) -> tuple[str, ...]:
-    """The command with stars for the values of secret options."""
+    """The command with the values of secret options masked."""
     secrets = [name for parser in _parsers for name in secret_options(parser)]
     shown: list[str] = []
     for word in words:
         if shown and _names(shown[-1], secrets):
-            word = STARS  # noqa: PLW2901
+            word = MASK  # noqa: PLW2901
         elif "=" in word and _names(word.partition("=")[0], secrets):
-            word = f"{word.partition('=')[0]}={STARS}"  # noqa: PLW2901
+            word = f"{word.partition('=')[0]}={MASK}"  # noqa: PLW2901
         elif len(word) > 2 and word[:2] in secrets:  # -pVALUE
-            word = f"{word[:2]}{STARS}"  # noqa: PLW2901
+            word = f"{word[:2]}{MASK}"  # noqa: PLW2901
         shown.append(word)
     return tuple(shown)
 
 
 def _names(word: str, options: list[str]) -> bool:
-    """Whether a word is one of the options, or its short form."""
+    """Whether a word is one of the options, or the beginning of one."""
     return word in options or (len(word) > 2 and any(option.startswith(word) for option in options))
 
 
@@ -102,8 +102,8 @@ def command_of(environment: Environment, seed: int | None) -> dict[str, Any]:
     """The options that the figures depend on, by name.
 
     Args:
-        environment: Locust's.
-        seed: of the arrivals; None without a plan.
+        environment: Locust's environment.
+        seed: the seed of the arrivals; None without a plan.
     """
     options = options_of(environment)
     ours = tcp_users_of(environment)
@@ -126,15 +126,14 @@ def command_of(environment: Environment, seed: int | None) -> dict[str, Any]:
 
 
 def others_in(environment: Environment) -> str:
-    """The note that names the users that are not in a result."""
+    """The sentence that names the user classes whose operations a result leaves out."""
     others = sorted(found.__name__ for found in environment.user_classes if not issubclass(found, TcpUser))
-    return (
-        f"operations of users that are not TcpUsers are not in this result; this run had {', '.join(others) or 'none'}"
-    )
+    names = ", ".join(others) or "none"
+    return f"this result has only operations of TcpUsers; other user classes of this run: {names}"
 
 
 def failures_in(environment: Environment) -> tuple[Failures, ...]:
-    """The failures as Locust counts them, the most frequent first, those of other users too."""
+    """The failures of all users as Locust counts them, the most frequent first."""
     found = [
         Failures(error.method, error.name, kind, error.occurrences, sample or _text(error.error))
         for error in environment.stats.errors.values()
@@ -144,7 +143,7 @@ def failures_in(environment: Environment) -> tuple[Failures, ...]:
 
 
 def _text(error: object) -> str:
-    """The text of the first error of a kind, with its address and phase; "" where only its kind is known."""
+    """The text of the first error of a kind, with its address and phase; "" if only the kind is known."""
     text = str(error.error) if isinstance(error, Failed) else ""
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}\N{HORIZONTAL ELLIPSIS}"
 
@@ -165,7 +164,7 @@ def machine() -> dict[str, str | int | None]:
 
 
 def _processor() -> str:
-    """The processors' model; "" where the kernel does not say."""
+    """The model of the processors; "" if the kernel does not give it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             lines = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]

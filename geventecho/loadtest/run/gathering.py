@@ -1,4 +1,4 @@
-"""Takes the blocks and the health of this process: on a worker for each report, else once a second."""
+"""Collects the blocks and the health of this process: on a worker for each report, otherwise once a second."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Gathering:
     """The blocks and the health of this process.
 
     Args:
-        environment: Locust's.
+        environment: Locust's environment.
     """
 
     def __init__(self, environment: Environment) -> None:
@@ -33,7 +33,7 @@ class Gathering:
         environment.events.test_start.add_listener(lambda **_: self._planner.take_dropped())
 
     def take_blocks(self) -> Iterator[tuple[RowKey, Block]]:
-        """Return the blocks since the last call, by row, and forget them at once. See `Latencies.take`."""
+        """Return the blocks since the last call with their rows, and forget them at once. See `Latencies.take`."""
         return chain(self._latencies.take(), self._take_dropped())
 
     def take_health(self) -> list[list[Any]]:
@@ -41,9 +41,10 @@ class Gathering:
         return self._health.take()
 
     def _take_dropped(self) -> list[tuple[RowKey, Block]]:
-        """The dropped instants, each in the second in which it was due.
+        """Blocks of the dropped instants, by the second in which an instant fell due.
 
-        The class of the missing user is unknown. So the class is random, weighted by the numbers of users.
+        The user class that would have taken an instant is unknown. So the class is drawn at random, weighted by the
+        numbers of users.
         """
         instants = self._planner.take_dropped()
         classes = choices(*self._weights(), k=len(instants)) if instants else []  # noqa: S311
@@ -51,7 +52,7 @@ class Gathering:
         return [((TASK, name), Block(second, dropped=count)) for (second, name), count in counts.items()]
 
     def _weights(self) -> tuple[list[str], list[int]]:
-        """The user classes that follow the plan, and the numbers of their users that run, or ran before the end."""
+        """The user classes that follow the plan, and their numbers of users that run, or ran before the end."""
         names = [found.__name__ for found in tcp_users_of(self._environment)]
         if len(names) > 1 and self._environment.runner is not None:
             running = self._environment.runner.user_classes_count

@@ -1,7 +1,7 @@
-"""The figures of the running test, from a process beside this one, see geventecho/results/live.py.
+"""The live figures of the running test. A separate process makes them, see geventecho/results/live.py.
 
-Nothing here may block the hub: messages for the process wait in a queue, and a greenlet writes them when the pipe has
-room. If the process dies or falls behind, only these figures are lost.
+This module must not block the hub. So messages to the process wait in a queue, and a greenlet writes them when the pipe
+has room. If the process dies or falls behind, only the live figures are lost.
 """
 
 from __future__ import annotations
@@ -36,28 +36,29 @@ logger = logging.getLogger("geventecho.loadtest")
 
 MAX_AGE: Final = 1.0
 """Seconds for which an answer is used."""
-REST: Final = 2.0
-"""The process pauses this many times as long as its last answer took. So it uses a third of a core at most."""
-LONGEST_REST: Final = 10.0
-"""Seconds. An answer may have taken long because the process was stopped."""
+PAUSE_FACTOR: Final = 2.0
+"""The pause after an answer is this many times as long as the answer took. So the process uses at most a third of a
+core."""
+LONGEST_PAUSE: Final = 10.0
+"""The longest pause in seconds. An answer may have taken long only because the process was stopped."""
 LONGEST_ANSWER: Final = 10.0
-"""Seconds without an answer, after which the last figures are shown no more and a download fails."""
-PATIENCE: Final = 2.0
-"""Seconds to wait for a new answer; after that the last one is returned."""
+"""Seconds without an answer after which the last figures are no longer shown, and a download fails."""
+ANSWER_TIMEOUT: Final = 2.0
+"""Seconds to wait for a new answer; after that the last answer is returned."""
 MAX_WAITING: Final = 1 << 26
-"""Bytes that may wait for the process."""
+"""The most bytes that may wait for the process."""
 READY: Final[Mapping[str, Any]] = {"state": "ready", "elapsed_s": None, "left_s": None}
-"""The keys of a live result while there was no test, beside `schema`."""
+"""The keys of a live result before the first test, besides `schema`."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class LiveProcess:
-    """The process. It ends with this one, and does not hear Ctrl-C.
+    """The separate process. It ends with this process, and Ctrl-C does not reach it.
 
     Args:
-        begun, warm_up: of the `Collection`.
+        begun, warm_up: the arguments of its `Collection`.
     """
 
     def __init__(self, begun: float, warm_up: float) -> None:
@@ -72,7 +73,7 @@ class LiveProcess:
         self._writer = gevent.spawn(self._run)
 
     def call(self, change: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """Have it call a method of its `Collection`."""
+        """Make the process call a method of its `Collection`."""
         if not self.is_alive:
             return
         message = pickle.dumps((change, args, kwargs))
@@ -80,18 +81,18 @@ class LiveProcess:
         self._waiting += len(message)
         self._wake.set()
         if self._waiting > MAX_WAITING:
-            self._fail("their process has fallen behind")
+            self._fail("the process that makes them has fallen behind")
 
     def ask(self, now: float, facts: Facts) -> Encoded | None:
-        """Ask for the result up to now, and wait for it; None when the process is gone."""
+        """Ask for the result up to now, and wait for it; None if the process has ended."""
         return self._answer(Encoded.read, Collection.result, now, facts)
 
     def download(self, name: str, now: float, facts: Facts) -> bytes | None:
-        """Ask for a file of `DOWNLOADS`, and wait for it; None when the process is gone."""
+        """Ask for a file of `DOWNLOADS`, and wait for it; None if the process has ended."""
         return self._answer(_read_bytes, download_now, name, now, facts)
 
     def _answer(self, read: Callable[[BinaryIO], T], question: Callable[..., Any], *args: Any) -> T | None:
-        with self._asking:  # answers come in the order of the questions
+        with self._asking:  # the answers have the order of the questions
             self.call(question, *args)
             self._started.wait()
             with self._reading:
@@ -100,11 +101,11 @@ class LiveProcess:
                         return read(self._process.stdout)
                 except (EOFError, OSError):
                     pass
-        self._fail("their process has ended")
+        self._fail("the process that makes them has ended")
         return None
 
     def end(self) -> None:
-        """End it, and wait for that."""
+        """End the process, and wait for its end."""
         self.is_alive = False
         if gevent.getcurrent() is not self._writer:
             self._started.wait()
@@ -114,7 +115,7 @@ class LiveProcess:
         if process is not None:
             process.kill()
             process.wait()
-            with self._reading, suppress(OSError):  # the buffer may have bytes that were not written
+            with self._reading, suppress(OSError):  # the buffer may still have unwritten bytes
                 process.stdout.close()
                 process.stdin.close()
 
@@ -140,42 +141,42 @@ class LiveProcess:
                 self._wake.wait()
         except OSError as error:
             self._started.set()
-            self._fail(f"their process has ended ({error.strerror})")
+            self._fail(f"the process that makes them has ended ({error.strerror})")
 
     def _fail(self, why: str) -> None:
         if self.is_alive:
-            logger.warning("there are no more live figures: %s; the result at the end does not need them", why)
+            logger.warning("there are no more live figures: %s; the final result does not need them", why)
             self.end()
 
 
 class Live:
-    """The figures of the test that runs, and of the last one.
+    """The figures of the running test or of the last test.
 
     Args:
-        environment: Locust's.
-        facts: tells the facts as they are now.
-        lacking: tells which workers' numbers are not complete, and why.
+        environment: Locust's environment.
+        facts: a function that returns the current facts.
+        incomplete: a function that returns a sentence for each worker whose numbers are incomplete.
     """
 
     def __init__(
-        self, environment: Environment, facts: Callable[[], Facts], lacking: Callable[[], Sequence[str]]
+        self, environment: Environment, facts: Callable[[], Facts], incomplete: Callable[[], Sequence[str]]
     ) -> None:
         self._environment = environment
         self._facts = facts
-        self._lacking = lacking
-        self._reported: Sequence[str] = ()  # the reasons that are in the verdict
+        self._incomplete = incomplete
+        self._reported: Sequence[str] = ()  # the reasons that the verdict already has
         self._process: LiveProcess | None = None
         self._collection: Collection | None = None
         self._final: Result | None = None
         self._encoded: Encoded | None = None
         self._brief: Mapping[str, Any] | None = None
         self._next = 0.0
-        self._asked: float | None = None  # when, while there is no answer
+        self._asked: float | None = None  # the time of a question without an answer
         self._is_late = False
         attach(environment, self)
 
     def begin(self, begun: float, warm_up: float) -> Collection:
-        """A test begins. Return its collection, which `change` changes."""
+        """Begin a test. Return its collection; only `change` may change it."""
         self._stop()
         self._final = self._encoded = self._brief = None
         self._next, self._asked, self._is_late = 0.0, None, False
@@ -184,11 +185,11 @@ class Live:
         return self._collection
 
     def change(self, change: Callable[Concatenate[Collection, P], None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Change the collection, here and in the process; nothing where there was no test.
+        """Change the collection, here and in the process. Does nothing before the first test.
 
         Args:
             change: a method of `Collection`.
-            args, kwargs: its arguments, which can be pickled.
+            args, kwargs: the arguments of the method. They can be pickled.
         """
         if self._collection is not None:
             change(self._collection, *args, **kwargs)
@@ -196,7 +197,7 @@ class Live:
                 self._process.call(change, *args, **kwargs)
 
     def end(self, result: Result) -> None:
-        """The test has ended with this result."""
+        """End the test with its result."""
         self._final, self._encoded, self._brief = result, None, None
         self._stop()
 
@@ -220,14 +221,14 @@ class Live:
         process, found = self._process, None
         if process is not None:
             try:
-                # The greenlet must read a late answer too: the next one follows it in the pipe.
+                # The greenlet must read a late answer too: the next answer follows it in the pipe.
                 found = gevent.spawn(process.download, name, seconds_now(), self._facts()).get(timeout=LONGEST_ANSWER)
             except gevent.Timeout:
                 raise TimeoutError(
                     f"The process that makes the figures of the running test has not answered for {LONGEST_ANSWER:g} "
                     "seconds: try again, or wait for the end of the test."
                 ) from None
-        if found is None and self._final is not None:  # the test may have ended meanwhile
+        if found is None and self._final is not None:  # the test may have ended in the meantime
             found = download(self._final, name)
         elif found is None and process is not None:
             raise EOFError(
@@ -236,47 +237,47 @@ class Live:
         return found
 
     def _refresh(self) -> None:
-        """Have an answer of the last second, or the final one."""
+        """Get an answer that is at most a second old, or the final result."""
         if self._final is not None:
             self._encoded = self._encoded or Encoded.of(self._final)
         elif self._process is not None:
             is_due = time.monotonic() >= self._next or not self._process.is_alive
             if is_due and self._asked is None and self._collection and self._collection.has_figures(seconds_now()):
                 self._asked = time.monotonic()
-                gevent.spawn(self._ask, self._process, self._asked).join(PATIENCE)
+                gevent.spawn(self._ask, self._process, self._asked).join(ANSWER_TIMEOUT)
             if self._asked is not None and time.monotonic() >= self._asked + LONGEST_ANSWER:
                 self._withhold()
         self._report_losses()
 
     def _withhold(self) -> None:
-        """Stop showing the last figures: they are old."""
+        """Stop showing the last figures, because they are old."""
         self._encoded = self._brief = None
         if not self._is_late:
             self._is_late = True
             logger.warning(
-                "there are no live figures for now: their process has not answered for %g s; "
-                "the result at the end does not need them",
+                "there are no live figures for now: the process that makes them has not answered for %g s; "
+                "the final result does not need them",
                 LONGEST_ANSWER,
             )
 
     def _report_losses(self) -> None:
-        """Name a worker that was lost in the verdict at once: the next result may take some seconds."""
+        """Name a lost worker in the verdict at once. The next result may take some seconds."""
         if self._encoded and self._final is None:
-            lacking = self._lacking()
-            if new := [reason for reason in lacking if reason not in self._reported]:
-                self._encoded, self._brief, self._reported = self._encoded.incomplete(new), None, lacking
+            incomplete = self._incomplete()
+            if new := [reason for reason in incomplete if reason not in self._reported]:
+                self._encoded, self._brief, self._reported = self._encoded.incomplete(new), None, incomplete
 
     def _ask(self, process: LiveProcess, asked: float) -> None:
-        reported = self._lacking()
+        reported = self._incomplete()
         try:
             encoded = process.ask(seconds_now(), self._facts())
         finally:
             if process is self._process:
                 self._asked = None
-        if process is self._process:  # the test has not ended meanwhile
+        if process is self._process:  # the test has not ended in the meantime
             self._encoded, self._brief, self._reported = encoded, None, reported
             now = time.monotonic()
-            self._next = max(asked + MAX_AGE, now + min(REST * (now - asked), LONGEST_REST))
+            self._next = max(asked + MAX_AGE, now + min(PAUSE_FACTOR * (now - asked), LONGEST_PAUSE))
             self._is_late = False
 
     def _extra(self) -> Mapping[str, Any]:
@@ -306,37 +307,38 @@ class Live:
 
 
 def live_json(environment: Environment, row: str | None = None) -> bytes:
-    """The result of the test up to a second ago, or of the last test, as JSON.
+    """The result of the running test up to a second ago, or of the last test, as JSON.
 
-    It has the keys of `Result`, and `state` ("ready": there was no test yet; "starting", "running", "stopping",
-    "stopped"), `elapsed_s`, `left_s` (None without a run time) and `now`: the last point of each column of the run's
-    series. While there is no result it has only `schema` and these without `now`: before the first one of a test, and,
-    with the state "running", while the process that makes them does not answer or when it has died.
+    The JSON has the keys of `Result` and four more: `state` ("ready" before the first test, "starting", "running",
+    "stopping" or "stopped"), `elapsed_s`, `left_s` (None without a run time) and `now`, the last point of each column
+    of the run's series. Without a result the JSON has only `schema`, `state`, `elapsed_s` and `left_s`. This is so
+    before the first result of a test, and, with the state "running", while the process that makes the results does not
+    answer or after it has died.
 
     Args:
-        environment: Locust's, after `install`.
-        row: the only row that the series shall have, as "TYPE name"; all of them by default.
+        environment: Locust's environment, after `install`.
+        row: the only row of the series to return, as "TYPE name"; all rows by default.
     """
     live = attached(environment, Live)
     return live.json(row) if live else json.dumps({"schema": SCHEMA, **READY}).encode()
 
 
 def live_of(environment: Environment) -> Mapping[str, Any] | None:
-    """The same without warm-up, stages, distributions and series, parsed; None while there was no test."""
+    """The parsed JSON of `live_json` without warm-up, stages, distributions and series; None before the first test."""
     live = attached(environment, Live)
     return live.brief() if live else None
 
 
 def live_file(environment: Environment, name: str) -> bytes | None:
-    """A file of the test up to now, or of the last test; None where there was no test.
+    """A file of the running test up to now, or of the last test; None before the first test.
 
     Args:
-        environment: Locust's, after `install`.
-        name: of `DOWNLOADS`.
+        environment: Locust's environment, after `install`.
+        name: a name of `DOWNLOADS`.
 
     Raises:
         TimeoutError: the process that makes the files of a running test does not answer.
-        EOFError: it has ended.
+        EOFError: this process has ended.
     """
     live = attached(environment, Live)
     return live.file(name) if live else None

@@ -1,8 +1,8 @@
-"""A worker whose master is gone stops its users: nobody would count their operations or end them.
+"""The watch of a worker over its master. If the master is gone, nobody counts the users' operations or ends the users.
 
-Locust's worker sends a heartbeat every second and the master answers it. Locust itself waits a minute for an answer. A
-busy master sends no answer either, for example while a listener of the locustfile works. But its ZeroMQ thread for
-input and output runs on, and greets each new connection.
+Locust's worker sends a heartbeat every second, and the master answers it. Locust itself waits a minute for an answer. A
+busy master sends no answer either, for example while a listener of the locustfile works. But its ZeroMQ I/O thread
+still runs, and sends a greeting to each new connection.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = ["MasterWatch"]
 
 logger = logging.getLogger("geventecho.loadtest")
 
-# Seconds without a heartbeat until the worker asks the master for a greeting, and seconds that the greeting may take.
-# Heartbeats are looked for once a second. So a worker notices within 9 seconds that its master is gone.
-PATIENCE: Final = 7
+# Seconds without a heartbeat until the worker connects to the master for a greeting, and seconds for the greeting. The
+# worker checks the heartbeats once a second. So it notices within 9 seconds that its master is gone.
+HEARTBEAT_TIMEOUT: Final = 7
 GREETING_TIMEOUT: Final = 1.0
 
 
@@ -30,11 +30,11 @@ class MasterWatch:
     """Ends the runner of a worker when the master is gone.
 
     Attributes:
-        lacking: says that the master is gone; empty while it is there.
+        incomplete: a sentence that says that the master is gone; empty while it is there.
     """
 
     def __init__(self, runner: WorkerRunner) -> None:
-        self.lacking: list[str] = []
+        self.incomplete: list[str] = []
         self._runner = runner
         self._silent = 0
         runner.environment.events.heartbeat_received.add_listener(self.on_heartbeat)
@@ -45,17 +45,17 @@ class MasterWatch:
         self._silent = 0
 
     def _watch(self) -> None:
-        # Seconds are counted, not read from a clock: in a pause of this process the heartbeats wait to be read.
-        while self._silent < PATIENCE or _greets(master_address(self._runner)):
+        # The seconds are counted, not read from a clock: while this process is stopped, heartbeats wait unread.
+        while self._silent < HEARTBEAT_TIMEOUT or _greets(master_address(self._runner)):
             gevent.sleep(1)
             self._silent += 1
-        self.lacking = [f"the master is gone: no heartbeat for {self._silent} seconds"]
-        logger.error("%s; the users are stopped", self.lacking[0])
+        self.incomplete = [f"the master is gone: no heartbeat for {self._silent} seconds"]
+        logger.error("%s; the users are stopped", self.incomplete[0])
         self._runner.quit()
 
 
 def _greets(address: tuple[str, int] | None) -> bool:
-    """Whether a ZeroMQ socket is alive there: it sends 10 bytes of its own accord (ZMTP 3.1, greeting)."""
+    """Whether a ZeroMQ socket at an address is alive. It sends the first 10 bytes unasked (ZMTP 3.1, greeting)."""
     if address is None:
         return False
     try:

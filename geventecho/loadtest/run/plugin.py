@@ -1,4 +1,4 @@
-"""Adds listeners to Locust when `geventecho.loadtest` is imported, and all other parts at Locust's `init` event."""
+"""Adds listeners to Locust at the import of `geventecho.loadtest`, and all other parts at Locust's `init` event."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ logger = logging.getLogger("geventecho.loadtest")
 LOCUST_TABLES: Final = "locust.stats_logger"
 """The logger that prints Locust's tables, at level INFO."""
 
-# Seconds for the worker processes to exit once they were told to.
-EXIT_PATIENCE = 5.0
+# Seconds for the worker processes to exit after the order to quit.
+EXIT_TIMEOUT = 5.0
 
 _workers = Workers()
 
 
 class Installed:
-    """The parts that were installed for an environment, so that none is installed twice."""
+    """The parts that are installed in an environment, so that no part is installed twice."""
 
     def __init__(self) -> None:
         self.summary: RunSummary | None = None
@@ -64,22 +64,22 @@ class Installed:
 
 
 def listen() -> None:
-    """Listen to this process's Locust. It has not read its command line yet: a locustfile is imported before."""
+    """Add listeners to this process's Locust. It imports locustfiles before it reads its command line."""
     locust.events.init_command_line_parser.add_listener(_on_parser)
     locust.events.init.add_listener(_on_init)
-    # `quitting` calls its listeners in reverse order: this one is the last, so it knows the exit code that others set.
+    # `quitting` calls its listeners in reverse order. So this one is called last, and knows the final exit code.
     locust.events.quitting.add_listener(_on_quitting)
 
 
 def install(environment: Environment) -> None:
-    """Install all parts in an environment, as Locust's `init` event does in that of the command `locust`.
+    """Install all parts in an environment. With the command `locust`, Locust's `init` event does this.
 
-    A program that uses Locust as a library calls it once the environment has its runner, and its web UI if there is to
-    be one. Without this call a `TcpUser` works on Locust as it is. Without a `TcpUser` in `environment.user_classes` it
-    does nothing. A second call installs the parts that the first could not install yet.
+    A program that uses Locust as a library calls this function after it has created the runner and, if wanted, the web
+    UI. Without the call a `TcpUser` works on an unchanged Locust. If `environment.user_classes` has no `TcpUser`, the
+    call does nothing. A second call installs the parts that the first call could not install yet.
 
     Args:
-        environment: Locust's.
+        environment: Locust's environment.
     """
     if not tcp_users_of(environment):
         return
@@ -92,61 +92,63 @@ def install(environment: Environment) -> None:
         installed = Installed()
         attach(environment, installed)
     if environment.runner is not None and installed.summary is None:
-        _finish(environment, environment.runner, installed)
+        _install_on_runner(environment, environment.runner, installed)
     if environment.web_ui is not None and not installed.has_web_ui:
         installed.has_web_ui = True
-        _protect(environment, environment.web_ui, installed)
+        _install_on_web_ui(environment, environment.web_ui, installed)
 
 
-def _finish(environment: Environment, runner: Runner, installed: Installed) -> None:
-    """Install the plan of arrivals, and the parts that work at the end of a test."""
-    # Locust inspects its call stack when a test stops, and the first inspection reads all its source. Do it now: the
-    # 30 ms would be in the last response times.
+def _install_on_runner(environment: Environment, runner: Runner, installed: Installed) -> None:
+    """Install the plan of arrivals, and the parts for the end of a test."""
+    # Locust inspects its call stack when a test stops. The first inspection reads all source files, which takes 30 ms.
+    # Do it now, so that the time is not in the last response times.
     inspect.stack()
     accounts = Accounts(environment, runner)
     if isinstance(runner, WorkerRunner):
-        _finish_worker(environment, runner, accounts, installed)
+        _install_on_worker(environment, runner, accounts, installed)
     else:
-        _finish_main(environment, runner, accounts, installed)
+        _install_on_master(environment, runner, accounts, installed)
 
 
-def _finish_worker(environment: Environment, runner: WorkerRunner, accounts: Accounts, installed: Installed) -> None:
+def _install_on_worker(
+    environment: Environment, runner: WorkerRunner, accounts: Accounts, installed: Installed
+) -> None:
     replace(Part.DEFAULT_OPTIONS, cache)
     WorkerResults(environment, runner)
     WorkerReports(runner)
     watch = MasterWatch(runner)
-    installed.summary = summary = RunSummary(environment, accounts, lambda: watch.lacking)
+    installed.summary = summary = RunSummary(environment, accounts, lambda: watch.incomplete)
     installed.plan = ArrivalPlan(environment, runner)
-    environment.events.quit.add_listener(lambda **_: summary.log() if watch.lacking else None)
+    environment.events.quit.add_listener(lambda **_: summary.log() if watch.incomplete else None)
 
 
-def _finish_main(environment: Environment, runner: Runner, accounts: Accounts, installed: Installed) -> None:
-    """The parts of the master, or of the only process."""
+def _install_on_master(environment: Environment, runner: Runner, accounts: Accounts, installed: Installed) -> None:
+    """Install the parts of the master, or of the only process."""
 
-    def lacking() -> dict[str, str]:
-        return reports.lacking if reports else {}
+    def incomplete() -> dict[str, str]:
+        return reports.incomplete if reports else {}
 
-    # Before the results, which have it.
-    ends = BothEnds(environment, accounts, lacking)
-    # Before the reports: the test ends at the request to stop, not when the workers have answered.
-    results = Results(environment, runner, accounts, lacking, lambda: ends.account)
+    # The listeners of both ends must be before those of the results, which contain the account.
+    ends = BothEnds(environment, accounts, incomplete)
+    # The results must be before the reports: the test ends at the request to stop, not when the workers have answered.
+    results = Results(environment, runner, accounts, incomplete, lambda: ends.account)
     reports = MasterReports(runner) if isinstance(runner, MasterRunner) else None
     StatusDisplay(environment, runner, partial(live_of, environment))
-    installed.summary = summary = RunSummary(environment, accounts, results.lacking, results)
+    installed.summary = summary = RunSummary(environment, accounts, results.incomplete, results)
     installed.plan = ArrivalPlan(environment, runner, results.follow_plan)
     events = environment.events
     if events is not locust.events:
         events.quitting.add_listener(_on_quitting)
 
     def on_quitting(**_: Any) -> None:
-        # Before the exit code is set, so that a failure at the end of a user counts.
+        # The exit code is set later, so that a failure at the end of a user counts.
         if isinstance(runner, MasterRunner):
             runner.stop(send_stop_to_client=False)
         else:
             runner.stop()
 
     def on_quit(**_: Any) -> None:
-        _workers.wait(EXIT_PATIENCE)
+        _workers.wait(EXIT_TIMEOUT)
         try:
             write_files(environment)
         finally:
@@ -156,8 +158,8 @@ def _finish_main(environment: Environment, runner: Runner, accounts: Accounts, i
     events.quit.add_listener(on_quit)
 
 
-def _protect(environment: Environment, web_ui: WebUI, installed: Installed) -> None:
-    """Make the web UI refuse foreign requests and check its form."""
+def _install_on_web_ui(environment: Environment, web_ui: WebUI, installed: Installed) -> None:
+    """Install the guard against foreign requests, the checks of the form, the live page and the tab."""
 
     def check_plan(options: Mapping[str, Any]) -> None:
         if installed.plan is not None:
@@ -176,11 +178,6 @@ def _protect(environment: Environment, web_ui: WebUI, installed: Installed) -> N
         check_plan,
         changed,
     )
-    _show(environment, web_ui)
-
-
-def _show(environment: Environment, web_ui: WebUI) -> None:
-    """Add the live page and the tab to the web UI."""
     add_page(web_ui, partial(live_json, environment), partial(live_file, environment))
     Tab(web_ui, partial(live_of, environment))
 
@@ -194,8 +191,8 @@ def _on_parser(parser: LocustArgumentParser, **_: Any) -> None:
         action="append",
         default=[],
         include_in_web_ui=False,
-        help="A further `Host` the web UI answers to, as name or name:port: that of a proxy or a forwarded port. "
-        "May be repeated.",
+        help="Another `Host` that the web UI answers to, as name or name:port, such as the name of a proxy or of a "
+        "forwarded port. May be repeated.",
         env_var="GEVENTECHO_LOADTEST_WEB_ALLOWED_HOST",
     )
     _workers.watch_forks(parser)
@@ -207,8 +204,8 @@ def _on_init(environment: Environment, runner: Runner | None, **_: Any) -> None:
     has_tcp_users = bool(tcp_users_of(environment))
     _workers.settle(has_tcp_users)
     if not has_tcp_users:
-        if options.get("tcp_gate"):  # nothing would judge them, as if all were met
-            _end("--tcp-gate: there is no result to judge, because no class of users is a TcpUser")
+        if options.get("tcp_gate"):  # otherwise nothing would judge the gates, and the run would pass
+            _end("--tcp-gate: there is no result to judge, because no user class is a TcpUser")
         return
     if not isinstance(runner, WorkerRunner):
         _check_command_line(environment)
@@ -216,16 +213,16 @@ def _on_init(environment: Environment, runner: Runner | None, **_: Any) -> None:
             logger.warning("insecure TLS: %s", INSECURE)
     if not options.get("tcp_locust_tables"):
         logging.getLogger(LOCUST_TABLES).setLevel(logging.WARNING)
-        # Otherwise Locust would make them every two seconds, unseen: with 200 rows that blocks the hub for 0.3 s.
+        # Otherwise Locust would still make the tables every two seconds: with 200 rows that blocks the hub for 0.3 s.
         replace(Part.CONSOLE_WRITER, lambda _: lambda _: _write_nothing)
     install(environment)
-    # --run-time begins now. A timer counts from the time the loop last saw, which is that of the imports: a run of two
-    # seconds could end in its first.
+    # --run-time begins now. A timer counts from the loop's cached time, which is from before the imports: without an
+    # update, a run of two seconds could end in its first second.
     gevent.get_hub().loop.update_now()
 
 
 def _write_nothing() -> None:
-    """Take the place of the greenlet that prints Locust's tables."""
+    """Replace the greenlet that prints Locust's tables."""
 
 
 def _on_quitting(environment: Environment, **_: Any) -> None:
@@ -235,14 +232,14 @@ def _on_quitting(environment: Environment, **_: Any) -> None:
 
 
 def _check_users(environment: Environment, host: str | None) -> None:
-    """Check the target and the attributes of each user class of ours.
+    """Check the target and the attributes of each `TcpUser` class.
 
     Args:
-        environment: Locust's.
-        host: the target that was given; where it is empty, the `host` of the class applies.
+        environment: Locust's environment.
+        host: the target in the options; if it is empty, the `host` of the class applies.
 
     Raises:
-        AddressError: the target that was given is wrong, or there is none.
+        AddressError: the target in the options is wrong, or there is no target.
         ConfigError: an attribute of a class, such as `host` or `think_time`, is wrong.
     """
     for user_class in tcp_users_of(environment):
@@ -259,7 +256,7 @@ def _check_command_line(environment: Environment) -> None:
     given = environment.parsed_options
     if given is None:
         return
-    starts_now = settings.is_unattended(vars(given))  # else the form can still be filled in
+    starts_now = settings.is_unattended(vars(given))  # otherwise the user can still fill in the form
     try:
         for check in settings.CHECKS if starts_now else ():
             check(vars(given))
@@ -272,5 +269,5 @@ def _check_command_line(environment: Environment) -> None:
 
 
 def _end(error: str) -> NoReturn:
-    sys.stderr.write(f"{os.path.basename(sys.argv[0])}: error: {error}\n")  # the name that Locust's own have
+    sys.stderr.write(f"{os.path.basename(sys.argv[0])}: error: {error}\n")  # Locust's messages have this name too
     sys.exit(USAGE_ERROR)

@@ -1,4 +1,4 @@
-"""Locust's worker processes: they end with the one that started them."""
+"""Locust's worker processes: they end with the process that started them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["Workers"]
 
 
 class Workers:
-    """The worker processes that `locust --processes` forks, where they have a `TcpUser` to run.
+    """The worker processes that `locust --processes` forks, if they have a `TcpUser` to run.
 
     Locust does not end them reliably: Ctrl-C reaches master and workers at once, and a worker goes on for up to a
-    minute after its master is gone. Here the kernel ends a worker with its master. A worker of a master ignores SIGINT:
-    only the master controls the end. Each worker holds the write end of a pipe: when the master reads the end of the
-    pipe, the last worker is gone.
+    minute after its master is gone. Here the kernel ends a worker with its master. A worker of such a master ignores
+    SIGINT, so that only the master controls the end. Each worker holds the write end of a pipe. When the master reads
+    the end of the pipe, the last worker is gone.
 
-    Call `watch_forks` while the command line is parsed and `settle` when Locust is set up: Locust forks its workers in
-    between.
+    Call `watch_forks` while the command line is parsed, and `settle` when Locust is set up. Locust forks its workers
+    between the two calls.
     """
 
     def __init__(self) -> None:
@@ -39,19 +39,19 @@ class Workers:
         self._has_master = False
 
     def watch_forks(self, parser: LocustArgumentParser) -> None:
-        """Be ready for the forks to come. Locust makes a parser for each page it shows, too: the first one counts."""
+        """Prepare for forks. Only the first call counts: Locust also makes a parser for each page that it shows."""
         if self._parent:
             return
         self._parser = parser
         self._parent = os.getpid()
         self._reader, self._writer = os.pipe()
-        os.register_at_fork(after_in_child=self._born)
+        os.register_at_fork(after_in_child=self._after_fork)
 
     def settle(self, has_tcp_users: bool) -> None:
-        """Locust is set up, and this process will fork no more workers.
+        """Note that Locust is set up and forks no more workers.
 
         Args:
-            has_tcp_users: whether a `TcpUser` is among the classes of this run.
+            has_tcp_users: whether a `TcpUser` is among the user classes of this run.
         """
         parser, self._parser = self._parser, None
         if parser is None:
@@ -64,7 +64,7 @@ class Workers:
             outlive_parent()
 
     def wait(self, seconds: float) -> None:
-        """Wait until every worker has ended. Those that are left after `seconds` are killed."""
+        """Wait until all workers have ended, and kill the workers that still run after `seconds`."""
         if os.getpid() != self._parent:
             return
         end = time.monotonic() + seconds
@@ -80,11 +80,11 @@ class Workers:
             except ProcessLookupError:
                 pass
 
-    def _born(self) -> None:
+    def _after_fork(self) -> None:
         if self._parser is None or not _has_subclass(TcpUser):
             return
         options, _ = self._parser.parse_known_args()
-        # With `--worker --processes N` the parent only waits. The master is elsewhere, and gets our last report.
+        # With `--worker --processes N` the parent only waits. The master is another process, and gets our last report.
         self._has_master = not options.worker
         die_with_parent(self._parent, signal.SIGKILL if self._has_master else signal.SIGTERM)
         os.close(self._reader)

@@ -1,4 +1,4 @@
-"""The files of a result: an option for each, checked when Locust starts, and written when a test stops."""
+"""The files of a result: each has an option, is checked when Locust starts, and is written when a test stops."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ logger = logging.getLogger("geventecho.loadtest")
 
 Options: TypeAlias = Mapping[str, Any]
 MAX_NAMED: Final = 3
-"""Files that a line of the log names one by one."""
+"""The most files that a line of the log names one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResultFile:
-    """A file, or several, that a result is written to.
+    """A kind of file that a result is written to, with its option.
 
     Attributes:
-        name: of the option, after `--tcp-`.
-        metavar: of its value.
-        help: of it.
-        texts: makes the files, by path, of the option's value, the result and all options.
-        check: checks the option's value, and raises ConfigError.
+        name: the name of the option, without `--tcp-`.
+        metavar: the name of the option's value.
+        help: what the file contains, for --help.
+        texts: a function that makes the texts of the files by path. It takes the option's value, the result and all
+            options.
+        check: a function that checks the option's value, and raises ConfigError.
     """
 
     name: str
@@ -53,7 +54,7 @@ class ResultFile:
 
     @property
     def option(self) -> str:
-        """As it is written on the command line."""
+        """The option as on the command line."""
         return f"--tcp-{self.name}"
 
 
@@ -93,7 +94,7 @@ FILES: Final = (
 
 
 def add_file_arguments(parser: LocustArgumentParser) -> None:
-    """Add the options. They are not in the web UI's form: it must not write files."""
+    """Add the options. They are not in the form of the web UI: the form must not write files."""
     for file in FILES:
         parser.add_argument(
             file.option,
@@ -106,10 +107,10 @@ def add_file_arguments(parser: LocustArgumentParser) -> None:
 
 
 def check_files(options: Options) -> None:
-    """Check that all files can be written, and that no two are the same; makes the directory of --tcp-hgrm.
+    """Check that all files can be written and that no two paths are the same. Make the directory of --tcp-hgrm.
 
     Raises:
-        ConfigError: one cannot, or two are.
+        ConfigError: a file cannot be written, or two paths are the same.
     """
     taken: dict[str, str] = {}
     for file in FILES:
@@ -118,11 +119,11 @@ def check_files(options: Options) -> None:
                 file.check(given)
             other = taken.setdefault(os.path.realpath(given), file.option) if file.metavar == "FILE" else file.option
             if other != file.option:
-                raise ConfigError(f"{other} and {file.option}: both would write {given!r}; give each a path of its own")
+                raise ConfigError(f"{other} and {file.option}: both would write {given!r}; give each its own path")
 
 
 def write_result_files(options: Options, result: Result) -> bool:
-    """Write the files of the options that were given. Return whether all were written; the log has the errors."""
+    """Write the files of the given options. Return whether all files were written; the log has the errors."""
     are_written = True
     for file in FILES:
         given = path = options.get(f"tcp_{file.name}") or ""

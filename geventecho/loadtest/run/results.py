@@ -1,7 +1,7 @@
-"""The result of a test: collected while it runs, made and written when it stops.
+"""The result of a test: its data are collected while the test runs; it is made and written when the test stops.
 
-Each worker sends its blocks and its health with every report of Locust's; a run of one process takes its own once a
-second. So the blocks of a worker that is killed count up to its last report.
+Each worker sends its blocks and its health with every report of Locust. A run of one process collects its own blocks
+and health once a second. So the blocks of a killed worker count up to its last report.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from geventecho.results import Block, Collection, Facts, Result, RowKey, ServerA
 
 __all__ = ["Results", "WorkerResults", "result_of"]
 
-# A worker's blocks and health, in each of its reports.
+# The keys of a worker's blocks, health and clock in its reports.
 BLOCKS: Final = "geventecho_blocks"
 HEALTH: Final = "geventecho_health"
 CLOCK: Final = "geventecho_clock"
@@ -42,11 +42,11 @@ LOCAL: Final = "local"
 
 
 class WorkerResults:
-    """A worker's side: sends its blocks and its health with each report.
+    """The worker's side: sends blocks and health with each report.
 
     Args:
-        environment: Locust's.
-        runner: its runner.
+        environment: Locust's environment.
+        runner: the runner of the environment.
     """
 
     def __init__(self, environment: Environment, runner: WorkerRunner) -> None:
@@ -56,10 +56,10 @@ class WorkerResults:
         environment.events.report_to_master.add_listener(self.on_report_to_master)
 
     def on_report_to_master(self, data: dict[str, Any], **_: Any) -> None:
-        """A worker reports."""
+        """Add this worker's blocks and health to its report."""
         blocks, data[HEALTH], data[CLOCK] = self._gathering.take_blocks(), self._gathering.take_health(), seconds_now()
         data[BLOCKS] = packed = []
-        with self._lock:  # the last report comes after all others
+        with self._lock:  # the last report must come after all other reports
             for row, block in blocks:
                 packed.append([*row, block.pack()])
                 _pause()
@@ -69,15 +69,15 @@ class Results:
     """The side of the master, or of the only process.
 
     Args:
-        environment: Locust's.
-        runner: its runner.
-        accounts: of all processes.
-        why_incomplete: returns, by a worker's id, why its numbers are not complete.
-        server_account: tells the account of both ends; None where none was asked for.
+        environment: Locust's environment.
+        runner: the runner of the environment.
+        accounts: the accounts of all processes.
+        why_incomplete: a function that returns why a worker's numbers are incomplete, by the worker's id.
+        server_account: a function that returns the account of both ends; None without --tcp-account.
 
     Attributes:
         last: the result of the last test that stopped.
-        are_written: whether all its files were written.
+        are_written: whether all files of this result were written.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Results:
         self._server_account = server_account
         self._gathering = None if isinstance(runner, MasterRunner) else Gathering(environment)
         self._pending: Iterator[tuple[RowKey, Block]] = iter(())
-        self._live = Live(environment, self._facts, self.lacking)
+        self._live = Live(environment, self._facts, self.incomplete)
         self._collection: Collection | None = None
         self._started_at = ""
         self._seed: int | None = None
@@ -118,7 +118,7 @@ class Results:
         attach(environment, self)
 
     def on_test_start(self, **_: Any) -> None:
-        """A new test."""
+        """Begin a new test."""
         self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._pending = iter(())
         self._clocks.clear()
@@ -133,47 +133,47 @@ class Results:
         self._ticker = gevent.spawn(self._tick)
 
     def follow_plan(self, stages: Sequence[tuple[float, float]], seed: int) -> None:
-        """A plan of arrivals begins."""
+        """Note that a plan of arrivals begins."""
         self._seed = seed
         self._live.change(Collection.follow_plan, seconds_now(), stages)
 
     def on_worker_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
-        """A worker has reported."""
+        """Add a worker's report."""
         if self._collection is not None:
             blocks = [((kind, name), packed) for kind, name, packed in data.get(BLOCKS, ())]
             ahead = self._ahead(client_id, data.get(CLOCK))
             self._live.change(Collection.add, client_id, blocks, data.get(HEALTH, ()), ahead)
 
     def on_reset_stats(self, **_: Any) -> None:
-        """The statistics were reset in the web UI."""
+        """Restart the measured part: the statistics were reset in the web UI."""
         self._live.change(Collection.restart, seconds_now())
 
     def on_spawning_complete(self, **_: Any) -> None:
-        """All users run. With --reset-stats Locust resets its statistics now."""
+        """With --reset-stats restart the measured part: all users run, and Locust resets its statistics now."""
         if self._environment.reset_stats:
             self.on_reset_stats()
 
     def on_test_stopping(self, **_: Any) -> None:
-        """The test ends. Operations that users still end count; the time for them does not."""
+        """End the test. Operations that end later still count, but their time is not part of the test."""
         if self._collection is not None and self._collection.timeline.ended is None:
             self._live.change(Collection.end, seconds_now())
 
     def on_test_stop(self, **_: Any) -> None:
-        """All users have stopped, and all workers have reported."""
+        """Make and write the result: all users have stopped, and all workers have reported."""
         if self._ticker is not None:
             self._ticker.kill()
             self._ticker = None
         if self._collection is None:
             return
-        self.last = self.of_now()
+        self.last = self.current()
         self._live.end(self.last)
         self.are_written = write_result_files(options_of(self._environment), self.last)
 
-    def of_now(self) -> Result:
-        """The result of the test that runs, up to now, or of the last one.
+    def current(self) -> Result:
+        """The result of the running test up to now, or of the last test.
 
         Raises:
-            ConfigError: there was none.
+            ConfigError: there was no test.
         """
         if self._collection is None:
             raise ConfigError("there is no result: no test has been started")
@@ -181,34 +181,34 @@ class Results:
         return self._collection.result(seconds_now(), self._facts(), _pause)
 
     def _facts(self) -> Facts:
-        environment, lacking = self._environment, self._why_incomplete()
+        environment, incomplete = self._environment, self._why_incomplete()
         return Facts(
             target=target_of(environment),
             argv=argv_of(environment),
             started_at=self._started_at,
             command=command_of(environment, self._seed),
             environment=machine(),
-            sums=self._accounts.sums(lacking),
+            sums=self._accounts.sums(incomplete),
             failures=failures_in(environment),
-            names={worker: self._name(worker) for worker in self._accounts.reports.keys() | lacking.keys()},
-            lacking=lacking,
+            names={worker: self._name(worker) for worker in self._accounts.reports.keys() | incomplete.keys()},
+            incomplete=incomplete,
             gates=tuple(gate.judge for gate in gates_of(options_of(environment))),
             other_users=others_in(environment),
             server_account=self._server_account(),
         )
 
     def _ahead(self, worker: str, clock: float | None) -> int:
-        """The seconds that a worker's clock is ahead of ours, as its first report shows.
+        """The seconds by which a worker's clock is ahead of ours, according to the worker's first report.
 
-        They are 0 if the difference may be the travel time of the report.
+        The value is 0 if the difference may be the travel time of the report.
         """
         if worker not in self._clocks:
             apart = 0.0 if clock is None else clock - seconds_now()
             self._clocks[worker] = round(apart) if abs(apart) > CLOCKS_APART else 0
         return self._clocks[worker]
 
-    def lacking(self) -> list[str]:
-        """Which workers' numbers are not complete, and why."""
+    def incomplete(self) -> list[str]:
+        """A sentence for each worker whose numbers are incomplete."""
         return [f"worker {self._name(worker)} {why}" for worker, why in self._why_incomplete().items()]
 
     def _tick(self) -> None:
@@ -218,7 +218,7 @@ class Results:
             self._gather()
 
     def _gather(self) -> None:
-        """Take the blocks and the health of this process up to now."""
+        """Collect the blocks and the health of this process up to now."""
         if self._gathering is not None:
             self._live.change(Collection.add, LOCAL, (), self._gathering.take_health())
             self._pending = chain(self._pending, self._gathering.take_blocks())
@@ -230,7 +230,7 @@ class Results:
         return worker_name(self._runner, worker) if isinstance(self._runner, MasterRunner) else worker
 
     def _watch_shape(self) -> None:
-        """Note the users and the spawn rate that the shape asks for. The web UI may change the shape for each test."""
+        """Watch the users and the spawn rate that the shape asks for. The web UI may change the shape for each test."""
         shape = self._environment.shape_class
         if shape is None or shape is self._shape:
             return
@@ -252,18 +252,18 @@ class Results:
 
 
 def _pause() -> None:
-    """Let the others run, such as users and the heartbeats of workers: many rows take long."""
+    """Let other greenlets run, such as users and the heartbeats of workers: many rows take long."""
     gevent.sleep(0)
 
 
 def result_of(environment: Environment) -> Result:
-    """The result of the test that runs, up to now, or of the last one that ran.
+    """The result of the running test up to now, or of the last test.
 
-    It takes some milliseconds for each row. On a master it has the workers' reports up to now; they report every
-    three seconds.
+    The call takes some milliseconds for each row. On a master the result has the workers' reports up to now. Workers
+    report every three seconds.
 
     Args:
-        environment: Locust's, after `install`; not that of a worker.
+        environment: Locust's environment, after `install`; not the environment of a worker.
 
     Raises:
         ConfigError: no test was started, `install` was not called, or this process is a worker.
@@ -273,4 +273,4 @@ def result_of(environment: Environment) -> Result:
         raise ConfigError(
             "there is no result here: call install(environment) first, on the master if there are workers"
         )
-    return results.of_now()
+    return results.current()

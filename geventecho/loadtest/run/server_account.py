@@ -23,12 +23,12 @@ __all__ = ["BothEnds"]
 
 logger = logging.getLogger("geventecho.loadtest")
 
-PATIENCE: Final = 3.0
+READ_TIMEOUT: Final = 3.0
 """Seconds for the reading at the start, and for all readings at the end."""
 PAUSE: Final = 0.1
 """Seconds between two readings at the end. The page may be a second old."""
 MAX_PAGE: Final = 1 << 20
-"""Bytes of a page that are read."""
+"""The most bytes of a page."""
 COUNTERS: Final = {
     "accepted": "geventecho_connections_accepted_total",
     "bytes_received": "geventecho_bytes_received_total",
@@ -37,55 +37,55 @@ COUNTERS: Final = {
     "bytes_lost": "geventecho_bytes_lost_total",
     "open": "geventecho_connections_open",
 }
-"""The page's names for the fields of `ServerEnd`."""
+"""The names on the page for the fields of `ServerEnd`."""
 UNDELIVERED: Final = "geventecho_bytes_undelivered_total"
-"""Bytes sent that the kernel destroyed. They are among those lost, and `ServerEnd` does not have them as sent."""
+"""Sent bytes that the kernel destroyed. They are also counted as lost, so `ServerEnd` does not count them as sent."""
 STARTED: Final = "geventecho_start_time_seconds"
 NAMES: Final = {*COUNTERS.values(), UNDELIVERED, STARTED}
 Page = tuple[ServerEnd, float]
-"""Counters, and when the server was started (Unix time); 0 where it does not say."""
+"""The counters and the start time of the server (Unix time); 0 if the page has no start time."""
 SAMPLE: Final = re.compile(r"(\w+)(?:\{.*\})?[ \t]+(\S+)", re.ASCII)
-"""A line of Prometheus's text format 0.0.4: name, labels, value, and perhaps a time."""
+"""A line of Prometheus's text format 0.0.4: name, labels, value, and optionally a time."""
 
 
 class BothEnds:
-    """The account of both ends of each test. It reads before the first user starts and after the last one has ended.
+    """The account of both ends of each test. It is read before the first user starts and after the last user has ended.
 
     Args:
-        environment: Locust's.
-        accounts: of all processes.
-        lacking: tells which workers' numbers are not complete.
+        environment: Locust's environment.
+        accounts: the accounts of all processes.
+        incomplete: a function that returns the workers whose numbers are incomplete.
 
     Attributes:
-        account: of the test that runs, or of the last one; None without --tcp-account.
+        account: the account of the running or the last test; None without --tcp-account.
     """
 
-    def __init__(self, environment: Environment, accounts: Accounts, lacking: Callable[[], Collection[str]]) -> None:
+    def __init__(self, environment: Environment, accounts: Accounts, incomplete: Callable[[], Collection[str]]) -> None:
         self._environment = environment
         self._accounts = accounts
-        self._lacking = lacking
+        self._incomplete = incomplete
         self._is_begun = False
         self._before: Page | None = None
         self.account: ServerAccount | None = None
         environment.events.test_start.add_listener(self.on_test_start)
         environment.events.test_stop.add_listener(self.on_test_stop)
         if is_unattended(options_of(environment)):
-            self.on_test_start()  # now: Locust's run time begins before `test_start`, and would have the reading in it
+            self.on_test_start()  # now: Locust's run time begins before `test_start`, and would include the reading
 
     def on_test_start(self, **_: Any) -> None:
-        """A new test; no user has started."""
+        """Read the counters: a new test begins, and no user has started."""
         if self._is_begun:
             return
         self._before = self.account = None
         url = given(options_of(self._environment), "account")
         if url is not None:
             self._read_start(url)
-        self._is_begun = True  # not before: another press of Start ends a start that still reads
+        self._is_begun = True  # not before the reading: a second press of Start ends a start that still reads
 
     def _read_start(self, url: str) -> None:
         try:
-            self._before = _read(url, PATIENCE)
-            self.account = ServerAccount(url, unknown="it is read at the end of the test")
+            self._before = _read(url, READ_TIMEOUT)
+            self.account = ServerAccount(url, unknown="the server's counters are read again at the end of the test")
         except _Unreadable as error:
             self.account = ServerAccount(url, unknown=f"at the start: {error}")
             logger.warning(
@@ -96,25 +96,25 @@ class BothEnds:
             )
 
     def on_test_stop(self, **_: Any) -> None:
-        """All users have stopped, and all workers have reported."""
+        """Make the account: all users have stopped, and all workers have reported."""
         self._is_begun = False
         before, self._before = self._before, None
         if self.account is None or before is None:
             return
         url = self.account.url
-        if self._lacking():
-            self.account = ServerAccount(url, unknown="a worker was lost, and with it a part of the test's own numbers")
+        if self._incomplete():
+            self.account = ServerAccount(url, unknown="a worker was lost with a part of the test's own counts")
         else:
-            self.account = self._settled(url, before)
+            self.account = self._final_account(url, before)
 
-    def _settled(self, url: str, before: Page) -> ServerAccount:
-        """The account as soon as both ends agree twice in a row, or as it is when the time is over.
+    def _final_account(self, url: str, before: Page) -> ServerAccount:
+        """The account after both ends have agreed twice in a row, or the last account when the time is over.
 
-        Once is not enough: where another client has gone, the last connection of the test may still be open.
+        Once is not enough: if another client has left, the last connection of the test may still be open.
         """
         sums = self._accounts.sums()
         client = ClientEnd(**{name: sums[name] for name in ClientEnd.__dataclass_fields__})
-        account, deadline = ServerAccount(url), Deadline(PATIENCE)
+        account, deadline = ServerAccount(url), Deadline(READ_TIMEOUT)
         while not deadline.expired:
             try:
                 after = _read(url, deadline.remaining())
@@ -132,18 +132,18 @@ class BothEnds:
 
 
 class _Unreadable(Exception):
-    """Raised where there are no counters; the text says why."""
+    """Raised if the counters cannot be read; the text says why."""
 
 
 def _read(url: str, seconds: float) -> Page:
     """Read a server's counters from its metrics.
 
     Args:
-        url: http://host:port/path.
-        seconds: for all of it.
+        url: the URL of the metrics, http://host:port/path.
+        seconds: the time limit of the whole reading.
 
     Raises:
-        _Unreadable: the page cannot be had in time, or has no such counters.
+        _Unreadable: the page does not come in time, or has no such counters.
     """
     parts = urlsplit(url)
     try:
@@ -166,7 +166,7 @@ def _read(url: str, seconds: float) -> Page:
 
 
 def _counters(page: str) -> Page:
-    """The counters of a page. Of a name with several labels the samples are added up."""
+    """The counters of a page. Samples of one name with different labels are added up."""
     if not page.endswith("\n"):
         raise _Unreadable("the page is cut off, or not in Prometheus's text format")
     found: dict[str, float] = {}

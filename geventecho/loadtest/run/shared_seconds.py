@@ -1,4 +1,4 @@
-"""Makes the seconds of all processes begin with the test."""
+"""Makes the seconds of all processes begin at the start of the test."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from geventecho.loadtest.measure import SECONDS
 __all__ = ["CLOCKS_APART", "SharedSeconds"]
 
 CLOCKS_APART: Final = 5.0
-"""Seconds that a worker's clock may differ from the master's, or a message may take. Beyond that the clocks differ."""
+"""Seconds that a message may take. If a worker's clock seems further off, it differs from the master's clock."""
 START: Final = "geventecho_start"
-"""The master's message to a worker: when the test began. A worker asks for it with the same."""
+"""The master's message to a worker with the start of the test. A worker asks for it with a message of the same name."""
 WALL: Final = "wall_ns"
-"""The instant in it, as time.time_ns()."""
+"""The key of the start in the message, as time.time_ns()."""
 
 
 class SharedSeconds:
-    """Begins the seconds of this process, and on a master those of the workers.
+    """Begins the seconds of this process, and on a master the seconds of the workers.
 
     Args:
-        runner: Locust's.
+        runner: Locust's runner.
     """
 
     def __init__(self, runner: Runner) -> None:
@@ -36,17 +36,17 @@ class SharedSeconds:
             runner.register_message(START, self.on_worker)
 
     def begin(self) -> int:
-        """A test begins, on the master or in the only process. Return its first second."""
+        """Begin a test on the master or in the only process. Return its first second."""
         self._start = time.time_ns()
         if isinstance(self._runner, MasterRunner):
             self._runner.send_message(START, {WALL: self._start})
         return SECONDS.begin(self._start)
 
     def on_worker(self, msg: Any, **_: Any) -> None:
-        """A worker has connected. A test may run."""
+        """Send the start to a worker that has connected: a test may be running."""
         if self._start is not None:
             self._runner.send_message(START, {WALL: self._start}, msg.node_id)
 
     def on_start(self, msg: Any, **_: Any) -> None:
-        """The master has begun a test, and its users come next."""
+        """Begin the seconds: the master has begun a test, and its users follow."""
         SECONDS.begin(msg.data[WALL])

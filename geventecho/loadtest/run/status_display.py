@@ -1,6 +1,6 @@
 """The state of a running test: in a terminal a display of some lines, redrawn each second; otherwise log lines.
 
-Locust logs to standard error. So the display is drawn there if it is a terminal. Standard output is not used.
+Locust logs to standard error, so the display is on standard error if that is a terminal. Standard output is not used.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ STARTING: Final = {"state": "starting"}
 
 
 class StatusDisplay:
-    """Shows the state of each test without a web UI, or with --print-stats.
+    """Shows the state of a test that runs without a web UI or with --print-stats.
 
-    Its lines have level INFO: a higher log level or --only-summary turns them off.
+    The log lines have level INFO: a higher log level or --only-summary turns the display off.
 
     Args:
-        environment: Locust's.
-        runner: its runner; not that of a worker.
-        live: returns the result up to now as JSON, or None while there is none.
+        environment: Locust's environment.
+        runner: the runner of the environment; not the runner of a worker.
+        live: a function that returns the result up to now as JSON, or None before the first test.
     """
 
     def __init__(self, environment: Environment, runner: Runner, live: Callable[[], Mapping[str, Any] | None]) -> None:
@@ -60,13 +60,13 @@ class StatusDisplay:
             self._watch_signals(self._terminal)
 
     def on_test_start(self, **_: Any) -> None:
-        """A new test."""
+        """Start the display of a new test."""
         self.on_test_stop()
         self._live = STARTING
         self._ticker = gevent.spawn(self._run)
 
     def on_test_stop(self, **_: Any) -> None:
-        """The test has ended; its last figures follow in the log."""
+        """Remove the display: the test has ended, and its last figures follow in the log."""
         ticker, self._ticker = self._ticker, None
         if ticker is not None:
             ticker.kill()
@@ -77,7 +77,7 @@ class StatusDisplay:
         due = time.monotonic() + LOG_EVERY
         while True:
             self._live = self._read() or STARTING
-            if self._live.get("state") == "stopped":  # it ended meanwhile, and its result is about to be printed
+            if self._live.get("state") == "stopped":  # the test has just ended, and its result is printed next
                 return
             if self._is_drawn():
                 self._draw()
@@ -98,22 +98,22 @@ class StatusDisplay:
         self._terminal.draw(lambda width, height: display(self._live, self._users(), width, height))
 
     def _watch_signals(self, terminal: Terminal) -> None:
-        """Leave the terminal in order when a signal ends or stops this process, and draw anew when its size changes.
+        """Clear the display when a signal ends or stops this process, and draw it again when the terminal is resized.
 
-        The signal then has its default effect. Where Locust handles one itself, it replaces the handler.
+        After that the signal has its default effect. If Locust handles a signal itself, it replaces this handler.
         """
 
         def leave(number: int, _: object) -> None:
             terminal.clear()
             signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)  # SIGTSTP returns, when the shell continues us
+            signal.raise_signal(number)  # with SIGTSTP it returns when the shell continues us
             signal.signal(number, leave)
             self._draw()
 
         for number in (signal.SIGTSTP, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, leave)
-        resized = signal.getsignal(signal.SIGWINCH)  # Locust's own: its tables are as wide as the terminal
+        resized = signal.getsignal(signal.SIGWINCH)  # Locust's handler: its tables are as wide as the terminal
 
         def resize(number: int, frame: Any) -> None:
             if callable(resized):

@@ -1,7 +1,7 @@
-"""Locust's CSV files and HTML report, written once more at the end: Locust's own lack the last numbers.
+"""Locust's CSV files and HTML report. They are written again at the end, because Locust's own lack the last numbers.
 
-Locust writes its CSV files every second in a greenlet. It closes the files without ending the greenlet. So the greenlet
-is ended first.
+Locust writes its CSV files every second in a greenlet. It closes the files without ending the greenlet, so this module
+ends the greenlet first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _writers: list[greenlet] = []
 
 
 def watch_csv_writer() -> None:
-    """Remember the greenlet in which Locust writes its CSV files."""
+    """Remember the greenlet in which Locust writes the CSV files."""
 
     def watched(stats_writer: Callable[[StatsCSVFileWriter], None]) -> Callable[[StatsCSVFileWriter], None]:
         def write(self: StatsCSVFileWriter) -> None:
@@ -42,9 +42,9 @@ def watch_csv_writer() -> None:
 
 
 def write_files(environment: Environment) -> None:
-    """Write the files of --csv and --html. Call it when all numbers are there.
+    """Write the files of --csv and --html. Call it when all numbers are complete.
 
-    The history of --csv stays as Locust wrote it: its last row is up to a second old.
+    The history file of --csv stays as Locust wrote it: its last row is up to a second old.
     """
     options = environment.parsed_options
     while _writers:
@@ -70,7 +70,7 @@ def _write_csv(environment: Environment, prefix: str) -> None:
 
 
 def _write(path: str, write: Callable[[TextIO], Any]) -> None:
-    """Write a file under another name and rename it: Locust may still have the old one open, and write at its close."""
+    """Write a file under another name and rename it. Locust may still have the old file open and write at its close."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     beside = f"{path}.{os.getpid()}"
     try:

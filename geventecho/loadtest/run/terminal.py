@@ -1,7 +1,7 @@
 """The last lines of a terminal, separate from the output above them.
 
-The lines above are a scrolling region (DECSTBM, ECMA-48 and the VT100): log lines and prints, also of other processes,
-scroll there and do not touch the last lines. The cursor stays in the region, where it was.
+The lines above are a scrolling region (DECSTBM, ECMA-48 and the VT100). Log lines and prints, even of other processes,
+scroll in this region and do not touch the last lines. The cursor stays at its place in the region.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ RESTORE: Final = "\x1b8"
 WHOLE_SCREEN: Final = "\x1b[r"
 ERASE_BELOW: Final = "\x1b[J"
 DOWN: Final = "\x1bD"
-"""Keeps the column, and scrolls at the end of the region."""
+"""Moves the cursor down in its column, and scrolls at the end of the region."""
 CLEAR: Final = f"{SAVE}{WHOLE_SCREEN}{RESTORE}{ERASE_BELOW}"
-"""Erases all after the cursor: the last lines, too, where a change of the size has moved them."""
+"""Erases everything after the cursor, and so the last lines, even if a change of the size has moved them."""
 
 PLAIN: Final = str.maketrans(
     {"\N{BOX DRAWINGS LIGHT HORIZONTAL}": "-", "\N{EN DASH}": "-", "\N{HORIZONTAL ELLIPSIS}": "~"}
 )
-"""For a terminal that has ASCII alone."""
+"""Replacements for a terminal that has only ASCII."""
 
 _select: Final = get_original("select", "select")
 
 
 class Terminal:
-    """A terminal with some last lines of ours.
+    """A terminal whose last lines we draw.
 
     Args:
-        descriptor: of the terminal.
-        encoding: of its text.
+        descriptor: the file descriptor of the terminal.
+        encoding: the encoding of its text.
     """
 
     def __init__(self, descriptor: int, encoding: str) -> None:
@@ -47,17 +47,17 @@ class Terminal:
 
     @classmethod
     def of_log(cls, variables: Mapping[str, str] = os.environ) -> Self | None:
-        """Return the terminal on standard error; None where there is none, or one that does not move its cursor."""
+        """Return the terminal on standard error; None without a terminal or if it cannot move its cursor."""
         try:
             if not sys.stderr.isatty() or variables.get("TERM", "dumb") == "dumb":
                 return None
             return cls(sys.stderr.fileno(), sys.stderr.encoding)
-        except (AttributeError, OSError, ValueError):  # closed, or replaced by an object that is no file
+        except (AttributeError, OSError, ValueError):  # closed, or replaced by an object that is not a file
             return None
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Columns and lines; None where they are not known, or too few to share."""
+        """Columns and lines; None if they are unknown or too few."""
         try:
             columns, lines = os.get_terminal_size(self._descriptor)
         except OSError:
@@ -65,10 +65,11 @@ class Terminal:
         return (columns, lines) if columns > 0 and lines > 1 else None
 
     def draw(self, lines_for: Callable[[int, int], Sequence[str]]) -> None:
-        """Draw the last lines anew.
+        """Draw the last lines again.
 
         Args:
-            lines_for: given columns and lines, at most half of the terminal's, returns the lines.
+            lines_for: a function that takes the columns and the most lines (half of the terminal), and returns the
+                lines.
         """
         size = self.size
         if size is None or not self._is_ours():
@@ -92,13 +93,13 @@ class Terminal:
         try:
             if os.tcgetpgrp(self._descriptor) != os.getpgrp():
                 return False
-        except OSError:  # it is a terminal, but not the one of this session
+        except OSError:  # it is not the controlling terminal of this session
             pass
-        # After Ctrl-S a write would hold the event loop, and with it the test.
+        # After Ctrl-S a write would block the event loop, and so the test.
         return bool(_select([], [self._descriptor], [], 0)[1])
 
     def _write(self, text: str) -> None:
-        """Write all at once, so that no other process writes in between."""
+        """Write the text in one call, so that no other process writes in between."""
         try:
             data = text.encode(self._encoding)
         except UnicodeEncodeError:

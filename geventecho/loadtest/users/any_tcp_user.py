@@ -1,6 +1,7 @@
-"""AnyTcpUser: load-tests any TCP server, without code. As a locustfile this module is the test of `geventecho load`.
+"""AnyTcpUser: load-tests any TCP server, without code. `geventecho load` uses this module as its locustfile.
 
-Importing it registers its options: --tcp-send, --tcp-reply-until and so on. So `users/__init__.py` does not import it.
+An import of this module registers its options: --tcp-send, --tcp-reply-until and so on. So `users/__init__.py` does not
+import it.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from geventecho.options import ENCODINGS, EXCHANGE, Exchange
 __all__ = ["AnyTcpUser"]
 
 OPTION: Final = "--tcp-"
-SILENCE: Final = 0.2
-"""Seconds to wait for a server that speaks first."""
+GREETING_WAIT: Final = 0.2
+"""Seconds to wait for a greeting of the server."""
 
 
 class AnyTcpUser(TcpUser):
-    """One client: connects, then sends the request, checks the reply, waits, and so on.
+    """A client that connects, then repeatedly sends a request, checks the reply and waits.
 
-    With a greeting option it reads the server's greeting after each connect, in its own row. Without one the client
-    must speak first: the first connection of each user waits for 0.2 s before the first request, and fails as *unread
-    greeting* if the server sends something.
+    With a greeting option the user reads the server's greeting after each connect, in a separate row. Without a
+    greeting option the client must speak first: the first connection of each user waits for 0.2 s before the first
+    request, and fails as *unread greeting* if the server sends something.
     """
 
     host = "tcp://127.0.0.1:8090"
@@ -38,16 +39,16 @@ class AnyTcpUser(TcpUser):
         super().__init__(environment)
         self.exchange = Exchange.of(options_of(environment), OPTION)
         self.messages = self.exchange.message.payloads(self.number)
-        self.waits_to_be_asked = False
+        self.has_no_greeting = False
 
     def on_connect(self) -> None:
-        """Read the greeting, or make sure that there is none."""
+        """Read the greeting, or check that the server sends none."""
         if self.exchange.greeting is not None:
             self.client.receive(self.exchange.greeting, name="greeting")
-            account_of(self.environment).connected += 1  # a run with greetings alone has no answered request
-        elif not self.waits_to_be_asked:
-            self.client.expect_silence(SILENCE)
-            self.waits_to_be_asked = True
+            account_of(self.environment).connected += 1  # a run with only greetings has no answered request
+        elif not self.has_no_greeting:
+            self.client.expect_silence(GREETING_WAIT)
+            self.has_no_greeting = True
 
     @task
     def ask(self) -> None:
@@ -57,7 +58,7 @@ class AnyTcpUser(TcpUser):
 
 
 def add_options(parser: LocustArgumentParser, **_: Any) -> None:
-    """Add the options to Locust's parser; they are fields of the web UI, too."""
+    """Add the options to Locust's parser. They are also fields of the web UI."""
     for name, (metavar, text) in EXCHANGE.items():
         flag, how = option(name), f"{text[0].upper()}{text[1:]}."
         variable = f"GEVENTECHO_LOADTEST_{name.upper()}"
@@ -66,7 +67,7 @@ def add_options(parser: LocustArgumentParser, **_: Any) -> None:
         elif name == "encoding":
             parser.add_argument(flag, choices=ENCODINGS, default=ENCODINGS[0], help=how, env_var=variable)
         else:
-            # Empty text and not None: the web UI gives a field's value the type it has now.
+            # The default is an empty text, not None: the web UI keeps the type of a field's current value.
             parser.add_argument(flag, metavar=metavar, default="", help=how, env_var=variable)
 
 

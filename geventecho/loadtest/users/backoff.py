@@ -16,16 +16,16 @@ __all__ = ["Backoff", "pause"]
 class Backoff:
     """A user's pauses between one connect and the next.
 
-    They grow with each consecutive failure. Each pause is random, from 0 to its full length ("full jitter"): the users
-    of a restarted server do not come back together.
+    The longest possible pause grows with each consecutive failure. Each pause is random between 0 and this length
+    ("full jitter"), so that the users of a restarted server do not come back together.
 
     Args:
         user: the user.
         base: the longest pause after a first failure, in seconds. It doubles with each further failure.
-        cap: the longest pause of all, in seconds.
+        cap: the upper limit of all pauses, in seconds.
 
     Attributes:
-        failures: consecutive failures so far.
+        failures: the number of consecutive failures.
     """
 
     def __init__(self, user: User, base: float, cap: float) -> None:
@@ -35,15 +35,15 @@ class Backoff:
         self.failures = 0
 
     def succeeded(self) -> None:
-        """An operation was answered: the next failure is a first one."""
+        """Note that an operation succeeded: the next failure counts as the first."""
         self.failures = 0
 
     def failed(self) -> None:
-        """An operation failed."""
+        """Note that an operation failed."""
         self.failures += 1
 
     def pause(self) -> None:
-        """Wait for the pause that the failures so far require; 0 without a failure."""
+        """Wait for a pause of a length that depends on the failures; without a failure return at once."""
         if self.failures:
             ceiling = min(self._cap, self._base * 2.0 ** min(self.failures - 1, 32))
             account = account_of(self._user.environment)
@@ -55,7 +55,7 @@ class Backoff:
 
 
 def pause(user: User, seconds: float) -> None:
-    """Sleep as Locust's `wait` does: a user that is stopped in this time ends at once, with any stop timeout."""
+    """Sleep as Locust's `wait` does: a user that is stopped during the pause ends at once, with any stop timeout."""
     begin_wait(user)
     gevent.sleep(seconds)
     end_wait(user)

@@ -1,4 +1,4 @@
-"""EchoUser: load-tests an echo server. As a locustfile this module is the test of `geventecho load`."""
+"""EchoUser: load-tests an echo server. `geventecho load` uses this module as its locustfile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["EchoUser"]
 
 
 class EchoUser(TcpUser):
-    """One client: connects, then sends a payload, checks every byte that comes back, waits, and so on."""
+    """A client that connects, then repeatedly sends a payload, checks every byte of the echo and waits."""
 
     host = "tcp://127.0.0.1:8090"
 

@@ -16,11 +16,11 @@ Expectation = bytes | re.Pattern[bytes] | Callable[[bytes], object]
 
 
 def check(reply: bytes, expect: Expectation, target: Address) -> bytes:
-    """Return the reply.
+    """Check a reply, and return it.
 
     Raises:
-        UnexpectedReply: it is not the expected one.
-        TypeError: `expect` is a str, a pattern of str, or nothing that can be compared with bytes.
+        UnexpectedReply: the reply is not the expected one.
+        TypeError: `expect` is a str, a pattern of str, or another object that cannot be compared with bytes.
     """
     if isinstance(expect, bytes):
         matches = reply == expect
@@ -31,8 +31,8 @@ def check(reply: bytes, expect: Expectation, target: Address) -> bytes:
     else:
         raise _not_comparable(expect)
     if not matches:
-        more = f" and {len(reply) - SAMPLE_SIZE} bytes more" if len(reply) > SAMPLE_SIZE else ""
-        reason = f"the reply is not what was expected: {reply[:SAMPLE_SIZE]!r}{more}"
+        more = f" and {len(reply) - SAMPLE_SIZE} more bytes" if len(reply) > SAMPLE_SIZE else ""
+        reason = f"the reply is not the expected one: {reply[:SAMPLE_SIZE]!r}{more}"
         raise with_sample(UnexpectedReply(reason, address=target, phase="read"), reply)
     return reply
 

@@ -1,4 +1,4 @@
-"""Payloads to echo. Each differs from all others, and costs no more than a copy."""
+"""Payloads to echo. Each payload differs from all others, and costs no more than a copy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from typing import Final
 __all__ = ["distinct_payloads"]
 
 OFFSETS: Final = 251
-"""The filler is read from another offset for each message, so that the replies to two messages differ in every part."""
+"""The number of offsets into the filler. Successive messages use different offsets, so that their replies differ in
+every part."""
 SMALL: Final = 4096
-"""Up to this size all tails are kept for all users, one megabyte: slicing one for each message takes longer."""
+"""Up to this payload size the tails at all offsets are kept for all users, in one megabyte: a slice for each message
+would take longer."""
 LARGE: Final = 65536
-"""From this size on a view of the filler is used: a second copy takes longer than making the view."""
+"""From this payload size on a view of the filler is used: a second copy would take longer than the view."""
 
 
 @lru_cache(maxsize=4)
@@ -33,16 +35,16 @@ def _tails(size: int) -> list[bytes]:
 def distinct_payloads(size: int) -> Iterator[bytes]:
     """Yield payloads for one user for ever.
 
-    A payload has a sequence number of 8 bytes, counted from a random start, then 8 bytes that name the user, then
-    random filler. A shorter payload is the beginning of that. The first byte changes with each message, so that even
-    payloads of one byte have 256 different values.
+    A payload has a sequence number of 8 bytes that counts from a random start, then 8 bytes that identify the user,
+    then random filler. A shorter payload is the beginning of these bytes. The first byte changes with each message, so
+    that even payloads of one byte have 256 different values.
 
     Args:
-        size: bytes of each, 1 or more.
+        size: bytes of each payload, 1 or more.
     """
     user = os.urandom(8)
     head = Struct("<Q8s").pack
-    # It starts below 2**56, so that it fits into 8 bytes for years.
+    # The number starts below 2**56, so that it fits into 8 bytes for years.
     numbers = count(int.from_bytes(os.urandom(7), "little"))
     tail = size - 16
     if tail <= 0:

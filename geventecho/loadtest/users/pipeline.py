@@ -1,4 +1,4 @@
-"""Requests that do not wait for each other."""
+"""Pipelines: requests that do not wait for the replies to earlier requests."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Request:
 
     Attributes:
         payload: the bytes to send.
-        reply: where its reply ends, see geventecho.framing.
-        name: the row it is reported in.
-        expect: its expected reply, as in `TcpSession.request`.
+        reply: the framing that finds the end of the reply, see geventecho.framing.
+        name: the name of the row.
+        expect: the expected reply, as in `TcpSession.request`.
     """
 
     payload: Payload
@@ -43,10 +43,10 @@ class Sent:
 
     Attributes:
         request: the request itself.
-        begun: when it began, or should have, as time.perf_counter_ns() has it.
-        received: bytes read from the connection before it began. They do not include its reply.
-        sent_at: the time just before its first send(2).
-        over_at: the time of its end, if it has no reply.
+        begun: the beginning or the planned instant, as time.perf_counter_ns() counts.
+        received: bytes that were read from the connection before the request began. They do not include the reply.
+        sent_at: the time just before the first send(2).
+        over_at: the time of the end, if the request has no reply.
     """
 
     request: Request
@@ -56,9 +56,9 @@ class Sent:
     over_at: int = 0
 
     def sample(self, traffic: Traffic, reply: bytes) -> Sample:
-        """Its times and bytes, just after its reply was taken.
+        """The instants and bytes of the request, just after the reply was taken.
 
-        The last piece that was read completed the reply, or contained all of it.
+        The last piece that was read has the end of the reply.
         """
         first, arrived, read = traffic.first_at, traffic.arrived_at, traffic.read_at
         if self.over_at:
@@ -69,21 +69,21 @@ class Sent:
 
 
 class Pipeline:
-    """Sends requests without waiting for the replies to earlier ones.
+    """Sends requests without waiting for the replies to earlier requests.
 
     A second greenlet sends, because a server that writes replies may not read at the same time. The first failure ends
-    the pipeline, and the requests under way fail too. An unsent request is no operation.
+    the pipeline, and the requests under way fail too. An unsent request does not count as an operation.
 
-    Replies have no numbers: a surplus one would count as the reply to the next request, and so would all later ones. A
-    reply is refused if a byte of it was read before its request was sent, or if bytes follow it while no other request
-    is under way.
+    Replies have no numbers. A surplus reply would count as the reply to the next request, and all later replies would
+    be wrong too. So a reply is refused if a byte of it was read before its request was sent, or if bytes follow it
+    while no other request is under way.
 
     Args:
-        reporter: reports each request when its reply is there.
+        reporter: reports each request when its reply has come.
         client: the connection.
-        depth: requests under way at once.
-        timeout: seconds for each reply, from the one before it; None is no limit.
-        context: added to the events' context.
+        depth: the most requests under way at once.
+        timeout: seconds for each reply, counted from the previous reply; None is no limit.
+        context: added to the context of the events.
 
     Raises:
         ConfigError: `depth` is not a whole number of 1 or more.
@@ -107,26 +107,27 @@ class Pipeline:
         self._over = False
 
     def run(self, requests: Iterable[Request]) -> list[bytes]:
-        """Send all, and return the replies.
+        """Send all requests, and return the replies.
 
         Raises:
-            Failed: a request failed. The connection is then out of step or broken: the caller closes it.
+            Failed: a request failed. The connection is then broken or out of step, and the caller must close it.
         """
         replies: list[bytes] = []
         sender = gevent.spawn(self._send, requests)
         try:
-            # An entry stays in the queue until just before its report.
+            # A request stays in the queue until just before it is reported.
             while (sent := self._sent.peek()) is not None:
-                if isinstance(self._send_error, ReplyError):  # of check_idle: this request was not sent
+                if isinstance(self._send_error, ReplyError):  # raised by check_idle: this request was not sent
                     raise self._send_error
                 replies.append(self._receive(sent))
             if self._send_error is not None:
                 raise self._send_error
         except BaseException as error:
-            # Nothing may wait here: a second exception, such as the end of the test, would lose the requests under way.
+            # This block must not wait: a second exception, such as the end of the test, would lose the requests under
+            # way.
             self._over = True
             sender.kill(block=False)
-            # The sender's error says more about a broken connection. It must not replace the end of the user.
+            # If the connection broke, the sender's error says more. But it must not replace the end of the user.
             if isinstance(error, NetworkError) and not is_of_one_reply(error):
                 error = self._send_error or error
             self._end_all(error)
@@ -138,7 +139,7 @@ class Pipeline:
     def _receive(self, sent: Sent) -> bytes:
         request = sent.request
         if sent.received > self._taken:
-            self._client.check_idle()  # it refuses left-over bytes
+            self._client.check_idle()  # refuses left-over bytes
         reply = self._client.receive(request.reply, timeout=self._timeout)
         sample = sent.sample(self._client.traffic, reply)
         self._taken += len(reply)
@@ -148,14 +149,14 @@ class Pipeline:
             except UnsolicitedData:
                 raise
             except NetworkError:
-                pass  # the reply came before the connection ended; the next request will fail
+                pass  # the reply came before the connection ended; only the next request fails
         if request.expect is not None:
             check(reply, request.expect, self._client.target)
-        # Before the report: if a listener raises, the request counts as reported.
+        # This is before the report: even if a listener raises, the request counts as reported.
         self._sent.get()
         self._under_way -= 1
         self._free.release()
-        self._reporter.settle(*sample[5:])
+        self._reporter.exclude_bytes(*sample[5:])
         self._reporter.ok(request.name, self._context, sample, reply)
         return reply
 
@@ -176,11 +177,11 @@ class Pipeline:
                     self._client.check_idle()
                 sent.sent_at = perf_counter_ns()
                 self._client.send(request.payload, timeout=self._timeout)
-                if not has_reply:  # it is over once it is sent
+                if not has_reply:  # such a request ends with its send
                     sent.over_at = perf_counter_ns()
                     self._unanswerable = None
                     self._sent.put(sent)
-        except Exception as error:  # of the connection, or of the caller's iterable: `run` raises it
+        except Exception as error:  # from the connection or from the caller's iterable; `run` raises it
             self._send_error = error
         self._sent.put(None)
 
@@ -193,9 +194,9 @@ class Pipeline:
             if sent is None:
                 continue
             try:
-                sample = self._reporter.cut(sent.begun, sent.sent_at)
+                sample = self._reporter.sample_until_now(sent.begun, sent.sent_at)
                 self._reporter.ended(sent.request.name, self._context, sample, error)
-            except BaseException as raised:  # the others must be reported too
+            except BaseException as raised:  # the other requests must be reported too
                 by_listener = raised
             if is_of_one_reply(error):
                 reason = "closed, because the reply to an earlier request of the pipeline was wrong"
@@ -205,5 +206,5 @@ class Pipeline:
 
 
 def is_of_one_reply(error: BaseException) -> bool:
-    """Whether one reply was wrong; otherwise the connection broke for all."""
+    """Whether the error is about one reply; otherwise the connection broke for all requests."""
     return isinstance(error, ReplyError) and not isinstance(error, EOFError)

@@ -1,4 +1,4 @@
-"""The task loop of a `TcpUser` in the open mode: each task begins at a planned instant, and no wait time is used."""
+"""The task loop of a `TcpUser` in open mode: each task begins at a planned instant, and wait times are not used."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Planned:
     """Makes a task set follow the plan; a mixin for Locust's root loop and for nested task sets."""
 
     user: Any
-    turn = -1  # the event loop's iteration when a task last began
-    entered = False  # whether the set has taken an instant and not begun a task for it
+    last_iteration = -1  # the iteration of the event loop in which the last task began
+    entered = False  # whether the set has taken an instant and has not begun a task for it
     has_begun = False  # whether a task has begun since the last wait
 
     def wait(self) -> None:
-        """Return at once: the next task waits for its instant. If there is no task, wait as Locust does."""
+        """Return at once, because the next task waits for its instant. If no task has begun, wait as Locust does."""
         if not self.has_begun:
             super().wait()  # type: ignore[misc]
         self.has_begun = False
@@ -36,8 +36,8 @@ class Planned:
     def execute_task(self, task: Any) -> None:
         """Begin a task at its instant. A nested task set is entered at the instant of its first task.
 
-        The set's `on_start` may fail or leave the set, so that no task begins. Each entry takes an instant: without
-        that, such a set would be an endless loop.
+        The set's `on_start` may fail or leave the set, so that no task begins. So each entry takes an instant:
+        otherwise such a set would be an endless loop without a wait.
         """
         execute: Callable[[Any], None] = super().execute_task  # type: ignore[misc]
         if not self.entered:
@@ -57,15 +57,15 @@ class Planned:
         user.client.pause()
         begin_wait(user)
         loop = get_hub().loop
-        if self.turn == loop.iteration:  # no other greenlet has run since the last task began
+        if self.last_iteration == loop.iteration:  # no other greenlet has run since the last task began
             gevent.sleep(0)
-        self.turn = loop.iteration
+        self.last_iteration = loop.iteration
         instant = planner_of(user.environment).take()
         end_wait(user)
         user.client.plan_task(instant)
 
     def _end(self, error: BaseException | None) -> None:
-        """Record the task that has ended. A nested task set is not recorded: its first task has used its instant."""
+        """Record the ended task. A nested task set is not recorded, because its first task has used its instant."""
         user = self.user
         instant: float | None = user.client.task_instant
         user.client.plan_task(None)
@@ -75,12 +75,12 @@ class Planned:
             latencies_of(user.environment).record(key, int(took * 1e9), ok=is_good)
 
 
-class PlannedLoop(Planned, DefaultTaskSet):  # type: ignore[misc]  # which a new Locust may lack
+class PlannedLoop(Planned, DefaultTaskSet):  # type: ignore[misc]  # a new Locust may lack this class
     """Executes the tasks of `User.tasks` at their instants."""
 
 
 @cache
 def _planned(task_set: type[TaskSet]) -> type[TaskSet]:
-    """Return a subclass that follows the plan; made by `type`, since Locust's metaclasses collect tasks anew."""
+    """Return a subclass that follows the plan. Locust's metaclass would collect the tasks again, so `type` makes it."""
     made: type[TaskSet] = type.__new__(type(task_set), task_set.__name__, (Planned, task_set), {"entered": True})
     return made

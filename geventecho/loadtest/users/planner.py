@@ -1,7 +1,7 @@
 """The planner of one process: each planned instant goes to the user that has been idle longest.
 
-If an instant falls due while every user is busy, it waits, and the next free user takes the oldest one. After the
-maximal lateness an instant is dropped. An instant is never moved.
+If an instant falls due while every user is busy, it waits. The next free user takes the oldest waiting instant. After
+the maximal lateness an instant is dropped. An instant is never moved.
 """
 
 from __future__ import annotations
@@ -25,20 +25,22 @@ from geventecho.net import InstantTimer
 __all__ = ["Planner", "has_plan", "planner_of"]
 
 LATE: Final = 0.001
-"""Seconds after its instant; a task that begins later counts as late."""
+"""A task that begins more than this many seconds after its instant counts as late."""
 WAKE_AHEAD: Final = 0.0001
-"""The hub wakes this many seconds before an instant and polls the clock. An idle core takes 70 µs to run again, with
-cold caches: at 100 tasks a second the median task was sent 0.17 ms late without this, and 0.08 ms with it."""
+"""Seconds before an instant at which the hub wakes and polls the clock. An idle core takes 70 µs to run again, with
+cold caches. At 100 tasks a second the median task was sent 0.17 ms late without an early wake, and 0.08 ms late with
+it."""
 MIN_DISTANCE: Final = 0.005
-"""The hub wakes early only if the next instant is further away, in seconds: waking early takes 25 µs of the core. At
-0.002, tasks after short and long distances had different delays: 400 Poisson arrivals a second were 0.02 off (KS)."""
+"""The hub wakes early only if the next instant is more than this many seconds away: an early wake takes 25 µs of the
+core. With 0.002 s, tasks after short and long distances had different delays: the distribution of 400 Poisson arrivals
+a second was off by 0.02 (Kolmogorov-Smirnov)."""
 
 
 class Planner:
     """Makes users wait for planned instants.
 
-    The account counts an instant as planned once it falls due, and as dropped until a user takes it. So planned = sent
-    + dropped at every moment, also in the last report of a process that is killed.
+    The account counts an instant as planned when it falls due, and as dropped until a user takes it. So planned = sent
+    + dropped at every moment, even in the last report of a process that is killed.
 
     Args:
         account: counts the instants.
@@ -61,18 +63,18 @@ class Planner:
         self._timer: InstantTimer | None = None
 
     def follow(self, start: float, instants: Iterator[float], max_lateness: float) -> None:
-        """Follow a plan from now on. Waiting instants of the last plan go on waiting.
+        """Follow a plan from now on. Waiting instants of the previous plan go on waiting.
 
-        The plan begins when a user first waits for an instant: earlier instants are not part of this process's test.
+        The plan begins when a user first waits for an instant. Earlier instants are not part of this process's test.
 
         Args:
-            start: of the plan, as time.perf_counter() counts.
+            start: the start of the plan, as time.perf_counter() counts.
             instants: seconds from the start, ascending.
-            max_lateness: seconds after which an instant that waits is dropped.
+            max_lateness: seconds after which a waiting instant is dropped.
         """
         self._count_due()
         if self._idle and self._waiting:
-            get_hub().loop.run_callback(self._give_out)
+            get_hub().loop.run_callback(self._assign_waiting)
         self.active = True
         self._start, self._instants, self._max_lateness = start, instants, max_lateness
         self._next = math.inf
@@ -80,7 +82,7 @@ class Planner:
             self._begin()
 
     def stop(self) -> None:
-        """End the plan. Instants that fell due before now are counted, and waiting ones are dropped."""
+        """End the plan. Instants that fell due are counted, and waiting instants are dropped."""
         self._count_due()
         self.active = False
         self._next = math.inf
@@ -110,7 +112,7 @@ class Planner:
     def take_dropped(self) -> list[float]:
         """Return the instants that were finally dropped since the last call, as time.perf_counter() counts.
 
-        Waiting instants, which the account also counts as dropped, are not among these.
+        Waiting instants are not among them, though the account counts these as dropped.
         """
         dropped, self._dropped = self._dropped, []
         return dropped
@@ -118,8 +120,8 @@ class Planner:
     def _wait(self, now: float) -> float:
         """Wait among the idle users.
 
-        Instants that have fallen due are given out first. The hub itself checks the timer only after all known replies
-        are read: on a busy generator this is a third of the worst delays.
+        The timer is hastened if an instant has fallen due. Otherwise the hub checks the timer only after it has read
+        all replies that have arrived: on a busy generator this is a third of the worst delays.
         """
         user = getcurrent()
         self._idle[user] = None
@@ -141,49 +143,49 @@ class Planner:
         self._set(self._timer)
 
     def _set(self, timer: InstantTimer) -> None:
-        """Wake for the next instant."""
+        """Set the timer for the next instant."""
         self._early = WAKE_AHEAD if self._next - perf_counter() > MIN_DISTANCE else 0.0
         timer.set(self._next - self._early)
 
     def _advance(self) -> None:
         self._next = self._start + next(self._instants, math.inf)
 
-    def _pass(self) -> float:
-        """Count the next instant as planned, and return it."""
+    def _take_next(self) -> float:
+        """Count the next instant as planned, return it, and advance."""
         instant = self._next
         self._advance()
         self._account.planned += 1
         return instant
 
     def _fall_due(self) -> None:
-        """Give out the instants that have fallen due. Each user runs at once, until it waits for something."""
+        """Assign the instants that have fallen due. A user runs at once, until it waits for something."""
         now = perf_counter()
         while 0 < self._next - now <= self._early:
             now = perf_counter()
         while self._next <= now:
-            instant = self._pass()
+            instant = self._take_next()
             if self._idle:
                 user, _ = self._idle.popitem(last=False)
                 user.switch(instant)
                 now = perf_counter()
             else:
-                self._leave_waiting(instant)
+                self._enqueue(instant)
         if self._timer is not None:  # a user may have stopped the test
             self._set(self._timer)
 
-    def _give_out(self) -> None:
-        """Give idle users the instants that fell due just before the plan changed: idle users take none themselves."""
+    def _assign_waiting(self) -> None:
+        """Assign the instants that fell due just before the plan changed: an idle user does not take them itself."""
         while self._idle and self._waiting:
             user, _ = self._idle.popitem(last=False)
             user.switch(self._take_waiting())
 
     def _count_due(self) -> None:
-        """Count the instants that have fallen due since the timer last woke the hub."""
+        """Count the instants that have fallen due since the last wake of the timer."""
         now = perf_counter()
         while self._next <= now:
-            self._leave_waiting(self._pass())
+            self._enqueue(self._take_next())
 
-    def _leave_waiting(self, instant: float) -> None:
+    def _enqueue(self, instant: float) -> None:
         self._drop_late(instant)
         self._waiting.append(instant)
         self._account.dropped += 1
@@ -214,6 +216,6 @@ def planner_of(environment: Environment) -> Planner:
 
 
 def has_plan(environment: Environment) -> bool:
-    """Whether a user that starts now follows a plan. A worker may get its part of the plan after its users."""
+    """Whether a user that starts now follows a plan. A worker may get its users before its part of the plan."""
     awaits_part = isinstance(environment.runner, WorkerRunner) and given(options_of(environment), "arrival_rate")
     return planner_of(environment).active or bool(awaits_part)

@@ -1,4 +1,4 @@
-"""Requests whose outcome the task decides: `catch_response=True`."""
+"""Requests with an outcome that the task decides: `catch_response=True`."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ __all__ = ["Caught"]
 
 
 class Caught:
-    """A request within its `with` block; the end of the block reports it.
+    """A request within its `with` block. The request is reported at the end of the block.
 
     Args:
-        target: where the reply came from, for the error.
+        target: the source of the reply, for the error.
 
     Attributes:
-        data: the reply; b"" when there is none.
-        error: the request's failure, or None. It is reported, unless the block calls `success` or `failure`.
+        data: the reply; b"" without a reply.
+        error: the request's failure, or None. It is reported unless the block calls `success` or `failure`.
     """
 
     def __init__(self, target: Address | None = None) -> None:
         self._target = target
         self.data = b""
         self.error: Failed | None = None
-        self._verdict: bool | Failed | None = None
+        self._decision: bool | Failed | None = None
 
     def success(self) -> None:
-        """Report it as a success, even if it failed."""
-        self._verdict = True
+        """Report the request as a success, even if it failed."""
+        self._decision = True
 
     def failure(self, reason: str | Exception) -> None:
-        """Report it as a failure of that name."""
+        """Report the request as a failure with this reason."""
         if isinstance(reason, Exception):
-            self._verdict = reason if isinstance(reason, Failed) else Failed(reason)
+            self._decision = reason if isinstance(reason, Failed) else Failed(reason)
         else:
             error = UnexpectedReply(reason, address=self._target, phase="read")
-            self._verdict = Failed(with_sample(error, self.data), reason)
+            self._decision = Failed(with_sample(error, self.data), reason)
 
     @property
     def outcome(self) -> Failed | None:
         """The failure to report, or None for a success."""
-        if self._verdict is True:
+        if self._decision is True:
             return None
-        return self._verdict or self.error
+        return self._decision or self.error

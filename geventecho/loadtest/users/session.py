@@ -1,4 +1,4 @@
-"""TcpSession: the client that reports each operation to Locust, once."""
+"""TcpSession: the client of a user, which reports each operation to Locust once."""
 
 from __future__ import annotations
 
@@ -28,33 +28,32 @@ __all__ = ["TcpSession"]
 Context = dict[str, Any] | None
 Reply = Framing | Callable[[bytes], Verdict]
 Seconds = float | EllipsisType | None
-"""Seconds for one operation; None is no limit, ``...`` the session's own."""
+"""Seconds for one operation; None is no limit, ``...`` is the timeout of the session."""
 
 
 class TcpSession:
-    """One user's connection. It reports each operation to Locust.
+    """The connection of one user. It reports each operation to Locust.
 
-    It connects when it is first needed and again after a loss. When a connection is lost during an operation, that
-    operation fails. The next operation connects anew, after a pause.
+    The session connects before the first operation, and again after a loss. When a connection is lost during an
+    operation, this operation fails. The next operation pauses, then connects again.
 
-    All operations take `name`, the row they are reported in; `timeout`, seconds for the whole operation (None is no
-    limit, and without it the session's own applies); and `context`, added to the event's context. An operation that
-    failed was reported, and raises `Failed`; its `error` is the exception. `Failed` ends the task unless it is
-    caught.
+    All operations take `name`, the name of their row; `timeout`, the seconds for the whole operation (None is no limit;
+    by default the session's timeout applies); and `context`, added to the context of the event. A failed operation is
+    reported, and raises `Failed`; its `error` is the exception. `Failed` ends the task unless the task catches it.
 
     Args:
-        user: the user that it belongs to.
-        target: where to connect.
-        connect_timeout: seconds to resolve the name, connect, and shake hands where there is TLS; None is no limit.
+        user: the user of the session.
+        target: the address to connect to.
+        connect_timeout: seconds to resolve the name, connect, and shake hands with TLS; None is no limit.
         request_timeout: seconds for one operation; None is no limit.
-        dial: connects, and does not shake hands.
-        tls: for a tls:// target, and for `start_tls`.
+        dial: a function that connects without a TLS handshake.
+        tls: the TLS settings for a tls:// target and for `start_tls`.
         backoff: the pauses between connects.
-        on_connect: logs in after each connect.
+        on_connect: a function that logs in after each connect.
 
     Attributes:
         target: see above.
-        task_instant: the planned instant of the task under way; None without one.
+        task_instant: the planned instant of the current task; None without a plan.
 
     Raises:
         ConfigError: a timeout is not a number above 0.
@@ -81,8 +80,8 @@ class TcpSession:
         self._request_timeout = request_timeout
         self._tls = tls
         self._dial = dial
-        # A bound method would make a cycle of references.
-        self._reporter = Reporter(user, backoff.succeeded, WeakMethod(self._lose))
+        # A bound method would make a reference cycle.
+        self._reporter = Reporter(user, backoff.succeeded, WeakMethod(self._close_after))
         self._perform = self._reporter.perform
         self._client: Client | None = None
         self._connecting = False
@@ -91,38 +90,38 @@ class TcpSession:
         self.task_instant: float | None = None
 
     def pause(self) -> None:
-        """Without a connection, wait for the pause before the next connect.
+        """If there is no connection, wait for the pause before the next connect.
 
-        A task with an instant must not wait for it: its response time would contain the pause.
+        A task with a planned instant must not include this pause: its response time would contain it.
         """
         if self._client is None:
             self._backoff.pause()
             self._has_paused = True
 
     def plan_task(self, instant: float | None) -> None:
-        """Set the planned instant of the task that begins now; the task's first operation is measured from there.
+        """Set the planned instant of the task that begins now. The first operation is measured from this instant.
 
         Args:
-            instant: as time.perf_counter() has it; None at the end of the task.
+            instant: the instant, as time.perf_counter() counts; None at the end of the task.
         """
         self.task_instant = instant
         self._reporter.planned = None if instant is None else int(instant * 1e9)
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection; a loss shows once it is noticed."""
+        """Whether there is a connection. A lost connection counts until the loss is noticed."""
         return self._client is not None
 
     def connect(self) -> None:
         """Connect now, and log in (`TcpUser.on_connect`). An open connection is closed first.
 
-        Reported as `connect`, and for a tls:// target as `tls`.
+        The connect is reported as `connect`, and the handshake of a tls:// target as `tls`.
         """
         self.close()
         deadline = Deadline(self._connect_timeout)
         self._connecting = True
         failures = self._backoff.failures
-        # Connect and login are measured from their own beginning.
+        # Connect and login are measured from their own beginning, not from the planned instant.
         planned, self._reporter.planned = self._reporter.planned, None
         try:
             self._reporter.account.begin_connect(is_first=self._is_new)
@@ -134,7 +133,7 @@ class TcpSession:
             self._log_in()
         except BaseException as error:
             failures += 1
-            self._drop(error)
+            self._close_lost(error)
             raise
         finally:
             self._connecting = False
@@ -143,16 +142,17 @@ class TcpSession:
             self._backoff.failures = failures
 
     def start_tls(self, *, timeout: Seconds = ..., context: Context = None) -> None:
-        """Encrypt the connection; for `on_connect`, once the server has agreed to it (STARTTLS). Reported as `tls`.
+        """Encrypt the connection. Call it in `on_connect`, after the server has agreed to STARTTLS. Reported as `tls`.
 
-        The user's `tls` and the options --tcp-tls-ca and so on tell whom to trust. A tls:// target needs no call.
+        The user's `tls` and the options such as --tcp-tls-ca say which certificates to trust. A tls:// target needs no
+        call.
         """
         client = self._client or self._reconnect()
         self._perform("tls", context, partial(_start_tls, client, timeout), self._tls, SEND)
-        self._reporter.account.connected += 1  # a run with handshakes alone has no answered request
+        self._reporter.account.connected += 1  # a run with only handshakes has no answered request
 
     def echo(self, payload: Payload, *, name: str = "echo", timeout: Seconds = ..., context: Context = None) -> Payload:
-        """Send a payload, compare every byte that comes back, and return the payload."""
+        """Send a payload, compare every byte of the echo, and return the payload."""
         client = self._client or self._reconnect()
         if timeout is ...:
             return self._perform(name, context, client.echo, payload)
@@ -195,18 +195,18 @@ class TcpSession:
         context: Context = None,
         catch_response: bool = False,
     ) -> bytes | AbstractContextManager[Caught]:
-        """Send a payload and return the reply to it.
+        """Send a payload and return the reply.
 
         Args:
             payload: the bytes to send.
-            reply: where the reply ends, see geventecho.framing. After one that the server's FIN ends, the next
-                operation makes a new connection.
+            reply: the framing that finds the end of the reply, see geventecho.framing. If the server's FIN ends the
+                reply, the next operation makes a new connection.
             name: see the class.
-            expect: the reply's bytes, a compiled pattern in it, or a predicate of it. Another reply is the failure
-                "unexpected reply"; the connection is kept.
+            expect: the bytes of the reply, a compiled pattern to find in it, or a predicate. Another reply is the
+                failure "unexpected reply"; the connection is kept.
             timeout: see the class.
             context: see the class.
-            catch_response: return a context manager; its block decides the outcome, see `Caught`.
+            catch_response: return a context manager whose block decides the outcome, see `Caught`.
         """
 
         def exchange(client: Client) -> bytes:
@@ -220,7 +220,7 @@ class TcpSession:
         return bytes(self._perform(name, context, exchange, self._client or self._reconnect()))
 
     def send(self, payload: Payload, *, name: str = "send", timeout: Seconds = ..., context: Context = None) -> None:
-        """Send a payload, and expect no reply. The row's size is that of the payload."""
+        """Send a payload without a reply. The size in the row is the size of the payload."""
         client = self._client or self._reconnect()
 
         def send(payload: Payload) -> Payload:
@@ -238,7 +238,7 @@ class TcpSession:
         timeout: Seconds = ...,
         context: Context = None,
     ) -> bytes:
-        """Wait for a message that the server sends by itself, and return it. The row's time is that of the wait."""
+        """Wait for a message that the server sends by itself, and return it. The time in the row is the wait."""
 
         def receive(client: Client) -> bytes:
             got = client.receive(reply, timeout=timeout)
@@ -247,14 +247,14 @@ class TcpSession:
         return bytes(self._perform(name, context, receive, self._client or self._reconnect(), RECEIVE))
 
     def expect_silence(self, seconds: float) -> None:
-        """Check that the server does not speak first; for `on_connect`. Reports nothing.
+        """Check that the server does not speak first. Call it in `on_connect`. Reports nothing.
 
         Args:
-            seconds: how long to wait.
+            seconds: the time to wait.
 
         Raises:
-            UnreadGreeting: it sent something. `on_connect` fails with it.
-            ClosedByPeer: it closed the connection.
+            UnreadGreeting: the server sent something. This error fails `on_connect`.
+            ClosedByPeer: the server closed the connection.
         """
         client = self._client or self._reconnect()
         client.expect_silence(seconds)
@@ -262,15 +262,16 @@ class TcpSession:
     def pipeline(
         self, requests: Iterable[Request], *, depth: int, timeout: Seconds = ..., context: Context = None
     ) -> list[bytes]:
-        """Send requests without waiting for each reply, and return the replies; each is reported when it is there.
+        """Send requests without waiting for each reply, and return the replies. A request is reported with its reply.
 
-        After a failure, also an unexpected reply, the connection is closed, and the other requests under way fail too:
-        later replies can no longer be matched with requests.
+        After a failure or an unexpected reply the connection is closed, and the other requests under way fail too:
+            later
+        replies can no longer be matched with requests.
 
         Args:
-            requests: the requests in their order; see `Request`.
-            depth: requests that may be under way at once, 1 or more.
-            timeout: seconds for each reply, from the one before it.
+            requests: the requests in order; see `Request`.
+            depth: the most requests under way at once, 1 or more.
+            timeout: seconds for each reply, counted from the previous reply.
             context: see the class.
         """
         client = self._client or self._reconnect()
@@ -280,23 +281,23 @@ class TcpSession:
             return pipeline.run(requests)
         except BaseException as error:
             self._backoff.failed()
-            self._drop(error)
+            self._close_lost(error)
             raise
 
     @contextmanager
     def transaction(self, name: str, *, context: Context = None) -> Iterator[None]:
-        """Report the block as one operation, in a row of type TRANSACTION. It fails when the block raises."""
+        """Report the block as one operation, in a row of type TRANSACTION. It fails if the block raises."""
         self._reporter.account.started += 1
-        begun = self._reporter.planned or perf_counter_ns()  # its first operation counts from the same instant
+        begun = self._reporter.planned or perf_counter_ns()  # the first operation in it begins at the same instant
         left: BaseException | None = None
         try:
             yield
         except BaseException as error:
             if not leaves_task(error):
-                self._reporter.ended(name, context, self._reporter.cut(begun), error, TRANSACTION)
+                self._reporter.ended(name, context, self._reporter.sample_until_now(begun), error, TRANSACTION)
                 raise
             left = error
-        self._reporter.ok(name, context, self._reporter.cut(begun), b"", TRANSACTION)
+        self._reporter.ok(name, context, self._reporter.sample_until_now(begun), b"", TRANSACTION)
         if left is not None:
             raise left
 
@@ -310,17 +311,17 @@ class TcpSession:
             self._reporter.account.end_connection(client.bytes_sent, client.bytes_received, error)
             client.close()
 
-    def _lose(self, error: BaseException) -> None:
-        """Close after an error in the middle of an operation. Two errors leave the connection usable."""
+    def _close_after(self, error: BaseException) -> None:
+        """Close the connection after an error in an operation. Two kinds of errors leave the connection usable."""
         if isinstance(error, Failed):
             error = error.error
         if isinstance(error, UnexpectedReply | ConcurrentUse):
             return
         self._backoff.failed()
-        self._drop(error)
+        self._close_lost(error)
 
-    def _drop(self, error: BaseException) -> None:
-        """Close because of an error. The connection is lost then, unless its user was stopped."""
+    def _close_lost(self, error: BaseException) -> None:
+        """Close the connection because of an error, and count it as lost unless the user was stopped."""
         if self._client is not None and not isinstance(error, ABORTS):
             self._reporter.account.lost += 1
         self._close(error)
@@ -337,16 +338,16 @@ class TcpSession:
         except (Failed, *ABORTS):
             raise
         except Exception as error:
-            # Nothing has reported it yet, and every failure is in a row.
+            # No operation has reported this error, and every failure must be in a row.
             self._reporter.account.started += 1
-            self._reporter.ended("on_connect", None, self._reporter.cut(perf_counter_ns()), error)
+            self._reporter.ended("on_connect", None, self._reporter.sample_until_now(perf_counter_ns()), error)
             raise Failed(error) from error
 
     @contextmanager
     def _catch(self, exchange: Callable[[Client], bytes], name: str, context: Context) -> Iterator[Caught]:
-        """Do a request, give its reply to the block, and report the request once, with the outcome from the block.
+        """Do a request, pass its reply to the block, and report the request once, with the outcome of the block.
 
-        An exception from the block is a failure too, and is raised again.
+        An exception in the block is also a failure, and is raised again.
         """
         client = self._client or self._reconnect()
         reporter = self._reporter
@@ -357,11 +358,11 @@ class TcpSession:
             sample = reporter.sample(begun)
         except NetworkError as error:
             caught.error = Failed(error)
-            self._lose(error)
-            sample = reporter.cut(begun, client.traffic.sent_at)
+            self._close_after(error)
+            sample = reporter.sample_until_now(begun, client.traffic.sent_at)
         except BaseException as error:
-            self._lose(error)
-            reporter.ended(name, context, reporter.cut(begun, client.traffic.sent_at), error)
+            self._close_after(error)
+            reporter.ended(name, context, reporter.sample_until_now(begun, client.traffic.sent_at), error)
             raise
         left: BaseException | None = None
         try:

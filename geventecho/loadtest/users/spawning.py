@@ -1,4 +1,4 @@
-"""Many users in one process: spread their connects, and keep the cycle collector's pauses short."""
+"""Many users in one process: spread connects over time, and short pauses of the cycle collector."""
 
 from __future__ import annotations
 
@@ -14,60 +14,60 @@ __all__ = ["SPAWNED_USERS", "Burst", "SpawnedUsers"]
 BURST_RATE: Final = 1000.0
 """Connects a second of the users of one burst."""
 MANY_USERS: Final = 500
-"""Up to this number of users the cycle collector pauses for a few milliseconds at most."""
+"""Up to this number of users a pause of the cycle collector takes a few milliseconds at most."""
 NEVER: Final = 1_000_000
-"""The last threshold for `gc.set_threshold`: the collector looks at all objects after 7 billion new ones only."""
+"""The last threshold for `gc.set_threshold`: the collector visits all objects only after 7 billion new objects."""
 
 
 class Burst:
     """The users that Locust spawned together.
 
-    Locust spawns floor(rate) users in one instant, then waits a second: at a rate of 1,000 there are a thousand
-    connects in the same millisecond. They wait in a queue in this process, and their connect times measure that
-    queue. So each user first waits for a random part of the time that the burst takes at 1,000 connects a second, or
-    of one second if that is shorter.
+    Locust spawns floor(rate) users in one instant, then waits a second. At a rate of 1,000 a thousand connects are in
+    the same millisecond. They wait in a queue in this process, and their connect times measure this queue. So each user
+    first waits for a random time, which is at most the length of the burst at 1,000 connects a second, and at most one
+    second.
 
-    This keeps connects apart. Tasks are kept apart by `TcpUser.wait_time`: after one random wait the users of a
-    burst are spread evenly over the think time.
+    This spreads the connects. `TcpUser.wait_time` spreads the tasks: after one random wait the users of a burst are
+    spread evenly over the think time.
 
     Attributes:
-        size: the number of its users.
+        size: the number of users in the burst.
     """
 
     def __init__(self) -> None:
         self.size = 0
 
     def delay(self) -> float:
-        """Return the seconds that a user waits before it connects."""
+        """Return the seconds for which a user waits before it connects."""
         return random.random() * min(1.0, self.size / BURST_RATE)  # noqa: S311
 
 
 class SpawnedUsers:
     """The users of this process.
 
-    The cycle collector would visit all of them again and again. With 10,000 users each visit takes half a second, and
-    no user sends or receives in this time. Reference counting frees a user that has ended. So with many users, the
-    collector visits new objects only. A user class may have cycles of its own, such as a helper with a reference to
-    its user. So the collector visits all objects once when the memory holds more ended users than running ones.
+    The cycle collector would visit all of them repeatedly. With 10,000 users each visit takes half a second, and no
+    user sends or receives in this time. Reference counting frees a user that has ended. So with many users the
+    collector visits only new objects. A user class may have reference cycles, such as a helper with a reference to its
+    user. So the collector visits all objects once when the memory holds more ended users than running users.
     """
 
     def __init__(self) -> None:
         self._users = 0
         self._burst: Burst | None = None
-        self._tunes = False
+        self._is_tuned = False
         self._thresholds: tuple[int, int, int] | None = None
-        self._left: WeakSet[User] = WeakSet()
+        self._ended: WeakSet[User] = WeakSet()
 
     def tune_collector(self) -> None:
-        """Keep the cycle collector's pauses short from now on. Without this call the collector is unchanged."""
-        if not self._tunes:
-            self._tunes = True
-            gc.freeze()  # the 50,000 objects of imported modules stay for good
+        """Keep the pauses of the cycle collector short from now on. Without this call the collector is unchanged."""
+        if not self._is_tuned:
+            self._is_tuned = True
+            gc.freeze()  # the 50,000 objects of imported modules live until the process ends
 
     def add(self) -> Burst:
         """Count a new user, and return its burst."""
         self._users += 1
-        if self._tunes and self._users > MANY_USERS and self._thresholds is None:
+        if self._is_tuned and self._users > MANY_USERS and self._thresholds is None:
             self._thresholds = gc.get_threshold()
             gc.set_threshold(*self._thresholds[:2], NEVER)
         if self._burst is None:
@@ -76,19 +76,19 @@ class SpawnedUsers:
         return self._burst
 
     def end_burst(self) -> None:
-        """End the burst: one of its users runs, so Locust has spawned all of them."""
+        """End the burst. One of its users runs, so Locust has spawned all of them."""
         self._burst = None
 
     def remove(self, user: User) -> None:
         """Count a user that has ended."""
         self._users -= 1
-        self._left.add(user)
+        self._ended.add(user)
         if self._thresholds is None:
             return
         if self._users <= MANY_USERS:
             gc.set_threshold(*self._thresholds)
             self._thresholds = None
-        elif len(self._left) > self._users:
+        elif len(self._ended) > self._users:
             gc.collect()
 
 

@@ -1,9 +1,9 @@
-"""The task loop of a `TcpUser`: Locust's own, with two savings.
+"""The task loop of a `TcpUser`: Locust's loop with two optimisations.
 
-After each task Locust makes a user wait with gevent's sleep, also for 0 seconds: all other greenlets run. A task that
-waited for a reply has already let them run. The second sleep was an eighth of the cost of a user without pauses.
+After each task Locust calls gevent's sleep, even for 0 seconds, so that all other greenlets run. If the task waited for
+a reply, they have already run. The needless sleep was an eighth of the cost of a user without pauses.
 
-Between two tasks Locust makes nine calls. A user with one task needs two of them; the others were a tenth of the cost.
+Between two tasks Locust makes nine calls. A user with one task needs two of them. The others were a tenth of the cost.
 """
 
 from __future__ import annotations
@@ -18,31 +18,32 @@ from geventecho.loadtest.locust_internals import DefaultTaskSet, begin_wait, end
 __all__ = ["TaskLoop"]
 
 
-class TaskLoop(DefaultTaskSet):  # type: ignore[misc]  # which a new Locust may lack
+class TaskLoop(DefaultTaskSet):  # type: ignore[misc]  # a new Locust may lack this class
     """Executes the tasks of `User.tasks`."""
 
     def __init__(self, parent: User) -> None:
         super().__init__(parent)
-        self.turn = -1  # of the event loop, when this user last let the others run
+        self.last_iteration = -1  # the iteration of the event loop in which this user last returned from a wait
 
     def wait(self) -> None:
         """Wait for `wait_time`. A wait of 0 seconds returns at once if the event loop has run since the last wait.
 
-        The event loop stands still while a greenlet runs. After an iteration, every ready greenlet has run.
+        The iteration of the event loop does not change while a greenlet runs. When it changes, every ready greenlet has
+        run.
         """
         user = self.user
         begin_wait(user)
         seconds = self.wait_time()  # may itself wait
         loop = get_hub().loop
-        if seconds > 0 or self.turn == loop.iteration:
+        if seconds > 0 or self.last_iteration == loop.iteration:
             gevent.sleep(seconds)
-        self.turn = loop.iteration
+        self.last_iteration = loop.iteration
         end_wait(user)
 
     def execute_next_task(self) -> None:
-        """Execute the next task; a user's only one again and again, until there is something else to do.
+        """Execute the next task. If it is the user's only task, execute it repeatedly, until the tasks change.
 
-        An exception of a task or a wait ends this method, and Locust's loop handles it as always.
+        An exception in a task or a wait ends this method, and Locust's loop handles it.
         """
         user, tasks = self.user, self.user.tasks
         task = queue_of(self).popleft()

@@ -31,31 +31,33 @@ from geventecho.net import ProxyVersion
 __all__ = ["TcpUser", "tcp_users_of"]
 
 USAGE_ERROR: Final = 2
-# The numbers each worker has for its users.
+# The size of each worker's range of user numbers.
 USERS_PER_WORKER: Final = 1_000_000
 
 
 class TcpUser(User):
-    """A user with one TCP connection, `self.client`; subclass it and write tasks.
+    """A user with one TCP connection, `self.client`. Subclass it and write tasks.
 
     The user connects when it starts, closes when it ends, and connects again after a loss. Each operation of the client
-    is one request, or one failure, in Locust's statistics.
+    is one request or one failure in Locust's statistics.
 
     Attributes:
         host: the target: ``tcp://host:port``, ``host:port``, ``tls://host:port`` or ``unix:/path``.
-            Locust's --host and host field override it.
+            Locust's --host and the host field override it.
         client: the connection, a `TcpSession`.
-        number: counts the users of the test: from 0 on the first worker, from 1,000,000 on the second, and so on.
+        number: the user's number in the test: from 0 on the first worker, from 1,000,000 on the second, and so on.
         payload_size: bytes of each `next_payload()`.
-        think_time: mean of the seconds between two tasks, see `wait_time`; 0 is no pause.
-        connect_timeout: seconds to resolve the name, connect, and shake hands where there is TLS; None is no limit.
-        request_timeout: seconds for each operation without a `timeout` of its own; None is no limit.
-        proxy_protocol: begin each connection with a PROXY header of this version, "v1" or "v2"; None is no header.
+        think_time: mean time between two tasks in seconds, see `wait_time`; 0 is no pause.
+        connect_timeout: seconds to resolve the name, connect, and shake hands with TLS; None is no limit.
+        request_timeout: seconds for each operation without its own `timeout`; None is no limit.
+        proxy_protocol: the version of the PROXY header at the start of each connection, "v1" or "v2"; None is no
+            header.
         tls: a `geventecho.Tls` or an ssl.SSLContext, for a host tls://host:port and for `client.start_tls`.
-        settings: the values that apply to this user: each of the six above, or the option that was given instead of
-            it (--tcp-payload-size and so on; of a `Tls` the fields for which there is an option).
-        backoff_base: seconds that the next connect waits at most after a first failure; doubled with each further one.
-        backoff_cap: seconds that a connect waits at most, after any number of failures.
+        settings: the values of the six attributes above for this user. An option such as --tcp-payload-size overrides
+            its attribute; the TLS options override fields of a `Tls`.
+        backoff_base: the longest pause before a connect after a first failure, in seconds; doubled with each further
+            failure.
+        backoff_cap: the longest pause before a connect after any number of failures, in seconds.
     """
 
     abstract = True
@@ -78,7 +80,8 @@ class TcpUser(User):
         except GeventechoError as error:
             environment.process_exit_code = USAGE_ERROR
             raise StopTest(str(error)) from None
-        # The user holds the session. The session gets a proxy: only the cycle collector would free a cycle of both.
+        # The user references the session, and the session gets a weak proxy of the user: only the cycle collector
+        # would free a reference cycle.
         me = weakref.proxy(self)
         settings = self.settings
         dial = partial(
@@ -98,31 +101,31 @@ class TcpUser(User):
             dial=dial,
             tls=settings.tls,
             backoff=Backoff(me, self.backoff_base, self.backoff_cap),
-            on_connect=lambda: me.on_connect(),  # noqa: PLW0108  (a bound method would hold the user)
+            on_connect=lambda: me.on_connect(),  # noqa: PLW0108  (a bound method would reference the user)
         )
         self.number = _number(environment)
-        self._burst = Burst()  # of its own, where nobody calls `start`: locust.run_single_user
+        self._burst = Burst()  # locust.run_single_user does not call `start`
 
     def start(self, group: Group) -> Greenlet:
         """Start the user; Locust calls it."""
         self._burst = SPAWNED_USERS.add()
         greenlet: Greenlet = super().start(group)
-        # Not in on_stop, which a subclass may replace, and which is not called for a user that fails to start.
-        greenlet.link(self._gone)
+        # on_stop is not enough: a subclass may replace it, and it is not called for a user that fails to start.
+        greenlet.link(self._end)
         return greenlet
 
-    def run(self) -> None:  # type: ignore[misc]  # final, and Locust's own PytestUser overrides it, too
-        """Run the user, in a task loop of ours where this Locust allows one; Locust calls it."""
+    def run(self) -> None:  # type: ignore[misc]  # final, but Locust's own PytestUser overrides it, too
+        """Run the user, in our task loop if this Locust allows it; Locust calls it."""
         if not run_user(self, PlannedLoop if has_plan(self.environment) else TaskLoop):
             super().run()  # type: ignore[no-untyped-call]
 
-    def _gone(self, _: Greenlet) -> None:
+    def _end(self, _: Greenlet) -> None:
         self.client.close()
         forget_tasks(self)
         SPAWNED_USERS.remove(self)
 
     def on_start(self) -> None:
-        """Connect. A failure is reported as any other, and the first task tries again."""
+        """Connect. A failure is reported like any other failure, and the first task tries again."""
         SPAWNED_USERS.end_burst()
         pause(self, self._burst.delay())
         try:
@@ -131,19 +134,19 @@ class TcpUser(User):
             pass
 
     def on_connect(self) -> None:
-        """Log in: called after every connect, reconnects included. A failure here ends the connection again."""
+        """Log in. It is called after every connect, reconnects included. A failure closes the connection."""
 
     def wait_time(self) -> float:
-        """Return the seconds to the next task: evenly random from half to one and a half times the think time.
+        """Return the seconds to the next task: uniformly random from half to one and a half times the think time.
 
         With a constant time, users that once waited together in the server's queue would always send together, and
-        measure that queue.
+        measure this queue.
         """
         mean = self.settings.think_time
         return mean and mean * (0.5 + random.random())  # noqa: S311
 
     def next_payload(self) -> bytes:
-        """Return a payload of `settings.payload_size` bytes that differs from all others of all users."""
+        """Return a payload of `settings.payload_size` bytes that differs from all other payloads of all users."""
         return next(self._payloads)
 
     @cached_property

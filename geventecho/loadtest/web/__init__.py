@@ -1,4 +1,4 @@
-"""Locust's web UI: a guard against foreign requests, the checks of its form, our tab and the live page."""
+"""Additions to Locust's web UI: a guard against foreign requests, checks of the form, our tab and the live page."""
 
 from __future__ import annotations
 

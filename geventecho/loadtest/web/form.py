@@ -1,7 +1,7 @@
-"""The web UI's form: its fields are checked before Locust takes any of them, and it shows the values that apply.
+"""The web UI's form: its fields are checked before Locust sets any of them, and it shows the values that apply.
 
-Locust's form sets every option whose name is posted: with `html_file` a stranger could have the process write any file.
-Here a form sets the fields that it shows and nothing else.
+Locust's form sets every option whose name is posted: with `html_file` a stranger could make the process write any file.
+Here a form can set only the fields that it shows.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ __all__ = ["Form"]
 logger = logging.getLogger("geventecho.loadtest")
 
 SWARM: Final = "locust.swarm"
-"""The route that the form is sent to."""
+"""The route of the form."""
 USER: Final = "locust.update_user"
 """The route of the dialog that edits a user class, as JSON."""
 FIELDS: Final = frozenset({"user_count", "spawn_rate", "host", "run_time", "profile", "user_classes", "shape_class"})
-"""The fields that every form has, beside those of the custom parameters."""
-KEPT: Final = "Users that run keep the value they started with."
-"""Shown in the label of a field: the dialog *Edit* closes before it could show an answer."""
+"""The fields of every form besides the custom parameters."""
+UNCHANGED: Final = "Running users keep the value that they started with."
+"""A note in the label of a field: the dialog *Edit* closes before it can show an answer."""
 
 
 class Form:
     """The form of one web UI.
 
     Args:
-        web_ui: Locust's.
-        check_users: takes the host field; raises AddressError or ConfigError.
-        class_values: returns, for each of our settings, the user classes' value, which applies if the field is empty.
-        check_plan: takes the options; raises ConfigError if a running test cannot take them.
-        changed: is called once Locust has taken a form.
+        web_ui: Locust's web UI.
+        check_users: a function that takes the host field, and raises AddressError or ConfigError.
+        class_values: a function that returns the values of our settings in the user classes. The value of a setting
+            applies if its field is empty.
+        check_plan: a function that takes the options, and raises ConfigError if a running test cannot take them.
+        changed: called after Locust has taken a form.
     """
 
     def __init__(
@@ -59,21 +60,21 @@ class Form:
         app = web_ui.app
         assert app is not None  # noqa: S101
         if SWARM not in app.view_functions:
-            logger.warning("this Locust has no route %s: wrong values in the form are found when users start", SWARM)
+            logger.warning("this Locust has no route %s: wrong values in the form show only when users start", SWARM)
         app.before_request(self.check)
         app.after_request(self.take)
         before_render_template.connect(self.show, app, weak=False)
 
     def check(self) -> Response | None:
-        """Return the answer to a form with a foreign field or a wrong value, or None to let the request pass."""
+        """Return the answer to a form with an unknown field or a wrong value; None lets the request pass."""
         if request.endpoint == USER:
             return self._check_user_class(request.get_json(force=True, silent=True))
         if request.endpoint != SWARM:
             return None
         now = options_of(self._environment)
         custom = self._web_ui.template_args.get("extra_options", {})
-        if foreign := (request.form.keys() & now.keys()) - FIELDS - custom.keys():
-            return self._refuse(_no_field(foreign), 400)
+        if unknown := (request.form.keys() & now.keys()) - FIELDS - custom.keys():
+            return self._refuse(_no_field(unknown), 400)
         sent = {
             name: text == "true" if isinstance(now.get(name), bool) else text for name, text in request.form.items()
         }
@@ -83,17 +84,17 @@ class Form:
             self._check_plan(now | sent)
             self._check_users(request.form.get("host", self._environment.host))
         except (ConfigError, AddressError) as error:
-            return self._refuse(str(error), 200)  # the page shows the message only with this status
+            return self._refuse(str(error), 200)  # with another status the page does not show the message
         return None
 
     def _check_user_class(self, sent: Any) -> Response | None:
-        """Refuse attributes that the dialog does not show: Locust sets each one that is sent, on the workers too."""
+        """Refuse attributes that the dialog does not show. Locust would set every attribute, on the workers too."""
         name = sent.get("user_class_name") if isinstance(sent, dict) else None
         user_class: Any = (self._environment.available_user_classes or {}).get(str(name))
         if user_class is None:
             return self._refuse(f"user_class_name: there is no user class {name!r}", 400)
-        foreign = sent.keys() - user_class.json().keys() - {"user_class_name"}
-        return self._refuse(_no_field(foreign), 400) if foreign else None
+        unknown = sent.keys() - user_class.json().keys() - {"user_class_name"}
+        return self._refuse(_no_field(unknown), 400) if unknown else None
 
     def _refuse(self, message: str, status: int) -> Response:
         answer = jsonify({"success": False, "message": message, "host": self._environment.host})
@@ -107,16 +108,16 @@ class Form:
         return response
 
     def show(self, *_: object, context: dict[str, Any], **__: object) -> None:
-        """Fill in the values that apply now. Locust fills in those of the command line, even after a change."""
+        """Fill in the current values. Locust fills in the values of the command line, even after a change."""
         fields = context.get("template_args", {}).get("extra_options", {})
         for name, value in options_of(self._environment).items():
             if name in fields:
                 fields[name]["default_value"] = value
         for name, value in self._class_values().items():
             if field := fields.get(PREFIX + name):
-                field["help_text"] = f"{HELP[name]}. Empty: {value}."
+                field["help_text"] = f"{HELP[name]}. If empty: {value}."
         for name in FIXED & fields.keys():
-            fields[name]["help_text"] = f"{fields[name]['help_text']} {KEPT}"
+            fields[name]["help_text"] = f"{fields[name]['help_text']} {UNCHANGED}"
 
 
 def _no_field(names: Collection[str]) -> str:

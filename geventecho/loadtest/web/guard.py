@@ -1,8 +1,8 @@
-"""Refuses requests to the web UI that come from another site's page.
+"""Refuses requests to the web UI that come from a page of another site.
 
-Locust's UI has no login, starts load against any target and answers requests of every `Origin`. Any page that is
-open in the tester's browser could start a test, and with DNS rebinding read the answers too, even of a UI on
-loopback. A browser sends the true origin of a request (`Origin`, `Sec-Fetch-Site`) and the name it was sent to
+Locust's UI has no login, starts load against any target and answers requests of every `Origin`. Any page in the
+tester's browser could start a test, and with DNS rebinding it could also read the answers, even of a UI on loopback. A
+browser sends the true origin of a request (`Origin`, `Sec-Fetch-Site`) and the name of the host that it contacts
 (`Host`). A page cannot control programs such as curl, and these send no `Origin`. No other site may show the UI in a
 frame: it could trick the user into a click.
 """
@@ -24,15 +24,15 @@ __all__ = ["Guard"]
 PAGES: Final = frozenset({"locust.index", PAGE})
 """The pages that a link on another site may open."""
 CHANGING: Final = frozenset({"locust.stop", "locust.reset_stats"})
-"""Routes that change something and that Locust answers to a GET, up to 2.46."""
+"""Routes that change something. Locust up to 2.46 answers a GET of them."""
 
 
 class Guard:
-    """Knows the names the UI answers to, with any port: a forwarded port has another number.
+    """Refuses requests by their `Host` and their origin. A name is allowed with any port: a forwarded port differs.
 
     Args:
-        host: the address the UI listens on; "" is every one.
-        allowed: further hosts, as `name` or `name:port`, such as those of a proxy.
+        host: the address on which the UI listens; "" is every address.
+        allowed: further hosts as `name` or `name:port`, such as the name of a proxy.
     """
 
     def __init__(self, host: str, allowed: tuple[str, ...] = ()) -> None:
@@ -43,13 +43,13 @@ class Guard:
             self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
     def protect(self, web_ui: WebUI) -> None:
-        """Check every request of every route, and mark every answer."""
+        """Check the requests of all routes, and forbid frames in all answers."""
         assert web_ui.app is not None  # noqa: S101
         web_ui.app.before_request(self.check)
         web_ui.app.after_request(_forbid_frames)
 
     def check(self) -> Response | None:
-        """Return the answer to a foreign request, or None to let the request pass."""
+        """Return the answer to a foreign request; None lets the request pass."""
         host = request.headers.get("Host", "").lower()
         if not self.is_ours(host):
             return _refuse(
@@ -64,10 +64,10 @@ class Guard:
 
     @staticmethod
     def _is_cross_site(host: str) -> bool:
-        """Whether another site's page made the request; an <img>, a frame or a link sends no Origin."""
+        """Whether a page of another site made the request. An <img>, a frame or a link sends no Origin."""
         site = request.headers.get("Sec-Fetch-Site")
         if site is None:
-            # A browser leaves it out where the UI is neither https nor on loopback.
+            # A browser sends no Sec-Fetch-Site to a UI that is neither https nor on loopback.
             is_browser = request.headers.get("User-Agent", "").startswith("Mozilla/")
             is_ours = request.headers.get("Referer", "").lower().startswith(tuple(f"{url}/" for url in _origins(host)))
             return request.method == "GET" and request.endpoint in CHANGING and is_browser and not is_ours
@@ -81,7 +81,7 @@ class Guard:
         return bool({host, name} & self._allowed) or name in self._names or self._is_own_address(name)
 
     def _is_own_address(self, name: str) -> bool:
-        # A page cannot make a browser send an IP address it was not given: rebinding needs a name.
+        # DNS rebinding needs a name: a page cannot make a browser send an IP address that is not in the URL.
         try:
             address = ipaddress.ip_address(name)
         except ValueError:
@@ -90,22 +90,22 @@ class Guard:
 
 
 def _name_of(host: str) -> str:
-    """Return the name in a `Host` header, in lower case; "" when the header is not a host."""
+    """Return the name in a `Host` header, in lower case; "" if the header is not a host."""
     try:
         parts = urlsplit(f"//{host}")
-        _ = parts.port  # raises for a port that is no number
+        _ = parts.port  # raises for a port that is not a number
     except ValueError:
         return ""
     return (parts.hostname or "") if parts.netloc == host and "@" not in host else ""
 
 
 def _origins(host: str) -> tuple[str, str]:
-    """The UI's own origin as a browser writes it: alone in `Origin`, and before the path in `Referer`."""
+    """The UI's own origins as a browser writes them: in `Origin`, and at the beginning of `Referer`."""
     return f"http://{host}", f"https://{host}"
 
 
 def _refuse(status: int, text: str) -> Response:
-    # Locust's CORS extension copies the origin into the answer, and fails on one that goes over two lines.
+    # Locust's CORS extension copies the origin into the answer, and fails if the origin contains a line break.
     request.environ.pop("HTTP_ORIGIN", None)
     return Response(text + "\n", status, content_type="text/plain")
 

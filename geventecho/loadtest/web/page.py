@@ -19,7 +19,7 @@ BLUEPRINT: Final = "geventecho"
 PAGE: Final = f"{BLUEPRINT}.page"
 """The route of the page."""
 TYPES: Final = {"csv": "text/csv", "html": "text/html", "json": "application/json"}
-"""Of the downloads."""
+"""The content types of the downloads, by the end of the name."""
 POLICY: Final = "default-src 'self'; frame-ancestors 'self'"
 
 
@@ -27,10 +27,11 @@ def add_page(web_ui: WebUI, live_json: Callable[[str | None], bytes], live_file:
     """Add the routes to a web UI.
 
     Args:
-        web_ui: Locust's.
-        live_json: takes the name of a row, or None for all; returns the live result with the series of that row.
-        live_file: takes a name of `DOWNLOADS`; returns that file of the test that runs or of the last one, or None
-            where there was no test. It raises TimeoutError or EOFError while there are no figures of the one that runs.
+        web_ui: Locust's web UI.
+        live_json: a function that takes the name of a row, or None for all rows, and returns the live result with the
+            series of this row.
+        live_file: a function that takes a name of `DOWNLOADS`, and returns this file of the running or the last test,
+            or None if there was no test. It raises TimeoutError or EOFError if a running test has no figures.
     """
     app = web_ui.app
     assert app is not None  # noqa: S101
@@ -57,12 +58,12 @@ def add_page(web_ui: WebUI, live_json: Callable[[str | None], bytes], live_file:
 
 
 def page() -> Response:
-    """The page."""
+    """The live page."""
     return _cached(results.page().encode(), "text/html; charset=utf-8")
 
 
 def icon() -> Response:
-    """Its icon, at the address where a browser looks for one."""
+    """The icon of the page, at the address where a browser looks for an icon."""
     return asset("icon.svg")
 
 
@@ -88,14 +89,14 @@ def _download(name: str, live_file: Callable[[str], bytes | None]) -> Response:
 
 
 def _address(web_ui: WebUI, base: str) -> str:
-    """The page's address for a browser on this machine."""
+    """The address of the page for a browser on this machine."""
     host = "localhost" if web_ui.host in ("", "0.0.0.0", "::") else web_ui.host  # noqa: S104
     scheme = "https" if web_ui.tls_cert and web_ui.tls_key else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{web_ui.port}{base}/tcp"
 
 
 def _cached(content: bytes, kind: str) -> Response:
-    """Make a browser ask each time whether the content has changed; if not, it is not sent again."""
+    """Make a browser ask each time whether the content has changed. Unchanged content is not sent again."""
     response = Response(content, content_type=kind)
     response.cache_control.private = response.cache_control.no_cache = True
     response.add_etag()
@@ -108,7 +109,7 @@ def _text(status: int, text: str) -> Response:
 
 
 def _restrict(response: Response) -> Response:
-    """Let the page load files of this web UI alone, and keep its data in no cache."""
+    """Let the page load only files of this web UI, and keep its data out of caches."""
     headers: Any = response.headers
     headers["Content-Security-Policy"] = POLICY
     headers["X-Content-Type-Options"] = "nosniff"

@@ -1,4 +1,4 @@
-"""The tab *TCP* on Locust's main page, between its own ones and through the arguments that Locust has for it.
+"""The tab *TCP* on Locust's main page, beside Locust's own tabs. Locust has template arguments for such tabs.
 
 A tab is one table of text, so each line names its subject. The figures are those of the live result.
 """
@@ -22,15 +22,15 @@ __all__ = ["Tab"]
 KEY: Final = "tcp"
 INDEX: Final = "locust.index"
 STATS: Final = "locust.request_stats"
-"""The route that the main page asks every two seconds."""
+"""The route that the main page polls every two seconds."""
 LINK: Final = f"""<style>
-/* The texts of a peer have no spaces: they would push the percentiles out of sight. */
+/* A peer's text without spaces would push the percentiles out of sight. */
 table:has(a.tcp) :is(td, th) {{ padding: 0.4rem 0.6rem; white-space: nowrap; }}
 table:has(a.tcp) td:nth-child(-n+3) {{ min-width: 7rem; white-space: normal; overflow-wrap: anywhere; }}
 table:has(a.tcp) td:nth-child(3) {{ min-width: 15rem; }}
 </style>
 <script>
-// A tab holds text alone. This adds a link to the live page, in a cell that stays Locust's own.
+// A tab contains only text. This script adds a link to the live page, and leaves the cell's text unchanged.
 new MutationObserver(() => {{
   for (const cell of document.querySelectorAll("td")) {{
     const link = cell.querySelector("a.tcp");
@@ -50,8 +50,8 @@ class Tab:
     """The tab of one web UI.
 
     Args:
-        web_ui: Locust's, with the live page.
-        live: returns the live result as the JSON has it, without its series; None before the first test.
+        web_ui: Locust's web UI, with the live page.
+        live: a function that returns the live result as in the JSON, without its series; None before the first test.
     """
 
     def __init__(self, web_ui: WebUI, live: Callable[[], Mapping[str, Any] | None]) -> None:
@@ -74,9 +74,9 @@ class Tab:
         app.after_request(self.add)
 
     def wait(self) -> None:
-        """Let a page that asks for figures wait while a test is stopped: it would not ask again for the last ones.
+        """Delay the answer to Locust's page while a test is stopping, so that the page gets the last figures.
 
-        Locust's page asks as long as it hears of a test that runs. Programs that ask get their answer at once.
+        Locust's page polls only as long as a test runs. Programs get their answer at once.
         """
         if request.endpoint == STATS and "Sec-Fetch-Site" in request.headers:
             while (self._live() or {}).get("state") == "stopping":
@@ -91,7 +91,7 @@ class Tab:
             response.set_data(f"{before}{LINK if end else ''}{end}{after}")
         elif request.endpoint == STATS and response.is_json:
             figures = response.get_json()
-            # Locust gives the same response to all requests within two seconds: our table may be in it.
+            # Locust caches its response for two seconds, so our table may be in it already.
             others = [table for table in figures.get("extended_stats", ()) if table["key"] != KEY]
             address = url_for(PAGE, _external=True)
             figures["extended_stats"] = [*others, {"key": KEY, "data": list(lines(self._live(), address))}]

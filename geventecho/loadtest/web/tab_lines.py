@@ -13,7 +13,7 @@ PERCENTILES: Final = {
     "p50": "p50 (ms)", "p90": "p90", "p95": "p95", "p99": "p99", "p99_9": "p99.9", "p99_99": "p99.99",
 }  # fmt: skip
 COLUMNS: Final = {"about": "", "item": "", "figure": "", **PERCENTILES}
-"""The titles of the columns, by their keys. Locust would sort by a column `name`."""
+"""The titles of the columns by key. No key is `name`: Locust would sort by this column."""
 LIVE_PAGE: Final = "live page"
 ENDINGS: Final = ("ok", "failed", "aborted")
 
@@ -25,16 +25,16 @@ def lines(live: Json | None, address: str) -> Iterator[Line]:
     """Return the lines of a live result.
 
     Args:
-        live: as the JSON has it; it need not have its series. None before the first test.
-        address: of the live page.
+        live: the live result as in the JSON, with or without its series; None before the first test.
+        address: the address of the live page.
     """
     yield _line(LIVE_PAGE, "ready" if live is None else live["state"], address)
     if live is None or "verdict" not in live:
         return
     verdict = live["verdict"]
-    why = f"; reasons, below: {len(verdict['reasons'])}" if verdict["reasons"] else ""
+    why = f"; reasons below: {len(verdict['reasons'])}" if verdict["reasons"] else ""
     yield _line("verdict", "", f"{verdict['status']}{why}")
-    measured = f"{live['duration_s']:.1f} s: rows, bytes, worker; connections and account are of the whole test"
+    measured = f"{live['duration_s']:.1f} s (rows, bytes, workers); connections and account are of the whole test"
     yield _line("measured part", "", measured)
     for gate in live["gates"]:
         found = ("met" if gate["met"] else "not met", gate["value"], gate["reason"])
@@ -51,7 +51,7 @@ def lines(live: Json | None, address: str) -> Iterator[Line]:
         yield _line("verdict", "reason", reason)
     for worker in live["workers"]:
         verdict = worker["verdict"]
-        reasons = verdict["reasons"] if len(live["workers"]) > 1 else ()  # those of the run are its own
+        reasons = verdict["reasons"] if len(live["workers"]) > 1 else ()  # a single worker has the reasons of the run
         judged = "; ".join([verdict["status"], *reasons])
         yield _line("worker", "", f"{worker['id']}, {per_second(worker['rate'])} good/s: {judged}")
 
@@ -72,7 +72,7 @@ def _connections(live: Json) -> Iterator[Line]:
 
 
 def _with_now(text: str, live: Json, name: str, shown: Callable[[float], str]) -> str:
-    """Add a rate of the last second, while the test runs."""
+    """Add the rate of the last second while the test runs."""
     rate = live["now"].get(name)
     return text if rate is None or live["state"] == "stopped" else f"{text}, now {shown(rate)}/s"
 

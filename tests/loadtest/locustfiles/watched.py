@@ -13,5 +13,5 @@ from tests.loadtest.locustfiles.counting import EchoUser
 
 __all__ = ["EchoUser"]
 
-master_watch.PATIENCE = int(os.environ["PATIENCE"])  # type: ignore[misc]
+master_watch.HEARTBEAT_TIMEOUT = int(os.environ["PATIENCE"])  # type: ignore[misc]
 gevent.signal_handler(signal.SIGUSR1, monkey.get_original("time", "sleep"), float(os.environ["BUSY"]))

@@ -53,4 +53,4 @@ def present(target: str) -> dict[str, Any]:
 
 
 def patience() -> int:
-    return master_watch.PATIENCE
+    return master_watch.HEARTBEAT_TIMEOUT

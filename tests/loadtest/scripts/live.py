@@ -91,7 +91,7 @@ def at_once() -> list[int]:
 
 def stands_still(target: str) -> dict[str, Any]:
     """The process stands still in the middle of a test, goes on, and is killed; the states and answers on the way."""
-    live.LONGEST_REST = live.PATIENCE = 0.5  # type: ignore[misc]
+    live.LONGEST_PAUSE = live.ANSWER_TIMEOUT = 0.5  # type: ignore[misc]
     environment = Environment(user_classes=[EchoUser], host=target, parsed_options=Namespace(tcp_think_time="0.01"))
     runner = environment.create_local_runner()
     install(environment)
@@ -116,9 +116,9 @@ def stands_still(target: str) -> dict[str, Any]:
     child.send_signal(signal.SIGSTOP)
     figures = attached(environment, live.Live)
     assert figures is not None
-    figures._lacking = lambda: ["worker 1 was lost"]
+    figures._incomplete = lambda: ["worker 1 was lost"]
     found["lost"] = (live_of(environment) or {})["verdict"]["reasons"][:1]
-    figures._lacking = list
+    figures._incomplete = list
     warnings: list[logging.LogRecord] = []
     live.logger.addFilter(lambda record: warnings.append(record) or True)  # type: ignore[func-returns-value]
     live.LONGEST_ANSWER = 1.0  # type: ignore[misc]

@@ -118,7 +118,7 @@ def beside(what: str, patience: float = 0.3) -> Json:
         what: happens.
         patience: seconds.
     """
-    server_account.PATIENCE = patience  # type: ignore[misc]
+    server_account.READ_TIMEOUT = patience  # type: ignore[misc]
     first = EchoServer("127.0.0.1:0")
     with running(first), running(EchoServer("127.0.0.1:0")) as second, Metrics(first) as metrics:
         idle = dial(first)
