@@ -29,14 +29,14 @@ TLS_NOTE: Final = "The arrival time of a TLS reply is the time of its reading: T
 TIMER_TOLERANCE: Final = 0.1
 """Seconds by which the timer of the test's end may fire early."""
 MAX_STAGES: Final = 100
-LATE: Final = 10
+MAX_SILENCE: Final = 10
 """Seconds for which the figures of a running test wait for a silent worker."""
 MAX_STAGE_ROWS: Final = 2_000
 """The most rows of all stages. A row takes some milliseconds, and some kilobytes in the JSON file."""
 
 
 @dataclass(slots=True)
-class FromWorker:
+class WorkerSums:
     """The reports of one worker, added up.
 
     Attributes:
@@ -63,7 +63,7 @@ class Collection:
     def __init__(self, now: float, warm_up: float, memory: Memory | None = None) -> None:
         self._record = Record()
         self._memory = memory or Memory()
-        self._workers: dict[str, FromWorker] = {}
+        self._workers: dict[str, WorkerSums] = {}
         self._warm_up = warm_up
         self._points = Points(self._record, int(now))
         self.timeline = Timeline(now, warm_up, self._record.boundaries)
@@ -83,7 +83,7 @@ class Collection:
             health: the worker's samples, as it sent them.
             ahead: seconds by which the worker's clock is ahead.
         """
-        part = self._workers.setdefault(worker, FromWorker())
+        part = self._workers.setdefault(worker, WorkerSums())
         for given_sample in health:
             sample = HealthSecond(*given_sample)
             sample = replace(sample, second=sample.second - ahead) if ahead else sample
@@ -118,7 +118,7 @@ class Collection:
         self.timeline.ended = now
 
     def restart(self, now: float) -> None:
-        """Begin the measured part anew."""
+        """Restart the measured part."""
         before = self.timeline.measured_from
         self.timeline.restart(now)
         if self.timeline.measured_from != before:
@@ -279,7 +279,8 @@ class Collection:
 
         Args:
             now: the time.
-            incomplete: ids of lost workers. Lost workers and workers that are silent for `LATE` seconds are ignored.
+            incomplete: ids of lost workers. Lost workers and workers that are silent for `MAX_SILENCE` seconds are
+                ignored.
         """
         if not any(part.health for part in self._workers.values()):
             return now
@@ -289,7 +290,7 @@ class Collection:
             for worker, part in self._workers.items()
             if worker not in incomplete
         )
-        return min((end for end in ends if end > now - LATE), default=now)
+        return min((end for end in ends if end > now - MAX_SILENCE), default=now)
 
     def has_figures(self, now: float) -> bool:
         """Whether all workers have reported a second."""

@@ -171,7 +171,7 @@ class Evidence:
             for trends within each span.
         asked: tasks that the arrival rate asks for; 0 without an arrival rate.
         incomplete: further reasons why the numbers are incomplete, each a sentence without full stop.
-        unbalanced: the differences between the counts of the test and those of the server, as such sentences.
+        unbalanced: the differences between the counts of the test and those of the server, as similar sentences.
     """
 
     duration: float

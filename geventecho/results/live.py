@@ -43,7 +43,7 @@ def follow(source: BinaryIO, sink: BinaryIO) -> None:
     Raises:
         EOFError: the input has ended.
     """
-    begun, warm_up = pickle.load(source)  # noqa: S301  (of our parent)
+    begun, warm_up = pickle.load(source)  # noqa: S301  (our parent writes it)
     collection = Collection(begun, warm_up, Memory(is_kept=True))
     while True:
         change, args, kwargs = pickle.load(source)  # noqa: S301

@@ -71,7 +71,7 @@ class Timeline:
             self.restart(now + warm_up)
 
     def restart(self, at: float) -> None:
-        """Begin the measured part anew. An instant within the warm-up changes nothing."""
+        """Restart the measured part at an instant. An instant within the warm-up has no effect."""
         self._restarted = max(self._restarted, self._begin(at))
 
     def follow_plan(self, now: float, stages: Stages) -> None:

@@ -137,7 +137,7 @@ class Row:
         for block, part in self._by_second(columns):
             responses = count_times(block, block.times, part)
             block.ok += len(responses)
-            if second_of(self._successes.over_at) != block.start:
+            if second_of(self._successes.ended_at) != block.start:
                 self.log()
             self._successes.add(responses, sum(part[-1]), part[ARRIVED][-1])
 
@@ -237,7 +237,7 @@ class Latencies:
         """Count successes of a row in Locust's statistics."""
         environment = self._environment()
         if environment is not None:
-            successes.count(environment.stats, *key, (successes.over_at + CLOCK.offset) / NANOSECONDS)
+            successes.count(environment.stats, *key, (successes.ended_at + CLOCK.offset) / NANOSECONDS)
 
     def record(self, key: RowKey, response: int, *, ok: bool) -> None:
         """Count a task, or another span that is not a client's operation, which has taken `response` nanoseconds."""

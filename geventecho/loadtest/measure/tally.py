@@ -127,25 +127,25 @@ class Successes:
     Their times are rounded as by `bucket`, but many at once in C.
 
     Attributes:
-        over_at: the end of the last success, in nanoseconds.
+        ended_at: the end of the last success, in nanoseconds.
     """
 
-    __slots__ = ("_content_length", "_longest", "_number", "_rounded", "_shortest", "_total", "over_at")
+    __slots__ = ("_content_length", "_longest", "_number", "_rounded", "_shortest", "_total", "ended_at")
 
     def __init__(self) -> None:
         self._rounded: dict[int, Counter[int]] = {}  # times in units, by the unit in nanoseconds
-        self._number = self._total = self._shortest = self._longest = self._content_length = self.over_at = 0
+        self._number = self._total = self._shortest = self._longest = self._content_length = self.ended_at = 0
 
     def __bool__(self) -> bool:
         return self._number > 0
 
-    def add(self, times: Sequence[int], content_length: int, over_at: int) -> None:
+    def add(self, times: Sequence[int], content_length: int, ended_at: int) -> None:
         """Add successes.
 
         Args:
             times: the response times, in nanoseconds.
             content_length: the bytes of all replies.
-            over_at: the end of the last success, in nanoseconds.
+            ended_at: the end of the last success, in nanoseconds.
         """
         shortest, longest = min(times), max(times)
         for unit, low, high in UNITS:
@@ -159,7 +159,7 @@ class Successes:
         self._number += len(times)
         self._total += sum(times)
         self._content_length += content_length
-        self.over_at = over_at
+        self.ended_at = ended_at
 
     def count(self, counted: RequestStats, method: str, name: str, now: float) -> None:
         """Count all successes as `RequestStats.log_request` counts one.

@@ -162,7 +162,7 @@ def _parse(arguments: list[str]) -> Namespace:
 
 
 def _runs_test(options: Namespace, arguments: list[str]) -> bool:
-    """Whether this process runs tests: it is not a worker of another master, and only prints no information."""
+    """Whether this process runs a test: it neither is a worker of another master nor only prints information."""
     only_prints = options.list_commands or options.show_task_ratio or options.show_task_ratio_json
     return not (options.worker or only_prints or HELP & set(arguments))
 

@@ -1,4 +1,4 @@
-"""The watch of a worker over its master. If the master is gone, nobody counts the users' operations or ends the users.
+"""A worker stops its users if its master is gone: nobody would count their operations or end them.
 
 Locust's worker sends a heartbeat every second, and the master answers it. Locust itself waits a minute for an answer. A
 busy master sends no answer either, for example while a listener of the locustfile works. But its ZeroMQ I/O thread

@@ -202,7 +202,7 @@ def _on_parser(parser: LocustArgumentParser, **_: Any) -> None:
 def _on_init(environment: Environment, runner: Runner | None, **_: Any) -> None:
     options = settings.options_of(environment)
     has_tcp_users = bool(tcp_users_of(environment))
-    _workers.settle(has_tcp_users)
+    _workers.after_forks(has_tcp_users)
     if not has_tcp_users:
         if options.get("tcp_gate"):  # otherwise nothing would judge the gates, and the run would pass
             _end("--tcp-gate: there is no result to judge, because no user class is a TcpUser")

@@ -27,8 +27,8 @@ class Workers:
     SIGINT, so that only the master controls the end. Each worker holds the write end of a pipe. When the master reads
     the end of the pipe, the last worker is gone.
 
-    Call `watch_forks` while the command line is parsed, and `settle` when Locust is set up. Locust forks its workers
-    between the two calls.
+    Call `watch_forks` while the command line is parsed, and `after_forks` when Locust is set up. Locust forks its
+    workers between the two calls.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Workers:
         self._reader, self._writer = os.pipe()
         os.register_at_fork(after_in_child=self._after_fork)
 
-    def settle(self, has_tcp_users: bool) -> None:
+    def after_forks(self, has_tcp_users: bool) -> None:
         """Note that Locust is set up and forks no more workers.
 
         Args:

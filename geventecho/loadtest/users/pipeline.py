@@ -46,14 +46,14 @@ class Sent:
         begun: the beginning or the planned instant, as time.perf_counter_ns() counts.
         received: bytes that were read from the connection before the request began. They do not include the reply.
         sent_at: the time just before the first send(2).
-        over_at: the time of the end, if the request has no reply.
+        ended_at: the time of the end, if the request has no reply.
     """
 
     request: Request
     begun: int
     received: int
     sent_at: int = 0
-    over_at: int = 0
+    ended_at: int = 0
 
     def sample(self, traffic: Traffic, reply: bytes) -> Sample:
         """The instants and bytes of the request, just after the reply was taken.
@@ -61,8 +61,8 @@ class Sent:
         The last piece that was read has the end of the reply.
         """
         first, arrived, read = traffic.first_at, traffic.arrived_at, traffic.read_at
-        if self.over_at:
-            first, arrived, read = self.over_at, self.over_at, 0
+        if self.ended_at:
+            first, arrived, read = self.ended_at, self.ended_at, 0
         elif arrived <= self.sent_at:
             arrived = 0
         return self.begun, self.sent_at, first, arrived, read, memoryview(self.request.payload).nbytes, len(reply)
@@ -178,7 +178,7 @@ class Pipeline:
                 sent.sent_at = perf_counter_ns()
                 self._client.send(request.payload, timeout=self._timeout)
                 if not has_reply:  # such a request ends with its send
-                    sent.over_at = perf_counter_ns()
+                    sent.ended_at = perf_counter_ns()
                     self._unanswerable = None
                     self._sent.put(sent)
         except Exception as error:  # from the connection or from the caller's iterable; `run` raises it
