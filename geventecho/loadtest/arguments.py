@@ -23,7 +23,7 @@ HELP: Final = {
     "proxy_protocol": "Begin each connection with a PROXY header of this version, v1 or v2, as a proxy does. The "
     "header names the user's own address",
     "arrival_rate": "Tasks a second in the whole test. Each task begins at a planned instant, whether or not earlier "
-    "replies have come, and users do not use their wait time. RATE, or stages such as 100:30s,500:1m",
+    "replies have come, and users do not use their wait time. Give a rate, or stages such as 100:30s,500:1m",
     "arrivals": "Distances between the planned instants: even or poisson. The default is even",
     "max_lateness": "Seconds for which a task waits for a free user after its planned instant. After this time the "
     "task is dropped. The default is the request timeout",

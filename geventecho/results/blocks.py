@@ -245,7 +245,7 @@ class Record:
     def add(self, row: RowKey, block: Block | bytes) -> None:
         """Add a row's counts of a second, or a block of another record; packed or not."""
         if row not in self.rows:
-            row = self._place(row)
+            row = self._row_for(row)
         self.rows[row].add(block if isinstance(block, bytes) else block.pack())
 
     def merge(self, other: Record) -> None:
@@ -255,7 +255,7 @@ class Record:
             for block in blocks:
                 self.add(row, block)
 
-    def _place(self, row: RowKey) -> RowKey:
+    def _row_for(self, row: RowKey) -> RowKey:
         """Make a place for a new row: return the row itself, or the row `other` that counts it."""
         named = [known for known in self.rows if known[1] != OTHER]
         if row[1] == OTHER or len(named) < MAX_ROWS:
@@ -263,7 +263,7 @@ class Record:
             return row
         last = max(named)
         if row > last:
-            return self._place((row[0], OTHER))
+            return self._row_for((row[0], OTHER))
         folded = self.rows.pop(last)
         self.rows[row] = Blocks(self.boundaries)
         for block in folded:

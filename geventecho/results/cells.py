@@ -71,7 +71,7 @@ def milliseconds(microseconds: float) -> str:
     if microseconds >= 1e7:
         return f"{microseconds / 1e6:.0f}s" if microseconds >= 999.5e6 else f"{microseconds / 1e6:.3g}s"
     in_ms = microseconds / 1000
-    return _three(in_ms) if in_ms >= 0.1 else f"{in_ms:.3f}"
+    return _three_digits(in_ms) if in_ms >= 0.1 else f"{in_ms:.3f}"
 
 
 def byte_count(number: float) -> str:
@@ -80,10 +80,10 @@ def byte_count(number: float) -> str:
     while number >= 999.5 and power < len(UNITS) - 1:
         number /= 1000
         power += 1
-    return f"{_three(number) if power else f'{number:.0f}'} {UNITS[power]}"
+    return f"{_three_digits(number) if power else f'{number:.0f}'} {UNITS[power]}"
 
 
-def _three(number: float) -> str:
+def _three_digits(number: float) -> str:
     return f"{number:.0f}" if number >= 99.95 else f"{number:#.3g}"  # "#.3g" would give "100." for 99.96
 
 

@@ -56,11 +56,11 @@ def _text(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(head)
-    writer.writerows(map(_harmless, lines))
+    writer.writerows(map(_without_formulas, lines))
     return text.getvalue()
 
 
-def _harmless(line: Sequence[Any]) -> list[Any]:
+def _without_formulas(line: Sequence[Any]) -> list[Any]:
     """The line with its formulas disarmed: names and samples may come from a peer."""
     return [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in line]
 

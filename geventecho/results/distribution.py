@@ -40,7 +40,7 @@ def distribution(histogram: Histogram) -> Distribution:
         square += count * (time - mean) ** 2
         while 100 * below / total >= level:
             add(level, time if below < total else longest, below)
-            level = _after(level)
+            level = _next_percentile(level)
             if below == total:
                 break
     add(100.0, longest, total)
@@ -54,7 +54,7 @@ def distribution(histogram: Histogram) -> Distribution:
     )
 
 
-def _after(level: float) -> float:
+def _next_percentile(level: float) -> float:
     """The percentile after `level`, which is below 100."""
     halves: int = math.floor(math.log2(100 / (100 - level))) + 1
     return level + 100 / (TICKS << halves)

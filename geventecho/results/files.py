@@ -17,13 +17,13 @@ def write_text(path: str, text: str) -> None:
         OSError: the file cannot be written.
     """
     path = os.path.realpath(path)  # a link stays a link
-    beside = _beside(path)
+    temporary = _temporary_name(path)
     try:
-        with open(beside, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             file.write(text)
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except OSError:
-        _remove(beside)
+        _remove(temporary)
         raise
 
 
@@ -34,15 +34,15 @@ def check_path(path: str) -> None:
         ConfigError: the file cannot be written.
     """
     path = os.path.realpath(path)
-    beside = _beside(path)
+    temporary = _temporary_name(path)
     try:
         if not _is_file_or_free(path):
             raise ConfigError(f"cannot write {path!r}: it is not a file")
-        with open(beside, "w", encoding="utf-8"):
+        with open(temporary, "w", encoding="utf-8"):
             pass
     except OSError as error:
         raise ConfigError(f"cannot write {path!r}: {error.strerror}") from None
-    _remove(beside)
+    _remove(temporary)
 
 
 def _is_file_or_free(path: str) -> bool:
@@ -53,7 +53,7 @@ def _is_file_or_free(path: str) -> bool:
         return True
 
 
-def _beside(path: str) -> str:
+def _temporary_name(path: str) -> str:
     """The temporary name of the file: in the same folder, because rename(2) needs that."""
     return os.path.join(os.path.dirname(path), f".geventecho-{os.getpid()}.part")
 

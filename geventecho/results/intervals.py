@@ -143,7 +143,7 @@ def _percentile(percent: float, pooled: _Pooled, seconds: _Seconds | None) -> Pe
     high: float = pooled.total + 1 - enclosing_rank(pooled.total, float(1 - part))
     if seconds:
         least, greatest = seconds.shares_above(pooled, pooled.bucket_of(rank), float(1 - part))
-        # A sample stands for one part of all samples, and its rank for the middle of this part: so half a rank more.
+        # A rank stands for the middle of its sample, at rank - 0.5. So 0.5 is added to the place of a share.
         low = max(1, min(low, (1 - greatest) * pooled.total + 0.5))
         high = min(pooled.total, max(high, (1 - least) * pooled.total + 0.5))
     value = pooled.value_of(rank)
@@ -332,14 +332,14 @@ class _Seconds:
             below, up_to = row.around(bucket)
             above.append(row.total * (1 - share) - up_to + upper_part * (up_to - below))
         independent = pooled.total * share * (1 - share)
-        variance = max(self._bootstrapped(above), independent + self._of_levels(bucket, share), independent)
+        variance = max(self._bootstrap_variance(above), independent + self._level_variance(bucket, share), independent)
         excess = variance / independent - 1
         # Student's t for the estimated part of the variance (the first terms of its expansion by degrees of freedom)
         degrees = len(self._rows) / BLOCKS_PER_DEGREE
         student = 1 + (DEVIATIONS**2 + 1) / (4 * degrees)
         return _wilson(share, pooled.total / (1 + excess * student**2))
 
-    def _bootstrapped(self, above: Sequence[float]) -> float:
+    def _bootstrap_variance(self, above: Sequence[float]) -> float:
         """The variance of a sum, by the circular block bootstrap."""
         count, length = len(above), self.block_length
         mean = sum(above) / count
@@ -347,7 +347,7 @@ class _Seconds:
         squares = sum((after - before) ** 2 for before, after in zip(sums, sums[length:], strict=False))
         return float(squares / length * count / (count - length))
 
-    def _of_levels(self, bucket: int, share: float) -> float:
+    def _level_variance(self, bucket: int, share: float) -> float:
         """The variance that the levels add to the number of samples above."""
         if bucket == LOST or not self._deviation:
             return 0.0

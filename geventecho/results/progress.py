@@ -71,9 +71,9 @@ def display(live: Json, users: Users, width: int, height: int) -> list[str]:
     title = fitted(f"{RULE * 2} {_time(live)} {RULE} {printable(live.get('target', live['state']))} ", width)
     head = f"{title}{RULE * (width - cells(title))}"
     if "verdict" not in live:
-        return [head, *_flow([str(users), live["state"]], width)][:height]
+        return [head, *_wrapped([str(users), live["state"]], width)][:height]
     figures = [str(users), _open(live), *_rates(live), _failed(live), *_dropped(live)]
-    above = [head, *_flow(figures, width)]
+    above = [head, *_wrapped(figures, width)]
     reasons = live["verdict"]["reasons"]
     below = [*_gates(live), ": ".join([_verdict(live), *map(printable, reasons[:1])])]
     room = max(height - len(above) - len(below), 0)
@@ -165,7 +165,7 @@ def _short(count: int) -> str:
     return f"{count}" if count < 10_000_000 else f"{count // 1_000_000}M"
 
 
-def _flow(items: Sequence[str], width: int) -> Iterator[str]:
+def _wrapped(items: Sequence[str], width: int) -> Iterator[str]:
     """Put as many items on each line as fit into its width."""
     line = ""
     for item in items:

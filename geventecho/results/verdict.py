@@ -140,7 +140,7 @@ def _add_rate_reason(
         return
     seconds = sum(second.span for second in health)
     rates = f"offered {planned / seconds:,.0f} tasks/s, achieved {(planned - dropped) / seconds:,.0f} tasks/s"
-    if cause := _failing(rows, health):
+    if cause := _failure_cause(rows, health):
         unsteady.insert(0, f"{rates}: {cause}")
     elif any(could_not_keep_up(worker) for worker in workers):
         generator.append(f"{rates}: the generator could not keep up")
@@ -150,7 +150,7 @@ def _add_rate_reason(
         )
 
 
-def _failing(rows: Sequence[RowEvidence], health: Sequence[HealthSecond]) -> str:
+def _failure_cause(rows: Sequence[RowEvidence], health: Sequence[HealthSecond]) -> str:
     """How failures kept the users busy; "" if they did not."""
     connects = [row for row in rows if is_setup((row.kind, row.name))]
     failed = sum(row.failed for row in connects)

@@ -104,7 +104,7 @@ class Account:
         "dropped", "failed", "given_up", "late", "lost", "ok", "open", "opening", "peak", "planned", "reconnects",
         "sent", "started", "users", "waited", "waiting",
     )  # fmt: skip
-    __slots__ = (*NUMBERS, "_second", "_within", "pausing", "samples")
+    __slots__ = (*NUMBERS, "_second", "_connects_in_second", "pausing", "samples")
 
     def __init__(self) -> None:
         self.clear()
@@ -119,7 +119,7 @@ class Account:
         self.open = self.opening = self.lost = self.connections = self.given_up = 0
         self.bytes_sent = self.bytes_received = self.bytes_under_way = 0
         self.planned = self.sent = self.late = self.dropped = self.waited = self.waiting = 0
-        self._second = self._within = self.pausing = 0
+        self._second = self._connects_in_second = self.pausing = 0
         self.samples: dict[tuple[str, str, str], str] = {}
 
     def begin_connect(self, *, is_first: bool) -> None:
@@ -130,11 +130,11 @@ class Account:
         """
         second = int(time())
         if second != self._second:
-            self._second, self._within = second, 0
-        self._within += 1
+            self._second, self._connects_in_second = second, 0
+        self._connects_in_second += 1
         self.connects += 1
         self.reconnects += not is_first
-        self.peak = max(self.peak, self._within)
+        self.peak = max(self.peak, self._connects_in_second)
 
     @contextmanager
     def connecting(self) -> Iterator[None]:

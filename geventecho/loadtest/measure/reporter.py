@@ -206,7 +206,7 @@ class Reporter:
             response=reply,
             context=self._context(context),
             exception=None,
-            start_time=_wall(begun),
+            start_time=_wall_time(begun),
         )
 
     def ended(
@@ -234,7 +234,7 @@ class Reporter:
             response=None,
             context=self._context(context),
             exception=failure,
-            start_time=_wall(sample[0]),
+            start_time=_wall_time(sample[0]),
         )
         age = (perf_counter_ns() - self._connected_at) / NANOSECONDS
         show_sample(self.account.samples, self._environment.stats.errors, row.key, failure, age)
@@ -244,6 +244,6 @@ class Reporter:
         return {**own, **extra} if extra else own
 
 
-def _wall(counted: int) -> float:
+def _wall_time(counted: int) -> float:
     """Convert an instant of time.perf_counter_ns() to seconds since the epoch."""
     return time() - (perf_counter_ns() - counted) / NANOSECONDS

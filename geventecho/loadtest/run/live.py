@@ -171,7 +171,7 @@ class Live:
         self._encoded: Encoded | None = None
         self._brief: Mapping[str, Any] | None = None
         self._next = 0.0
-        self._asked: float | None = None  # the time of a question without an answer
+        self._asked_at: float | None = None  # the time of a question without an answer
         self._is_late = False
         attach(environment, self)
 
@@ -179,7 +179,7 @@ class Live:
         """Begin a test. Return its collection; only `change` may change it."""
         self._stop()
         self._final = self._encoded = self._brief = None
-        self._next, self._asked, self._is_late = 0.0, None, False
+        self._next, self._asked_at, self._is_late = 0.0, None, False
         self._process = LiveProcess(begun, warm_up)
         self._collection = Collection(begun, warm_up)
         return self._collection
@@ -242,10 +242,10 @@ class Live:
             self._encoded = self._encoded or Encoded.of(self._final)
         elif self._process is not None:
             is_due = time.monotonic() >= self._next or not self._process.is_alive
-            if is_due and self._asked is None and self._collection and self._collection.has_figures(seconds_now()):
-                self._asked = time.monotonic()
-                gevent.spawn(self._ask, self._process, self._asked).join(ANSWER_TIMEOUT)
-            if self._asked is not None and time.monotonic() >= self._asked + LONGEST_ANSWER:
+            if is_due and self._asked_at is None and self._collection and self._collection.has_figures(seconds_now()):
+                self._asked_at = time.monotonic()
+                gevent.spawn(self._ask, self._process, self._asked_at).join(ANSWER_TIMEOUT)
+            if self._asked_at is not None and time.monotonic() >= self._asked_at + LONGEST_ANSWER:
                 self._withhold()
         self._report_losses()
 
@@ -273,7 +273,7 @@ class Live:
             encoded = process.ask(seconds_now(), self._facts())
         finally:
             if process is self._process:
-                self._asked = None
+                self._asked_at = None
         if process is self._process:  # the test has not ended in the meantime
             self._encoded, self._brief, self._reported = encoded, None, reported
             now = time.monotonic()

@@ -72,12 +72,12 @@ def _write_csv(environment: Environment, prefix: str) -> None:
 def _write(path: str, write: Callable[[TextIO], Any]) -> None:
     """Write a file under another name and rename it. Locust may still have the old file open and write at its close."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    beside = f"{path}.{os.getpid()}"
+    temporary = f"{path}.{os.getpid()}"
     try:
-        with open(beside, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             write(file)
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
-            os.unlink(beside)
+            os.unlink(temporary)
         raise

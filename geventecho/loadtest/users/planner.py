@@ -120,8 +120,8 @@ class Planner:
     def _wait(self, now: float) -> float:
         """Wait among the idle users.
 
-        The timer is hastened if an instant has fallen due. Otherwise the hub checks the timer only after it has read
-        all replies that have arrived: on a busy generator this is a third of the worst delays.
+        If an instant has fallen due, the timer is hastened. By itself the hub would check the timer only after it has
+        read all replies that have arrived. On a busy generator this would be a third of the worst delays.
         """
         user = getcurrent()
         self._idle[user] = None

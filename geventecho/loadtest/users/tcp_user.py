@@ -111,7 +111,7 @@ class TcpUser(User):
         self._burst = SPAWNED_USERS.add()
         greenlet: Greenlet = super().start(group)
         # on_stop is not enough: a subclass may replace it, and it is not called for a user that fails to start.
-        greenlet.link(self._end)
+        greenlet.link(self._after_end)
         return greenlet
 
     def run(self) -> None:  # type: ignore[misc]  # final, but Locust's own PytestUser overrides it, too
@@ -119,7 +119,7 @@ class TcpUser(User):
         if not run_user(self, PlannedLoop if has_plan(self.environment) else TaskLoop):
             super().run()  # type: ignore[no-untyped-call]
 
-    def _end(self, _: Greenlet) -> None:
+    def _after_end(self, _: Greenlet) -> None:
         self.client.close()
         forget_tasks(self)
         SPAWNED_USERS.remove(self)
