@@ -212,7 +212,7 @@ class Blocks:
             self._unmerged.add(start)
 
     def _start(self, second: int) -> int:
-        """Where the block of a second starts."""
+        """The start of the block that contains a second."""
         origin = max((boundary for boundary in self._boundaries if boundary <= second), default=0)
         return second - (second - origin) % self.width
 

@@ -86,8 +86,8 @@ class Estimate:
     """The percentiles of one row.
 
     Attributes:
-        percentiles: by percent; None with too few samples.
-        missing: by percent, the number of samples that are missing.
+        percentiles: the percentiles by percent; None with too few samples.
+        missing: the numbers of missing samples by percent.
         method: "bootstrap", or "order statistics" if there are fewer than 20 blocks.
         block_length: blocks that the bootstrap takes together; 1 without a bootstrap.
         is_unsteady: whether the correlation of adjacent blocks lasts so long that the run is too short for intervals.
@@ -110,7 +110,7 @@ def estimate(
 
     Args:
         blocks: the times of consecutive blocks of equal width, empty blocks included.
-        lost: for each block, the number of operations that count as infinitely long; 0 by default.
+        lost: the number of operations of each block that count as infinitely long; 0 by default.
         quantiles: the percentiles in percent, each above 0 and below 100.
         whole: the sum of the blocks, if the caller knows it.
     """

@@ -47,7 +47,7 @@ class Times:
 
     Attributes:
         p50, p90, p95, p99, p99_9, p99_99: percentiles with their 95 % intervals; None with too few samples.
-        mean, max: of the finite times; None without a finite time.
+        mean, max: mean and maximum of the finite times; None without a finite time.
     """
 
     p50: Percentile | None

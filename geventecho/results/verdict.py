@@ -151,7 +151,7 @@ def _add_rate_reason(
 
 
 def _failure_cause(rows: Sequence[RowEvidence], health: Sequence[HealthSecond]) -> str:
-    """How failures kept the users busy; "" if they did not."""
+    """The sentence that says how failures kept the users from their tasks; "" if they did not."""
     connects = [row for row in rows if is_setup((row.kind, row.name))]
     failed = sum(row.failed for row in connects)
     tried = failed + sum(row.times["response"].count for row in connects if "response" in row.times)
