@@ -170,7 +170,7 @@ def test_a_growing_number_of_operations_under_way_is_unsteady(health: Sequence[H
     """This holds for a run without a plan, too."""
     verdict = judge(run(health))
     assert verdict.status == status
-    assert all("begun 200/s, ended 200/s" in reason for reason in verdict.reasons)
+    assert all("started 200/s, ended 200/s" in reason for reason in verdict.reasons)
 
 
 def test_the_queues_of_workers_are_added_up() -> None:
