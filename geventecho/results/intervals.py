@@ -52,8 +52,7 @@ MIN_INDEPENDENT_SECONDS: Final = 7
 SURE_ERRORS: Final = 3
 STEADY_RATIO: Final = 1.1
 MAX_CORRELATION: Final = 0.95
-# The estimated variance scatters like the variance of a seventh as many independent seconds (at 60: 0.5 in its
-# logarithm).
+# The estimated variance scatters as if a seventh of the seconds were independent (at 60: 0.5 in its logarithm).
 BLOCKS_PER_DEGREE: Final = 7
 
 # The bucket of lost operations, after all other buckets.
@@ -65,16 +64,12 @@ SHORTEST_BUCKET: Final = 0x447A
 # Levels of seconds, in standard deviations from the median level, and their probabilities.
 LEVELS: Final = [half / 2 for half in range(-6, 7)]
 WEIGHTS: Final = [NormalDist().pdf(level) / sum(map(NormalDist().pdf, LEVELS)) for level in LEVELS]
-# From the first to the ninth decile of a normal distribution, in standard deviations.
-TENTH_TO_NINTH: Final = 2 * NormalDist().inv_cdf(0.9)
+TENTH_TO_NINTH: Final = 2 * NormalDist().inv_cdf(0.9)  # the deciles of a normal distribution, in standard deviations
 
 
 @dataclass(frozen=True, slots=True)
 class Percentile:
-    """A percentile and the interval that contains the true one with 95 % confidence, in nanoseconds; infinite if lost.
-
-    A percentile of a `Result` is in microseconds.
-    """
+    """A percentile and its 95 % confidence interval, in nanoseconds; a `Result` has microseconds. Infinite if lost."""
 
     value: float
     low: float

@@ -92,7 +92,7 @@ def test_every_part_of_the_page_is_reached_by_the_keyboard(page: Page, run: Locu
 def test_the_page_says_that_there_are_no_live_figures(page: Page, run: LocustRun) -> None:
     (process,) = [child for child in run.family() if "geventecho.results.live" in child.cmdline()]
     process.kill()
-    wait_for(page, "#notice", "There are no figures of the running test.")
+    wait_for(page, "#notice", "There are no live figures.")
     assert not page.locator("#verdict").is_visible(), "no old figures"
     assert page.inner_text("#state") == "running"
 

@@ -183,7 +183,7 @@ def test_the_verdict_comes_before_failed_operations_and_failures_have_their_kind
     assert result["failures"][0]["count"] == result["account"]["failed"] == row_of(result["rows"], "connect")["failed"]
     assert row_of(result["rows"], "connect")["failed_times"]["response_us"]["max"] > 0
     assert result["account"]["reconnects"] == result["account"]["connects"] - 19
-    assert result["other_users"].endswith("this run had Plain")
+    assert result["other_users"].endswith("other user classes of this run: Plain")
     assert {row["type"] for row in result["rows"]} == {"TCP"}
     assert result["stages"] == []
 

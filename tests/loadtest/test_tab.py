@@ -83,7 +83,7 @@ def test_the_numbers_at_rest_are_those_of_the_json(run: LocustRun) -> None:
     wait_until(lambda: lines_of(run)[0]["item"] == "stopped", 20 * SCALE, "the end")
     lines, result = lines_of(run), result_of(run)
     assert figure(lines, "verdict", "").startswith(result["verdict"]["status"])
-    assert figure(lines, "measured part", "").startswith(f"{result['duration_s']:.1f} s: rows, ")
+    assert figure(lines, "measured part", "").startswith(f"{result['duration_s']:.1f} s (rows, ")
     for reason in result["verdict"]["reasons"]:
         assert reason in [line["figure"] for line in lines]
     account = result["account"]
