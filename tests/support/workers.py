@@ -21,10 +21,15 @@ def workers(server: Process) -> list[int]:
 
 def count_now(server: Process) -> dict[str, int]:
     """The sums of the counters that SIGUSR1 prints."""
-    before = len(server.lines)
+
+    def printed() -> list[str]:
+        return [line for line in server.lines if line.startswith("counters: ")]
+
+    before = len(printed())
     server.signal(signal.SIGUSR1)
-    wait_until(lambda: len(server.lines) > before)
-    counts = {name: int(value) for name, _, value in (word.partition("=") for word in server.lines[-1].split()[1:])}
+    wait_until(lambda: len(printed()) > before)
+    words = (word.partition("=") for word in printed()[-1].split()[1:])
+    counts = {name: int(value) for name, _, value in words if value}  # "counters: none" has no value
     return dict.fromkeys(("open", "restarts", "ended_killed"), 0) | counts
 
 
