@@ -166,6 +166,7 @@ def test_a_timeout_that_a_handler_left_running_has_no_effect(
         with dial(server) as client:
             assert read_to_end(client) == b""
         wait_until(lambda: timers and not timers[0].pending)
+        wait_until(lambda: not server.connection_count)
         assert server.counters["ended_handler"] == 1
     assert capfd.readouterr().err == ""
 
