@@ -324,7 +324,9 @@ class Connection:
         """Bytes in both directions. Bytes that the kernel is known to hold for the peer do not count yet."""
         if self.passed is not None and any(self.passed):
             return sum(self.passed)
-        return self.received + (self.sent if self.taken is None or self.is_local else self.taken[0])
+        if self.taken is None or self.is_local:
+            return self.received + self.sent
+        return self.received + min(self.sent, self.taken[0])  # the kernel's count has the bytes of TLS records, too
 
     @property
     def sent(self) -> int:

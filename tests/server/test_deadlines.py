@@ -171,7 +171,8 @@ class Reader:
         self.peer = Peer(self.bench, patch)
         self.peer.outstanding = True
         self.watched = self.bench.accept()
-        self.bench.carry(self.watched)
+        self.watched.count_read(1004)
+        self.watched.count_written(1000)  # the kernel holds them for the peer
         self.watched.pending = memoryview(b"owed")
         self.bench.deadlines.watch(self.watched)
 
@@ -256,6 +257,20 @@ def test_min_rate_ends_a_peer_that_takes_bytes_in_a_slow_trickle(monkeypatch: py
         reader.take()
         assert reader.bench.now < 1100
     assert reader.watched.endings == [Ending.SLOW]
+
+
+def test_min_rate_takes_payload_and_not_the_bytes_of_tls_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel counts encrypted bytes. It is asked only while some are on their way."""
+    bench = Bench(monkeypatch, min_rate=100)
+    peer = Peer(bench, monkeypatch)
+    watched = bench.accept()
+    for second in range(60):
+        watched.count_read(100)
+        watched.count_written(100)
+        peer.acknowledged += 150
+        peer.outstanding = second < 3.5 * PACE_SECONDS
+        bench.run(1)
+    assert not watched.endings
 
 
 @given(
