@@ -27,7 +27,8 @@ def show_sample(
     """Show the sample of a wrong reply. Does nothing for a failure of another kind.
 
     Args:
-        samples: the samples that this process has shown in this test, by row and kind of failure. A new one is added.
+        samples: the samples that this process has shown in this test, by row and kind of failure. A new sample is
+            added.
         errors: Locust's table of failures. The failure is already in it.
         row: type and name of the operation's row.
         failure: the reported failure.

@@ -143,7 +143,7 @@ class ArrivalPlan:
         arrivals = Arrivals(plan["stages"], plan["kind"], plan["seed"])
         ahead = plan["start"] - seconds_now()
         if abs(ahead) > CLOCKS_APART:
-            ahead = 0.0  # the clocks differ; the master sends the plan when it begins
+            ahead = 0.0  # the clocks differ; the plan began when the master sent it
         start = time.perf_counter() + ahead
         instants = arrivals.instants(plan["worker"], plan["workers"])
         self._planner.follow(start, instants, self._max_lateness())

@@ -48,7 +48,7 @@ class WorkerReports:
         self._lock = RLock()
         runner.register_message(DRAIN, self.on_drain)
         runner.register_message(RESUME, self.on_resume)
-        # `quitting` calls its listeners in reverse order. Ours is added after the runner's, so it runs before.
+        # `quitting` calls its listeners in reverse order. Ours is added after the runner's, so it is called first.
         runner.environment.events.quitting.add_listener(self.on_quitting)
         runner.send_message(READY)
 

@@ -123,8 +123,7 @@ class Pipeline:
             if self._send_error is not None:
                 raise self._send_error
         except BaseException as error:
-            # This block must not wait: a second exception, such as the end of the test, would lose the requests under
-            # way.
+            # This block must not wait: a second exception, such as the end of the test, would lose these requests.
             self._over = True
             sender.kill(block=False)
             # If the connection broke, the sender's error says more. But it must not replace the end of the user.

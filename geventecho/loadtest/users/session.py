@@ -92,7 +92,7 @@ class TcpSession:
     def pause(self) -> None:
         """If there is no connection, wait for the pause before the next connect.
 
-        A task with a planned instant must not include this pause: its response time would contain it.
+        Call it before a task takes its planned instant. Otherwise the response time would contain the pause.
         """
         if self._client is None:
             self._backoff.pause()
@@ -264,9 +264,8 @@ class TcpSession:
     ) -> list[bytes]:
         """Send requests without waiting for each reply, and return the replies. A request is reported with its reply.
 
-        After a failure or an unexpected reply the connection is closed, and the other requests under way fail too:
-            later
-        replies can no longer be matched with requests.
+        After a failure or an unexpected reply the connection is closed, and the other requests under way fail too,
+        because later replies can no longer be matched with requests.
 
         Args:
             requests: the requests in order; see `Request`.
