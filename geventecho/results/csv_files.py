@@ -61,7 +61,7 @@ def _text(head: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
 
 
 def _without_formulas(line: Sequence[Any]) -> list[Any]:
-    """The line with its formulas disarmed: names and samples may come from a peer."""
+    """The line with a quote before each formula: names and samples may come from a peer."""
     return [f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell for cell in line]
 
 

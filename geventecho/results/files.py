@@ -46,7 +46,7 @@ def check_path(path: str) -> None:
 
 
 def _is_file_or_free(path: str) -> bool:
-    """Whether the path is a file or free. A file would replace a device or a pipe."""
+    """Whether the path is a file or free. Otherwise the new file would replace a device or a pipe."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:

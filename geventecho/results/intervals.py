@@ -64,7 +64,7 @@ SHORTEST_BUCKET: Final = 0x447A
 # Levels of seconds, in standard deviations from the median level, and their probabilities.
 LEVELS: Final = [half / 2 for half in range(-6, 7)]
 WEIGHTS: Final = [NormalDist().pdf(level) / sum(map(NormalDist().pdf, LEVELS)) for level in LEVELS]
-TENTH_TO_NINTH: Final = 2 * NormalDist().inv_cdf(0.9)  # the deciles of a normal distribution, in standard deviations
+TENTH_TO_NINTH: Final = 2 * NormalDist().inv_cdf(0.9)  # between the outer deciles, in standard deviations
 
 
 @dataclass(frozen=True, slots=True)

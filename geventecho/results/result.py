@@ -67,7 +67,7 @@ class Distribution:
     Each half of the distance to 100 has five percentiles. The last percentile is 100.
 
     Attributes:
-        percentiles: from 0 to 100, ascending.
+        percentiles: the percentiles from 0 to 100, ascending.
         values: the time at each percentile.
         counts: the number of times that are at most as long as the time at each percentile.
         mean, deviation, max: mean, standard deviation and maximum of all times.

@@ -199,7 +199,7 @@ window.TcpTables = (() => {
     };
   }
 
-  // A total and its parts. While a test runs, the parts may lack a rest.
+  // A total as the sum of its parts. While a test runs, there may be a rest as a further term.
   function equation(account, total, parts, rest) {
     const left = account[total] - sum(parts, (part) => account[part]);
     const terms = parts.map((part) => `${count(account[part])} ${part}`);
