@@ -162,6 +162,7 @@ def test_a_message_is_never_taken_for_the_rest_of_another(kind: str) -> None:
     with running(TcpServer(LOCAL, handler, ssl_context=server_context())) as server, dial_tls(server) as client:
         assert ready.wait(PATIENCE)
         data = read_to_end(client)
+        assert server.counters["bytes_sent"] == len(data)
     assert data.endswith(b"last")
     assert data[:-4] == b"x" * (len(data) // TLS_RECORD * TLS_RECORD)
     assert [type(outcome) for outcome in outcomes] == (
