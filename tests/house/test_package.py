@@ -1,6 +1,6 @@
 """The public names of each module, the effects of importing the package, and the private parts of gevent it needs.
 
-The imports that are allowed between rooms are in pyproject.toml; import-linter checks them.
+The imports that are allowed between packages are in pyproject.toml; import-linter checks them.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def test_an_exception_in_the_hub_is_thrown_into_the_connections_greenlet(error: 
         except BaseException as thrown:
             seen.append(thrown)
 
-    def receive(_room: memoryview) -> int:
+    def receive(_memory: memoryview) -> int:
         raise error
 
     connection = Connection(SimpleNamespace(), "", Clock(), Traffic())
