@@ -109,7 +109,8 @@ class TlsStream:
     def _wait(self, event: Any, deadline: Deadline, seconds: float | None) -> None:
         if not wait_ready(event, deadline.remaining()):
             silent = "" if self._first else ": the server sent nothing; it may speak no TLS at this port"
-            raise HandshakeTimeout(f"no handshake within {seconds:.3g} s{silent}", address=self._target, phase="tls")
+            limit = round(seconds or 0.0, 2)  # the connect has taken a part of the caller's limit
+            raise HandshakeTimeout(f"no handshake within {limit:g} s{silent}", address=self._target, phase="tls")
 
     def _take(self) -> None:
         """Give the bytes that came in the handshake to OpenSSL."""
