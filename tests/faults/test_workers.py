@@ -10,10 +10,12 @@ import socket as plain
 import struct
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import gevent
 import pytest
 from gevent import socket
+from gevent.event import Event
 
 from tests.support.commands import command
 from tests.support.servers import Process, capacity, ping, read_to_end, serve, time_until_refused
@@ -130,9 +132,19 @@ def test_drops_of_the_accept_queue_are_counted_once() -> None:
             assert server.stop() == 0
 
 
+def is_listening(server: Process) -> bool:
+    """Whether a listener has the server's port (state 0A of /proc/net/tcp). A connect would be one more client."""
+    port = f":{server.address.port:04X}"
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(row[1].endswith(port) and row[3] == "0A" for row in rows)
+
+
 def test_bulk_transfers_finish_in_a_drain() -> None:
+    """The second half of each transfer comes in the drain."""
     data = os.urandom(4 * MIB)
+    half = len(data) // 2
     digest = hashlib.sha256(data).hexdigest()
+    is_draining = Event()
 
     def transfer(client: socket.socket) -> str:
         sending = gevent.spawn(send, client)
@@ -141,15 +153,17 @@ def test_bulk_transfers_finish_in_a_drain() -> None:
         return hashlib.sha256(received).hexdigest()
 
     def send(client: socket.socket) -> None:
-        for start in range(0, len(data), 256 << 10):
-            client.sendall(data[start : start + (256 << 10)])
-            gevent.sleep(UNIT / 10)
+        client.sendall(data[:half])
+        is_draining.wait()
+        client.sendall(data[half:])
         client.shutdown(socket.SHUT_WR)
 
-    with serve("--workers", "2") as server, connected(server, 8) as clients:
+    with serve("--workers", "2", "--drain-idle", "60") as server, connected(server, 8) as clients:
         transfers = [gevent.spawn(transfer, client) for client in clients]
         wait_until(lambda: count_now(server).get("bytes_sent", 0) > MIB)
         server.signal()
+        wait_until(lambda: not is_listening(server))
+        is_draining.set()
         assert [running.get() for running in transfers] == [digest] * 8
         assert server.wait() == 0
         assert server.lines[-1] == "stopped: drained 8, cut 0, bytes lost 0"
