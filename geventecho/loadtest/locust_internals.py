@@ -333,6 +333,9 @@ def _plain_parser() -> LocustArgumentParser:
     parser.add_argument("--html", dest="html_file")
     parser.add_argument("-P", "--web-port", type=int, default=8089)
     parser.add_argument("-l", "--list", action="store_true", dest="list_commands")
-    for name in ("--headless", "--worker", "--show-task-ratio", "--show-task-ratio-json"):
+    parser.add_argument("--master-bind-host", default="*")
+    parser.add_argument("--master-bind-port", type=int, default=5557)
+    parser.add_argument("--processes", type=int)
+    for name in ("--headless", "--master", "--worker", "--show-task-ratio", "--show-task-ratio-json"):
         parser.add_argument(name, action="store_true")
     return parser
