@@ -114,9 +114,9 @@ def test_a_worker_that_is_lost_is_named_everywhere(scenario: str, code: int, tmp
     result = assert_outputs(tmp_path, missed=1)
     assert result == found["download"]
     master, lost, other = logs(tmp_path)
-    assert re.search(
-        r"incomplete: worker \d \(machine1_\S+\) was lost: no heartbeat\.", master.rstrip().splitlines()[-1]
-    )
+    *_, reason, report = master.rstrip().splitlines()
+    assert re.search(r"incomplete: worker \d \(machine1_\S+\) was lost: no heartbeat\.", reason)
+    assert report.startswith("report: ")
     assert ("the master is gone: no heartbeat for" in lost) == (scenario == "cut_off")
     assert "ERROR" not in other
     assert found["counters"]["bytes_received"] >= result["bytes_sent"] > 0

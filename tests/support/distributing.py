@@ -185,6 +185,8 @@ def replaced(directory: Path, *options: str) -> Found:
         processes.start(10)
         processes.workers[0].process.kill()
         wait_until(lambda: processes.live()["verdict"]["status"] == "incomplete", SECONDS, "the loss")
+        # Until then Locust counts the lost worker too, and gives it a share of the users.
+        wait_until(lambda: "setting state to missing" in processes.master.log, SECONDS, "Locust's own notice of it")
         before = processes.live()["workers"]
         processes.start_worker(processes.hosts[0])
         wait_until(lambda: len(processes.live()["workers"]) == len(before) + 1, SECONDS, "a third worker")
