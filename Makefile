@@ -47,7 +47,7 @@ help:
 	@echo "make loadtest-headless   the same without a browser; report, JSON, CSV   RUN_TIME= REPORTS="
 	@echo "make loadtest-master     the web UI of a test that workers run           MASTER_BIND= TARGET= USERS="
 	@echo "make loadtest-worker     a worker, here or on another machine            MASTER= PROCESSES="
-	@echo "make test                the tests, about five minutes on two cores       TESTS= ARGS="
+	@echo "make test                the tests, five to six minutes on two cores      TESTS= ARGS="
 	@echo "make test-all            all of them, the long ones too"
 	@echo "make test-oldest         tests/loadtest on the oldest supported versions of gevent and Locust"
 	@echo "make coverage            branch coverage of the package, at least 95 %"
