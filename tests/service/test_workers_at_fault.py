@@ -39,7 +39,8 @@ def test_a_worker_whose_loop_is_held_is_replaced_and_its_stack_is_logged(order: 
             assert "while True" in server.errors
             assert "greenlets that wait here: " in server.errors
         else:
-            assert f"worker {victim} was in a call that does not return:" in server.errors
+            # The arbiter logs it once it has reaped the worker, and the thread of the log writes it later.
+            wait_until(lambda: f"worker {victim} was in a call that does not return:" in server.errors)
             assert "in handle" in server.errors
         assert other in workers(server)
         counts = count_now(server)
