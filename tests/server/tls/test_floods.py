@@ -6,11 +6,12 @@ import socket
 import time
 from collections.abc import Iterator
 
+import gevent
 import pytest
 
-from tests.support.servers import Process, ping, serve
+from tests.support.servers import Process, ping, running, serve, wait_for_ending
 from tests.support.timing import PATIENCE, figure, median_of
-from tests.support.tls import files, secured
+from tests.support.tls import files, secured, tls_server
 from tests.support.tls13_client import APPLICATION_DATA, HANDSHAKE, NEW_KEY, NEW_KEYS, Tls13Client
 
 pytestmark = pytest.mark.faults
@@ -45,6 +46,21 @@ def test_too_many_records_without_payload_end_the_connection(server: Process, ki
     client.sock.close()
     assert found["ended_no_payload"] == 1
     assert (found["bytes_received"], found["bytes_sent"]) == (10, 10)
+
+
+def test_hub_greenlet_and_handler_end_a_flood(echoes: bool) -> None:
+    def flood(host: str, port: int) -> Tls13Client:
+        client = Tls13Client(socket.create_connection((host, port), PATIENCE))
+        client.send(client.record(b"before") + b"".join(client.record(*KINDS["new keys"]) for _ in range(100)))
+        return client
+
+    with running(tls_server(echoes=echoes)) as server:
+        assert server.address is not None
+        # The client blocks, so it runs in a thread: the server is in this one.
+        client = gevent.get_hub().threadpool.apply(flood, (server.address.host, server.address.port))
+        wait_for_ending(server, "no_payload")
+        client.sock.close()
+        assert server.counters["bytes_received"] == server.counters["bytes_sent"] == len(b"before")
 
 
 @pytest.mark.alone
