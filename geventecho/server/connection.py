@@ -279,6 +279,9 @@ class Connection:
         """Whether an error of reading or writing means that the connection broke."""
         return isinstance(error, OSError) and is_broken(error)
 
+    def announce_input(self) -> None:
+        """Call the read watcher's callback soon, if there is input that the kernel does not report any more."""
+
     def check_flood(self) -> None:
         """End it when its peer sends only records without payload."""
 

@@ -110,6 +110,7 @@ def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuf
         _deliver(connection, deadlines)
         while True:
             watcher.start(return_message, *route)
+            connection.announce_input()
             size = hub.switch()
             watcher.stop()
             if not size:

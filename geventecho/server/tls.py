@@ -164,6 +164,9 @@ class TlsConnection(Connection):
         """Count bytes that the kernel will not deliver. They are encrypted: no more than the sent bytes are counted."""
         super().count_destroyed(min(size, self.sent))
 
+    def announce_input(self) -> None:
+        self._records.announce()
+
     def check_flood(self) -> None:
         if self._records.is_flood:
             self.end(Ending.NO_PAYLOAD)

@@ -35,7 +35,7 @@ class TlsSocket(ssl.SSLSocket):  # type: ignore[misc]
             sock=sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False, _context=context
         )
         if self._sslobj is not None:
-            self.records = TlsRecords(self._sock, self._wrap)
+            self.records = TlsRecords(self._sock, self._read_event, self._wrap)
             self._sslobj = self.records.layer
 
     def _wrap(self, incoming: stdlib_ssl.MemoryBIO, outgoing: stdlib_ssl.MemoryBIO) -> Any:
