@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 
 import pytest
@@ -23,14 +22,11 @@ def test_stop_ends_the_back_off_at_once() -> None:
 @pytest.mark.faults
 def test_a_restarted_server_is_not_stampeded() -> None:
     """300 connections break in the same instant: the reconnects are spread over the back-off."""
-    with contextlib.ExitStack() as stack:
-        peer = peers.echoes()
-        stack.enter_context(peer)
+    with peers.echoes() as peer:
 
         def restart() -> None:
             wait_until(lambda: peer.accepted == 300)
-            peer.stop()
-            stack.enter_context(peers.echoes(port=peer.port))
+            peer.end_connections()
 
         restarting = threading.Thread(target=restart)
         restarting.start()

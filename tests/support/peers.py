@@ -70,15 +70,21 @@ class Peer:
     def stop(self) -> None:
         """Close the listener and every connection (FIN, or RST where input is unread); wait for the threads."""
         self._stopping = True
-        with self._lock:
-            # close() alone does not wake a thread in accept(2) or recv(2); shutdown(2) does.
-            for sock in (self._listener, *self._connections):
-                with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
+        # close() alone does not wake a thread in accept(2) or recv(2); shutdown(2) does.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self.end_connections()
         for thread in self._threads:
             thread.join(10)
             assert not thread.is_alive(), "a peer's thread did not end"
         self._listener.close()
+
+    def end_connections(self) -> None:
+        """End every connection, as a restart does that keeps the listener."""
+        with self._lock:
+            for sock in self._connections:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
 
     def _spawn(self, run: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=run, args=args, daemon=True)
