@@ -44,7 +44,7 @@ def _programs() -> None:
 
 @contextmanager
 def serving(handler: Handler) -> Iterator[int]:
-    server = StreamServer(("127.0.0.1", 0), handler)
+    server = StreamServer(("127.0.0.1", 0), handler, backlog=1024)  # gevent has 128: fewer than a burst
     server.start()
     try:
         yield server.server_port
