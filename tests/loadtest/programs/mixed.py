@@ -1,8 +1,8 @@
-"""Web users, alone or beside a TcpUser; prints their rows, their errors, and which task loop ran them.
+"""Web users, alone or beside a `TcpUser`; prints their rows, their errors, and the class of their task loop.
 
     python mixed.py stock|alone|beside TARGET
 
-"stock" does not import geventecho; "alone" imports it, "beside" has a TcpUser as well.
+"stock" does not import geventecho, "alone" imports it, and "beside" also has a `TcpUser`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,11 @@ if mode != "stock":
     geventecho.loadtest.install(environment)
 runner.start(2 * len(classes), spawn_rate=10)
 with gevent.Timeout(20):
-    while environment.stats.get("/missing", "GET").num_requests < 8 or runner.user_classes_count["Web"]:
+    while (
+        environment.stats.get("/missing", "GET").num_requests < 8
+        or runner.user_classes_count["Web"]
+        or (mode == "beside" and environment.stats.get("echo", "TCP").num_requests == 0)
+    ):
         gevent.sleep(0.01)
 runner.quit()
 rows = {}
