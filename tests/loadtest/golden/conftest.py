@@ -11,9 +11,9 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _undisturbed(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run what nothing else of ours runs beside, and its processes, before all others (sched(7)), if that is allowed.
+    """Run an `alone` or `long` test and its processes before all other processes (sched(7)), if that is allowed.
 
-    So tenths of milliseconds can be judged on a machine that is busy with something else, too.
+    So a test can judge tenths of a millisecond on a machine that does other work, too.
     """
     marks = {mark.name for mark in request.node.iter_markers()}
     if marks.isdisjoint({"alone", "long"}):

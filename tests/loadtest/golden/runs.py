@@ -1,4 +1,4 @@
-"""What the golden tests share: a server that is known, a run against it, and the figures of its result."""
+"""Shared by the golden tests: a server with known replies, a run against it, and the figures of the result."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ EMPTY = 2.0
 
 
 def plan(rate: float, seconds: float, *, empty: float = EMPTY, kind: str = "even") -> tuple[str, ...]:
-    """Options of a run that plans exactly rate times seconds tasks, and ends with the last one.
+    """Options of a run that plans exactly rate times seconds tasks, and ends with the last task.
 
-    The one instant of the first stage is its beginning, when no user is ready.
+    The first stage has one instant, at its start, when no user is ready.
     """
     return ("--tcp-arrival-rate", f"{1 / empty}:{empty}s,{rate:g}:{seconds:g}s", "--tcp-arrivals", kind)
 
 
 class KnownServer(ServerProcess):
-    """server.py; what it counted is there after the block.
+    """Runs server.py. Its counts are set after the block.
 
     Attributes:
-        arrivals: when the kernel received each request, in ns since 1970.
+        arrivals: the instants at which the kernel received the requests, in ns since 1970.
         bytes_received, bytes_sent: all bytes.
     """
 
@@ -55,14 +55,14 @@ class KnownServer(ServerProcess):
 
 
 class GoldenRun(LocustRun):
-    """A headless Locust against a target, whose result is in a file.
+    """A headless Locust that loads a target and writes its result to a file.
 
     Args:
-        directory: for its files; made here.
-        target: of --host; None where the locustfile has it.
+        directory: for its files; it is made here.
+        target: the value of --host; None if the locustfile has the target.
         options: Locust's and ours.
-        users: how many.
-        locustfile: a file of tests/loadtest/locustfiles, by its name; the echo user when left out.
+        users: the number of users.
+        locustfile: the name of a file in tests/loadtest/locustfiles; by default the echo user.
         extra: environment variables.
     """
 
@@ -88,11 +88,11 @@ class GoldenRun(LocustRun):
         )  # fmt: skip
 
     def wait_for_echoes(self) -> None:
-        """Wait until Locust's table has hundreds of them."""
+        """Wait until Locust's table shows at least 100 echoes."""
         self.wait_for_log(r"TCP +echo +[1-9]\d\d")
 
     def measured(self, seconds: float = 60 * SCALE) -> Measured:
-        """Wait for its end, and read its result."""
+        """Wait for the end of the run, and return its result."""
         code = self.wait(seconds)
         assert code in (0, 1), self.log
         assert "Traceback" not in self.log, self.log
@@ -100,12 +100,12 @@ class GoldenRun(LocustRun):
 
 
 class Measured:
-    """A result, as --tcp-json has it.
+    """A result, as --tcp-json writes it.
 
     Attributes:
-        result: the whole of it.
-        account: the account.
-        status, reasons: of the verdict.
+        result: the whole result.
+        account: its account.
+        status, reasons: its verdict.
     """
 
     def __init__(self, result: dict[str, Any]) -> None:
@@ -117,12 +117,12 @@ class Measured:
         assert self.account["started"] == sum(self.account[name] for name in ("ok", "failed", "aborted"))
 
     def row(self, name: str = "echo", rows: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:
-        """The row of that name; of the measured part if no rows are given."""
+        """The row of that name, by default of the measured part."""
         (found,) = [row for row in (self.result["rows"] if rows is None else rows) if row["name"] == name]
         return found
 
     def times(self, kind: str, name: str = "echo") -> dict[str, float]:
-        """Percentiles, mean and max of a row's times in seconds; infinite where lost, missing where withheld."""
+        """Percentiles, mean and max of a row's times in seconds: infinite if lost, left out if withheld."""
         found: dict[str, float] = {}
         for key, value in self.row(name)[f"{kind}_us"].items():
             number = value["value"] if isinstance(value, dict) else value
@@ -133,7 +133,7 @@ class Measured:
 
 
 def stop_for(pid: int, seconds: float) -> float:
-    """Stop a process for so long (SIGSTOP); returns for how long it really was."""
+    """Stop a process with SIGSTOP for some seconds; returns the seconds that the stop really took."""
     os.kill(pid, signal.SIGSTOP)
     begun = time.monotonic()
     time.sleep(seconds)
@@ -142,12 +142,12 @@ def stop_for(pid: int, seconds: float) -> float:
 
 
 def distances(instants: Sequence[float]) -> list[float]:
-    """From each instant to the next one, ascending."""
+    """The distances between neighbouring instants, in ascending order."""
     return sorted(later - earlier for earlier, later in pairwise(instants))
 
 
 def unevenness(instants: Sequence[float]) -> float:
-    """The coefficient of variation of the distances: 0 for even ones, 1 for those of a Poisson process."""
+    """The coefficient of variation of the distances: 0 for even instants, 1 for a Poisson process."""
     found = distances(instants)
     mean = sum(found) / len(found)
     return math.sqrt(sum((distance - mean) ** 2 for distance in found) / len(found)) / mean

@@ -1,7 +1,7 @@
-"""A server whose replies are known ahead: `python -m tests.loadtest.golden.server '{"delay": 0.02}'`.
+"""A server with known replies and delays: `python -m tests.loadtest.golden.server '{"delay": 0.02}'`.
 
-It answers each request with the same bytes. At the end of its standard input it prints what it counted, as JSON: bytes,
-and when the kernel received each request. One thread does all of it, with nothing but the standard library.
+It answers each request with the same bytes. At the end of its standard input it prints its counts as JSON: the bytes,
+and the instants at which the kernel received the requests. It has one thread, and uses only the standard library.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ SLOWED = 10
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What it does.
+    """The behaviour of the server.
 
     Attributes:
         size: bytes of a request.
         delay: seconds from a request to its reply.
-        one_by_one: begin a reply when the one before it is sent. So 1 / delay is all it can do in a second.
+        one_by_one: begin a reply when the previous reply is sent. So the capacity is 1 / delay requests a second.
         gap: seconds between the halves of a reply; 0 for a reply in one piece.
-        slow: seconds from the first request on in which the delay is ten times as long.
-        reset_every: each request with a number that this divides resets its connection; 0 for none.
-        silent_every: each such request gets no reply; 0 for none.
+        slow: seconds, from the first request on, in which the delay is ten times as long.
+        reset_every: each request whose number is a multiple of this resets its connection; 0 for no reset.
+        silent_every: each request whose number is a multiple of this gets no reply; 0 to answer all.
     """
 
     size: int = 64
@@ -85,7 +85,7 @@ class Server:
             data, ancillary = b"", []
         if not data:
             return self._close(connection)
-        # The kernel begins to stamp a moment after it is asked.
+        # The kernel begins to stamp a moment after setsockopt(2).
         seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2]) if ancillary else (0, time.time_ns())
         self.bytes_received += len(data)
         read, size = self._read[connection], self._behaviour.size

@@ -1,4 +1,4 @@
-"""Golden tests of a server that gets more than it can do."""
+"""Golden test of a rate above the capacity of the server."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ LENGTH = 40
 
 
 @pytest.mark.long
-def test_more_than_the_server_can_do_is_unsteady(tmp_path: Path) -> None:
-    """It can do five sixths of it. What is under way at the end is aborted, and not forgotten."""
+def test_a_rate_above_the_capacity_is_unsteady(tmp_path: Path) -> None:
+    """The capacity is five sixths of the rate. Operations under way at the end are counted as aborted."""
     capacity = RATE / 1.2
     options = (*plan(RATE, LENGTH), "--tcp-request-timeout", "60", "--stop-timeout", "0")
     with (

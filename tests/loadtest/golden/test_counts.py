@@ -1,4 +1,4 @@
-"""Golden tests of the account: what was planned is what the server received."""
+"""Golden tests of the account: the numbers of the load test are those of the server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.locust_process import EchoServerProcess
     [pytest.param(3, (), id="short"), pytest.param(20, ("--processes", "2"), marks=pytest.mark.long, id="long")],
 )
 def test_a_slow_server_changes_nothing_in_the_plan(length: int, workers: tuple[str, ...], tmp_path: Path) -> None:
-    """Planned, sent, received, echoed and counted are one number, with 0.2 s of delay and without."""
+    """With a delay of 0.2 s and without, the numbers of sent, received, echoed and counted requests are the same."""
     rate = 100
     with (
         KnownServer() as prompt,
@@ -29,8 +29,8 @@ def test_a_slow_server_changes_nothing_in_the_plan(length: int, workers: tuple[s
         row, account = found.row(), found.account
         assert account["planned"] == rate * length
         assert account["sent"] == row["ok"] == len(server.arrivals)
-        assert account["dropped"] <= 5, "the end finds what falls due in its last moment"
-        assert account["ok"] == row["ok"] + 40, "its connects"
+        assert account["dropped"] <= 5, "instants that fall due in the last moment are dropped"
+        assert account["ok"] == row["ok"] + 40, "the connects are operations, too"
         assert row["bytes_sent"] == row["bytes_received"] == SIZE * row["ok"]
         assert (server.bytes_received, server.bytes_sent) == (row["bytes_sent"], row["bytes_received"])
         assert (row["failed"], account["failed"], account["aborted"]) == (0, 0, 0)

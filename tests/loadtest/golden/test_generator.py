@@ -1,4 +1,4 @@
-"""Golden tests of a generator that stands still: its delay is seen, and is not taken for the server's."""
+"""Golden tests of a generator that stands still: its delay is measured, and not taken for a delay of the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RATE = 100
     ("length", "beside"),
     [pytest.param(5.0, 1.0, id="short"), pytest.param(20.0, 0.02, marks=pytest.mark.long, id="long")],
 )
-def test_a_stopped_generator_sends_all_of_it_late_and_says_so(length: float, beside: float, tmp_path: Path) -> None:
+def test_a_stopped_generator_sends_late_and_the_verdict_says_so(length: float, beside: float, tmp_path: Path) -> None:
     """`beside` is the share of the tasks that may be late for another reason: other tests use the machine."""
     with EchoServerProcess() as server, GoldenRun(tmp_path / "run", server.target, *plan(RATE, length)) as run:
         run.wait_for_echoes()
@@ -38,7 +38,7 @@ def test_a_stopped_generator_sends_all_of_it_late_and_says_so(length: float, bes
 
 @pytest.mark.long
 def test_instants_that_come_too_late_are_dropped(tmp_path: Path) -> None:
-    """Fewer users than instants in the pause: those that wait for a user for longer than is allowed are lost."""
+    """The pause has more instants than there are users. An instant that waits too long for a user is dropped."""
     lateness, users, delay = 0.2, 5, 0.02
     options = (*plan(RATE, 4), "--tcp-max-lateness", str(lateness))
     with KnownServer(delay=delay) as server, GoldenRun(tmp_path / "run", server.target, *options, users=users) as run:
@@ -56,7 +56,7 @@ def test_instants_that_come_too_late_are_dropped(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_a_blocked_event_loop_delays_the_sending_and_not_the_service(tmp_path: Path) -> None:
-    """One of two workers stands still for 0.1 s of each second. Its tail is found, and named."""
+    """One of two workers stands still for 0.1 s of each second. The verdict names this worker."""
     blocked, rate = 0.1, 200
     with (
         EchoServerProcess() as server,
@@ -66,7 +66,7 @@ def test_a_blocked_event_loop_delays_the_sending_and_not_the_service(tmp_path: P
         ) as run,
     ):  # fmt: skip
         found = run.measured()
-    # Half of all instants are this worker's, and the pauses are a tenth of its time.
+    # This worker has half of all instants, and its pauses are a tenth of the time.
     expected = blocked - 2 * 0.01
     response, service, delay = (found.times(kind) for kind in ("response", "service", "generator_delay"))
     assert delay["p99"] >= 0.8 * expected

@@ -1,4 +1,4 @@
-"""Golden tests of replies in pieces, and of what TCP itself may add to a time."""
+"""Golden tests of replies in pieces, and of delays that TCP itself may add."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def test_the_first_byte_and_the_whole_reply_are_apart(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_no_request_waits_for_an_acknowledgement(tmp_path: Path) -> None:
-    """With one request under way another one is sent at once, and not when the first is acknowledged (Nagle).
+    """A second request is sent at once, and not when the first request is acknowledged (Nagle's algorithm).
 
-    Here the reply acknowledges it, after 0.035 s; without one so soon, a delayed ACK does after 0.04 s. Tests of client
+    Here the reply acknowledges the first request, after 0.035 s. A delayed ACK would come after 0.04 s. Tests of client
     and server assert TCP_NODELAY of their sockets.
     """
     pause, delay = 0.01, 0.035
@@ -40,7 +40,7 @@ def test_no_request_waits_for_an_acknowledgement(tmp_path: Path) -> None:
     apart = sorted(
         (second - first) / 1e9 for first, second in zip(server.arrivals[::2], server.arrivals[1::2], strict=False)
     )
-    figure("median distance of the two", apart[len(apart) // 2])
+    figure("median distance of the two requests", apart[len(apart) // 2])
     assert len(apart) >= 20
     assert apart[len(apart) // 2] == pytest.approx(pause, abs=0.01)
     assert found.times("service", "pair")["p50"] < delay + 2 * pause

@@ -1,4 +1,4 @@
-"""Whether the table of pitfalls names tests that exist."""
+"""The table of pitfalls names tests that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Golden tests of what a few samples may say."""
+"""Golden test of the percentiles of few samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.loadtest.golden.runs import GoldenRun, KnownServer
 
 @pytest.mark.long
 def test_the_p99_needs_368_samples(tmp_path: Path) -> None:
-    """One less, and it is withheld, in each kind of time."""
+    """The p99 of 367 samples is withheld, in each kind of time."""
     found = {}
     with (
         KnownServer() as server,

@@ -1,4 +1,4 @@
-"""Golden tests of stalls: each time counts from the planned instant, whether server or generator stood still."""
+"""Golden test of a stall of the server: each time counts from the planned instant."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ RATE = 100
     ("stopped", "length", "tolerance"),
     [pytest.param(0.8, 10.0, 0.1, id="short"), pytest.param(2.0, 20.0, 0.05, id="long")],
 )
-def test_a_stopped_server_is_seen_to_its_full_extent_by_an_open_run_and_not_by_a_closed_one(
+def test_an_open_run_measures_the_whole_stall_of_a_server_and_a_closed_run_does_not(
     stopped: float, length: float, tolerance: float, tmp_path: Path
 ) -> None:
-    """Of T seconds with a stall of S the p-th percentile is S - (1 - p) T: every task is planned anyway.
+    """The p-th percentile of a run of T seconds with a stall of S is S - (1 - p) T: the stall removes no task.
 
-    There are fewer users than tasks in the stall: those that wait for a user count, too.
+    There are fewer users than tasks in the stall: the time that a task waits for a user counts, too.
 
-    A closed run has one slow operation for each user: each waits for the server and asks nothing meanwhile.
+    A closed run has one slow operation for each user: a user that waits for the server sends nothing meanwhile.
     """
     users, closed = 5, ("--tcp-think-time", "0.02", "-t", f"{EMPTY + length:g}")
     with (

@@ -1,4 +1,4 @@
-"""Golden test of the beginning of a run, which must not be in its figures."""
+"""Golden test: the beginning of a run is not in its figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SLOW = 10 * DELAY
 
 
 def test_a_slow_beginning_is_in_the_warm_up_alone(tmp_path: Path) -> None:
-    """The first second is ten times as slow, and the warm-up takes half a second more."""
+    """In the first second the delay is ten times as long. The warm-up ends half a second later."""
     options = (*plan(100, 5), "--tcp-warm-up", str(EMPTY + 1.5))
     with (
         KnownServer(delay=DELAY, slow=1.0) as server,
@@ -22,7 +22,7 @@ def test_a_slow_beginning_is_in_the_warm_up_alone(tmp_path: Path) -> None:
     assert warm_up["response_us"]["max"] >= SLOW * 1e6
     response = found.times("response")
     assert response["max"] < SLOW
-    assert response["mean"] < SLOW / 4, "with that second it would be above a third"
+    assert response["mean"] < SLOW / 4, "with the slow second it would be 0.28 SLOW"
     assert warm_up["ok"] + found.row()["ok"] == found.account["sent"]
     assert found.row()["ok"] >= 200
     assert 5 - 2.5 <= found.result["duration_s"] <= 5 - 1.5

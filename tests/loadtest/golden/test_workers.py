@@ -1,4 +1,4 @@
-"""Golden tests of several workers: together they measure as one."""
+"""Golden tests of several workers: together they measure like a single worker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PERCENTS = {"p50": 50, "p90": 90, "p95": 95, "p99": 99}
 
 @pytest.mark.long
 def test_percentiles_of_three_workers_are_those_of_all_their_samples(tmp_path: Path) -> None:
-    """Each worker's server has another delay, so no mean of their percentiles would be right."""
+    """The server of each worker has its own delay, so no mean of the workers' percentiles would be right."""
     first, second, third = (peers.echoes_after(delay) for delay in DELAYS)
     with first, second, third:
         targets = json.dumps([peer.target for peer in (first, second, third)])
@@ -60,7 +60,7 @@ def received(directory: Path, rate: float, length: float, kind: str, workers: in
 @pytest.mark.alone
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_two_even_workers_are_as_even_as_one(workers: int, tmp_path: Path) -> None:
-    """With a phase of its own each worker would be even, and both together would not."""
+    """If each worker had its own phase, each worker would be even, and both together would not."""
     instants, _ = received(tmp_path / "even", 100, 4, "even", workers)
     figure(f"unevenness of {workers}", unevenness(instants))
     assert unevenness(instants) <= 0.1
@@ -69,7 +69,7 @@ def test_two_even_workers_are_as_even_as_one(workers: int, tmp_path: Path) -> No
 @pytest.mark.long
 @pytest.mark.parametrize("workers", [1, 2])
 def test_arrivals_at_the_server_are_those_of_the_plan(workers: int, tmp_path: Path) -> None:
-    """Even ones vary by a twentieth; of Poisson ones the distances have the distribution that was planned."""
+    """Even distances vary by at most a twentieth; Poisson distances have the planned distribution."""
     even, _ = received(tmp_path / "even", 200, 20, "even", workers)
     uneven = unevenness(even)
     figure("unevenness", uneven)
