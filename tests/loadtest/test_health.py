@@ -50,7 +50,7 @@ def test_a_worker_that_did_not_hear_the_start_of_its_test_is_sampled_from_its_ne
 @pytest.mark.alone
 def test_a_process_beside_a_hog() -> None:
     """It runs, or waits for its core, all of the time; schedstat and the clock of the process agree."""
-    result = run_script("health.beside_a_hog")
+    result = run_script("health.beside_a_busy_process")
     samples = result["samples"]
     whole = sum(sample["span"] for sample in samples)
     ran = sum(sample["cpu"] * sample["span"] for sample in samples)

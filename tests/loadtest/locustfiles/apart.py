@@ -1,4 +1,4 @@
-"""Each worker's users have the server of that worker in TARGETS; each process writes down its response times, in ns."""
+"""The users of worker N have the N-th target of $TARGETS. Each worker writes its response times, in ns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EchoUser; the first worker holds its event loop for BLOCKED seconds of each second."""
+"""EchoUser. The first worker holds its event loop for $BLOCKED seconds of each second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user that prints and logs between its echoes: short lines, and some that are longer than a terminal is wide."""
+"""A user that prints and logs between its echoes: short lines, and lines that are longer than a terminal is wide."""
 
 from __future__ import annotations
 

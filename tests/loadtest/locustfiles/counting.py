@@ -1,4 +1,4 @@
-"""EchoUser, and each process writes down what it fired, so that a test can compare it with what was counted."""
+"""EchoUser. Each process writes the number of its fired events, so that a test can compare it with the counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DIRECTORY = Path(os.environ["FIRED"])
 
 
 def save(name: str, value: dict[str, Any]) -> None:
-    """In one stroke: a test may be reading it."""
+    """Write the file atomically: a test may be reading it."""
     path = DIRECTORY / f".{os.getpid()}"
     path.write_text(json.dumps(value))
     path.rename(DIRECTORY / name)

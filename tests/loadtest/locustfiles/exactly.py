@@ -1,4 +1,4 @@
-"""One user that does EXACTLY so many echoes, and ends the test."""
+"""A user that sends $EXACTLY echoes and ends the test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Exactly(TcpUser):
     think_time = 0.0
 
     @locust.task
-    def all_of_them(self) -> None:
+    def echo(self) -> None:
         for _ in range(int(os.environ["EXACTLY"])):
             self.client.echo(self.next_payload())
         assert self.environment.runner is not None

@@ -1,4 +1,4 @@
-"""EchoUser of counting.py. What `live_json` gives is written to live.json in the folder $FIRED, over and over."""
+"""EchoUser of counting.py. The result of `live_json` is written to $FIRED/live.json every 0.2 seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and replies with markup in them, and a web UI with a login, if Locust is told to have one."""
+"""Names and replies with markup. If Locust is started with --web-login, the web UI has a login."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A class with a host of its own: the environment's OWN_HOST."""
+"""A class with a host of its own, $OWN_HOST."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of a locustfile's own; one has the name that ours had once."""
+"""A locustfile with its own options. The package once had an option with the name --think-time."""
 
 from __future__ import annotations
 

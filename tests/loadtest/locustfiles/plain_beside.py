@@ -1,4 +1,4 @@
-"""A class of plain Locust beside a `TcpUser`; a run with one user has none of the second."""
+"""A class of plain Locust beside a `TcpUser`. A run with one user has no `TcpUser`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users of Locust alone, without this package: each fires one event after the other."""
+"""Users of plain Locust, without this package: each user fires an event every 0.1 seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EchoUser on a machine whose clock is $SKEW seconds ahead, as far as the seconds of a test go."""
+"""EchoUser. The clock that counts the seconds of a test is $SKEW seconds ahead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Users that upgrade to TLS once the server has agreed to it, as SMTP's do."""
+"""Users that upgrade to TLS after the server has agreed to it, as SMTP clients do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user whose rows have names that UTF-8 has no bytes for, as os.fsdecode makes them; half of its requests fail."""
+"""A user with row names that UTF-8 cannot encode, as os.fsdecode makes them. Half of its requests fail."""
 
 from locust import events, task
 from locust.argument_parser import LocustArgumentParser

@@ -1,4 +1,7 @@
-"""EchoUser of counting.py. A worker asks for its master after PATIENCE seconds; SIGUSR1 holds the process for BUSY."""
+"""EchoUser of counting.py. A worker checks its master after $PATIENCE seconds without a heartbeat.
+
+SIGUSR1 holds the hub for $BUSY seconds.
+"""
 
 from __future__ import annotations
 

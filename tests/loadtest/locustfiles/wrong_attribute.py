@@ -1,4 +1,4 @@
-"""A class with a setting that no user can have."""
+"""A class with an invalid setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A class with a host that is no target."""
+"""A class with a host that is not a target."""
 
 from __future__ import annotations
 

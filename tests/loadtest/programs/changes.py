@@ -1,8 +1,8 @@
-"""Prints what geventecho.loadtest changes: at its import, or at Locust's `init` event. Runs in a process of its own.
+"""Prints the changes that geventecho.loadtest makes at its import, or at Locust's `init` event. Needs its own process.
 
-    python changes.py import|init HOST_OF_USERS
+    python changes.py import|init tcp|http
 
-The second argument is "tcp" or "http": which class is among the user classes of the run.
+The second argument says whether a `TcpUser` is among the user classes of the run.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import locust
 from locust.env import Environment
 from locust.event import EventHook
 
-# It is a locustfile: to import it means to register its options.
+# A locustfile: its import registers its options.
 LOCUSTFILE = "geventecho.loadtest.users.any_tcp_user"
 
 
 def import_all(package: ModuleType) -> None:
-    """Import every module of a package that can be imported here; some of Locust's need more packages."""
+    """Import the modules of a package. Modules of Locust that need a missing package are left out."""
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not found.name.endswith("__main__") and found.name != LOCUSTFILE:
             try:
@@ -52,7 +52,7 @@ def attributes() -> dict[str, Any]:
 
 
 def contents(found: dict[str, Any]) -> dict[str, list[Any]]:
-    """What the lists, sets and dicts among them contain."""
+    """The contents of the lists, sets and dicts among the attributes."""
     return {
         name: list(value.items()) if isinstance(value, dict) else list(value)
         for name, value in found.items()
@@ -61,12 +61,12 @@ def contents(found: dict[str, Any]) -> dict[str, list[Any]]:
 
 
 def listeners() -> dict[str, int]:
-    """How many listeners each of Locust's events has."""
+    """The number of listeners of each of Locust's events."""
     return {name: len(hook._handlers) for name, hook in vars(locust.events).items() if isinstance(hook, EventHook)}
 
 
 def process() -> dict[str, Any]:
-    """What else of the process could change."""
+    """The other state of the process that an import could change."""
     return {
         "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE),
         "frozen": gc.get_freeze_count(),

@@ -1,6 +1,6 @@
 """Draws a last line, once, on the terminal of standard error.
 
-Arguments: the terminal's encoding; then "held", if the terminal shall take no output meanwhile, as after Ctrl-S.
+Arguments: the terminal's encoding; then optionally "held": the terminal takes no output meanwhile, as after Ctrl-S.
 """
 
 from __future__ import annotations

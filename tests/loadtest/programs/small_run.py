@@ -1,4 +1,4 @@
-"""Twenty users against an echo server; prints what Locust counted, what was fired, and what the account says."""
+"""Twenty users against an echo server; prints Locust's counts, the number of fired events, and the account."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from loadtests.any_tcp import AnyTcpUser
 
 
 def error_of(*options: str) -> str:
-    """The message about these options of AnyTcpUser."""
+    """The error message about these options of `AnyTcpUser`; empty if they are valid."""
     assert AnyTcpUser.abstract is False
     given = vars(get_parser().parse_args(list(options)))
     try:

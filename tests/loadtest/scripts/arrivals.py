@@ -33,7 +33,7 @@ hold_hub = monkey.get_original("time", "sleep")
 
 
 def plan(stages: list[tuple[float, float | None]], kind: str, workers: int, most: int = 1_000_000) -> list[list[float]]:
-    """The instants of each worker. A stage of None seconds has no end."""
+    """The first `most` instants of each worker. A stage of None seconds has no end."""
     arrivals = Arrivals([(rate, math.inf if seconds is None else seconds) for rate, seconds in stages], kind, 7)
     return [
         [instant for instant, _ in zip(arrivals.instants(worker, workers), range(most), strict=False)]
@@ -42,7 +42,7 @@ def plan(stages: list[tuple[float, float | None]], kind: str, workers: int, most
 
 
 def exponential_distance(rate: float, workers: int, number: int) -> float:
-    """The greatest difference (KS) between the distances of Poisson arrivals and the exponential distribution."""
+    """The largest difference (KS) of the distances of Poisson arrivals from the exponential distribution."""
     instants = sorted(chain.from_iterable(plan([(rate, number / rate)], "poisson", workers)))
     distances = sorted(after - before for before, after in pairwise(instants))
     expected = [1 - math.exp(-rate * distance) for distance in distances]
@@ -53,21 +53,21 @@ def exponential_distance(rate: float, workers: int, number: int) -> float:
 
 
 class Waiting(TcpUser):
-    """Its wait time would let it do one task in a minute."""
+    """A user whose wait time allows one task a minute."""
 
     abstract = True
     wait_time = locust.constant(60)
 
 
 def finish(run: Run) -> dict[str, Any]:
-    """The result, with the numbers of the plan."""
+    """Stop the run; returns its result, with the numbers of the plan."""
     result = run.finish()
     numbers = account_of(run.environment).numbers()
     return result | {name: numbers[name] for name in ACCOUNT}
 
 
 def wait_times(target: str) -> dict[str, Any]:
-    """Tasks of a class with a wait time of its own, of nested task sets of each kind, and of one that fails."""
+    """Tasks of a class with its own wait time, of nested task sets of each kind, and a task that fails."""
     done: list[str] = []
 
     class Sequence(SequentialTaskSet):
@@ -106,7 +106,7 @@ def wait_times(target: str) -> dict[str, Any]:
 
 
 def no_task_begins(target: str, why: str) -> dict[str, Any]:
-    """Users that begin no task: the `on_start` of their nested task set ends it each time, or they have none."""
+    """Users that begin no task: the `on_start` of their task set ends the set each time, or they have no task."""
     entered: list[int] = []
 
     class Nested(TaskSet):
@@ -135,7 +135,7 @@ def no_task_begins(target: str, why: str) -> dict[str, Any]:
 
 
 def slow_server(target: str, users: int, rate: str, lateness: str) -> dict[str, Any]:
-    """Planned tasks until the last stage is over, which takes a second."""
+    """Planned tasks until the end of the last stage. The last stage takes a second."""
     run = Run(EchoUser, target, users, arrival_rate=f"{rate}:1s", max_lateness=lateness, stop_timeout=10 * UNIT)
     vars(run.environment.parsed_options)["headless"] = False
     run.wait(lambda: account_of(run.environment).waiting >= 3 or run.runner.state == "stopped", 30)
@@ -147,7 +147,7 @@ def slow_server(target: str, users: int, rate: str, lateness: str) -> dict[str, 
 
 
 def beginnings(target: str) -> dict[str, Any]:
-    """Each operation's fastest time in a task that begins late: the hub is held after its instant."""
+    """The fastest time of each operation in a task that begins late: the hub is held after the task's instant."""
     seen: dict[str, list[float]] = {}
 
     class User(Waiting):
@@ -167,12 +167,12 @@ def beginnings(target: str) -> dict[str, Any]:
     run.wait(lambda: run.count("caught") >= 3)
     for event in run.events:
         seen.setdefault(event["name"], []).append(event["response_time"])
-    del seen["connect"][0]  # of on_start, which has no instant
+    del seen["connect"][0]  # the connect of `on_start`: it has no instant
     return finish(run) | {"fastest": {name: min(times) for name, times in seen.items()}}
 
 
 def goodbye(target: str) -> dict[str, Any]:
-    """What a user does after its last task: the task did no operation."""
+    """An operation after a user's last task, which did no operation."""
     done: list[float] = []
 
     class User(Waiting):
@@ -192,7 +192,7 @@ def goodbye(target: str) -> dict[str, Any]:
 
 
 def idle_longest(target: str) -> dict[str, Any]:
-    """In which order users begin."""
+    """The order in which users begin tasks."""
     order: list[int] = []
 
     class User(Waiting):
@@ -207,7 +207,7 @@ def idle_longest(target: str) -> dict[str, Any]:
 
 
 def due_before_the_hub(target: str) -> dict[str, Any]:
-    """What runs first when a task has held the hub: an instant that has fallen due, or what the hub has to do."""
+    """After a task has held the hub: the order of an instant that has fallen due and of a callback of the hub."""
     order: list[str] = []
 
     class User(Waiting):
@@ -224,7 +224,7 @@ def due_before_the_hub(target: str) -> dict[str, Any]:
 
 
 def changed_plan(target: str, *, stops: bool) -> dict[str, Any]:
-    """Instants that fall due while the hub is held, until the plan changes or stops."""
+    """Instants fall due while the hub is held. Then the plan changes or stops."""
 
     class User(Waiting):
         @locust.task
@@ -246,7 +246,7 @@ def changed_plan(target: str, *, stops: bool) -> dict[str, Any]:
 
 
 def never_waits(target: str) -> dict[str, Any]:
-    """A task that waits for nothing, while more is planned than one user can do."""
+    """A task that never waits, at a rate above the capacity of the user."""
     done: list[int] = []
     ticks: set[int] = set()
 
@@ -270,7 +270,7 @@ def never_waits(target: str) -> dict[str, Any]:
 
 
 def stops(target: str, stop_timeout: float) -> dict[str, Any]:
-    """A test that is stopped in the middle of a plan, by one of its users."""
+    """A user stops the test in the middle of the plan."""
 
     stopping: list[gevent.Greenlet] = []
 
@@ -287,7 +287,7 @@ def stops(target: str, stop_timeout: float) -> dict[str, Any]:
 
 
 def two_tests(target: str) -> list[dict[str, Any]]:
-    """A test with a plan, then one without, then one with, in one environment."""
+    """Three tests in one environment: the first and the last have a plan, the second has none."""
     run = Run(EchoUser, target, 3, arrival_rate="200")
     results = []
     for rate in ("200", "", "200"):
@@ -303,7 +303,7 @@ def two_tests(target: str) -> list[dict[str, Any]]:
 
 
 def stall(target: str, pid: int, seconds_in_all: float, stalled: float, users: int, **plan: Any) -> dict[str, Any]:
-    """A server process that is stopped for a while in the middle of a test."""
+    """A server process is stopped for `stalled` seconds in the middle of a test."""
     seconds = seconds_in_all
     run = Run(EchoUser, target, users, request_timeout=60.0, stop_timeout=10 * UNIT, **plan)
     gevent.sleep(seconds / 3)

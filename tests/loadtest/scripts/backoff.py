@@ -13,7 +13,7 @@ from tests.support.timing import UNIT
 
 
 def long_back_off(target: str) -> dict[str, Any]:
-    EchoUser.backoff_base = EchoUser.backoff_cap = 1e6  # of 20 users none draws a short pause
+    EchoUser.backoff_base = EchoUser.backoff_cap = 1e6  # so that none of the 20 users draws a short pause
     run = Run(EchoUser, target, 20, stop_timeout=60)
     run.wait(lambda: run.count("connect") == 20)
     gevent.sleep(0.05)
@@ -21,7 +21,7 @@ def long_back_off(target: str) -> dict[str, Any]:
 
 
 def reconnects_after_a_restart(target: str) -> dict[str, Any]:
-    """`peak` is the most reconnects that began within one UNIT."""
+    """All connections break. `peak` in the result is the most reconnects that began within one UNIT."""
     EchoUser.wait_time = locust.constant(UNIT)
     EchoUser.backoff_base = 10 * UNIT
     run = Run(EchoUser, target, 300)

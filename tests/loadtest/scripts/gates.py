@@ -16,7 +16,7 @@ from tests.support.timing import SCALE
 
 
 class CatchingUser(TcpUser):
-    """Its echoes fail, and its tasks do not."""
+    """A user whose echoes fail. Its tasks catch the failures."""
 
     @locust.task
     def echo(self) -> None:
@@ -25,13 +25,13 @@ class CatchingUser(TcpUser):
 
 
 def exit_code(target: str, *gates: str, mistake: str = "", **options: Any) -> dict[str, Any]:
-    """The exit code that a run with failed operations sets; Locust chooses one where it is None.
+    """The exit code that a run with failed operations sets; None if Locust chooses the exit code.
 
     Args:
-        target: of the users.
-        gates: of the run.
-        mistake: "task" or "greenlet": an exception in one; "caught": tasks go on after a failure.
-        options: of the run, without `tcp_`.
+        target: the target of the users.
+        gates: the gates of the run.
+        mistake: "task" or "greenlet": an exception in a task or a greenlet; "caught": tasks catch the failures.
+        options: the options of the run, without `tcp_`.
     """
     user = CatchingUser if mistake == "caught" else EchoUser
     environment, runner = start(target, user, users=4, gate=list(gates), think_time="0.01", **options)

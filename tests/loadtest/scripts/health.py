@@ -29,7 +29,7 @@ def health_of(account: Account) -> Health:
 
 
 def stopped(seconds: float) -> list[dict[str, Any]]:
-    """This process is stopped for so long."""
+    """This process is stopped for some seconds."""
     health = health_of(Account())
     health.start()
     gevent.sleep(0.1)
@@ -45,7 +45,7 @@ def stopped(seconds: float) -> list[dict[str, Any]]:
 def counted() -> list[dict[str, Any]]:
     """Operations and planned tasks in two or three seconds of the clock."""
     account = Account()
-    account.started, account.ok, account.aborted, account.planned = 1000, 890, 10, 500  # before
+    account.started, account.ok, account.aborted, account.planned = 1000, 890, 10, 500  # before the start
     health = health_of(account)
     account.pausing = 5
     health.start()
@@ -63,14 +63,14 @@ def counted() -> list[dict[str, Any]]:
         gevent.sleep(0.05)
     health.stop()
     samples = sampled(health)
-    health.start()  # of the next test
+    health.start()  # the next test
     health.stop()
     assert len(health.take()) == 1
     return samples
 
 
 def unheard_start() -> list[dict[str, Any]]:
-    """Users begin, and their test's start was not heard."""
+    """Users begin without a start of the test, as on a worker that connects late."""
     account, users = Account(), [0]
     health = Health(account, lambda: users[0])
     assert health.take() == []
@@ -85,12 +85,12 @@ def unheard_start() -> list[dict[str, Any]]:
     return sampled(health)
 
 
-def beside_a_hog() -> dict[str, Any]:
-    """This process never rests, and another one shares its core."""
+def beside_a_busy_process() -> dict[str, Any]:
+    """This process never rests, and another process shares its core."""
     core = min(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
     health = health_of(Account())
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as hog:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
         health.start()
         used = time.process_time()
         end = time.perf_counter() + 1.5
@@ -98,12 +98,12 @@ def beside_a_hog() -> dict[str, Any]:
             gevent.sleep(0)
         health.stop()
         used = time.process_time() - used
-        hog.kill()
+        busy.kill()
     return {"used": used, "samples": sampled(health)}
 
 
 def suspended(seconds: float) -> list[dict[str, Any]]:
-    """The clock that counts a suspended machine's time goes ahead."""
+    """CLOCK_BOOTTIME, which counts the time of a suspension, goes ahead."""
     known = time.clock_gettime
     health = health_of(Account())
     health.start()
@@ -115,7 +115,7 @@ def suspended(seconds: float) -> list[dict[str, Any]]:
 
 
 def without_files() -> list[dict[str, Any]]:
-    """A container that shows none of them."""
+    """A container in which processor.py can open no file."""
     processor._opened = lambda path: -1
     health = health_of(Account())
     health.start()
