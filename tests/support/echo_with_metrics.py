@@ -14,6 +14,9 @@ from gevent.pywsgi import WSGIServer
 from geventecho.server import EchoServer
 from tests.support.locust_process import ServerProcess
 
+LISTEN: Final = "127.0.0.4:0"
+"""The address of servers whose connections are counted. Other tests do not connect to it: a program that still connects
+to a port of 127.0.0.1 that an earlier server had would be counted, too."""
 NAMES: Final = {
     "accepted": "geventecho_connections_accepted_total",
     "bytes_received": "geventecho_bytes_received_total",
@@ -95,7 +98,7 @@ class EchoWithMetrics(ServerProcess):
 
 
 def main() -> None:
-    server = EchoServer("127.0.0.1:0")
+    server = EchoServer(LISTEN)
     server.start()
     with Metrics(server, float(sys.argv[1])) as metrics:
         print(server.address, metrics.url, flush=True)

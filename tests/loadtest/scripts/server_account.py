@@ -22,7 +22,7 @@ from geventecho.loadtest.run.accounts import Accounts
 from geventecho.results import as_json
 from geventecho.server import EchoServer
 from tests.loadtest.scripts.results import start
-from tests.support.echo_with_metrics import Metrics
+from tests.support.echo_with_metrics import LISTEN, Metrics
 from tests.support.harness import BusyUser, EchoUser
 from tests.support.servers import dial, ping, running
 from tests.support.timing import PATIENCE
@@ -90,14 +90,14 @@ def account(limits: Json | None = None, **options: Any) -> Json:
     config = {name: tuple(value) if isinstance(value, list) else value for name, value in (limits or {}).items()}
     if "tls_insecure" in options:
         config["ssl_context"] = server_context()
-    with running(EchoServer("127.0.0.1:0", **config)) as server, Metrics(server) as metrics:
+    with running(EchoServer(LISTEN, **config)) as server, Metrics(server) as metrics:
         made = run(server, metrics.url, **options)
         return {**made["server_account"], "counters": server.counters}
 
 
 def two_tests() -> list[Json]:
     """The accounts of two tests in a row of one process."""
-    with running(EchoServer("127.0.0.1:0")) as server, Metrics(server) as metrics:
+    with running(EchoServer(LISTEN)) as server, Metrics(server) as metrics:
         environment, runner = start(str(server.address), EchoUser, users=2, account=metrics.url, think_time="0")
         made = []
         for users in (2, 3):
@@ -119,8 +119,8 @@ def beside(what: str, patience: float = 0.3) -> Json:
         patience: seconds.
     """
     server_account.READ_TIMEOUT = patience  # type: ignore[misc]
-    first = EchoServer("127.0.0.1:0")
-    with running(first), running(EchoServer("127.0.0.1:0")) as second, Metrics(first) as metrics:
+    first = EchoServer(LISTEN)
+    with running(first), running(EchoServer(LISTEN)) as second, Metrics(first) as metrics:
         idle = dial(first)
 
         def happens() -> None:
@@ -147,7 +147,7 @@ def beside(what: str, patience: float = 0.3) -> Json:
 
 def unreadable(url: str) -> Json:
     """The result of a run whose metrics cannot be read, and what was said of them."""
-    with running(EchoServer("127.0.0.1:0")) as server, warnings() as logged:
+    with running(EchoServer(LISTEN)) as server, warnings() as logged:
         made = run(server, url)
     return {
         "account": made["server_account"],
@@ -171,7 +171,7 @@ def reasons(urls: list[str], seconds: float) -> list[str]:
 
 def without_a_worker() -> list[Any]:
     """The account of a test that has lost a worker, and how often the metrics were read."""
-    with running(EchoServer("127.0.0.1:0")) as server, Metrics(server) as metrics:
+    with running(EchoServer(LISTEN)) as server, Metrics(server) as metrics:
         environment = Environment(user_classes=[EchoUser], parsed_options=Namespace(tcp_account=metrics.url))
         runner = environment.create_local_runner()
         ends = server_account.BothEnds(environment, Accounts(environment, runner), lambda: ["worker"])
