@@ -22,7 +22,7 @@ STATUS = {"Sec-Fetch-Site": "same-origin"}
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocustRun]:
-    """A master with two workers; they test in the order of the tests here."""
+    """A master with two workers. The tests of this file use it in their order."""
     with LocustRun(
         tmp_path_factory.mktemp("run"), "--processes", "2", "-u", "4", "-r", "4",
         locustfile=LOCUSTFILES / "marked_up.py",
@@ -51,20 +51,20 @@ def result_of(run: LocustRun) -> dict[str, Any]:
     return result
 
 
-def test_before_the_first_test_it_has_the_address_of_the_page(run: LocustRun) -> None:
+def test_before_the_first_run_the_tab_has_the_address_of_the_page(run: LocustRun) -> None:
     (line,) = lines_of(run)
     assert line == {"about": "live page", "item": "ready", "figure": f"http://127.0.0.1:{run.port}/tcp"}
 
 
-def test_it_is_live_with_workers(run: LocustRun) -> None:
+def test_the_tab_shows_a_running_test_of_two_workers(run: LocustRun) -> None:
     assert run.swarm(user_count=4, spawn_rate=4, host=run.server_target())["success"] is True
 
-    def is_there() -> bool:
+    def shows_workers_and_failures() -> bool:
         lines = lines_of(run)
         workers = [line for line in lines if line["about"] == "worker"]
         return len(workers) == 2 and bool(figure(lines, "failures", "TCP <b>bad</b>"))
 
-    wait_until(is_there, 20 * SCALE, "two workers, and failures")
+    wait_until(shows_workers_and_failures, 20 * SCALE, "two workers, and failures")
     lines = lines_of(run)
     assert figure(lines, "live page", "running")
     assert figure(lines, "connections", "open") == "4"
@@ -72,13 +72,13 @@ def test_it_is_live_with_workers(run: LocustRun) -> None:
     wait_until(lambda: figure(lines_of(run), "account", "operations") != before, 20 * SCALE, "more operations")
 
 
-def test_a_second_asker_gets_the_table_once(run: LocustRun) -> None:
+def test_a_repeated_request_gets_the_table_once(run: LocustRun) -> None:
     """Locust gives the same response to all requests within two seconds."""
     for _ in range(3):
         assert len([line for line in lines_of(run) if line["about"] == "live page"]) == 1
 
 
-def test_the_numbers_at_rest_are_those_of_the_json(run: LocustRun) -> None:
+def test_after_the_stop_the_figures_equal_the_json_file(run: LocustRun) -> None:
     run.stop()
     wait_until(lambda: lines_of(run)[0]["item"] == "stopped", 20 * SCALE, "the end")
     lines, result = lines_of(run), result_of(run)
@@ -88,7 +88,7 @@ def test_the_numbers_at_rest_are_those_of_the_json(run: LocustRun) -> None:
         assert reason in [line["figure"] for line in lines]
     account = result["account"]
     ended = f"{account['ok']} ok, {account['failed']} failed, {account['aborted']} aborted"
-    assert figure(lines, "account", "operations") == f"{account['started']} started: {ended}", "nothing is under way"
+    assert figure(lines, "account", "operations") == f"{account['started']} started: {ended}", "no operation is left"
     for name in ("open", "opening", "lost", "reconnects"):
         assert figure(lines, "connections", name) == str(result["connections"][name])
     for row in result["rows"]:
@@ -104,7 +104,7 @@ def test_the_numbers_at_rest_are_those_of_the_json(run: LocustRun) -> None:
 
 
 def check_percentiles(lines: list[Line], row: dict[str, Any], kind: str) -> None:
-    """Each cell is that percentile in milliseconds with its interval, or a dash."""
+    """Check that each cell has its percentile in milliseconds with the interval, or a dash."""
     (line,) = (line for line in lines if (line["about"], line["item"]) == (f"{row['type']} {row['name']}", kind))
     for key in ("p50", "p90", "p95", "p99", "p99_9", "p99_99"):
         percentile = row[f"{kind}_us"][key]
@@ -125,23 +125,24 @@ def cells(page: Page, about: str, item: str) -> list[str]:
 
 @pytest.mark.browser
 @pytest.mark.long
-def test_the_tab_in_a_browser(run: LocustRun) -> None:
+def test_the_tab_works_in_a_browser(run: LocustRun) -> None:
     good = ("TCP <b>good</b>", "response")
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         complaints = complaints_of(page)
         page.goto(f"http://127.0.0.1:{run.port}/")
-        page.get_by_role("button", name="New").click()
+        if run.stats()["state"] != "ready":  # before the first run, the page shows its form at once
+            page.get_by_role("button", name="New").click()
         page.get_by_role("button", name="Start").click()
         page.get_by_role("tab", name="TCP").click()
-        wait_until(lambda: len(cells(page, *good)) == 9, 20 * SCALE, "a row, as text")
+        wait_until(lambda: len(cells(page, *good)) == 9, 20 * SCALE, "a row with its name as text")
         before = cells(page, *good)
         wait_until(lambda: cells(page, *good) != before, 20 * SCALE, "more operations")
         page.get_by_role("button", name="Stop").click()
         wait_until(lambda: cells(page, "live pageopen", "stopped"), 20 * SCALE, "the end")
         (row,) = (row for row in result_of(run)["rows"] if row["name"] == "<b>good</b>")
         counts = f"{row['ok']} good, {row['failed']} failed"
-        assert cells(page, *good)[2].startswith(counts), "the page asked for the last figures"
+        assert cells(page, *good)[2].startswith(counts), "the page has asked for the last figures"
         page.get_by_role("tab", name="Download Data").click()
         for name in ("report.html", "result.json", "rows.csv", "series.csv", "failures.csv"):
             with page.expect_download() as download:
@@ -155,11 +156,11 @@ def test_the_tab_in_a_browser(run: LocustRun) -> None:
 
 
 def test_a_page_that_asks_while_a_test_stops_gets_the_last_figures() -> None:
-    """Locust's page would not ask again; programs get their answer at once."""
+    """Locust's page does not ask again. A program gets its answer at once."""
     assert run_script("tab.answers_while_stopping") == {"program": "stopping", "page": "stopped"}
 
 
-def test_tables_of_others_stay() -> None:
+def test_tabs_and_tables_of_a_locustfile_stay() -> None:
     assert run_script("tab.tables_beside_others") == {
         "extended_tabs": ["theirs", "tcp"],
         "extended_tables": ["theirs", "tcp"],
@@ -167,7 +168,7 @@ def test_tables_of_others_stay() -> None:
     }
 
 
-def test_gates_plan_and_rates_of_now_have_lines() -> None:
+def test_gates_the_plan_and_the_current_rates_have_lines() -> None:
     running, stopped = run_script("tab.figures", "running", 10), run_script("tab.figures", "stopped", 0)
     assert running["gate p99 < 1s"] == "met: p99 5 ms"
     assert running["gate rate > 9/s"] == "not met: 3/s: too\\nslow"
@@ -176,4 +177,4 @@ def test_gates_plan_and_rates_of_now_have_lines() -> None:
     assert running["account tasks"] == "10 planned: 10 sent, 2 of them late, 0 dropped"
     assert "account tasks" not in stopped
     assert running["verdict reason"] == "why"
-    assert running["worker"] == "local, 3 good/s: trusted", "its reasons are those of the run"
+    assert running["worker"] == "local, 3 good/s: trusted", "the reasons of the only worker are those of the run"
