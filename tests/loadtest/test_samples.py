@@ -1,4 +1,4 @@
-"""A wrong reply shows itself once for each row and kind, in the log and in the text of its failures."""
+"""The first wrong reply of each row and kind is in the log and in the text of the failures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.support.locust_script import run_script, run_users
 ANY_TCP = ROOT / "loadtests" / "any_tcp.py"
 
 
-def test_a_wrong_reply_shows_itself_in_its_row() -> None:
-    """Each reply is another one, and there is one row for all."""
+def test_the_first_wrong_reply_of_a_row_is_in_the_text_of_its_failures() -> None:
+    """Every reply differs, and all failures of a row have one text."""
     with peers.echoes() as peer:
         result = run_users("requests.wrong_replies", peer.target)
     rows = result["rows"]
@@ -25,14 +25,14 @@ def test_a_wrong_reply_shows_itself_in_its_row() -> None:
         "200 bytes: unexpected reply": rows["200 bytes"][1],
         "judged: no good": rows["judged"][1],
     }
-    where = rf"from {re.escape(peer.target)}, [\d.e-]+ s after its connect"
-    samples = sorted(result["samples"])
-    assert re.fullmatch(rf"200 bytes: unexpected reply, first seen: b'1{{80}}' {where}", samples[0]), samples
-    assert re.fullmatch(rf"3 bytes: unexpected reply, first seen: b'111' {where}", samples[1]), samples
-    assert re.fullmatch(rf"judged: no good, first seen: b'00001' {where}", samples[2]), samples
+    origin = rf"from {re.escape(peer.target)}, [\d.e-]+ s after its connect"
+    large, small, judged = sorted(result["samples"])
+    assert re.fullmatch(rf"200 bytes: unexpected reply, first seen: b'1{{80}}' {origin}", large), large
+    assert re.fullmatch(rf"3 bytes: unexpected reply, first seen: b'111' {origin}", small), small
+    assert re.fullmatch(rf"judged: no good, first seen: b'00001' {origin}", judged), judged
 
 
-def test_the_name_of_a_row_cannot_command_the_terminal() -> None:
+def test_control_characters_in_the_name_of_a_row_are_escaped() -> None:
     logged = run_script("requests.logged_sample", "\x1b[31mred\n")
     assert logged.startswith(r"TCP \x1b[31mred\n: unexpected reply, first seen: b'y'")
 

@@ -1,4 +1,4 @@
-"""Both ends of whole runs (--tcp-account): what the test counted is what the server counted."""
+"""Both ends of whole runs (--tcp-account): the test and the server count the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGE = page(ZERO)
 
 
 def check(found: dict[str, Any], counters: dict[str, Any]) -> None:
-    """Both ends agree, and the numbers are those of the server itself."""
+    """Check that both ends agree, and that the account has the counters of the server itself."""
     assert (found["findings"], found["unknown"]) == ([], ""), found
     client, server = found["client"], found["server"]
     assert server == {name: counters[name] for name in ZERO}
@@ -59,14 +59,14 @@ def test_each_test_has_an_account_of_its_own() -> None:
     assert (first["server"]["accepted"], second["server"]["accepted"]) == (2, 3)
 
 
-def test_a_connect_that_was_given_up_may_have_been_accepted() -> None:
+def test_a_connect_that_timed_out_or_was_aborted_is_given_up_and_a_refused_one_is_not() -> None:
     assert run_script("server_account.given_up") == [2, 1, 1, 0]
 
 
 # Differences ------------------------------------------------------------------------------------------------------
 
 
-def test_another_client_makes_a_difference_and_is_named() -> None:
+def test_another_client_is_a_difference_and_a_possible_cause() -> None:
     found = run_script("server_account.beside", "another client", patience=0.5)
     account, verdict = found["server_account"], found["verdict"]
     sent, connections = account["client"]["bytes_sent"], account["client"]["connections"]
@@ -78,17 +78,17 @@ def test_another_client_makes_a_difference_and_is_named() -> None:
     } <= set(account["findings"])
     assert verdict["status"] == "unbalanced"
     assert verdict["reasons"][: len(account["findings"])] == account["findings"]
-    assert 0.5 <= found["seconds"] < 5 * SCALE, "it is read again for so long: counters may be old"
+    assert 0.5 <= found["seconds"] < 5 * SCALE, "the page may be old: it is read again until the timeout"
 
 
-def test_a_client_that_goes_is_no_difference() -> None:
+def test_a_client_that_disconnects_is_no_difference() -> None:
     found = run_script("server_account.beside", "a client that goes", patience=30.0)
     assert found["server_account"]["findings"] == []
     assert found["server_account"]["server"]["open"] == -1
     assert found["seconds"] < 10 * SCALE
 
 
-def test_counters_that_begin_anew_are_a_restart() -> None:
+def test_counters_that_decrease_are_a_restart() -> None:
     found = run_script("server_account.beside", "a restart")
     (finding,) = found["server_account"]["findings"]
     counts = "1 connections and 6 bytes at the start, 0 connections and 0 bytes at the end"
@@ -106,12 +106,12 @@ def test_metrics_that_end_before_the_test_leave_the_account_unknown() -> None:
     assert found["verdict"]["status"] != "unbalanced"
 
 
-def test_without_a_worker_that_was_lost_the_account_is_unknown() -> None:
+def test_the_loss_of_a_worker_leaves_the_account_unknown() -> None:
     unknown, read = run_script("server_account.without_a_worker")
     assert (unknown, read) == ("a worker was lost with a part of the test's own counts", 1)
 
 
-def test_metrics_that_cannot_be_read_are_one_warning_and_the_test_runs() -> None:
+def test_metrics_that_cannot_be_read_cause_one_warning_and_the_test_runs() -> None:
     found = run_script("server_account.unreadable", "http://127.0.0.1:1/metrics")
     (warning,) = found["warnings"]
     assert warning == (
@@ -130,7 +130,6 @@ def http(body: bytes, status: str = "200 OK") -> bytes:
 
 
 UNREADABLE = {
-    http(PAGE): "",
     http(b"<html>It works</html>\n"): "the page has no geventecho_connections_accepted_total; ",
     http(PAGE.replace(b"bytes_lost", b"bytes_host")): "the page has no geventecho_bytes_lost_total; ",
     http(PAGE.replace(b"sent_total 0.0", b"sent_total NaN")): "a counter of the page is not a whole number",
@@ -145,31 +144,32 @@ UNREADABLE = {
 }
 
 
-def test_what_is_no_page_of_counters_is_named() -> None:
-    answers, pages = iter(UNREADABLE), len(UNREADABLE)
+def test_each_answer_without_a_page_of_counters_has_a_reason() -> None:
+    answers = iter((http(PAGE), *UNREADABLE))
 
     def serve(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(next(answers))
 
     with peers.Peer(serve) as peer:
-        found = run_script("server_account.reasons", [f"http://127.0.0.1:{peer.port}/m"] * pages, 10)
-    assert [text[: len(reason)] for text, reason in zip(found, UNREADABLE.values(), strict=True)] == [
-        *UNREADABLE.values()
-    ]
+        urls = [f"http://127.0.0.1:{peer.port}/m"] * (1 + len(UNREADABLE))
+        readable, *unreadable = run_script("server_account.reasons", urls, 10)
+    assert readable == ""
+    reasons = list(UNREADABLE.values())
+    assert [text[: len(reason)] for text, reason in zip(unreadable, reasons, strict=True)] == reasons
 
 
-def test_bytes_that_were_not_delivered_are_not_sent_and_a_start_is_known() -> None:
+def test_undelivered_bytes_do_not_count_as_sent_and_the_start_time_is_read() -> None:
     more = b"geventecho_bytes_undelivered_total 30.0\ngeventecho_start_time_seconds 1.8e+09\n"
     counters, started = run_script("server_account.counters", (page(ZERO | {"bytes_sent": 100}) + more).decode())
     assert (counters["bytes_sent"], started) == (70, 1.8e9)
 
 
-def test_a_server_that_answers_drop_by_drop_or_not_at_all_is_left_in_time() -> None:
-    drops = iter((0.05, 0.0))
+def test_the_reading_of_a_slow_or_silent_server_ends_at_its_timeout() -> None:
+    pauses = iter((0.05, 0.0))
 
     def serve(connection: socket.socket) -> None:
-        pause = next(drops)
+        pause = next(pauses)
         connection.recv(65536)
         for byte in http(PAGE) if pause else b"":
             time.sleep(pause)
@@ -184,7 +184,7 @@ def test_a_server_that_answers_drop_by_drop_or_not_at_all_is_left_in_time() -> N
 # The command line -------------------------------------------------------------------------------------------------
 
 
-def test_two_workers_and_metrics_that_are_a_second_old(tmp_path: Path) -> None:
+def test_two_workers_agree_with_metrics_that_are_a_second_old(tmp_path: Path) -> None:
     result, html, xml = (tmp_path / name for name in ("result.json", "report.html", "junit.xml"))
     with EchoWithMetrics(age=1.0) as server:
         options = ("--headless", "--processes", "2", "-u", "6", "-r", "6", "-t", "2", "--tcp-think-time", "0.05")
@@ -198,7 +198,7 @@ def test_two_workers_and_metrics_that_are_a_second_old(tmp_path: Path) -> None:
     made = json.loads(result.read_text())
     check(made["server_account"], server.found)
     assert made["server_account"]["url"] == made["command"]["account"] == server.url
-    assert (asked[0], set(asked[1:])) == (0, {6}), "once at the start, the others at the end"
+    assert (asked[0], set(asked[1:])) == (0, {6}), "one reading at the start, the others at the end"
     documented = (ROOT / "docs" / "reference" / "result-schema.md").read_text()
     for place in keys_of(made["server_account"], "server_account"):
         assert f"`{place}`" in documented
@@ -209,7 +209,7 @@ def test_two_workers_and_metrics_that_are_a_second_old(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_run_that_is_shorter_than_the_reading_of_the_start_is_as_long_as_it_was_told(tmp_path: Path) -> None:
+def test_a_slow_reading_of_the_start_does_not_change_the_length_of_the_run(tmp_path: Path) -> None:
     with socket.socket() as silent, EchoWithMetrics() as server:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

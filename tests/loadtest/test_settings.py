@@ -1,4 +1,4 @@
-"""Our options of Locust: their names, and the settings of a user whose class has defaults of its own."""
+"""The options that we add to Locust: their names, and the settings of users whose class has defaults of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.locust_script import run_script
 from tests.support.timing import SCALE, wait_until
 
 
-def test_an_option_wins_over_the_class_and_the_class_over_the_defaults() -> None:
+def test_an_option_overrides_the_class_and_the_class_overrides_the_defaults() -> None:
     assert run_script("settings.with_options") == {
         "plain": [1024, 1.0, 9.0, 5.0, None],
         "own": [64, 0.02, 9.0, None, None],
@@ -39,8 +39,8 @@ def test_an_old_name_is_an_error_with_a_hint(name: str) -> None:
     assert f"unrecognized arguments: {name}=1\nDid you mean '--tcp-{name[2:]}'?" in printed
 
 
-def test_options_of_a_locustfile_with_our_old_names(tmp_path: Path) -> None:
-    """A collision makes Locust drop, in silence, each option that the locustfile adds after it."""
+def test_a_locustfile_can_add_options_with_our_old_names(tmp_path: Path) -> None:
+    """If two options have the same name, Locust silently drops each option that the locustfile adds after them."""
     arguments = ("--think-time", "0.5", "--later", "yes", "--tcp-think-time", "0.25")
     with peers.echoes() as peer, LocustRun(
         tmp_path, "--headless", "-u", "1", "-t", "1", "--host", peer.target, *arguments, "Own",
@@ -77,8 +77,8 @@ def test_a_wrong_host_of_a_class_ends_with_2_and_is_not_blamed_on_an_option(tmp_
 
 
 @pytest.mark.long
-def test_the_form_on_two_workers(tmp_path: Path) -> None:
-    """Two classes: an empty field leaves to each its own payload size, a filled one sets that of both."""
+def test_the_form_sets_the_payload_size_on_two_workers(tmp_path: Path) -> None:
+    """With an empty field each of the two classes has its own payload size; a value sets the size of both."""
     with peers.echoes() as peer, LocustRun(
         tmp_path, "--processes", "2", "--host", peer.target, "--tcp-think-time", "0.05",
         locustfile=LOCUSTFILES / "two_classes.py",
@@ -87,7 +87,8 @@ def test_the_form_on_two_workers(tmp_path: Path) -> None:
         wait_until(lambda: json.loads(run.request("/worker-count")[1])["worker_count"] == 2, what="two workers")
 
         def sizes() -> dict[str, Any]:
-            return {row["name"]: row["avg_content_length"] for row in run.stats()["stats"] if row["name"] in "PlainOwn"}
+            rows = {row["name"]: row["avg_content_length"] for row in run.stats()["stats"]}
+            return {name: rows.get(name) for name in ("Plain", "Own")}
 
         for size, expected in (("", (1024, 64)), ("333", (333, 333)), (" ", (1024, 64))):
             form = {"user_count": "4", "spawn_rate": "4", "tcp_payload_size": size}

@@ -1,4 +1,4 @@
-"""The load test's counts: three digits, microseconds in the outputs, a tally that costs little."""
+"""The counts of the load test: times of three digits, microseconds in the outputs, and the cheap tally."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_the_cheap_tally_counts_as_locust_does() -> None:
     assert all(cached > 10 for _, _, cached in compared)
 
 
-def test_what_locust_forgets_does_not_come_back() -> None:
+def test_counts_that_locust_resets_do_not_come_back() -> None:
     with peers.echoes() as peer:
         found = run_script("statistics.reset_and_clear", peer.target)
     assert found == [[0, 0]] * 4
 
 
-def test_a_listener_gets_every_event_and_without_one_all_is_counted() -> None:
+def test_a_listener_gets_every_event_and_all_operations_are_counted_without_it() -> None:
     with peers.echoes() as peer:
         result = run_script("statistics.listener_comes_and_goes", peer.target)
     assert result["errors"] == {}
@@ -64,17 +64,17 @@ def test_a_listener_gets_every_event_and_without_one_all_is_counted() -> None:
     assert length == 1024 * result["rows"]["echo"][0]
 
 
-def test_an_event_that_is_not_quite_locust_s_is_fired() -> None:
-    """Somebody's own `fire`, on the event or on all, and a second runner's count."""
+def test_an_event_with_another_fire_or_another_listener_is_fired() -> None:
+    """`fire` is replaced on this event or on all events, or the event has a listener beside Locust's."""
     with peers.echoes() as peer:
         results = run_script("statistics.replaced_fire", peer.target)
     assert len(results) == 3
-    for ok, counted in results:
-        assert ok == counted >= 10
+    for ok, counted, fired in results:
+        assert ok == counted == fired >= 10
 
 
-def test_a_listener_that_raises_costs_no_count_and_no_reconnect() -> None:
-    """Its exception goes on to Locust; the operation was counted once, and a broken connection is not used again."""
+def test_a_listener_that_raises_prevents_neither_the_count_nor_the_reconnect() -> None:
+    """Locust gets its exception. The operation is counted once, and a broken connection is not used again."""
     with peers.echoes() as peer:
         results = run_script("statistics.listener_raises", peer.target)
     for result in results:

@@ -1,4 +1,4 @@
-"""Locust stays as it is: at the import of geventecho.loadtest always, and at `init` without a TcpUser."""
+"""The import of geventecho.loadtest only adds listeners to Locust; `init` changes Locust only with a TcpUser."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def test_the_import_changes_nothing_and_registers_listeners() -> None:
     }
 
 
-def test_a_run_without_a_tcp_user_runs_on_locust_as_it_is() -> None:
+def test_init_without_a_tcp_user_changes_nothing() -> None:
     assert changes("init", "http") == {"changed": [], "new": [], "contents": [], "listeners": {}, "process": []}
 
 
-def test_a_run_with_a_tcp_user_changes_what_the_docs_say() -> None:
+def test_init_with_a_tcp_user_changes_only_the_listed_attributes() -> None:
     found = changes("init", "tcp")
     assert found == {
         "changed": [

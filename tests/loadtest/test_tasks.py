@@ -1,4 +1,4 @@
-"""The task loop's short way for users that have let the others run: nobody starves, nobody is harder to stop."""
+"""The task loop skips the sleep of a user that has just waited: no user starves, and every user still stops."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tests.support.locust_script import run_script, run_users
 from tests.support.timing import UNIT
 
 
-def test_a_user_that_waited_for_its_reply_does_not_sleep_as_well() -> None:
+def test_a_user_that_has_waited_for_a_reply_does_not_sleep() -> None:
     with peers.echoes() as peer:
         result = run_users("tasks.busy", peer.target)
     assert result["errors"] == {}
     assert result["slept"] <= 200
 
 
-def test_flat_out_users_have_equal_shares() -> None:
+def test_users_without_pauses_have_equal_shares() -> None:
     with peers.echoes() as peer:
         result = run_users("tasks.shares", peer.target)
     assert len(result["shares"]) == 20
@@ -25,26 +25,26 @@ def test_flat_out_users_have_equal_shares() -> None:
 
 @pytest.mark.parametrize("script", ["tasks.spinners", "tasks.senders"])
 def test_a_task_that_never_waits_lets_the_others_run(script: str) -> None:
-    """It does not wait for anything, nor does a send of a few bytes: each still yields between tasks."""
+    """A task that only computes and a task that sends a few bytes never wait. Both yield after each task."""
     with peers.echoes() as peer:
         result = run_users(script, peer.target)
     assert result["errors"] == {}
     assert result["slept"] >= 200
 
 
-def test_locust_s_own_users_sleep_as_ever() -> None:
+def test_users_of_locust_s_own_class_sleep_after_each_task() -> None:
     turns, slept = run_script("tasks.other_users", "tcp://127.0.0.1:1")
     assert turns - 3 <= slept <= turns
 
 
-def test_a_wait_of_some_seconds_is_kept() -> None:
+def test_a_user_with_a_wait_time_sleeps_for_that_time() -> None:
     with peers.echoes() as peer:
         result = run_users("tasks.wait_of_some_seconds", peer.target)
     assert result["seconds"] == [UNIT / 10]
     assert result["slept"] >= 8
 
 
-def test_locust_s_ways_out_of_a_task_still_work() -> None:
+def test_locust_s_ways_to_end_a_task_work() -> None:
     """Weights, a nested task set that interrupts, rescheduling, StopUser, and a graceful stop with on_stop."""
     with peers.echoes() as peer:
         result = run_users("tasks.weights_and_a_nested_task_set", peer.target)

@@ -33,7 +33,7 @@ def locust(target: str, *arguments: str, file: Path = CHATTY) -> list[str]:
 
 
 def assert_left_in_order(run: TerminalRun) -> None:
-    """The display is gone, and the next program finds the terminal as it was."""
+    """Check that the display is gone, and that the terminal has its former state for the next program."""
     assert run.screen.margins in (None, (0, run.screen.lines - 1))
     assert not run.screen.cursor.hidden
     assert run.screen.cursor.x == 0
@@ -43,13 +43,17 @@ def assert_left_in_order(run: TerminalRun) -> None:
 
 
 def assert_lines_are_whole(run: TerminalRun) -> None:
-    """Each line of the users is there, once and alone; the long ones go on in the next line."""
-    said = [line for line in [*run.scrolled(), *run.shown()] if "said" in line]
-    assert len(said) >= 10
-    assert [line for line in said if not re.fullmatch(r"said \d+ \d+\.", line)] == []
-    sung = re.findall(r"/INFO/chatty: ((?:la)+) \d+ (\d+)\.", run.text())
+    """Check that each line of the users is printed once and is whole; a long line continues in the next line."""
+    lines = "\n".join([*run.scrolled(), *run.shown()])
+    said = re.findall(r"(?m)^said (\d+) (\d+)\.$", lines)
+    assert len(said) == lines.count("said") >= 10
+    sung = re.findall(r"/INFO/chatty: ((?:la)+) (\d+) (\d+)\.", run.text())
     assert len(sung) == run.text().count("/INFO/chatty: ") >= 10
-    assert all(song == "la" * int(number) for song, number in sung)
+    assert all(song == "la" * int(number) for song, _, number in sung)
+    for first, printed in ((10, said), (5, [(process, number) for _, process, number in sung])):
+        for process in {process for process, _ in printed}:
+            numbers = [int(number) for printer, number in printed if printer == process]
+            assert numbers == list(range(first, first + 10 * len(numbers), 10)), "every tenth echo has a line, in order"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +69,7 @@ def test_the_display_is_below_whole_lines(columns: int, lines: int, options: tup
     with peers.echoes() as peer, TerminalRun(
         locust(peer.target, "-t", "60", *options), columns, lines, environment(**TERM)
     ) as run:  # fmt: skip
-        run.wait_for(r" [3-9] s of 60 s")  # there are lines enough
+        run.wait_for(r" [3-9] s of 60 s")  # enough lines are printed
         run.wait_for(r"4 users +4 open")
         run.wait_for(r"TCP ec\S* +\d")
         if columns >= 40:
@@ -73,7 +77,7 @@ def test_the_display_is_below_whole_lines(columns: int, lines: int, options: tup
         shown = run.shown()
         (top,) = [number for number, line in enumerate(shown) if line.startswith("\N{BOX DRAWINGS LIGHT HORIZONTAL}")]
         assert top >= lines // 2, shown
-        assert all(shown[top:]), "no gap, and nothing else below"
+        assert all(shown[top:]), "no empty line in the display or below it"
         assert run.screen.cursor.y < top
         run.press("\x03")
         assert run.wait() == 0
@@ -113,8 +117,8 @@ def test_a_run_with_a_shape_is_ended_in_order() -> None:
         assert_left_in_order(run)
 
 
-def test_a_change_of_the_size_leaves_nothing_behind() -> None:
-    """Where nothing is printed between the change and the signal that tells of it: that may go over the display."""
+def test_a_change_of_the_size_leaves_no_remains_of_the_display() -> None:
+    """The users print nothing: a line between the change and its signal, SIGWINCH, may overwrite the display."""
     with peers.echoes() as peer, TerminalRun(
         locust(peer.target, "-t", "60", file=ECHO_USER), 100, 30, environment(**TERM)
     ) as run:  # fmt: skip
@@ -127,7 +131,7 @@ def test_a_change_of_the_size_leaves_nothing_behind() -> None:
         assert_left_in_order(run)
 
 
-def test_a_run_that_is_stopped_gives_the_terminal_to_the_shell_and_goes_on() -> None:
+def test_a_suspended_run_gives_the_terminal_to_the_shell_and_continues() -> None:
     shell = ["bash", "--norc", "--noprofile", "-i"]
     with peers.echoes() as peer, TerminalRun(shell, 80, 24, environment(**TERM, PS1="ready> ")) as run:
         run.wait_for("ready>")
@@ -146,7 +150,7 @@ def test_a_run_that_is_stopped_gives_the_terminal_to_the_shell_and_goes_on() -> 
         run.wait()
 
 
-def test_it_is_drawn_in_the_foreground_alone_in_characters_that_there_are_and_never_waited_for() -> None:
+def test_the_display_is_drawn_only_in_the_foreground_in_encodable_characters_and_without_blocking() -> None:
     shell = ["bash", "--norc", "--noprofile", "-i"]
     draw = shlex.join([sys.executable, "-m", "tests.loadtest.programs.last_line"])
     with TerminalRun(shell, 80, 24, environment(**TERM, PS1="ready> ")) as run:

@@ -1,4 +1,4 @@
-"""Load tests through TLS: the rows, the account, the notes, the failures, and what the command line refuses."""
+"""Load tests through TLS: the rows, the account, the notes, the failures, and the options that are refused."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_connect_handshake_and_echo_are_rows(server: Process, pem: Files, tmp_pa
     assert "insecure" not in log
 
 
-def test_in_two_processes_one_line_warns_of_insecure_users(server: Process, tmp_path: Path) -> None:
+def test_two_processes_warn_of_insecure_users_in_one_line(server: Process, tmp_path: Path) -> None:
     _, rows, log = headless(tmp_path, server.target, "--tcp-tls-insecure", "--processes", "2")
     assert (rows["connect"]["ok"], rows["tls"]["ok"]) == (4, 4)
     assert rows["echo"]["ok"] > 20
@@ -75,7 +75,7 @@ def test_a_failed_handshake_is_a_failure_of_its_row(server: Process, tmp_path: P
     assert "no answer came from" in log
 
 
-def test_users_that_start_tls_later(pem: Files, tmp_path: Path) -> None:
+def test_users_can_start_tls_after_the_connect(pem: Files, tmp_path: Path) -> None:
     with peers.Peer(smtp) as peer:
         result, rows, _ = headless(
             tmp_path, peer.target, locustfile=LOCUSTFILES / "starttls.py", extra={"AUTHORITY": str(pem.authority)}
@@ -84,6 +84,14 @@ def test_users_that_start_tls_later(pem: Files, tmp_path: Path) -> None:
     assert rows["noop"]["ok"] > 20
     assert rows["noop"]["read_delay_us"] is None
     assert [note for note in result["notes"] if note.startswith(NOTE)]
+
+
+def test_each_option_sets_its_field(pem: Files) -> None:
+    files = {"ca": str(pem.authority), "cert": str(pem.certificate), "key": str(pem.key)}
+    options = files | {"server_name": "echo.example", "alpn": "echo/1,echo/2"}
+    given = [f"--tcp-tls-{name.replace('_', '-')}={value}" for name, value in options.items()]
+    found = run_script("settings.tls_of", *given, "--tcp-tls-resume")
+    assert found == options | {"alpn": ["echo/1", "echo/2"], "insecure": False, "resume": True}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +113,7 @@ def test_a_wrong_option_is_named(options: dict[str, Any], message: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("ends_tls", [False, True], ids=["passed through", "ended by HAProxy"])
-def test_through_haproxy(server: Process, pem: Files, tmp_path: Path, ends_tls: bool) -> None:
+def test_tls_works_through_haproxy(server: Process, pem: Files, tmp_path: Path, ends_tls: bool) -> None:
     both = tmp_path / "both.pem"
     CERTIFICATE.private_key_and_cert_chain_pem.write_to_path(str(both))
     with serve() as plain:
@@ -122,7 +130,7 @@ def test_through_haproxy(server: Process, pem: Files, tmp_path: Path, ends_tls: 
 
 
 @pytest.mark.long
-def test_two_hundred_handshakes_in_a_second(server: Process, pem: Files, tmp_path: Path) -> None:
+def test_two_hundred_handshakes_in_a_second_succeed(server: Process, pem: Files, tmp_path: Path) -> None:
     many = ("-u", "200", "-r", "200", "-t", "4", "--tcp-think-time", "0.5")
     _, rows, _ = headless(tmp_path, server.target, "--tcp-tls-ca", str(pem.authority), *many)
     assert (rows["connect"]["ok"], rows["tls"]["ok"]) == (200, 200)
@@ -131,8 +139,8 @@ def test_two_hundred_handshakes_in_a_second(server: Process, pem: Files, tmp_pat
 
 
 @pytest.mark.long
-def test_a_server_that_wants_a_certificate(pem: Files, tmp_path: Path) -> None:
-    """In TLS 1.3 it refuses after the client's handshake is over; in TLS 1.2 within it."""
+def test_a_missing_client_certificate_is_a_failure_of_its_own(pem: Files, tmp_path: Path) -> None:
+    """The server refuses in TLS 1.3 after the client has completed its handshake, in TLS 1.2 during the handshake."""
     with serve(*pem.options, "--tls-client-ca", str(pem.authority)) as server:
         result, _, _ = headless(tmp_path, server.target, "--tcp-tls-ca", str(pem.authority), code=1)
         assert server.stop_and_count()["handshake_no_certificate"] >= 4

@@ -1,4 +1,4 @@
-"""Verdicts of real runs: overloaded generators, idle ones, and servers that are at fault."""
+"""Verdicts of real runs: overloaded generators, idle generators, and servers that are at fault."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ Disturbance = Callable[[LocustRun], contextlib.AbstractContextManager[object]]
 def verdict_of(
     directory: Path, target: str, seconds: int, *arguments: str, disturbed: Disturbance | None = None
 ) -> tuple[str, list[str]]:
-    """Status and reasons of a run.
+    """Run a load test; returns the status and the reasons of its verdict.
 
     Args:
-        directory: a new one in it is the run's.
-        target: the server's.
-        seconds: how long.
-        arguments: Locust's.
-        disturbed: is entered once all users are there.
+        directory: the run gets a new directory in it.
+        target: of the server.
+        seconds: the duration of the run.
+        arguments: of Locust.
+        disturbed: a context that is entered once all users are spawned.
     """
     directory = directory / f"{len(list(directory.iterdir()))}"
     directory.mkdir()
@@ -68,7 +68,7 @@ def stopped_for_half_a_second(run: LocustRun) -> Iterator[None]:
 
 @contextlib.contextmanager
 def throttled(run: LocustRun) -> Iterator[None]:
-    """As cpulimit(1) does it: stopped for half of the time."""
+    """Stop the generator for half of the time, as cpulimit(1) does."""
     is_over = threading.Event()
 
     def throttle() -> None:
@@ -87,29 +87,29 @@ def throttled(run: LocustRun) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def beside_a_hog(run: LocustRun) -> Iterator[None]:
-    """The generator, or one of its workers, may run on one core only, which another process keeps busy."""
+def beside_a_busy_process(run: LocustRun) -> Iterator[None]:
+    """Pin the generator, or one of its workers, to a core that another process keeps busy."""
     workers = [process.pid for process in run.workers()]
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as hog:
-        for pid in (hog.pid, workers[0] if workers else run.process.pid):
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        for pid in (busy.pid, workers[0] if workers else run.process.pid):
             os.sched_setaffinity(pid, {CORES[-1]})
         try:
             yield
         finally:
-            hog.kill()
+            busy.kill()
 
 
 FEW = ("-u", "50", "-r", "50", "--tcp-arrival-rate", "200")
 OVERLOADED: list[tuple[str, Disturbance | None, tuple[str, ...]]] = [
-    ("flat out", None, ("-u", "100", "-r", "100", "--tcp-think-time", "0")),
+    ("without pauses", None, ("-u", "100", "-r", "100", "--tcp-think-time", "0")),
     ("a rate beyond its capacity", None, ("-u", "500", "-r", "500", "--tcp-arrival-rate", "50000")),
     ("stopped", stopped_for_half_a_second, FEW),
     ("throttled", throttled, FEW),
-    ("beside a hog", beside_a_hog, FEW),
-    ("one worker beside a hog", beside_a_hog, (*FEW, "--processes", "2")),
+    ("beside a busy process", beside_a_busy_process, FEW),
+    ("one worker beside a busy process", beside_a_busy_process, (*FEW, "--processes", "2")),
 ]
 DISTURBED = 0.001
-"""Seconds, in half of the seconds: on an idle machine a timer is 0.2 ms late."""
+"""The median lateness, in seconds, from which a run counts as disturbed. On an idle machine it is 0.2 ms."""
 IDLE = [
     ("-u", "50", "-r", "50", "--tcp-arrival-rate", "100"),
     ("-u", "100", "-r", "100", "--tcp-arrival-rate", "200", "--tcp-arrivals", "poisson"),
@@ -132,7 +132,7 @@ IDLE = [
 def test_an_overloaded_generator_is_flagged(
     disturbed: Disturbance | None, arguments: tuple[str, ...], seconds: int, tmp_path: Path
 ) -> None:
-    """Of 24 runs 24. golden/test_generator.py has one of them that is always run."""
+    """24 of 24 runs are flagged. golden/test_generator.py has a stopped generator that is not a long test."""
     with EchoServerProcess() as server:
         status, _ = verdict_of(tmp_path, server.target, seconds, *arguments, disturbed=disturbed)
     assert status == "generator-bound"
@@ -140,9 +140,9 @@ def test_an_overloaded_generator_is_flagged(
 
 @contextlib.contextmanager
 def lateness() -> Iterator[list[float]]:
-    """In the list, after the block: by how much a timer of this process was late, seconds: of each second the most.
+    """Yield a list that has, after the block, the largest lateness of a timer in each second, in seconds.
 
-    It has nothing to do with what is tested. Where it is late, another program or the host of the machine had the core.
+    The timer is independent of the load test. If it is late, another program or the machine's host used the core.
     """
     found: list[float] = []
     ended = threading.Event()
@@ -176,7 +176,7 @@ def lateness() -> Iterator[list[float]]:
     + [pytest.param(IDLE[0], id="even")],
 )
 def test_an_idle_generator_is_trusted(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    """Of 20 runs all. One that other programs disturbed is repeated: they flag it for a reason."""
+    """20 of 20 runs are trusted. A run that other programs disturb is repeated: its verdict is rightly different."""
     for _ in range(3):
         with EchoServerProcess() as server, lateness() as found:
             status, reasons = verdict_of(tmp_path, server.target, 12, *arguments)
@@ -190,7 +190,7 @@ def test_an_idle_generator_is_trusted(arguments: tuple[str, ...], tmp_path: Path
 
 
 def one_at_a_time(seconds: float) -> peers.Peer:
-    """Echoes one message after the other, of whatever connection, each after a pause: it has a capacity."""
+    """A peer of limited capacity: it echoes one message at a time, of all its connections, each after a pause."""
     lock = threading.Lock()
 
     def serve(connection: socket.socket) -> None:
@@ -205,7 +205,7 @@ def one_at_a_time(seconds: float) -> peers.Peer:
 @pytest.mark.long
 @pytest.mark.alone
 def test_a_server_over_its_capacity_is_unsteady(tmp_path: Path) -> None:
-    """120 % of it: no percentile exists."""
+    """The rate is 120 % of the capacity: no percentile exists."""
     with one_at_a_time(0.01) as server:
         status, reasons = verdict_of(tmp_path, server.target, 15, "-u", "400", "-r", "400", "--tcp-arrival-rate", "115")
     assert status == "unsteady"
@@ -215,7 +215,7 @@ def test_a_server_over_its_capacity_is_unsteady(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.alone
 def test_too_few_users_are_not_the_generators_fault(tmp_path: Path) -> None:
-    """Two users, of whom each can do 20 tasks a second: most tasks are dropped."""
+    """Each of the two users can do 20 tasks a second: most tasks are dropped."""
     arguments = ("-u", "2", "-r", "2", "--tcp-arrival-rate", "100", "--tcp-max-lateness", "0.5")
     with peers.echoes_after(0.05) as server:
         status, reasons = verdict_of(tmp_path, server.target, 14, *arguments)
@@ -226,7 +226,7 @@ def test_too_few_users_are_not_the_generators_fault(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.alone
 def test_a_server_that_stalls_is_not_the_generators_fault(tmp_path: Path) -> None:
-    """It stands still for 2 s of 20: that is measured, and true."""
+    """The server is stopped for 2 of 20 s. The generator measures the stall correctly."""
 
     @contextlib.contextmanager
     def stalled(_: LocustRun) -> Iterator[None]:
@@ -245,7 +245,7 @@ def test_a_server_that_stalls_is_not_the_generators_fault(tmp_path: Path) -> Non
 @pytest.mark.long
 @pytest.mark.alone
 def test_a_server_that_fails_half_of_the_requests_is_not_the_generators_fault(tmp_path: Path) -> None:
-    """It ends each connection at the second request."""
+    """The server closes each connection at the second request."""
 
     def serve(connection: socket.socket) -> None:
         connection.sendall(connection.recv(peers.CHUNK))

@@ -79,7 +79,7 @@ def test_foreign_requests_are_refused(ui: LocustRun, headers: dict[str, str], st
     for path in PATHS:
         form = FORM if path in ("/swarm", "/stop", "/stats/reset") else None
         assert ui.request(path, form, filled)[0] == status, path
-    assert ui.stats()["state"] == "ready", "nothing was started"
+    assert ui.stats()["state"] == "ready", "no test was started"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ MALFORMED = (
 )  # fmt: skip
 
 
-def test_malformed_origins_and_hosts_are_refused_and_no_error(ui: LocustRun) -> None:
+def test_malformed_origins_and_hosts_are_refused_without_an_error(ui: LocustRun) -> None:
     ours = f"Host: 127.0.0.1:{ui.port}"
     assert answer_to(ui.port, ours, f"Origin: http://127.0.0.1:{ui.port}").startswith("HTTP/1.1 200 ")
     for value in MALFORMED:
@@ -129,7 +129,7 @@ def test_malformed_origins_and_hosts_are_refused_and_no_error(ui: LocustRun) -> 
     assert "Traceback" not in ui.log
 
 
-def test_no_other_site_may_show_it_in_a_frame(ui: LocustRun) -> None:
+def test_no_other_site_may_show_the_ui_in_a_frame(ui: LocustRun) -> None:
     ours = f"Host: 127.0.0.1:{ui.port}"
     answers = [answer_to(ui.port, ours, request=f"GET {path}") for path in (*PATHS, "/nothing", "/stats/requests")]
     answers += [answer_to(ui.port, ours, "Origin: null"), answer_to(ui.port, "Host: evil.example")]
@@ -146,25 +146,25 @@ def test_a_link_on_another_site_opens_the_front_page_only(ui: LocustRun) -> None
         assert ui.request(path, None, headers)[0] == 403
 
 
-def test_a_refused_name_is_told_the_option_that_admits_it(ui: LocustRun) -> None:
+def test_the_refusal_of_a_host_names_the_option_that_allows_it(ui: LocustRun) -> None:
     _, message = ui.request("/", None, {"Host": "Load.example:9000"})
     assert "does not answer to the host 'load.example:9000'" in message
     assert message.endswith("--tcp-web-allowed-host load.example\n"), "a full stop would be part of the name"
 
 
-def test_the_fields_are_those_that_this_locust_reads() -> None:
+def test_the_allowed_fields_are_the_fields_that_this_locust_reads() -> None:
     """A canary: a field that a later Locust adds to its form would be refused."""
     assert run_script("web.fields_that_are_read") == {"locust": [], "ours": ["shape_class"]}
 
 
-def test_a_locust_without_the_route_of_the_form_is_named() -> None:
-    """The options are then checked when users start."""
+def test_a_locust_without_the_route_of_the_form_causes_a_warning() -> None:
+    """Then the options are checked when users start."""
     (record,) = run_script("web.warnings_without_the_route_of_the_form")
     assert record == "this Locust has no route locust.swarm: wrong values in the form show only when users start"
 
 
-def test_a_get_that_changes_something_is_ours_alone() -> None:
-    """Up to 2.46 Locust stops a test and resets its numbers on a GET: an image on any page could send one."""
+def test_a_browser_s_get_that_changes_a_test_must_come_from_our_page() -> None:
+    """Up to 2.46 Locust stops a test and resets its numbers on a GET. An image on any page could send such a GET."""
     assert run_script("web.guarded_gets") == 2 * [[403, 403, 403, 403, 200, 200, 200]]
 
 
@@ -191,8 +191,8 @@ def test_the_dialog_of_a_user_class_sets_only_the_fields_that_it_shows(ui: Locus
 
     status, body = post(user_class_name="EchoUser", payload_size=7, weight=2)
     assert (status, json.loads(body)["message"]) == (400, "the form has no such field: payload_size")
-    status, body = post(user_class_name="Nobody", weight=2)
-    assert (status, json.loads(body)["message"]) == (400, "user_class_name: there is no user class 'Nobody'")
+    status, body = post(user_class_name="Unknown", weight=2)
+    assert (status, json.loads(body)["message"]) == (400, "user_class_name: there is no user class 'Unknown'")
     assert ui.request("/user", b"[")[0] == ui.request("/user", b"[1]")[0] == post(weight=2)[0] == 400
     shown = {"host": None, "weight": 1, "fixed_count": 0, "tasks": ["echo"]}
     assert post(user_class_name="EchoUser", **shown)[0] == 201
@@ -222,8 +222,8 @@ def test_a_wrong_value_in_the_form_is_named_and_changes_nothing(
     assert ui.request("/")[1] == before
 
 
-def test_a_value_changed_in_the_form_counts_on_the_workers(ui: LocustRun) -> None:
-    """Last of those that share the UI: it runs a test."""
+def test_a_value_changed_in_the_form_applies_on_the_workers(ui: LocustRun) -> None:
+    """The last test that uses the shared UI: it runs a load test and ends the UI."""
     form = {
         "user_count": "4",
         "spawn_rate": "4",
@@ -242,7 +242,7 @@ def test_a_value_changed_in_the_form_counts_on_the_workers(ui: LocustRun) -> Non
     assert {process["tests"] for process in ui.fired()} == {1}
     page = ui.request("/")[1]
     shown = json.loads(re.findall(r"window.templateArgs = (.*)", page)[0])["extra_options"]
-    assert shown["tcp_payload_size"]["default_value"] == "333", "the value that applies, not that of the command line"
+    assert shown["tcp_payload_size"]["default_value"] == "333", "the value of the form, not of the command line"
     for name in ("tcp_payload_size", "tcp_think_time", "tcp_connect_timeout", "tcp_request_timeout"):
         assert shown[name]["help_text"].endswith("Running users keep the value that they started with.")
     edit = {name: field["default_value"] for name, field in shown.items()}
@@ -274,14 +274,14 @@ def test_a_wrong_argument_ends_with_2(tmp_path: Path) -> None:
         ("--tcp-payload-size=0", "--tcp-payload-size: '0' is not a whole number of 1 to 1073741824"),
     ],
 )
-def test_wrong_arguments(argument: str, message: str) -> None:
+def test_a_wrong_argument_is_named(argument: str, message: str) -> None:
     code, printed = run_script("web.exit_of", argument)
     assert code == 2
     assert message in printed
 
 
 def test_values_are_kept_as_text() -> None:
-    """An empty one was not given."""
+    """The empty text means that the option was not given."""
     values = run_script("web.values_of", "--tcp-think-time", "0", "--tcp-payload-size", "7")
     assert values == ["0", "7", ""]
 
@@ -306,9 +306,9 @@ def test_a_port_that_is_taken_is_named_before_anything_starts(
         with LocustRun(tmp_path, *arguments, web_port=other.port, master_port=other.port) as run:
             assert run.wait() == 2
         assert not other.accepted
-    where = f"127.0.0.1:{other.port}"
-    why = "another program uses this port"
-    assert run.log == f"geventecho.loadtest: {name} cannot listen on {where}: {why}; see {see}\n"
+    address = f"127.0.0.1:{other.port}"
+    reason = "another program uses this port"
+    assert run.log == f"geventecho.loadtest: {name} cannot listen on {address}: {reason}; see {see}\n"
 
 
 def test_the_host_of_a_class_is_not_replaced_by_a_server_of_our_own(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_the_host_of_a_class_is_not_replaced_by_a_server_of_our_own(tmp_path: Pa
         assert peer.accepted == 1
 
 
-def test_plain_locust_from_a_low_descriptor_limit(tmp_path: Path) -> None:
+def test_plain_locust_raises_a_low_descriptor_limit(tmp_path: Path) -> None:
     """300 users in one process that was started with `ulimit -Sn 256`."""
     with peers.echoes() as peer, LocustRun(
         tmp_path, "--headless", "-u", "300", "-r", "300", "-t", "4", "--host", peer.target,
@@ -349,5 +349,7 @@ def test_plain_locust_from_a_low_descriptor_limit(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_guard_with_other_addresses(listening: str, allowed: list[str], hosts: dict[str, bool]) -> None:
+def test_the_guard_accepts_ip_addresses_or_the_allowed_hosts(
+    listening: str, allowed: list[str], hosts: dict[str, bool]
+) -> None:
     assert run_script("web.hosts_that_are_ours", listening, allowed, list(hosts)) == list(hosts.values())

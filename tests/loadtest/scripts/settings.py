@@ -10,6 +10,7 @@ from typing import Any
 from locust.argument_parser import get_parser
 from locust.env import Environment
 
+from geventecho.client import Tls
 from geventecho.errors import ConfigError
 from geventecho.loadtest import TcpUser
 from geventecho.loadtest.arguments import DEFAULTS
@@ -48,6 +49,13 @@ def without_a_command_line() -> list[Any]:
 def help_says_the_defaults() -> bool:
     text = " ".join(get_parser().format_help().split())
     return all(f"`{name}` of the user class applies, by default {getattr(TcpUser, name)}." in text for name in DEFAULTS)
+
+
+def tls_of(*arguments: str) -> dict[str, Any]:
+    """The fields of `Tls` with these options."""
+    tls = Settings.of(vars(parsed(*arguments)), TcpUser).tls
+    assert isinstance(tls, Tls)
+    return dataclasses.asdict(tls)
 
 
 def error_of(name: str, value: Any) -> str:

@@ -144,7 +144,7 @@ def reset_and_clear(target: str) -> list[list[int]]:
 
 
 def replaced_fire(target: str) -> list[list[int]]:
-    """Operations by the account and by Locust, where somebody replaced `fire` or added a listener."""
+    """Operations by the account, by Locust and by events: `fire` is replaced, or the event has another listener."""
     fired: list[str] = []
     keep_microseconds()
     results = []
@@ -170,7 +170,8 @@ def replaced_fire(target: str) -> list[list[int]]:
         run = Run(user_class, target, listen=False)
         run.wait(lambda: fired.count("echo") >= 10)
         result = run.finish()
-        results.append([result["account"]["ok"], sum(requests for requests, _ in result["rows"].values())])
+        counted = sum(requests for requests, _ in result["rows"].values())
+        results.append([result["account"]["ok"], counted, len([name for name in fired if name])])
 
     one(Own)
     one(Twice)
