@@ -76,7 +76,7 @@ class Task:
         if self.kind == "lockstep":
             return f"Locust, {self.users:,} users, mean think time {self.think_time:g} s, for {self.window:g} s"
         if self.kind == "load":
-            return f"Locust, {self.users} users flat out, 1 KiB each way"
+            return f"Locust, {self.users} users without a wait time, 1 KiB each way"
         return f"Locust, {self.users:,} users in one process, {self.spawn_rate:,} more each second"
 
 

@@ -125,15 +125,15 @@ def _equations(client: ClientEnd, server: ServerEnd) -> Iterator[tuple[str, str]
     yield _equation("connections", ("made", client.connections), given_up, "given up", ("accepted", server.accepted))
 
 
-def _equation(what: str, ours: tuple[str, int], more: int, why: str, theirs: tuple[str, int]) -> tuple[str, str]:
+def _equation(counted: str, ours: tuple[str, int], more: int, why: str, theirs: tuple[str, int]) -> tuple[str, str]:
     """The statement and the finding of an equation: our number and an explained difference are the server's number."""
     (did, mine), (server_did, others) = ours, theirs
     is_equal = mine + more == others
     term = f" {'+' if more > 0 else '-'} {why} {abs(more)}" if more else ""
-    statement = f"{what} {did} {mine}{term} {'=' if is_equal else '!='} {server_did} by the server {others}"
+    statement = f"{counted} {did} {mine}{term} {'=' if is_equal else '!='} {server_did} by the server {others}"
     if is_equal:
         return statement, ""
-    return statement, f"the test {did} {mine} {what}, and the server {server_did} {others}: {_difference(mine, others)}"
+    return statement, f"the test {did} {mine} {counted}, and the server {server_did} {others}: {_difference(mine, others)}"
 
 
 def _difference(number: int, other: int) -> str:

@@ -93,7 +93,7 @@ def attend(connection: Connection, buffers: SharedBuffers) -> bool:
 
 
 def echo_in_hub(connection: Connection, deadlines: Deadlines, buffers: SharedBuffers) -> Ending:
-    """Do what `echo` does. A connection with a meter is for `echo`: the meter needs the greenlet for each message.
+    """Echo as `echo` does. A connection with a meter is for `echo`: the meter needs the greenlet for each message.
 
     It returns one message in a turn, even when more is there to read: a flooding peer gets no more than others.
     """

@@ -128,7 +128,7 @@ class TlsRecords:
         return result
 
     def recv_into(self, memory: memoryview) -> int:
-        """Do what `read` does, for a callback of the read event, which may receive a part of the next record."""
+        """Read as `read` does, for a callback of the read event: it may receive a part of the next record."""
         try:
             size: int = self.read(len(memory), (memory,), self._last_size)
         finally:
