@@ -23,8 +23,8 @@ def counts(row: dict[str, Any], times: str = "times") -> list[int]:
     return [row[times][name][0] for name in ALL_TIMES]
 
 
-class Counted(peers.Peer):
-    """Echoes what it reads, but of ten bytes only half, and then closes. Counts bytes."""
+class CountingPeer(peers.Peer):
+    """Echoes each chunk and counts the bytes. It cuts the reply to `1234567890` short by five bytes, and closes."""
 
     def __init__(self) -> None:
         self.received = self.sent = 0
@@ -44,7 +44,7 @@ class Counted(peers.Peer):
                 return
 
 
-def test_the_times_of_echoes() -> None:
+def test_each_echo_has_its_times_and_bytes() -> None:
     with peers.echoes() as peer:
         result = run_users("latencies.echoes", peer.target)
     row = result["measured"]["echo"]
@@ -58,13 +58,13 @@ def test_the_times_of_echoes() -> None:
     assert 0 < times["service"][1] <= times["response"][1]
     assert times["read_delay"][1] >= 0
     assert times["response"][2] == pytest.approx(times["service"][2] + times["generator_delay"][2], abs=0.01)
-    assert row["bytes_sent"] - row["bytes_received"] in (0, 1000, 2000, 3000), "those of echoes that were cut off"
-    assert times["response"][3] == pytest.approx(result["longest"]["echo"], abs=0.01), "the stock row ends at arrival"
+    assert row["bytes_sent"] - row["bytes_received"] in (0, 1000, 2000, 3000), "an aborted echo for each user"
+    assert times["response"][3] == pytest.approx(result["longest"]["echo"], abs=0.01), "Locust's time ends at arrival"
     assert counts(result["measured"]["connect"]) == [3, 0, 0, 0, 0]
 
 
-def test_bytes_are_those_of_the_server_and_failures_are_apart() -> None:
-    with Counted() as peer:
+def test_the_bytes_equal_those_of_the_server_and_failures_have_their_own_times() -> None:
+    with CountingPeer() as peer:
         result = run_users("latencies.failures", peer.target)
     rows = result["measured"]
     assert sum(row["bytes_sent"] for row in rows.values()) == peer.received
@@ -105,7 +105,7 @@ def test_rows_without_a_send_have_response_times_only() -> None:
     for name in ("subscribe", "unanswered"):
         count = rows[name]["ok"]
         assert counts(rows[name]) == [count, count, count, 0, 0]
-    assert rows["event"]["times"]["response"][3] == 0, "they were there before the call"
+    assert rows["event"]["times"]["response"][3] == 0, "both events arrived before the call"
     assert rows["whole"]["times"]["response"][1] >= 0.2 * UNIT * MICROSECONDS
 
 
@@ -113,7 +113,7 @@ def test_a_reply_in_two_pieces_has_a_first_byte() -> None:
     gap = UNIT
     with peers.replies_with(b"12345678", pieces=2, pause=gap) as peer:
         row = run_users("latencies.pieces", peer.target)["measured"]["split"]
-    assert row["ok"] - 2 <= counts(row)[4] <= row["ok"], "a process that is held for the whole gap reads both at once"
+    assert row["ok"] - 2 <= counts(row)[4] <= row["ok"], "a client that does not run in the gap reads both at once"
     service, first_byte = row["times"]["service"], row["times"]["first_byte"]
     between = service[2] - first_byte[2]
     assert 0.98 * gap * MICROSECONDS <= between <= (gap + UNIT) * MICROSECONDS
@@ -132,7 +132,7 @@ def test_each_request_of_a_pipeline_has_its_own_send_and_the_arrival_of_its_repl
     assert counts(rows["early"])[4] == counts(rows["late"])[4] == 0
 
 
-def test_the_time_that_a_reply_waits_to_be_read_is_no_response_time() -> None:
+def test_the_read_delay_is_not_part_of_the_response_time() -> None:
     with peers.echoes() as peer:
         result = run_users("latencies.held", peer.target)
     times = result["measured"]["request"]["times"]
@@ -145,7 +145,7 @@ def test_a_planned_task_is_measured_from_its_instant() -> None:
     with peers.echoes() as peer:
         result = run_users("latencies.planned", peer.target)
     times = result["measured"]["echo"]["times"]
-    assert times["generator_delay"][3] >= 0.3 * UNIT * MICROSECONDS, "the hub was held"
+    assert times["generator_delay"][3] >= 0.3 * UNIT * MICROSECONDS, "the hub was blocked"
     assert times["response"][2] == pytest.approx(times["service"][2] + times["generator_delay"][2], abs=0.01)
     assert times["service"][2] <= times["generator_delay"][2]
 
@@ -178,7 +178,7 @@ def test_a_unix_socket_has_no_read_delay(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(target)
         listener.listen()
-        accepting = threading.Thread(target=serve)
+        accepting = threading.Thread(target=serve, daemon=True)  # a failure leaves it in accept(2)
         accepting.start()
         result = run_users("latencies.echoes", f"unix:{target}")
         accepting.join()
@@ -187,10 +187,10 @@ def test_a_unix_socket_has_no_read_delay(tmp_path: Path) -> None:
 
 
 def test_operations_are_counted_in_the_second_they_ended_in() -> None:
-    taken, late, nothing = run_script("latencies.seconds")
+    taken, late, empty = run_script("latencies.seconds")
     assert taken == [[-1, 2, 1, 3], [0, 2, 0, 2], [1, 1, 0, 1], [5, 2, 0, 2]]
-    assert late == [[0, 1, 0, 1]], "what comes after the taking is not among it, though nothing was counted yet"
-    assert nothing == []
+    assert late == [[0, 1, 0, 1]], "take() leaves out a later operation, although its iterator counts only now"
+    assert empty == []
 
 
 def test_locust_counts_operations_in_the_second_they_ended_in() -> None:
@@ -206,16 +206,16 @@ def test_counting_in_bulk_is_exact() -> None:
 def test_many_rows_are_counted_one_after_the_other() -> None:
     result = run_script("latencies.many_rows")
     assert result["ok"] == 200 * 100
-    assert result["take"] <= result["count"] / 10, "else no user would run for all of it"
+    assert result["take"] <= result["count"] / 10, "no user runs during take(), so take() must be short"
 
 
-def test_blocks_that_nobody_takes_are_bounded() -> None:
+def test_blocks_that_are_never_taken_are_bounded() -> None:
     result = run_script("latencies.nobody_takes")
     assert result["blocks"] <= 1024 + 64 + 2
     assert result["ok"] == 2000 * 128
 
 
-def test_tasks_have_a_row_and_a_new_test_begins_anew() -> None:
+def test_tasks_have_a_row_and_a_new_test_has_no_old_rows() -> None:
     result = run_script("latencies.others")
     task = result["rows"]["User"]
     assert (task["ok"], task["failed"]) == (1, 1)

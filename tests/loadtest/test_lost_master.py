@@ -1,4 +1,4 @@
-"""A master that is killed: its workers on other machines end, and those of a busy master go on."""
+"""Workers on other machines end after their master is killed, and continue while their master is busy."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tests.support.timing import SCALE, wait_until
 
 BUSY = ("-u", "20", "-r", "20", "--tcp-think-time", "0.1")
 LIMIT = 10.0
-"""Seconds that the documentation gives a worker to end."""
-# Seconds without a heartbeat: that of a user, and a short one so that a quick test does the same.
+"""Seconds within which a worker ends, according to the documentation."""
+# Seconds without a heartbeat until a worker connects to its master: the package's value, and a value for quick tests.
 REAL, SHORT = 7, 1
 long = pytest.mark.long
 
 
 @contextlib.contextmanager
 def runs(directory: Path, target: str, patience: int) -> Iterator[tuple[LocustRun, LocustRun]]:
-    """A master and a worker of its own, as on two machines."""
+    """A master, and a worker that is started separately, as on two machines."""
     (there := directory / "there").mkdir()
     watched = LOCUSTFILES / "watched.py"
     extra = {"PATIENCE": str(patience), "BUSY": str(patience + 3)}
@@ -57,7 +57,7 @@ def test_a_worker_ends_when_its_master_is_gone(number: signal.Signals, patience:
         os.kill(master.process.pid, number)
         begun = time.monotonic()
         wait_until(lambda: peer.open == 0, LIMIT * SCALE, "the end of the users")
-        assert time.monotonic() - begun > patience - 1, "a heartbeat may just be late"
+        assert time.monotonic() - begun > patience - 1, "the worker first waits for a late heartbeat"
         assert worker.wait(LIMIT * SCALE) == 6, worker.log
         assert time.monotonic() - begun < LIMIT * SCALE
         assert worker.family() == []
@@ -76,7 +76,7 @@ def test_a_worker_ends_when_its_master_is_gone(number: signal.Signals, patience:
 
 
 @pytest.mark.parametrize("patience", [SHORT, pytest.param(REAL, marks=long)])
-def test_a_busy_master_is_not_gone(patience: int, tmp_path: Path) -> None:
+def test_a_worker_does_not_take_a_busy_master_for_gone(patience: int, tmp_path: Path) -> None:
     with peers.echoes() as peer, runs(tmp_path, peer.target, patience) as (master, worker):
         master.wait_for_log(r"TCP +echo +[1-9]\d\d")
         os.kill(master.process.pid, signal.SIGUSR1)
@@ -87,11 +87,11 @@ def test_a_busy_master_is_not_gone(patience: int, tmp_path: Path) -> None:
         (fired,) = worker.fired()
         assert master.counted() == {"requests": fired["ok"] + fired["failed"], "failures": 0}
     assert "is gone" not in worker.log
-    assert "operations: " not in worker.log, "an orderly end is the master's to report"
+    assert "operations: " not in worker.log, "after an orderly end the master reports the operations"
 
 
 @long
-def test_a_worker_that_was_paused_does_not_take_its_master_for_gone(tmp_path: Path) -> None:
+def test_a_worker_that_was_stopped_and_continued_does_not_take_its_master_for_gone(tmp_path: Path) -> None:
     with peers.echoes() as peer, runs(tmp_path, peer.target, REAL) as (master, worker):
         master.wait_for_log(r"TCP +echo +[1-9]\d\d")
         os.kill(worker.process.pid, signal.SIGSTOP)
@@ -104,5 +104,5 @@ def test_a_worker_that_was_paused_does_not_take_its_master_for_gone(tmp_path: Pa
     assert "is gone" not in worker.log
 
 
-def test_the_short_patience_stands_for_the_real_one() -> None:
+def test_the_long_tests_use_the_packages_heartbeat_timeout() -> None:
     assert run_script("internals.patience") == REAL

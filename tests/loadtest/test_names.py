@@ -1,4 +1,4 @@
-"""Names that no file can hold as they are, and words of the command that no file may hold."""
+"""Names that have no bytes in UTF-8, and secrets of the command that no file may show."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tests.support.locust_process import LocustRun
 
 UNENCODABLE = ROOT / "tests" / "loadtest" / "locustfiles" / "unencodable.py"
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-"""A locale whose log file has no other characters."""
+"""A locale in which Python encodes the log file as ASCII."""
 
 
-def test_names_without_utf_8_are_escaped_secrets_left_out_and_a_command_nobody_typed_ignored(tmp_path: Path) -> None:
+def test_names_without_utf_8_are_escaped_secrets_are_masked_and_a_malformed_command_is_ignored(tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     with peers.echoes() as peer, LocustRun(
         tmp_path, "--headless", "-u", "2", "-t", "3", "--processes", "2", "--tcp-think-time", "0.05",
@@ -35,8 +35,9 @@ def test_names_without_utf_8_are_escaped_secrets_left_out_and_a_command_nobody_t
     assert (stock["bad\\udcff"], stock["worse\\udc80"]) == (bad["ok"], worse["failed"])
     assert "Traceback" not in run.log
     log = (tmp_path / "log").read_text("ascii")
-    assert re.search(r"response +\d.* \\u2013", log), "a percentile that is not there"
+    assert re.search(r"response +\d.* \\u2013", log), "the dash of a percentile without a value is escaped"
     assert "hunter" not in result.read_text() + run.log + log
+    assert "load" not in found["argv"], "the malformed command"
     place = found["argv"].index("--password")
     assert found["argv"][place : place + 7] == [
         "--password", "***", "--password=***", "--passw", "***", "-S***", "--session-tok=***",

@@ -1,4 +1,4 @@
-"""A user with one task: a loop of its own, which must do the same as Locust's."""
+"""A user with one task runs in our own loop, which does the same as Locust's loop."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from tests.support.locust_script import assert_clean, run_script, run_users
 from tests.support.timing import UNIT
 
 
-def test_an_only_task_is_left_when_something_else_is_up() -> None:
-    """Other tasks given at run time, one scheduled by hand, an error, rescheduling, and a wait_time that fails."""
+def test_other_tasks_and_errors_interrupt_the_loop_of_an_only_task() -> None:
+    """The user gets other tasks, schedules one itself, raises errors and RescheduleTask, and its wait_time fails."""
     with peers.echoes() as peer:
         result = run_users("only_task.something_else_is_up", peer.target)
     assert result["errors"] == {}
@@ -16,7 +16,7 @@ def test_an_only_task_is_left_when_something_else_is_up() -> None:
     assert result["others"] == [10, 50]
 
 
-def test_an_only_task_ends_where_locust_ends_it() -> None:
+def test_a_graceful_stop_waits_for_the_end_of_an_only_task() -> None:
     with peers.echoes() as peer:
         result = run_users("only_task.graceful_stop", peer.target)
     assert (result["errors"], result["exceptions"]) == ({}, [])
@@ -24,8 +24,8 @@ def test_an_only_task_ends_where_locust_ends_it() -> None:
     assert result["stopped"] == ["end"] * 10
 
 
-def test_what_a_plugin_replaced_of_locust_s_loop_is_called() -> None:
-    """A limit of iterations is put around execute_task, by locust-plugins and others; waits are changed in `wait`."""
+def test_a_method_of_locusts_loop_that_a_plugin_has_replaced_is_called() -> None:
+    """locust-plugins and others wrap `execute_task` to limit iterations. A plugin wraps `wait` to change waits."""
     with peers.echoes() as peer:
         limited, counted = run_script("only_task.plugins", peer.target)
     assert_clean(limited)
@@ -40,19 +40,19 @@ def test_a_wait_time_that_waits_ends_with_its_user() -> None:
     assert result["stop_seconds"] < 20 * UNIT
 
 
-def test_the_old_ways_to_say_how_long_to_wait_are_kept() -> None:
+def test_min_wait_and_max_wait_set_the_wait() -> None:
     with peers.echoes() as peer:
         result = run_users("only_task.min_wait_and_max_wait", peer.target)
     assert result["exceptions"] == []
     assert result["seconds"] == [0.005]
 
 
-def test_another_only_task_takes_over_in_the_same_list() -> None:
+def test_a_task_that_replaces_the_only_task_in_the_same_list_runs() -> None:
     with peers.echoes() as peer:
         result = run_users("only_task.task_in_the_same_list", peer.target)
     assert result["rows"]["first"] == [1, 0]
 
 
-def test_a_single_user_runs_under_locust_s_debugger_entry() -> None:
+def test_a_single_user_runs_without_a_runner() -> None:
     with peers.echoes() as peer:
         assert run_script("only_task.single_user", peer.target) == [["connect", None], ["echo", None]]

@@ -1,4 +1,4 @@
-"""The most connects in one second: counted by the process, and told at the end of a run."""
+"""The most connects in one second: the process counts them, and a run prints the number at its end."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tests.support.timing import wait_until
 def test_the_peak_is_that_of_the_fullest_second() -> None:
     with peers.refuses() as target:
         found = run_script("peak.connects", target)
-    # The clock is read twice for one connect, so that at a second's border one may count for the other. One that was
-    # cut off by the end of the run fired no event.
+    # The account and the event read the clock separately, so they may have a connect in different seconds. A connect
+    # that the end of the run aborts fires no event.
     assert found["fullest"] - 1 <= found["peak"] <= found["fullest"] + found["aborted"] + 1
     assert found["all"] >= 300
     assert found["peak"] < found["all"] or found["seconds"] == 1
 
 
 @pytest.mark.faults
-def test_a_headless_run_tells_the_peak(tmp_path: Path) -> None:
-    """Half of a crowd's connections break, and come back over some seconds."""
+def test_a_headless_run_prints_the_peak(tmp_path: Path) -> None:
+    """Each connection breaks in its second echo; the reconnects are spread over some seconds."""
     users = ("-u", "40", "-r", "40", "-t", "4s", "--tcp-think-time", "0.1")
     with (
         peers.resets_after(2000) as peer,

@@ -1,4 +1,4 @@
-"""Several requests under way at once on a connection."""
+"""Pipelines: several requests in flight on one connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.locust_script import run_users
 from tests.support.timing import UNIT, wait_until
 
 
-def test_a_pipeline() -> None:
+def test_a_pipeline_returns_all_replies() -> None:
     with peers.Peer(lines) as peer:
         result = run_users("pipelines.pings", peer.target)
     assert result["errors"] == {}
@@ -23,14 +23,14 @@ def test_a_pipeline() -> None:
 
 
 def test_a_pipeline_does_not_wait_for_replies_that_wait_for_it() -> None:
-    """Megabytes both ways: a client that sent everything first would never read."""
+    """Both sides send megabytes: a client that first sent all requests would never read."""
     with peers.echoes() as peer:
         result = run_users("pipelines.megabytes", peer.target)
     assert result["errors"] == {}
 
 
 def test_the_depth_of_a_pipeline_is_kept() -> None:
-    """A server that answers nothing until it has four requests, and fails when there are five."""
+    """The server answers four requests at once, and looks whether its socket has a fifth."""
     seen: list[int] = []
 
     def in_fours(connection: socket.socket) -> None:
@@ -49,17 +49,17 @@ def test_the_depth_of_a_pipeline_is_kept() -> None:
     assert max(seen) == 4
 
 
-def test_what_is_under_way_fails_with_a_pipelines_connection() -> None:
+def test_requests_in_flight_fail_with_the_connection_of_a_pipeline() -> None:
     with peers.closes_after(35) as peer:
         result = run_users("pipelines.lost", peer.target)
-    # Three are answered; the fourth in part, and with it those that were sent behind it.
+    # Three requests get their replies. The fourth gets a part of it, and fails with the requests sent after it.
     assert result["rows"]["request"][0] >= 3 * 4
     assert result["errors"] == {"request: short reply": result["rows"]["request"][1]}
     assert 3 * 1 <= result["rows"]["request"][1] <= 4 * 5
 
 
 def test_an_unexpected_reply_ends_a_pipeline() -> None:
-    """Later bytes may be the reply to any request: the others fail, and the next operation connects anew."""
+    """Later bytes may be the reply to any request. So the other requests fail, and the next operation reconnects."""
     with peers.Peer(lines) as peer:
         result = run_users("pipelines.unexpected_reply", peer.target)
         pipelines = peer.accepted
@@ -69,7 +69,7 @@ def test_an_unexpected_reply_ends_a_pipeline() -> None:
 
 
 def doubled(connection: socket.socket, pause: float = 0.0) -> None:
-    """Sends each reply twice, the second one perhaps later."""
+    """Sends each reply twice, the second time after the pause."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     while request := connection.recv(8, socket.MSG_WAITALL):
         reply = b"\0\0\0\4" + request[4:]
@@ -86,7 +86,7 @@ def doubled_later(connection: socket.socket) -> None:
 
 
 def garbage(connection: socket.socket) -> None:
-    """Random bytes for ever, asked or not."""
+    """Sends random bytes for ever, with or without a request."""
     source = random.Random(1)
     while True:
         connection.sendall(source.randbytes(4096))
@@ -105,7 +105,7 @@ def garbage(connection: socket.socket) -> None:
     ],
 )
 def test_a_surplus_reply_is_a_failure(behave: Callable[[socket.socket], None], framing: str, depth: int) -> None:
-    """Taken for the reply to the next request, it would make that one look fast, and all later ones too."""
+    """As the reply to the next request it would make this request and all later ones look fast."""
     with peers.Peer(behave) as peer:
         result = run_users("pipelines.numbered", peer.target, framing=framing, depth=depth)
         # The kernel completes a connect before the peer accepts it.
@@ -115,21 +115,21 @@ def test_a_surplus_reply_is_a_failure(behave: Callable[[socket.socket], None], f
     # Garbage may come before the first request.
     surplus = {"request: unsolicited data", "request: unread greeting, see --greeting-until"}
     assert result["errors"].keys() <= {*surplus, "request: closed locally"}
-    # Each connection is given up at its first surplus reply, and at the latest when the pipeline ends.
+    # The client closes each connection at its first surplus reply, at the latest when the pipeline ends.
     assert connections - 2 <= sum(result["errors"].get(kind, 0) for kind in surplus) <= connections
     if framing != "none":
-        # One that comes late may come when the next pipeline has begun: then that one is the connection's last.
+        # A late reply may come after the next pipeline has begun. Then this pipeline is the connection's last.
         pipelines = 2 if behave is doubled_later else 1
         assert result["rows"]["request"][0] <= connections * 20 * pipelines
 
 
 @pytest.mark.parametrize("operation", ["pipeline", "echo", "request", "receive"])
-def test_what_comes_after_a_pipeline_is_not_the_next_reply(operation: str) -> None:
+def test_a_surplus_reply_after_a_pipeline_is_not_the_reply_to_the_next_request(operation: str) -> None:
     pipelines: list[socket.socket] = []
 
     def behave(connection: socket.socket) -> None:
         while asked := connection.recv(16, socket.MSG_WAITALL):
-            if asked == b"now":  # on a connection of its own: the pipeline is over
+            if asked == b"now":  # the pipeline is over; this is another connection
                 pipelines[-1].sendall(b"surplus\r\n")
             else:
                 pipelines.append(connection)
@@ -155,27 +155,27 @@ def test_a_reply_may_come_while_its_request_is_still_written(depth: int) -> None
     assert result["errors"] == {}
 
 
-def test_a_request_without_a_reply_is_over_once_it_is_sent() -> None:
+def test_a_request_without_a_reply_fails_unless_all_of_it_is_sent() -> None:
     with peers.never_reads() as peer:
         result = run_users("pipelines.never_taken", peer.target)
     assert result["errors"] == {"request: write timeout": result["rows"]["request"][0]}
 
 
-def test_a_stop_is_not_lost_for_an_error_of_the_sender() -> None:
+def test_a_stop_ends_a_user_even_when_the_sender_fails() -> None:
     with peers.never_replies() as peer:
         result = run_users("pipelines.stopped_beside_a_mistake", peer.target)
     assert result["exceptions"] == []
     assert result["users_left"] == 0
 
 
-def test_stop_in_the_midst_of_a_pipeline() -> None:
+def test_a_stop_in_a_pipeline_is_no_failure() -> None:
     with peers.never_replies() as peer:
         result = run_users("pipelines.stopped", peer.target)
     assert result["account"]["failed"] == 0
     assert result["rows"] == {"connect": [2, 0]}
 
 
-def test_a_mistake_in_a_pipelines_requests() -> None:
+def test_an_exception_of_the_iterator_of_requests_ends_the_task_and_is_no_failure() -> None:
     with peers.echoes() as peer:
         result = run_users("pipelines.mistake", peer.target)
     assert result["exceptions"][0] == "KeyError('a mistake')"

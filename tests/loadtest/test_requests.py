@@ -1,4 +1,4 @@
-"""Protocols of one's own: requests, pushes, transactions, logins."""
+"""Users with their own protocols: requests, pushes, transactions and logins."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_request_returns_the_reply_and_checks_it() -> None:
 def test_the_login_follows_every_connect() -> None:
     """The server closes after each LOGIN and one PING: 15 bytes."""
 
-    def twice(connection: socket.socket) -> None:
+    def serve_two(connection: socket.socket) -> None:
         left, right = socket.socketpair()
         with left, right:
             serving = threading.Thread(target=lines, args=(right,))
@@ -41,14 +41,14 @@ def test_the_login_follows_every_connect() -> None:
             left.shutdown(socket.SHUT_RDWR)
             serving.join()
 
-    with peers.Peer(twice) as peer:
+    with peers.Peer(serve_two) as peer:
         result = run_users("requests.login_follows_every_connect", peer.target)
     rows = result["rows"]
     assert sum(result["errors"].values()) == rows["ping"][1] > 0
     # On a busy machine the next request may overtake the server's close.
     assert result["errors"].keys() <= {"ping: closed by peer", "ping: reset", "ping: short reply"}
     assert "ping: closed by peer" in result["errors"]
-    assert rows["connect"][0] - rows["login"][0] in (0, 1, 2), "one for each, but for those the end cut off"
+    assert rows["connect"][0] - rows["login"][0] in (0, 1, 2), "each connect has a login, but for aborted ones"
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_the_login_follows_every_connect() -> None:
 def test_a_failed_login_is_a_row_and_is_tried_again(script: str, error: str) -> None:
     with peers.Peer(lines) as peer:
         result = run_users(script, peer.target)
-        wait_until(lambda: peer.open == 0, what="no connection is kept without its login")
+        wait_until(lambda: peer.open == 0, what="the close of each connection without a login")
     assert result["exceptions"] == []
     name = error.split(":", maxsplit=1)[0]
-    assert result["rows"].keys() == {"connect", name}, "nothing is requested without a login"
+    assert result["rows"].keys() == {"connect", name}, "no request is sent without a login"
     assert result["errors"] == {error: result["rows"][name][0]}
     assert result["rows"]["connect"][0] - result["rows"][name][0] in range(3)
     assert result["rows"]["connect"][1] == 0
@@ -84,14 +84,14 @@ def test_the_task_decides_with_catch_response() -> None:
     }  # fmt: skip
 
 
-def test_a_lost_connection_within_catch_response() -> None:
+def test_a_lost_connection_is_an_error_within_catch_response() -> None:
     with peers.resets_after(0) as peer:
         result = run_users("requests.lost_in_catch_response", peer.target)
     assert result["errors"] == {"request: reset": result["rows"]["request"][1]}
     assert result["exceptions"] == []
 
 
-def test_servers_that_push() -> None:
+def test_users_receive_messages_that_a_server_pushes() -> None:
     def pushes(connection: socket.socket) -> None:
         connection.sendall(b"hello\n")
         while number := connection.recv(1):
@@ -105,7 +105,7 @@ def test_servers_that_push() -> None:
     assert 0 <= 3 * result["rows"]["subscribe"][0] - result["rows"]["event"][0] <= 6
 
 
-def test_a_reply_that_the_server_closes_after() -> None:
+def test_the_close_of_a_server_ends_a_reply() -> None:
     with peers.replies_with(b"all there is", then_close=True) as peer:
         result = run_users("requests.closed_after_the_reply", peer.target)
     assert result["errors"] == {}
@@ -125,7 +125,7 @@ def test_a_transaction_is_a_row_of_its_own() -> None:
     assert rows["what"] == rows["bad"] == [rows["bad"][0], rows["bad"][0]]
 
 
-def test_wrong_arguments_are_named_as_they_were_given() -> None:
+def test_errors_of_arguments_quote_the_given_value_or_type() -> None:
     with peers.Peer(lines) as peer:
         result = run_users("requests.wrong_arguments", peer.target)
     payload = "the payload is of type str; it must be bytes-like; write b'...' or encode it"
