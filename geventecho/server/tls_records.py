@@ -51,12 +51,14 @@ class TlsRecords:
     """
 
     __slots__ = (
-        "_event", "_incoming", "_last_size", "_plain", "_received", "ended", "has_more", "layer", "outbox", "send",
-        "truncated", "without_payload",
+        "_event", "_incoming", "_last_size", "_next_turn", "_plain", "_received", "ended", "has_more", "layer",
+        "outbox", "send", "truncated", "without_payload",
     )  # fmt: skip
 
     def __init__(self, plain: Any, event: Any, wrap: Callable[[Any, Any], Any]) -> None:
         self._plain, self._event = plain, event
+        # Not run_callback(): the loop runs callbacks for 5 ms before it asks the kernel for other connections' events.
+        self._next_turn = event.loop.timer(0)
         self._incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.layer = wrap(self._incoming, outgoing)
         self.outbox = TlsOutbox(self.layer, outgoing, plain)
@@ -129,6 +131,8 @@ class TlsRecords:
 
     def recv_into(self, memory: memoryview) -> int:
         """Read as `read` does, for a callback of the read event: it may receive a part of the next record."""
+        if self._received and self._next_turn.active:
+            raise BlockingIOError  # the kernel has more bytes, too; this connection has had its turn
         try:
             size: int = self.read(len(memory), (memory,), self._last_size)
         finally:
@@ -140,7 +144,7 @@ class TlsRecords:
         """Call the read event's callback in the loop's next turn, if a complete record has been received."""
         received = self._received
         if len(received) >= HEADER_SIZE and len(received) >= _record_size(received):
-            self._event.loop.run_callback(self._call_again)
+            self._next_turn.start(self._call_again)
 
     def _call_again(self) -> None:
         callback = self._event.callback  # None if the event has been stopped since

@@ -14,13 +14,13 @@ from typing import Any
 
 import gevent
 import pytest
-from gevent import ssl
+from gevent import socket, ssl
 
 from geventecho.net import TlsOutbox
 from geventecho.server.tcp_server import TcpServer
-from tests.support.servers import dial, wait_for_ending
+from tests.support.servers import dial, running, wait_for_ending
 from tests.support.timing import UNIT
-from tests.support.tls import client_context, handshake_in_memory
+from tests.support.tls import client_context, handshake_in_memory, tls_server
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -98,6 +98,22 @@ def test_a_part_of_a_record_does_not_occupy_the_loop(client: RecordClient) -> No
     began = time.process_time()
     gevent.sleep(UNIT)
     assert time.process_time() - began < UNIT / 4
+
+
+def test_a_turn_of_the_loop_returns_one_record_of_a_connection() -> None:
+    """Another socket is always readable: the calls of its callback are the turns."""
+    turns: list[int] = []
+    near, far = socket.socketpair()
+    with running(tls_server()) as server, near, far:
+        client = RecordClient(server)
+        client.echo(os.urandom(8000))
+        far.sendall(b"x")
+        near._read_event.start(turns.append, 1)
+        client.raw.sendall(b"".join(client.record(b"x") for _ in range(300)))
+        client.read(300)
+        near._read_event.stop()
+        client.raw.close()
+    assert len(turns) > 290
 
 
 def test_a_close_notify_beside_a_record_is_answered(client: RecordClient, server: TcpServer, echoes: bool) -> None:
