@@ -133,7 +133,8 @@ def _equation(counted: str, ours: tuple[str, int], more: int, why: str, theirs: 
     statement = f"{counted} {did} {mine}{term} {'=' if is_equal else '!='} {server_did} by the server {others}"
     if is_equal:
         return statement, ""
-    return statement, f"the test {did} {mine} {counted}, and the server {server_did} {others}: {_difference(mine, others)}"
+    finding = f"the test {did} {mine} {counted}, and the server {server_did} {others}: {_difference(mine, others)}"
+    return statement, finding
 
 
 def _difference(number: int, other: int) -> str:
