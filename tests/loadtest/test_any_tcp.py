@@ -1,4 +1,4 @@
-"""The load test without code: any_tcp.py, with its options and as fields of the web UI."""
+"""The load test without code: any_tcp.py, by its options and by the fields of the web UI."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def headless(directory: Path, target: str, *options: str, code: int = 0) -> dict
 
 
 def rows_of(result: dict[str, Any]) -> dict[str, tuple[int, int]]:
-    """How many were ok, and how many failed, by row."""
+    """The numbers of good and of failed operations, by the name of the TCP row."""
     return {row["name"]: (row["ok"], row["failed"]) for row in result["rows"] if row["type"] == "TCP"}
 
 
-def test_redis_without_code(redis: str, tmp_path: Path) -> None:
+def test_redis_is_tested_without_code(redis: str, tmp_path: Path) -> None:
     options = ["--tcp-send", r"SET k{user} {message}\r\n", "--tcp-reply-until", r"\r\n", "--tcp-expect", r"^\+OK"]
     rows = rows_of(headless(tmp_path, redis, *options, "--tcp-request-name", "SET"))
     assert rows["connect"] == (2, 0)
@@ -60,7 +60,7 @@ def test_redis_without_code(redis: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_memcached_without_code(tmp_path: Path) -> None:
+def test_memcached_is_tested_without_code(tmp_path: Path) -> None:
     options = ["--tcp-send", r"version\r\n", "--tcp-reply-until", r"\r\n", "--tcp-expect", "^VERSION "]
     with real_server("memcached") as port:
         rows = rows_of(headless(tmp_path, f"127.0.0.1:{port}", *options))
@@ -83,14 +83,14 @@ def test_a_greeting_is_read_after_each_connect(greeting: list[str], tmp_path: Pa
     rows = rows_of(result)
     (greeted, refused), (connected, _) = rows["greeting"], rows["connect"]
     assert connected > 2, "users connect again after a few requests"
-    assert connected - 2 <= greeted <= connected, "the run may end while they wait for it"
+    assert connected - 2 <= greeted <= connected, "the run may end while a user waits for its greeting"
     assert refused == 0
     assert rows["request"][0] >= 5 * (greeted - 2)
     assert {failure["kind"] for failure in result["failures"]} <= {"closed by peer", "reset", "short reply"}
 
 
-def test_a_greeting_is_no_answer(tmp_path: Path) -> None:
-    """No operation fails in two seconds, and nothing but the greeting came."""
+def test_a_run_that_gets_only_greetings_exits_with_1(tmp_path: Path) -> None:
+    """The server sends only the greeting. No operation fails in two seconds."""
 
     def greets_only(connection: socket.socket) -> None:
         connection.sendall(b"220 mail.test hello\r\n")
@@ -104,14 +104,14 @@ def test_a_greeting_is_no_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, pytest.param(0.05, marks=pytest.mark.long)])
-def test_a_greeting_is_no_reply(seconds: float, tmp_path: Path) -> None:
-    """Whether it comes before the user could send, or later."""
+def test_an_unread_greeting_is_not_taken_for_a_reply(seconds: float, tmp_path: Path) -> None:
+    """The greeting comes before the user can send, or later."""
     with peers.greets(seconds) as peer:
         result = headless(tmp_path, peer.target, *NOOP, code=1)
     rows = rows_of(result)
     assert "request" not in rows
     assert rows["on_connect"][0] == 0
-    assert rows["connect"][0] - 2 <= rows["on_connect"][1] <= rows["connect"][0], "the run may end before it failed"
+    assert rows["connect"][0] - 2 <= rows["on_connect"][1] <= rows["connect"][0], "the run may end in on_connect"
     assert {failure["kind"] for failure in result["failures"]} == {"unread greeting, see --greeting-until"}
 
 
@@ -138,7 +138,7 @@ def test_a_greeting_is_no_reply(seconds: float, tmp_path: Path) -> None:
         (["--tcp-send", "x", "--tcp-encoding", "hex", "--tcp-reply-none"], "--tcp-send: this is not hexadecimal"),
     ],
 )
-def test_wrong_options(options: list[str], message: str) -> None:
+def test_wrong_options_are_refused_with_a_message(options: list[str], message: str) -> None:
     assert message in run_script("any_tcp.error_of", *options)
 
 
@@ -150,7 +150,7 @@ def test_a_wrong_option_ends_with_2(tmp_path: Path) -> None:
         assert "Traceback" not in run.log
 
 
-def test_the_same_as_fields_of_the_web_ui(tmp_path: Path) -> None:
+def test_the_options_are_fields_of_the_web_ui(tmp_path: Path) -> None:
     form = {"user_count": "3", "spawn_rate": "3", "tcp_think_time": "0.02"}
     with peers.Peer(lines) as peer, LocustRun(
         tmp_path, "--processes", "2", "--host", peer.target, locustfile=ANY_TCP

@@ -1,6 +1,6 @@
 """The web UI in a real browser: start 200 users, see requests grow and no failure, stop.
 
-GEVENTECHO_SCREENSHOT=1 has it renew docs/images/locust-ui.png.
+With GEVENTECHO_SCREENSHOT=1 it renews docs/images/locust-ui.png.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocustRun]:
 
 
 def cells(page: Page, row: str) -> list[str]:
-    """The statistics table's row of that name; empty while there is none."""
+    """The cells of the statistics row with that name; empty while there is no such row."""
     line = page.locator("tr", has=page.get_by_role("cell", name=row, exact=True))
     return line.first.locator("td").all_inner_texts() if line.count() else []
 
 
-def wait_for(page: Page, condition: Callable[[], bool], what: str) -> None:
+def wait_for(page: Page, condition: Callable[[], bool], event: str) -> None:
     for _ in range(int(PATIENCE * 20)):
         if condition():
             return
         page.wait_for_timeout(100)
-    raise AssertionError(f"{what} did not happen; the page says:\n{page.inner_text('body')}")
+    raise AssertionError(f"{event} did not happen; the page says:\n{page.inner_text('body')}")
 
 
-def test_another_sites_page_cannot_reach_it(page: Page, run: LocustRun) -> None:
-    """A foreign page in the tester's browser posts, and reads, both from another origin."""
+def test_a_page_of_another_site_cannot_reach_the_web_ui(page: Page, run: LocustRun) -> None:
+    """In the tester's browser, a page of another origin posts and reads."""
     page.route("http://evil.example/", lambda route: route.fulfill(body="<p>a page</p>", content_type="text/html"))
     page.goto("http://evil.example/")
     attack = """async ([url, form]) => {
@@ -67,7 +67,7 @@ def test_another_sites_page_cannot_reach_it(page: Page, run: LocustRun) -> None:
     assert run.stats()["state"] == "ready"
 
 
-def test_a_load_test_in_the_browser(page: Page, run: LocustRun) -> None:
+def test_a_load_test_is_started_edited_and_stopped_in_the_browser(page: Page, run: LocustRun) -> None:
     complaints = complaints_of(page)
     page.goto(f"http://127.0.0.1:{run.port}/")
     target = page.locator("input[name=host]")
@@ -85,7 +85,7 @@ def test_a_load_test_in_the_browser(page: Page, run: LocustRun) -> None:
     wait_for(page, lambda: len(cells(page, "echo")) > 3 and int(cells(page, "echo")[2]) > 500, "500 echoes")
     before = int(cells(page, "echo")[2])
     wait_for(page, lambda: int(cells(page, "echo")[2]) > before, "more echoes")
-    assert float(cells(page, "echo")[4]) > 0, "a median in fractions of a millisecond"
+    assert float(cells(page, "echo")[4]) > 0, "the median has fractions of a millisecond"
     if os.environ.get("GEVENTECHO_SCREENSHOT"):
         wait_for(page, lambda: float(cells(page, "echo")[11]) > 300, "a rate")
         page.screenshot(path=ROOT / "docs" / "images" / "locust-ui.png")

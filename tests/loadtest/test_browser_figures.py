@@ -1,4 +1,4 @@
-"""Tab and live page of a real load test in a real browser: the figures of the JSON, and none of the test before."""
+"""The tab and the live page in a real browser have the figures of the JSON, and no figure of the test before."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KINDS = {
 
 
 class Site:
-    """A load test, and a browser's pages of it: Locust's, with the tab, and ours."""
+    """A load test and its two pages in a browser: Locust's page, which has the tab, and the live page."""
 
     def __init__(self, run: LocustRun, browser: Browser, path: Path) -> None:
         self.run = run
@@ -64,18 +64,18 @@ class Site:
         result: dict[str, Any] = json.loads(self.run.request("/tcp/result.json")[1])
         return result
 
-    def wait_for(self, condition: Callable[[], object], what: str) -> None:
-        """Both pages go on meanwhile."""
+    def wait_for(self, condition: Callable[[], object], event: str) -> None:
+        """Wait until the condition holds; both pages go on meanwhile."""
         for _ in range(int(PATIENCE * 40)):
             if condition():
                 return
             self.page.wait_for_timeout(50)
-        raise AssertionError(f"{what}\n{self.tab.inner_text('body')}\n{self.page.inner_text('body')}\n{self.run.log}")
+        raise AssertionError(f"{event}\n{self.tab.inner_text('body')}\n{self.page.inner_text('body')}\n{self.run.log}")
 
 
 @pytest.fixture(scope="module", params=["failing", pytest.param("workers", marks=pytest.mark.long)])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The tests are in the order of what happens to it."""
+    """Each test begins in the state in which the test before it leaves the site."""
     folder = tmp_path_factory.mktemp("run")
     path = folder / "result.json"
     gates = [word for gate in GATES for word in ("--tcp-gate", gate)]
@@ -89,8 +89,9 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             yield Site(run, browser, path)
 
 
-def test_the_numbers_move_while_it_runs(site: Site) -> None:
-    assert site.page.inner_text("#notice") == "No test has run yet. Start one in Locust\u2019s UI"
+def test_the_figures_change_while_the_test_runs(site: Site) -> None:
+    notice = "No test has run yet. Start one in Locust\u2019s UI"
+    site.wait_for(lambda: site.page.inner_text("#notice") == notice, "the notice on the page")
     site.start(3)
     site.wait_for(lambda: site.page_figure("Users") == "3", "users on the page")
     site.wait_for(lambda: site.tab_figure("connections", "open"), "connections in the tab")
@@ -100,14 +101,15 @@ def test_the_numbers_move_while_it_runs(site: Site) -> None:
     site.wait_for(lambda: site.tab_figure("account", "operations") != seen[0], "more operations in the tab")
     site.wait_for(lambda: site.page_figure("Sent") != seen[2], "more bytes on the page")
     assert site.page.inner_text("#verdict h2") == "Verdict so far"
-    assert site.page.locator("#verdict").bounding_box()["y"] < 300, "it is seen without scrolling"  # type: ignore[index]
+    assert site.page.locator("#verdict").bounding_box()["y"] < 300, "in sight without scrolling"  # type: ignore[index]
     assert site.tab_figure("verdict", "")
     site.edit(5)
     site.wait_for(lambda: site.page_figure("Users") == "5", "more users on the page")
-    site.wait_for(lambda: site.tab_figure("worker", "") or site.tab_figure("connections", "open") == "5", "the tab")
+    edited = site.tab_figure("account", "operations")
+    site.wait_for(lambda: site.tab_figure("account", "operations") not in ("", edited), "operations after the edit")
 
 
-def test_at_rest_both_show_the_figures_of_the_json(site: Site) -> None:
+def test_after_the_end_tab_and_page_show_the_figures_of_the_json(site: Site) -> None:
     site.tab.get_by_role("button", name="Stop").click()
     site.wait_for(lambda: site.page.inner_text("#state") == "stopped", "the end on the page")
     site.wait_for(lambda: site.tab_figure("live page", "stopped"), "the end in the tab")
@@ -126,7 +128,7 @@ def test_at_rest_both_show_the_figures_of_the_json(site: Site) -> None:
     assert len(result["failures"]) >= 1
 
 
-def test_none_scrolls_sideways_or_asks_for_a_file_that_is_not_there(site: Site) -> None:
+def test_no_page_scrolls_sideways_or_asks_for_a_missing_file(site: Site) -> None:
     report = site.json.with_name("report.html")
     report.write_text(site.run.request("/tcp/report.html")[1])
     page = site.browser.new_page()
@@ -139,29 +141,30 @@ def test_none_scrolls_sideways_or_asks_for_a_file_that_is_not_there(site: Site) 
         for theme, width in (("light", 400), ("dark", 1400)):
             page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
             page.set_viewport_size({"width": width, "height": 900})
-            page.wait_for_timeout(100)  # the plots follow in the next frame
+            page.wait_for_timeout(100)  # the plots get their new size in the next frame
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (address, theme, width)
     last = page.get_by_role("columnheader", name="p99.99").bounding_box()
     assert last, "the heading of the last column"
-    assert last["x"] + last["width"] <= 1400, "it is in sight, whatever a peer has sent"
+    assert last["x"] + last["width"] <= 1400, "no text of a peer pushes the column out of sight"
     assert page.request.get(f"{site.address}/favicon.ico").ok
     assert complaints == []
     page.close()
 
 
-def test_a_new_test_begins_anew(site: Site) -> None:
+def test_a_new_test_shows_no_figure_of_the_test_before(site: Site) -> None:
     before = site.result()
     old = str(before["connections"]["connects"])
     site.tab.get_by_role("button", name="New").click()
     site.start(1)
     site.wait_for(lambda: site.page_figure("Users") == "1", "the new test")
     site.wait_for(lambda: site.tab_figure("connections", "connects") not in ("", old), "the new test in the tab")
+    shown_connects = int(site.page_figure("Connects").replace(",", ""))
     during = site.result()
     assert during["started_at"] > before["started_at"]
-    assert int(site.page_figure("Connects").replace(",", "")) <= during["connections"]["connects"]
+    assert shown_connects <= during["connections"]["connects"]
     site.tab.get_by_role("button", name="Stop").click()
-    site.wait_for(lambda: site.page.inner_text("#state") == "stopped", "its end")
-    site.wait_for(lambda: site.tab_figure("live page", "stopped"), "its end in the tab")
+    site.wait_for(lambda: site.page.inner_text("#state") == "stopped", "the end on the page")
+    site.wait_for(lambda: site.tab_figure("live page", "stopped"), "the end in the tab")
     result = site.result()
     shown = read_page(site.page)
     assert {section: shown.get(section) for section in page_lines(result)} == page_lines(result)

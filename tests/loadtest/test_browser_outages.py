@@ -30,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocustRun]:
 
 @pytest.fixture(scope="module")
 def page(run: LocustRun) -> Iterator[Page]:
-    """The tests are in the order of what happens to it."""
+    """Each test begins in the state in which the test before it leaves the page and the run."""
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         page.set_default_timeout(20_000 * SCALE)
@@ -45,7 +45,7 @@ def open_page(page: Page, run: LocustRun) -> None:
 
 
 def wait_for(page: Page, selector: str, text: str) -> None:
-    """Wait until an element has a text. A page that is looked at again asks at once."""
+    """Wait until an element has a text. The page fetches at once at this event, which says that it is visible again."""
     for _ in range(int(PATIENCE * 4)):
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
         page.wait_for_timeout(250)
@@ -54,7 +54,7 @@ def wait_for(page: Page, selector: str, text: str) -> None:
     raise AssertionError(f"no {text!r}: {page.inner_text('body')}")
 
 
-def test_behind_a_login_and_a_base_path(page: Page, run: LocustRun) -> None:
+def test_the_page_works_behind_a_login_and_a_base_path(page: Page, run: LocustRun) -> None:
     complaints = complaints_of(page)
     page.goto(f"http://127.0.0.1:{run.port}/base/tcp")
     assert "/base/login" in page.url
@@ -93,11 +93,11 @@ def test_the_page_says_that_there_are_no_live_figures(page: Page, run: LocustRun
     (process,) = [child for child in run.family() if "geventecho.results.live" in child.cmdline()]
     process.kill()
     wait_for(page, "#notice", "There are no live figures.")
-    assert not page.locator("#verdict").is_visible(), "no old figures"
+    assert not page.locator("#verdict").is_visible(), "old figures are not shown"
     assert page.inner_text("#state") == "running"
 
 
-def test_a_locust_that_is_started_again_is_picked_up(page: Page, run: LocustRun) -> None:
+def test_the_page_shows_the_figures_of_a_restarted_locust(page: Page, run: LocustRun) -> None:
     run.process.kill()
     run.wait()
     wait_for(page, "#notice", "The connection to the load test is lost. Retrying.")

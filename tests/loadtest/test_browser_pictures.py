@@ -1,4 +1,4 @@
-"""The pictures in the docs, of a load test in a real browser: made by GEVENTECHO_SCREENSHOT=1, in two minutes."""
+"""Takes the pictures in the docs of a load test in a real browser, with GEVENTECHO_SCREENSHOT=1, in two minutes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(not os.environ.get("GEVENTECHO_SCREENSHOT"), reason="only for new pictures"),
+    pytest.mark.skipif(not os.environ.get("GEVENTECHO_SCREENSHOT"), reason="GEVENTECHO_SCREENSHOT=1 takes pictures"),
 ]
 
 PICTURES = ROOT / "docs" / "images"
@@ -35,7 +35,7 @@ def picture(page: Page, name: str, height: int) -> None:
     """Take a picture of the page's upper part."""
     page.set_viewport_size({"width": page.viewport_size["width"], "height": height})  # type: ignore[index]
     page.evaluate("scrollTo(0, 0)")
-    page.wait_for_timeout(500)  # the plots follow in the next frames
+    page.wait_for_timeout(500)  # the plots get their new size in the next frames
     path = PICTURES / name
     page.screenshot(path=path)
     if shutil.which("pngquant"):
@@ -51,7 +51,7 @@ def opened(browser: Browser, address: str, theme: str, width: int) -> Page:
     return page
 
 
-def test_pictures(tmp_path: Path) -> None:
+def test_the_pictures_are_taken(tmp_path: Path) -> None:
     with LocustRun(tmp_path, *OPTIONS, *GATES, locustfile=ECHO_USER) as run, chromium() as browser:
         run.wait_for_ui()
         address = f"http://127.0.0.1:{run.port}"

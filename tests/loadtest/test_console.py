@@ -1,4 +1,4 @@
-"""The log of a run that is in no terminal, and the options of Locust's that change it."""
+"""The log of a run outside a terminal, and the options of Locust that change the log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_log_has_a_plain_line_every_five_seconds_and_no_tables_of_locust(tmp_p
     assert "\x1b" not in run.log
 
 
-def test_standard_output_is_that_of_others_and_only_the_summary_is_printed_if_asked(tmp_path: Path) -> None:
+def test_standard_output_has_only_the_json_of_locust_and_only_summary_leaves_out_progress_lines(tmp_path: Path) -> None:
     command = ["-m", "locust", "-f", str(COUNTING_USER), *HEADLESS, "-t", "6", "--json", "--only-summary"]
     with peers.echoes() as peer:
         done = subprocess.run(
@@ -39,7 +39,7 @@ def test_standard_output_is_that_of_others_and_only_the_summary_is_printed_if_as
     assert "so far" not in done.stderr
 
 
-def test_print_stats_prints_the_lines_of_a_run_in_the_web_ui_too(tmp_path: Path) -> None:
+def test_print_stats_prints_progress_lines_with_the_web_ui_too(tmp_path: Path) -> None:
     with LocustRun(tmp_path, "--print-stats", extra=NO_TABLES) as run:
         run.wait_for_ui()
         run.swarm(user_count=2, spawn_rate=2)
@@ -55,4 +55,4 @@ def test_locusts_tables_stay_in_a_run_without_a_tcp_user(tmp_path: Path) -> None
     ) as run:  # fmt: skip
         assert run.wait() == 0, run.log
     assert "Aggregated" in run.log
-    assert "so far" not in run.log
+    assert "verdict: " not in run.log

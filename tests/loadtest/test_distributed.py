@@ -1,6 +1,6 @@
 """A load test over several machines: each worker in a network namespace of its own, with a link that can be cut.
 
-The last test has all on this machine, on addresses of their own, and looks at the pages in a browser.
+In the last test all processes are on this machine, on addresses of their own, and a browser shows the pages.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tests.support.timing import PATIENCE, SCALE
 
 Found = dict[str, Any]
 LIMIT = 5.0
-"""Seconds until a loss is to be seen."""
+"""Seconds within which a loss is shown."""
 
 
 def run(scenario: str, directory: Path, *options: str) -> Found:
-    """What a scenario of tests/support/distributing.py found; checks that no process printed a traceback."""
+    """Run a scenario of tests/support/distributing.py; returns its findings. No process may print a traceback."""
     if not CAN_ISOLATE:
         skip("no network namespace can be made here")
     found: Found = json.loads(isolate("distributing", scenario, str(directory), *file_options(directory), *options))
@@ -43,21 +43,21 @@ def logs(directory: Path) -> list[str]:
 
 
 def assert_outputs(directory: Path, missed: int) -> Found:
-    """Every output tells the same; returns the result of the last test.
+    """Check that all outputs of the master agree; returns the result of the last test.
 
     Args:
         directory: of the master.
-        missed: failures in the JUnit file.
+        missed: the number of failures in the JUnit file.
     """
     log = logs(directory)[0]
     result = assert_files(directory, log, missed)
     report = (directory / FILES["report"]).read_text()
     (embedded,) = re.findall(r'<script type="application/json" id="result">(.*)</script>', report)
     assert json.loads(embedded) == result
-    said = " ".join(log.split())  # lines are wrapped
-    assert f"verdict: {result['verdict']['status']}" in said
+    unwrapped = " ".join(log.split())
+    assert f"verdict: {result['verdict']['status']}" in unwrapped
     for reason in result["verdict"]["reasons"]:
-        assert reason in said
+        assert reason in unwrapped
     for row in result["rows"]:
         assert re.search(rf"TCP {row['name']}\b.*\b{row['ok']}\b", log), (row["name"], row["ok"])
     assert sum(row["ok"] for row in result["rows"]) == result["account"]["ok"]
@@ -71,7 +71,7 @@ def test_two_workers_on_machines_of_their_own_are_one_test(tmp_path: Path) -> No
     assert found["codes"] == [4, 0, 0], logs(tmp_path)
     result = assert_outputs(tmp_path, missed=1)
     account, counters = result["account"], found["counters"]
-    # With a stop timeout too, Locust may stop a user that has just begun its next task.
+    # Even with a stop timeout, Locust may stop a user that has just begun its next task.
     assert account["started"] - 1 <= account["ok"] == account["started"] - account["aborted"]
     assert account["ok"] > 100
     assert [worker["users"] for worker in result["workers"]] == [5, 5]
@@ -85,7 +85,7 @@ def test_two_workers_on_machines_of_their_own_are_one_test(tmp_path: Path) -> No
 
 
 def assert_shown(found: Found, lost: str) -> None:
-    """Page, tab and download are of the same result, and name the worker that was lost, if there is one."""
+    """Check that page, tab and download agree, and name the worker of the machine `lost`; "" stands for no loss."""
     result = found["download"]
     assert {key: found["live"][key] for key in result if key != "series"} == {
         key: value for key, value in result.items() if key != "series"
@@ -104,8 +104,8 @@ def assert_shown(found: Found, lost: str) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize(("scenario", "code"), [("killed", -9), ("cut_off", 6)])
-def test_a_worker_that_is_lost_is_named_everywhere(scenario: str, code: int, tmp_path: Path) -> None:
-    """The other one goes on. The one that is cut off ends of its own accord, and says so."""
+def test_a_lost_worker_is_named_in_every_output(scenario: str, code: int, tmp_path: Path) -> None:
+    """The other worker goes on. A worker that is cut off ends by itself, and its log gives the reason."""
     found = run(scenario, tmp_path)
     assert found["codes"] == [6, code, 0], logs(tmp_path)
     assert found["page_s"] < LIMIT * SCALE
@@ -124,7 +124,7 @@ def test_a_worker_that_is_lost_is_named_everywhere(scenario: str, code: int, tmp
 
 
 @pytest.mark.long
-def test_a_worker_that_was_cut_off_for_seconds_lacks_nothing(tmp_path: Path) -> None:
+def test_a_worker_that_was_cut_off_for_seconds_loses_no_result(tmp_path: Path) -> None:
     found = run("back", tmp_path)
     assert found["codes"] == [0, 0, 0], logs(tmp_path)
     assert_shown(found, "")
@@ -135,8 +135,8 @@ def test_a_worker_that_was_cut_off_for_seconds_lacks_nothing(tmp_path: Path) -> 
 
 
 @pytest.mark.long
-def test_a_worker_that_comes_for_a_lost_one_gets_its_users(tmp_path: Path) -> None:
-    """The test stays incomplete, and the next one is complete."""
+def test_a_worker_that_replaces_a_lost_worker_gets_its_users(tmp_path: Path) -> None:
+    """The test stays incomplete, and the next test is complete."""
     found = run("replaced", tmp_path)
     assert found["codes"] == [0, -9, 0, 0], logs(tmp_path)
     assert_shown(found, "machine1")
@@ -148,8 +148,8 @@ def test_a_worker_that_comes_for_a_lost_one_gets_its_users(tmp_path: Path) -> No
 
 
 @pytest.mark.long
-def test_a_worker_that_leaves_in_order_lacks_nothing(tmp_path: Path) -> None:
-    """Its users go to the other one."""
+def test_a_worker_that_sigterm_ends_loses_no_result(tmp_path: Path) -> None:
+    """Its users go to the other worker."""
     found = run("left", tmp_path)
     assert found["codes"] == [0, 0, 0], logs(tmp_path)
     assert_shown(found, "")
@@ -159,7 +159,7 @@ def test_a_worker_that_leaves_in_order_lacks_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_tests_of_the_web_ui_are_complete_each_time(tmp_path: Path) -> None:
+def test_each_test_of_the_web_ui_is_complete(tmp_path: Path) -> None:
     found = run("tests_of_the_web_ui", tmp_path)
     assert found["codes"] == [0, 0, 0], logs(tmp_path)
     for test, users in (("first", 10), ("second", 8)):
@@ -172,7 +172,7 @@ def test_tests_of_the_web_ui_are_complete_each_time(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("skew", [3600, -3600])
-def test_clocks_that_differ_by_an_hour_move_no_figure(skew: int, tmp_path: Path) -> None:
+def test_clocks_that_differ_by_an_hour_change_no_figure(skew: int, tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     skewed = LOCUSTFILES / "skewed.py"
     with contextlib.ExitStack() as stack:

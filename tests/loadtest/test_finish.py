@@ -36,7 +36,7 @@ def html_total(path: Path) -> int:
 
 
 def assert_complete(run: LocustRun, processes: int) -> None:
-    """The master counted, and wrote, exactly the events that were fired, and the processes' own accounts add up."""
+    """Check that the master counted and wrote exactly the fired events, and that each process's account adds up."""
     assert len(run.fired()) == processes
     for process in run.fired():
         account = process["account"]
@@ -59,9 +59,9 @@ def outputs(directory: Path) -> tuple[str, ...]:
 
 BUSY = ("-u", "20", "-r", "20", "--tcp-think-time", "0.1")
 RUN_TIME = (*BUSY, "-t", "3")
-# The master still sends spawn orders while the workers report: they must not start users again.
+# The master still sends spawn orders while the workers report. The workers must not start users again.
 RAMP_UP = ("-u", "100", "-r", "20", "-t", "3", "-s", "3", "--tcp-think-time", "0.1")
-# For each ending: arguments, the number of processes that fire, and the call that ends the run once they do.
+# For each ending: arguments, the number of processes with users, and the call that ends the run after some echoes.
 ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | None]] = {
     "run time": (RUN_TIME, 1, None),
     "Ctrl-C": (BUSY, 1, lambda run: run.signal_group(signal.SIGINT)),
@@ -73,11 +73,11 @@ ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | Non
     "run time in the ramp-up, 2 workers": (RAMP_UP, 2, None),
 }
 DIFFERENT = ("Ctrl-C", "SIGTERM to the master, 2 workers", "run time in the ramp-up, 2 workers")
-"""Each other ending is like one of these, or like that of another test here."""
+"""Each other ending is like one of these, or like the ending of another test here."""
 
 
 def wait_for_echoes(run: LocustRun) -> None:
-    """Now it could lose some."""
+    """Wait for a hundred echoes, which the end of the run could lose."""
     run.wait_for_log(r"TCP +echo +[1-9]\d\d")
 
 
@@ -90,14 +90,14 @@ def test_the_numbers_are_complete_at_the_end(ending: str, tmp_path: Path) -> Non
     with LocustRun(tmp_path, "--headless", *arguments, *workers, *outputs(tmp_path)) as run:
         if end is not None:
             wait_for_echoes(run)
-            beside = len(run.family()) - len(run.workers())
-            assert (len(run.workers()), beside) == ({1: 0, 2: 2}[processes], 3), "itself, echo server, live figures"
+            others = len(run.family()) - len(run.workers())
+            assert (len(run.workers()), others) == ({1: 0, 2: 2}[processes], 3), "master, echo server, live figures"
             end(run)
         assert run.wait() == 0, run.log
         assert_complete(run, processes)
 
 
-def test_the_server_saw_what_was_counted(tmp_path: Path) -> None:
+def test_the_server_received_the_bytes_of_the_counted_echoes(tmp_path: Path) -> None:
     with EchoServerProcess() as server, LocustRun(
         tmp_path, "--headless", "--host", server.target, "-t", "2", *BUSY, *outputs(tmp_path)
     ) as run:  # fmt: skip
@@ -108,7 +108,7 @@ def test_the_server_saw_what_was_counted(tmp_path: Path) -> None:
     assert 1024 * echoes <= server.counters["bytes_received"] <= 1024 * (echoes + aborted)
 
 
-def test_stop_in_the_web_ui_and_again(tmp_path: Path) -> None:
+def test_the_numbers_are_complete_after_each_stop_in_the_web_ui(tmp_path: Path) -> None:
     with LocustRun(tmp_path, *WORKERS, *outputs(tmp_path)) as run:
         run.wait_for_ui()
         wait_until(lambda: json.loads(run.request("/worker-count")[1])["worker_count"] == 2, what="two workers")
@@ -120,12 +120,12 @@ def test_stop_in_the_web_ui_and_again(tmp_path: Path) -> None:
         for test in (1, 2):
             form = {"user_count": 20, "spawn_rate": 20, "host": run.server_target(), "tcp_think_time": "0.02"}
             assert run.swarm(**form)["success"], run.log
-            if test == 1:  # the second is stopped while it starts
+            if test == 1:  # the second test is stopped while it starts
                 wait_until(is_running, 20 * SCALE, "requests")
             run.stop()
             assert run.counted() == {"requests": fired(run), "failures": 0}
             assert [process["tests"] for process in run.fired()] == [test, test]
-            wait_until(lambda: run.stats()["stats"][-1]["num_requests"] == fired(run), what="the same in the UI")
+            wait_until(lambda: run.stats()["stats"][-1]["num_requests"] == fired(run), what="the same number in the UI")
             wait_until(lambda: run.stats()["state"] == "stopped", 20 * SCALE, "workers ready")
         run.signal_group(signal.SIGINT)
         assert run.wait() == 0, run.log
@@ -133,7 +133,7 @@ def test_stop_in_the_web_ui_and_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("early", [False, pytest.param(True, marks=pytest.mark.long)])
-def test_nobody_outlives_a_killed_master(tmp_path: Path, early: bool) -> None:
+def test_no_process_outlives_a_killed_master(tmp_path: Path, early: bool) -> None:
     with LocustRun(tmp_path, "--headless", *BUSY, *WORKERS) as run:
         if early:
             wait_until(lambda: len(run.workers()) == 2, 20 * SCALE, "two workers")
@@ -141,7 +141,7 @@ def test_nobody_outlives_a_killed_master(tmp_path: Path, early: bool) -> None:
             wait_for_echoes(run)
         assert len(run.workers()) == 2
         os.kill(run.process.pid, signal.SIGKILL)
-        wait_until(lambda: run.family() == [], 3 * SCALE, "the end of everybody")
+        wait_until(lambda: run.family() == [], 3 * SCALE, "the end of every process")
 
 
 @pytest.mark.long
@@ -158,7 +158,7 @@ def test_failures_give_exit_code_1(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("workers", [pytest.param((), id="1 process"), pytest.param(WORKERS, id="2 workers")])
-def test_a_run_in_which_nothing_is_answered_is_no_success(workers: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_run_without_an_answer_exits_with_1(workers: tuple[str, ...], tmp_path: Path) -> None:
     with peers.never_replies() as peer, LocustRun(
         tmp_path, "--headless", "--host", peer.target, "-t", "2", *BUSY, *workers
     ) as run:  # fmt: skip
@@ -172,7 +172,7 @@ def test_a_run_in_which_nothing_is_answered_is_no_success(workers: tuple[str, ..
     assert "Traceback" not in run.log
 
 
-def test_a_run_that_ends_before_its_first_operation_is_no_success(tmp_path: Path) -> None:
+def test_a_run_that_ends_before_its_first_operation_exits_with_1(tmp_path: Path) -> None:
     with EchoServerProcess() as server, LocustRun(
         tmp_path, "--headless", "--host", server.target, "-t", "1", *BUSY, "Late",
         locustfile=LOCUSTFILES / "late_start.py",
@@ -185,9 +185,7 @@ def test_a_run_that_ends_before_its_first_operation_is_no_success(tmp_path: Path
 @pytest.mark.parametrize(
     "workers", [pytest.param((), id="1 process"), pytest.param(WORKERS, id="2 workers", marks=pytest.mark.long)]
 )
-def test_a_run_whose_users_are_all_of_other_classes_is_judged_by_locust(
-    workers: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_locust_judges_a_run_whose_users_are_all_of_other_classes(workers: tuple[str, ...], tmp_path: Path) -> None:
     with LocustRun(
         tmp_path, "--headless", "-u", "1", "-t", "2", *workers,
         locustfile=LOCUSTFILES / "plain_beside.py", own_server=False,
@@ -198,7 +196,7 @@ def test_a_run_whose_users_are_all_of_other_classes_is_judged_by_locust(
 
 
 @pytest.mark.long
-def test_a_worker_that_died_does_not_hold_up_the_end(tmp_path: Path) -> None:
+def test_a_killed_worker_does_not_delay_the_end(tmp_path: Path) -> None:
     with LocustRun(tmp_path, "--headless", *BUSY, *WORKERS, *outputs(tmp_path)) as run:
         wait_for_echoes(run)
         run.workers()[0].kill()
@@ -210,7 +208,7 @@ def test_a_worker_that_died_does_not_hold_up_the_end(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_workers_of_another_machine_report_when_they_are_ended(number: signal.Signals, tmp_path: Path) -> None:
+def test_workers_apart_from_the_master_report_when_a_signal_ends_them(number: signal.Signals, tmp_path: Path) -> None:
     (there := tmp_path / "there").mkdir()
     with (
         EchoServerProcess() as server,

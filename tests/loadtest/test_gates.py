@@ -1,4 +1,4 @@
-"""Gates and files of whole runs: exit codes, the lines at the end, and files that tell the same."""
+"""Gates and files of whole runs: exit codes, the lines at the end, and files that agree."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def lines_of(path: Path) -> list[dict[str, str]]:
         (["failures < 99%"], {}, 0),
         (["failures < 99%", "get p99 < 1s"], {"fail_on_verdict": True}, 4),
         (["failures < 99%"], {"fail_on_verdict": True}, 5),
-        # Locust then exits with 1, because operations failed.
+        # None: Locust exits with 1, because operations failed.
         (["echo rate > 0/s"], {}, None),
         (["connect failures < 99%"], {}, None),
         (["failures < 99%"], {"mistake": "task"}, None),
@@ -50,7 +50,7 @@ def lines_of(path: Path) -> list[dict[str, str]]:
         (["failures < 99%"], {"json": "/missing/r.json"}, 1),
     ],
 )
-def test_with_a_gate_on_failures_failed_operations_alone_are_no_failure(
+def test_with_a_gate_on_failures_failed_operations_alone_do_not_fail_the_run(
     gates: list[str], options: dict[str, Any], code: int | None
 ) -> None:
     with peers.closes_after(FIVE_ECHOES) as peer:
@@ -105,7 +105,7 @@ def test_gates_without_a_tcp_user_are_a_usage_error(tmp_path: Path) -> None:
 
 
 def assert_files(directory: Path, log: str, missed: int) -> dict[str, Any]:
-    """All files are there and tell the same as the JSON, which is returned."""
+    """Check that all files are there and agree with the JSON; returns the JSON."""
     result: dict[str, Any] = json.loads((directory / FILES["json"]).read_text())
     rows = lines_of(directory / "r_rows.csv")
     assert [(row["name"], int(row["ok"])) for row in rows] == [(row["name"], row["ok"]) for row in result["rows"]]
@@ -126,7 +126,7 @@ def assert_files(directory: Path, log: str, missed: int) -> dict[str, Any]:
     return result
 
 
-def test_two_workers_are_judged_as_one_and_every_file_tells_the_same(tmp_path: Path) -> None:
+def test_two_workers_get_one_verdict_and_all_files_agree(tmp_path: Path) -> None:
     gates = "echo p50 < 5s\n'no row' p99 < 5s\nrate >= 1/min\nfailures < 0.1%"
     options = ("--headless", "-u", "8", "-r", "8", "-t", "2", "--tcp-think-time", "0.02", "--processes", "2")
     with LocustRun(
@@ -138,9 +138,9 @@ def test_two_workers_are_judged_as_one_and_every_file_tells_the_same(tmp_path: P
     assert [(gate["expression"], gate["met"]) for gate in result["gates"]] == [
         ("echo p50 < 5s", True), ("'no row' p99 < 5s", False), ("rate >= 1/min", True), ("failures < 0.1%", True)
     ]  # fmt: skip
-    printed = " ".join(run.log.split())  # its lines end at 80 columns
+    printed = " ".join(run.log.split())  # lines are wrapped at 80 columns
     ends = [result["series"]["run"][name][-1] for name in ("users", "open")]
-    assert ends == [8, 8], "they do not fall before the test ends"
+    assert ends == [8, 8], "the numbers of users and connections do not fall before the end"
     assert len(re.findall(r" gate met: ", printed)) == 3
     assert printed.count("gate NOT met: 'no row' p99 < 5s: there was no row no row; the rows are TCP connect, ") == 1
 

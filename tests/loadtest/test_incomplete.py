@@ -32,7 +32,7 @@ def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, 
         assert run.wait(60 * SCALE) == 6, run.log
         assert run.family() == []
     assert "Traceback" not in run.log
-    # Both kinds look the same from here: no heartbeat, no answer.
+    # The master sees the same after both signals: no heartbeat and no answer.
     assert re.search(
         r"incomplete: worker [01] \(\S+\) was lost: no heartbeat\. "
         r"Operations after the last report are not counted \(exit code 6\)$",
@@ -43,7 +43,7 @@ def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, 
         int, re.findall(r"operations: started (\d+), ok (\d+), failed (\d+), aborted (\d+)\n", run.log)[0]
     )
     assert started >= ok + failed + aborted > 100
-    # The lost worker counts by its last report, which adds up. Its part of the plan is nobody's.
+    # The last report of the lost worker counts, and adds up. No other worker gets its part of the plan.
     planned, sent, dropped = map(int, re.findall(r"tasks: planned (\d+), sent (\d+) .*dropped (\d+)\n", run.log)[0])
     assert planned == sent + dropped
     assert 500 <= planned <= 1150
@@ -51,7 +51,7 @@ def test_a_worker_that_is_lost_makes_the_run_incomplete(number: signal.Signals, 
 
 
 def assert_is_of_last_report(result: dict[str, Any], ok: int) -> None:
-    """The result has the lost worker's operations up to its last report, and says which worker it was."""
+    """Check that the result has the lost worker's operations up to its last report, and names the worker."""
     assert sum(row["ok"] for row in result["rows"] if row["type"] != "TASK") == result["account"]["ok"] == ok
     assert result["verdict"]["status"] == "incomplete"
     (lost,) = [worker for worker in result["workers"] if worker["verdict"]["status"] == "incomplete"]
@@ -61,8 +61,8 @@ def assert_is_of_last_report(result: dict[str, Any], ok: int) -> None:
 
 
 @pytest.mark.long
-def test_nothing_is_said_about_what_lost_workers_did(tmp_path: Path) -> None:
-    """They were killed before their first report, and their users had begun."""
+def test_the_end_does_not_judge_operations_of_which_lost_workers_sent_no_report(tmp_path: Path) -> None:
+    """The workers are killed after their users have begun, and before their first report."""
     with peers.echoes() as peer, LocustRun(
         tmp_path, *BUSY, "--processes", "2", "-t", "5", "--host", peer.target
     ) as run:  # fmt: skip
@@ -77,7 +77,7 @@ def test_nothing_is_said_about_what_lost_workers_did(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_worker_without_the_package_makes_the_run_incomplete_and_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_worker_without_the_package_makes_the_run_incomplete_and_does_not_delay_the_end(tmp_path: Path) -> None:
     (there := tmp_path / "there").mkdir()
     with (
         EchoServerProcess() as server,
@@ -91,12 +91,12 @@ def test_a_worker_without_the_package_makes_the_run_incomplete_and_is_not_waited
     ):
         assert master.wait(20 * SCALE) == 6, master.log
     assert "Traceback" not in master.log
-    assert re.search(r"PLAIN +fire", master.log), "its requests are counted as ever"
+    assert re.search(r"PLAIN +fire", master.log), "its requests are counted as usual"
     found = re.findall(r"incomplete: worker [01] \(\S+\) (.*?)\. Operations", master.log)
     assert found == ["runs without geventecho.loadtest, or without a TcpUser"]
 
 
-def test_nothing_answered_names_the_target_and_the_most_frequent_failure(tmp_path: Path) -> None:
+def test_a_run_without_an_answer_names_the_target_and_the_most_frequent_failure(tmp_path: Path) -> None:
     with peers.refuses() as target, LocustRun(tmp_path, *BUSY, "-t", "2", "--host", target) as run:
         assert run.wait() == 1, run.log
     failed = re.findall(r"operations: started \d+, ok 0, failed (\d+), aborted \d+\n", run.log)
@@ -108,7 +108,7 @@ def test_nothing_answered_names_the_target_and_the_most_frequent_failure(tmp_pat
     ), run.log
 
 
-def test_nothing_answered_repeats_no_sample_and_leaves_out_what_did_not_happen(tmp_path: Path) -> None:
+def test_a_run_without_an_answer_repeats_no_sample_and_leaves_out_a_count_of_zero(tmp_path: Path) -> None:
     options = ("--tcp-send", r"hello\r\n", "--tcp-reply-until", r"\r\n", "--tcp-expect", "^no")
     with peers.echoes() as peer, LocustRun(
         tmp_path, "--headless", "-u", "1", "-r", "1", "-t", "2", "--tcp-think-time", "0.1", "--host", peer.target,
@@ -117,7 +117,7 @@ def test_nothing_answered_repeats_no_sample_and_leaves_out_what_did_not_happen(t
         assert run.wait() == 1, run.log
     assert "unexpected reply, first seen: b'hello" in run.log
     failed, aborted = map(int, re.findall(r"ok 1, failed (\d+), aborted ([01])\n", run.log)[0])
-    under_way = "1 operations were under way at the end; " if aborted else ""  # the run may end in a request
+    under_way = "1 operations were under way at the end; " if aborted else ""  # the run may end during a request
     assert last_lines(run, 1).endswith(
         f"no answer came from {peer.target}: {failed} operations failed; {under_way}"
         f"most frequent failure: request: unexpected reply, {failed} times"

@@ -1,4 +1,4 @@
-"""Locust as a library: a TcpUser on Locust as it is, and with the additions of `install`."""
+"""Locust as a library: a TcpUser on plain Locust, and with the additions of `install`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run_program(name: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_tcp_user_works_on_locust_as_it_is_and_install_adds_to_it() -> None:
+def test_a_tcp_user_works_on_plain_locust_and_install_adds_to_it() -> None:
     with peers.echoes() as peer:
         (stock, first), (installed, second) = run_script("install.without_and_with", peer.target)
     for result in (first, second):
@@ -51,22 +51,22 @@ def test_a_tcp_user_works_on_locust_as_it_is_and_install_adds_to_it() -> None:
     }
 
 
-def test_install_does_what_it_can_and_a_second_call_the_rest() -> None:
+def test_a_later_call_of_install_adds_the_missing_parts() -> None:
     with peers.echoes() as peer:
         found = run_script("install.in_steps", peer.target)
     nothing = {"quit": 0, "quitting": 0, "test_start": 0}
-    all_of_it = {"quit": 1, "quitting": 2, "test_start": 8}
-    assert found == {"counts": [nothing, all_of_it, all_of_it], "statuses": [200, 421]}
+    complete = {"quit": 1, "quitting": 2, "test_start": 8}
+    assert found == {"counts": [nothing, complete, complete], "statuses": [200, 421]}
 
 
-def test_environments_of_one_program_do_not_pile_up() -> None:
+def test_the_environments_of_one_program_do_not_accumulate() -> None:
     with peers.echoes() as peer:
-        assert run_script("install.environments_left", peer.target, 4) <= 2  # the last one's greenlets have not ended
+        assert run_script("install.environments_left", peer.target, 4) <= 2  # greenlets of the last one still run
 
 
 @pytest.mark.long
-def test_an_order_to_spawn_does_not_hold_a_worker() -> None:
-    """Locust's worker makes a parser of its 50 options for each of them: it does nothing else for 0.2 seconds."""
+def test_a_worker_makes_a_parser_only_for_its_first_spawn_order() -> None:
+    """Locust's worker makes a parser of 50 options for each spawn order: it does nothing else for 0.2 seconds."""
     with peers.echoes() as peer:
         assert run_script("install.parsers_made_by_spawn_orders", peer.target) == [1, 0]
 
@@ -92,7 +92,7 @@ def test_web_users_keep_their_results_beside_a_tcp_user() -> None:
     assert found["alone"] == found["beside"] == found["stock"]
 
 
-def test_an_error_in_the_tester_s_own_code_shows_where() -> None:
+def test_an_error_in_the_code_of_the_tester_shows_its_function() -> None:
     with peers.echoes() as peer:
         result = run_users("install.error_of_the_tester", peer.target)
     (shown,) = result["page"]
