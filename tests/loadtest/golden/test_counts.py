@@ -1,4 +1,4 @@
-"""Golden tests of the account: the numbers of the load test are those of the server."""
+"""Golden tests of the account: the load test and the server count the same numbers."""
 
 from __future__ import annotations
 
