@@ -19,7 +19,7 @@ STATS = "/stats/requests"
 
 
 def answers_while_stopping() -> dict[str, str]:
-    """The states that a program and a page hear of while a test is being stopped."""
+    """The states in the answers to a program and to a page that ask while a test stops."""
     environment = Environment()
     environment.create_local_runner()
     ui = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
@@ -35,13 +35,14 @@ def answers_while_stopping() -> dict[str, str]:
         return item
 
     page = gevent.spawn(state, **{"Sec-Fetch-Site": "same-origin"})
+    gevent.sleep(0)  # the page asks
     program = state()
     live["state"] = "stopped"
     return {"program": program, "page": page.get(timeout=10)}
 
 
 def tables_beside_others() -> dict[str, list[str]]:
-    """The keys of tabs and tables where a locustfile has added some of its own."""
+    """The keys of tabs and tables where a locustfile has added its own."""
     environment = Environment()
     environment.create_local_runner()
     ui = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
