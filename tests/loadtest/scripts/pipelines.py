@@ -13,7 +13,7 @@ import pytest
 
 from geventecho.client import connect
 from geventecho.framing import Exactly, Framing, LengthPrefixed, NoReply, Until
-from geventecho.loadtest import Failed, Request, TcpUser
+from geventecho.loadtest import Failed, Request, TcpUser, account_of
 from tests.support.harness import BusyUser, LoginUser, run_task
 from tests.support.timing import UNIT, wait_until
 
@@ -58,18 +58,18 @@ def lost(target: str) -> dict[str, Any]:
 
 def unexpected_reply(target: str) -> dict[str, Any]:
     def act(user: TcpUser) -> None:
-        ping, what = (
+        ping, unknown = (
             Request(text, LINE, name="line", expect=b"+PONG\r\n") for text in (b"PING\r\n", b"WHAT\r\n")
         )  # fmt: skip
         with pytest.raises(Failed, match="unexpected reply"):
-            user.client.pipeline([ping, what, ping, ping, ping], depth=3)
+            user.client.pipeline([ping, unknown, ping, ping, ping], depth=3)
         assert not user.client.connected
 
     return run_task(act, target, lambda run: run.count("line", failed=True) >= 30, users=1, base=LoginUser)
 
 
 def numbered(target: str, framing: str, depth: int) -> dict[str, Any]:
-    """Pipelines of 20 requests, each 8 bytes long with a number of its own, until a failure was seen five times."""
+    """Pipelines of 20 requests, each 8 bytes long with a number of its own, until five requests have failed."""
     numbers = count()
 
     def act(user: TcpUser) -> None:
@@ -79,8 +79,8 @@ def numbered(target: str, framing: str, depth: int) -> dict[str, Any]:
     return run_task(act, target, lambda run: run.count("request", failed=True) >= 5)
 
 
-def then(target: str, operation: str) -> dict[str, Any]:
-    """A pipeline, and when a surplus reply has come, something else."""
+def after_a_surplus_reply(target: str, operation: str) -> dict[str, Any]:
+    """Another operation after a pipeline and a surplus reply."""
 
     def act(user: TcpUser) -> None:
         client = user.client
@@ -123,17 +123,17 @@ def stopped(target: str) -> dict[str, Any]:
     def act(user: TcpUser) -> None:
         user.client.pipeline([Request(b"x", Exactly(1))] * 20, depth=5, timeout=60)
 
-    return run_task(act, target, lambda run: run.count("connect") == 2)
+    return run_task(act, target, lambda run: account_of(run.environment).started == 2 * (1 + 5))
 
 
 def stopped_beside_a_mistake(target: str) -> dict[str, Any]:
-    """The end of the user comes between the sender's error and the user's look at it."""
+    """The user is killed after the sender's error, and before the user gets this error."""
 
     def act(user: TcpUser) -> None:
         own = gevent.getcurrent()
 
         def make(number: int) -> Request:
-            gevent.kill(own)  # once the hub runs
+            gevent.kill(own)  # effective once the hub runs
             raise KeyError("a mistake")
 
         user.client.pipeline(map(make, range(1)), depth=1)
