@@ -134,7 +134,7 @@ def test_each_request_of_a_pipeline_has_its_own_send_and_the_arrival_of_its_repl
 
 def test_the_read_delay_is_not_part_of_the_response_time() -> None:
     with peers.echoes() as peer:
-        result = run_users("latencies.held", peer.target)
+        result = run_users("latencies.arrivals_while_blocked", peer.target)
     times = result["measured"]["request"]["times"]
     held = 0.5 * UNIT * MICROSECONDS
     assert times["read_delay"][2] >= 0.6 * held
@@ -210,13 +210,13 @@ def test_many_rows_are_counted_one_after_the_other() -> None:
 
 
 def test_blocks_that_are_never_taken_are_bounded() -> None:
-    result = run_script("latencies.nobody_takes")
+    result = run_script("latencies.blocks_not_taken")
     assert result["blocks"] <= 1024 + 64 + 2
     assert result["ok"] == 2000 * 128
 
 
 def test_tasks_have_a_row_and_a_new_test_has_no_old_rows() -> None:
-    result = run_script("latencies.others")
+    result = run_script("latencies.task_rows")
     task = result["rows"]["User"]
     assert (task["ok"], task["failed"]) == (1, 1)
     assert task["times"]["response"][3] == 5.0

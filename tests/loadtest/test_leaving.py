@@ -8,7 +8,7 @@ from tests.support import peers
 from tests.support.locust_script import run_script
 
 
-@pytest.mark.parametrize("kind", ["WaitingUser", "PausingUser", "FailingUser", "ThoroughUser", "TiredUser"])
+@pytest.mark.parametrize("kind", ["WaitingUser", "PausingUser", "FailingUser", "ThoroughUser", "StoppingUser"])
 def test_reference_counting_frees_a_user_that_has_ended(kind: str) -> None:
     with peers.echoes() as peer:
         before, after = run_script("leaving.without_the_collector", peer.target, kind)

@@ -81,7 +81,7 @@ def test_a_process_that_stands_still_or_is_killed_leaves_no_old_figures() -> Non
 
 
 def test_a_process_can_be_ended_before_it_has_started() -> None:
-    assert run_script("live.at_once") == [0]
+    assert run_script("live.ended_before_the_start") == [0]
 
 
 def test_ctrl_c_does_not_end_the_process_and_its_kill_causes_one_warning(tmp_path: Path) -> None:

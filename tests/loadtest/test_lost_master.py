@@ -105,4 +105,4 @@ def test_a_worker_that_was_stopped_and_continued_does_not_take_its_master_for_go
 
 
 def test_the_long_tests_use_the_packages_heartbeat_timeout() -> None:
-    assert run_script("internals.patience") == REAL
+    assert run_script("internals.heartbeat_timeout") == REAL

@@ -10,7 +10,7 @@ from tests.support.timing import UNIT
 def test_other_tasks_and_errors_interrupt_the_loop_of_an_only_task() -> None:
     """The user gets other tasks, schedules one itself, raises errors and RescheduleTask, and its wait_time fails."""
     with peers.echoes() as peer:
-        result = run_users("only_task.something_else_is_up", peer.target)
+        result = run_users("only_task.other_tasks_and_errors", peer.target)
     assert result["errors"] == {}
     assert result["exceptions"] == ["ValueError('of the task')", "ValueError('no time')"]
     assert result["others"] == [10, 50]

@@ -327,7 +327,7 @@ def test_the_last_report_of_a_worker_waits_for_the_report_before_it() -> None:
 
 
 def test_without_a_test_or_install_there_is_no_result() -> None:
-    messages = run_script("results.none")
+    messages = run_script("results.errors_without_a_result")
     assert messages == [
         "there is no result here: call install(environment) first, on the master if there are workers",
         "there is no result: no test has been started",

@@ -67,7 +67,7 @@ def test_a_connect_that_timed_out_or_was_aborted_is_given_up_and_a_refused_one_i
 
 
 def test_another_client_is_a_difference_and_a_possible_cause() -> None:
-    found = run_script("server_account.beside", "another client", patience=0.5)
+    found = run_script("server_account.with_event", "another client", read_timeout=0.5)
     account, verdict = found["server_account"], found["verdict"]
     sent, connections = account["client"]["bytes_sent"], account["client"]["connections"]
     assert account["findings"][-1].startswith("possible causes: other clients of the server")
@@ -82,14 +82,14 @@ def test_another_client_is_a_difference_and_a_possible_cause() -> None:
 
 
 def test_a_client_that_disconnects_is_no_difference() -> None:
-    found = run_script("server_account.beside", "a client that goes", patience=30.0)
+    found = run_script("server_account.with_event", "a client that goes", read_timeout=30.0)
     assert found["server_account"]["findings"] == []
     assert found["server_account"]["server"]["open"] == -1
     assert found["seconds"] < 10 * SCALE
 
 
 def test_counters_that_decrease_are_a_restart() -> None:
-    found = run_script("server_account.beside", "a restart")
+    found = run_script("server_account.with_event", "a restart")
     (finding,) = found["server_account"]["findings"]
     counts = "1 connections and 6 bytes at the start, 0 connections and 0 bytes at the end"
     assert f"{counts}; the server was restarted" in finding
@@ -100,7 +100,7 @@ def test_counters_that_decrease_are_a_restart() -> None:
 
 
 def test_metrics_that_end_before_the_test_leave_the_account_unknown() -> None:
-    found = run_script("server_account.beside", "no metrics any more")
+    found = run_script("server_account.with_event", "no metrics any more")
     assert found["server_account"]["unknown"] == "at the end: Connection refused"
     assert found["server_account"]["findings"] == []
     assert found["verdict"]["status"] != "unbalanced"

@@ -31,10 +31,10 @@ def listeners(environment: Environment) -> dict[str, int]:
 
 
 def without_and_with(target: str) -> list[list[dict[str, Any]]]:
-    """Two runs, the second with `install`: the state of Locust during each, and the result."""
+    """Run users without and with `install`; returns the state of Locust during each run, and its result."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (500, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     frozen = gc.get_freeze_count()
-    return [one_run(target, frozen, installs) for installs in (0, 3)]  # once is enough, and more do no harm
+    return [one_run(target, frozen, installs) for installs in (0, 3)]  # three calls have the effect of one
 
 
 def one_run(target: str, frozen: int, installs: int) -> list[dict[str, Any]]:
@@ -55,13 +55,13 @@ def one_run(target: str, frozen: int, installs: int) -> list[dict[str, Any]]:
 
 
 def parsers_made_by_spawn_orders(target: str) -> list[int]:
-    """How many parsers a worker makes when it is ordered to spawn its first user, and its second."""
+    """The numbers of parsers that a worker makes for the orders to spawn its first and its second user."""
     options = argument_parser.get_parser().parse_args([])
-    ends = [Environment(user_classes=[EchoUser], host=target, parsed_options=options) for _ in range(2)]
-    master = ends[0].create_master_runner("127.0.0.1", 0)
-    install(ends[0])
-    worker = ends[1].create_worker_runner("127.0.0.1", master.server.port)
-    install(ends[1])
+    environments = [Environment(user_classes=[EchoUser], host=target, parsed_options=options) for _ in range(2)]
+    master = environments[0].create_master_runner("127.0.0.1", 0)
+    install(environments[0])
+    worker = environments[1].create_worker_runner("127.0.0.1", master.server.port)
+    install(environments[1])
     make = argument_parser.get_empty_argument_parser
     made = []
 
@@ -82,7 +82,7 @@ def parsers_made_by_spawn_orders(target: str) -> list[int]:
 
 
 def in_steps(target: str) -> dict[str, Any]:
-    """`install` before there is a runner, with one, and with a web UI: listeners after each, and the UI's answers."""
+    """Call `install` without and with a runner, and with a web UI; returns the listeners, and the UI's statuses."""
     environment = Environment(user_classes=[EchoUser], host=target)
     counts = []
 
@@ -120,7 +120,7 @@ def in_steps(target: str) -> dict[str, Any]:
 
 
 def environments_left(target: str, runs: int) -> int:
-    """How many environments are left after so many runs, one after the other."""
+    """The number of environments that are still in memory after `runs` runs in a row."""
     known = []
     for _ in range(runs):
         environment, runner = start(target, EchoUser, users=1)
@@ -134,6 +134,8 @@ def environments_left(target: str, runs: int) -> int:
 
 
 def web_users_only() -> list[float]:
+    """A bucket and the numbers of listeners after `install` without a TcpUser."""
+
     class Web(locust.HttpUser):
         host = "http://127.0.0.1:1"
 
@@ -148,7 +150,7 @@ def last_field(reply: bytes) -> bytes:
 
 
 def error_of_the_tester(target: str) -> dict[str, Any]:
-    """An error in an `expect` function, on the page *Exceptions*, in the log and in Locust's row of failures."""
+    """The reports of an error in an `expect` function: the page *Exceptions*, the log and Locust's failures."""
     log = io.StringIO()
     logger = logging.getLogger("locust.user.task")
     logger.addHandler(logging.StreamHandler(log))

@@ -26,7 +26,7 @@ PARTS: tuple[tuple[Any, str], ...] = (
     (locust.argument_parser, "get_empty_argument_parser"),
     (locust.argument_parser, "setup_parser_arguments"),
 )
-OF_RUNNERS = (
+RUNNERS_CODE = (
     "self.last_received_spawn_timestamp",
     "self.spawning_greenlet",
     "self.clients",
@@ -37,7 +37,7 @@ OF_RUNNERS = (
 
 
 def present(target: str) -> dict[str, Any]:
-    """The private parts of this Locust that the load test uses, and whether users run on them."""
+    """Whether this Locust has the private parts that the load test uses, and whether users run on them."""
     keep_microseconds()
     run = Run(EchoUser, target, listen=False)
     run.wait(lambda: run.environment.stats.total.num_requests >= 5)
@@ -46,11 +46,11 @@ def present(target: str) -> dict[str, Any]:
         "loop": type(user._taskset_instance).__name__,
         "count": counter_of(run.environment, lambda: None) is not None and counts_as_locust_does(),
         "missing": [name for owner, name in PARTS if not hasattr(owner, name)],
-        "runners": all(name in inspect.getsource(locust.runners) for name in OF_RUNNERS),
+        "runners": all(code in inspect.getsource(locust.runners) for code in RUNNERS_CODE),
     }
     run.finish()
     return found
 
 
-def patience() -> int:
+def heartbeat_timeout() -> int:
     return master_watch.HEARTBEAT_TIMEOUT

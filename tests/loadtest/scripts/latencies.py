@@ -24,12 +24,12 @@ from tests.support.harness import EchoUser, Run, task_user
 from tests.support.timing import UNIT
 
 SECOND = 1_000_000_000
-hold = monkey.get_original("time", "sleep")
-"""Holds the whole process."""
+block_hub = monkey.get_original("time", "sleep")
+"""Sleeps without gevent: the hub is blocked."""
 
 
 def shown(histograms: dict[str, Histogram]) -> dict[str, Any]:
-    """Count, least, mean and longest of each time, in microseconds."""
+    """Of each time the count, and the shortest, the mean and the longest in microseconds."""
     return {
         name: [times.count, *(round((value or 0.0) * 1e6, 3) for value in (times.min, times.mean, times.max))]
         for name, times in histograms.items()
@@ -37,7 +37,7 @@ def shown(histograms: dict[str, Histogram]) -> dict[str, Any]:
 
 
 def rows_of(environment: Environment) -> dict[str, Any]:
-    """All that was measured, by row."""
+    """The measurements by row."""
     rows: dict[str, Block] = {}
     for (_, name), block in measured.Latencies.take(latencies_of(environment)):
         if name in rows:
@@ -53,7 +53,7 @@ def rows_of(environment: Environment) -> dict[str, Any]:
 
 
 def measure(run: Run) -> dict[str, Any]:
-    """End a run; returns its result, with all that was measured."""
+    """End a run; returns its result, with the measurements."""
     environment = run.environment
     result = run.finish()
     by_name = {
@@ -67,7 +67,7 @@ def measure(run: Run) -> dict[str, Any]:
 def measure_task(
     act: Callable[[Any], object], target: str, until: Callable[[Run], object], users: int = 1, **options: Any
 ) -> dict[str, Any]:
-    """Run users with one task until something is true, and measure them."""
+    """Run users with this one task until `until` is true for their `Run`; returns as `measure` does."""
     run = Run(task_user(act), target, users, request_timeout=10 * UNIT, **options)
     run.wait(lambda: until(run), 20.0)
     return measure(run)
@@ -80,7 +80,7 @@ def echoes(target: str) -> dict[str, Any]:
 
 
 def failures(target: str) -> dict[str, Any]:
-    """Failures of many kinds. At the end each user ends its task: else nobody receives a reply that is under way."""
+    """Failures of many kinds. Each user completes its last task: otherwise a reply under way would not be received."""
 
     def act(user: TcpUser) -> None:
         try:
@@ -103,7 +103,7 @@ def failures(target: str) -> dict[str, Any]:
 
 
 def aborted(target: str) -> dict[str, Any]:
-    """A user ends within a block, after its reply."""
+    """A user ends within a block of catch_response, after its reply."""
 
     def act(user: TcpUser) -> None:
         with user.client.request(b"12345", Exactly(5), name="left", catch_response=True):
@@ -116,7 +116,7 @@ def without_a_send(target: str) -> dict[str, Any]:
     def act(user: TcpUser) -> None:
         with user.client.transaction("whole"):
             user.client.send(b"2", name="subscribe")
-            gevent.sleep(0.2 * UNIT)  # both events arrive meanwhile
+            gevent.sleep(0.2 * UNIT)  # both events arrive during this sleep
             user.client.receive(Until(b"\n"), name="event")
             user.client.receive(Until(b"\n"), name="event")
             user.client.request(b"1", NoReply(), name="unanswered")
@@ -133,7 +133,7 @@ def pieces(target: str) -> dict[str, Any]:
 
 
 def pipelined(target: str) -> dict[str, Any]:
-    """Two requests are sent at once; the server answers both in one piece after the second, which comes later."""
+    """The second of two requests is sent later than the first. The server answers both in one piece after it."""
 
     def act(user: TcpUser) -> None:
         def requests() -> Any:
@@ -146,29 +146,29 @@ def pipelined(target: str) -> dict[str, Any]:
     return measure_task(act, target, lambda run: run.count("late") >= 3)
 
 
-def held(target: str) -> dict[str, Any]:
-    """The hub is held while replies wait to be read."""
+def arrivals_while_blocked(target: str) -> dict[str, Any]:
+    """The hub is blocked while replies wait to be read."""
 
     def act(user: TcpUser) -> None:
-        gevent.get_hub().loop.run_callback(hold, 0.5 * UNIT)
+        gevent.get_hub().loop.run_callback(block_hub, 0.5 * UNIT)
         user.client.request(b"x", Exactly(1))
 
     return measure_task(act, target, lambda run: run.count("request") >= 10)
 
 
 def planned(target: str) -> dict[str, Any]:
-    """Tasks at planned instants, while the hub is held again and again."""
+    """Tasks at planned instants, while the hub is blocked repeatedly."""
     run = Run(EchoUser, target, 20, arrival_rate=200.0, arrivals="even", arrival_seed=1, max_lateness=1000.0)
-    vars(latencies_of(run.environment))["take"] = lambda: ()  # the run's result would have all
+    vars(latencies_of(run.environment))["take"] = lambda: ()  # otherwise the run's result takes the measurements
     end = time.monotonic() + 10 * UNIT
     while time.monotonic() < end:
         gevent.sleep(UNIT)
-        hold(0.5 * UNIT)
+        block_hub(0.5 * UNIT)
     return measure(run)
 
 
 def stepped(target: str) -> dict[str, Any]:
-    """The clock of the stamps is stepped twice."""
+    """The clock of the kernel's stamps is stepped twice."""
     shift = 0
 
     def wall() -> int:
@@ -189,7 +189,7 @@ def stepped(target: str) -> dict[str, Any]:
 
 
 def seconds() -> list[Any]:
-    """Samples that were added in one go, on both sides of the end of a second."""
+    """The blocks of samples before and after the end of a second, which are counted in bulk."""
     latencies = latencies_of(Environment(user_classes=[EchoUser]))
     row = latencies.rows["TCP", "echo"]
     now = perf_counter_ns()
@@ -200,7 +200,7 @@ def seconds() -> list[Any]:
     row.add_failed((begins - 10, 0, begins - 1, begins - 1, 0, 1, 2))
     row.add_without_arrival((begins - 9, begins - 5, 0, 0, begins + 5 * SECOND, 1, 2))
     waiting = latencies.take()
-    latencies.rows["TCP", "echo"].add((begins - 9, begins - 5, begins, begins, 0, 1, 2))  # late: its second was taken
+    latencies.rows["TCP", "echo"].add((begins - 9, begins - 5, begins, begins, 0, 1, 2))  # its second has been taken
     return [
         [(block.start - second, block.ok, block.failed, block.bytes_sent) for _, block in taken]
         for taken in (waiting, latencies.take(), latencies.take())
@@ -208,12 +208,12 @@ def seconds() -> list[Any]:
 
 
 def stock_seconds() -> list[int]:
-    """Operations that Locust's statistics have in each second, when those of two seconds are counted in one go."""
+    """The operations in each second of Locust's statistics, when operations of two seconds are counted in bulk."""
     environment = Environment(user_classes=[EchoUser])
     latencies = latencies_of(environment)
     now = perf_counter_ns()
     begins = now - (now + CLOCK.offset) % SECOND
-    for arrived in (begins - 2000, begins - 1000, begins):  # the statistics have floats: less would be lost
+    for arrived in (begins - 2000, begins - 1000, begins):  # floats of the statistics would lose smaller distances
         latencies.rows["TCP", "echo"].add((arrived - 9, arrived - 5, arrived, arrived, 0, 1, 2), 7)
     latencies.count()
     return [number for _, number in sorted(environment.stats.total.num_reqs_per_sec.items())]
@@ -232,7 +232,7 @@ def times_between(begun: int, sent: int, first: int, arrived: int, read: int) ->
 
 
 def bulk() -> dict[str, Any]:
-    """Random operations, measured here and counted one by one; whether both are equal."""
+    """Whether random operations have the same figures when they are counted in bulk and one by one."""
     environment = Environment(user_classes=[EchoUser])
     latencies = latencies_of(environment)
     draw = random.Random(3).randrange
@@ -274,8 +274,8 @@ def bulk() -> dict[str, Any]:
     }
 
 
-def nobody_takes() -> dict[str, Any]:
-    """The numbers of blocks and of operations of a row, when nobody takes its blocks for 2,000 s."""
+def blocks_not_taken() -> dict[str, Any]:
+    """The numbers of blocks and of operations of a row whose blocks are not taken for 2,000 s."""
     latencies = latencies_of(Environment(user_classes=[EchoUser]))
     begun = perf_counter_ns()
     for second in range(2000):
@@ -289,8 +289,8 @@ def nobody_takes() -> dict[str, Any]:
     return {"blocks": len(blocks), "ok": sum(block.ok for block in record.rows["TCP", "echo"])}
 
 
-def others() -> dict[str, Any]:
-    """The rows of a test without operations of a client, and those after a new test has begun."""
+def task_rows() -> dict[str, Any]:
+    """The rows of a test with tasks and without operations, and the rows after a new test has begun."""
     environment = Environment(user_classes=[EchoUser])
     latencies = latencies_of(environment)
     latencies.record(("TASK", "User"), 5_000, ok=True)
@@ -302,7 +302,7 @@ def others() -> dict[str, Any]:
 
 
 def many_rows() -> dict[str, Any]:
-    """The CPU time until all of 200 rows are forgotten, and until they are counted."""
+    """The CPU seconds in which `take` forgets 200 rows, and in which its iterator counts them."""
     latencies = latencies_of(Environment(user_classes=[EchoUser]))
     now = perf_counter_ns()
     for number in range(200):

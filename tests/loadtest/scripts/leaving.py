@@ -19,7 +19,7 @@ from tests.support.timing import UNIT, wait_until
 
 
 class PausingUser(TcpUser):
-    """Is nearly always in its pause."""
+    """Pauses nearly all the time."""
 
     think_time = UNIT
 
@@ -29,10 +29,10 @@ class PausingUser(TcpUser):
 
 
 class WaitingUser(TcpUser):
-    """Is stopped while it waits for a reply."""
+    """Waits for a reply when it is stopped."""
 
     @locust.task
-    def wait_for_nothing(self) -> None:
+    def wait_for_a_reply(self) -> None:
         self.client.receive(Exactly(1))
 
 
@@ -45,7 +45,7 @@ class FailingUser(PausingUser):
 
 
 class ThoroughUser(PausingUser):
-    """Uses the rest of the session, and adds to the context."""
+    """Uses the other methods of the session, and adds to the context."""
 
     def context(self) -> dict[str, Any]:
         return {"user": self.number}
@@ -61,8 +61,8 @@ class ThoroughUser(PausingUser):
                 caught.failure("it is to fail")
 
 
-class TiredUser(PausingUser):
-    """Ends by itself."""
+class StoppingUser(PausingUser):
+    """Stops by itself."""
 
     @locust.task
     def leave(self) -> None:
@@ -71,14 +71,14 @@ class TiredUser(PausingUser):
 
 
 class Helper:
-    """Knows its user."""
+    """Has a reference to its user."""
 
     def __init__(self, user: TcpUser) -> None:
         self.user = user
 
 
 class HelpedUser(PausingUser):
-    """Has a cycle of references."""
+    """Is in a cycle of references."""
 
     def on_start(self) -> None:
         self.helper = Helper(self)
@@ -95,7 +95,7 @@ class Leaving:
         self.move(2)
 
     def move(self, users: int) -> None:
-        """Start or stop users until there are so many, and each had time for something."""
+        """Start or stop users until `users` run, and each new user has connected."""
         account = account_of(self.environment)
         self.runner.start(users, spawn_rate=100)
         begun = account.users
@@ -109,22 +109,22 @@ def alive() -> int:
 
 
 def without_the_collector(target: str, kind: str) -> list[int]:
-    """How many users, sessions and connections there are before and after 8 users that came and went."""
+    """The numbers of users, sessions and connections in memory before and after 8 users came and went."""
     leaving = Leaving(target, globals()[kind])
     gc.collect()
     gc.disable()
     found = [alive()]
     for _ in range(2):
         leaving.move(6)
-        gevent.sleep(UNIT)  # all are in their tasks or pauses
+        gevent.sleep(UNIT)  # all users are in their tasks or pauses
         leaving.move(2)
-    with contextlib.suppress(AssertionError):  # those that end by themselves may be about to
+    with contextlib.suppress(AssertionError):  # some users of StoppingUser may not have stopped yet
         wait_until(lambda: alive() <= found[0], 20 * UNIT)
     return [*found, alive()]
 
 
 def with_cycles(target: str) -> dict[str, Any]:
-    """The same with users that only the collector can free, where 20 users are many."""
+    """The collector's passes, and the objects in memory, of users that only it can free. Here 20 users are many."""
     spawning.MANY_USERS = 20  # type: ignore[misc]
     passes = [0, 0, 0]
     before = gc.get_threshold()

@@ -25,12 +25,12 @@ FACTS = Facts("", (), "", {}, {}, dict.fromkeys(Account.__dataclass_fields__, 0)
 
 
 def children() -> list[psutil.Process]:
-    """The processes of live figures, zombies too."""
+    """The processes that make live figures, zombies too."""
     return list(psutil.Process().children())
 
 
 def two_tests(target: str) -> dict[str, Any]:
-    """Two tests one after the other, with what there is to see of each, and what is left of them."""
+    """Run two tests in a row; returns their live figures, and the processes and descriptors that are left."""
     environment = Environment(
         user_classes=[EchoUser],
         host=target,
@@ -47,7 +47,8 @@ def two_tests(target: str) -> dict[str, Any]:
             seen = json.loads(live_json(environment))
             if seen["state"] not in found["states"][-1:]:
                 found["states"].append(seen["state"])
-            if seen["state"] == "running" and seen["series"]["run"]["open"][-1:] == [3]:  # a point may begin without it
+            # The last point may begin without the connections.
+            if seen["state"] == "running" and seen["series"]["run"]["open"][-1:] == [3]:
                 break
             gevent.sleep(0.05)
         found["seen"], found["brief"] = seen, live_of(environment)
@@ -63,7 +64,7 @@ def two_tests(target: str) -> dict[str, Any]:
 
 
 def stopped(limit: int) -> dict[str, Any]:
-    """The process does not read: its pipe is full."""
+    """Send calls to a stopped process. It does not read, so its pipe fills."""
     live.MAX_WAITING = limit  # type: ignore[misc]
     process = live.LiveProcess(1000, 0.0)
     answer = process.ask(1001.0, FACTS)
@@ -79,8 +80,8 @@ def stopped(limit: int) -> dict[str, Any]:
     return {"answered": answer is not None, "told": number, "left": len(children()), "passed": longest < 1.0}
 
 
-def at_once() -> list[int]:
-    """A process that is ended before it has started, or while it starts."""
+def ended_before_the_start() -> list[int]:
+    """The number of processes that are left when each is ended before it has started, or while it starts."""
     for seconds in (None, 0.0, 0.001):
         process = live.LiveProcess(1000, 0.0)
         if seconds is not None:
@@ -90,7 +91,7 @@ def at_once() -> list[int]:
 
 
 def stands_still(target: str) -> dict[str, Any]:
-    """The process stands still in the middle of a test, goes on, and is killed; the states and answers on the way."""
+    """Stop the process during a test, continue it, and kill it; returns the states and the errors of each step."""
     live.LONGEST_PAUSE = live.ANSWER_TIMEOUT = 0.5  # type: ignore[misc]
     environment = Environment(user_classes=[EchoUser], host=target, parsed_options=Namespace(tcp_think_time="0.01"))
     runner = environment.create_local_runner()
@@ -103,7 +104,7 @@ def stands_still(target: str) -> dict[str, Any]:
                 gevent.sleep(0.05)
         return str(seen["state"])
 
-    def told(name: str) -> str:
+    def error_of(name: str) -> str:
         try:
             live.live_file(environment, name)
         except (TimeoutError, EOFError) as error:
@@ -111,7 +112,7 @@ def stands_still(target: str) -> dict[str, Any]:
         return ""
 
     runner.start(3, spawn_rate=3)
-    found["before"] = [wait(True), told("rows.csv")]
+    found["before"] = [wait(True), error_of("rows.csv")]
     (child,) = children()
     child.send_signal(signal.SIGSTOP)
     figures = attached(environment, live.Live)
@@ -122,14 +123,14 @@ def stands_still(target: str) -> dict[str, Any]:
     warnings: list[logging.LogRecord] = []
     live.logger.addFilter(lambda record: warnings.append(record) or True)  # type: ignore[func-returns-value]
     live.LONGEST_ANSWER = 1.0  # type: ignore[misc]
-    found["still"] = [wait(False), told("rows.csv")]
+    found["still"] = [wait(False), error_of("rows.csv")]
     for _ in range(3):
         live_of(environment)
     found["warnings"] = len(warnings)
     child.send_signal(signal.SIGCONT)
     found["again"] = [wait(True)]
     child.kill()
-    found["killed"] = [wait(False), told("rows.csv")]
+    found["killed"] = [wait(False), error_of("rows.csv")]
     runner.stop()
-    found["after"] = [wait(True), told("rows.csv")]
+    found["after"] = [wait(True), error_of("rows.csv")]
     return found

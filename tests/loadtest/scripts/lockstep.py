@@ -23,7 +23,7 @@ def make(think: float) -> list[User]:
 
 
 def wait(users: list[User], times: list[float], waits: int) -> list[float]:
-    """When the users that begin at these times are done with so many waits."""
+    """The times at which users that begin at `times` have waited `waits` times."""
     for _ in range(waits):
         times = [time + user.wait_time() for user, time in zip(users, times, strict=True)]
     return times

@@ -17,8 +17,8 @@ from tests.support.harness import BusyUser, EchoUser, Run, count_sleeps, task_us
 from tests.support.timing import UNIT
 
 
-def something_else_is_up(target: str) -> dict[str, Any]:
-    """Other tasks given at run time, one scheduled by hand, an error, rescheduling, and a wait_time that fails."""
+def other_tasks_and_errors(target: str) -> dict[str, Any]:
+    """Other tasks given at run time, a task scheduled by hand, an error, rescheduling, and a wait_time that fails."""
     logging.getLogger("locust.user.task").disabled = True  # the two errors, with their tracebacks
     others = []
 
@@ -58,7 +58,7 @@ def something_else_is_up(target: str) -> dict[str, Any]:
 
 
 def graceful_stop(target: str) -> dict[str, Any]:
-    """`stopped` is how far each user was in its task when on_stop was called."""
+    """`stopped` has the progress of each user in its task when on_stop was called."""
     done: dict[int, str] = {}
     stopped = []
 
@@ -79,7 +79,7 @@ def graceful_stop(target: str) -> dict[str, Any]:
 
 
 def plugins(target: str) -> list[dict[str, Any]]:
-    """A plugin that limits executions of tasks, and one that counts waits."""
+    """The results with a plugin that limits executions of tasks, and with a plugin that counts waits."""
     begun: list[Any] = []
     waits: list[TaskSet] = []
     results = []

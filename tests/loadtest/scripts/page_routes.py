@@ -27,7 +27,7 @@ def refused() -> list[Any]:
 
 
 def statuses() -> dict[str, int]:
-    """Of each route of ours, in a web UI without login, base path or test."""
+    """The status of each of our routes, in a web UI without login, base path or test."""
     environment = Environment(user_classes=[EchoUser])
     runner = environment.create_local_runner()
     ui = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)

@@ -138,7 +138,7 @@ def transactions(target: str) -> dict[str, Any]:
 
 
 def wrong_arguments(target: str) -> dict[str, Any]:
-    """`raised` has the error of each wrong call, in turn."""
+    """`raised` has the errors of the wrong calls, in their order."""
     raised: list[str] = []
     calls: list[Callable[[Any], object]] = [
         lambda client: client.request("PING\r\n", LINE),

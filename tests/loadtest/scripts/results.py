@@ -40,7 +40,7 @@ class Bad(TcpUser):
 
 
 def files_error(options: dict[str, str]) -> str:
-    """What is said of the options of files."""
+    """The error about options for files."""
     try:
         check_files(options)
     except ConfigError as error:
@@ -49,13 +49,13 @@ def files_error(options: dict[str, str]) -> str:
 
 
 def typed(command: str) -> list[Any]:
-    """The words that are taken from the environment, and whether they are left in it."""
+    """The words that are read from the environment, and whether their variable is still in it."""
     os.environ[TYPED] = command
     return [importlib.reload(description).TYPED_WORDS, TYPED in os.environ]
 
 
 def start(target: str, *user_classes: type[TcpUser], users: int, **options: Any) -> tuple[Environment, LocalRunner]:
-    """Start a test whose users end their tasks."""
+    """Start a test whose users complete their last tasks."""
     environment = Environment(
         user_classes=list(user_classes),
         host=target,
@@ -80,7 +80,7 @@ def wait(seconds: float, runner: LocalRunner) -> None:
 
 
 def two_classes(target: str) -> dict[str, Any]:
-    """A user of each class, and more tasks than they can do."""
+    """A user of each class, at a higher arrival rate than they can achieve."""
     environment, runner = start(target, Good, Bad, users=2, arrival_rate="200", max_lateness="0.1")
     wait(1.5, runner)
     result = result_of(environment)
@@ -130,7 +130,7 @@ def nested(target: str) -> dict[str, int]:
 
 
 def shape(target: str) -> list[list[int | None]]:
-    """Users and good operations of each stage. A second counts as unchanged here."""
+    """Users and good operations of each stage. A second of unchanged load is a stage here."""
 
     class Steps(LoadTestShape):
         def tick(self) -> tuple[int, float] | None:
@@ -145,7 +145,7 @@ def shape(target: str) -> list[list[int | None]]:
 
 
 def reset_stats(target: str) -> dict[str, list[int]]:
-    """With --reset-stats: connects in the warm-up and in the measured part."""
+    """The connects in the warm-up and in the measured part, with --reset-stats."""
     environment, runner = start(target, EchoUser, users=3, reset_stats=True)
     wait(2.5, runner)
     result = result_of(environment)
@@ -158,7 +158,7 @@ def reset_stats(target: str) -> dict[str, list[int]]:
 
 
 def clocks(target: str) -> dict[str, int]:
-    """Measured operations of two workers whose clocks are behind, by a day and by 3 s, when the warm-up is over."""
+    """The measured operations of workers whose clocks are a day and 3 s behind; both report after the warm-up."""
     environment, runner = start(target, EchoUser, users=1, warm_up="0.5")
     gevent.sleep(1.1)
     ours = attached(environment, results.Results)
@@ -166,7 +166,7 @@ def clocks(target: str) -> dict[str, int]:
     for worker, behind in (("day", 86_400), ("moment", 3)):
         clock = seconds_now() - behind
         blocks = [["TCP", "far", Block(int(clock), ok=1).pack()]]
-        for shown in (clock, clock + behind):  # the first report counts
+        for shown in (clock, clock + behind):  # only the first report sets the difference of the clocks
             data = {results.BLOCKS: blocks, results.CLOCK: shown}
             ours.on_worker_report(worker, data)
     runner.stop()
@@ -174,7 +174,7 @@ def clocks(target: str) -> dict[str, int]:
 
 
 def two_reports() -> list[tuple[str, int]]:
-    """A worker makes its last report while it still packs the one before. Both, as they get ready, with their rows."""
+    """Make a worker's last report while it packs its first; returns the name and the rows of each, by their ends."""
     environment = Environment(user_classes=[EchoUser])
     runner: Any = environment.create_local_runner()
     worker = results.WorkerResults(environment, runner)
@@ -191,8 +191,8 @@ def two_reports() -> list[tuple[str, int]]:
     return ready
 
 
-def none() -> list[str]:
-    """The messages where there is no result."""
+def errors_without_a_result() -> list[str]:
+    """The errors where there is no result."""
     environment = Environment(user_classes=[EchoUser], host="127.0.0.1:1", parsed_options=Namespace())
     environment.create_local_runner()
     messages = [_message(environment)]
@@ -209,7 +209,7 @@ def _message(environment: Environment) -> str:
 
 
 def while_running(target: str) -> list[dict[str, float]]:
-    """The result of a running test, and of its end."""
+    """The result while a test runs, and the result after its end."""
     environment, runner = start(target, EchoUser, users=3, think_time="0.01")
     gevent.sleep(0.5)
     during = result_of(environment)
@@ -222,7 +222,7 @@ def _short(result: Result) -> dict[str, float]:
 
 
 def sums_without(lost: str) -> dict[str, int]:
-    """The sums of two workers, each with numbers of its own, when one is lost."""
+    """The sums of two workers, each with numbers of its own, when `lost` is lost."""
     environment = Environment()
     accounts = Accounts(environment, environment.create_local_runner())
     for worker, number in (("a", 1), ("b", 10)):

@@ -1,4 +1,4 @@
-"""Scripts of test_server_account.py: servers, metrics and users in one process, whose hub nothing may hold up."""
+"""Scripts of test_server_account.py: servers, metrics and users in one process. No call may block its hub."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SendingUser(BusyUser):
 
 
 class HurriedUser(BusyUser):
-    """Waits for more than comes back, for a moment only."""
+    """Waits for a short time for a reply that never ends."""
 
     backoff_base = 0.001
 
@@ -70,7 +70,7 @@ def warnings() -> Iterator[list[str]]:
 def run(
     server: EchoServer, url: str, *, user: str = "echo", meanwhile: Callable[[], object] = lambda: None, **options: Any
 ) -> Json:
-    """Run four users until each can have made some operations; returns the result, with `seconds` of its end."""
+    """Run four users until 50 operations have started; returns the result, and the `seconds` of the stop."""
     options = {"think_time": "0", "payload_size": "1000", "warm_up": "0.1", **options}
     environment, runner = start(str(server.address), USERS[user], users=4, account=url, **options)
     environment.stop_timeout = 0
@@ -96,7 +96,7 @@ def account(limits: Json | None = None, **options: Any) -> Json:
 
 
 def two_tests() -> list[Json]:
-    """The accounts of two tests in a row of one process."""
+    """The accounts of two tests in a row in one process."""
     with running(EchoServer(LISTEN)) as server, Metrics(server) as metrics:
         environment, runner = start(str(server.address), EchoUser, users=2, account=metrics.url, think_time="0")
         made = []
@@ -111,42 +111,44 @@ def two_tests() -> list[Json]:
         return made
 
 
-def beside(what: str, patience: float = 0.3) -> Json:
-    """The result of a run in which something else happens, too.
+def with_event(event: str, read_timeout: float = 0.3) -> Json:
+    """The result of a run during which an event happens.
 
     Args:
-        what: happens.
-        patience: seconds.
+        event: the name of the event.
+        read_timeout: seconds for all readings of the metrics at the end.
     """
-    server_account.READ_TIMEOUT = patience  # type: ignore[misc]
+    server_account.READ_TIMEOUT = read_timeout  # type: ignore[misc]
     first = EchoServer(LISTEN)
     with running(first), running(EchoServer(LISTEN)) as second, Metrics(first) as metrics:
         idle = dial(first)
 
-        def happens() -> None:
-            if what == "another client":
+        def happen() -> None:
+            if event == "another client":
                 clients.append(dial(first))
                 ping(clients[-1], b"x" * 77)
-            elif what == "a client that goes":
+            elif event == "a client that goes":
                 idle.close()
                 with gevent.Timeout(PATIENCE):
                     while not first.counters["ended_peer"]:
                         gevent.sleep(0.01)
-            elif what == "a restart":
+            elif event == "a restart":
                 metrics.server = second
-            elif what == "no metrics any more":
+            elif event == "no metrics any more":
                 metrics.stop()
+            else:
+                raise ValueError(event)
 
         clients = [idle]
         ping(idle, b"before")
-        made = run(first, metrics.url, meanwhile=happens)
+        made = run(first, metrics.url, meanwhile=happen)
         for client in clients:
             client.close()
         return made
 
 
 def unreadable(url: str) -> Json:
-    """The result of a run whose metrics cannot be read, and what was said of them."""
+    """The result of a run whose metrics cannot be read, and the warnings about them."""
     with running(EchoServer(LISTEN)) as server, warnings() as logged:
         made = run(server, url)
     return {
@@ -158,7 +160,7 @@ def unreadable(url: str) -> Json:
 
 
 def reasons(urls: list[str], seconds: float) -> list[str]:
-    """Why each of the pages cannot be read, within so many seconds; "" where it can be."""
+    """The error of reading each page within `seconds`; "" for a page that can be read."""
     found = []
     for url in urls:
         try:
@@ -170,7 +172,7 @@ def reasons(urls: list[str], seconds: float) -> list[str]:
 
 
 def without_a_worker() -> list[Any]:
-    """The account of a test that has lost a worker, and how often the metrics were read."""
+    """The account of a test that has lost a worker, and the number of readings of the metrics."""
     with running(EchoServer(LISTEN)) as server, Metrics(server) as metrics:
         environment = Environment(user_classes=[EchoUser], parsed_options=Namespace(tcp_account=metrics.url))
         runner = environment.create_local_runner()
@@ -182,13 +184,13 @@ def without_a_worker() -> list[Any]:
 
 
 def counters(page: str) -> list[Any]:
-    """The counters of a page, and when its server was started."""
+    """The counters of a page, and the start time of its server."""
     found, started = server_account._counters(page)
     return [asdict(found), started]
 
 
 def given_up() -> list[int]:
-    """Connects that were given up, of one that timed out, one that was aborted and one that was refused."""
+    """The counts after four connects: timed out, aborted, refused and successful."""
     where: Json = {"address": None, "phase": "connect"}
     made = Account()
     for error in (ConnectTimeout("no answer", **where), gevent.GreenletExit(), ConnectRefused("no", **where)):

@@ -61,12 +61,12 @@ def two_greenlets(target: str) -> dict[str, Any]:
     def act(user: TcpUser) -> None:
         first = gevent.spawn(user.client.request, b"x", Exactly(1), name="first")
         try:
-            gevent.sleep(0)  # it runs until it waits
+            gevent.sleep(0)  # `first` runs until it waits for its reply
             with pytest.raises(ConcurrentUse):
                 user.client.echo(b"y", name="second")
             assert first.get() == b"x"
         finally:
-            first.kill()  # the test may end while it waits
+            first.kill()  # the test may end while `first` waits
 
     return run_task(act, target, lambda run: run.count("first") >= 20, users=1)
 
@@ -143,7 +143,7 @@ def wrong_setting(target: str, **options: Any) -> dict[str, Any]:
 
     logging.getLogger("locust.runners").addHandler(Records())
     run = Run(task_user(lambda _: None), target, 3, **options)
-    gevent.get_hub().exception_stream = None  # Locust lets the greenlet that spawns die of StopTest
+    gevent.get_hub().exception_stream = None  # StopTest ends Locust's greenlet that spawns, with a traceback
     run.wait(lambda: run.runner.state == "stopped")
     return run.finish() | {"records": records, "code": run.environment.process_exit_code}
 
@@ -159,6 +159,6 @@ def payloads(size: int) -> dict[str, bool]:
 
 
 def equal_bytes(size: int) -> int:
-    """How many bytes two payloads have in common."""
+    """The number of positions with equal bytes in two payloads."""
     first, second = islice(distinct_payloads(size), 2)
     return sum(a == b for a, b in zip(bytes(first), bytes(second), strict=True))

@@ -19,7 +19,7 @@ from tests.loadtest.locustfiles.two_classes import Own, Plain
 
 
 def settings(user_class: type[TcpUser], options: Namespace | None) -> list[Any]:
-    """The settings of a user of that class, in their order."""
+    """The settings of a user of a class in their order, without TLS."""
     user = user_class(Environment(user_classes=[user_class], parsed_options=options))
     return list(dataclasses.astuple(user.settings)[:-1])
 
@@ -68,7 +68,7 @@ def error_of(name: str, value: Any) -> str:
 
 
 def refusal(options: dict[str, Any]) -> str:
-    """The message about options."""
+    """The message about wrong options."""
     try:
         Settings.of(options, TcpUser)
     except ConfigError as error:

@@ -41,7 +41,7 @@ def outputs() -> dict[str, Any]:
     """Four response times and a failure, as the outputs show them."""
     environment = Environment(user_classes=[EchoUser])
     install(environment)
-    counted: Any = environment.stats  # annotated for whole milliseconds
+    counted: Any = environment.stats  # Locust's annotations are for whole milliseconds
     for time in (0.1234, 0.2345, 0.3456, 12.345, None):
         counted.log_request("TCP", "echo", time, 10)
     counted.log_error("TCP", "echo", "refused")
@@ -57,17 +57,17 @@ def outputs() -> dict[str, Any]:
 
 
 def tally_and_locust() -> list[Any]:
-    """Equal or not, requests and cached seconds of some rows that the tally and Locust counted."""
+    """Whether the tally and Locust counted a row equally, its requests and its cached seconds, for some rows."""
     keep_microseconds()
     clock = 1_000_000.0
     module: Any = vars(stats)["time"]
     module.time = lambda: clock
     ours, theirs = RequestStats(use_response_times_cache=True), RequestStats(use_response_times_cache=True)
-    total: Any = theirs.total  # annotated for whole milliseconds
+    total: Any = theirs.total  # Locust's annotations are for whole milliseconds
     for _ in range(1000):
         clock += random.choice((0, 0.001, 0.3, 1.7))
         name, length = random.choice("abc"), random.randrange(5000)
-        # Odd, so that none lies on the edge between two rounded times.
+        # Odd, so that no time lies on the edge between two rounded times.
         times = [int(random.choice((0, 10**4, 10**5, 10**7, 10**9)) * random.expovariate(1.0)) | 1 for _ in range(5)]
         successes = tally.Successes()
         successes.add(times[:2], 2 * length, 0)
@@ -120,7 +120,7 @@ def listener_comes_and_goes(target: str) -> dict[str, Any]:
 
 
 def reset_and_clear(target: str) -> list[list[int]]:
-    """Requests that Locust still has when it was told to forget all, and how many of the later ones it has too many."""
+    """The requests that Locust has after it was told to forget all, and its surplus over the later operations."""
     keep_microseconds()
     run = Run(EchoUser, target, 3, listen=False)
     counted = run.environment.stats
@@ -128,7 +128,7 @@ def reset_and_clear(target: str) -> list[list[int]]:
     found = []
 
     def go_on() -> int:
-        """Wait for 50 operations; returns how many there were before."""
+        """Wait for 50 operations; returns the number before them."""
         before = account.ok
         run.wait(lambda: account.ok >= before + 50)
         return before
@@ -165,7 +165,7 @@ def replaced_fire(target: str) -> list[list[int]]:
             environment.events.request.add_listener(lambda name, **_: fired.append(name))
             super().__init__(environment)
 
-    def one(user_class: type[TcpUser]) -> None:
+    def run_users(user_class: type[TcpUser]) -> None:
         fired.clear()
         run = Run(user_class, target, listen=False)
         run.wait(lambda: fired.count("echo") >= 10)
@@ -173,10 +173,10 @@ def replaced_fire(target: str) -> list[list[int]]:
         counted = sum(requests for requests, _ in result["rows"].values())
         results.append([result["account"]["ok"], counted, len([name for name in fired if name])])
 
-    one(Own)
-    one(Twice)
+    run_users(Own)
+    run_users(Twice)
     EventHook.fire = fire  # type: ignore[method-assign]
-    one(EchoUser)
+    run_users(EchoUser)
     return results
 
 

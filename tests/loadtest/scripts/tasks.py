@@ -20,7 +20,7 @@ def busy(target: str) -> dict[str, Any]:
 
 
 def shares(target: str) -> dict[str, Any]:
-    """How many echoes each of twenty users had."""
+    """The numbers of echoes of twenty users."""
     users = {}
 
     class User(BusyUser):
@@ -38,7 +38,7 @@ def shares(target: str) -> dict[str, Any]:
 
 
 def spinners(target: str) -> dict[str, Any]:
-    """Users whose task waits for nothing."""
+    """Users whose task never waits."""
     spun = []
 
     class Spinner(BusyUser):
@@ -53,7 +53,7 @@ def spinners(target: str) -> dict[str, Any]:
 
 
 def senders(target: str) -> dict[str, Any]:
-    """Users whose task sends a few bytes, which does not wait either."""
+    """Users whose task sends a few bytes. Such a send does not wait either."""
 
     class Sender(BusyUser):
         @locust.task
@@ -67,7 +67,7 @@ def senders(target: str) -> dict[str, Any]:
 
 
 def other_users(target: str) -> list[int]:
-    """Turns and sleeps of a user that is none of ours."""
+    """The numbers of turns and sleeps of plain Locust users."""
     turns = []
 
     class Other(locust.User):

@@ -19,7 +19,7 @@ from tests.support.harness import EchoUser
 
 
 def fields_that_are_read() -> dict[str, list[str]]:
-    """Those that Locust alone knows, and those that only we know, in Locust's function for the route."""
+    """The form fields that only Locust's function for the route has, and the fields that only we have."""
     ui = Environment(user_classes=[EchoUser]).create_web_ui("127.0.0.1", 0, delayed_start=True)
     assert ui.app is not None
     read = set(re.findall(r'case "(\w+)"|key == "(\w+)"', inspect.getsource(ui.app.view_functions[form.SWARM])))
@@ -45,7 +45,7 @@ def warnings_without_the_route_of_the_form() -> list[str]:
 
 
 def client_with_old_routes() -> FlaskClient:
-    """Asks a web UI whose /stop and /stats/reset answer to GET, as they do up to Locust 2.46."""
+    """A client of a web UI whose /stop and /stats/reset answer to GET, as in Locust up to 2.46."""
     environment = Environment(user_classes=[EchoUser])
     runner = environment.create_local_runner()
     ui = environment.create_web_ui("127.0.0.1", 0, delayed_start=True)
@@ -59,7 +59,7 @@ def client_with_old_routes() -> FlaskClient:
 
 
 def guarded_gets() -> list[list[int]]:
-    """The statuses that each of the two pages answers to seven senders."""
+    """The statuses of the answers to seven senders, for each of the two routes."""
     client = client_with_old_routes()
     senders = (
         {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
