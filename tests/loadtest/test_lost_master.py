@@ -78,7 +78,7 @@ def test_a_worker_ends_when_its_master_is_gone(number: signal.Signals, patience:
 @pytest.mark.parametrize("patience", [SHORT, pytest.param(REAL, marks=long)])
 def test_a_worker_does_not_take_a_busy_master_for_gone(patience: int, tmp_path: Path) -> None:
     with peers.echoes() as peer, runs(tmp_path, peer.target, patience) as (master, worker):
-        master.wait_for_log(r"TCP +echo +[1-9]\d\d")
+        wait_until(lambda: peer.open == 20, 30 * SCALE, "the connections of all users")
         os.kill(master.process.pid, signal.SIGUSR1)
         time.sleep(patience + 2)
         assert worker.process.poll() is None, worker.log
