@@ -311,6 +311,7 @@ class Collection:
         if self.timeline.ended is not None or not health:
             return facts.sums
         sums = dict(facts.sums)
+        first_connects = sums.get("connects", 0) - sums.get("reconnects", 0)
         for name in ("planned", "sent", "late", "started", "lost", "connects"):
             sums[name] = sum(getattr(second, name) for second in health)
         last = [seconds[-1] for worker, seconds in before.items() if seconds and worker not in facts.incomplete]
@@ -323,7 +324,7 @@ class Collection:
         sums["started"] = max(sums["started"], sums["ok"] + sums["failed"])
         sums["sent"] = max(sums["sent"], sum(row.ok + row.failed for row in rows if row.type == TASK))
         sums["planned"] = max(sums["planned"], sums["sent"] + sums["dropped"])
-        sums["reconnects"] = min(sums.get("reconnects", 0), sums["connects"])
+        sums["reconnects"] = max(0, sums["connects"] - first_connects)  # no second has its number of reconnects
         return sums
 
     def _failures(self, facts: Facts) -> list[Failures]:

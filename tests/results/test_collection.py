@@ -213,12 +213,13 @@ def test_the_account_of_a_running_test_ends_with_the_same_second_as_its_rows() -
                 collection.add(worker, [(ECHO, made), (TASK, tasks)], [health(START + second, **counted)])
 
     names = Account.__dataclass_fields__.keys() | Connections.__dataclass_fields__.keys()
-    facts = replace(FACTS, sums=dict.fromkeys(names, 200))
+    facts = replace(FACTS, sums=dict.fromkeys(names, 200) | {"reconnects": 195})
     collection = collect(add, warm_up=1.0)
     found = collection.result(START + 6.2, facts)
     assert (found.account.planned, found.account.sent, found.account.dropped) == (88, 80, 8)
     assert (found.account.started, found.account.ok, found.account.failed) == (80, 64, 16)
     assert (found.connections.connects, found.connections.open) == (8, 10)
+    assert found.connections.reconnects == 3, "all but the first connects of 5 users"
     lost = collection.result(START + 6.2, replace(facts, incomplete={"b": "was lost"}))
     assert (lost.account.started, lost.connections.open) == (100, 5)
     collection.add("b", [(ECHO, block(START + 4, [100.0] * 3)), (TASK, block(START + 4, [100.0] * 3))])
