@@ -115,11 +115,7 @@ def status_text(verdict: Json) -> str:
 
 def _figures(result: Json) -> Iterator[tuple[str, str, str]]:
     account, connections = result["account"], result["connections"]
-    planned = "no planned rate"
-    if account["planned"]:
-        length = sum(stage["duration_s"] for stage in result["stages"])
-        total = sum(stage["rate"]["planned"] * stage["duration_s"] for stage in result["stages"])
-        planned = f"planned {_rate(total / length)}/s"
+    planned = f"planned {_rate(result['planned_rate'])}/s" if result["planned_rate"] else "no planned rate"
     yield "Good operations", f"{_rate(result['rate'])}/s", planned
     dropped = f"; {account['dropped']:,} dropped" if account["dropped"] else ""
     share = _share(account["failed"] / account["started"])
