@@ -29,7 +29,7 @@ def test_a_pipeline_does_not_wait_for_replies_that_wait_for_it() -> None:
     assert result["errors"] == {}
 
 
-def test_the_depth_of_a_pipeline_is_kept() -> None:
+def test_a_pipeline_keeps_its_depth_and_returns_the_replies_in_order() -> None:
     """The server answers four requests at once, and looks whether its socket has a fifth."""
     seen: list[int] = []
 

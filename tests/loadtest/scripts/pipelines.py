@@ -44,7 +44,8 @@ def megabytes(target: str) -> dict[str, Any]:
 
 def in_fours(target: str) -> dict[str, Any]:
     def act(user: TcpUser) -> None:
-        user.client.pipeline([Request(b"x", Exactly(1))] * 20, depth=4)
+        digits = [b"%d" % (number % 10) for number in range(20)]
+        assert user.client.pipeline([Request(digit, Exactly(1)) for digit in digits], depth=4) == digits
 
     return run_task(act, target, lambda run: run.count("request") >= 60, users=1)
 
