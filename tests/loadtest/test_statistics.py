@@ -81,3 +81,4 @@ def test_a_listener_that_raises_prevents_neither_the_count_nor_the_reconnect() -
         assert_clean(result)
     assert set(results[0]["errors"]) == {"receive: read timeout"}
     assert results[1]["rows"]["request"] == [1, 0]
+    assert set(results[3]["errors"]) == {"request: unexpected reply", "request: closed locally"}
