@@ -145,16 +145,13 @@ def shape(target: str) -> list[list[int | None]]:
 
 
 def reset_stats(target: str) -> dict[str, list[int]]:
-    """The connects in the warm-up and in the measured part, with --reset-stats."""
+    """The good operations in the warm-up and in the measured part, with --reset-stats."""
     environment, runner = start(target, EchoUser, users=3, reset_stats=True)
     wait(2.5, runner)
     result = result_of(environment)
     assert result.warm_up is not None
-    return {
-        "connects": [
-            sum(row.ok for row in rows if row.name == "connect") for rows in (result.warm_up.rows, result.rows)
-        ]
-    }
+    parts = (result.warm_up.rows, result.rows)
+    return {name: [sum(row.ok for row in rows if row.name == name) for rows in parts] for name in ("connect", "echo")}
 
 
 def clocks(target: str) -> dict[str, int]:
