@@ -33,24 +33,25 @@ def check(found: dict[str, Any], counters: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "counter"),
     [
-        pytest.param({"payload_size": "4000000"}, id="aborted on both ways"),
-        pytest.param({"user": "send"}, id="no replies"),
-        pytest.param({"limits": {"max_connections": 2}}, id="refused"),
-        pytest.param({"tls_insecure": True}, id="TLS"),
-        pytest.param({"user": "hurry"}, id="timeouts", marks=pytest.mark.long),
-        pytest.param({"limits": {"max_bytes": 2500}}, id="limited", marks=pytest.mark.long),
+        pytest.param({"payload_size": "4000000"}, "ended_reset", id="aborted on both ways"),
+        pytest.param({"user": "send"}, "ended_peer", id="no replies"),
+        pytest.param({"limits": {"max_connections": 2}}, "refused_full", id="refused"),
+        pytest.param({"tls_insecure": True}, "ended_peer", id="TLS"),
+        pytest.param({"user": "hurry"}, "ended_peer", id="timeouts", marks=pytest.mark.long),
+        pytest.param({"limits": {"max_bytes": 2500}}, "ended_bytes", id="limited", marks=pytest.mark.long),
         pytest.param(
-            {"limits": {"proxy_protocol_from": ["127.0.0.0/8"]}, "proxy_protocol": "v2"}, id="proxied",
+            {"limits": {"proxy_protocol_from": ["127.0.0.0/8"]}, "proxy_protocol": "v2"}, "accepted", id="proxied",
             marks=pytest.mark.long,
         ),
     ],
 )  # fmt: skip
-def test_the_test_and_the_server_count_the_same(options: dict[str, Any]) -> None:
+def test_the_test_and_the_server_count_the_same(options: dict[str, Any], counter: str) -> None:
     found = run_script("server_account.account", **options)
     check(found, found["counters"])
     assert found["client"]["bytes_sent"] > 10_000
+    assert found["counters"][counter] > 0, "the case occurs"
 
 
 def test_each_test_has_an_account_of_its_own() -> None:

@@ -70,12 +70,15 @@ def warnings() -> Iterator[list[str]]:
 def run(
     server: EchoServer, url: str, *, user: str = "echo", meanwhile: Callable[[], object] = lambda: None, **options: Any
 ) -> Json:
-    """Run four users until 50 operations have started; returns the result, and the `seconds` of the stop."""
+    """Run four users until each has connected and 50 operations have started.
+
+    Returns the result, and the `seconds` of the stop.
+    """
     options = {"think_time": "0", "payload_size": "1000", "warm_up": "0.1", **options}
     environment, runner = start(str(server.address), USERS[user], users=4, account=url, **options)
     environment.stop_timeout = 0
     with gevent.Timeout(PATIENCE):
-        while account_of(environment).started < 50:
+        while account_of(environment).started < 50 or server.counters["accepted"] < 4:
             gevent.sleep(0.01)
     meanwhile()
     begun = time.monotonic()
