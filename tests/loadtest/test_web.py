@@ -313,7 +313,7 @@ def test_a_port_that_is_taken_is_named_before_anything_starts(
 
 def test_the_host_of_a_class_is_not_replaced_by_a_server_of_our_own(tmp_path: Path) -> None:
     with peers.echoes() as peer, LocustRun(
-        tmp_path, "--headless", "-u", "1", "-t", "2", "--tcp-think-time", "0.1", "Other",
+        tmp_path, "--headless", "-u", "1", "-t", "1", "--tcp-think-time", "0.1", "Other",
         locustfile=LOCUSTFILES / "own_host.py", own_server=False, extra={"OWN_HOST": peer.target},
     ) as run:  # fmt: skip
         assert run.wait() == 0, run.log
@@ -323,10 +323,11 @@ def test_the_host_of_a_class_is_not_replaced_by_a_server_of_our_own(tmp_path: Pa
 def test_plain_locust_raises_a_low_descriptor_limit(tmp_path: Path) -> None:
     """300 users in one process that was started with `ulimit -Sn 256`."""
     with peers.echoes() as peer, LocustRun(
-        tmp_path, "--headless", "-u", "300", "-r", "300", "-t", "4", "--host", peer.target,
+        tmp_path, "--headless", "-u", "300", "-r", "300", "-t", "60", "--host", peer.target,
         module="locust", locustfile=ECHO_USER, descriptors=256,
     ) as run:  # fmt: skip
         wait_until(lambda: peer.open == 300, 20 * SCALE, "300 connections at once")
+        run.signal_group(signal.SIGINT)
         assert run.wait() == 0, run.log
         wait_until(lambda: peer.open == 0, what="all closed")
 
