@@ -3,7 +3,7 @@
 A part is private if Locust's documentation does not describe it. A new release may rename or remove it without notice.
 So each part has a fallback. With a fallback the load test is slower or its output is plainer; its numbers stay right.
 `tests/loadtest/test_locust_internals.py` looks up each name of this file in the installed Locust, and tests the load
-test without it.
+test without it. It cannot rename `master_port` and `user_classes`: Locust's own options have these names, too.
 
 ======================================================  ==============================================================
 missing part                                            effect
