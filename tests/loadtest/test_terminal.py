@@ -86,14 +86,8 @@ def test_the_display_is_below_whole_lines(columns: int, lines: int, options: tup
         assert_lines_are_whole(run)
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        pytest.param("\x03", id="Ctrl-C", marks=pytest.mark.long),
-        pytest.param("SIGTERM", id="SIGTERM"),
-        pytest.param("\x1c", id="SIGQUIT", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("key", ["\x03", "SIGTERM", "\x1c"], ids=["Ctrl-C", "SIGTERM", "SIGQUIT"])
 def test_a_run_that_is_ended_leaves_the_terminal_in_order(key: str) -> None:
     with peers.echoes() as peer, TerminalRun(locust(peer.target), 80, 24, environment(**TERM)) as run:
         run.wait_for(r"\d good/s(.|\n)*so far")
@@ -118,7 +112,7 @@ def test_a_run_with_a_shape_is_ended_in_order() -> None:
         assert_left_in_order(run)
 
 
-def test_a_change_of_the_size_leaves_no_remains_of_the_display() -> None:
+def test_neither_a_change_of_the_size_nor_sigterm_leaves_remains_of_the_display() -> None:
     """The users print nothing: a line between the change and its signal, SIGWINCH, may overwrite the display."""
     with peers.echoes() as peer, TerminalRun(
         locust(peer.target, "-t", "60", file=ECHO_USER), 100, 30, environment(**TERM)
@@ -127,9 +121,10 @@ def test_a_change_of_the_size_leaves_no_remains_of_the_display() -> None:
             run.wait_for(r"\d good/s(.|\n)*so f")
             run.resize(columns, lines)
             run.wait_for(rf"(?m)^\N{{BOX DRAWINGS LIGHT HORIZONTAL}}.{{{columns - 1}}}$")
-        run.press("\x03")
+        run.process.send_signal(signal.SIGTERM)
         assert run.wait() == 0
         assert_left_in_order(run)
+        assert "verdict: " in run.text()
 
 
 def test_a_suspended_run_gives_the_terminal_to_the_shell_and_continues() -> None:
