@@ -51,8 +51,3 @@ def test_a_task_that_replaces_the_only_task_in_the_same_list_runs() -> None:
     with peers.echoes() as peer:
         result = run_users("only_task.task_in_the_same_list", peer.target)
     assert result["rows"]["first"] == [1, 0]
-
-
-def test_a_single_user_runs_without_a_runner() -> None:
-    with peers.echoes() as peer:
-        assert run_script("only_task.single_user", peer.target) == [["connect", None], ["echo", None]]

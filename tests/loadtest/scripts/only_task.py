@@ -8,7 +8,6 @@ from typing import Any
 
 import gevent
 import locust
-from locust.env import Environment
 from locust.exception import RescheduleTask, StopUser
 from locust.user.task import DefaultTaskSet, TaskSet
 
@@ -145,21 +144,3 @@ def task_in_the_same_list(target: str) -> dict[str, Any]:
     run = Run(User, target)
     run.wait(lambda: run.count("second") >= 10)
     return run.finish()
-
-
-def single_user(target: str) -> list[Any]:
-    """The events of a user that runs without a runner, as in locust.run_single_user."""
-    events = []
-
-    class User(BusyUser):
-        host = target
-
-        @locust.task
-        def echo(self) -> None:
-            self.client.echo(self.next_payload())
-            raise StopUser
-
-    environment = Environment(user_classes=[User])
-    environment.events.request.add_listener(lambda name, exception, **_: events.append([name, exception]))
-    User(environment).run()
-    return events

@@ -23,7 +23,8 @@ from tests.support.timing import UNIT
 
 
 def buckets() -> dict[str, Any]:
-    values = sorted(10 ** random.uniform(-2, 7) for _ in range(100_000))
+    randomly = random.Random(1)
+    values = sorted(10 ** randomly.uniform(-2, 7) for _ in range(100_000))
     rounded = [bucket(value) for value in values]
     keys = set(rounded)
     return {
@@ -59,16 +60,18 @@ def outputs() -> dict[str, Any]:
 def tally_and_locust() -> list[Any]:
     """Whether the tally and Locust counted a row equally, its requests and its cached seconds, for some rows."""
     keep_microseconds()
+    randomly = random.Random(1)
     clock = 1_000_000.0
     module: Any = vars(stats)["time"]
     module.time = lambda: clock
     ours, theirs = RequestStats(use_response_times_cache=True), RequestStats(use_response_times_cache=True)
     total: Any = theirs.total  # Locust's annotations are for whole milliseconds
     for _ in range(1000):
-        clock += random.choice((0, 0.001, 0.3, 1.7))
-        name, length = random.choice("abc"), random.randrange(5000)
+        clock += randomly.choice((0, 0.001, 0.3, 1.7))
+        name, length = randomly.choice("abc"), randomly.randrange(5000)
         # Odd, so that no time lies on the edge between two rounded times.
-        times = [int(random.choice((0, 10**4, 10**5, 10**7, 10**9)) * random.expovariate(1.0)) | 1 for _ in range(5)]
+        scales = [randomly.choice((0, 10**4, 10**5, 10**7, 10**9)) for _ in range(5)]
+        times = [int(scale * randomly.expovariate(1.0)) | 1 for scale in scales]
         successes = tally.Successes()
         successes.add(times[:2], 2 * length, 0)
         successes.add(times[2:], 3 * length, 0)
