@@ -66,8 +66,8 @@ def no_leaks() -> Iterator[None]:
     descriptors, greenlets = open_descriptors(), live_greenlets()
     yield
     gc.collect()
-    wait_until(lambda: open_descriptors() <= descriptors, what=f"back to {descriptors} descriptors")
-    wait_until(lambda: live_greenlets() <= greenlets, what=f"back to {greenlets} greenlets")
+    wait_until(lambda: open_descriptors() <= descriptors, goal=f"back to {descriptors} descriptors")
+    wait_until(lambda: live_greenlets() <= greenlets, goal=f"back to {greenlets} greenlets")
 
 
 @pytest.fixture

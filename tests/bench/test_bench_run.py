@@ -215,7 +215,7 @@ def test_an_interrupt_leaves_results_and_no_process(tmp_path: Path, number: sign
         _, errors = process.communicate(timeout=6 * PATIENCE)
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
     assert "Traceback" not in errors
-    wait_until(lambda: not _session(process.pid), what="the end of its processes")
+    wait_until(lambda: not _session(process.pid), goal="the end of its processes")
     assert "10 connections" in tables.read_text()
 
 

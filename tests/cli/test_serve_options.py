@@ -143,7 +143,7 @@ def test_an_empty_allow_list_admits_no_client(
     names = environment() | ({} if variable is None else {"GEVENTECHO_SERVE_ALLOW": variable})
     with serve(*arguments, "--config", str(file), env=names) as server, server.connect() as client:
         assert read_to_end(client) == b""
-        wait_until(lambda: "WARNING geventecho.server: " in server.errors, what="the warning, which a thread writes")
+        wait_until(lambda: "WARNING geventecho.server: " in server.errors, goal="the warning, which a thread writes")
         assert f"{server.target}: the allow list is empty: nobody is admitted" in server.errors
 
 

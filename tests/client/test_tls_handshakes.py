@@ -62,7 +62,7 @@ def dialled(port: int, tls: Tls, **options: Any) -> Client:
             found.append(connect(f"tls://localhost:{port}", tls=tls, **options))
         return bool(found)
 
-    wait_until(dial, what="the server")
+    wait_until(dial, goal="the server")
     return found[0]
 
 

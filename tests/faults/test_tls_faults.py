@@ -26,7 +26,7 @@ def server(tmp_path: Path) -> Iterator[Process]:
 
 
 def wait_for_descriptors(server: Process, descriptors: int) -> None:
-    wait_until(lambda: server.descriptors <= descriptors, what=f"back to {descriptors} descriptors")
+    wait_until(lambda: server.descriptors <= descriptors, goal=f"back to {descriptors} descriptors")
 
 
 def test_silent_clients_are_closed_in_time_and_delay_no_other_client(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def redis(tmp_path: Path) -> Iterator[str]:
     with subprocess.Popen(
         ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", ""], stdout=subprocess.DEVNULL
     ) as server:
-        wait_until(path.exists, what="redis")
+        wait_until(path.exists, goal="redis")
         yield f"unix:{path}"
         server.send_signal(signal.SIGTERM)
 
@@ -156,7 +156,7 @@ def test_the_options_are_fields_of_the_web_ui(tmp_path: Path) -> None:
         tmp_path, "--processes", "2", "--host", peer.target, locustfile=ANY_TCP
     ) as run:  # fmt: skip
         run.wait_for_ui()
-        wait_until(lambda: '"worker_count":2' in run.request("/worker-count")[1].replace(" ", ""), what="two workers")
+        wait_until(lambda: '"worker_count":2' in run.request("/worker-count")[1].replace(" ", ""), goal="two workers")
         for wrong, message in (
             ({}, "say what to send"),
             ({"tcp_send": "x"}, "say where the reply ends"),

@@ -111,7 +111,7 @@ def test_the_server_received_the_bytes_of_the_counted_echoes(tmp_path: Path) -> 
 def test_the_numbers_are_complete_after_each_stop_in_the_web_ui(tmp_path: Path) -> None:
     with LocustRun(tmp_path, *WORKERS, *outputs(tmp_path)) as run:
         run.wait_for_ui()
-        wait_until(lambda: json.loads(run.request("/worker-count")[1])["worker_count"] == 2, what="two workers")
+        wait_until(lambda: json.loads(run.request("/worker-count")[1])["worker_count"] == 2, goal="two workers")
 
         def is_running() -> bool:
             stats = run.stats()
@@ -125,7 +125,7 @@ def test_the_numbers_are_complete_after_each_stop_in_the_web_ui(tmp_path: Path) 
             run.stop()
             assert run.counted() == {"requests": fired(run), "failures": 0}
             assert [process["tests"] for process in run.fired()] == [test, test]
-            wait_until(lambda: run.stats()["stats"][-1]["num_requests"] == fired(run), what="the same number in the UI")
+            wait_until(lambda: run.stats()["stats"][-1]["num_requests"] == fired(run), goal="the same number in the UI")
             wait_until(lambda: run.stats()["state"] == "stopped", 20 * SCALE, "workers ready")
         run.signal_group(signal.SIGINT)
         assert run.wait() == 0, run.log

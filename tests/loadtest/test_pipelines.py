@@ -109,7 +109,7 @@ def test_a_surplus_reply_is_a_failure(behave: Callable[[socket.socket], None], f
     with peers.Peer(behave) as peer:
         result = run_users("pipelines.numbered", peer.target, framing=framing, depth=depth)
         # The kernel completes a connect before the peer accepts it.
-        wait_until(lambda: peer.accepted >= result["rows"]["connect"][0], what="all connections accepted")
+        wait_until(lambda: peer.accepted >= result["rows"]["connect"][0], goal="all connections accepted")
         connections = peer.accepted
     assert result["exceptions"] == []
     # Garbage may come before the first request.

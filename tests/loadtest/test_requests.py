@@ -61,7 +61,7 @@ def test_the_login_follows_every_connect() -> None:
 def test_a_failed_login_is_a_row_and_is_tried_again(script: str, error: str) -> None:
     with peers.Peer(lines) as peer:
         result = run_users(script, peer.target)
-        wait_until(lambda: peer.open == 0, what="the close of each connection without a login")
+        wait_until(lambda: peer.open == 0, goal="the close of each connection without a login")
     assert result["exceptions"] == []
     name = error.split(":", maxsplit=1)[0]
     assert result["rows"].keys() == {"connect", name}, "no request is sent without a login"

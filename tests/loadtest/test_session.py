@@ -43,7 +43,7 @@ def test_a_fault_is_one_named_failure(fault: str) -> None:
             # After each loss the user connects again. The end of the test may abort one such connect of each user.
             assert 3 < connects <= peer.accepted <= connects + 3
             if fault not in ("read timeout", "write timeout"):  # these two peers do not notice a FIN
-                wait_until(lambda: peer.open == 0, what="the peer sees every connection closed")
+                wait_until(lambda: peer.open == 0, goal="the peer sees every connection closed")
 
 
 def test_a_second_greenlet_is_refused_and_the_first_goes_on() -> None:
@@ -99,7 +99,7 @@ def test_a_task_that_catches_a_failure_goes_on() -> None:
 def test_a_subclass_may_replace_on_start_and_on_stop() -> None:
     with peers.echoes() as peer:
         result = run_users("session.own_on_start_and_on_stop", peer.target)
-        wait_until(lambda: peer.open == 0, what="every connection closed")
+        wait_until(lambda: peer.open == 0, goal="every connection closed")
     assert result["rows"]["connect"] == [10, 0]
 
 

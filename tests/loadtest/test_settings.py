@@ -84,7 +84,7 @@ def test_the_form_sets_the_payload_size_on_two_workers(tmp_path: Path) -> None:
         locustfile=LOCUSTFILES / "two_classes.py",
     ) as run:  # fmt: skip
         run.wait_for_ui()
-        wait_until(lambda: json.loads(run.request("/worker-count")[1])["worker_count"] == 2, what="two workers")
+        wait_until(lambda: json.loads(run.request("/worker-count")[1])["worker_count"] == 2, goal="two workers")
 
         def sizes() -> dict[str, Any]:
             rows = {row["name"]: row["avg_content_length"] for row in run.stats()["stats"]}

@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocustRun]:
         locustfile=LOCUSTFILES / "marked_up.py",
     ) as run:  # fmt: skip
         run.wait_for_ui()
-        wait_until(lambda: json.loads(run.request("/worker-count")[1])["worker_count"] == 2, what="two workers")
+        wait_until(lambda: json.loads(run.request("/worker-count")[1])["worker_count"] == 2, goal="two workers")
         yield run
 
 

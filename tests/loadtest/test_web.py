@@ -26,7 +26,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocustRun]:
     """An idle UI with two workers and a server of its own."""
     with LocustRun(tmp_path_factory.mktemp("ui"), "--processes", "2") as run:
         run.wait_for_ui()
-        wait_until(lambda: json.loads(run.request("/worker-count")[1])["worker_count"] == 2, what="two workers")
+        wait_until(lambda: json.loads(run.request("/worker-count")[1])["worker_count"] == 2, goal="two workers")
         yield run
 
 
@@ -261,7 +261,7 @@ def test_a_wrong_argument_ends_with_2(tmp_path: Path) -> None:
         assert run.wait() == 2
         assert message in run.log
         assert "Traceback" not in run.log
-        wait_until(lambda: run.family() == [], what="the end of the workers")
+        wait_until(lambda: run.family() == [], goal="the end of the workers")
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_plain_locust_raises_a_low_descriptor_limit(tmp_path: Path) -> None:
         wait_until(lambda: peer.open == 300, 20 * SCALE, "300 connections at once")
         run.signal_group(signal.SIGINT)
         assert run.wait() == 0, run.log
-        wait_until(lambda: peer.open == 0, what="all closed")
+        wait_until(lambda: peer.open == 0, goal="all closed")
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def parts() -> int:
 
 
 def assert_freed(server: TcpServer, ending: str, before: int) -> None:
-    wait_until(lambda: server.counters[f"ended_{ending}"] == 1, what=f"ended_{ending}: {server.counters}")
-    wait_until(lambda: parts() == before, 10 * UNIT, what=f"{before} parts of connections, {parts()}")
+    wait_until(lambda: server.counters[f"ended_{ending}"] == 1, goal=f"ended_{ending}: {server.counters}")
+    wait_until(lambda: parts() == before, 10 * UNIT, goal=f"{before} parts of connections, {parts()}")
 
 
 def leave(_: TcpServer, client: socket.socket) -> None:

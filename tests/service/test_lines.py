@@ -16,7 +16,7 @@ def test_the_writer_waits_for_a_full_descriptor_that_does_not_block() -> None:
     lines = LineWriter(writer)
     for number in range(500):
         lines.write(f"{number:05d} {'x' * 5000}")  # more than PIPE_BUF: the pipe may take a part of it (pipe(7))
-    wait_until(lambda: not select.select([], [writer], [], 0)[1], what="the pipe is full")
+    wait_until(lambda: not select.select([], [writer], [], 0)[1], goal="the pipe is full")
     text = b""
     while text.count(b"\n") < 500 and select.select([reader], [], [], PATIENCE)[0]:
         text += os.read(reader, 65536)

@@ -138,7 +138,7 @@ def test_closing_does_not_wait_for_a_reader_that_has_stopped(pipe: tuple[int, in
     assert time.monotonic() - began < FLUSH_SECONDS + 5 * UNIT
     log.close()
     assert time.monotonic() - began < FLUSH_SECONDS + 5 * UNIT, "the second close() does not wait"
-    wait_until(lambda: read(pipe[0]) == "" and not thread.is_alive(), what="the end of the thread")
+    wait_until(lambda: read(pipe[0]) == "" and not thread.is_alive(), goal="the end of the thread")
 
 
 @pytest.mark.parametrize("fault", ["/dev/full", "closed reader"])

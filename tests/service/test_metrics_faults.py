@@ -46,7 +46,7 @@ def short() -> Iterator[InProcess]:
         server = MetricsServer(listener, SharedCounters(), lambda: None)
         server.start()
         yield InProcess(server, address)
-        wait_until(lambda: not len(server.pool), what="the connections' end")
+        wait_until(lambda: not len(server.pool), goal="the connections' end")
         server.stop()
         told.assert_not_called()
 
@@ -123,7 +123,7 @@ def service() -> Iterator[tuple[Process, Address]]:
         metrics = metrics_of(server)
         before = server.descriptors
         yield server, metrics
-        wait_until(lambda: server.descriptors == before, what="all descriptors are closed")
+        wait_until(lambda: server.descriptors == before, goal="all descriptors are closed")
         assert server.stop() == 0
         assert server.errors == "", "no scraper makes the server print a line"
 

@@ -92,7 +92,7 @@ def test_the_last_worker_answers_to_its_end_and_is_not_ready() -> None:
         assert get(metrics, "/readyz").status == 200
         server.signal()
         wait_until(lambda: get(metrics, "/readyz").status == 503)
-        wait_until(lambda: scrape(metrics)["geventecho_workers{draining}"] == 1, what="the end of the idle worker")
+        wait_until(lambda: scrape(metrics)["geventecho_workers{draining}"] == 1, goal="the end of the idle worker")
         assert scrape(metrics)["geventecho_connections_open"] == 1
         client.close()
         assert server.wait() == 0

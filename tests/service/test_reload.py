@@ -29,8 +29,8 @@ def reload(server: Process) -> None:
     """Send SIGHUP, and wait until the old workers have ended."""
     old, before = set(workers(server)), reloads(server)
     server.signal(signal.SIGHUP)
-    wait_until(lambda: reloads(server) == before + 1, what=f"a reload: {server.errors}")
-    wait_until(lambda: not old & set(workers(server)), what="the end of the old workers")
+    wait_until(lambda: reloads(server) == before + 1, goal=f"a reload: {server.errors}")
+    wait_until(lambda: not old & set(workers(server)), goal="the end of the old workers")
 
 
 def connect_at(server: Process, rate: int, seconds: float, failures: list[str]) -> int:

@@ -90,7 +90,7 @@ def _running(name: str, port: int, arguments: list[str]) -> Iterator[None]:
         skip(f"there is no {name} on this machine: apt-get install {name}")
     process = subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: _listens(process, port), what=f"{name} on port {port}")
+        wait_until(lambda: _listens(process, port), goal=f"{name} on port {port}")
         yield
     finally:
         process.terminate()

@@ -73,7 +73,7 @@ def metrics_of(server: Process) -> Address:
     def lines() -> list[str]:
         return [line for line in server.lines if line.startswith("metrics on ")]
 
-    wait_until(lines, what="metrics on …")
+    wait_until(lines, goal="the line with the address of the metrics")
     where = lines()[0].removeprefix("metrics on ")
     if where.startswith("http://"):
         where = where.removeprefix("http://").removesuffix("/metrics")

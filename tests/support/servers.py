@@ -124,7 +124,7 @@ def assert_adds_up(counters: dict[str, int], *, echoes: bool = True) -> None:
 
 def wait_for_ending(server: TcpServer, name: str) -> None:
     """Wait until one connection has ended for the reason `name`, and check the counters."""
-    wait_until(lambda: server.counters[f"ended_{name}"] == 1, what=f"ended_{name}: {server.counters}")
+    wait_until(lambda: server.counters[f"ended_{name}"] == 1, goal=f"ended_{name}: {server.counters}")
     assert_adds_up(server.counters)
 
 

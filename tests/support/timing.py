@@ -28,7 +28,7 @@ class ManualTime:
         return self.now
 
 
-def wait_until(condition: Callable[[], object], seconds: float = PATIENCE, what: str = "") -> None:
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE, goal: str = "") -> None:
     """Wait until `condition()` is true, greenlets and threads running meanwhile.
 
     Raises:
@@ -38,12 +38,12 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE, what:
     while not condition():
         waited = time.monotonic() - began
         if waited >= seconds:
-            raise AssertionError(f"not within {seconds:g} s: {what or condition}")
+            raise AssertionError(f"not within {seconds:g} s: {goal or condition}")
         # Some conditions ask the kernel about each process, so a long wait checks less often.
         gevent.sleep(min(0.05, max(0.005, waited / 10)))
 
 
-def median_of(tries: int, measure: Callable[[], float], limit: float, what: str) -> None:
+def median_of(tries: int, measure: Callable[[], float], limit: float, name: str) -> None:
     """Check that the median of `tries` measurements, an odd number, is within the limit; stop when that is decided.
 
     Raises:
@@ -55,10 +55,10 @@ def median_of(tries: int, measure: Callable[[], float], limit: float, what: str)
     while within <= tries // 2 and len(found) - within <= tries // 2:
         found.append(measure())
         within += found[-1] <= limit
-    figure(what, ", ".join(f"{value:.4g}" for value in found) + f"; limit {limit:g}")
-    assert within > tries // 2, f"{what}: {found}, limit {limit:g}"
+    figure(name, ", ".join(f"{value:.4g}" for value in found) + f"; limit {limit:g}")
+    assert within > tries // 2, f"{name}: {found}, limit {limit:g}"
 
 
-def figure(what: str, value: object) -> None:
+def figure(name: str, value: object) -> None:
     """Print a measured figure; `pytest -rP` shows it."""
-    print(f"FIGURE {what}: {value}")
+    print(f"FIGURE {name}: {value}")

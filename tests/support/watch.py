@@ -42,7 +42,7 @@ class Counted(Process):
         """The current counters, with greenlets, descriptors and dropped log lines."""
         reported = len(self._reports())
         self.signal(signal.SIGUSR2)
-        wait_until(lambda: len(self._reports()) > reported, what="the server's counters")
+        wait_until(lambda: len(self._reports()) > reported, goal="the server's counters")
         return self.last_report()
 
     def last_report(self) -> dict[str, int]:

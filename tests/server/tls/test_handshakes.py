@@ -119,7 +119,7 @@ def test_a_failure_has_its_counter_and_one_line(
     server.start()
     try:
         act(server)
-        wait_until(lambda: server.counters["ended_handshake"], what=f"{server.counters}")
+        wait_until(lambda: server.counters["ended_handshake"], goal=f"{server.counters}")
     finally:
         server.stop(0)
     counters = server.counters
@@ -166,7 +166,7 @@ def test_failures_are_one_line_a_second_without_the_bytes_of_the_client(caplog: 
                 sends(SECRET)(server)
             ping(good)
         assert server.counters["handshake_not_tls"] == 100
-        wait_until(lambda: not server._registry.refusals._counts, what="the line")
+        wait_until(lambda: not server._registry.refusals._counts, goal="the line")
     lines = [record.getMessage() for record in caplog.records]
     counts = [int(line.rpartition(" ")[2]) for line in lines if "turned away" in line]
     assert 1 <= len(counts) <= 5

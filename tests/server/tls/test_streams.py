@@ -126,7 +126,7 @@ def test_a_handler_may_read_on_at_the_end() -> None:
                 client._sslobj.shutdown()
             client.setblocking(False)
             send_raw_fin(client)
-        wait_until(lambda: server.counters["ended_handler"] == 1, what=f"{server.counters}")
+        wait_until(lambda: server.counters["ended_handler"] == 1, goal=f"{server.counters}")
     assert seen == [b"one\n", b"two", b"", b""]
 
 
@@ -286,6 +286,6 @@ def test_an_ended_connection_is_freed_without_the_cycle_collector(server: TcpSer
             junk.sendall(b"GET / HTTP/1.1\r\n\r\n")
             read_to_end(junk)
         wait_until(lambda: not server.connection_count)
-        wait_until(lambda: parts() == before, 10 * UNIT, what="the parts of the ended connections are freed")
+        wait_until(lambda: parts() == before, 10 * UNIT, goal="the parts of the ended connections are freed")
     finally:
         gc.enable()
