@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support import peers
-from tests.support.locust_process import LOCUSTFILES, EchoServerProcess, LocustRun
+from tests.support import ROOT, peers
+from tests.support.locust_process import LOCUSTFILES, EchoServerProcess, LocustRun, environment
 from tests.support.timing import SCALE, wait_until
 
 WORKERS = ("--processes", "2")
@@ -193,6 +197,23 @@ def test_locust_judges_a_run_whose_users_are_all_of_other_classes(workers: tuple
         assert run.wait() == 0, run.log
     assert re.search(r"PLAIN +fire +[1-9]", run.log), run.log
     assert "no operation was started" not in run.log
+
+
+def test_a_second_signal_ends_the_own_server_without_a_traceback() -> None:
+    """timeout(1) and make both pass a SIGTERM on."""
+    program = Path(__file__).parent / "programs" / "second_signal.py"
+    done = subprocess.run(
+        [sys.executable, program],
+        capture_output=True, text=True, cwd=ROOT, env=environment(), timeout=60 * SCALE, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (3, "")
+    port = int(done.stdout.rpartition(":")[2])
+
+    def is_refused() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+
+    wait_until(is_refused)
 
 
 @pytest.mark.long

@@ -69,7 +69,7 @@ class OwnServer:
         self._process.terminate()
         try:
             self._process.wait(SERVER_TIMEOUT)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, SystemExit, KeyboardInterrupt):  # a second signal ends both at once
             self._process.kill()
 
 
