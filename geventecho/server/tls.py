@@ -14,8 +14,8 @@ from gevent.monkey import get_original
 
 from geventecho.address import SockAddr
 from geventecho.errors import ConfigError
-from geventecho.net import TLS_RECORD, is_broken, wait_ready
-from geventecho.server.closing import LINGER_SECONDS
+from geventecho.net import TLS_RECORD, is_broken, unsent, wait_ready
+from geventecho.server.closing import LINGER_MAX, LINGER_SECONDS
 from geventecho.server.connection import Clock, Connection, Ended, HandshakeFailed
 from geventecho.server.counters import Ending, HandshakeFailure, Traffic
 from geventecho.server.tls_socket import TlsSocket
@@ -147,9 +147,19 @@ class TlsConnection(Connection):
 
     def end_stream(self) -> None:
         if self._secured:
-            while not self.sock.notify_close() and wait_ready(self.sock._write_event, LINGER_SECONDS):
-                pass
+            self._notify_close()
         super().end_stream()
+
+    def _notify_close(self) -> None:
+        """Send the close_notify, and wait for room as long as the peer takes bytes.
+
+        The kernel reports room only when a third of its queue is empty.
+        """
+        sock, last = self.sock, self.clock.now + LINGER_MAX
+        while not sock.notify_close() and self.clock.now < last:
+            waiting = unsent(sock.fileno())
+            if not wait_ready(sock._write_event, LINGER_SECONDS) and unsent(sock.fileno()) >= waiting:
+                return
 
     def discard(self, size: int) -> bytes:
         """Read bytes that come after our FIN. They are not decrypted, which OpenSSL refuses, and not counted."""

@@ -28,6 +28,7 @@ from tests.support.tls import (
     client_context,
     dial_tls,
     handshake_in_memory,
+    secured,
     send_raw_fin,
     server_context,
     tls_server,
@@ -172,6 +173,29 @@ def test_a_slow_reader_gets_every_byte(echoes: bool) -> None:
             left -= len(chunk)
             gevent.sleep(UNIT / 20)
         sending.get()
+
+
+def test_a_slow_reader_gets_the_close_notify(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's queue is full at the end, and the peer takes long to read the third of it that makes it writable."""
+    monkeypatch.setattr("geventecho.server.tls.LINGER_SECONDS", 4 * UNIT)
+
+    def fill(sock: Any, _peer: object) -> None:
+        sock.recv(4)
+        sock.settimeout(0)
+        while sock.send(b"x" * 16384):
+            pass
+
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    with running(TcpServer(LOCAL, fill, ssl_context=server_context())) as server:
+        assert server.address is not None
+        raw.connect(server.address.sockaddr)
+        with secured(raw) as client:
+            client.sendall(b"fill")
+            for _ in range(12):
+                read_exactly(client, 4096)
+                gevent.sleep(UNIT)
+            read_to_end(client)  # no SSLEOFError: there was a close_notify
 
 
 def test_a_drain_delivers_every_owed_byte(echoes: bool) -> None:
