@@ -62,9 +62,9 @@ def outputs(directory: Path) -> tuple[str, ...]:
 
 
 BUSY = ("-u", "20", "-r", "20", "--tcp-think-time", "0.1")
-RUN_TIME = (*BUSY, "-t", "3")
+RUN_TIME = (*BUSY, "-t", "2")
 # The master still sends spawn orders while the workers report. The workers must not start users again.
-RAMP_UP = ("-u", "100", "-r", "20", "-t", "3", "-s", "3", "--tcp-think-time", "0.1")
+RAMP_UP = ("-u", "100", "-r", "20", "-t", "2", "-s", "3", "--tcp-think-time", "0.1")
 # For each ending: arguments, the number of processes with users, and the call that ends the run after some echoes.
 ENDINGS: dict[str, tuple[tuple[str, ...], int, Callable[[LocustRun], None] | None]] = {
     "run time": (RUN_TIME, 1, None),
