@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from pathlib import Path
 
 import gevent
@@ -11,6 +12,7 @@ import pytest
 
 from geventecho.client import connect
 from geventecho.server.tcp_server import EchoServer, TcpServer
+from tests.support import ROOT
 from tests.support.locust_process import free_port
 from tests.support.real_servers import HAProxy
 from tests.support.servers import LOCAL, Process, assert_adds_up, running, serve
@@ -96,6 +98,20 @@ def check_stopped(server: Process) -> dict[str, int]:
     assert f"tcp://{CLIENT}:" in server.errors
     assert "WARNING" not in server.errors
     return counts
+
+
+def test_the_figure_that_the_how_to_waits_for_counts_the_connections_of_a_server(tmp_path: Path) -> None:
+    page = (ROOT / "docs/how-to/behind-a-proxy.md").read_text()
+    (figure,) = re.findall(r"`(\w+)` of `echo,one` in the answer to `show stat`", page)
+    with running(EchoServer(LOCAL, proxy_protocol_from=PROXIES)) as server:
+        assert server.address is not None
+        haproxy = HAProxy(tmp_path, f"server one 127.0.0.1:{server.address.port} send-proxy-v2")
+        with haproxy.running():
+            wait_until(lambda: haproxy.figures("one")["status"] == "UP")
+            with connect(("127.0.0.1", haproxy.port)) as client:
+                client.echo(b"echo")
+                assert haproxy.figures("one")[figure] == "1"
+            wait_until(lambda: haproxy.figures("one")[figure] == "0")
 
 
 def test_health_checks_log_no_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
