@@ -113,7 +113,9 @@ class Exposition:
         slots = list(self._shared.live())
         lag = max((slot["loop_lag_us"] for slot in slots), default=0) / 1e6
         yield GaugeMetricFamily(
-            "geventecho_loop_lag_seconds", "Delay of a timer of the event loop, in the worst worker", lag
+            "geventecho_loop_lag_seconds",
+            "Largest delay of a timer of the event loop within the last second, in the worst worker",
+            lag,
         )
         workers = GaugeMetricFamily("geventecho_workers", "Processes that serve, by state", labels=["state"])
         for state in WORKING:

@@ -165,7 +165,9 @@ def test_the_reference_lists_exactly_the_metrics_of_a_scrape() -> None:
             for key in sample.labels.keys() - {"version"}:
                 found.setdefault(sample.name, set()).add(sample.labels[key])
     assert values == found
-    assert all(family.documentation for family in families)
+    helps = {family.name: family.documentation for family in families}
+    assert all(helps.values())
+    assert "within the last second" in helps["geventecho_loop_lag_seconds"]
 
 
 @pytest.mark.parametrize(
