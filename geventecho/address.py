@@ -19,7 +19,7 @@ from typing import Final
 
 from geventecho.errors import AddressError
 
-__all__ = ["DEFAULT_TARGET", "Address", "AddressLike", "SockAddr", "canonical_ip", "unsupported"]
+__all__ = ["DEFAULT_TARGET", "WRITE_TLS", "Address", "AddressLike", "SockAddr", "canonical_ip", "unsupported"]
 
 SockAddr = tuple[str, int] | tuple[str, int, int, int] | str | bytes
 """An address of the socket module: a pair or quadruple for IP, a path (bytes when abstract) for Unix."""
@@ -29,6 +29,7 @@ DEFAULT_TARGET: Final = "tcp://127.0.0.1:8090"
 FORMS: Final = "host:port, tcp://host:port, tls://host:port, unix:/path or unix:@name"
 """The forms that messages recommend: a server and a client accept each of them."""
 WRITE_TLS: Final = "TLS is written tls://host:port"
+"""The reason that a message gives for another scheme of TLS."""
 # Schemes that users write for TLS: tls://, ssl://, tcp+tls://, https://.
 TLS_SCHEME: Final = re.compile(r"tls|ssl|https|wss")
 # sun_path has 108 bytes (unix(7)). One is for the final NUL of a path, or for the leading NUL of an abstract name.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from geventecho.address import Address
+from geventecho.address import WRITE_TLS, Address
 from geventecho.errors import AddressError
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
 DURATION: Final = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9}(?:\.\d+)?)s?)?", re.ASCII)
 MAX_RATE: Final = 1e6
 MAX_STAGES: Final = 100
+METRICS_FORMS: Final = "a port, host:port, tcp://host:port, unix:/path, unix:@name or fd:N"
 URL_PATH: Final = re.compile(r"[!-\"$-~]*")
 """A path with a query, without a fragment: a client does not send it."""
 
@@ -174,4 +175,8 @@ def metrics_target(text: str) -> Address:
     """A target to serve metrics on. A port alone stands for 127.0.0.1."""
     if text.isdecimal():
         return Address("tcp", host="127.0.0.1", port=whole_number(0, 65535)(text))
-    return target(text)
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        reason = str(error).rpartition("; write ")[0].replace(WRITE_TLS, "metrics are not served over TLS")
+        raise argparse.ArgumentTypeError(f"{reason}; write {METRICS_FORMS}") from None

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from geventecho.options import duration, metrics_url, one_of, rate_stages
+from geventecho.options import duration, metrics_target, metrics_url, one_of, rate_stages
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,15 @@ def test_the_address_of_a_metrics_page_becomes_a_url(text: str, url: str) -> Non
 def test_other_text_is_no_address_of_a_metrics_page(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not the address of a metrics page"):
         metrics_url(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nonsense", "localhost:99999", "https://127.0.0.1:9090", "ssl://127.0.0.1:9090", "http://[::1]:9090", "fd:x"],
+)
+def test_the_advice_for_a_wrong_metrics_target_has_no_form_that_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError) as caught:
+        metrics_target(text)
+    assert str(caught.value).startswith(f"{text!r} is not a target: ")
+    assert str(caught.value).endswith("; write a port, host:port, tcp://host:port, unix:/path, unix:@name or fd:N")
+    assert "tls://" not in str(caught.value)
