@@ -68,7 +68,7 @@ class Exchange:
         prefix = option.lstrip("-").replace("-", "_")
         given = {name: options.get(prefix + name) or None for name in EXCHANGE}
         if given["send"] is None:
-            raise ConfigError(rf"{option}send: say what to send, such as 'PING\r\n'")
+            raise ConfigError(rf"{option}send: give the bytes to send, such as 'PING\r\n'")
         with naming(f"{option}encoding"):
             encoding = one_of(*ENCODINGS)(given["encoding"] or "escapes")
         with naming(f"{option}reply-max"):

@@ -129,7 +129,7 @@ class TestArguments:
             ([TARGET, "--tcp-gate=p50 < 1s", "unix:/x"], "unix:/x: this is a second TARGET"),
             ([TARGET, "--file", "/no/such.py"], "--file: there is no file /no/such.py"),
             ([TARGET, "--file", str(ECHO_USER), *PING], "--send, --reply-exactly: with --file"),
-            ([TARGET, "--expect", "x"], "--send: say what to send"),
+            ([TARGET, "--expect", "x"], "--send: give the bytes to send"),
             ([TARGET, "--send", "x"], "say where the reply ends"),
             ([TARGET, *PING, "--reply-none"], "--reply-exactly and --reply-none: "),
             ([TARGET, *PING, "--encoding", "morse"], "--encoding: 'morse' is not one of"),

@@ -118,7 +118,7 @@ def test_an_unread_greeting_is_not_taken_for_a_reply(seconds: float, tmp_path: P
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "--tcp-send: say what to send"),
+        ([], "--tcp-send: give the bytes to send"),
         (["--tcp-send", "x"], "say where the reply ends"),
         (["--tcp-send", r"\q", "--tcp-reply-none"], r"--tcp-send: '\q' is not an escape"),
         (["--tcp-send", "{message:99999999999}", "--tcp-reply-none"], "--tcp-send: {message:99999999999} is not a"),
@@ -158,7 +158,7 @@ def test_the_options_are_fields_of_the_web_ui(tmp_path: Path) -> None:
         run.wait_for_ui()
         wait_until(lambda: '"worker_count":2' in run.request("/worker-count")[1].replace(" ", ""), goal="two workers")
         for wrong, message in (
-            ({}, "say what to send"),
+            ({}, "give the bytes to send"),
             ({"tcp_send": "x"}, "say where the reply ends"),
             ({"tcp_send": "x", "tcp_reply_until": r"\r\n", "tcp_reply_none": "true"}, "a reply ends in one way"),
             ({"tcp_send": "x", "tcp_reply_quiet": "-1"}, "--tcp-reply-quiet: "),

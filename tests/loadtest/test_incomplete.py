@@ -102,8 +102,8 @@ def test_a_run_without_an_answer_names_the_target_and_the_most_frequent_failure(
     failed = re.findall(r"operations: started \d+, ok 0, failed (\d+), aborted \d+\n", run.log)
     assert failed
     assert re.search(
-        rf"no answer came from {re.escape(target)}: {failed[0]} operations failed; "
-        rf"(\d+ operations were under way at the end; )?most frequent failure: connect: refused, {failed[0]} times$",
+        rf"no answer came from {re.escape(target)}: failed operations: {failed[0]}; "
+        rf"(operations under way at the end: \d+; )?most frequent failure \({failed[0]}\): connect: refused$",
         last_lines(run, 1),
     ), run.log
 
@@ -117,8 +117,8 @@ def test_a_run_without_an_answer_repeats_no_sample_and_leaves_out_a_count_of_zer
         assert run.wait() == 1, run.log
     assert "unexpected reply, first seen: b'hello" in run.log
     failed, aborted = map(int, re.findall(r"ok 1, failed (\d+), aborted ([01])\n", run.log)[0])
-    under_way = "1 operations were under way at the end; " if aborted else ""  # the run may end during a request
+    under_way = "operations under way at the end: 1; " if aborted else ""  # the run may end during a request
     assert last_lines(run, 1).endswith(
-        f"no answer came from {peer.target}: {failed} operations failed; {under_way}"
-        f"most frequent failure: request: unexpected reply, {failed} times"
+        f"no answer came from {peer.target}: failed operations: {failed}; {under_way}"
+        f"most frequent failure ({failed}): request: unexpected reply"
     ), run.log

@@ -170,14 +170,14 @@ class RunSummary:
             return ""
         happened = []
         if sums["failed"]:
-            happened.append(f"{sums['failed']} operations failed")
+            happened.append(f"failed operations: {sums['failed']}")
         if sums["aborted"]:
-            happened.append(f"{sums['aborted']} operations were under way at the end")
+            happened.append(f"operations under way at the end: {sums['aborted']}")
         errors = [error for error in self._environment.stats.errors.values() if error.method == TCP]
         if errors:
             worst = max(errors, key=lambda error: error.occurrences)
             kind, _ = kind_and_sample(worst.error)
-            happened.append(f"most frequent failure: {worst.name}: {kind}, {worst.occurrences} times")
+            happened.append(f"most frequent failure ({worst.occurrences}): {worst.name}: {kind}")
         else:
             happened.append("see --run-time and --tcp-request-timeout")
         return f"no answer came from {target_of(self._environment)}: {'; '.join(happened)}"
