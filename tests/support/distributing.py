@@ -146,9 +146,8 @@ def lost(directory: Path, lose: Callable[[Lab], None], *options: str) -> Found:
         found["page_s"] = time.monotonic() - begun
         wait_until(lambda: "incomplete" in processes.tab()[1], SECONDS, "the verdict in the tab")
         found["tab_s"] = time.monotonic() - begun
-        found["users"] = processes.master.stats()["user_count"]
         processes.wait_for_good(processes.hosts[1], 1000)
-        found["code"] = processes.workers[0].wait(SECONDS)
+        processes.workers[0].wait(SECONDS)
         found.update(processes.stop())
         found["codes"] = processes.quit()
     return found
@@ -204,7 +203,7 @@ def left(directory: Path, *options: str) -> Found:
     with lab(directory, *options) as (processes, found):
         processes.start(10)
         processes.workers[0].process.send_signal(signal.SIGTERM)
-        found["code"] = processes.workers[0].wait(SECONDS)
+        processes.workers[0].wait(SECONDS)
         wait_until(lambda: processes.live()["connections"]["open"] == 10, SECONDS, "its users elsewhere")
         processes.wait_for_good(processes.hosts[1])
         found.update(processes.stop())
