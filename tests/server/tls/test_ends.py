@@ -115,6 +115,21 @@ def test_an_active_client_is_not_idle(echoes: bool) -> None:
             gevent.sleep(UNIT)
 
 
+def test_the_bytes_of_a_record_that_is_not_complete_are_no_progress(echoes: bool) -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    layer = client_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with running(tls_server(echoes=echoes, idle_timeout=3 * UNIT)) as server, dial(server) as raw:
+        handshake_in_memory(layer, incoming, outgoing, raw)
+        layer.write(b"record")
+        for byte in outgoing.read()[:8]:
+            raw.sendall(bytes([byte]))
+            gevent.sleep(UNIT / 2)
+        with gevent.Timeout(2 * UNIT):  # with progress at the last byte, the end would come 2.5 units after the loop
+            read_to_end(raw)
+        raw.close()
+        wait_for_ending(server, "idle")
+
+
 def test_max_bytes_returns_exactly_that_many_bytes_while_more_come() -> None:
     with running(tls_server(max_bytes=20_000)) as server, dial_tls(server) as client:
         client.sendall(b"x" * 60_000)
