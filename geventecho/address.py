@@ -172,7 +172,7 @@ AddressLike = Address | str | tuple[str, int]
 def unsupported(address: Address) -> str:
     """Return the reason why a client cannot use a target, or "" if it can."""
     if address.scheme == "fd":
-        return "only a server can use fd:N; a client connects to tcp://host:port or unix:/path"
+        return "only a server can use fd:N; a client connects to tcp://host:port, tls://host:port or unix:/path"
     return ""
 
 

@@ -333,7 +333,8 @@ def test_the_error_of_another_scheme_for_tls_says_how_tls_is_written(arguments: 
 
 @pytest.mark.parametrize("name", ["send", "ping"])
 def test_a_client_does_not_connect_to_a_descriptor(name: str) -> None:
-    assert usage_error(name, "fd:3").startswith("fd:3: only a server can use fd:N; a client connects to ")
+    start = "fd:3: only a server can use fd:N; a client connects to tcp://host:port, tls://host:port or unix:/path"
+    assert usage_error(name, "fd:3").startswith(start)
 
 
 # Advice ---------------------------------------------------------------------------------------------------------------
