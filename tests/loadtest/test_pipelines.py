@@ -180,3 +180,12 @@ def test_an_exception_of_the_iterator_of_requests_ends_the_task_and_is_no_failur
         result = run_users("pipelines.mistake", peer.target)
     assert result["exceptions"][0] == "KeyError('a mistake')"
     assert result["errors"] == {}
+
+
+def test_a_payload_of_a_pipeline_that_is_not_bytes_fails_at_once() -> None:
+    with peers.echoes() as peer:
+        result = run_users("pipelines.wrong_payload", peer.target)
+    assert "the payload is of type str" in result["exceptions"][0]
+    rows = result["rows"]
+    assert rows["request"][1] == 0
+    assert rows["wrong"][0] == rows["wrong"][1] >= 3

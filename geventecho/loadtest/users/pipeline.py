@@ -101,6 +101,7 @@ class Pipeline:
         self._free = Semaphore(depth)
         self._sent: Queue[Sent | None] = Queue()
         self._unanswerable: Sent | None = None
+        self._unsendable: Sent | None = None
         self._under_way = 0
         self._taken = client.bytes_received  # the bytes up to the end of the last reply
         self._send_error: BaseException | None = None
@@ -117,7 +118,8 @@ class Pipeline:
         try:
             # A request stays in the queue until just before it is reported.
             while (sent := self._sent.peek()) is not None:
-                if isinstance(self._send_error, ReplyError):  # raised by check_idle: this request was not sent
+                # Raised by check_idle, or for the payload: this request was not sent.
+                if isinstance(self._send_error, ReplyError) or (self._send_error and sent is self._unsendable):
                     raise self._send_error
                 replies.append(self._receive(sent))
             if self._send_error is not None:
@@ -175,7 +177,11 @@ class Pipeline:
                 if self._under_way == 1:
                     self._client.check_idle()
                 sent.sent_at = perf_counter_ns()
-                self._client.send(request.payload, timeout=self._timeout)
+                try:
+                    self._client.send(request.payload, timeout=self._timeout)
+                except TypeError:  # the payload is not bytes-like: no reply will come
+                    self._unsendable = sent
+                    raise
                 if not has_reply:  # such a request ends with its send
                     sent.ended_at = perf_counter_ns()
                     self._unanswerable = None

@@ -142,6 +142,17 @@ def stopped_beside_a_mistake(target: str) -> dict[str, Any]:
     return run_task(act, target, lambda run: run.count("connect") and not run.runner.user_greenlets, users=1)
 
 
+def wrong_payload(target: str) -> dict[str, Any]:
+    """Nothing but the error itself ends the second request: there is no timeout."""
+
+    def act(user: TcpUser) -> None:
+        wrong = Request("x", Exactly(1), name="wrong")  # type: ignore[arg-type]
+        user.client.pipeline([Request(b"x", Exactly(1)), wrong], depth=2, timeout=None)
+
+    logging.getLogger("locust.user.task").disabled = True
+    return run_task(act, target, lambda run: len(run.exceptions) >= 3, users=1)
+
+
 def mistake(target: str) -> dict[str, Any]:
     class Slow(BusyUser):
         abstract = True
