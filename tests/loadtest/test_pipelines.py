@@ -189,3 +189,11 @@ def test_a_payload_of_a_pipeline_that_is_not_bytes_fails_at_once() -> None:
     rows = result["rows"]
     assert rows["request"][1] == 0
     assert rows["wrong"][0] == rows["wrong"][1] >= 3
+
+
+def test_an_item_of_a_pipeline_that_is_no_request_ends_the_task_after_the_replies() -> None:
+    with peers.echoes() as peer:
+        result = run_users("pipelines.not_a_request", peer.target)
+    assert "a pipeline sends instances of Request, not of bytes" in result["exceptions"][0]
+    assert result["rows"]["request"] == [len(result["exceptions"]), 0]
+    assert result["errors"] == {}

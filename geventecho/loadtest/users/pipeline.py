@@ -112,6 +112,7 @@ class Pipeline:
 
         Raises:
             Failed: a request failed. The connection is then broken or out of step, and the caller must close it.
+            TypeError: an item is no `Request`, or its payload is not bytes-like.
         """
         replies: list[bytes] = []
         sender = gevent.spawn(self._send, requests)
@@ -164,6 +165,8 @@ class Pipeline:
     def _send(self, requests: Iterable[Request]) -> None:
         try:
             for request in requests:
+                if not isinstance(request, Request):
+                    raise TypeError(f"a pipeline sends instances of Request, not of {type(request).__name__}")
                 has_reply = as_framing(request.reply).size != 0
                 self._free.acquire()
                 if self._over:

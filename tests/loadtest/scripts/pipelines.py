@@ -153,6 +153,14 @@ def wrong_payload(target: str) -> dict[str, Any]:
     return run_task(act, target, lambda run: len(run.exceptions) >= 3, users=1)
 
 
+def not_a_request(target: str) -> dict[str, Any]:
+    def act(user: TcpUser) -> None:
+        user.client.pipeline([Request(b"x", Exactly(1)), b"x"], depth=2)  # type: ignore[list-item]
+
+    logging.getLogger("locust.user.task").disabled = True
+    return run_task(act, target, lambda run: len(run.exceptions) >= 3, users=1)
+
+
 def mistake(target: str) -> dict[str, Any]:
     class Slow(BusyUser):
         abstract = True
