@@ -1,4 +1,4 @@
-"""Between two connections of a user: spread, longer with each failure, ended at once by a stop."""
+"""The back-off of a user is spread, grows with each failure in a row, and ends at once at a stop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_stop_ends_the_back_off_at_once() -> None:
 
 @pytest.mark.faults
 def test_a_restarted_server_is_not_stampeded() -> None:
-    """300 connections break in the same instant: the reconnects are spread over the back-off."""
+    """300 connections end in the same instant. The reconnects are spread over the back-off."""
     with peers.echoes() as peer:
 
         def restart() -> None:
