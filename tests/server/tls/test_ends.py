@@ -190,9 +190,11 @@ def test_a_slow_reader_gets_every_byte(echoes: bool) -> None:
         sending.get()
 
 
-def test_a_slow_reader_gets_the_close_notify(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("longest", [100 * UNIT, 0])
+def test_a_slow_reader_gets_the_close_notify_within_a_limit(monkeypatch: pytest.MonkeyPatch, longest: float) -> None:
     """The kernel's queue is full at the end, and the peer takes long to read the third of it that makes it writable."""
     monkeypatch.setattr("geventecho.server.tls.LINGER_SECONDS", 4 * UNIT)
+    monkeypatch.setattr("geventecho.server.tls.LINGER_MAX", longest)
 
     def fill(sock: Any, _peer: object) -> None:
         sock.recv(4)
@@ -210,7 +212,8 @@ def test_a_slow_reader_gets_the_close_notify(monkeypatch: pytest.MonkeyPatch) ->
             for _ in range(12):
                 read_exactly(client, 4096)
                 gevent.sleep(UNIT)
-            read_to_end(client)  # no SSLEOFError: there was a close_notify
+            with contextlib.nullcontext() if longest else pytest.raises(ssl.SSLEOFError):
+                read_to_end(client)
 
 
 def test_a_drain_delivers_every_owed_byte(echoes: bool) -> None:
